@@ -1,0 +1,212 @@
+// The typed mirror of the native addon: everything that crosses the boundary, and nothing else. Ragged data crosses as
+// one flat typed array with an offsets array beside it ([n + 1] entries, offsets[0] = 0). Weights never cross, except
+// gradients() and forward(), which exist for tests and small inputs.
+
+export type NativeDtype = "float32" | "bfloat16" | "float16" | "float64";
+
+/** Every number that the forward pass depends on. A model family is a way to fill this in; see families.ts. */
+export interface NativeModelConfig {
+  hiddenSize: number; // C
+  intermediateSize: number; // F
+  numLayers: number;
+  numHeads: number; // H
+  numKvHeads: number; // K
+  headDim: number; // D
+  vocabSize: number; // V
+  rmsNormEps: number;
+  maxPositions: number;
+  tieWordEmbeddings: boolean;
+  /** [D / 2] inverse frequencies; scaling variants are already applied. */
+  ropeInvFreq: Float32Array;
+  /** Factor on cos and sin (1 unless the rope scaling asks for another). */
+  ropeScaling: number;
+  qkvBias: boolean;
+  outputBias: boolean;
+  mlpBias: boolean;
+}
+
+/** Where one tensor lies: `files[file]`, `bytes` bytes from `offset`, row-major. Checked in TypeScript, re-checked in C++. */
+export interface NativeTensorRef {
+  name: string;
+  file: number;
+  offset: number;
+  bytes: number;
+  dtype: string; // safetensors names: "F32", "BF16", "F16", "F64"
+  shape: number[];
+}
+
+export interface NativeTensorTable {
+  files: string[];
+  tensors: NativeTensorRef[];
+}
+
+export interface NativeTensorInfo {
+  name: string;
+  dtype: string;
+  shape: number[];
+}
+
+/** One LoRA pair on one linear layer: y += (alpha / r) · dropout(x) Aᵀ Bᵀ. */
+export interface NativeLoraTarget {
+  module: string; // "model.layers.0.self_attn.q_proj"
+  rank: number;
+  scaling: number;
+}
+
+export interface NativeLoraSpec {
+  targets: NativeLoraTarget[];
+  dropout: number;
+  /** true: A Kaiming-uniform(a = √5), B zero; false: both random (PEFT's init_lora_weights). */
+  zeroB: boolean;
+  seed: number;
+}
+
+export interface NativeSampleRequest {
+  promptIds: Int32Array;
+  promptOffsets: Int32Array; // [P + 1]
+  /** [P] identity of each prompt in the random streams, so that a draw does not depend on the batch around it. */
+  promptKeys: Int32Array;
+  groupSize: number; // G completions a prompt
+  maxNewTokens: number;
+  doSample: boolean; // false: greedy
+  temperature: number;
+  topP: number; // 1 = off
+  topK: number; // 0 = off
+  minP: number; // 0 = off
+  repetitionPenalty: number; // 1 = off
+  stopIds: Int32Array;
+  seed: number;
+  step: number;
+  /** Rows decoded together at most; waiting prompts enter as rows finish. */
+  maxRows: number;
+}
+
+export interface NativeGroup {
+  prompt: number; // index into the request's prompts
+  ids: Int32Array; // the stop id included
+  offsets: Int32Array; // [G + 1]
+  logprobs: Float32Array; // log softmax(logits / temperature) of each drawn token, before top-p, top-k, min-p, penalty
+  finish: Uint8Array; // [G] 0 = eos, 1 = length
+}
+
+export interface NativeSampleStats {
+  decodeSteps: number;
+  tokens: number;
+  prefillTokens: number;
+  prefillSeconds: number;
+  decodeSeconds: number;
+}
+
+/** Prompts and the completions that continue them; completion b continues prompt promptOf[b]. */
+export interface NativeBatch {
+  promptIds: Int32Array;
+  promptOffsets: Int32Array; // [P + 1]
+  completionIds: Int32Array;
+  completionOffsets: Int32Array; // [B + 1]
+  promptOf: Int32Array; // [B], ascending
+}
+
+export interface NativeTrainBatch extends NativeBatch {
+  advantages: Float32Array; // [B]
+  oldLogprobs?: Float32Array; // [tokens]; absent: the current ones, detached
+  referenceLogprobs?: Float32Array; // [tokens]; required when beta > 0
+}
+
+export interface NativeLoss {
+  lossType: string; // "dapo" | "grpo"
+  beta: number;
+  epsilonLow: number;
+  epsilonHigh: number;
+  /** Multiply the KL term by the ratio (TRL's use_bias_correction_kl). */
+  biasCorrectionKl: boolean;
+  temperature: number;
+  /** TRL's per-device batch size: rows that form one micro-batch in its normalizers and metrics. 0: all rows. */
+  rowsPerSlice: number;
+  /** dapo: the token count to divide by. 0: the tokens of this batch. */
+  lossTokens: number;
+  /** Extra divisor, for callers that accumulate several forwardBackward calls. */
+  gradientAccumulationSteps: number;
+  /** Memory only: tokens computed together. */
+  maxTokensPerMicroBatch: number;
+  dropoutSeed: number;
+}
+
+export interface NativeLossResult {
+  loss: number;
+  entropy: number;
+  kl: number;
+  clipLow: number;
+  clipHigh: number;
+  clipRegion: number;
+  /** Mean and largest |old - current| log-probability difference. */
+  logpDifferenceMean: number;
+  logpDifferenceMax: number;
+  tokens: number;
+  microBatches: number;
+}
+
+export interface NativeAdamW {
+  learningRate: number;
+  beta1: number;
+  beta2: number;
+  epsilon: number;
+  weightDecay: number;
+  /** Global gradient norm limit; 0 = no clipping. */
+  maxGradNorm: number;
+}
+
+export interface NativeStepResult {
+  gradNorm: number;
+  /** False: the gradient was not finite and nothing was changed. */
+  applied: boolean;
+}
+
+/** A tensor set that can be listed, saved and loaded. */
+export type NativeTensorSet = "model" | "adapter" | "optimizer";
+
+export interface NativeEngine {
+  loadModel(table: NativeTensorTable): Promise<void>;
+  initModel(seed: number): Promise<void>;
+  applyLora(spec: NativeLoraSpec): Promise<void>;
+  loadSet(set: NativeTensorSet, table: NativeTensorTable, step: number): Promise<void>;
+  /** Writes a safetensors file: the given header bytes (8-byte length included), then the named tensors in order. */
+  saveSet(set: NativeTensorSet, file: string, header: Uint8Array, names: string[]): Promise<void>;
+  tensors(set: NativeTensorSet): NativeTensorInfo[];
+  optimizerSteps(): number;
+
+  setAdapterEnabled(enabled: boolean): Promise<void>;
+  sample(request: NativeSampleRequest, onGroup: (group: NativeGroup) => void): Promise<NativeSampleStats>;
+  logprobs(batch: NativeBatch, temperature: number): Promise<Float32Array>; // [tokens]
+  forward(ids: Int32Array, offsets: Int32Array): Promise<Float32Array>; // [tokens, V]
+  forwardBackward(batch: NativeTrainBatch, loss: NativeLoss): Promise<NativeLossResult>;
+  optimizerStep(options: NativeAdamW): Promise<NativeStepResult>;
+  zeroGrad(): Promise<void>;
+  gradients(): Promise<Record<string, Float32Array>>;
+
+  /** Ends the running job at its next check with code CANCELLED; queued jobs still run. */
+  cancel(): void;
+  /** Read-backs from the device so far. */
+  syncs(): number;
+  dispose(): void;
+}
+
+export interface NativeCore {
+  Engine: new (options: {
+    config: NativeModelConfig;
+    device: string;
+    dtype: NativeDtype;
+    threads: number; // 0: libtorch's own choice
+  }) => NativeEngine;
+  torchVersion(): string;
+  /** "cpu", and "cuda" / "mps" with their device counts, where they can be used now. */
+  devices(): { type: string; count: number }[];
+  /** The production loss on given log-probabilities in float64, for finite-difference tests: loss and dloss/dlogprob. */
+  lossAndGradient(
+    logprobs: Float64Array,
+    old: Float64Array,
+    reference: Float64Array,
+    advantages: Float64Array,
+    offsets: Int32Array,
+    loss: NativeLoss,
+  ): { loss: number; gradient: Float64Array };
+}

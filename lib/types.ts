@@ -1,0 +1,43 @@
+// The nouns that the rest of the library shares: messages, prompts, completions, and the shape of a reward function.
+
+export interface Message {
+  readonly role: string;
+  readonly content: string;
+  readonly [key: string]: unknown;
+}
+
+/** A plain text prompt, or a conversation rendered through the model's chat template. */
+export type Prompt = string | readonly Message[];
+
+/** Text for a plain prompt; one assistant message for a conversation. */
+export type Completion = string | readonly Message[];
+
+/** Why a completion ended: a stop id of the model, the token limit, or a stop string. */
+export type FinishReason = "eos" | "length" | "stop";
+
+export interface TrainerState {
+  /** Optimizer steps done so far. */
+  globalStep: number;
+  maxSteps: number;
+  /** Passes over the data set, fractional. */
+  epoch: number;
+  numInputTokensSeen: number;
+  readonly logHistory: Readonly<Record<string, number>>[];
+}
+
+/** What every reward function receives: one entry per completion in each list, plus every column of the data set. */
+export type RewardBatch<Row = Record<string, unknown>> = {
+  prompts: Prompt[];
+  completions: Completion[];
+  completionIds: number[][];
+  finishReasons: FinishReason[];
+  trainerState: TrainerState;
+  logMetric(name: string, value: number): void;
+  logExtra(column: string, values: unknown[]): void;
+  signal: AbortSignal;
+} & { [K in keyof Row as K extends "prompt" ? never : K]: Row[K][] };
+
+/** One number per completion; null abstains. */
+export type RewardFn<Row = Record<string, unknown>> = (
+  batch: RewardBatch<Row>,
+) => readonly (number | null)[] | Promise<readonly (number | null)[]>;
