@@ -1,0 +1,53 @@
+// Lifts a function of one completion to a reward function: the form that is shortest to write and type.
+
+import type { Completion, FinishReason, Prompt, RewardBatch, RewardFn, TrainerState } from "../types.js";
+
+/** One completion with the columns of its row. */
+export type RewardSample<Row = Record<string, unknown>> = {
+  readonly prompt: Prompt;
+  readonly completion: Completion;
+  /** The completion's text, whether the prompt was text or a conversation. */
+  readonly text: string;
+  readonly completionIds: readonly number[];
+  readonly finishReason: FinishReason;
+  readonly trainerState: TrainerState;
+  readonly signal: AbortSignal;
+} & { readonly [K in keyof Row as K extends "prompt" ? never : K]: Row[K] };
+
+const notColumns = new Set([
+  "prompts",
+  "completions",
+  "completionIds",
+  "finishReasons",
+  "trainerState",
+  "logMetric",
+  "logExtra",
+  "signal",
+]);
+
+/** The text of a completion: itself, or the contents of its messages. */
+export function completionText(completion: Completion): string {
+  return typeof completion === "string" ? completion : completion.map((message) => message.content).join("");
+}
+
+/** Calls `fn` once per completion, all at the same time; the name in logs is that of `fn`. */
+export function perSample<Row = Record<string, unknown>>(
+  fn: (sample: RewardSample<Row>) => number | null | Promise<number | null>,
+  name: string = fn.name,
+): RewardFn<Row> {
+  const lifted = (batch: RewardBatch<Row>): Promise<(number | null)[]> => {
+    const columns = Object.entries(batch).filter(([key]) => !notColumns.has(key)) as [string, unknown[]][];
+    const samples = batch.completions.map((completion, i) => ({
+      ...Object.fromEntries(columns.map(([key, values]) => [key, values[i]])),
+      prompt: batch.prompts[i],
+      completion,
+      text: completionText(completion),
+      completionIds: batch.completionIds[i],
+      finishReason: batch.finishReasons[i],
+      trainerState: batch.trainerState,
+      signal: batch.signal,
+    }));
+    return Promise.all(samples.map(async (sample) => fn(sample as unknown as RewardSample<Row>)));
+  };
+  return Object.defineProperty(lifted, "name", { value: name });
+}
