@@ -1,0 +1,74 @@
+// The entry of the core: grpo_core_init fills the exports of one environment. lib/native.ts is their typed mirror.
+#include <ATen/Functions.h>
+#include <torch/headeronly/version.h>
+
+#include "binding/convert.h"
+#include "binding/engine_wrap.h"
+#include "binding/errors.h"
+#include "binding/napi_setup.h"
+#include "device.h"
+#include "error.h"
+#include "grpo/loss.h"
+#include "rollout/sampler.h"
+
+namespace grpo {
+namespace {
+
+Napi::Value torch_version(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), TORCH_VERSION); }
+
+Napi::Value devices(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value { return to_js(info.Env(), available_devices()); });
+}
+
+Napi::Value loss_and_gradient(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+        const std::vector<double> logprobs = double_vector(info[0], "logprobs");
+        const std::vector<double> advantages = double_vector(info[3], "advantages");
+        const std::vector<int32_t> offsets = int32_vector(info[4], "offsets");
+        require(offsets.size() == advantages.size() + 1 && static_cast<size_t>(offsets.back()) == logprobs.size(),
+                "offsets, advantages and logprobs disagree");
+        const LossAndGradient result =
+            loss_and_gradient(logprobs, double_vector(info[1], "old"), double_vector(info[2], "reference"), advantages,
+                              offsets, loss_options_from(object_argument(info, 5)));
+        Napi::Object object = Napi::Object::New(info.Env());
+        object.Set("loss", result.loss);
+        object.Set("gradient", to_js(info.Env(), result.gradient));
+        return object;
+    });
+}
+
+Napi::Value sampling_probabilities(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+        const std::vector<float> values = float_vector(info[0], "logits");
+        const std::vector<uint8_t> marks = byte_vector(info[1], "seen");
+        const auto rows = static_cast<int64_t>(number_argument(info, 2));
+        const Napi::Object options = object_argument(info, 3);
+        require(rows > 0 && values.size() % rows == 0 && marks.size() == values.size(), "logits and seen disagree");
+        SampleRequest request;
+        request.temperature = number_field(options, "temperature");
+        request.top_p = number_field(options, "topP");
+        request.top_k = static_cast<int64_t>(number_field(options, "topK"));
+        request.min_p = number_field(options, "minP");
+        request.repetition_penalty = number_field(options, "repetitionPenalty");
+        const at::Tensor logits = to_device(values, at::kCPU).view({rows, -1});
+        const at::Tensor seen = to_device(marks, at::kCPU).view({rows, -1}).to(at::kBool);
+        ReadBack read_back;
+        return to_js(info.Env(), read_back.operator()<float>(process_logits(logits, seen, request).softmax(-1)));
+    });
+}
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+    exports.Set("Engine", EngineWrap::define(env));
+    exports.Set("torchVersion", Napi::Function::New<torch_version>(env));
+    exports.Set("devices", Napi::Function::New<devices>(env));
+    exports.Set("lossAndGradient", Napi::Function::New<loss_and_gradient>(env));
+    exports.Set("samplingProbabilities", Napi::Function::New<sampling_probabilities>(env));
+    return exports;
+}
+
+}  // namespace
+}  // namespace grpo
+
+extern "C" __attribute__((visibility("default"))) napi_value grpo_core_init(napi_env env, napi_value exports) {
+    return Napi::RegisterModule(env, exports, grpo::init);
+}

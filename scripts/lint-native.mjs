@@ -1,0 +1,12 @@
+// Checks (or with --write applies) clang-format on native/. Without clang-format it says so and passes: the TypeScript side
+// can be worked on without a C++ toolchain; CI has one.
+import { spawnSync } from "node:child_process";
+import { readdirSync } from "node:fs";
+
+const files = readdirSync("native", { recursive: true, encoding: "utf8" })
+  .filter((name) => /\.(c|cc|h)$/.test(name))
+  .map((name) => `native/${name}`);
+const mode = process.argv.includes("--write") ? ["-i"] : ["--dry-run", "--Werror"];
+const result = spawnSync("clang-format", [...mode, ...files], { stdio: "inherit" });
+if (result.error) console.log("clang-format was not found: native/ is not checked");
+else process.exitCode = result.status ?? 1;

@@ -1,0 +1,16 @@
+// One process for each test file and one at a time: the engine owns the process's threads and memory, and a crash in native
+// code must end that file only. "grpo" means the sources, as in tsconfig.json.
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  resolve: { alias: { grpo: fileURLToPath(new URL("./lib/index.ts", import.meta.url)) } },
+  test: {
+    include: ["test/**/*.test.ts"],
+    pool: "forks",
+    maxWorkers: 1,
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+    reporters: ["default", fileURLToPath(new URL("./scripts/vitest-summary.ts", import.meta.url))],
+  },
+});
