@@ -26,7 +26,7 @@ export interface TrainerState {
 }
 
 /** What every reward function receives: one entry per completion in each list, plus every column of the data set. */
-export type RewardBatch<Row = Record<string, unknown>> = {
+export type RewardBatch<Row = unknown> = {
   prompts: Prompt[];
   completions: Completion[];
   completionIds: number[][];
@@ -38,6 +38,6 @@ export type RewardBatch<Row = Record<string, unknown>> = {
 } & { [K in keyof Row as K extends "prompt" ? never : K]: Row[K][] };
 
 /** One number per completion; null abstains. */
-export type RewardFn<Row = Record<string, unknown>> = (
+export type RewardFn<Row = unknown> = (
   batch: RewardBatch<Row>,
 ) => readonly (number | null)[] | Promise<readonly (number | null)[]>;

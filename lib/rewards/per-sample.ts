@@ -3,7 +3,7 @@
 import type { Completion, FinishReason, Prompt, RewardBatch, RewardFn, TrainerState } from "../types.js";
 
 /** One completion with the columns of its row. */
-export type RewardSample<Row = Record<string, unknown>> = {
+export type RewardSample<Row = unknown> = {
   readonly prompt: Prompt;
   readonly completion: Completion;
   /** The completion's text, whether the prompt was text or a conversation. */
@@ -31,7 +31,7 @@ export function completionText(completion: Completion): string {
 }
 
 /** Calls `fn` once per completion, all at the same time; the name in logs is that of `fn`. */
-export function perSample<Row = Record<string, unknown>>(
+export function perSample<Row = unknown>(
   fn: (sample: RewardSample<Row>) => number | null | Promise<number | null>,
   name: string = fn.name,
 ): RewardFn<Row> {

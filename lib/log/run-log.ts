@@ -1,0 +1,149 @@
+// Everything a run tells the world: console lines, metrics.jsonl (a run record, then one line a step) and
+// completions.jsonl (every completion of every step). The trainer hands over facts; how they look is decided here.
+
+import path from "node:path";
+import type { Advantages } from "../advantages.js";
+import type { GRPOConfig } from "../config.js";
+import type { TrainingPlan } from "../plan.js";
+import type { PolicyModel } from "../policy.js";
+import type { PromptSurvey } from "../prompts.js";
+import { completionText } from "../rewards/per-sample.js";
+import type { Rollout } from "../rollout.js";
+import type { Metrics } from "../step-metrics.js";
+import { Console, type Output } from "./console.js";
+import { clip, fixed, formatEvaluation, formatStepLine } from "./format.js";
+import { JsonlFile } from "./jsonl.js";
+
+/** One line of completions.jsonl. */
+export interface CompletionRecord {
+  readonly step: number;
+  readonly split: "train" | "eval";
+  /** Index of the row in the data set. */
+  readonly row: number;
+  readonly prompt: unknown;
+  readonly completion: string;
+  readonly ids: readonly number[];
+  /** By reward function; null abstained. */
+  readonly rewards: Readonly<Record<string, number | null>>;
+  /** Weighted sum; null: every function abstained. */
+  readonly reward: number | null;
+  readonly advantage: number;
+  readonly finish_reason: string;
+  readonly extra?: Readonly<Record<string, unknown>>;
+}
+
+const schemaVersion = 1;
+
+export class RunLog {
+  readonly #console: Console | undefined;
+  readonly #metrics: JsonlFile | undefined;
+  readonly #completions: JsonlFile | undefined;
+  readonly #names: readonly string[];
+
+  constructor(config: GRPOConfig, rewardNames: readonly string[], output?: Output) {
+    this.#names = rewardNames;
+    if (config.logTo.includes("console")) this.#console = new Console(output);
+    if (config.logTo.includes("jsonl")) {
+      this.#metrics = new JsonlFile(path.join(config.outputDir, "metrics.jsonl"));
+      this.#completions = new JsonlFile(path.join(config.outputDir, "completions.jsonl"));
+    }
+  }
+
+  note(text: string): void {
+    this.#console?.line(text);
+  }
+
+  status(text: string): void {
+    this.#console?.status(text);
+  }
+
+  /** The run record: what a reader of metrics.jsonl needs to know about the lines after it. */
+  async begin(run: Readonly<Record<string, unknown>>): Promise<void> {
+    await this.#metrics?.append([
+      { schema_version: schemaVersion, type: "run", time: new Date().toISOString(), ...run },
+    ]);
+  }
+
+  async step(step: number, metrics: Readonly<Metrics>, completions: readonly CompletionRecord[]): Promise<void> {
+    await this.#completions?.append(completions);
+    await this.#metrics?.append([{ type: "step", step, ...metrics }]);
+  }
+
+  stepLine(step: number, totalSteps: number, metrics: Readonly<Metrics>, secondsLeft: number): void {
+    if (!this.#console) return;
+    const { width } = this.#console;
+    this.#console.line(formatStepLine({ step, totalSteps, metrics, rewardNames: this.#names, secondsLeft, width }));
+  }
+
+  async evaluation(step: number, metrics: Readonly<Metrics>, completions: readonly CompletionRecord[]): Promise<void> {
+    await this.#completions?.append(completions);
+    await this.#metrics?.append([{ type: "eval", step, ...metrics }]);
+    this.#console?.line(formatEvaluation(step, metrics, this.#names, this.#console.width));
+  }
+
+  /** Sample completions, for logCompletions. */
+  samples(records: readonly CompletionRecord[], limit: number): void {
+    for (const record of records.slice(0, limit)) {
+      const rewards = Object.entries(record.rewards).map(([name, value]) => `${name} ${fixed(value ?? Number.NaN, 2)}`);
+      this.note(`  [${rewards.join("  ")}  advantage ${record.advantage.toFixed(2)}]`);
+      this.note(`    ${clip(JSON.stringify(record.completion), (this.#console?.width ?? 120) - 4)}`);
+    }
+  }
+
+  close(): void {
+    this.#console?.close();
+  }
+}
+
+export function completionRecords(
+  step: number,
+  split: "train" | "eval",
+  rollout: Rollout,
+  scored: Advantages,
+  names: readonly string[],
+): CompletionRecord[] {
+  const extras = Object.entries(rollout.extras);
+  return rollout.completions.map((completion, i) => ({
+    step,
+    split,
+    row: rollout.row[i] ?? 0,
+    prompt: rollout.prompts[i],
+    completion: completionText(completion),
+    ids: rollout.completionIds[i] ?? [],
+    rewards: Object.fromEntries(names.map((name, k) => [name, rollout.rewards[k]?.[i] ?? null])),
+    reward: Number.isNaN(scored.rewards[i]) ? null : (scored.rewards[i] ?? null),
+    advantage: scored.advantages[i] ?? 0,
+    finish_reason: rollout.finishReasons[i] ?? "eos",
+    ...(extras.length > 0 ? { extra: Object.fromEntries(extras.map(([name, values]) => [name, values[i]])) } : {}),
+  }));
+}
+
+export interface PlanFacts {
+  readonly config: GRPOConfig;
+  readonly plan: TrainingPlan;
+  readonly model: PolicyModel;
+  readonly survey: PromptSurvey;
+  /** Rows whose prompt was too long and that were left out. */
+  readonly tooLong: number;
+  readonly startStep: number;
+}
+
+/** What the run will do, in words, before it does it. */
+export function describePlan({ config, plan, model, survey, tooLong, startStep }: PlanFacts): string[] {
+  const { trainable, all } = model.trainableParameters();
+  const perEpoch = plan.droppedRows > 0 ? `; ${plan.droppedRows} rows of each epoch fill no step and are left out` : "";
+  const cut = config.promptOverflow === "truncate" && survey.overlong > 0 ? `; ${survey.overlong} cut to fit` : "";
+  const left = tooLong > 0 ? `; ${tooLong} rows dropped as too long` : "";
+  const loss = `${config.lossType}, beta ${config.beta}, learning rate ${config.learningRate} ${config.lrSchedulerType}`;
+  return [
+    `model    ${model.device} ${model.dtype}, ${trainable.toLocaleString("en")} of ${all.toLocaleString("en")} parameters trained`,
+    `step     ${plan.promptsPerStep} prompts × ${config.numGenerations} completions = ${plan.completionsPerStep} completions`,
+    `epoch    ${plan.rows} rows / ${plan.promptsPerStep} = ${plan.stepsPerEpoch} steps${perEpoch}`,
+    `run      ${plan.totalSteps} steps${startStep > 0 ? `, going on after step ${startStep}` : ""}; ${loss}`,
+    `prompts  ${survey.rows} rendered, longest ${survey.longest} tokens${cut}${left}; completions up to ${config.maxCompletionLength}`,
+    ...config.notes.map((note) => `note     ${note}`),
+    ...(config.bf16 && model.dtype !== "bfloat16"
+      ? [`note     bf16 has no effect: the model's type is ${model.dtype}`]
+      : []),
+  ];
+}
