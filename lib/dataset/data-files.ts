@@ -1,0 +1,164 @@
+// Which files of a data-set folder belong to which split, by the conventions of Hugging Face datasets: the `configs` of the
+// README's front matter, shard names like data/train-00000-of-00001.parquet, or a split's name in folder and file names.
+
+import { parse } from "yaml";
+import { GrpoError, nearestName, reasonOf } from "../errors.js";
+import { matching } from "../hub.js";
+import { dataFormat, isReadable } from "./table.js";
+
+/** Files by split, relative to the data set's folder. */
+export type SplitFiles = ReadonlyMap<string, readonly string[]>;
+
+/** What a caller or a README may say: one pattern, several, or those of each split. */
+export type DataFilesOption = string | readonly string[] | Readonly<Record<string, string | readonly string[]>>;
+
+const KEYWORDS: readonly (readonly [split: string, words: readonly string[]])[] = [
+  ["train", ["train", "training"]],
+  ["validation", ["validation", "valid", "dev", "val"]],
+  ["test", ["test", "testing", "eval", "evaluation"]],
+];
+const SEPARATOR = "[-._ 0-9]";
+// Metadata that happens to be JSON.
+const NOT_DATA = new Set(["config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"]);
+
+export function splitsFromOption(option: DataFilesOption, files: readonly string[], source: string): SplitFiles {
+  const named = typeof option === "string" || isList(option) ? { train: option } : option;
+  const splits = new Map<string, readonly string[]>();
+  for (const [split, patterns] of Object.entries(named)) {
+    const found = matching(files, typeof patterns === "string" ? [patterns] : patterns);
+    if (found.length === 0) {
+      throw new GrpoError("FILE_NOT_FOUND", `${source} has no file that matches ${JSON.stringify(patterns)}.`, {
+        hint: `It has: ${files.slice(0, 10).join(", ")}${files.length > 10 ? ", …" : ""}`,
+      });
+    }
+    splits.set(split, found);
+  }
+  return splits;
+}
+
+/** Splits by the README's front matter; undefined when it names no files. */
+export function splitsFromReadme(
+  readme: string,
+  files: readonly string[],
+  name: string | undefined,
+  source: string,
+): SplitFiles | undefined {
+  const configs = readConfigs(readme, source);
+  if (configs.length === 0) return undefined;
+  const config = name === undefined ? defaultConfig(configs) : configs.find((candidate) => candidate.name === name);
+  if (config === undefined) {
+    const names = configs.map((candidate) => candidate.name);
+    const nearest = name === undefined ? undefined : nearestName(name, names);
+    const problem = name === undefined ? "has several configurations" : `has no configuration "${name}"`;
+    throw new GrpoError("BAD_OPTION", `${source} ${problem}; they are: ${names.join(", ")}.`, {
+      hint: nearest ? `Did you mean { name: "${nearest}" }?` : "Pass { name } with one of them.",
+    });
+  }
+  return splitsFromOption(config.dataFiles, files, source);
+}
+
+/** Splits by file names alone. */
+export function splitsFromNames(files: readonly string[], source: string): SplitFiles {
+  const data = files.filter((file) => {
+    const format = dataFormat(file);
+    const hidden = file.split("/").some((part) => part.startsWith(".") || part.startsWith("__"));
+    return format !== undefined && isReadable(format) && !hidden && !NOT_DATA.has(file.split("/").at(-1) ?? "");
+  });
+  const found = [bySharding, byFolder, byFileName].map((rule) => rule(data)).find((splits) => splits.size > 0);
+  if (found !== undefined) return found;
+  if (data.length > 0) return new Map([["train", data]]);
+  const other = files.find((file) => dataFormat(file) !== undefined && !NOT_DATA.has(file));
+  throw new GrpoError("BAD_DATASET", `${source} has no data file that can be read (parquet, jsonl, json).`, {
+    hint: other === undefined ? "Check the path." : `It has ${other}; save it as JSON lines or parquet.`,
+  });
+}
+
+function bySharding(files: readonly string[]): SplitFiles {
+  return groupBy(files, (file) => /^data\/(\w+(?:\.\w+)*)-\d{5}-of-\d{5}[^/]*\.[^/]*$/.exec(file)?.[1]);
+}
+
+function byFolder(files: readonly string[]): SplitFiles {
+  return groupBy(files, (file) => keywordSplit(file, (word) => `(?:^|/|${SEPARATOR})${word}(?:${SEPARATOR}[^/]*)?/`));
+}
+
+function byFileName(files: readonly string[]): SplitFiles {
+  return groupBy(files, (file) => keywordSplit(file, (word) => `(?:^|/|${SEPARATOR})${word}${SEPARATOR}[^/]*$`));
+}
+
+function keywordSplit(file: string, expression: (word: string) => string): string | undefined {
+  return KEYWORDS.find(([, words]) => words.some((word) => new RegExp(expression(word)).test(file)))?.[0];
+}
+
+function groupBy(files: readonly string[], splitOf: (file: string) => string | undefined): SplitFiles {
+  const splits = new Map<string, string[]>();
+  for (const file of files) {
+    const split = splitOf(file);
+    if (split === undefined) continue;
+    const group = splits.get(split);
+    if (group === undefined) splits.set(split, [file]);
+    else group.push(file);
+  }
+  // In the order in which people name them, whatever the alphabet says.
+  const order = (split: string) => KEYWORDS.findIndex(([name]) => name === split) >>> 0;
+  return new Map([...splits].sort(([a], [b]) => order(a) - order(b)));
+}
+
+interface ReadmeConfig {
+  readonly name: string;
+  readonly isDefault: boolean;
+  readonly dataFiles: DataFilesOption;
+}
+
+function readConfigs(readme: string, source: string): ReadmeConfig[] {
+  const front = /^\uFEFF?---\r?\n([\s\S]*?)\r?\n---/.exec(readme)?.[1];
+  if (front === undefined) return [];
+  let header: unknown;
+  try {
+    header = parse(front);
+  } catch (thrown) {
+    throw new GrpoError(
+      "BAD_DATASET",
+      `${source}: the front matter of README.md is not valid YAML: ${reasonOf(thrown)}`,
+    );
+  }
+  const configs = isRecord(header) && Array.isArray(header.configs) ? (header.configs as unknown[]) : [];
+  return configs.flatMap((config) => {
+    if (!isRecord(config) || config.data_files === undefined) return [];
+    const name = typeof config.config_name === "string" ? config.config_name : "default";
+    return [{ name, isDefault: config.default === true, dataFiles: readDataFiles(config, source) }];
+  });
+}
+
+function defaultConfig(configs: readonly ReadmeConfig[]): ReadmeConfig | undefined {
+  const marked = configs.find((config) => config.isDefault) ?? configs.find((config) => config.name === "default");
+  return marked ?? (configs.length === 1 ? configs[0] : undefined);
+}
+
+/** data_files is a pattern, a list of patterns, or a list of { split, path }. */
+function readDataFiles(config: Readonly<Record<string, unknown>>, source: string): DataFilesOption {
+  const base = typeof config.data_dir === "string" ? `${config.data_dir.replace(/\/+$/, "")}/` : "";
+  const patterns = (value: unknown): string[] => {
+    const list: unknown[] = Array.isArray(value) ? value : [value];
+    if (list.every((item) => typeof item === "string")) return list.map((item) => base + item.replace(/^\.\//, ""));
+    throw new GrpoError("BAD_DATASET", `${source}: data_files of README.md has ${JSON.stringify(value)} for a path.`);
+  };
+  const entries: unknown[] = Array.isArray(config.data_files) ? config.data_files : [config.data_files];
+  if (!entries.some(isRecord)) return patterns(entries);
+  return Object.fromEntries(
+    entries.map((entry) => {
+      if (isRecord(entry) && typeof entry.split === "string") return [entry.split, patterns(entry.path)];
+      throw new GrpoError(
+        "BAD_DATASET",
+        `${source}: data_files of README.md has ${JSON.stringify(entry)} for a split.`,
+      );
+    }),
+  );
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isList(value: DataFilesOption): value is readonly string[] {
+  return Array.isArray(value);
+}
