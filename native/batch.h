@@ -1,0 +1,169 @@
+// Plain structs that cross the boundary: no tensors, no JavaScript. Ragged lists are one flat vector with an offsets
+// vector beside it ([n + 1] entries, offsets[0] = 0).
+//
+// Dimension letters, here and in every shape comment:
+//   N tokens of one pass (no padding)   B rows (completions)   P prompts   G completions a prompt
+//   C hidden   F mlp   H heads   K kv heads   D head dim   V vocabulary   T time   R adapter rank
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace grpo {
+
+struct ModelConfig {
+    int64_t hidden_size = 0;        // C
+    int64_t intermediate_size = 0;  // F
+    int64_t num_layers = 0;
+    int64_t num_heads = 0;     // H
+    int64_t num_kv_heads = 0;  // K
+    int64_t head_dim = 0;      // D
+    int64_t vocab_size = 0;    // V
+    double rms_norm_eps = 0;
+    int64_t max_positions = 0;
+    bool tie_word_embeddings = false;
+    std::vector<float> rope_inv_freq;  // [D / 2]
+    double rope_scaling = 1;           // factor on cos and sin
+    bool qkv_bias = false;
+    bool output_bias = false;
+    bool mlp_bias = false;
+};
+
+struct TensorRef {
+    std::string name;
+    int64_t file = 0;  // index into TensorTable::files
+    int64_t offset = 0;
+    int64_t bytes = 0;
+    std::string dtype;  // safetensors name: F32, BF16, ...
+    std::vector<int64_t> shape;
+};
+
+struct TensorTable {
+    std::vector<std::string> files;
+    std::vector<TensorRef> tensors;
+};
+
+struct LoraTarget {
+    std::string module;  // "model.layers.0.self_attn.q_proj"
+    int64_t rank = 0;    // R
+    double scaling = 0;  // alpha / r
+};
+
+struct LoraSpec {
+    std::vector<LoraTarget> targets;
+    double dropout = 0;
+    bool zero_b = true;
+    uint64_t seed = 0;
+};
+
+struct SampleRequest {
+    std::vector<int32_t> prompt_ids;
+    std::vector<int32_t> prompt_offsets;  // [P + 1]
+    std::vector<int32_t> prompt_keys;     // [P] identity in the random streams
+    int64_t group_size = 1;               // G
+    int64_t max_new_tokens = 0;
+    bool do_sample = true;
+    double temperature = 1;
+    double top_p = 1;               // 1: off
+    int64_t top_k = 0;              // 0: off
+    double min_p = 0;               // 0: off
+    double repetition_penalty = 1;  // 1: off
+    std::vector<int32_t> stop_ids;
+    uint64_t seed = 0;
+    uint64_t step = 0;
+    int64_t max_rows = 0;
+
+    int64_t num_prompts() const { return static_cast<int64_t>(prompt_offsets.size()) - 1; }
+    int64_t prompt_length(int64_t p) const { return prompt_offsets[p + 1] - prompt_offsets[p]; }
+};
+
+enum class Finish : uint8_t { kEos = 0, kLength = 1 };
+
+/// All completions of one prompt.
+struct Group {
+    int64_t prompt = 0;
+    std::vector<int32_t> ids;      // the stop id included
+    std::vector<int32_t> offsets;  // [G + 1]
+    std::vector<float> logprobs;   // beside ids
+    std::vector<uint8_t> finish;   // [G] Finish
+};
+
+struct SampleStats {
+    int64_t decode_steps = 0;
+    int64_t tokens = 0;
+    int64_t prefill_tokens = 0;
+    double prefill_seconds = 0;
+    double decode_seconds = 0;
+};
+
+/// Prompts and the completions that continue them.
+struct Batch {
+    std::vector<int32_t> prompt_ids;
+    std::vector<int32_t> prompt_offsets;  // [P + 1]
+    std::vector<int32_t> completion_ids;
+    std::vector<int32_t> completion_offsets;  // [B + 1]
+    std::vector<int32_t> prompt_of;           // [B], ascending
+
+    int64_t num_prompts() const { return static_cast<int64_t>(prompt_offsets.size()) - 1; }
+    int64_t num_rows() const { return static_cast<int64_t>(prompt_of.size()); }
+    int64_t num_tokens() const { return static_cast<int64_t>(completion_ids.size()); }
+    int64_t prompt_length(int64_t p) const { return prompt_offsets[p + 1] - prompt_offsets[p]; }
+    int64_t completion_length(int64_t b) const {
+        return completion_offsets[b + 1] - completion_offsets[b];
+    }
+};
+
+struct TrainBatch : Batch {
+    std::vector<float> advantages;          // [B]
+    std::vector<float> old_logprobs;        // [tokens]; empty: the current ones, detached
+    std::vector<float> reference_logprobs;  // [tokens]; needed when beta > 0
+};
+
+enum class LossType { kGrpo, kDapo };
+
+/// The options of the loss; formulas in grpo/loss.h.
+struct LossOptions {
+    LossType type = LossType::kDapo;
+    double beta = 0;
+    double epsilon_low = 0.2;
+    double epsilon_high = 0.2;
+    bool bias_correction_kl = true;
+    double temperature = 1;
+    int64_t rows_per_slice = 0;  // 0: all rows
+    double loss_tokens = 0;      // 0: the tokens of this batch
+    double gradient_accumulation_steps = 1;
+    int64_t max_tokens_per_micro_batch = 0;
+    uint64_t dropout_seed = 0;
+};
+
+struct LossResult {
+    double loss = 0;
+    double entropy = 0;
+    double kl = 0;
+    double clip_low = 0;
+    double clip_high = 0;
+    double clip_region = 0;
+    double logp_difference_mean = 0;
+    double logp_difference_max = 0;
+    int64_t tokens = 0;
+    int64_t micro_batches = 0;
+};
+
+struct AdamWOptions {
+    double learning_rate = 0;
+    double beta1 = 0.9;
+    double beta2 = 0.999;
+    double epsilon = 1e-8;
+    double weight_decay = 0;
+    double max_grad_norm = 0;  // 0: no clipping
+};
+
+struct StepResult {
+    double grad_norm = 0;
+    bool applied = false;  // false: the gradient was not finite and nothing changed
+};
+
+}  // namespace grpo

@@ -1,0 +1,355 @@
+#include "binding/convert.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "error.h"
+
+namespace grpo {
+namespace {
+
+Napi::Value field(const Napi::Object& object, const char* name) { return object.Get(name); }
+
+int64_t integer_field(const Napi::Object& object, const char* name) {
+    return static_cast<int64_t>(number_field(object, name));
+}
+
+bool bool_field(const Napi::Object& object, const char* name) {
+    const Napi::Value value = field(object, name);
+    require(value.IsBoolean(), std::string(name) + " must be a boolean");
+    return value.As<Napi::Boolean>();
+}
+
+template <typename Element>
+std::vector<Element> typed_vector(const Napi::Value& value, const char* name, napi_typedarray_type type) {
+    const bool matches = value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == type;
+    require(matches, std::string(name) + " must be a typed array of the declared type");
+    const auto array = value.As<Napi::TypedArrayOf<Element>>();
+    return std::vector<Element>(array.Data(), array.Data() + array.ElementLength());
+}
+
+std::vector<float> optional_floats(const Napi::Object& object, const char* name) {
+    const Napi::Value value = field(object, name);
+    return value.IsUndefined() || value.IsNull() ? std::vector<float>{} : float_vector(value, name);
+}
+
+Napi::Array array_field(const Napi::Object& object, const char* name) {
+    const Napi::Value value = field(object, name);
+    require(value.IsArray(), std::string(name) + " must be an array");
+    return value.As<Napi::Array>();
+}
+
+Napi::Object element_object(const Napi::Array& array, uint32_t index) {
+    const Napi::Value value = array.Get(index);
+    require(value.IsObject(), "array elements must be objects");
+    return value.As<Napi::Object>();
+}
+
+void check_offsets(const std::vector<int32_t>& offsets, size_t total, const char* name) {
+    const bool valid = !offsets.empty() && offsets.front() == 0 && std::is_sorted(offsets.begin(), offsets.end()) &&
+                       static_cast<size_t>(offsets.back()) == total;
+    require(valid, std::string(name) + " must start at 0, ascend, and end at the number of ids");
+}
+
+void fill_batch(Batch& batch, const Napi::Object& object) {
+    batch.prompt_ids = int32_vector(field(object, "promptIds"), "promptIds");
+    batch.prompt_offsets = int32_vector(field(object, "promptOffsets"), "promptOffsets");
+    batch.completion_ids = int32_vector(field(object, "completionIds"), "completionIds");
+    batch.completion_offsets = int32_vector(field(object, "completionOffsets"), "completionOffsets");
+    batch.prompt_of = int32_vector(field(object, "promptOf"), "promptOf");
+    check_offsets(batch.prompt_offsets, batch.prompt_ids.size(), "promptOffsets");
+    check_offsets(batch.completion_offsets, batch.completion_ids.size(), "completionOffsets");
+}
+
+template <typename Array, typename Element>
+Array copy_to_js(Napi::Env env, const std::vector<Element>& values) {
+    Array array = Array::New(env, values.size());
+    if (!values.empty()) std::memcpy(array.Data(), values.data(), values.size() * sizeof(Element));
+    return array;
+}
+
+}  // namespace
+
+std::string string_field(const Napi::Object& object, const char* name) {
+    const Napi::Value value = field(object, name);
+    require(value.IsString(), std::string(name) + " must be a string");
+    return value.As<Napi::String>();
+}
+
+double number_field(const Napi::Object& object, const char* name) {
+    const Napi::Value value = field(object, name);
+    require(value.IsNumber(), std::string(name) + " must be a number");
+    return value.As<Napi::Number>().DoubleValue();
+}
+
+Napi::Object object_argument(const Napi::CallbackInfo& info, size_t index) {
+    require(info[index].IsObject(), "argument " + std::to_string(index) + " must be an object");
+    return info[index].As<Napi::Object>();
+}
+
+double number_argument(const Napi::CallbackInfo& info, size_t index) {
+    require(info[index].IsNumber(), "argument " + std::to_string(index) + " must be a number");
+    return info[index].As<Napi::Number>().DoubleValue();
+}
+
+std::string string_argument(const Napi::CallbackInfo& info, size_t index) {
+    require(info[index].IsString(), "argument " + std::to_string(index) + " must be a string");
+    return info[index].As<Napi::String>();
+}
+
+std::vector<int32_t> int32_vector(const Napi::Value& value, const char* name) {
+    return typed_vector<int32_t>(value, name, napi_int32_array);
+}
+
+std::vector<float> float_vector(const Napi::Value& value, const char* name) {
+    return typed_vector<float>(value, name, napi_float32_array);
+}
+
+std::vector<double> double_vector(const Napi::Value& value, const char* name) {
+    return typed_vector<double>(value, name, napi_float64_array);
+}
+
+std::vector<uint8_t> byte_vector(const Napi::Value& value, const char* name) {
+    return typed_vector<uint8_t>(value, name, napi_uint8_array);
+}
+
+std::vector<std::string> string_vector(const Napi::Value& value, const char* name) {
+    require(value.IsArray(), std::string(name) + " must be an array of strings");
+    const auto array = value.As<Napi::Array>();
+    std::vector<std::string> strings;
+    for (uint32_t i = 0; i < array.Length(); ++i) {
+        const Napi::Value element = array.Get(i);
+        require(element.IsString(), std::string(name) + " must be an array of strings");
+        strings.push_back(element.As<Napi::String>());
+    }
+    return strings;
+}
+
+ModelConfig model_config_from(const Napi::Object& object) {
+    ModelConfig config{
+        .hidden_size = integer_field(object, "hiddenSize"),
+        .intermediate_size = integer_field(object, "intermediateSize"),
+        .num_layers = integer_field(object, "numLayers"),
+        .num_heads = integer_field(object, "numHeads"),
+        .num_kv_heads = integer_field(object, "numKvHeads"),
+        .head_dim = integer_field(object, "headDim"),
+        .vocab_size = integer_field(object, "vocabSize"),
+        .rms_norm_eps = number_field(object, "rmsNormEps"),
+        .max_positions = integer_field(object, "maxPositions"),
+        .tie_word_embeddings = bool_field(object, "tieWordEmbeddings"),
+        .rope_inv_freq = float_vector(field(object, "ropeInvFreq"), "ropeInvFreq"),
+        .rope_scaling = number_field(object, "ropeScaling"),
+        .qkv_bias = bool_field(object, "qkvBias"),
+        .output_bias = bool_field(object, "outputBias"),
+        .mlp_bias = bool_field(object, "mlpBias"),
+    };
+    for (const int64_t size : {config.hidden_size, config.intermediate_size, config.num_layers, config.num_heads,
+                               config.num_kv_heads, config.head_dim, config.vocab_size, config.max_positions}) {
+        require(size > 0, "every size of the model must be positive");
+    }
+    require(config.num_heads % config.num_kv_heads == 0, "numHeads must be a multiple of numKvHeads");
+    require(static_cast<int64_t>(config.rope_inv_freq.size()) * 2 == config.head_dim,
+            "ropeInvFreq must have headDim / 2 elements");
+    return config;
+}
+
+TensorTable tensor_table_from(const Napi::Object& object) {
+    TensorTable table;
+    table.files = string_vector(field(object, "files"), "files");
+    const Napi::Array tensors = array_field(object, "tensors");
+    for (uint32_t i = 0; i < tensors.Length(); ++i) {
+        const Napi::Object entry = element_object(tensors, i);
+        TensorRef ref{.name = string_field(entry, "name"),
+                      .file = integer_field(entry, "file"),
+                      .offset = integer_field(entry, "offset"),
+                      .bytes = integer_field(entry, "bytes"),
+                      .dtype = string_field(entry, "dtype"),
+                      .shape = {}};
+        const Napi::Array shape = array_field(entry, "shape");
+        for (uint32_t d = 0; d < shape.Length(); ++d) {
+            ref.shape.push_back(shape.Get(d).ToNumber().Int64Value());
+        }
+        table.tensors.push_back(std::move(ref));
+    }
+    return table;
+}
+
+LoraSpec lora_spec_from(const Napi::Object& object) {
+    LoraSpec spec{.targets = {},
+                  .dropout = number_field(object, "dropout"),
+                  .zero_b = bool_field(object, "zeroB"),
+                  .seed = static_cast<uint64_t>(number_field(object, "seed"))};
+    require(spec.dropout >= 0 && spec.dropout < 1, "dropout must be at least 0 and below 1");
+    const Napi::Array targets = array_field(object, "targets");
+    for (uint32_t i = 0; i < targets.Length(); ++i) {
+        const Napi::Object target = element_object(targets, i);
+        spec.targets.push_back({.module = string_field(target, "module"),
+                                .rank = integer_field(target, "rank"),
+                                .scaling = number_field(target, "scaling")});
+    }
+    return spec;
+}
+
+SampleRequest sample_request_from(const Napi::Object& object) {
+    SampleRequest request{
+        .prompt_ids = int32_vector(field(object, "promptIds"), "promptIds"),
+        .prompt_offsets = int32_vector(field(object, "promptOffsets"), "promptOffsets"),
+        .prompt_keys = int32_vector(field(object, "promptKeys"), "promptKeys"),
+        .group_size = integer_field(object, "groupSize"),
+        .max_new_tokens = integer_field(object, "maxNewTokens"),
+        .do_sample = bool_field(object, "doSample"),
+        .temperature = number_field(object, "temperature"),
+        .top_p = number_field(object, "topP"),
+        .top_k = integer_field(object, "topK"),
+        .min_p = number_field(object, "minP"),
+        .repetition_penalty = number_field(object, "repetitionPenalty"),
+        .stop_ids = int32_vector(field(object, "stopIds"), "stopIds"),
+        .seed = static_cast<uint64_t>(number_field(object, "seed")),
+        .step = static_cast<uint64_t>(number_field(object, "step")),
+        .max_rows = integer_field(object, "maxRows"),
+    };
+    check_offsets(request.prompt_offsets, request.prompt_ids.size(), "promptOffsets");
+    require(request.temperature > 0, "temperature must be positive");
+    require(request.repetition_penalty > 0, "repetitionPenalty must be positive");
+    return request;
+}
+
+Batch batch_from(const Napi::Object& object) {
+    Batch batch;
+    fill_batch(batch, object);
+    return batch;
+}
+
+TrainBatch train_batch_from(const Napi::Object& object) {
+    TrainBatch batch;
+    fill_batch(batch, object);
+    batch.advantages = float_vector(field(object, "advantages"), "advantages");
+    batch.old_logprobs = optional_floats(object, "oldLogprobs");
+    batch.reference_logprobs = optional_floats(object, "referenceLogprobs");
+    return batch;
+}
+
+LossOptions loss_options_from(const Napi::Object& object) {
+    const std::string type = string_field(object, "lossType");
+    require(type == "dapo" || type == "grpo", "lossType must be dapo or grpo, not " + type);
+    LossOptions options{
+        .type = type == "dapo" ? LossType::kDapo : LossType::kGrpo,
+        .beta = number_field(object, "beta"),
+        .epsilon_low = number_field(object, "epsilonLow"),
+        .epsilon_high = number_field(object, "epsilonHigh"),
+        .bias_correction_kl = bool_field(object, "biasCorrectionKl"),
+        .temperature = number_field(object, "temperature"),
+        .rows_per_slice = integer_field(object, "rowsPerSlice"),
+        .loss_tokens = number_field(object, "lossTokens"),
+        .gradient_accumulation_steps = number_field(object, "gradientAccumulationSteps"),
+        .max_tokens_per_micro_batch = integer_field(object, "maxTokensPerMicroBatch"),
+        .dropout_seed = static_cast<uint64_t>(number_field(object, "dropoutSeed")),
+    };
+    require(options.temperature > 0, "temperature must be positive");
+    require(options.gradient_accumulation_steps > 0, "gradientAccumulationSteps must be positive");
+    return options;
+}
+
+AdamWOptions adamw_options_from(const Napi::Object& object) {
+    return {.learning_rate = number_field(object, "learningRate"),
+            .beta1 = number_field(object, "beta1"),
+            .beta2 = number_field(object, "beta2"),
+            .epsilon = number_field(object, "epsilon"),
+            .weight_decay = number_field(object, "weightDecay"),
+            .max_grad_norm = number_field(object, "maxGradNorm")};
+}
+
+TensorSet tensor_set_from(const Napi::Value& value) {
+    const std::string name = value.IsString() ? std::string(value.As<Napi::String>()) : "";
+    if (name == "model") return TensorSet::kModel;
+    if (name == "adapter") return TensorSet::kAdapter;
+    require(name == "optimizer", "a tensor set is model, adapter or optimizer");
+    return TensorSet::kOptimizer;
+}
+
+Napi::Float32Array to_js(Napi::Env env, const std::vector<float>& values) {
+    return copy_to_js<Napi::Float32Array>(env, values);
+}
+
+Napi::Float64Array to_js(Napi::Env env, const std::vector<double>& values) {
+    return copy_to_js<Napi::Float64Array>(env, values);
+}
+
+Napi::Value to_js(Napi::Env env, int64_t value) { return Napi::Number::New(env, static_cast<double>(value)); }
+
+Napi::Object to_js(Napi::Env env, const std::vector<std::pair<std::string, std::vector<float>>>& arrays) {
+    Napi::Object object = Napi::Object::New(env);
+    for (const auto& [name, values] : arrays) object.Set(name, to_js(env, values));
+    return object;
+}
+
+Napi::Object to_js(Napi::Env env, const Group& group) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("prompt", static_cast<double>(group.prompt));
+    object.Set("ids", copy_to_js<Napi::Int32Array>(env, group.ids));
+    object.Set("offsets", copy_to_js<Napi::Int32Array>(env, group.offsets));
+    object.Set("logprobs", to_js(env, group.logprobs));
+    object.Set("finish", copy_to_js<Napi::Uint8Array>(env, group.finish));
+    return object;
+}
+
+Napi::Object to_js(Napi::Env env, const SampleStats& stats) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("decodeSteps", static_cast<double>(stats.decode_steps));
+    object.Set("tokens", static_cast<double>(stats.tokens));
+    object.Set("prefillTokens", static_cast<double>(stats.prefill_tokens));
+    object.Set("prefillSeconds", stats.prefill_seconds);
+    object.Set("decodeSeconds", stats.decode_seconds);
+    return object;
+}
+
+Napi::Object to_js(Napi::Env env, const LossResult& result) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("loss", result.loss);
+    object.Set("entropy", result.entropy);
+    object.Set("kl", result.kl);
+    object.Set("clipLow", result.clip_low);
+    object.Set("clipHigh", result.clip_high);
+    object.Set("clipRegion", result.clip_region);
+    object.Set("logpDifferenceMean", result.logp_difference_mean);
+    object.Set("logpDifferenceMax", result.logp_difference_max);
+    object.Set("tokens", static_cast<double>(result.tokens));
+    object.Set("microBatches", static_cast<double>(result.micro_batches));
+    return object;
+}
+
+Napi::Object to_js(Napi::Env env, const StepResult& result) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("gradNorm", result.grad_norm);
+    object.Set("applied", result.applied);
+    return object;
+}
+
+Napi::Array to_js(Napi::Env env, const std::vector<TensorInfo>& tensors) {
+    Napi::Array list = Napi::Array::New(env, tensors.size());
+    for (uint32_t i = 0; i < tensors.size(); ++i) {
+        Napi::Object object = Napi::Object::New(env);
+        object.Set("name", tensors[i].name);
+        object.Set("dtype", tensors[i].dtype);
+        Napi::Array shape = Napi::Array::New(env, tensors[i].shape.size());
+        for (uint32_t d = 0; d < tensors[i].shape.size(); ++d) {
+            shape.Set(d, static_cast<double>(tensors[i].shape[d]));
+        }
+        object.Set("shape", shape);
+        list.Set(i, object);
+    }
+    return list;
+}
+
+Napi::Array to_js(Napi::Env env, const std::vector<DeviceInfo>& devices) {
+    Napi::Array list = Napi::Array::New(env, devices.size());
+    for (uint32_t i = 0; i < devices.size(); ++i) {
+        Napi::Object object = Napi::Object::New(env);
+        object.Set("type", devices[i].type);
+        object.Set("count", static_cast<double>(devices[i].count));
+        list.Set(i, object);
+    }
+    return list;
+}
+
+}  // namespace grpo

@@ -1,0 +1,104 @@
+#include "binding/job_queue.h"
+
+#include "binding/errors.h"
+#include "error.h"
+
+namespace grpo {
+
+struct JobQueue::Job {
+    Job(Napi::Env env, Work job_work, uint64_t job_id)
+        : deferred(Napi::Promise::Deferred::New(env)), work(std::move(job_work)), id(job_id) {}
+    Napi::Promise::Deferred deferred;
+    Work work;
+    uint64_t id;
+    Settle settle;
+    std::exception_ptr failure;
+};
+
+JobQueue::JobQueue(Napi::Env env)
+    : to_js_(Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}),
+                                           "grpo engine", /*maxQueueSize=*/0, /*initialThreadCount=*/1)) {
+    // An idle engine must not keep the process alive; enqueue() takes a reference for as long as jobs are pending.
+    to_js_.Unref(env);
+    thread_ = std::thread([this] { run(); });
+}
+
+JobQueue::~JobQueue() { close(); }
+
+Napi::Promise JobQueue::enqueue(Napi::Env env, Work work) {
+    const auto job = std::make_shared<Job>(env, std::move(work), next_id_++);
+    const Napi::Promise promise = job->deferred.Promise();
+    if (pending_++ == 0) to_js_.Ref(env);
+    {
+        const std::lock_guard lock(mutex_);
+        jobs_.push_back(job);
+    }
+    wake_.notify_one();
+    return promise;
+}
+
+void JobQueue::run() {
+    while (true) {
+        std::shared_ptr<Job> job;
+        {
+            std::unique_lock lock(mutex_);
+            wake_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
+            if (jobs_.empty()) return;
+            job = std::move(jobs_.front());
+            jobs_.pop_front();
+        }
+        const Cancelled cancelled = [this, id = job->id] { return id < cancelled_before_.load(); };
+        try {
+            if (cancelled()) throw EngineError("CANCELLED", "the job was cancelled before it began");
+            job->settle = job->work(cancelled);
+        } catch (...) {
+            job->failure = std::current_exception();
+        }
+        call_js([this, job](Napi::Env env) { settle(env, job); });
+    }
+}
+
+void JobQueue::settle(Napi::Env env, const std::shared_ptr<Job>& job) {
+    if (--pending_ == 0) to_js_.Unref(env);
+    const Napi::HandleScope scope(env);
+    if (job->failure) {
+        job->deferred.Reject(to_js_error(env, job->failure).Value());
+    } else {
+        job->deferred.Resolve(job->settle(env));
+    }
+    job->work = nullptr;  // what it captured may hold JavaScript references
+}
+
+void JobQueue::call_js(std::function<void(Napi::Env)> callback) {
+    auto* owned = new std::function<void(Napi::Env)>(std::move(callback));
+    const napi_status status =
+        to_js_.NonBlockingCall(owned, [](Napi::Env env, Napi::Function, std::function<void(Napi::Env)>* body) {
+            const std::unique_ptr<std::function<void(Napi::Env)>> owner(body);
+            // The environment is gone when it is null: then nothing of JavaScript may be touched.
+            if (static_cast<napi_env>(env) != nullptr) (*body)(env);
+        });
+    // While the environment shuts down the call is refused; the job may hold JavaScript references that only that
+    // thread can free, so it is left to the end of the process.
+    if (status != napi_ok) static_cast<void>(owned);
+}
+
+void JobQueue::cancel() { cancelled_before_ = next_id_; }
+
+void JobQueue::finish() {
+    {
+        const std::lock_guard lock(mutex_);
+        stopping_ = true;
+    }
+    wake_.notify_one();
+}
+
+void JobQueue::close() {
+    if (closed_) return;
+    closed_ = true;
+    cancel();
+    finish();
+    thread_.join();
+    to_js_.Release();
+}
+
+}  // namespace grpo

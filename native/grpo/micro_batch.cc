@@ -1,0 +1,70 @@
+#include "grpo/micro_batch.h"
+
+#include <ATen/Functions.h>
+
+#include "device.h"
+
+namespace grpo {
+
+std::vector<RowRange> plan_micro_batches(const Batch& batch, int64_t max_tokens) {
+    std::vector<RowRange> ranges;
+    int64_t tokens = 0, prompt = -1;
+    for (int64_t row = 0; row < batch.num_rows(); ++row) {
+        int64_t cost = batch.completion_length(row);
+        if (batch.prompt_of[row] != prompt) cost += batch.prompt_length(batch.prompt_of[row]);
+        if (!ranges.empty() && tokens + cost <= max_tokens) {
+            ranges.back().end = row + 1;
+            tokens += cost;
+        } else {
+            ranges.push_back({row, row + 1});
+            tokens = batch.completion_length(row) + batch.prompt_length(batch.prompt_of[row]);
+        }
+        prompt = batch.prompt_of[row];
+    }
+    return ranges;
+}
+
+PackedInput pack_rows(const Batch& batch, RowRange rows, at::Device device) {
+    PackedInput input;
+    input.first_token = batch.completion_offsets[rows.begin];
+    std::vector<int64_t> ids, scored, targets, last_of_prompt;
+    int64_t previous = -1;
+    for (int64_t row = rows.begin; row < rows.end; ++row) {
+        if (batch.completion_length(row) == 0) continue;  // nothing to score
+        const int64_t prompt = batch.prompt_of[row];
+        if (prompt != previous) {
+            const int32_t* begin = batch.prompt_ids.data() + batch.prompt_offsets[prompt];
+            ids.insert(ids.end(), begin, begin + batch.prompt_length(prompt));
+            input.layout.prompt_lengths.push_back(batch.prompt_length(prompt));
+            last_of_prompt.push_back(static_cast<int64_t>(ids.size()) - 1);
+            previous = prompt;
+        }
+        input.layout.prompt_of.push_back(static_cast<int64_t>(last_of_prompt.size()) - 1);
+        input.layout.completion_lengths.push_back(batch.completion_length(row) - 1);
+    }
+    size_t packed = 0;
+    for (int64_t row = rows.begin; row < rows.end; ++row) {
+        const int64_t length = batch.completion_length(row);
+        if (length == 0) continue;
+        const int32_t* tokens = batch.completion_ids.data() + batch.completion_offsets[row];
+        scored.push_back(last_of_prompt[input.layout.prompt_of[packed++]]);
+        for (int64_t t = 0; t + 1 < length; ++t) {
+            scored.push_back(static_cast<int64_t>(ids.size()));
+            ids.push_back(tokens[t]);
+        }
+        targets.insert(targets.end(), tokens, tokens + length);
+    }
+    input.ids = to_device(ids, device);
+    input.positions = to_device(input.layout.positions(), device);
+    input.scored = to_device(scored, device);
+    input.targets = to_device(targets, device);
+    return input;
+}
+
+at::Tensor predict_hidden(const Decoder& decoder, const PackedInput& input, const ForwardMode& mode) {
+    PackedAttention attention(input.layout, decoder.dtype(), decoder.device());
+    const at::Tensor hidden = decoder.forward(input.ids, input.positions, attention, mode);
+    return decoder.final_norm(hidden.index_select(0, input.scored));
+}
+
+}  // namespace grpo

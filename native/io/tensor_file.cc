@@ -1,0 +1,112 @@
+#include "io/tensor_file.h"
+
+#include <ATen/Functions.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "error.h"
+
+namespace grpo {
+namespace {
+
+std::string describe_shape(at::IntArrayRef shape) {
+    std::string text = "[";
+    for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+    return text + "]";
+}
+
+[[noreturn]] void fail(const std::string& what, const std::string& path) {
+    throw EngineError("FILE_NOT_FOUND", what + " " + path + ": " + std::strerror(errno));
+}
+
+}  // namespace
+
+MappedFile::MappedFile(const std::string& path) : path_(path) {
+    const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) fail("cannot open", path);
+    struct stat info{};
+    void* address = MAP_FAILED;
+    if (fstat(descriptor, &info) == 0 && info.st_size > 0) {
+        address = mmap(nullptr, info.st_size, PROT_READ, MAP_PRIVATE, descriptor, 0);
+    }
+    close(descriptor);
+    if (address == MAP_FAILED) fail("cannot map", path);
+    data_ = static_cast<std::byte*>(address);
+    size_ = info.st_size;
+}
+
+MappedFile::~MappedFile() { munmap(data_, size_); }
+
+const std::byte* MappedFile::range(int64_t offset, int64_t bytes) const {
+    if (offset < 0 || bytes < 0 || offset > size_ || bytes > size_ - offset) {
+        throw EngineError("BAD_CHECKPOINT", path_ + " has " + std::to_string(size_) + " bytes, but bytes " +
+                                                std::to_string(offset) + " to " +
+                                                std::to_string(offset + bytes) + " were asked for");
+    }
+    return data_ + offset;
+}
+
+TensorFiles::TensorFiles(const TensorTable& table) {
+    for (const std::string& path : table.files) files_.push_back(std::make_unique<MappedFile>(path));
+}
+
+void TensorFiles::read_into(const TensorRef& ref, const at::Tensor& destination) const {
+    if (destination.sizes() != at::IntArrayRef(ref.shape)) {
+        throw EngineError("BAD_CHECKPOINT", "tensor " + ref.name + ": expected shape " +
+                                                describe_shape(destination.sizes()) + ", found " +
+                                                describe_shape(ref.shape));
+    }
+    const at::ScalarType dtype = dtype_from_name(ref.dtype);
+    require(ref.file >= 0 && ref.file < static_cast<int64_t>(files_.size()), "tensor " + ref.name + ": no such file");
+    require(ref.bytes == destination.numel() * static_cast<int64_t>(c10::elementSize(dtype)),
+            "tensor " + ref.name + ": byte count and shape disagree");
+    const std::byte* bytes = files_[ref.file]->range(ref.offset, ref.bytes);
+    if (destination.is_meta()) return;
+    // from_blob wants a mutable pointer; the copy only reads.
+    const at::Tensor stored = at::from_blob(const_cast<std::byte*>(bytes), ref.shape, dtype);
+    destination.copy_(stored);
+}
+
+void write_tensor_file(const std::string& path, const std::vector<uint8_t>& header,
+                       const std::vector<at::Tensor>& tensors) {
+    std::FILE* file = std::fopen(path.c_str(), "wb");
+    if (file == nullptr) fail("cannot write", path);
+    bool written = std::fwrite(header.data(), 1, header.size(), file) == header.size();
+    for (const at::Tensor& tensor : tensors) {
+        const at::Tensor host = tensor.detach().to(at::kCPU).contiguous();
+        written = written && std::fwrite(host.data_ptr(), 1, host.nbytes(), file) == host.nbytes();
+    }
+    written = written && std::fflush(file) == 0 && fsync(fileno(file)) == 0;
+    const int reason = errno;
+    const bool closed = std::fclose(file) == 0;
+    if (written && closed) return;
+    if (!written) errno = reason;
+    fail("cannot write", path);
+}
+
+std::string dtype_name(at::ScalarType dtype) {
+    switch (dtype) {
+        case at::kFloat: return "F32";
+        case at::kBFloat16: return "BF16";
+        case at::kHalf: return "F16";
+        case at::kDouble: return "F64";
+        default: throw EngineError("INTERNAL", "no safetensors name for this dtype");
+    }
+}
+
+at::ScalarType dtype_from_name(const std::string& name) {
+    if (name == "F32") return at::kFloat;
+    if (name == "BF16") return at::kBFloat16;
+    if (name == "F16") return at::kHalf;
+    if (name == "F64") return at::kDouble;
+    throw EngineError("BAD_CHECKPOINT", "weights of dtype " + name + " are not supported",
+                      "use a checkpoint in F32, BF16, F16 or F64");
+}
+
+}  // namespace grpo

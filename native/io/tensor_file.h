@@ -1,0 +1,50 @@
+// Tensors in files: reading ranges that TypeScript has found and checked, and writing safetensors whose header TypeScript
+// has made. Parses nothing.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "batch.h"
+
+namespace grpo {
+
+/// A read-only mapping of a whole file.
+class MappedFile {
+  public:
+    explicit MappedFile(const std::string& path);
+    ~MappedFile();
+    MappedFile(const MappedFile&) = delete;
+    MappedFile& operator=(const MappedFile&) = delete;
+    /// Throws BAD_CHECKPOINT when the range does not lie inside the file.
+    const std::byte* range(int64_t offset, int64_t bytes) const;
+
+  private:
+    std::string path_;
+    std::byte* data_ = nullptr;
+    int64_t size_ = 0;
+};
+
+/// The files of a table, mapped once.
+class TensorFiles {
+  public:
+    explicit TensorFiles(const TensorTable& table);
+    /// Copies the stored tensor into `destination`, converting the dtype; shapes must be equal.
+    void read_into(const TensorRef& ref, const at::Tensor& destination) const;
+
+  private:
+    std::vector<std::unique_ptr<MappedFile>> files_;
+};
+
+/// header, then each tensor's bytes, flushed to the disk.
+void write_tensor_file(const std::string& path, const std::vector<uint8_t>& header,
+                       const std::vector<at::Tensor>& tensors);
+
+/// safetensors name of a dtype and back; throws BAD_CHECKPOINT for the ones that no weight has.
+std::string dtype_name(at::ScalarType dtype);
+at::ScalarType dtype_from_name(const std::string& name);
+
+}  // namespace grpo

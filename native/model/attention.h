@@ -1,0 +1,83 @@
+// What attention sees. Linear layers work on flat tokens without padding; only attention needs to know which token
+// belongs where. A pass gives the decoder one Attention object; the decoder knows nothing of prompts, rows and caches.
+//
+// PackedAttention: whole prompts and, optionally, the completions that continue them, each prompt computed once and read
+// by all its completions (prefill, log-probabilities, training). Decode attention lives in kv_cache.h.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+namespace grpo {
+
+class KvCache;
+
+class Attention {
+  public:
+    virtual ~Attention() = default;
+    /// q [N, H, D], k and v [N, K, D] with rope applied -> [N, H·D]
+    virtual at::Tensor attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
+                              const at::Tensor& v) = 0;
+};
+
+/// The layout of one packed pass. Flat order: all prompt tokens, then all completion tokens.
+struct PackedLayout {
+    std::vector<int64_t> prompt_lengths;      // [P], each > 0
+    std::vector<int64_t> completion_lengths;  // [B] tokens fed, may be 0
+    std::vector<int64_t> prompt_of;           // [B]
+
+    int64_t num_prompt_tokens() const;
+    int64_t num_completion_tokens() const;
+    /// Position of every flat token in its own sequence: [N].
+    std::vector<int64_t> positions() const;
+};
+
+/// Maps between flat rows [N, ...] and padded rows [rows · width, ...]. Both directions, and both their backwards, are
+/// plain gathers, because the map is one to one: exact, deterministic, and no scatter on any device.
+class Padding {
+  public:
+    Padding() = default;
+    Padding(const std::vector<int64_t>& lengths, at::Device device);
+    /// [N, heads, D] -> [rows, heads, width, D]; padding reads as zero.
+    at::Tensor pad(const at::Tensor& flat) const;
+    /// [rows, heads, width, D] -> [N, heads · D]
+    at::Tensor unpad(const at::Tensor& padded) const;
+    int64_t rows() const { return rows_; }
+    int64_t width() const { return width_; }
+
+  private:
+    int64_t rows_ = 0;
+    int64_t width_ = 0;
+    bool dense_ = true;  // all lengths equal: the map is a reshape
+    at::Tensor to_padded_;  // [rows · width] flat index, N for padding
+    at::Tensor to_flat_;    // [N] padded index
+};
+
+class PackedAttention : public Attention {
+  public:
+    PackedAttention(const PackedLayout& layout, at::ScalarType dtype, at::Device device);
+    /// Also store every prompt's keys and values in the given slots of a cache.
+    void store_prompts(KvCache* cache, std::vector<int64_t> slots);
+    at::Tensor attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
+                      const at::Tensor& v) override;
+
+  private:
+    at::Tensor attend_prompts(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) const;
+    at::Tensor attend_completions(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                  const at::Tensor& prompt_k, const at::Tensor& prompt_v) const;
+
+    int64_t prompt_tokens_ = 0;
+    int64_t completion_tokens_ = 0;
+    Padding prompts_;
+    Padding completions_;
+    at::Tensor prompt_of_;  // [B] int64
+    at::Tensor mask_;       // [B, 1, L, P_width + L] additive
+    KvCache* cache_ = nullptr;
+    std::vector<int64_t> slots_;
+};
+
+/// Repeat each of K heads H / K times: [B, K, T, D] -> [B, H, T, D].
+at::Tensor repeat_kv(const at::Tensor& x, int64_t num_heads);
+
+}  // namespace grpo

@@ -1,0 +1,220 @@
+#include "rollout/rollout.h"
+
+#include <ATen/Functions.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "error.h"
+#include "rollout/random.h"
+#include "rollout/sampler.h"
+
+namespace grpo {
+namespace {
+
+constexpr int64_t kPrefillTokens = 8192;  // of one pass
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+Rollout::Rollout(const Decoder& decoder, const SampleRequest& request, const ForwardMode& mode, ReadBack& read_back,
+                 const std::function<bool()>& cancelled, std::function<void(Group)> on_group)
+    : decoder_(decoder),
+      request_(request),
+      mode_(mode),
+      read_back_(read_back),
+      cancelled_(cancelled),
+      on_group_(std::move(on_group)),
+      is_stop_(decoder.config().vocab_size, false) {
+    int64_t width = 0;
+    for (int64_t p = 0; p < request.num_prompts(); ++p) width = std::max(width, request.prompt_length(p));
+    for (const int32_t id : request.stop_ids) is_stop_.at(id) = true;
+    // A group is never split over the limit: it shares its prompt's cache, and its advantages need all of it.
+    max_rows_ = std::max(request.max_rows, request.group_size);
+    const int64_t prompts = std::min(max_rows_ / request.group_size, request.num_prompts());
+    max_rows_ = prompts * request.group_size;
+    const auto options = at::TensorOptions().dtype(decoder.dtype()).device(decoder.device());
+    cache_ = std::make_unique<KvCache>(decoder.config(), prompts, width, max_rows_,
+                                       std::max<int64_t>(1, request.max_new_tokens - 1), options);
+    if (request.repetition_penalty != 1) {
+        seen_ = at::zeros({max_rows_, decoder.config().vocab_size}, options.dtype(at::kBool));
+    }
+}
+
+SampleStats Rollout::run() {
+    while (true) {
+        if (cancelled_()) throw EngineError("CANCELLED", "the rollout was cancelled");
+        admit();
+        if (rows_.empty() && next_prompt_ == request_.num_prompts()) break;
+        if (!rows_.empty()) decode();
+    }
+    return stats_;
+}
+
+void Rollout::admit() {
+    const auto start = std::chrono::steady_clock::now();
+    while (true) {
+        const std::vector<int64_t> prompts = choose_prompts();
+        if (prompts.empty()) break;
+        prefill(prompts);
+    }
+    stats_.prefill_seconds += seconds_since(start);
+}
+
+std::vector<int64_t> Rollout::choose_prompts() const {
+    std::vector<int64_t> prompts;
+    int64_t rows = static_cast<int64_t>(rows_.size()), tokens = 0;
+    for (int64_t p = next_prompt_; p < request_.num_prompts(); ++p) {
+        tokens += request_.prompt_length(p);
+        if (rows + request_.group_size > max_rows_) break;
+        if (!prompts.empty() && tokens > kPrefillTokens) break;
+        rows += request_.group_size;
+        prompts.push_back(p);
+    }
+    return prompts;
+}
+
+void Rollout::prefill(const std::vector<int64_t>& prompts) {
+    const int64_t group = request_.group_size;
+    PackedLayout layout;
+    std::vector<int64_t> slots, ids, last_token, prompt_of_row;
+    const size_t first_row = rows_.size();
+    for (const int64_t p : prompts) {
+        const auto* begin = request_.prompt_ids.data() + request_.prompt_offsets[p];
+        const int64_t length = request_.prompt_length(p);
+        const auto slot = static_cast<int64_t>(live_.size());
+        ids.insert(ids.end(), begin, begin + length);
+        last_token.push_back(static_cast<int64_t>(ids.size()) - 1);
+        layout.prompt_lengths.push_back(length);
+        slots.push_back(slot);
+        live_.push_back({.prompt = p, .unfinished = group, .group = {}, .ids = {}, .logprobs = {}});
+        live_.back().ids.resize(group);
+        live_.back().logprobs.resize(group);
+        live_.back().group.finish.resize(group);
+        for (int64_t sample = 0; sample < group; ++sample) {
+            if (seen_.defined()) {
+                seen_.select(0, static_cast<int64_t>(rows_.size()))
+                    .zero_()
+                    .index_fill_(0, to_device(std::vector<int64_t>(begin, begin + length), seen_.device()), true);
+            }
+            rows_.push_back({.slot = slot, .sample = sample, .ids = {}, .logprobs = {}});
+            prompt_of_row.push_back(static_cast<int64_t>(slots.size()) - 1);
+        }
+    }
+    next_prompt_ += static_cast<int64_t>(prompts.size());
+    stats_.prefill_tokens += static_cast<int64_t>(ids.size());
+
+    const at::Device device = decoder_.device();
+    PackedAttention attention(layout, decoder_.dtype(), device);
+    attention.store_prompts(cache_.get(), slots);
+    const at::Tensor hidden =
+        decoder_.forward(to_device(ids, device), to_device(layout.positions(), device), attention, mode_);
+    const at::Tensor last = hidden.index_select(0, to_device(last_token, device));      // [P, C]
+    const at::Tensor logits = decoder_.logits(decoder_.final_norm(last))                // [P, V]
+                                  .index_select(0, to_device(prompt_of_row, device));  // [P·G, V]
+    advance(first_row, logits);
+}
+
+void Rollout::decode() {
+    const auto start = std::chrono::steady_clock::now();
+    const at::Device device = decoder_.device();
+    std::vector<int64_t> ids, positions, times, slot_of_row, prompt_lengths;
+    for (const LivePrompt& live : live_) prompt_lengths.push_back(request_.prompt_length(live.prompt));
+    for (const Row& row : rows_) {
+        ids.push_back(row.ids.back());
+        times.push_back(static_cast<int64_t>(row.ids.size()) - 1);
+        positions.push_back(prompt_lengths[row.slot] + times.back());
+        slot_of_row.push_back(row.slot);
+    }
+    DecodeAttention attention(*cache_, slot_of_row, prompt_lengths, times, decoder_.dtype(), device);
+    const at::Tensor hidden =
+        decoder_.forward(to_device(ids, device), to_device(positions, device), attention, mode_);
+    advance(0, decoder_.logits(decoder_.final_norm(hidden)));
+    ++stats_.decode_steps;
+    stats_.decode_seconds += seconds_since(start);
+}
+
+at::Tensor Rollout::uniforms(size_t first) const {
+    std::vector<double> values;
+    for (size_t r = first; r < rows_.size(); ++r) {
+        const Row& row = rows_[r];
+        const auto key = static_cast<uint32_t>(request_.prompt_keys[live_[row.slot].prompt]);
+        values.push_back(token_uniform(request_.seed, request_.step, key, static_cast<uint32_t>(row.sample),
+                                       static_cast<uint32_t>(row.ids.size())));
+    }
+    return to_device(values, decoder_.device());
+}
+
+void Rollout::mark_seen(size_t first, const at::Tensor& tokens) {
+    if (!seen_.defined()) return;
+    seen_.narrow(0, static_cast<int64_t>(first), tokens.size(0)).scatter_(1, tokens.unsqueeze(1), true);
+}
+
+void Rollout::advance(size_t first, const at::Tensor& logits) {
+    const at::Tensor seen =
+        seen_.defined() ? seen_.narrow(0, static_cast<int64_t>(first), logits.size(0)) : at::Tensor();
+    const Drawn drawn = draw(logits, seen, uniforms(first), request_);
+    mark_seen(first, drawn.tokens);
+    // The only read-back of a decode step: every token id is below 2^53, so one float64 tensor carries both rows.
+    const std::vector<double> values = read_back_.operator()<double>(
+        at::stack({drawn.tokens.to(at::kDouble), drawn.logprobs.to(at::kDouble)}));
+    const size_t count = rows_.size() - first;
+    for (size_t i = 0; i < count; ++i) {
+        rows_[first + i].ids.push_back(static_cast<int32_t>(values[i]));
+        rows_[first + i].logprobs.push_back(static_cast<float>(values[count + i]));
+    }
+    stats_.tokens += static_cast<int64_t>(count);
+    // From the back, because a row that leaves is replaced by the last one.
+    for (size_t row = rows_.size(); row-- > first;) {
+        const bool stopped = is_stop_[rows_[row].ids.back()];
+        const bool full = static_cast<int64_t>(rows_[row].ids.size()) >= request_.max_new_tokens;
+        if (stopped || full) retire(row, stopped ? Finish::kEos : Finish::kLength);
+    }
+}
+
+void Rollout::retire(size_t row, Finish finish) {
+    Row& done = rows_[row];
+    const int64_t slot = done.slot;
+    LivePrompt& live = live_[slot];
+    live.ids[done.sample] = std::move(done.ids);
+    live.logprobs[done.sample] = std::move(done.logprobs);
+    live.group.finish[done.sample] = static_cast<uint8_t>(finish);
+
+    const size_t last = rows_.size() - 1;
+    if (row != last) {
+        const auto from = static_cast<int64_t>(last), to = static_cast<int64_t>(row);
+        if (rows_[last].ids.size() > 1) cache_->move_row(from, to);
+        if (seen_.defined()) seen_.select(0, to).copy_(seen_.select(0, from));
+        rows_[row] = std::move(rows_[last]);
+    }
+    rows_.pop_back();
+    if (--live.unfinished == 0) complete_group(slot);
+}
+
+void Rollout::complete_group(int64_t slot) {
+    LivePrompt done = std::move(live_[slot]);
+    const auto last = static_cast<int64_t>(live_.size()) - 1;
+    if (slot != last) {
+        cache_->move_prompt(last, slot);
+        live_[slot] = std::move(live_[last]);
+        for (Row& row : rows_) {
+            if (row.slot == last) row.slot = slot;
+        }
+    }
+    live_.pop_back();
+
+    done.group.prompt = done.prompt;
+    done.group.offsets.push_back(0);
+    for (size_t sample = 0; sample < done.ids.size(); ++sample) {
+        done.group.ids.insert(done.group.ids.end(), done.ids[sample].begin(), done.ids[sample].end());
+        done.group.logprobs.insert(done.group.logprobs.end(), done.logprobs[sample].begin(),
+                                   done.logprobs[sample].end());
+        done.group.offsets.push_back(static_cast<int32_t>(done.group.ids.size()));
+    }
+    on_group_(std::move(done.group));
+}
+
+}  // namespace grpo

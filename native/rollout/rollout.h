@@ -1,0 +1,65 @@
+// The rollout: prefill each prompt once, decode all live rows together, let finished rows leave at once and waiting
+// prompts take their place, and hand over every group the moment its last completion ends. Knows token ids only.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "batch.h"
+#include "device.h"
+#include "model/decoder.h"
+#include "model/kv_cache.h"
+
+namespace grpo {
+
+class Rollout {
+  public:
+    /// Throws CANCELLED at the next step once `cancelled` says so. `on_group` is called on this thread.
+    Rollout(const Decoder& decoder, const SampleRequest& request, const ForwardMode& mode, ReadBack& read_back,
+            const std::function<bool()>& cancelled, std::function<void(Group)> on_group);
+    SampleStats run();
+
+  private:
+    struct Row {
+        int64_t slot = 0;    // of its prompt
+        int64_t sample = 0;  // index in its group
+        std::vector<int32_t> ids;
+        std::vector<float> logprobs;
+    };
+    struct LivePrompt {
+        int64_t prompt = 0;
+        int64_t unfinished = 0;
+        Group group;
+        std::vector<std::vector<int32_t>> ids;  // [G]
+        std::vector<std::vector<float>> logprobs;
+    };
+
+    void admit();
+    std::vector<int64_t> choose_prompts() const;
+    void prefill(const std::vector<int64_t>& prompts);
+    void decode();
+    /// Draws the next token of rows first..n-1 from their logits and retires the rows that end.
+    void advance(size_t first, const at::Tensor& logits);
+    void retire(size_t row, Finish finish);
+    void complete_group(int64_t slot);
+    at::Tensor uniforms(size_t first) const;
+    void mark_seen(size_t first, const at::Tensor& tokens);
+
+    const Decoder& decoder_;
+    const SampleRequest& request_;
+    const ForwardMode& mode_;
+    ReadBack& read_back_;
+    const std::function<bool()>& cancelled_;
+    std::function<void(Group)> on_group_;
+    std::vector<bool> is_stop_;  // [V]
+    int64_t max_rows_ = 0;
+    std::unique_ptr<KvCache> cache_;
+    at::Tensor seen_;  // [max_rows, V] bool, with a repetition penalty only
+    std::vector<Row> rows_;
+    std::vector<LivePrompt> live_;
+    int64_t next_prompt_ = 0;
+    SampleStats stats_;
+};
+
+}  // namespace grpo

@@ -1,0 +1,74 @@
+#include "rollout/sampler.h"
+
+#include <ATen/Functions.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace grpo {
+namespace {
+
+constexpr double kNever = -std::numeric_limits<double>::infinity();
+
+at::Tensor keep_top_k(const at::Tensor& scores, int64_t k) {
+    const int64_t kept = std::min(k, scores.size(-1));
+    const at::Tensor smallest = std::get<0>(scores.topk(kept, -1)).narrow(-1, kept - 1, 1);
+    return scores.masked_fill(scores < smallest, kNever);
+}
+
+/// The smallest set of likeliest tokens whose mass reaches p (Holtzman et al. 2020).
+at::Tensor keep_top_p(const at::Tensor& scores, double p) {
+    const auto [sorted, order] = scores.sort(-1, /*descending=*/false);
+    at::Tensor removed = sorted.softmax(-1).cumsum(-1) <= 1 - p;
+    removed.narrow(-1, removed.size(-1) - 1, 1).fill_(false);
+    return scores.masked_fill(at::zeros_like(removed).scatter_(-1, order, removed), kNever);
+}
+
+/// Tokens at least `ratio` times as likely as the likeliest (Nguyen et al. 2024).
+at::Tensor keep_min_p(const at::Tensor& scores, double ratio) {
+    const at::Tensor threshold = scores.amax(-1, /*keepdim=*/true) + std::log(ratio);
+    return scores.masked_fill(scores < threshold, kNever);
+}
+
+/// Seen tokens become less likely whatever the sign of their score (Keskar et al. 2019).
+at::Tensor penalize(const at::Tensor& logits, const at::Tensor& seen, double penalty) {
+    const at::Tensor lowered = at::where(logits < 0, logits * penalty, logits / penalty);
+    return at::where(seen, lowered, logits);
+}
+
+}  // namespace
+
+at::Tensor process_logits(const at::Tensor& logits, const at::Tensor& seen, const SampleRequest& request) {
+    at::Tensor scores = logits;
+    if (seen.defined()) scores = penalize(scores, seen, request.repetition_penalty);
+    if (!request.do_sample) return scores;
+    if (request.temperature != 1) scores = scores / request.temperature;
+    if (request.top_k > 0) scores = keep_top_k(scores, request.top_k);
+    if (request.top_p < 1) scores = keep_top_p(scores, request.top_p);
+    if (request.min_p > 0) scores = keep_min_p(scores, request.min_p);
+    return scores;
+}
+
+Drawn draw(const at::Tensor& logits, const at::Tensor& seen, const at::Tensor& uniforms,
+           const SampleRequest& request) {
+    const at::Tensor scores = process_logits(logits, seen, request);
+    at::Tensor tokens;
+    if (request.do_sample) {
+        // Summed in float64: in fp32 the tail of a large vocabulary would be unreachable. A token without mass never
+        // has a cumulative sum above its predecessor's, so it is never the first one past the target.
+        const at::Tensor cumulative = scores.softmax(-1).cumsum(-1, at::kDouble);  // [n, V]
+        const at::Tensor total = cumulative.narrow(-1, cumulative.size(-1) - 1, 1);
+        tokens = at::searchsorted(cumulative, uniforms.unsqueeze(1) * total, /*out_int32=*/false,
+                                  /*right=*/true)
+                     .clamp_max(scores.size(-1) - 1)
+                     .squeeze(1);
+    } else {
+        tokens = scores.argmax(-1);
+    }
+    const at::Tensor scaled = request.temperature == 1 ? logits : logits / request.temperature;
+    const at::Tensor chosen = scaled.gather(1, tokens.unsqueeze(1)).squeeze(1);
+    return {tokens, chosen - scaled.logsumexp(-1)};
+}
+
+}  // namespace grpo
