@@ -1,7 +1,7 @@
 // Files of one commit into the cache: bytes under blobs/ by their digest, names under snapshots/ as links to them, branch
 // names under refs/. A blob appears only when it is complete: size always checked, SHA-256 where the Hub tells it.
 
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { copyFile, mkdir, open, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { downloadFile } from "@huggingface/hub";
@@ -59,6 +59,7 @@ export async function fetchFiles(source: RemoteCommit, files: readonly RemoteFil
   try {
     await Promise.all(Array.from({ length: Math.min(AT_ONCE, missing.length) }, worker));
   } finally {
+    // After a failure the other worker ends with the file in its hands.
     queue.length = 0;
     progress.end();
   }
@@ -76,14 +77,14 @@ function pointerPath(source: RemoteCommit, file: RemoteFile): string {
   return path.join(source.root, "snapshots", source.commit, file.name);
 }
 
-/** A broken transfer goes on where it stopped; the name is this process's own, so two processes do not mix bytes. */
+/** A broken transfer goes on where it stopped; its name is its own, so that two downloads of the same bytes do not mix. */
 async function download(
   source: RemoteCommit,
   file: RemoteFile,
   blob: string,
   onBytes: (count: number) => void,
 ): Promise<void> {
-  const partial = `${blob}.${process.pid}.incomplete`;
+  const partial = `${blob}.${randomUUID()}.incomplete`;
   const hash = file.sha256 === undefined ? undefined : createHash("sha256");
   let received = 0;
   const count = (chunk: Uint8Array) => {
