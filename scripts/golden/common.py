@@ -20,18 +20,15 @@ SYSTEM_PROMPT = (
 ATTENTION = "sdpa"  # transformers' and so TRL's default; eager gives the same to about 1e-6
 
 
-def arguments(doc, *names):
-    """Parses --tiny and --out, whichever are named. One thread: sums are then done in one order."""
+def arguments(doc):
+    """Parses --tiny and --out. One thread: sums are then done in one order."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    if "tiny" in names:
-        parser.add_argument("--tiny", type=Path, required=True, help="folder of the bundled tiny-qwen2")
-    if "out" in names:
-        parser.add_argument("--out", type=Path, required=True, help="folder of the fixtures")
+    parser.add_argument("--tiny", type=Path, required=True, help="folder of the bundled tiny-qwen2")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the fixtures")
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    if "out" in names:
-        args.out.mkdir(parents=True, exist_ok=True)
+    args.out.mkdir(parents=True, exist_ok=True)
     return args
 
 

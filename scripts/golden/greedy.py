@@ -61,7 +61,7 @@ def complete_batch(model, prompts, pad):
 
 
 def main():
-    args = arguments(__doc__, "tiny", "out")
+    args = arguments(__doc__)
     tokenizer = AutoTokenizer.from_pretrained(args.tiny)
     model = AutoModelForCausalLM.from_pretrained(args.tiny, dtype=torch.float32, attn_implementation=ATTENTION).eval()
     eos = tokenizer.eos_token_id

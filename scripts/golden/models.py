@@ -181,7 +181,7 @@ def write_tiny(out, folder):
 
 
 def main():
-    args = arguments(__doc__, "tiny", "out")
+    args = arguments(__doc__)
     for seed, (name, (config, options)) in enumerate(MODELS.items()):
         write_model(args.out, name, config, options, seed)
     write_tiny(args.out, args.tiny)

@@ -1,8 +1,8 @@
 """Token probabilities after transformers' logits processors, in the order that generate() applies them.
 
-    python3 scripts/golden/sampling.py --out test/fixtures/golden
+    python3 scripts/golden/sampling.py --tiny scripts/assets/tiny-qwen2 --out test/fixtures/golden
 
-Needs the packages of requirements.txt. Writes OUT/sampling.{safetensors,json}: random logits [8, 64], the ids that
+Needs the packages of requirements.txt (--tiny is not read). Writes OUT/sampling.{safetensors,json}: random logits [8, 64], the ids that
 each row has seen (for the repetition penalty), and for every setting the probabilities that a token is drawn from.
 """
 
@@ -64,7 +64,7 @@ def processors(model, settings, device="cpu"):
 
 
 def main():
-    args = arguments(__doc__, "out")
+    args = arguments(__doc__)
     config = LlamaConfig(
         vocab_size=VOCAB, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
     )
