@@ -15,7 +15,16 @@ export function buildNative({ libtorch, jobs = availableParallelism(), config = 
   const started = Date.now();
   requireTool("cmake", "apt-get install cmake, brew install cmake, or pip install cmake");
   const cmakeJs = join(dirname(require.resolve("cmake-js/package.json")), "bin", "cmake-js");
-  const common = ["--directory", root, "--config", config, "--log-level", verbose ? "info" : "warn"];
+  const common = [
+    "--directory",
+    root,
+    "--out",
+    join(root, "build", "cmake"),
+    "--config",
+    config,
+    "--log-level",
+    verbose ? "info" : "warn",
+  ];
   const definitions = [`--CDLIBTORCH=${libtorch ?? ""}`];
   // Not cmake-js's `compile`, which answers a compile error with a second build from zero; and `configure` each time,
   // because `build` alone would not notice another libtorch.

@@ -1,0 +1,73 @@
+#!/usr/bin/env node
+// The `grpo` command. Each subcommand is one file in lib/commands/, loaded only when it is called; adding one is adding a line
+// to the table below. A GrpoError is printed without a stack: its message already says what to do.
+import { GrpoError, nearestName } from "./errors.js";
+
+export interface Command {
+  /** Lines after "usage: grpo <name>". */
+  readonly usage: string;
+  /** Runs with the arguments after the command's name and returns the exit status. */
+  run(args: readonly string[]): Promise<number>;
+}
+
+interface Entry {
+  readonly summary: string;
+  load(): Promise<Command>;
+}
+
+const commands: Readonly<Record<string, Entry>> = {
+  setup: {
+    summary: "fetch libtorch once into the cache",
+    load: async () => (await import("./commands/setup.js")).setupCommand,
+  },
+  doctor: {
+    summary: "show what was found, load it, and say what to do next",
+    load: async () => (await import("./commands/doctor.js")).doctorCommand,
+  },
+  build: {
+    summary: "build the native engine from source (C++20 compiler, CMake)",
+    load: async () => (await import("./commands/build.js")).buildCommand,
+  },
+};
+
+function help(): string {
+  const lines = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`);
+  return `usage: grpo <command> [options]\n\n${lines.join("\n")}\n\n\`grpo <command> --help\` shows a command's options.`;
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const [name, ...rest] = args;
+  if (name === undefined || name === "--help" || name === "-h" || name === "help") {
+    console.log(help());
+    return 0;
+  }
+  const entry = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  if (!entry) {
+    const near = nearestName(name, Object.keys(commands));
+    console.error(`grpo: there is no command "${name}"${near ? `; did you mean "${near}"?` : ""}\n\n${help()}`);
+    return 2;
+  }
+  const command = await entry.load();
+  if (rest.includes("--help") || rest.includes("-h")) {
+    console.log(`usage: grpo ${name} ${command.usage}`);
+    return 0;
+  }
+  return run(name, command, rest);
+}
+
+async function run(name: string, command: Command, args: readonly string[]): Promise<number> {
+  try {
+    return await command.run(args);
+  } catch (error) {
+    // node:util parseArgs: an unknown or incomplete option.
+    if (error instanceof Error && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS")) {
+      console.error(`grpo ${name}: ${error.message}\n\nusage: grpo ${name} ${command.usage}`);
+      return 2;
+    }
+    if (!(error instanceof GrpoError)) throw error;
+    console.error(`grpo ${name}: ${error.message} [${error.code}]`);
+    return 1;
+  }
+}
+
+process.exitCode = await main(process.argv.slice(2));

@@ -1,0 +1,16 @@
+// `grpo build`: builds the stub and the core from the sources in this package, for platforms without a prebuilt core.
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import type { Command } from "../cli.js";
+
+export const buildCommand: Command = {
+  usage: `[--libtorch <folder>] [--jobs <n>] [--config Release|Debug]
+
+  --libtorch   the libtorch to build for (default: the one that \`grpo doctor\` finds)
+  --jobs       compilers at the same time (default: one for each processor)`,
+
+  async run(args) {
+    const script = fileURLToPath(new URL("../../scripts/build.mjs", import.meta.url));
+    return spawnSync(process.execPath, [script, ...args], { stdio: "inherit" }).status ?? 1;
+  },
+};
