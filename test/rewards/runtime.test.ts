@@ -1,0 +1,123 @@
+import { expect, test } from "vitest";
+import type { AnyRewardFn } from "../../lib/config.js";
+import { type RewardInput, RewardRuntime, type RewardRuntimeOptions } from "../../lib/rewards/runtime.js";
+import type { RewardBatch } from "../../lib/types.js";
+
+const input: RewardInput = {
+  prompts: ["p", "p"],
+  completions: ["a", "b"],
+  completionIds: [[1], [2, 3]],
+  finishReasons: ["eos", "length"],
+  columns: { answer: [7, 8] },
+  trainerState: { globalStep: 4, maxSteps: 9, epoch: 0, numInputTokensSeen: 0, logHistory: [] },
+};
+
+function score(fn: AnyRewardFn | AnyRewardFn[], options: Partial<RewardRuntimeOptions> = {}, signal?: AbortSignal) {
+  const functions = Array.isArray(fn) ? fn : [fn];
+  return new RewardRuntime({ functions, ...options }).score(input, signal ?? new AbortController().signal);
+}
+
+test("a reward function receives TRL's arguments and the columns", async () => {
+  let seen: RewardBatch<{ answer: number }> | undefined;
+  const { rewards } = await score((batch: RewardBatch<{ answer: number }>) => {
+    seen = batch;
+    return batch.answer;
+  });
+  expect(rewards).toEqual([[7, 8]]);
+  const { columns, ...rest } = input;
+  expect(seen).toMatchObject({ ...rest, ...columns });
+  expect(seen?.signal.aborted).toBe(false);
+});
+
+test("a function may answer later, abstain, and change its arguments without disturbing another", async () => {
+  const spoil = ({ completions }: RewardBatch) => completions.splice(0, 2).map(() => 1);
+  const later = async ({ completions }: RewardBatch) => completions.map((c) => (c === "a" ? null : 0.5));
+  expect((await score([spoil, later])).rewards).toEqual([
+    [1, 1],
+    [null, 0.5],
+  ]);
+});
+
+test("names are the functions' own, or their place, and unique", () => {
+  const named = { same: () => [1] };
+  const functions = [named.same, () => [1], named.same];
+  expect(new RewardRuntime({ functions }).names).toEqual(["same", "reward_1", "same_2"]);
+});
+
+test.each([
+  ["throws", () => Promise.reject(new Error("no network")), "REWARD_FAILED", "no network"],
+  ["returns too few", () => [1], "BAD_REWARD", "returned 1 rewards for 2 completions"],
+  ["returns too many", () => [1, 2, 3], "BAD_REWARD", "returned 3 rewards for 2 completions"],
+  ["returns NaN", () => [1, Number.NaN], "BAD_REWARD", "NaN for completion 1 of 2"],
+  ["returns infinity", () => [Number.POSITIVE_INFINITY, 1], "BAD_REWARD", "Infinity for completion 0"],
+  ["returns text", () => [1, "2"], "BAD_REWARD", 'string "2" for completion 1'],
+  ["returns holes", () => new Array(2), "BAD_REWARD", "undefined for completion 0"],
+  ["returns a number", () => 1, "BAD_REWARD", "returned 1, expected an array"],
+  ["returns nothing", () => undefined, "BAD_REWARD", "returned undefined"],
+])("a function that %s fails with its name", async (_, answer, code, text) => {
+  const failing = Object.defineProperty(answer as AnyRewardFn, "name", { value: "judge" });
+  const error = await score(failing).catch((thrown: unknown) => thrown);
+  expect(error).toMatchObject({ code });
+  expect(String(error)).toContain('"judge"');
+  expect(String(error)).toContain(text);
+});
+
+test("a function that throws at once fails like one that rejects", async () => {
+  const failing = () => {
+    throw new TypeError("oops");
+  };
+  await expect(score(failing)).rejects.toMatchObject({ code: "REWARD_FAILED", cause: expect.any(TypeError) });
+});
+
+test("the error policy turns failures into abstentions or a number, and counts them", async () => {
+  const failing = () => Promise.reject(new Error("down"));
+  expect(await score(failing, { onError: "null" })).toMatchObject({ rewards: [[null, null]], errors: [1] });
+  expect(await score(failing, { onError: -1 })).toMatchObject({ rewards: [[-1, -1]], errors: [1] });
+  expect(await score(() => [1, Number.NaN], { onError: 0 })).toMatchObject({ rewards: [[0, 0]], errors: [1] });
+});
+
+test("a call over the timeout fails, and its signal tells it to stop", async () => {
+  let told: unknown;
+  const slow = ({ signal }: RewardBatch) =>
+    new Promise<number[]>(() => signal.addEventListener("abort", () => (told = signal.reason)));
+  await expect(score(slow, { timeout: 0.02 })).rejects.toThrow('"slow" took longer than 0.02 s for 2 completions');
+  expect(told).toMatchObject({ code: "REWARD_FAILED" });
+});
+
+test("aborting the run ends a call that never answers, whatever the error policy", async () => {
+  const stop = new AbortController();
+  const never = () => new Promise<number[]>(() => {});
+  const scored = score(never, { onError: "null" }, stop.signal);
+  stop.abort();
+  await expect(scored).rejects.toMatchObject({ code: "CANCELLED" });
+});
+
+test("no more calls are in flight than allowed", async () => {
+  let now = 0;
+  let most = 0;
+  const busy = async () => {
+    most = Math.max(most, ++now);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    now--;
+    return [1, 1];
+  };
+  const functions = Array.from({ length: 7 }, () => busy);
+  expect((await score(functions, { concurrency: 3 })).rewards).toHaveLength(7);
+  expect(most).toBe(3);
+});
+
+test("functions can log metrics and columns, one value per completion", async () => {
+  const logging = ({ logMetric, logExtra }: RewardBatch) => {
+    logMetric("parsed", 0.5);
+    logExtra("found", ["x", "y"]);
+    return [0, 0];
+  };
+  const output = await score(logging);
+  expect(output.metrics).toEqual([{ name: "parsed", value: 0.5 }]);
+  expect(output.extras).toEqual({ found: ["x", "y"] });
+  const short = ({ logExtra }: RewardBatch) => {
+    logExtra("found", ["x"]);
+    return [0, 0];
+  };
+  await expect(score(short)).rejects.toThrow('logExtra("found") got 1 values for 2 completions');
+});

@@ -1,0 +1,90 @@
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { computeAdvantages } from "../../lib/advantages.js";
+import type { Rollout } from "../../lib/rollout.js";
+import { rolloutMetrics } from "../../lib/step-metrics.js";
+
+interface Case {
+  readonly rewards: (number | null)[][];
+  readonly weights: number[];
+  readonly groupSize: number;
+  readonly scaleRewards: "group" | "batch" | "none";
+  readonly advantages: number[];
+  readonly metrics: Record<string, number | null>;
+}
+
+const golden = new URL("../fixtures/golden/advantages.json", import.meta.url);
+const cases: Case[] = JSON.parse(readFileSync(golden, "utf8"));
+
+function rolloutWith(rewards: (number | null)[][]): Rollout {
+  const size = rewards[0]?.length ?? 0;
+  const each = <T>(value: T): T[] => new Array<T>(size).fill(value);
+  return {
+    row: each(0),
+    prompts: each("p"),
+    promptIds: each([1]),
+    completions: each("c"),
+    completionIds: each([1, 2]),
+    samplingLogprobs: each(new Float32Array(2)),
+    finishReasons: each("eos" as const),
+    rewards,
+    extras: {},
+    userMetrics: [],
+    rewardErrors: rewards.map(() => 0),
+    seconds: { rollout: 1, reward: 0 },
+  };
+}
+
+test("the fixture covers every way of scaling", () => {
+  expect(cases.length).toBeGreaterThan(0);
+  expect(new Set(cases.map((c) => c.scaleRewards))).toEqual(new Set(["group", "batch", "none"]));
+});
+
+test.each(cases.map((c, i) => [`${i} ${c.scaleRewards}`, c] as const))("advantages equal TRL's, case %s", (_, c) => {
+  const { advantages } = computeAdvantages(c.rewards, c);
+  // TRL adds up in float32; where a group has no spread its rounding leaves up to 1e-4 in place of our exact 0.
+  c.advantages.forEach((expected, i) => {
+    const flat = Math.abs(expected) < 1e-3;
+    expect(Math.abs((advantages[i] ?? Number.NaN) - expected)).toBeLessThan(flat ? 1e-3 : 2e-5 * Math.abs(expected));
+  });
+});
+
+test.each(cases.map((c, i) => [`${i} ${c.scaleRewards}`, c] as const))("metrics equal TRL's, case %s", (_, c) => {
+  const scored = computeAdvantages(c.rewards, c);
+  const names = c.rewards.map((_, k) => `f${k}`);
+  const metrics = rolloutMetrics(rolloutWith(c.rewards), scored, names);
+  for (const [name, expected] of Object.entries(c.metrics)) {
+    if (expected === null) expect(metrics[name], name).toBeNaN();
+    else expect(metrics[name], name).toBeCloseTo(expected, 5);
+  }
+});
+
+test("the advantages of a group add up to 0", () => {
+  const { advantages } = computeAdvantages([[0.3, 1.7, -2, 0.1]], {
+    weights: [1],
+    groupSize: 4,
+    scaleRewards: "group",
+  });
+  expect(Math.abs(advantages.reduce((a, b) => a + b, 0))).toBeLessThan(1e-6);
+});
+
+test("a group without spread has advantage 0 exactly and is marked", () => {
+  const rewards = [[0.1, 0.1, 0.1, 0.5, 0.2, 0.3]];
+  const scored = computeAdvantages(rewards, { weights: [1], groupSize: 3, scaleRewards: "group" });
+  expect([...scored.advantages.subarray(0, 3)]).toEqual([0, 0, 0]);
+  expect(scored.zeroSpread).toEqual([true, false]);
+  expect(scored.fractionZeroStd).toBe(0.5);
+});
+
+test("a group of one and a completion nobody scored have advantage 0", () => {
+  const one = computeAdvantages([[5]], { weights: [1], groupSize: 1, scaleRewards: "group" });
+  expect([...one.advantages]).toEqual([0]);
+  const none = computeAdvantages([[null, 1, 2]], { weights: [1], groupSize: 3, scaleRewards: "group" });
+  expect(none.advantages[0]).toBe(0);
+  expect(none.rewards[0]).toBeNaN();
+});
+
+test("rewards that do not fill groups are refused", () => {
+  const options = { weights: [1], groupSize: 2, scaleRewards: "group" } as const;
+  expect(() => computeAdvantages([[1, 2, 3]], options)).toThrow("3 rewards cannot be cut into groups of 2");
+});

@@ -1,0 +1,128 @@
+import { expect, test } from "vitest";
+import { GRPOConfig, type GRPOConfigOptions } from "../../lib/config.js";
+import { GrpoError } from "../../lib/errors.js";
+import { learningRateAt, planTraining } from "../../lib/plan.js";
+
+function refusal(options: object): GrpoError {
+  try {
+    new GRPOConfig(options as GRPOConfigOptions);
+  } catch (error) {
+    if (error instanceof GrpoError) return error;
+    throw error;
+  }
+  throw new Error("the options were accepted");
+}
+
+test("the defaults are TRL's", () => {
+  const config = new GRPOConfig();
+  expect(config).toMatchObject({
+    ...{ learningRate: 1e-6, beta: 0, epsilon: 0.2, lossType: "dapo", scaleRewards: "group", numGenerations: 8 },
+    ...{ perDeviceTrainBatchSize: 8, gradientAccumulationSteps: 1, maxCompletionLength: 512, temperature: 1 },
+    ...{ topP: 1, topK: 0, minP: null, repetitionPenalty: 1, numTrainEpochs: 3, maxSteps: -1, loggingSteps: 10 },
+    ...{ saveSteps: 500, saveTotalLimit: null, maxGradNorm: 1, weightDecay: 0, seed: 42, useBiasCorrectionKl: true },
+    ...{ adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8, warmupSteps: 0, lrSchedulerType: "linear" },
+  });
+  expect(config.resolvedEpsilonHigh).toBe(0.2);
+  expect(config.notes).toEqual([]);
+});
+
+test("the guide's options are accepted, 2 completions of 64 prompts a step", () => {
+  const config = new GRPOConfig({
+    ...{ outputDir: "out", learningRate: 1e-5, removeUnusedColumns: false, gradientAccumulationSteps: 16 },
+    ...{ numTrainEpochs: 1, bf16: true, maxCompletionLength: 64, numGenerations: 2, maxPromptLength: 512 },
+    ...{ temperature: 1.0, topP: 0.95, rewardWeights: [0.5, 0.5], reportTo: "none", pushToHub: false },
+  });
+  const plan = planTraining(config, 3622);
+  expect(plan).toMatchObject({ completionsPerStep: 128, promptsPerStep: 64, stepsPerEpoch: 56, totalSteps: 56 });
+  expect(plan.droppedRows).toBe(3622 - 56 * 64);
+});
+
+test("an unknown option is refused with the nearest name", () => {
+  const error = refusal({ learningRat: 1 });
+  expect(error.code).toBe("UNKNOWN_OPTION");
+  expect(error.message).toContain('"learningRat"');
+  expect(error.hint).toBe("did you mean learningRate?");
+});
+
+test("a name of an older version is refused with the new one", () => {
+  expect(refusal({ warmupRatio: 0.1 }).hint).toContain("warmupSteps");
+});
+
+test("an option of TRL that comes later is refused by name, unless it has TRL's default", () => {
+  expect(refusal({ delta: 2 })).toMatchObject({ code: "BAD_OPTION" });
+  expect(refusal({ delta: 2 }).message).toContain("delta 2 is not supported yet");
+  expect(refusal({ useVllm: true }).message).toContain("useVllm");
+  expect(new GRPOConfig({ delta: null, entropyCoef: 0 } as GRPOConfigOptions).notes).toEqual([]);
+});
+
+test("a value of TRL that comes later is told from a wrong one", () => {
+  expect(refusal({ lossType: "cispo" }).message).toContain("is not supported yet");
+  const wrong = refusal({ lossType: "dapoo" });
+  expect(wrong.message).toContain("must be one of dapo, grpo");
+  expect(wrong.hint).toBe('did you mean "dapo"?');
+});
+
+test("an option without effect is accepted and noted", () => {
+  const { notes } = new GRPOConfig({ gradientCheckpointing: true } as GRPOConfigOptions);
+  expect(notes).toEqual([expect.stringContaining("gradientCheckpointing has no effect")]);
+});
+
+test.each([
+  [{ learningRate: "1e-5" }, "learningRate"],
+  [{ temperature: 0 }, "temperature"],
+  [{ topP: 1.5 }, "topP"],
+  [{ numGenerations: 2.5 }, "numGenerations"],
+  [{ seed: -1 }, "seed"],
+  [{ rewardWeights: [0.5, "x"] }, "rewardWeights.1"],
+  [{ rewardFuncs: [3] }, "rewardFuncs.0"],
+  [{ onRewardError: "ignore" }, "onRewardError"],
+  [{ learningRate: Number.NaN }, "learningRate"],
+])("a wrong value is refused with the option's name and the value: %j", (options, name) => {
+  const error = refusal(options);
+  expect(error.code).toBe("BAD_OPTION");
+  expect(error.message).toContain(name);
+});
+
+test("a batch that groups do not fill is refused with sizes that work", () => {
+  const error = refusal({ numGenerations: 3 });
+  expect(error.code).toBe("BAD_OPTION");
+  expect(error.message).toContain("8 × gradientAccumulationSteps 1 = 8 completions a step, which numGenerations 3");
+  expect(error.hint).toBe("nearest that work: numGenerations 2 or 4, or gradientAccumulationSteps 3");
+});
+
+test("a group of one is refused", () => {
+  expect(refusal({ numGenerations: 1 }).message).toContain("numGenerations 1");
+});
+
+test("the two names of the generation batch exclude each other and must agree with the rest", () => {
+  expect(refusal({ generationBatchSize: 16, stepsPerGeneration: 2 }).message).toContain("both set");
+  expect(refusal({ generationBatchSize: 12 }).hint).toBe("nearest that work: 8 or 16");
+  expect(refusal({ stepsPerGeneration: 4 }).message).toContain("stepsPerGeneration 4");
+  expect(new GRPOConfig({ generationBatchSize: 16, gradientAccumulationSteps: 2 }).completionsPerStep).toBe(16);
+});
+
+test("scaleRewards takes booleans and rewardFuncsWeights is another name of rewardWeights", () => {
+  expect(new GRPOConfig({ scaleRewards: false }).scaleRewards).toBe("none");
+  expect(new GRPOConfig({ scaleRewards: true }).scaleRewards).toBe("group");
+  expect(refusal({ rewardWeights: [1], rewardFuncsWeights: [2] }).message).toContain("differ");
+});
+
+test("a data set smaller than a step is refused", () => {
+  const plan = () => planTraining(new GRPOConfig({ gradientAccumulationSteps: 4 }), 3);
+  expect(plan).toThrow("one step takes 4 prompts");
+});
+
+test("intervals below 1 are shares of all steps, epochs count in steps", () => {
+  const shares = new GRPOConfig({ maxSteps: 50, loggingSteps: 0.1, saveSteps: 0.5, evalStrategy: "epoch" });
+  expect(planTraining(shares, 10)).toMatchObject({ logEvery: 5, saveEvery: 25, evalEvery: 10, totalSteps: 50 });
+  expect(planTraining(new GRPOConfig({ saveStrategy: "no" }), 10)).toMatchObject({ saveEvery: 0, evalEvery: 0 });
+});
+
+test("the learning rate warms up and then falls to 0 in a line, or stays", () => {
+  const linear = new GRPOConfig({ learningRate: 1, maxSteps: 10, warmupSteps: 2 });
+  const rates = Array.from({ length: 11 }, (_, step) => learningRateAt(linear, planTraining(linear, 10), step));
+  expect(rates.slice(0, 4)).toEqual([0, 0.5, 1, 7 / 8]);
+  expect(rates[10]).toBe(0);
+  const constant = new GRPOConfig({ learningRate: 1, maxSteps: 10, lrSchedulerType: "constant" });
+  expect(learningRateAt(constant, planTraining(constant, 10), 9)).toBe(1);
+});

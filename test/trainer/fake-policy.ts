@@ -1,0 +1,167 @@
+// A stand-in for the model: a handful of weights, tokens drawn from a hash of (seed, step, prompt key, sample, position)
+// and the weights, a gradient that depends on every advantage and token. Deterministic, and sensitive to any change of
+// order, so that two runs with equal weights have done the same things.
+
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { GrpoError } from "../../lib/errors.js";
+import type { NativeAdamW, NativeLoss, NativeLossResult, NativeStepResult } from "../../lib/native.js";
+import type {
+  PolicyModel,
+  ProcessingClass,
+  SampledGroup,
+  SampleOptions,
+  SampleResult,
+  SequenceBatch,
+  TokenIds,
+  TrainBatch,
+} from "../../lib/policy.js";
+import { mixSeed } from "../../lib/prompt-sampler.js";
+import type { Message } from "../../lib/types.js";
+
+export class FakePolicy implements PolicyModel {
+  readonly maxPositions: number = 256;
+  readonly device = "cpu";
+  readonly dtype = "float32";
+  weights = [0, 0, 0, 0];
+  momentum = [0, 0, 0, 0];
+  gradient = [0, 0, 0, 0];
+  adapterOn = true;
+  /** What was called, in order. */
+  readonly calls: string[] = [];
+  readonly losses: Partial<NativeLoss>[] = [];
+  readonly batches: TrainBatch[] = [];
+  readonly samples: { prompts: readonly TokenIds[]; options: SampleOptions }[] = [];
+  readonly learningRates: number[] = [];
+  /** Loss to report at a given call of forwardBackward (0 is the first). */
+  lossAt: (call: number) => number = () => 0;
+  /** Order in which groups finish. */
+  finishOrder: (prompts: number) => number[] = (prompts) => Array.from({ length: prompts }, (_, i) => prompts - 1 - i);
+  /** Called between groups, so that a test can act in the middle of a rollout. */
+  betweenGroups: () => Promise<void> = () => new Promise((resolve) => setImmediate(resolve));
+
+  async sample(prompts: readonly TokenIds[], options: SampleOptions): Promise<SampleResult> {
+    this.calls.push("sample");
+    this.samples.push({ prompts, options });
+    const groups: SampledGroup[] = [];
+    for (const prompt of this.finishOrder(prompts.length)) {
+      await this.betweenGroups();
+      if (options.signal?.aborted) throw new GrpoError("CANCELLED", "sampling was cancelled");
+      const group = this.#group(prompt, options);
+      groups[prompt] = group;
+      options.onGroup?.(group);
+    }
+    const stats = { decodeSteps: 1, tokens: 1, prefillTokens: 1, prefillSeconds: 0, decodeSeconds: 0 };
+    return { groups, stats };
+  }
+
+  #group(prompt: number, options: SampleOptions): SampledGroup {
+    const key = options.promptKeys?.[prompt] ?? prompt;
+    const weight = Math.round((this.weights[key % 4] ?? 0) * 1e6);
+    const stream = mixSeed(mixSeed(options.seed ?? 0, (options.step ?? 0) + weight), key);
+    const completions = Array.from({ length: options.groupSize }, (_, sample) => {
+      const length = 1 + (mixSeed(stream, sample) % options.maxNewTokens);
+      const ids = Array.from({ length }, (_, t) => 97 + (mixSeed(stream + sample, t + 7) % 26));
+      const finishReason = length === options.maxNewTokens ? ("length" as const) : ("eos" as const);
+      return { ids, logprobs: new Float32Array(length), finishReason };
+    });
+    return { prompt, completions };
+  }
+
+  async completionLogprobs(batch: SequenceBatch): Promise<Float32Array[]> {
+    this.calls.push(this.adapterOn ? "logprobs" : "reference");
+    return batch.completionIds.map((ids) => new Float32Array(ids.length).fill(-1));
+  }
+
+  async disableAdapter<T>(fn: () => Promise<T>): Promise<T> {
+    this.adapterOn = false;
+    try {
+      return await fn();
+    } finally {
+      this.adapterOn = true;
+    }
+  }
+
+  async forwardBackward(batch: TrainBatch, loss: Partial<NativeLoss>): Promise<NativeLossResult> {
+    this.calls.push("forwardBackward");
+    this.batches.push(batch);
+    this.losses.push(loss);
+    batch.completionIds.forEach((ids, i) => {
+      const advantage = batch.advantages[i] ?? 0;
+      ids.forEach((id, t) => {
+        const dropout = 1 + (mixSeed(loss.dropoutSeed ?? 0, t) % 3);
+        this.gradient[id % 4] = (this.gradient[id % 4] ?? 0) + (advantage * dropout) / (1 + t);
+      });
+    });
+    const value = this.lossAt(this.losses.length - 1);
+    const zeros = { clipLow: 0, clipHigh: 0, clipRegion: 0, logpDifferenceMean: 0, logpDifferenceMax: 0 };
+    return { loss: value, entropy: 1.5, kl: 0.25, ...zeros, tokens: 1, microBatches: 1 };
+  }
+
+  async optimizerStep({ learningRate }: NativeAdamW): Promise<NativeStepResult> {
+    this.calls.push("optimizerStep");
+    this.learningRates.push(learningRate);
+    const gradNorm = Math.hypot(...this.gradient);
+    this.gradient.forEach((g, i) => {
+      this.momentum[i] = 0.9 * (this.momentum[i] ?? 0) + g;
+      this.weights[i] = (this.weights[i] ?? 0) - learningRate * (this.momentum[i] ?? 0);
+    });
+    this.gradient.fill(0);
+    return { gradNorm, applied: true };
+  }
+
+  async zeroGrad(): Promise<void> {
+    this.calls.push("zeroGrad");
+    this.gradient.fill(0);
+  }
+
+  trainableParameters(): { trainable: number; all: number } {
+    return { trainable: 4, all: 1000 };
+  }
+
+  async savePretrained(directory: string): Promise<void> {
+    await mkdir(directory, { recursive: true });
+    await writeFile(path.join(directory, "adapter_model.json"), JSON.stringify(this.weights));
+  }
+
+  async saveCheckpoint(directory: string): Promise<void> {
+    await this.savePretrained(directory);
+    await writeFile(path.join(directory, "optimizer.json"), JSON.stringify(this.momentum));
+  }
+
+  async loadCheckpoint(directory: string): Promise<void> {
+    this.weights = JSON.parse(await readFile(path.join(directory, "adapter_model.json"), "utf8"));
+    this.momentum = JSON.parse(await readFile(path.join(directory, "optimizer.json"), "utf8"));
+  }
+}
+
+/** One token per character. */
+export class FakeTokenizer implements ProcessingClass {
+  readonly eosTokenIds = [3];
+
+  encode(text: string): number[] {
+    return Array.from(text, (character) => character.charCodeAt(0));
+  }
+
+  decode(ids: TokenIds): string {
+    return String.fromCharCode(...ids);
+  }
+
+  applyChatTemplate(messages: readonly Message[]): number[] {
+    return this.encode(messages.map(({ role, content }) => `${role}:${content}`).join("|"));
+  }
+
+  async savePretrained(directory: string): Promise<void> {
+    await mkdir(directory, { recursive: true });
+    await writeFile(path.join(directory, "tokenizer.json"), "{}");
+  }
+}
+
+export interface FakeRow {
+  readonly prompt: string;
+  readonly answer: number;
+}
+
+export function fakeRows(count: number): FakeRow[] {
+  return Array.from({ length: count }, (_, i) => ({ prompt: `question ${i}`, answer: i }));
+}

@@ -1,0 +1,170 @@
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { listCheckpoints } from "../../lib/checkpoint.js";
+import { GRPOConfig, type GRPOConfigOptions } from "../../lib/config.js";
+import { GRPOTrainer } from "../../lib/trainer.js";
+import type { RewardBatch } from "../../lib/types.js";
+import { FakePolicy, type FakeRow, FakeTokenizer, fakeRows } from "./fake-policy.js";
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(path.join(os.tmpdir(), "grpo-resume-"));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+function lengthReward({ completionIds }: RewardBatch<FakeRow>): number[] {
+  return completionIds.map((ids) => ids.length);
+}
+
+function bench(outputDir: string, args: GRPOConfigOptions = {}) {
+  const policy = new FakePolicy();
+  const printed: string[] = [];
+  const trainer = new GRPOTrainer<FakeRow>({
+    model: policy,
+    processingClass: new FakeTokenizer(),
+    args: new GRPOConfig({
+      ...{ gradientAccumulationSteps: 2, numGenerations: 8, maxSteps: 9, maxCompletionLength: 6, learningRate: 0.01 },
+      ...{ loggingSteps: 1, saveSteps: 4, outputDir },
+      ...args,
+    }),
+    rewardFuncs: [lengthReward],
+    trainDataset: fakeRows(7),
+    output: { write: (text: string) => printed.push(text) },
+  });
+  return { trainer, policy, printed };
+}
+
+const completionsOf = (outputDir: string) =>
+  readFileSync(path.join(outputDir, "completions.jsonl"), "utf8").trimEnd().split("\n");
+
+test("killed in the middle of a rollout and resumed equals never killed", async () => {
+  const whole = bench(path.join(folder, "whole"));
+  await whole.trainer.train();
+
+  const outputDir = path.join(folder, "cut");
+  const cut = bench(outputDir);
+  const stop = new AbortController();
+  const next = cut.policy.betweenGroups;
+  cut.policy.betweenGroups = async () => {
+    await next();
+    if (cut.trainer.state.globalStep === 5) stop.abort();
+  };
+  await expect(cut.trainer.train({ signal: stop.signal })).rejects.toMatchObject({
+    code: "CANCELLED",
+    message: expect.stringContaining("stopped after step 5 of 9"),
+  });
+  expect(cut.printed.join("")).toContain(`train({ resumeFromCheckpoint: "${outputDir}/checkpoint-5" })`);
+
+  const resumed = bench(outputDir);
+  const result = await resumed.trainer.train({ resumeFromCheckpoint: true });
+  expect(result.globalStep).toBe(9);
+  expect(resumed.policy.samples).toHaveLength(4);
+  expect(resumed.policy.weights).toEqual(whole.policy.weights);
+  expect(resumed.policy.momentum).toEqual(whole.policy.momentum);
+  expect(completionsOf(outputDir)).toEqual(completionsOf(path.join(folder, "whole")));
+  expect(resumed.trainer.state.numInputTokensSeen).toBe(whole.trainer.state.numInputTokensSeen);
+  expect(resumed.trainer.state.logHistory.map(({ step, reward }) => [step, reward])).toEqual(
+    whole.trainer.state.logHistory.map(({ step, reward }) => [step, reward]),
+  );
+});
+
+test("checkpoints come every saveSteps and at the end, whole, with the oldest removed", async () => {
+  const { trainer } = bench(folder, { saveSteps: 2, saveTotalLimit: 2 });
+  await trainer.train();
+  expect(readdirSync(folder).sort()).toEqual(["checkpoint-8", "checkpoint-9", "completions.jsonl", "metrics.jsonl"]);
+  expect(readdirSync(path.join(folder, "checkpoint-9")).sort()).toEqual([
+    "adapter_model.json",
+    "optimizer.json",
+    "tokenizer.json",
+    "trainer_state.json",
+  ]);
+  const state = JSON.parse(readFileSync(path.join(folder, "checkpoint-9", "trainer_state.json"), "utf8"));
+  expect(state).toMatchObject({ schema_version: 1, global_step: 9, max_steps: 9, bad_steps: 0 });
+  expect(state.log_history).toHaveLength(9);
+});
+
+test("a checkpoint that fails to be written leaves nothing behind", async () => {
+  const { trainer, policy } = bench(folder);
+  policy.saveCheckpoint = async (directory) => {
+    mkdirSync(directory, { recursive: true });
+    writeFileSync(path.join(directory, "half"), "");
+    throw new Error("disk full");
+  };
+  await expect(trainer.train()).rejects.toMatchObject({
+    code: "BAD_CHECKPOINT",
+    message: expect.stringContaining("disk full"),
+  });
+  expect(readdirSync(folder).filter((name) => name.includes("checkpoint"))).toEqual([]);
+});
+
+test("a second run into the same folder replaces checkpoints of the same step", async () => {
+  await bench(folder, { maxSteps: 1 }).trainer.train();
+  const again = bench(folder, { maxSteps: 1, seed: 9 });
+  await again.trainer.train();
+  const saved = JSON.parse(readFileSync(path.join(folder, "checkpoint-1", "adapter_model.json"), "utf8"));
+  expect(saved).toEqual(again.policy.weights);
+  expect(readdirSync(folder).filter((name) => name.includes("checkpoint"))).toEqual(["checkpoint-1"]);
+});
+
+test("a folder without state is not taken for a checkpoint", async () => {
+  mkdirSync(path.join(folder, "checkpoint-7"));
+  mkdirSync(path.join(folder, ".tmp-checkpoint-9-1"));
+  expect(await listCheckpoints(folder)).toEqual([]);
+  await expect(bench(folder).trainer.train({ resumeFromCheckpoint: true })).rejects.toMatchObject({
+    code: "BAD_CHECKPOINT",
+    message: expect.stringContaining("no checkpoint to resume from"),
+  });
+  await expect(
+    bench(folder).trainer.train({ resumeFromCheckpoint: path.join(folder, "checkpoint-7") }),
+  ).rejects.toThrow("not a whole checkpoint");
+});
+
+test("broken or foreign state is refused with what is wrong", async () => {
+  await bench(folder, { maxSteps: 2 }).trainer.train();
+  const file = path.join(folder, "checkpoint-2", "trainer_state.json");
+  const text = readFileSync(file, "utf8");
+  await expect(bench(folder, { seed: 1 }).trainer.train({ resumeFromCheckpoint: true })).rejects.toThrow(
+    "was written with seed 42, this run has 1",
+  );
+  writeFileSync(file, text.slice(0, 40));
+  await expect(bench(folder).trainer.train({ resumeFromCheckpoint: true })).rejects.toThrow("is not JSON");
+  writeFileSync(file, text.replace('"global_step": 2', '"global_step": -2'));
+  await expect(bench(folder).trainer.train({ resumeFromCheckpoint: true })).rejects.toThrow("global_step");
+});
+
+test("without a saveStrategy nothing is saved, also when the run is stopped", async () => {
+  const { trainer, policy } = bench(folder, { saveStrategy: "no" });
+  const stop = new AbortController();
+  policy.betweenGroups = async () => {
+    if (trainer.state.globalStep === 2) stop.abort();
+  };
+  await expect(trainer.train({ signal: stop.signal })).rejects.toThrow("nothing was saved");
+  expect(readdirSync(folder).sort()).toEqual(["completions.jsonl", "metrics.jsonl"]);
+});
+
+test("Ctrl-C saves the last finished step, and the handlers are gone afterwards", async () => {
+  let seen = 0;
+  const own = () => void seen++;
+  process.on("SIGINT", own);
+  try {
+    const before = process.listenerCount("SIGINT");
+    const { trainer, policy, printed } = bench(folder);
+    policy.betweenGroups = async () => {
+      if (trainer.state.globalStep === 3 && seen === 0) process.emit("SIGINT");
+    };
+    await expect(trainer.train()).rejects.toMatchObject({ code: "CANCELLED" });
+    expect(existsSync(path.join(folder, "checkpoint-3", "trainer_state.json"))).toBe(true);
+    expect(printed.join("")).toContain("press Ctrl-C again");
+    expect(process.listenerCount("SIGINT")).toBe(before);
+  } finally {
+    process.off("SIGINT", own);
+  }
+});
+
+test("a signal that is aborted already stops before sampling", async () => {
+  const { trainer, policy } = bench(folder);
+  await expect(trainer.train({ signal: AbortSignal.abort() })).rejects.toMatchObject({ code: "CANCELLED" });
+  expect(policy.calls).toEqual([]);
+});
