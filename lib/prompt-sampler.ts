@@ -1,6 +1,8 @@
 // Which rows a step trains on, from (seed, step) alone, so that a resumed run needs no stored position. Each epoch is a
 // permutation of all rows, cut into steps; rows that do not fill the last step wait for the next epoch's permutation.
 
+import { shuffledIndices } from "./dataset/random.js";
+
 export interface PromptOrder {
   readonly rows: number;
   readonly promptsPerStep: number;
@@ -11,7 +13,7 @@ export interface PromptOrder {
 export class PromptSampler {
   readonly #order: PromptOrder;
   #epoch = -1;
-  #permutation = new Int32Array();
+  #permutation: readonly number[] = [];
 
   constructor(order: PromptOrder) {
     this.#order = order;
@@ -23,11 +25,13 @@ export class PromptSampler {
     const stepsPerEpoch = Math.floor(rows / promptsPerStep);
     const epoch = Math.floor(step / stepsPerEpoch);
     if (epoch !== this.#epoch) {
-      this.#permutation = shuffle ? permutation(rows, seed, epoch) : ascending(rows);
+      this.#permutation = shuffle
+        ? shuffledIndices(rows, mixSeed(seed, epoch))
+        : Array.from({ length: rows }, (_, i) => i);
       this.#epoch = epoch;
     }
     const start = (step % stepsPerEpoch) * promptsPerStep;
-    return Array.from(this.#permutation.subarray(start, start + promptsPerStep));
+    return this.#permutation.slice(start, start + promptsPerStep);
   }
 }
 
@@ -37,21 +41,4 @@ export function mixSeed(seed: number, index: number): number {
   x = Math.imul(x ^ (x >>> 16), 0x7feb352d);
   x = Math.imul(x ^ (x >>> 15), 0x846ca68b);
   return (x ^ (x >>> 16)) >>> 0;
-}
-
-function ascending(length: number): Int32Array<ArrayBuffer> {
-  return Int32Array.from({ length }, (_, i) => i);
-}
-
-/** Fisher-Yates; draw i of epoch e is a function of (seed, e, i). */
-function permutation(length: number, seed: number, epoch: number): Int32Array<ArrayBuffer> {
-  const order = ascending(length);
-  const stream = mixSeed(seed, epoch);
-  for (let last = length - 1; last > 0; last--) {
-    const pick = Math.floor((mixSeed(stream, last) / 2 ** 32) * (last + 1));
-    const held = order[last] ?? 0;
-    order[last] = order[pick] ?? 0;
-    order[pick] = held;
-  }
-  return order;
 }

@@ -1,0 +1,23 @@
+// The public API: `import { … } from "grpo"`.
+
+export { GRPOConfig, type GRPOConfigFields, type GRPOConfigOptions } from "./config.js";
+export { Dataset } from "./dataset/dataset.js";
+export { type LoadDatasetOptions, loadDataset } from "./dataset/load.js";
+export { GrpoError, type GrpoErrorCode } from "./errors.js";
+export type { CompletionRecord } from "./log/run-log.js";
+export type { PolicyModel, ProcessingClass } from "./policy.js";
+export type { RowSource } from "./prompts.js";
+export { rewards } from "./rewards/index.js";
+export { completionText, type RewardSample } from "./rewards/per-sample.js";
+export { Tokenizer } from "./tokenizer.js";
+export { GRPOTrainer } from "./trainer.js";
+export type {
+  EvaluateOptions,
+  Evaluation,
+  GRPOTrainerOptions,
+  TrainerCallback,
+  TrainerEvent,
+  TrainOptions,
+  TrainResult,
+} from "./trainer-setup.js";
+export type { Completion, FinishReason, Message, Prompt, RewardBatch, RewardFn, TrainerState } from "./types.js";
