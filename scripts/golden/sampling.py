@@ -2,8 +2,9 @@
 
     python3 scripts/golden/sampling.py --tiny scripts/assets/tiny-qwen2 --out test/fixtures/golden
 
-Needs the packages of requirements.txt (--tiny is not read). Writes OUT/sampling.{safetensors,json}: random logits [8, 64], the ids that
-each row has seen (for the repetition penalty), and for every setting the probabilities that a token is drawn from.
+Needs the packages of requirements.txt (--tiny is not read). Writes OUT/sampling.{safetensors,json}: random logits
+[8, 64], the ids that each row has seen (for the repetition penalty), and for every setting the probabilities that a
+token is drawn from.
 """
 
 import torch
