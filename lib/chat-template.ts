@@ -64,7 +64,8 @@ function templateText(asked: string, names: readonly string[]): string {
 export function compileTemplate(text: string): CompiledTemplate {
   let template: Template;
   try {
-    template = new Template(text);
+    // Python's jinja2 reads every kind of line end as \n.
+    template = new Template(text.replace(/\r\n?/g, "\n"));
   } catch (thrown) {
     throw new GrpoError("BAD_TEMPLATE", `The chat template cannot be parsed: ${reasonOf(thrown)}`, { cause: thrown });
   }

@@ -89,7 +89,6 @@ export async function openSnapshot(type: RepoType, idOrPath: string, options: Hu
   }
 }
 
-/** Uploads a folder as one commit to a repository, made if it is not there. Returns the commit's address. */
 export interface PushOptions {
   readonly type?: RepoType;
   readonly token?: string;
@@ -99,6 +98,7 @@ export interface PushOptions {
   readonly commitMessage?: string;
 }
 
+/** Uploads a folder as one commit to a repository, made if it is not there. Returns the commit's address. */
 export async function pushFolder(id: string, folder: string, options: PushOptions = {}): Promise<string> {
   const type = options.type ?? "model";
   checkRepoId(type, id);

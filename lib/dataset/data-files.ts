@@ -21,19 +21,15 @@ const SEPARATOR = "[-._ 0-9]";
 // Metadata that happens to be JSON.
 const NOT_DATA = new Set(["config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"]);
 
-export function splitsFromOption(option: DataFilesOption, files: readonly string[], source: string): SplitFiles {
+/** A pattern may match nothing: in a cache, only the splits that were asked for before have their files. */
+export function splitsFromOption(option: DataFilesOption, files: readonly string[]): SplitFiles {
   const named = typeof option === "string" || isList(option) ? { train: option } : option;
-  const splits = new Map<string, readonly string[]>();
-  for (const [split, patterns] of Object.entries(named)) {
-    const found = matching(files, typeof patterns === "string" ? [patterns] : patterns);
-    if (found.length === 0) {
-      throw new GrpoError("FILE_NOT_FOUND", `${source} has no file that matches ${JSON.stringify(patterns)}.`, {
-        hint: `It has: ${files.slice(0, 10).join(", ")}${files.length > 10 ? ", …" : ""}`,
-      });
-    }
-    splits.set(split, found);
-  }
-  return splits;
+  return new Map(
+    Object.entries(named).map(([split, patterns]) => [
+      split,
+      matching(files, typeof patterns === "string" ? [patterns] : patterns),
+    ]),
+  );
 }
 
 /** Splits by the README's front matter; undefined when it names no files. */
@@ -54,7 +50,7 @@ export function splitsFromReadme(
       hint: nearest ? `Did you mean { name: "${nearest}" }?` : "Pass { name } with one of them.",
     });
   }
-  return splitsFromOption(config.dataFiles, files, source);
+  return splitsFromOption(config.dataFiles, files);
 }
 
 /** Splits by file names alone. */

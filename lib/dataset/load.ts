@@ -94,7 +94,7 @@ async function locate(idOrPath: string, options: LoadDatasetOptions): Promise<Lo
   const snapshot = await openSnapshot("dataset", idOrPath, options);
   const { files } = snapshot;
   if (options.dataFiles !== undefined) {
-    return { splits: splitsFromOption(options.dataFiles, files, idOrPath), snapshot };
+    return { splits: splitsFromOption(options.dataFiles, files), snapshot };
   }
   if (files.includes("README.md")) {
     await snapshot.fetch(["README.md"]);
@@ -133,6 +133,11 @@ async function openTables(
   for (const { split } of slices) {
     const found = splits.get(split);
     if (found === undefined) throw unknownSplit(split, [...splits.keys()], source);
+    if (found.length === 0) {
+      throw new GrpoError("FILE_NOT_FOUND", `${source} has no file that matches what split "${split}" is said to be.`, {
+        hint: `It has: ${snapshot.files.slice(0, 10).join(", ")}${snapshot.files.length > 10 ? ", …" : ""}`,
+      });
+    }
     files.set(split, found);
   }
   await snapshot.fetch([...new Set([...files.values()].flat())]);

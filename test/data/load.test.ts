@@ -1,0 +1,266 @@
+// loadDataset on files, folders and a Hub on this machine: formats, names of splits, and errors that name the place.
+
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { Dataset } from "../../lib/dataset/dataset.js";
+import { loadDataset } from "../../lib/dataset/load.js";
+import { HubServer } from "../support/hub-server.js";
+
+const FIXTURES = new URL("../fixtures/data/", import.meta.url).pathname;
+const TINY = new URL("../../scripts/assets/tiny-qwen2/", import.meta.url).pathname;
+
+let folder: string;
+
+beforeEach(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), "grpo-data-"));
+});
+
+afterEach(async () => {
+  vi.unstubAllEnvs();
+  await rm(folder, { recursive: true, force: true });
+});
+
+describe("files", () => {
+  it("reads JSON lines, with blank lines, any line end, and U+2028 inside a string", async () => {
+    const file = await write("rows.jsonl", '{"a":1,"b":"x\u2028y"}\r\n\n{"a":2,"c":[1,{"d":null}]}');
+    const dataset = await loadDataset(file, { split: "train" });
+    expect(dataset.columnNames).toEqual(["a", "b", "c"]);
+    expect([...dataset]).toEqual([
+      { a: 1, b: "x\u2028y", c: null },
+      { a: 2, b: null, c: [1, { d: null }] },
+    ]);
+  });
+
+  it("reads characters that a read buffer cuts in two", async () => {
+    const text = "é".repeat(200_001);
+    const file = await write("rows.jsonl", `${JSON.stringify({ text })}\n`);
+    expect((await loadDataset(file, { split: "train" })).at(0)).toEqual({ text });
+  });
+
+  it("reads a JSON array, and JSON lines that are called .json", async () => {
+    const array = await write("array.json", '\uFEFF [{"a":1},{"a":2}]');
+    expect([...(await loadDataset(array, { split: "train" }))]).toEqual([{ a: 1 }, { a: 2 }]);
+    const lines = await write("lines.json", '{"a":1}\n{"a":2}\n');
+    expect([...(await loadDataset(lines, { split: "train" }))]).toEqual([{ a: 1 }, { a: 2 }]);
+  });
+
+  it.each(["snappy", "zstd", "gzip"])("reads parquet written with %s", async (codec) => {
+    const expected = JSON.parse(await readFile(path.join(FIXTURES, "rows.json"), "utf8"));
+    const dataset = await loadDataset(path.join(FIXTURES, `rows-${codec}.parquet`), { split: "train" });
+    expect(dataset.columnNames).toEqual(["problem", "solution", "level", "messages"]);
+    expect(dataset.toArray()).toEqual(expected);
+    const part = await loadDataset(path.join(FIXTURES, `rows-${codec}.parquet`), { split: "train[25%:75%]" });
+    expect(part.toArray()).toEqual(expected.slice(3, 9));
+  });
+
+  it("keeps whole numbers that a double cannot hold", async () => {
+    const dataset = await loadDataset(path.join(FIXTURES, "integers.parquet"), { split: "train" });
+    expect(dataset.column("n")).toEqual([1, -5, 2 ** 53 - 1, 2n ** 60n, null]);
+  });
+});
+
+describe("folders", () => {
+  it("finds splits by name and cuts them", async () => {
+    const splits = await loadDataset(TINY);
+    expect(Object.entries(splits).map(([name, { length }]) => [name, length])).toEqual([
+      ["train", 2000],
+      ["test", 200],
+    ]);
+    const [train, test] = await loadDataset<{ problem: string; solution: string }>(TINY, {
+      split: ["train[:5%]", "test[-10:]+train[:1]"],
+    });
+    expect([train.length, test.length]).toEqual([100, 11]);
+    expect(test.at(-1)).toEqual(train.at(0));
+    expect(train).toBeInstanceOf(Dataset);
+  });
+
+  it.each([
+    [
+      "shards",
+      ["data/train-00000-of-00002.jsonl", "data/train-00001-of-00002.jsonl", "data/extra-00000-of-00001.jsonl"],
+      "train 2, extra 1",
+    ],
+    ["folders", ["test/a.jsonl", "train/b.jsonl", "train/c.jsonl"], "train 2, test 1"],
+    [
+      "keywords in names",
+      ["my_train.jsonl", "dev-1.jsonl", "eval.jsonl", "training.jsonl"],
+      "train 2, validation 1, test 1",
+    ],
+    ["no convention", ["b.jsonl", "a.jsonl"], "train 2"],
+    [
+      "metadata and hidden files",
+      ["a.jsonl", "config.json", "dataset_infos.json", ".cache/b.jsonl", "x.txt"],
+      "train 1",
+    ],
+  ])("knows %s", async (_, files, expected) => {
+    for (const file of files) await write(file, `{"file":"${file}"}\n`);
+    const splits = await loadDataset(folder);
+    expect(
+      Object.entries(splits)
+        .map(([name, { length }]) => `${name} ${length}`)
+        .join(", "),
+    ).toBe(expected);
+  });
+
+  it("reads shards in order, and only the rows asked for", async () => {
+    for (const shard of [0, 1, 2]) {
+      const lines = Array.from({ length: 10 }, (__, i) => `{"n":${shard * 10 + i}}`);
+      await write(`data/train-0000${shard}-of-00003.jsonl`, lines.join("\n"));
+    }
+    expect((await loadDataset(folder, { split: "train[8:22]" })).column("n")).toEqual(
+      Array.from({ length: 14 }, (_, i) => i + 8),
+    );
+  });
+
+  it("follows the configurations of the README", async () => {
+    await write("main/train.jsonl", '{"n":1}\n{"n":2}');
+    await write("main/part.jsonl", '{"n":3}');
+    await write("socratic/all.jsonl", '{"n":4}');
+    await write(
+      "README.md",
+      `---
+license: mit
+configs:
+- config_name: main
+  data_files:
+  - split: train
+    path:
+    - main/train*
+    - main/part.jsonl
+- config_name: socratic
+  data_dir: socratic
+  data_files: "*.jsonl"
+---
+# A data set
+`,
+    );
+    expect((await loadDataset(folder, { name: "main", split: "train" })).column("n")).toEqual([3, 1, 2]);
+    expect((await loadDataset(folder, { name: "socratic", split: "train" })).column("n")).toEqual([4]);
+    await expect(loadDataset(folder, { split: "train" })).rejects.toThrow(
+      "has several configurations; they are: main, socratic",
+    );
+    await expect(loadDataset(folder, { name: "man" })).rejects.toThrow('Did you mean { name: "main" }?');
+  });
+
+  it("takes the files that the caller names", async () => {
+    await write("test.jsonl", '{"n":1}');
+    await copyFile(path.join(FIXTURES, "integers.parquet"), path.join(folder, "test.parquet"));
+    await expect(loadDataset(folder)).rejects.toThrow(
+      'Split "test" would mix files of two formats: test.jsonl, test.parquet',
+    );
+    expect((await loadDataset(folder, { dataFiles: "*.jsonl", split: "train" })).length).toBe(1);
+    expect(Object.keys(await loadDataset(folder, { dataFiles: { held: ["test.parquet"] } }))).toEqual(["held"]);
+    await expect(loadDataset(folder, { dataFiles: "*.csv" })).rejects.toMatchObject({ code: "FILE_NOT_FOUND" });
+  });
+});
+
+describe("the Hub", () => {
+  it("fetches the files of the splits asked for, and no other", async () => {
+    const hub = new HubServer();
+    await hub.start();
+    try {
+      vi.stubEnv("HF_ENDPOINT", hub.url);
+      vi.stubEnv("HF_HOME", folder);
+      for (const name of ["HF_HUB_CACHE", "HF_TOKEN", "HF_HUB_OFFLINE"]) vi.stubEnv(name, "");
+      const train = "data/train-00000-of-00001.parquet";
+      const test = "data/test-00000-of-00001.parquet";
+      hub.add("AI/math", {
+        type: "dataset",
+        files: {
+          [train]: await readFile(path.join(FIXTURES, "rows-snappy.parquet")),
+          [test]: await readFile(path.join(FIXTURES, "rows-zstd.parquet")),
+          "README.md":
+            "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*\n  - split: test\n    path: data/test-*\n---\n",
+        },
+        large: [train, test],
+      });
+      const dataset = await loadDataset("AI/math", { split: "train[:25%]" });
+      expect(dataset.length).toBe(3);
+      expect(hub.fileRequests().join("\n")).toContain(train);
+      expect(hub.fileRequests().join("\n")).not.toContain(test);
+      vi.stubEnv("HF_HUB_OFFLINE", "1");
+      expect((await loadDataset("AI/math", { split: "train" })).length).toBe(12);
+      await expect(loadDataset("AI/math", { split: "test" })).rejects.toThrow('split "test"');
+      await expect(loadDataset("AI/other", { split: "train" })).rejects.toMatchObject({ code: "HUB_ERROR" });
+    } finally {
+      await hub.stop();
+    }
+  });
+});
+
+describe("errors", () => {
+  it("names file and line of a row that cannot be read", async () => {
+    const broken = await write("broken.jsonl", '{"a":1}\n\n{"a":\n{"a":3}\n');
+    await expect(loadDataset(broken)).rejects.toMatchObject({
+      code: "BAD_DATASET",
+      message: expect.stringContaining(`${broken}, line 3: not valid JSON`),
+    });
+    const list = await write("list.jsonl", '{"a":1}\n[1,2]\n');
+    await expect(loadDataset(list)).rejects.toThrow(`${list}, line 2: expected an object of columns, found [1,2]`);
+    const array = await write("array.json", '[{"a":1},2]');
+    await expect(loadDataset(array)).rejects.toThrow(`${array}, item 1: expected an object`);
+  });
+
+  it("says what is wrong with a parquet file", async () => {
+    const text = await write("a.parquet", "not parquet at all");
+    await expect(loadDataset(text)).rejects.toThrow("no PAR1 mark");
+    const pointer = await write("b.parquet", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n");
+    await expect(loadDataset(pointer)).rejects.toThrow("git lfs pull");
+    const whole = await readFile(path.join(FIXTURES, "rows-snappy.parquet"));
+    const cut = await write("c.parquet", whole.subarray(0, whole.length - 100));
+    await expect(loadDataset(cut)).rejects.toMatchObject({
+      code: "BAD_DATASET",
+      message: expect.stringContaining(cut),
+    });
+    const damaged = Buffer.from(whole);
+    damaged.fill(0xff, 4, 400);
+    const bad = await write("d.parquet", damaged);
+    await expect(loadDataset(bad)).rejects.toMatchObject({
+      code: "BAD_DATASET",
+      message: expect.stringContaining(bad),
+    });
+  });
+
+  it.each([
+    ["data/missing.jsonl", {}, "FILE_NOT_FOUND", "No such data file: data/missing.jsonl"],
+    ["./missing", {}, "FILE_NOT_FOUND", "No such folder: ./missing"],
+    ["gsm8k", {}, "BAD_INPUT", "neither a folder here nor the id of a dataset"],
+    [TINY, { split: "validation" }, "BAD_DATASET", 'has no split "validation"; it has: train, test'],
+    [TINY, { split: "trian" }, "BAD_DATASET", 'Did you mean "train"?'],
+    [TINY, { split: "train[:x]" }, "BAD_OPTION", "is not a split"],
+    [TINY, { splits: "train" }, "UNKNOWN_OPTION", 'no option "splits"'],
+    [TINY, { name: "main" }, "BAD_OPTION", 'no configuration "main"'],
+    [`${TINY}train.jsonl`, { name: "main" }, "BAD_OPTION", "name belongs to folders"],
+    [`${FIXTURES}rows.json`, { split: "test" }, "BAD_DATASET", 'has no split "test"; it has: train'],
+  ])("%s with %j", async (source, options, code, message) => {
+    await expect(loadDataset(source, options as object)).rejects.toMatchObject({
+      code,
+      message: expect.stringContaining(message),
+    });
+  });
+
+  it("says what to do about formats that it cannot read", async () => {
+    const csv = await write("rows.csv", "a,b\n1,2\n");
+    await expect(loadDataset(csv)).rejects.toMatchObject({
+      code: "BAD_DATASET",
+      message: expect.stringContaining("CSV is not supported yet"),
+    });
+    await expect(loadDataset(folder)).rejects.toThrow("It has rows.csv");
+  });
+
+  it("refuses shards whose columns differ", async () => {
+    await mkdir(path.join(folder, "data"));
+    await copyFile(path.join(FIXTURES, "integers.parquet"), path.join(folder, "data/train-00000-of-00002.parquet"));
+    await copyFile(path.join(FIXTURES, "rows-snappy.parquet"), path.join(folder, "data/train-00001-of-00002.parquet"));
+    await expect(loadDataset(folder, { split: "train" })).rejects.toThrow("have different columns");
+  });
+});
+
+async function write(name: string, content: string | Buffer): Promise<string> {
+  const file = path.join(folder, name);
+  await mkdir(path.dirname(file), { recursive: true });
+  await writeFile(file, content);
+  return file;
+}
