@@ -4,6 +4,7 @@
 import { z } from "zod";
 import { renamedOptions, unsupportedDefaults, unsupportedValues, withoutEffect } from "./config-unsupported.js";
 import { GrpoError, nearestName } from "./errors.js";
+import { LOSS_TYPES } from "./loss.js";
 import type { RewardFn } from "./types.js";
 
 /** A reward function whose row type is not known here; the trainer's own argument is the typed one. */
@@ -59,7 +60,7 @@ const fields = {
   chatTemplateKwargs: optional(z.record(z.string(), z.unknown())),
 
   // Loss.
-  lossType: z.enum(["dapo", "grpo"]).default("dapo"),
+  lossType: z.enum(LOSS_TYPES).default("dapo"),
   /** Weight of the KL term; 0: no reference model is run. */
   beta: z.number().min(0).default(0),
   /** Lower clip range of the ratio, and the upper one unless epsilonHigh is set. */
@@ -144,11 +145,6 @@ export class GRPOConfig extends FieldHolder {
     super(parse(known));
     this.notes = notes;
     checkCombinations(this);
-  }
-
-  /** Upper clip range. */
-  get resolvedEpsilonHigh(): number {
-    return this.epsilonHigh ?? this.epsilon;
   }
 
   get completionsPerStep(): number {

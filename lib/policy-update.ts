@@ -24,9 +24,9 @@ export async function updatePolicy(
   const result = await model.forwardBackward(await withReference(model, args, batch), {
     lossType: args.lossType,
     beta: args.beta,
-    epsilonLow: args.epsilon,
-    epsilonHigh: args.resolvedEpsilonHigh,
-    biasCorrectionKl: args.useBiasCorrectionKl,
+    epsilon: args.epsilon,
+    epsilonHigh: args.epsilonHigh,
+    useBiasCorrectionKl: args.useBiasCorrectionKl,
     temperature: args.temperature,
     rowsPerSlice: args.perDeviceTrainBatchSize,
     // One call takes the whole step: its own tokens are the ones to divide by, and nothing is left to accumulate.

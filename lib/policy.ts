@@ -2,7 +2,8 @@
 // interfaces; tests hand in small deterministic stand-ins. One array per prompt or per completion: flattening is the
 // model's business.
 
-import type { NativeAdamW, NativeLoss, NativeLossResult, NativeSampleStats, NativeStepResult } from "./native.js";
+import type { LossOptions } from "./loss.js";
+import type { NativeAdamW, NativeLossResult, NativeSampleStats, NativeStepResult } from "./native.js";
 import type { FinishReason, Message } from "./types.js";
 
 export type TokenIds = readonly number[];
@@ -71,7 +72,7 @@ export interface PolicyModel {
   /** Runs `fn` with the adapter off: the reference policy. */
   disableAdapter<T>(fn: () => Promise<T>): Promise<T>;
   /** Loss of the batch; its gradient is added to what the adapter already holds. */
-  forwardBackward(batch: TrainBatch, loss: Partial<NativeLoss>): Promise<NativeLossResult>;
+  forwardBackward(batch: TrainBatch, loss: LossOptions): Promise<NativeLossResult>;
   /** Clips, updates, and clears the gradient. */
   optimizerStep(options: NativeAdamW): Promise<NativeStepResult>;
   zeroGrad(): Promise<void>;

@@ -51,7 +51,9 @@ export function lossMetrics(result: NativeLossResult, beta: number): Metrics {
     entropy: result.entropy,
     ...(beta > 0 ? { kl: result.kl } : {}),
     "clip_ratio/low_mean": result.clipLow,
+    "clip_ratio/low_min": result.clipLowMin,
     "clip_ratio/high_mean": result.clipHigh,
+    "clip_ratio/high_max": result.clipHighMax,
     "clip_ratio/region_mean": result.clipRegion,
   };
 }

@@ -19,13 +19,13 @@ export function formatStepLine(line: StepLine): string {
   const tail = [
     `±${fixed(metrics.reward_std, 3)}`,
     `entropy ${fixed(metrics.entropy, 2)}`,
-    `grad ${fixed(metrics.grad_norm, 3)}`,
-    `length ${fixed(metrics["completions/mean_length"], 0)}`,
+    `grad ${fixed(metrics.grad_norm, 2)}`,
+    `len ${fixed(metrics["completions/mean_length"], 0)}`,
     `${fixed(metrics.tokens_per_second, 0)} tok/s`,
     ...(line.secondsLeft === undefined ? [] : [`${formatDuration(line.secondsLeft)} left`]),
   ].join("  ");
   const reward = `reward ${fixed(metrics.reward, 3)}`;
-  const room = line.width - head.length - reward.length - tail.length - 8;
+  const room = line.width - head.length - reward.length - tail.length - 6;
   const parts = rewardNames.length > 1 ? rewardParts(metrics, rewardNames, room) : "";
   return clip([head, reward, ...(parts ? [parts] : []), tail].join("  "), line.width);
 }

@@ -5,7 +5,8 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { GrpoError } from "../../lib/errors.js";
-import type { NativeAdamW, NativeLoss, NativeLossResult, NativeStepResult } from "../../lib/native.js";
+import type { LossOptions } from "../../lib/loss.js";
+import type { NativeAdamW, NativeLossResult, NativeStepResult } from "../../lib/native.js";
 import type {
   PolicyModel,
   ProcessingClass,
@@ -29,7 +30,7 @@ export class FakePolicy implements PolicyModel {
   adapterOn = true;
   /** What was called, in order. */
   readonly calls: string[] = [];
-  readonly losses: Partial<NativeLoss>[] = [];
+  readonly losses: LossOptions[] = [];
   readonly batches: TrainBatch[] = [];
   readonly samples: { prompts: readonly TokenIds[]; options: SampleOptions }[] = [];
   readonly learningRates: number[] = [];
@@ -82,7 +83,7 @@ export class FakePolicy implements PolicyModel {
     }
   }
 
-  async forwardBackward(batch: TrainBatch, loss: Partial<NativeLoss>): Promise<NativeLossResult> {
+  async forwardBackward(batch: TrainBatch, loss: LossOptions): Promise<NativeLossResult> {
     this.calls.push("forwardBackward");
     this.batches.push(batch);
     this.losses.push(loss);
@@ -94,7 +95,15 @@ export class FakePolicy implements PolicyModel {
       });
     });
     const value = this.lossAt(this.losses.length - 1);
-    const zeros = { clipLow: 0, clipHigh: 0, clipRegion: 0, logpDifferenceMean: 0, logpDifferenceMax: 0 };
+    const zeros = {
+      clipLowMin: 0,
+      clipHighMax: 0,
+      clipLow: 0,
+      clipHigh: 0,
+      clipRegion: 0,
+      logpDifferenceMean: 0,
+      logpDifferenceMax: 0,
+    };
     return { loss: value, entropy: 1.5, kl: 0.25, ...zeros, tokens: 1, microBatches: 1 };
   }
 

@@ -97,7 +97,7 @@ test("the whole step goes into one forwardBackward, completions beside their pro
   const mean = (lengths[0] ?? 0) + (lengths[1] ?? 0) + (lengths[2] ?? 0) + (lengths[3] ?? 0);
   for (let i = 0; i < 4; i++) expect(Math.sign(advantages[i] ?? 0)).toBe(Math.sign((lengths[i] ?? 0) - mean / 4));
   expect(policy.losses[0]).toMatchObject({
-    ...{ lossType: "grpo", beta: 0, epsilonLow: 0.2, epsilonHigh: 0.28, rowsPerSlice: 4, temperature: 1 },
+    ...{ lossType: "grpo", beta: 0, epsilon: 0.2, epsilonHigh: 0.28, rowsPerSlice: 4, temperature: 1 },
   });
   expect(batch?.oldLogprobs).toBeUndefined();
   expect(batch?.referenceLogprobs).toBeUndefined();
@@ -162,7 +162,7 @@ test("metrics have TRL's names and the step's values", async () => {
     ...["loss", "grad_norm", "reward_std", "frac_reward_zero_std", "completions/min_length", "step_time"],
     ...["completions/mean_terminated_length", "completions/min_terminated_length", "completions/max_terminated_length"],
     ...["clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "rewards/lengthReward/std"],
-    ...["time/rollout", "time/reward", "time/update", "tokens_per_second"],
+    ...["clip_ratio/low_min", "clip_ratio/high_max", "time/rollout", "time/reward", "time/update", "tokens_per_second"],
   ]) {
     expect(logged?.[name], name).toEqual(expect.any(Number));
   }
