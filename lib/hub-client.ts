@@ -19,7 +19,13 @@ export interface HubClient {
 const ATTEMPTS = 3;
 const FIRST_RETRY_MS = 300;
 
-export function createHubClient(repo: { type: RepoType; id: string }, token: string | undefined): HubClient {
+export interface HubRepo {
+  readonly type: RepoType;
+  readonly id: string;
+}
+
+/** `repo` is what is asked about, for messages; undefined for questions about the account. */
+export function createHubClient(repo: HubRepo | undefined, token: string | undefined): HubClient {
   const url = hubUrl();
   const secret = token ?? findToken();
   const hubFetch: typeof fetch = async (input, init) => {
@@ -100,11 +106,21 @@ function unreachable(address: string, thrown: unknown): HubUnreachable {
 }
 
 function refusal(
-  repo: { type: RepoType; id: string },
+  repo: HubRepo | undefined,
   status: number,
   code: string,
-  context: { hasToken: boolean; url: string },
+  context: { readonly hasToken: boolean; readonly url: string },
 ): GrpoError {
+  if (repo === undefined) {
+    const accepted = status !== 401 && status !== 403;
+    return new GrpoError(
+      "HUB_ERROR",
+      `The Hub ${accepted ? "answered" : "did not accept the token"} (HTTP ${status}).`,
+      {
+        hint: accepted ? "Try again later." : `Make a token at ${context.url}/settings/tokens.`,
+      },
+    );
+  }
   const name = `the ${repo.type} "${repo.id}"`;
   const page = `${context.url}/${repo.type === "dataset" ? "datasets/" : ""}${repo.id}`;
   const logIn = context.hasToken
@@ -131,8 +147,7 @@ function refusal(
       hint: "Check the spelling; a local folder is written with a leading ./ or /.",
     });
   }
-  const wait = status === 429 || status >= 500;
-  return new GrpoError("HUB_ERROR", `The Hub answered ${name} with HTTP ${status}.`, {
-    hint: wait ? "The server is busy or failing; try again later." : undefined,
-  } as { hint?: string });
+  const busy = status === 429 || status >= 500;
+  const message = `The Hub answered a request about ${name} with HTTP ${status}.`;
+  return new GrpoError("HUB_ERROR", message, busy ? { hint: "It is busy or failing; try again later." } : {});
 }

@@ -16,6 +16,7 @@ import {
   isOffline,
   type RepoType,
 } from "./hub-client.js";
+import { checkOptionNames } from "./options.js";
 
 export interface HubOptions {
   /** Branch, tag or commit. Default "main". */
@@ -100,6 +101,7 @@ export interface PushOptions {
 
 /** Uploads a folder as one commit to a repository, made if it is not there. Returns the commit's address. */
 export async function pushFolder(id: string, folder: string, options: PushOptions = {}): Promise<string> {
+  checkOptionNames("pushToHub", options, ["type", "token", "private", "branch", "commitMessage"]);
   const type = options.type ?? "model";
   checkRepoId(type, id);
   const client = createHubClient({ type, id }, options.token);

@@ -5,9 +5,8 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { ChatTemplates } from "./chat-template.js";
 import { GrpoError, reasonOf } from "./errors.js";
+import { isJsonObject, type JsonObject } from "./json.js";
 import type { AddedToken, TokenizerJson } from "./tokenizer-backend.js";
-
-export type JsonObject = Readonly<Record<string, unknown>>;
 
 /** What to fetch from the Hub for a tokenizer: its own files, and the two that name the model's stop ids. */
 export const TOKENIZER_PATTERNS: readonly string[] = [
@@ -61,7 +60,7 @@ export async function readTokenizerFiles(folder: string, names: readonly string[
   }
   const object = (name: string) => parseObject(all.get(name), path.join(folder, name));
   const json = object("tokenizer.json");
-  if (json === undefined || !isObject(json.model)) {
+  if (json === undefined || !isJsonObject(json.model)) {
     throw new GrpoError("BAD_TOKENIZER", `${path.join(folder, "tokenizer.json")} has no "model" part.`);
   }
   const config = object("tokenizer_config.json") ?? {};
@@ -118,7 +117,7 @@ function mergeAddedTokens(json: TokenizerJson, config: JsonObject, named: Specia
   const special = new Set<string>(Object.values(named));
   for (const key of ["additional_special_tokens", "extra_special_tokens"]) {
     const listed = config[key];
-    const values = isObject(listed) ? Object.values(listed) : Array.isArray(listed) ? listed : [];
+    const values = isJsonObject(listed) ? Object.values(listed) : Array.isArray(listed) ? listed : [];
     for (const value of values) {
       const content = tokenContent(value);
       if (content !== undefined) special.add(content);
@@ -129,9 +128,11 @@ function mergeAddedTokens(json: TokenizerJson, config: JsonObject, named: Specia
   );
   const present = new Set(tokens.map((token) => token.content));
   const ids = vocabularyIds(json);
-  for (const [id, value] of Object.entries(isObject(config.added_tokens_decoder) ? config.added_tokens_decoder : {})) {
+  for (const [id, value] of Object.entries(
+    isJsonObject(config.added_tokens_decoder) ? config.added_tokens_decoder : {},
+  )) {
     const content = tokenContent(value);
-    if (content === undefined || present.has(content) || !isObject(value)) continue;
+    if (content === undefined || present.has(content) || !isJsonObject(value)) continue;
     present.add(content);
     tokens.push({ ...(value as Partial<AddedToken>), id: Number(id), content });
   }
@@ -149,7 +150,7 @@ function vocabularyIds(json: TokenizerJson): { max: number; of(token: string): n
     const index = new Map(vocab.map((entry: unknown, id) => [Array.isArray(entry) ? entry[0] : entry, id]));
     return { max: vocab.length - 1, of: (token) => index.get(token) };
   }
-  const table = (isObject(vocab) ? vocab : {}) as Readonly<Record<string, number>>;
+  const table = (isJsonObject(vocab) ? vocab : {}) as Readonly<Record<string, number>>;
   let max = -1;
   for (const id of Object.values(table)) max = Math.max(max, id);
   return { max, of: (token) => (Object.hasOwn(table, token) ? table[token] : undefined) };
@@ -173,7 +174,7 @@ function readTemplates(
   if (typeof listed === "string") return listed;
   const entries: unknown[] = Array.isArray(listed) ? listed : [listed];
   for (const entry of entries) {
-    if (!isObject(entry) || typeof entry.name !== "string" || typeof entry.template !== "string") {
+    if (!isJsonObject(entry) || typeof entry.name !== "string" || typeof entry.template !== "string") {
       throw new GrpoError(
         "BAD_TOKENIZER",
         `${folder}: chat_template must be a string or a list of { name, template }, found ${JSON.stringify(entry)}.`,
@@ -207,7 +208,7 @@ function withSpecialTokens(bytes: Buffer, tokens: SpecialTokens): Buffer {
 /** A token is a string, or an object with its text in `content`. */
 function tokenContent(value: unknown): string | undefined {
   if (typeof value === "string") return value;
-  return isObject(value) && typeof value.content === "string" ? value.content : undefined;
+  return isJsonObject(value) && typeof value.content === "string" ? value.content : undefined;
 }
 
 function parseObject(bytes: Buffer | undefined, file: string): JsonObject | undefined {
@@ -220,10 +221,6 @@ function parseObject(bytes: Buffer | undefined, file: string): JsonObject | unde
       hint: "The file may be truncated, or a Git LFS pointer; fetch it again.",
     });
   }
-  if (isObject(value)) return value;
+  if (isJsonObject(value)) return value;
   throw new GrpoError("BAD_TOKENIZER", `${file} must hold a JSON object.`);
-}
-
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -11,9 +11,10 @@ import {
 } from "./chat-template.js";
 import { GrpoError } from "./errors.js";
 import { type PushOptions, pushFolder, resolveModelFiles, withTemporaryFolder } from "./hub.js";
+import type { JsonObject } from "./json.js";
+import { checkOptionNames } from "./options.js";
 import { createBackend, type TokenizerBackend } from "./tokenizer-backend.js";
 import {
-  type JsonObject,
   readTokenizerFiles,
   type SpecialTokenName,
   type SpecialTokens,
@@ -51,6 +52,7 @@ export class Tokenizer {
 
   /** Loads from a local folder or a Hub id. */
   static async fromPretrained(idOrPath: string, options: TokenizerOptions = {}): Promise<Tokenizer> {
+    checkOptionNames("Tokenizer.fromPretrained", options, ["revision", "token", "cacheDir"]);
     const { folder, files } = await resolveModelFiles(idOrPath, { ...options, patterns: TOKENIZER_PATTERNS });
     return new Tokenizer(await readTokenizerFiles(folder, files));
   }
@@ -60,11 +62,13 @@ export class Tokenizer {
     if (typeof text !== "string") {
       throw new GrpoError("BAD_INPUT", `encode() takes a string, found ${typeof text}.`);
     }
+    checkOptionNames("encode", options, ["addSpecialTokens"]);
     return this.#backend.encode(text, options.addSpecialTokens ?? true);
   }
 
   /** Text of token ids. Ids that the vocabulary does not have decode to nothing. */
   decode(ids: readonly number[], options: { readonly skipSpecialTokens?: boolean } = {}): string {
+    checkOptionNames("decode", options, ["skipSpecialTokens"]);
     for (const id of ids) {
       if (!Number.isInteger(id) || id < 0) {
         throw new GrpoError("BAD_INPUT", `decode() takes token ids (integers from 0), found ${String(id)}.`);

@@ -4,6 +4,7 @@
 import { parse } from "yaml";
 import { GrpoError, nearestName, reasonOf } from "../errors.js";
 import { matching } from "../hub.js";
+import { isJsonObject, type JsonObject } from "../json.js";
 import { dataFormat, isReadable } from "./table.js";
 
 /** Files by split, relative to the data set's folder. */
@@ -117,9 +118,9 @@ function readConfigs(readme: string, source: string): ReadmeConfig[] {
       `${source}: the front matter of README.md is not valid YAML: ${reasonOf(thrown)}`,
     );
   }
-  const configs = isRecord(header) && Array.isArray(header.configs) ? (header.configs as unknown[]) : [];
+  const configs = isJsonObject(header) && Array.isArray(header.configs) ? (header.configs as unknown[]) : [];
   return configs.flatMap((config) => {
-    if (!isRecord(config) || config.data_files === undefined) return [];
+    if (!isJsonObject(config) || config.data_files === undefined) return [];
     const name = typeof config.config_name === "string" ? config.config_name : "default";
     return [{ name, isDefault: config.default === true, dataFiles: readDataFiles(config, source) }];
   });
@@ -131,7 +132,7 @@ function defaultConfig(configs: readonly ReadmeConfig[]): ReadmeConfig | undefin
 }
 
 /** data_files is a pattern, a list of patterns, or a list of { split, path }. */
-function readDataFiles(config: Readonly<Record<string, unknown>>, source: string): DataFilesOption {
+function readDataFiles(config: JsonObject, source: string): DataFilesOption {
   const base = typeof config.data_dir === "string" ? `${config.data_dir.replace(/\/+$/, "")}/` : "";
   const patterns = (value: unknown): string[] => {
     const list: unknown[] = Array.isArray(value) ? value : [value];
@@ -139,20 +140,16 @@ function readDataFiles(config: Readonly<Record<string, unknown>>, source: string
     throw new GrpoError("BAD_DATASET", `${source}: data_files of README.md has ${JSON.stringify(value)} for a path.`);
   };
   const entries: unknown[] = Array.isArray(config.data_files) ? config.data_files : [config.data_files];
-  if (!entries.some(isRecord)) return patterns(entries);
+  if (!entries.some(isJsonObject)) return patterns(entries);
   return Object.fromEntries(
     entries.map((entry) => {
-      if (isRecord(entry) && typeof entry.split === "string") return [entry.split, patterns(entry.path)];
+      if (isJsonObject(entry) && typeof entry.split === "string") return [entry.split, patterns(entry.path)];
       throw new GrpoError(
         "BAD_DATASET",
         `${source}: data_files of README.md has ${JSON.stringify(entry)} for a split.`,
       );
     }),
   );
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function isList(value: DataFilesOption): value is readonly string[] {

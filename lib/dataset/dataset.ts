@@ -1,12 +1,13 @@
 // An immutable table of rows with named columns, after the Dataset of Hugging Face datasets. Every method returns a new
-// one that shares the rows. Rows are read through a RowSource, so that they need not be in memory.
+// one that shares the rows. Rows are read from a RowStore, so that they need not be in memory.
 
 import { inspect } from "node:util";
 import { GrpoError, nearestName } from "../errors.js";
+import { checkOptionNames } from "../options.js";
 import { shuffledIndices } from "./random.js";
 
-/** Where rows come from: anything that can give the row at an index. */
-export interface RowSource<Row> {
+/** Where rows are: anything that can give the row at an index. */
+export interface RowStore<Row> {
   readonly length: number;
   row(index: number): Row;
 }
@@ -19,11 +20,11 @@ export type Renamed<Row, From extends keyof Row, To extends string> = Omit<Row, 
 
 export class Dataset<Row extends object = Record<string, unknown>> implements Iterable<Row> {
   readonly columnNames: readonly string[];
-  readonly #source: RowSource<Row>;
+  readonly #store: RowStore<Row>;
 
   /** Use `Dataset.from` or `loadDataset`. */
-  constructor(source: RowSource<Row>, columnNames: readonly string[]) {
-    this.#source = source;
+  constructor(store: RowStore<Row>, columnNames: readonly string[]) {
+    this.#store = store;
     this.columnNames = columnNames;
   }
 
@@ -33,7 +34,7 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
   }
 
   get length(): number {
-    return this.#source.length;
+    return this.#store.length;
   }
 
   /** The row at an index; negative indices count from the end. The object is the caller's own to change. */
@@ -42,13 +43,13 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
     if (!Number.isInteger(index) || absolute < 0 || absolute >= this.length) {
       throw new GrpoError("BAD_INPUT", `No row ${String(index)} in a data set of ${this.length} rows.`);
     }
-    return { ...this.#source.row(absolute) };
+    return { ...this.#store.row(absolute) };
   }
 
   /** All values of one column. */
   column<K extends keyof Row & string>(name: K): Row[K][] {
     this.#checkColumns([name]);
-    return Array.from({ length: this.length }, (_, index) => this.#source.row(index)[name]);
+    return Array.from({ length: this.length }, (_, index) => this.#store.row(index)[name]);
   }
 
   *[Symbol.iterator](): Iterator<Row> {
@@ -103,6 +104,7 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
 
   /** The rows in an order that depends on the seed alone; without a seed, on chance. */
   shuffle(options: { readonly seed?: number } = {}): Dataset<Row> {
+    checkOptionNames("shuffle", options, ["seed"]);
     return this.#view(shuffledIndices(this.length, checkedSeed(options.seed)));
   }
 
@@ -128,6 +130,7 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
     train: Dataset<Row>;
     test: Dataset<Row>;
   } {
+    checkOptionNames("trainTestSplit", options, ["testSize", "seed", "shuffle"]);
     const { testSize = 0.25 } = options;
     const rows = testSize > 0 && testSize < 1 ? Math.ceil(testSize * this.length) : testSize;
     if (!Number.isInteger(rows) || rows < 1 || rows >= this.length) {
@@ -157,23 +160,23 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
 
   #range(start: number, end: number): Dataset<Row> {
     const from = Math.min(start, this.length);
-    const source = this.#source;
+    const store = this.#store;
     const length = Math.max(0, Math.min(end, this.length) - from);
-    return new Dataset({ length, row: (index) => source.row(from + index) }, this.columnNames);
+    return new Dataset({ length, row: (index) => store.row(from + index) }, this.columnNames);
   }
 
   #view(indices: readonly number[]): Dataset<Row> {
-    const source = this.#source;
+    const store = this.#store;
     return new Dataset(
-      { length: indices.length, row: (index) => source.row(indices[index] as number) },
+      { length: indices.length, row: (index) => store.row(indices[index] as number) },
       this.columnNames,
     );
   }
 
   #project<Next extends object>(columns: readonly (readonly [from: string, to: string])[]): Dataset<Next> {
-    const source = this.#source;
+    const store = this.#store;
     const row = (index: number): Next => {
-      const full = source.row(index) as Record<string, unknown>;
+      const full = store.row(index) as Record<string, unknown>;
       return Object.fromEntries(columns.map(([from, to]) => [to, full[from]])) as Next;
     };
     return new Dataset(

@@ -5,6 +5,7 @@ import { readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import { GrpoError } from "../errors.js";
 import { type HubOptions, openSnapshot, type Snapshot } from "../hub.js";
+import { checkOptionNames } from "../options.js";
 import {
   type DataFilesOption,
   type SplitFiles,
@@ -26,7 +27,7 @@ export interface LoadDatasetOptions extends HubOptions {
 type DefaultRow = Record<string, unknown>;
 type WithSplit<Split> = LoadDatasetOptions & { readonly split: Split };
 
-const OPTION_NAMES = new Set(["split", "name", "dataFiles", "revision", "token", "cacheDir"]);
+const OPTION_NAMES = ["split", "name", "dataFiles", "revision", "token", "cacheDir"];
 
 /**
  * Loads one split ("train[:5%]"), several (an array), or, without `split`, all of them by name.
@@ -56,13 +57,7 @@ export async function loadDataset(
   idOrPath: string,
   options: LoadDatasetOptions & { readonly split?: string | readonly string[] } = {},
 ): Promise<unknown> {
-  for (const key of Object.keys(options)) {
-    if (OPTION_NAMES.has(key)) continue;
-    throw new GrpoError(
-      "UNKNOWN_OPTION",
-      `loadDataset has no option "${key}"; it has: ${[...OPTION_NAMES].join(", ")}.`,
-    );
-  }
+  checkOptionNames("loadDataset", options, OPTION_NAMES);
   const { split } = options;
   const requested = split === undefined ? undefined : (typeof split === "string" ? [split] : split).map(parseSplit);
   const { splits, snapshot } = await locate(idOrPath, options);

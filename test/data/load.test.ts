@@ -230,7 +230,7 @@ describe("errors", () => {
     [TINY, { split: "validation" }, "BAD_DATASET", 'has no split "validation"; it has: train, test'],
     [TINY, { split: "trian" }, "BAD_DATASET", 'Did you mean "train"?'],
     [TINY, { split: "train[:x]" }, "BAD_OPTION", "is not a split"],
-    [TINY, { splits: "train" }, "UNKNOWN_OPTION", 'no option "splits"'],
+    [TINY, { splits: "train" }, "UNKNOWN_OPTION", "Did you mean split?"],
     [TINY, { name: "main" }, "BAD_OPTION", 'no configuration "main"'],
     [`${TINY}train.jsonl`, { name: "main" }, "BAD_OPTION", "name belongs to folders"],
     [`${FIXTURES}rows.json`, { split: "test" }, "BAD_DATASET", 'has no split "test"; it has: train'],
