@@ -3,6 +3,9 @@
 
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { GrpoError, reasonOf } from "./errors.js";
+import { isJsonObject, type JsonObject } from "./json.js";
+
+const PUNCTUATION = "[\\p{P}\\x21-\\x2F\\x3A-\\x40\\x5B-\\x60\\x7B-\\x7E]";
 
 export interface AddedToken {
   readonly id: number;
@@ -82,9 +85,34 @@ function construct(
   const parts = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null };
   const config = { clean_up_tokenization_spaces: options.cleanUp, eos_token: options.unigramEos };
   try {
-    return new HuggingFaceTokenizer({ ...parts, ...json, added_tokens: addedTokens }, config);
+    const exact = { pre_tokenizer: exactPreTokenizer(json.pre_tokenizer) };
+    return new HuggingFaceTokenizer({ ...parts, ...json, ...exact, added_tokens: addedTokens }, config);
   } catch (thrown) {
     throw new GrpoError("BAD_TOKENIZER", `tokenizer.json cannot be used: ${reasonOf(thrown)}`, { cause: thrown });
+  }
+}
+
+/**
+ * Pre-tokenizers in which the library differs from the Rust one, as regular expressions that agree with it: there a digit
+ * is any number of Unicode (also ² and Ⅷ), a word is not ASCII only, and punctuation is split mark by mark.
+ */
+function exactPreTokenizer(config: unknown): unknown {
+  if (!isJsonObject(config)) return config ?? null;
+  const split = (Regex: string, rest: JsonObject) => ({ type: "Split", pattern: { Regex }, ...rest });
+  const isolated = { behavior: "Isolated", invert: false };
+  switch (config.type) {
+    case "Sequence":
+      return Array.isArray(config.pretokenizers)
+        ? { ...config, pretokenizers: config.pretokenizers.map(exactPreTokenizer) }
+        : config;
+    case "Digits":
+      return split(config.individual_digits ? "\\p{N}" : "\\p{N}+", isolated);
+    case "Whitespace":
+      return split("\\w+|[^\\w\\s]+", { behavior: "Removed", invert: true });
+    case "Punctuation":
+      return (config.behavior ?? "Isolated") === "Isolated" ? split(PUNCTUATION, isolated) : config;
+    default:
+      return config;
   }
 }
 

@@ -70,6 +70,25 @@ describe("encoding and decoding", () => {
     expect(() => tokenizer.decode([-1])).toThrow("integers from 0");
   });
 
+  it.each([
+    [{ type: "Digits", individual_digits: true }, "a²12", ["a", "²", "1", "2"]],
+    [{ type: "Digits", individual_digits: false }, "aⅧ12", ["a", "Ⅷ12"]],
+    [{ type: "Punctuation" }, "a..,", ["a", ".", ".", ","]],
+    [{ type: "Whitespace" }, "né !?", ["né", "!?"]],
+    [
+      { type: "Sequence", pretokenizers: [{ type: "WhitespaceSplit" }, { type: "Punctuation" }] },
+      "a. a",
+      ["a", ".", "a"],
+    ],
+  ])("splits before the model as the Rust library does: %j", async (preTokenizer, text, pieces) => {
+    const vocab = Object.fromEntries(["[UNK]", "a", "²", "1", "2", "Ⅷ12", ".", ",", "né", "!?"].map((t, i) => [t, i]));
+    const base = wordPiece();
+    const json = { ...base, pre_tokenizer: preTokenizer, model: { ...base.model, vocab } };
+    await writeFile(path.join(folder, "tokenizer.json"), JSON.stringify(json));
+    const tokenizer = await Tokenizer.fromPretrained(folder);
+    expect(tokenizer.encode(text).map((id) => tokenizer.idToToken(id))).toEqual(pieces);
+  });
+
   it("is what the trainer asks for", async () => {
     const processing: ProcessingClass = await Tokenizer.fromPretrained(TINY);
     const ids = processing.applyChatTemplate([{ role: "user", content: "2+2" }], {
