@@ -138,6 +138,9 @@ export interface NativeLossResult {
   clipLow: number;
   clipHigh: number;
   clipRegion: number;
+  /** Smallest and largest clipped share of one completion, averaged over slices. */
+  clipLowMin: number;
+  clipHighMax: number;
   /** Mean and largest |old - current| log-probability difference. */
   logpDifferenceMean: number;
   logpDifferenceMax: number;
@@ -171,8 +174,8 @@ export interface NativeEngine {
   loadSet(set: NativeTensorSet, table: NativeTensorTable, step: number): Promise<void>;
   /** Writes a safetensors file: the given header bytes (8-byte length included), then the named tensors in order. */
   saveSet(set: NativeTensorSet, file: string, header: Uint8Array, names: string[]): Promise<void>;
-  tensors(set: NativeTensorSet): NativeTensorInfo[];
-  optimizerSteps(): number;
+  tensors(set: NativeTensorSet): Promise<NativeTensorInfo[]>;
+  optimizerSteps(): Promise<number>;
 
   setAdapterEnabled(enabled: boolean): Promise<void>;
   sample(request: NativeSampleRequest, onGroup: (group: NativeGroup) => void): Promise<NativeSampleStats>;
@@ -183,7 +186,8 @@ export interface NativeEngine {
   zeroGrad(): Promise<void>;
   gradients(): Promise<Record<string, Float32Array>>;
 
-  /** Ends the running job at its next check with code CANCELLED; queued jobs still run. */
+  /** Every job asked for so far ends at its next check with code CANCELLED; later ones run. A cancelled forwardBackward leaves
+   *  a part of the gradient behind. */
   cancel(): void;
   /** Read-backs from the device so far. */
   syncs(): number;
@@ -209,4 +213,11 @@ export interface NativeCore {
     offsets: Int32Array,
     loss: NativeLoss,
   ): { loss: number; gradient: Float64Array };
+  /** The distribution that one draw uses, for tests: logits and result [rows, V]; seen [rows, V] marks earlier tokens. */
+  samplingProbabilities(
+    logits: Float32Array,
+    seen: Uint8Array,
+    rows: number,
+    request: Pick<NativeSampleRequest, "temperature" | "topP" | "topK" | "minP" | "repetitionPenalty">,
+  ): Float32Array;
 }

@@ -1,5 +1,5 @@
-// Plain structs that cross the boundary: no tensors, no JavaScript. Ragged lists are one flat vector with an offsets
-// vector beside it ([n + 1] entries, offsets[0] = 0).
+// Plain structs that cross the boundary: no tensors, no JavaScript. Ragged lists are one flat
+// vector with an offsets vector beside it ([n + 1] entries, offsets[0] = 0).
 //
 // Dimension letters, here and in every shape comment:
 //   N tokens of one pass (no padding)   B rows (completions)   P prompts   G completions a prompt
@@ -146,6 +146,8 @@ struct LossResult {
     double clip_low = 0;
     double clip_high = 0;
     double clip_region = 0;
+    double clip_low_min = 0;   // over completions
+    double clip_high_max = 0;  // over completions
     double logp_difference_mean = 0;
     double logp_difference_max = 0;
     int64_t tokens = 0;

@@ -1,6 +1,7 @@
-// Traffic between host and device. Uploads are cheap and free to use; every read-back stops the device's queue, so all
-// of them go through ReadBack, which counts them. On the meta device, where tensors have no data, a read-back gives
-// zeros: the whole engine can then run there, and anything that reads a tensor on the side throws.
+// Traffic between host and device. Uploads are cheap and free to use; every read-back stops the
+// device's queue, so all of them go through ReadBack, which counts them. On the meta device, where
+// tensors have no data, a read-back gives zeros: the whole engine can then run there, and anything
+// that reads a tensor on the side throws.
 #pragma once
 
 #include <ATen/Functions.h>

@@ -27,19 +27,22 @@ at::ScalarType parse_dtype(const std::string& name) {
     if (name == "bfloat16") return at::kBFloat16;
     if (name == "float16") return at::kHalf;
     if (name == "float64") return at::kDouble;
-    throw EngineError("BAD_OPTION", "unknown dtype " + name, "use float32, bfloat16, float16 or float64");
+    throw EngineError("BAD_OPTION", "unknown dtype " + name,
+                      "use float32, bfloat16, float16 or float64");
 }
 
 at::Device parse_device(const std::string& name) {
     try {
         const at::Device device(name);
         if (device.is_cuda() && !at::globalContext().hasCUDA()) {
-            throw EngineError("DEVICE_UNAVAILABLE", "device " + name + " was asked for, but libtorch sees no CUDA device",
+            throw EngineError("DEVICE_UNAVAILABLE",
+                              "device " + name + " was asked for, but libtorch sees no CUDA device",
                               "use device \"cpu\", or install a CUDA libtorch and a driver");
         }
         return device;
     } catch (const c10::Error&) {
-        throw EngineError("BAD_OPTION", "unknown device " + name, "use auto, cpu, cuda, cuda:N or mps");
+        throw EngineError("BAD_OPTION", "unknown device " + name,
+                          "use auto, cpu, cuda, cuda:N or mps");
     }
 }
 
@@ -51,9 +54,11 @@ void fill(const at::Tensor& destination, F element) {
     destination.copy_(to_device(values, at::kCPU).view(destination.sizes()));
 }
 
-void fill_uniform(const at::Tensor& destination, const std::string& name, uint64_t seed, double bound) {
+void fill_uniform(const at::Tensor& destination, const std::string& name, uint64_t seed,
+                  double bound) {
     const uint32_t stream = hash_name(name);
-    fill(destination, [&](uint64_t i) { return (2 * element_uniforms(seed, stream, i)[0] - 1) * bound; });
+    fill(destination,
+         [&](uint64_t i) { return (2 * element_uniforms(seed, stream, i)[0] - 1) * bound; });
 }
 
 }  // namespace
@@ -95,16 +100,19 @@ void Engine::apply_lora(const LoraSpec& spec) {
             ++matched;
         }
     }
-    require(matched == spec.targets.size(), "some adapter targets are no linear layers of this model");
+    require(matched == spec.targets.size(),
+            "some adapter targets are no linear layers of this model");
 
     parameters_ = Parameters(shapes, decoder_.device());
     dropout_ = spec.dropout;
     adapter_enabled_ = true;
     for (const auto& [name, value] : parameters_.list()) {
-        // PEFT: A is Kaiming uniform with a = sqrt(5), that is U(-1/sqrt(in), 1/sqrt(in)); B is zero, or drawn like A.
+        // PEFT: A is Kaiming uniform with a = sqrt(5), that is U(-1/sqrt(in), 1/sqrt(in)); B is
+        // zero, or drawn like A.
         const bool is_b = name.ends_with(".lora_B.weight");
         if (value.is_meta() || (is_b && spec.zero_b)) continue;
-        fill_uniform(value.detach(), name, spec.seed, 1 / std::sqrt(static_cast<double>(value.size(1))));
+        fill_uniform(value.detach(), name, spec.seed,
+                     1 / std::sqrt(static_cast<double>(value.size(1))));
     }
     for (Linear* linear : decoder_.linears()) {
         for (LinearPart& part : linear->parts()) {
@@ -126,8 +134,10 @@ std::vector<std::pair<std::string, at::Tensor>> Engine::set_tensors(TensorSet se
         if (set == TensorSet::kAdapter) {
             tensors.emplace_back(parameter.name, parameter.value.detach());
         } else {
-            tensors.emplace_back(parameter.name + ".exp_avg", parameters_.slice(parameters_.exp_avg, i));
-            tensors.emplace_back(parameter.name + ".exp_avg_sq", parameters_.slice(parameters_.exp_avg_sq, i));
+            tensors.emplace_back(parameter.name + ".exp_avg",
+                                 parameters_.slice(parameters_.exp_avg, i));
+            tensors.emplace_back(parameter.name + ".exp_avg_sq",
+                                 parameters_.slice(parameters_.exp_avg_sq, i));
         }
     }
     return tensors;
@@ -140,12 +150,14 @@ void Engine::load_set(TensorSet set, const TensorTable& table, int64_t step) {
     for (const TensorRef& ref : table.tensors) stored[ref.name] = &ref;
     for (const auto& [name, destination] : set_tensors(set)) {
         const auto found = stored.find(name);
-        if (found == stored.end()) throw EngineError("BAD_CHECKPOINT", "tensor " + name + " is missing");
+        if (found == stored.end())
+            throw EngineError("BAD_CHECKPOINT", "tensor " + name + " is missing");
         files.read_into(*found->second, destination);
         stored.erase(found);
     }
     if (!stored.empty()) {
-        throw EngineError("BAD_CHECKPOINT", "tensor " + stored.begin()->first + " belongs to nothing here");
+        throw EngineError("BAD_CHECKPOINT",
+                          "tensor " + stored.begin()->first + " belongs to nothing here");
     }
     if (set == TensorSet::kOptimizer) parameters_.steps = step;
 }
@@ -174,7 +186,8 @@ std::vector<TensorInfo> Engine::tensors(TensorSet set) const {
 void Engine::check_ids(const std::vector<int32_t>& ids) const {
     for (const int32_t id : ids) {
         if (id >= 0 && id < decoder_.config().vocab_size) continue;
-        throw EngineError("BAD_INPUT", "token id " + std::to_string(id) + " is outside the vocabulary of " +
+        throw EngineError("BAD_INPUT", "token id " + std::to_string(id) +
+                                           " is outside the vocabulary of " +
                                            std::to_string(decoder_.config().vocab_size));
     }
 }
@@ -182,7 +195,8 @@ void Engine::check_ids(const std::vector<int32_t>& ids) const {
 void Engine::check_batch(const Batch& batch) const {
     check_ids(batch.prompt_ids);
     check_ids(batch.completion_ids);
-    require(!batch.prompt_offsets.empty() && batch.prompt_offsets.back() == static_cast<int64_t>(batch.prompt_ids.size()),
+    require(!batch.prompt_offsets.empty() &&
+                batch.prompt_offsets.back() == static_cast<int64_t>(batch.prompt_ids.size()),
             "prompt offsets and ids disagree");
     require(batch.completion_offsets.size() == batch.prompt_of.size() + 1 &&
                 batch.completion_offsets.back() == batch.num_tokens(),
@@ -192,7 +206,8 @@ void Engine::check_batch(const Batch& batch) const {
     }
     for (int64_t row = 0; row < batch.num_rows(); ++row) {
         const int64_t prompt = batch.prompt_of[row];
-        require(prompt >= 0 && prompt < batch.num_prompts() && (row == 0 || batch.prompt_of[row - 1] <= prompt),
+        require(prompt >= 0 && prompt < batch.num_prompts() &&
+                    (row == 0 || batch.prompt_of[row - 1] <= prompt),
                 "completions must name their prompts in ascending order");
         require(batch.completion_length(row) >= 0, "completion offsets must ascend");
     }
@@ -200,44 +215,54 @@ void Engine::check_batch(const Batch& batch) const {
 
 void Engine::require_adapter() const {
     if (!parameters_.empty() && adapter_enabled_) return;
-    throw EngineError("BAD_INPUT", parameters_.empty() ? "the model has no trainable parameters" : "the adapter is off",
-                      "call applyLora before training, and train outside disableAdapter");
+    throw EngineError(
+        "BAD_INPUT",
+        parameters_.empty() ? "the model has no trainable parameters" : "the adapter is off",
+        "call applyLora before training, and train outside disableAdapter");
 }
 
 SampleStats Engine::sample(const SampleRequest& request, const Cancelled& cancelled,
                            std::function<void(Group)> on_group) {
     check_ids(request.prompt_ids);
     check_ids(request.stop_ids);
-    require(static_cast<int64_t>(request.prompt_keys.size()) == request.num_prompts(), "one key a prompt");
+    require(static_cast<int64_t>(request.prompt_keys.size()) == request.num_prompts(),
+            "one key a prompt");
     for (int64_t p = 0; p < request.num_prompts(); ++p) {
         require(request.prompt_length(p) > 0, "prompt " + std::to_string(p) + " is empty");
-        require(request.prompt_length(p) + request.max_new_tokens <= decoder_.config().max_positions,
-                "prompt " + std::to_string(p) + " has " + std::to_string(request.prompt_length(p)) +
-                    " tokens; with " + std::to_string(request.max_new_tokens) + " new ones it leaves the " +
-                    std::to_string(decoder_.config().max_positions) + " positions of the model");
+        require(
+            request.prompt_length(p) + request.max_new_tokens <= decoder_.config().max_positions,
+            "prompt " + std::to_string(p) + " has " + std::to_string(request.prompt_length(p)) +
+                " tokens; with " + std::to_string(request.max_new_tokens) +
+                " new ones it leaves the " + std::to_string(decoder_.config().max_positions) +
+                " positions of the model");
     }
-    if (request.num_prompts() == 0 || request.max_new_tokens <= 0 || request.group_size <= 0) return {};
+    if (request.num_prompts() == 0 || request.max_new_tokens <= 0 || request.group_size <= 0)
+        return {};
     const c10::InferenceMode inference;
     ForwardMode mode;
     mode.adapter = adapter_enabled_;
     return Rollout(decoder_, request, mode, read_back_, cancelled, std::move(on_group)).run();
 }
 
-std::vector<float> Engine::logprobs(const Batch& batch, double temperature, const Cancelled& cancelled) {
+std::vector<float> Engine::logprobs(const Batch& batch, double temperature,
+                                    const Cancelled& cancelled) {
     check_batch(batch);
     ForwardMode mode;
     mode.adapter = adapter_enabled_;
-    return completion_logprobs(decoder_, batch, temperature, kLogprobTokens, mode, read_back_, cancelled);
+    return completion_logprobs(decoder_, batch, temperature, kLogprobTokens, mode, read_back_,
+                               cancelled);
 }
 
-std::vector<float> Engine::forward(const std::vector<int32_t>& ids, const std::vector<int32_t>& offsets) {
+std::vector<float> Engine::forward(const std::vector<int32_t>& ids,
+                                   const std::vector<int32_t>& offsets) {
     check_ids(ids);
     PackedLayout layout;
     for (size_t i = 0; i + 1 < offsets.size(); ++i) {
         layout.prompt_lengths.push_back(offsets[i + 1] - offsets[i]);
         require(layout.prompt_lengths.back() > 0, "sequence " + std::to_string(i) + " is empty");
     }
-    require(layout.num_prompt_tokens() == static_cast<int64_t>(ids.size()), "offsets and ids disagree");
+    require(layout.num_prompt_tokens() == static_cast<int64_t>(ids.size()),
+            "offsets and ids disagree");
     if (ids.empty()) return {};
     const c10::InferenceMode inference;
     const at::Device device = decoder_.device();
@@ -255,8 +280,10 @@ LossResult Engine::forward_backward(const TrainBatch& batch, const LossOptions& 
     require_adapter();
     check_batch(batch);
     const auto tokens = static_cast<size_t>(batch.num_tokens());
-    require(static_cast<int64_t>(batch.advantages.size()) == batch.num_rows(), "one advantage a completion");
-    require(batch.old_logprobs.empty() || batch.old_logprobs.size() == tokens, "one old log-probability a token");
+    require(static_cast<int64_t>(batch.advantages.size()) == batch.num_rows(),
+            "one advantage a completion");
+    require(batch.old_logprobs.empty() || batch.old_logprobs.size() == tokens,
+            "one old log-probability a token");
     require(batch.reference_logprobs.empty() || batch.reference_logprobs.size() == tokens,
             "one reference log-probability a token");
     require(options.beta == 0 || !batch.reference_logprobs.empty() || tokens == 0,
@@ -267,7 +294,9 @@ LossResult Engine::forward_backward(const TrainBatch& batch, const LossOptions& 
 
 StepResult Engine::optimizer_step(const AdamWOptions& options) {
     require_adapter();
-    return adamw_step(parameters_, options, read_back_);
+    const StepResult result = adamw_step(parameters_, options, read_back_);
+    parameters_.zero_grad();
+    return result;
 }
 
 std::vector<std::pair<std::string, std::vector<float>>> Engine::gradients() {
@@ -282,7 +311,8 @@ std::vector<std::pair<std::string, std::vector<float>>> Engine::gradients() {
 std::vector<DeviceInfo> available_devices() {
     std::vector<DeviceInfo> devices;
     if (at::globalContext().hasCUDA()) {
-        const auto count = static_cast<int64_t>(at::globalContext().getAcceleratorHooksInterface(at::kCUDA).deviceCount());
+        const auto count = static_cast<int64_t>(
+            at::globalContext().getAcceleratorHooksInterface(at::kCUDA).deviceCount());
         if (count > 0) devices.push_back({"cuda", count});
     }
     if (at::globalContext().hasMPS()) devices.push_back({"mps", 1});

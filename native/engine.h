@@ -1,5 +1,6 @@
-// The engine: one model, its adapter, its optimizer state, and the verbs on them. Knows tensors and token ids; knows
-// nothing of Node, text, rewards or files beyond offsets. Not thread-safe: one thread calls it, see binding/job_queue.h.
+// The engine: one model, its adapter, its optimizer state, and the verbs on them. Knows tensors and
+// token ids; knows nothing of Node, text, rewards or files beyond offsets. Not thread-safe: one
+// thread calls it, see binding/job_queue.h.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -31,7 +32,8 @@ using Cancelled = std::function<bool()>;
 
 class Engine {
   public:
-    /// device: "cpu", "cuda", "cuda:0", "mps", "meta". dtype: "float32", "bfloat16", "float16", "float64".
+    /// device: "cpu", "cuda", "cuda:0", "mps", "meta". dtype: "float32", "bfloat16", "float16",
+    /// "float64".
     Engine(const ModelConfig& config, const std::string& device, const std::string& dtype);
 
     void load_model(const TensorTable& table);
@@ -39,7 +41,8 @@ class Engine {
     void init_model(uint64_t seed);
     /// Replaces the adapter and its optimizer state.
     void apply_lora(const LoraSpec& spec);
-    /// Every tensor of the set must be in the table; step: optimizer steps taken (optimizer set only).
+    /// Every tensor of the set must be in the table; step: optimizer steps taken (optimizer set
+    /// only).
     void load_set(TensorSet set, const TensorTable& table, int64_t step);
     void save_set(TensorSet set, const std::string& path, const std::vector<uint8_t>& header,
                   const std::vector<std::string>& names) const;
@@ -51,8 +54,11 @@ class Engine {
                        std::function<void(Group)> on_group);
     std::vector<float> logprobs(const Batch& batch, double temperature, const Cancelled& cancelled);
     /// Logits of whole sequences, flat: [tokens · V].
-    std::vector<float> forward(const std::vector<int32_t>& ids, const std::vector<int32_t>& offsets);
-    LossResult forward_backward(const TrainBatch& batch, const LossOptions& options, const Cancelled& cancelled);
+    std::vector<float> forward(const std::vector<int32_t>& ids,
+                               const std::vector<int32_t>& offsets);
+    LossResult forward_backward(const TrainBatch& batch, const LossOptions& options,
+                                const Cancelled& cancelled);
+    /// Clips, steps, and clears the gradient, also when it was not finite and nothing was applied.
     StepResult optimizer_step(const AdamWOptions& options);
     void zero_grad() { parameters_.zero_grad(); }
     std::vector<std::pair<std::string, std::vector<float>>> gradients();

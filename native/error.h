@@ -1,5 +1,5 @@
-// Failures of the engine: a stable code for programs, a message for people, and what to do next. The binding turns each
-// into a JavaScript error with the same three parts.
+// Failures of the engine: a stable code for programs, a message for people, and what to do next.
+// The binding turns each into a JavaScript error with the same three parts.
 #pragma once
 
 #include <stdexcept>
@@ -19,7 +19,8 @@ class EngineError : public std::runtime_error {
     std::string hint_;
 };
 
-/// Re-check of something that TypeScript has validated already; failing means a bug or a foreign caller.
+/// Re-check of something that TypeScript has validated already; failing means a bug or a foreign
+/// caller.
 inline void require(bool condition, const std::string& message) {
     if (!condition) throw EngineError("BAD_INPUT", message);
 }

@@ -1,4 +1,5 @@
-// Precompiled once: the ATen headers that nearly every source includes, and what the standard library adds.
+// Precompiled once: the ATen headers that nearly every source includes, and what the standard
+// library adds.
 #pragma once
 
 #include <ATen/Functions.h>

@@ -1,4 +1,5 @@
-// The entry of the core: grpo_core_init fills the exports of one environment. lib/native.ts is their typed mirror.
+// The entry of the core: grpo_core_init fills the exports of one environment. lib/native.ts is
+// their typed mirror.
 #include <ATen/Functions.h>
 #include <torch/headeronly/version.h>
 
@@ -14,10 +15,13 @@
 namespace grpo {
 namespace {
 
-Napi::Value torch_version(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), TORCH_VERSION); }
+Napi::Value torch_version(const Napi::CallbackInfo& info) {
+    return Napi::String::New(info.Env(), TORCH_VERSION);
+}
 
 Napi::Value devices(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&]() -> Napi::Value { return to_js(info.Env(), available_devices()); });
+    return guarded(info.Env(),
+                   [&]() -> Napi::Value { return to_js(info.Env(), available_devices()); });
 }
 
 Napi::Value loss_and_gradient(const Napi::CallbackInfo& info) {
@@ -25,11 +29,12 @@ Napi::Value loss_and_gradient(const Napi::CallbackInfo& info) {
         const std::vector<double> logprobs = double_vector(info[0], "logprobs");
         const std::vector<double> advantages = double_vector(info[3], "advantages");
         const std::vector<int32_t> offsets = int32_vector(info[4], "offsets");
-        require(offsets.size() == advantages.size() + 1 && static_cast<size_t>(offsets.back()) == logprobs.size(),
+        require(offsets.size() == advantages.size() + 1 &&
+                    static_cast<size_t>(offsets.back()) == logprobs.size(),
                 "offsets, advantages and logprobs disagree");
-        const LossAndGradient result =
-            loss_and_gradient(logprobs, double_vector(info[1], "old"), double_vector(info[2], "reference"), advantages,
-                              offsets, loss_options_from(object_argument(info, 5)));
+        const LossAndGradient result = loss_and_gradient(
+            logprobs, double_vector(info[1], "old"), double_vector(info[2], "reference"),
+            advantages, offsets, loss_options_from(object_argument(info, 5)));
         Napi::Object object = Napi::Object::New(info.Env());
         object.Set("loss", result.loss);
         object.Set("gradient", to_js(info.Env(), result.gradient));
@@ -43,7 +48,8 @@ Napi::Value sampling_probabilities(const Napi::CallbackInfo& info) {
         const std::vector<uint8_t> marks = byte_vector(info[1], "seen");
         const auto rows = static_cast<int64_t>(number_argument(info, 2));
         const Napi::Object options = object_argument(info, 3);
-        require(rows > 0 && values.size() % rows == 0 && marks.size() == values.size(), "logits and seen disagree");
+        require(rows > 0 && values.size() % rows == 0 && marks.size() == values.size(),
+                "logits and seen disagree");
         SampleRequest request;
         request.temperature = number_field(options, "temperature");
         request.top_p = number_field(options, "topP");
@@ -53,7 +59,8 @@ Napi::Value sampling_probabilities(const Napi::CallbackInfo& info) {
         const at::Tensor logits = to_device(values, at::kCPU).view({rows, -1});
         const at::Tensor seen = to_device(marks, at::kCPU).view({rows, -1}).to(at::kBool);
         ReadBack read_back;
-        return to_js(info.Env(), read_back.operator()<float>(process_logits(logits, seen, request).softmax(-1)));
+        return to_js(info.Env(), read_back.operator()<float>(
+                                     process_logits(logits, seen, request).softmax(-1)));
     });
 }
 
@@ -69,6 +76,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
 }  // namespace
 }  // namespace grpo
 
-extern "C" __attribute__((visibility("default"))) napi_value grpo_core_init(napi_env env, napi_value exports) {
+extern "C" __attribute__((visibility("default"))) napi_value grpo_core_init(napi_env env,
+                                                                            napi_value exports) {
     return Napi::RegisterModule(env, exports, grpo::init);
 }

@@ -21,8 +21,10 @@ bool bool_field(const Napi::Object& object, const char* name) {
 }
 
 template <typename Element>
-std::vector<Element> typed_vector(const Napi::Value& value, const char* name, napi_typedarray_type type) {
-    const bool matches = value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == type;
+std::vector<Element> typed_vector(const Napi::Value& value, const char* name,
+                                  napi_typedarray_type type) {
+    const bool matches =
+        value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == type;
     require(matches, std::string(name) + " must be a typed array of the declared type");
     const auto array = value.As<Napi::TypedArrayOf<Element>>();
     return std::vector<Element>(array.Data(), array.Data() + array.ElementLength());
@@ -46,7 +48,8 @@ Napi::Object element_object(const Napi::Array& array, uint32_t index) {
 }
 
 void check_offsets(const std::vector<int32_t>& offsets, size_t total, const char* name) {
-    const bool valid = !offsets.empty() && offsets.front() == 0 && std::is_sorted(offsets.begin(), offsets.end()) &&
+    const bool valid = !offsets.empty() && offsets.front() == 0 &&
+                       std::is_sorted(offsets.begin(), offsets.end()) &&
                        static_cast<size_t>(offsets.back()) == total;
     require(valid, std::string(name) + " must start at 0, ascend, and end at the number of ids");
 }
@@ -55,7 +58,8 @@ void fill_batch(Batch& batch, const Napi::Object& object) {
     batch.prompt_ids = int32_vector(field(object, "promptIds"), "promptIds");
     batch.prompt_offsets = int32_vector(field(object, "promptOffsets"), "promptOffsets");
     batch.completion_ids = int32_vector(field(object, "completionIds"), "completionIds");
-    batch.completion_offsets = int32_vector(field(object, "completionOffsets"), "completionOffsets");
+    batch.completion_offsets =
+        int32_vector(field(object, "completionOffsets"), "completionOffsets");
     batch.prompt_of = int32_vector(field(object, "promptOf"), "promptOf");
     check_offsets(batch.prompt_offsets, batch.prompt_ids.size(), "promptOffsets");
     check_offsets(batch.completion_offsets, batch.completion_ids.size(), "completionOffsets");
@@ -143,11 +147,13 @@ ModelConfig model_config_from(const Napi::Object& object) {
         .output_bias = bool_field(object, "outputBias"),
         .mlp_bias = bool_field(object, "mlpBias"),
     };
-    for (const int64_t size : {config.hidden_size, config.intermediate_size, config.num_layers, config.num_heads,
-                               config.num_kv_heads, config.head_dim, config.vocab_size, config.max_positions}) {
+    for (const int64_t size :
+         {config.hidden_size, config.intermediate_size, config.num_layers, config.num_heads,
+          config.num_kv_heads, config.head_dim, config.vocab_size, config.max_positions}) {
         require(size > 0, "every size of the model must be positive");
     }
-    require(config.num_heads % config.num_kv_heads == 0, "numHeads must be a multiple of numKvHeads");
+    require(config.num_heads % config.num_kv_heads == 0,
+            "numHeads must be a multiple of numKvHeads");
     require(static_cast<int64_t>(config.rope_inv_freq.size()) * 2 == config.head_dim,
             "ropeInvFreq must have headDim / 2 elements");
     return config;
@@ -275,9 +281,12 @@ Napi::Float64Array to_js(Napi::Env env, const std::vector<double>& values) {
     return copy_to_js<Napi::Float64Array>(env, values);
 }
 
-Napi::Value to_js(Napi::Env env, int64_t value) { return Napi::Number::New(env, static_cast<double>(value)); }
+Napi::Value to_js(Napi::Env env, int64_t value) {
+    return Napi::Number::New(env, static_cast<double>(value));
+}
 
-Napi::Object to_js(Napi::Env env, const std::vector<std::pair<std::string, std::vector<float>>>& arrays) {
+Napi::Object to_js(Napi::Env env,
+                   const std::vector<std::pair<std::string, std::vector<float>>>& arrays) {
     Napi::Object object = Napi::Object::New(env);
     for (const auto& [name, values] : arrays) object.Set(name, to_js(env, values));
     return object;
@@ -311,6 +320,8 @@ Napi::Object to_js(Napi::Env env, const LossResult& result) {
     object.Set("clipLow", result.clip_low);
     object.Set("clipHigh", result.clip_high);
     object.Set("clipRegion", result.clip_region);
+    object.Set("clipLowMin", result.clip_low_min);
+    object.Set("clipHighMax", result.clip_high_max);
     object.Set("logpDifferenceMean", result.logp_difference_mean);
     object.Set("logpDifferenceMax", result.logp_difference_max);
     object.Set("tokens", static_cast<double>(result.tokens));

@@ -1,5 +1,5 @@
-// JavaScript values to plain structs and back. TypeScript has validated the values already; what is checked here keeps a
-// foreign caller from corrupting memory.
+// JavaScript values to plain structs and back. TypeScript has validated the values already; what is
+// checked here keeps a foreign caller from corrupting memory.
 #pragma once
 
 #include <string>
@@ -38,7 +38,8 @@ Napi::Float32Array to_js(Napi::Env env, const std::vector<float>& values);
 Napi::Float64Array to_js(Napi::Env env, const std::vector<double>& values);
 Napi::Value to_js(Napi::Env env, int64_t value);
 /// name -> Float32Array
-Napi::Object to_js(Napi::Env env, const std::vector<std::pair<std::string, std::vector<float>>>& arrays);
+Napi::Object to_js(Napi::Env env,
+                   const std::vector<std::pair<std::string, std::vector<float>>>& arrays);
 Napi::Object to_js(Napi::Env env, const Group& group);
 Napi::Object to_js(Napi::Env env, const SampleStats& stats);
 Napi::Object to_js(Napi::Env env, const LossResult& result);

@@ -16,25 +16,25 @@ void close_queue(void* queue) { static_cast<JobQueue*>(queue)->close(); }
 }  // namespace
 
 Napi::Function EngineWrap::define(Napi::Env env) {
-    return DefineClass(env, "Engine",
-                       {InstanceMethod<&EngineWrap::load_model>("loadModel"),
-                        InstanceMethod<&EngineWrap::init_model>("initModel"),
-                        InstanceMethod<&EngineWrap::apply_lora>("applyLora"),
-                        InstanceMethod<&EngineWrap::load_set>("loadSet"),
-                        InstanceMethod<&EngineWrap::save_set>("saveSet"),
-                        InstanceMethod<&EngineWrap::tensors>("tensors"),
-                        InstanceMethod<&EngineWrap::optimizer_steps>("optimizerSteps"),
-                        InstanceMethod<&EngineWrap::set_adapter_enabled>("setAdapterEnabled"),
-                        InstanceMethod<&EngineWrap::sample>("sample"),
-                        InstanceMethod<&EngineWrap::logprobs>("logprobs"),
-                        InstanceMethod<&EngineWrap::forward>("forward"),
-                        InstanceMethod<&EngineWrap::forward_backward>("forwardBackward"),
-                        InstanceMethod<&EngineWrap::optimizer_step>("optimizerStep"),
-                        InstanceMethod<&EngineWrap::zero_grad>("zeroGrad"),
-                        InstanceMethod<&EngineWrap::gradients>("gradients"),
-                        InstanceMethod<&EngineWrap::cancel>("cancel"),
-                        InstanceMethod<&EngineWrap::syncs>("syncs"),
-                        InstanceMethod<&EngineWrap::dispose>("dispose")});
+    return DefineClass(
+        env, "Engine",
+        {InstanceMethod<&EngineWrap::load_model>("loadModel"),
+         InstanceMethod<&EngineWrap::init_model>("initModel"),
+         InstanceMethod<&EngineWrap::apply_lora>("applyLora"),
+         InstanceMethod<&EngineWrap::load_set>("loadSet"),
+         InstanceMethod<&EngineWrap::save_set>("saveSet"),
+         InstanceMethod<&EngineWrap::tensors>("tensors"),
+         InstanceMethod<&EngineWrap::optimizer_steps>("optimizerSteps"),
+         InstanceMethod<&EngineWrap::set_adapter_enabled>("setAdapterEnabled"),
+         InstanceMethod<&EngineWrap::sample>("sample"),
+         InstanceMethod<&EngineWrap::logprobs>("logprobs"),
+         InstanceMethod<&EngineWrap::forward>("forward"),
+         InstanceMethod<&EngineWrap::forward_backward>("forwardBackward"),
+         InstanceMethod<&EngineWrap::optimizer_step>("optimizerStep"),
+         InstanceMethod<&EngineWrap::zero_grad>("zeroGrad"),
+         InstanceMethod<&EngineWrap::gradients>("gradients"),
+         InstanceMethod<&EngineWrap::cancel>("cancel"), InstanceMethod<&EngineWrap::syncs>("syncs"),
+         InstanceMethod<&EngineWrap::dispose>("dispose")});
 }
 
 EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EngineWrap>(info) {
@@ -43,7 +43,8 @@ EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Engine
         const Napi::Value config = options.Get("config");
         require(config.IsObject(), "config must be an object");
         engine_ = std::make_shared<Engine>(model_config_from(config.As<Napi::Object>()),
-                                           string_field(options, "device"), string_field(options, "dtype"));
+                                           string_field(options, "device"),
+                                           string_field(options, "dtype"));
         queue_ = std::make_unique<JobQueue>(info.Env());
         const auto threads = static_cast<int>(number_field(options, "threads"));
         if (threads <= 0) return;
@@ -53,7 +54,8 @@ EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Engine
             return [](Napi::Env env) { return env.Undefined(); };
         });
     });
-    // A worker thread or the process may end while a job runs: wait for it, so that nothing outlives the environment.
+    // A worker thread or the process may end while a job runs: wait for it, so that nothing
+    // outlives the environment.
     napi_add_env_cleanup_hook(info.Env(), close_queue, queue_.get());
 }
 
@@ -65,7 +67,8 @@ EngineWrap::~EngineWrap() {
 
 void EngineWrap::check_alive() const {
     if (!engine_) {
-        throw EngineError("DISPOSED", "the model was disposed", "load it again, or call dispose() later");
+        throw EngineError("DISPOSED", "the model was disposed",
+                          "load it again, or call dispose() later");
     }
 }
 
@@ -73,12 +76,15 @@ template <typename Body>
 Napi::Value EngineWrap::job(const Napi::CallbackInfo& info, Body body) {
     return guarded(info.Env(), [&]() -> Napi::Value {
         check_alive();
-        auto work = [engine = engine_, body = std::move(body)](const JobQueue::Cancelled& cancelled) -> JobQueue::Settle {
+        auto work = [engine = engine_, body = std::move(body)](
+                        const JobQueue::Cancelled& cancelled) -> JobQueue::Settle {
             if constexpr (std::is_void_v<decltype(body(*engine, cancelled))>) {
                 body(*engine, cancelled);
                 return [](Napi::Env env) { return env.Undefined(); };
             } else {
-                return [result = body(*engine, cancelled)](Napi::Env env) -> Napi::Value { return to_js(env, result); };
+                return [result = body(*engine, cancelled)](Napi::Env env) -> Napi::Value {
+                    return to_js(env, result);
+                };
             }
         };
         return queue_->enqueue(info.Env(), std::move(work));
@@ -108,17 +114,21 @@ Napi::Value EngineWrap::apply_lora(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineWrap::load_set(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] {
-        return job(info, [set = tensor_set_from(info[0]), table = tensor_table_from(object_argument(info, 1)),
-                          step = static_cast<int64_t>(number_argument(info, 2))](
-                             Engine& engine, const Cancelled&) { engine.load_set(set, table, step); });
+        return job(
+            info,
+            [set = tensor_set_from(info[0]), table = tensor_table_from(object_argument(info, 1)),
+             step = static_cast<int64_t>(number_argument(info, 2))](
+                Engine& engine, const Cancelled&) { engine.load_set(set, table, step); });
     });
 }
 
 Napi::Value EngineWrap::save_set(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] {
-        return job(info, [set = tensor_set_from(info[0]), path = string_argument(info, 1),
-                          header = byte_vector(info[2], "header"), names = string_vector(info[3], "names")](
-                             Engine& engine, const Cancelled&) { engine.save_set(set, path, header, names); });
+        return job(
+            info,
+            [set = tensor_set_from(info[0]), path = string_argument(info, 1),
+             header = byte_vector(info[2], "header"), names = string_vector(info[3], "names")](
+                Engine& engine, const Cancelled&) { engine.save_set(set, path, header, names); });
     });
 }
 
@@ -144,7 +154,8 @@ Napi::Value EngineWrap::sample(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] {
         require(info[1].IsFunction(), "argument 1 must be a function");
         // Created and freed on this thread: the queue destroys jobs here.
-        auto on_group = std::make_shared<Napi::FunctionReference>(Napi::Persistent(info[1].As<Napi::Function>()));
+        auto on_group = std::make_shared<Napi::FunctionReference>(
+            Napi::Persistent(info[1].As<Napi::Function>()));
         JobQueue* queue = queue_.get();
         return job(info, [request = sample_request_from(object_argument(info, 0)), on_group, queue](
                              Engine& engine, const Cancelled& cancelled) {
@@ -160,8 +171,9 @@ Napi::Value EngineWrap::sample(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineWrap::logprobs(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] {
-        return job(info, [batch = batch_from(object_argument(info, 0)), temperature = number_argument(info, 1)](
-                             Engine& engine, const Cancelled& cancelled) {
+        return job(info, [batch = batch_from(object_argument(info, 0)),
+                          temperature = number_argument(info, 1)](Engine& engine,
+                                                                  const Cancelled& cancelled) {
             return engine.logprobs(batch, temperature, cancelled);
         });
     });
@@ -169,8 +181,9 @@ Napi::Value EngineWrap::logprobs(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineWrap::forward(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] {
-        return job(info, [ids = int32_vector(info[0], "ids"), offsets = int32_vector(info[1], "offsets")](
-                             Engine& engine, const Cancelled&) { return engine.forward(ids, offsets); });
+        return job(info,
+                   [ids = int32_vector(info[0], "ids"), offsets = int32_vector(info[1], "offsets")](
+                       Engine& engine, const Cancelled&) { return engine.forward(ids, offsets); });
     });
 }
 
@@ -186,8 +199,9 @@ Napi::Value EngineWrap::forward_backward(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineWrap::optimizer_step(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] {
-        return job(info, [options = adamw_options_from(object_argument(info, 0))](
-                             Engine& engine, const Cancelled&) { return engine.optimizer_step(options); });
+        return job(
+            info, [options = adamw_options_from(object_argument(info, 0))](
+                      Engine& engine, const Cancelled&) { return engine.optimizer_step(options); });
     });
 }
 

@@ -1,4 +1,5 @@
-// The JavaScript class Engine: lib/native.ts is its typed mirror. Every slow verb becomes a job and a promise.
+// The JavaScript class Engine: lib/native.ts is its typed mirror. Every slow verb becomes a job and
+// a promise.
 #pragma once
 
 #include <memory>
@@ -16,7 +17,8 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
     ~EngineWrap() override;
 
   private:
-    /// Queues `body(Engine&, Cancelled)` on the engine thread; its result is converted on the JavaScript thread.
+    /// Queues `body(Engine&, Cancelled)` on the engine thread; its result is converted on the
+    /// JavaScript thread.
     template <typename Body>
     Napi::Value job(const Napi::CallbackInfo& info, Body body);
     void check_alive() const;

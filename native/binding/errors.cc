@@ -18,7 +18,8 @@ struct Described {
 
 Described describe(const std::exception_ptr& exception) {
     constexpr const char* kMemoryHint =
-        "lower maxTokensPerMicroBatch, perDeviceTrainBatchSize or maxCompletionLength, or use a smaller dtype";
+        "lower maxTokensPerMicroBatch, perDeviceTrainBatchSize or maxCompletionLength, or use a "
+        "smaller dtype";
     try {
         std::rethrow_exception(exception);
     } catch (const EngineError& error) {

@@ -1,4 +1,5 @@
-// Every C++ exception becomes a JavaScript Error with `code`, `message` and `hint`; lib/model.ts makes a GrpoError of it.
+// Every C++ exception becomes a JavaScript Error with `code`, `message` and `hint`; lib/model.ts
+// makes a GrpoError of it.
 #pragma once
 
 #include <exception>

@@ -16,9 +16,11 @@ struct JobQueue::Job {
 };
 
 JobQueue::JobQueue(Napi::Env env)
-    : to_js_(Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}),
-                                           "grpo engine", /*maxQueueSize=*/0, /*initialThreadCount=*/1)) {
-    // An idle engine must not keep the process alive; enqueue() takes a reference for as long as jobs are pending.
+    : to_js_(Napi::ThreadSafeFunction::New(
+          env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "grpo engine",
+          /*maxQueueSize=*/0, /*initialThreadCount=*/1)) {
+    // An idle engine must not keep the process alive; enqueue() takes a reference for as long as
+    // jobs are pending.
     to_js_.Unref(env);
     thread_ = std::thread([this] { run(); });
 }
@@ -49,7 +51,8 @@ void JobQueue::run() {
         }
         const Cancelled cancelled = [this, id = job->id] { return id < cancelled_before_.load(); };
         try {
-            if (cancelled()) throw EngineError("CANCELLED", "the job was cancelled before it began");
+            if (cancelled())
+                throw EngineError("CANCELLED", "the job was cancelled before it began");
             job->settle = job->work(cancelled);
         } catch (...) {
             job->failure = std::current_exception();
@@ -71,14 +74,14 @@ void JobQueue::settle(Napi::Env env, const std::shared_ptr<Job>& job) {
 
 void JobQueue::call_js(std::function<void(Napi::Env)> callback) {
     auto* owned = new std::function<void(Napi::Env)>(std::move(callback));
-    const napi_status status =
-        to_js_.NonBlockingCall(owned, [](Napi::Env env, Napi::Function, std::function<void(Napi::Env)>* body) {
+    const napi_status status = to_js_.NonBlockingCall(
+        owned, [](Napi::Env env, Napi::Function, std::function<void(Napi::Env)>* body) {
             const std::unique_ptr<std::function<void(Napi::Env)>> owner(body);
             // The environment is gone when it is null: then nothing of JavaScript may be touched.
             if (static_cast<napi_env>(env) != nullptr) (*body)(env);
         });
-    // While the environment shuts down the call is refused; the job may hold JavaScript references that only that
-    // thread can free, so it is left to the end of the process.
+    // While the environment shuts down the call is refused; the job may hold JavaScript references
+    // that only that thread can free, so it is left to the end of the process.
     if (status != napi_ok) static_cast<void>(owned);
 }
 

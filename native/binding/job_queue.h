@@ -1,8 +1,9 @@
-// One thread that runs an engine's jobs in order, and the way back to JavaScript. A thread of its own, not libuv's pool,
-// because libtorch keeps grad mode and its worker team per thread, and because a long job must not starve the file system.
+// One thread that runs an engine's jobs in order, and the way back to JavaScript. A thread of its
+// own, not libuv's pool, because libtorch keeps grad mode and its worker team per thread, and
+// because a long job must not starve the file system.
 //
-// A job runs on the engine thread and returns how to build its JavaScript result; that part, and the destruction of
-// everything the job captured, happens on the JavaScript thread.
+// A job runs on the engine thread and returns how to build its JavaScript result; that part, and
+// the destruction of everything the job captured, happens on the JavaScript thread.
 #pragma once
 
 #include <atomic>

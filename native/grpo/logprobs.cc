@@ -19,11 +19,10 @@ Scored score(const Decoder& decoder, const at::Tensor& normed, const at::Tensor&
              double temperature) {
     at::Tensor logits = decoder.logits(normed);  // [n, V]
     if (temperature != 1) logits = logits / temperature;
-    const at::Tensor normalizer = logits.logsumexp(-1, /*keepdim=*/true);  // [n, 1]
-    const at::Tensor logprobs = (logits.gather(1, targets.unsqueeze(1)) - normalizer).squeeze(1);
-    const at::Tensor probabilities = (logits - normalizer).exp();
-    const at::Tensor entropy = normalizer.squeeze(1) - (probabilities * logits).sum(-1);
-    return {{logprobs, entropy}, probabilities};
+    const at::Tensor all = logits.log_softmax(-1);  // [n, V]
+    const at::Tensor probabilities = all.exp();
+    return {{all.gather(1, targets.unsqueeze(1)).squeeze(1), (probabilities * all).sum(-1).neg()},
+            probabilities};
 }
 
 }  // namespace
@@ -32,8 +31,8 @@ int64_t chunk_tokens(const Decoder& decoder) {
     return std::max<int64_t>(1, kChunkElements / decoder.config().vocab_size);
 }
 
-TokenScores score_tokens(const Decoder& decoder, const at::Tensor& normed, const at::Tensor& targets,
-                         double temperature) {
+TokenScores score_tokens(const Decoder& decoder, const at::Tensor& normed,
+                         const at::Tensor& targets, double temperature) {
     return score(decoder, normed, targets, temperature).scores;
 }
 
@@ -47,11 +46,13 @@ at::Tensor backward_through_output(
         const int64_t n = std::min(chunk, total - start);
         const at::Tensor chunk_targets = targets.narrow(0, start, n);
         Scored scored = score(decoder, normed.narrow(0, start, n), chunk_targets, temperature);
-        const at::Tensor dl = (derivative(start, scored.scores) / temperature).unsqueeze(1);  // [n, 1]
+        const at::Tensor dl =
+            (derivative(start, scored.scores) / temperature).unsqueeze(1);  // [n, 1]
         // dz = dl (onehot - p), in the memory of p.
         at::Tensor dz = scored.probabilities.mul_(-dl);
         dz.scatter_add_(1, chunk_targets.unsqueeze(1), dl.to(dz.scalar_type()));
-        gradient.narrow(0, start, n).copy_(at::matmul(dz.to(normed.scalar_type()), decoder.output_weight()));
+        gradient.narrow(0, start, n)
+            .copy_(at::matmul(dz.to(normed.scalar_type()), decoder.output_weight()));
     }
     return gradient;
 }

@@ -26,9 +26,9 @@ TokenLoss token_loss(const LossTokens& tokens, const LossOptions& options) {
     }
     const c10::NoGradGuard no_grad;
     const auto dtype = current.scalar_type();
-    result.clip_low = (ratio < 1 - options.epsilon_low).logical_and(advantages < 0).to(dtype);
-    result.clip_high = (ratio > 1 + options.epsilon_high).logical_and(advantages > 0).to(dtype);
-    result.difference = (current - old).abs();
+    result.clip_low = ((ratio < 1 - options.epsilon_low) & (advantages < 0)).to(dtype);
+    result.clip_high = ((ratio > 1 + options.epsilon_high) & (advantages > 0)).to(dtype);
+    result.difference = at::maximum(current - old, old - current);
     return result;
 }
 
@@ -39,15 +39,17 @@ std::vector<double> token_weights(const std::vector<int64_t>& completion_lengths
     for (const int64_t length : completion_lengths) tokens += static_cast<double>(length);
     std::vector<double> weights;
     for (const int64_t length : completion_lengths) {
-        const double divisor = options.type == LossType::kGrpo
-                                   ? static_cast<double>(std::max<int64_t>(length, 1)) * rows
-                                   : (options.loss_tokens > 0 ? options.loss_tokens : std::max(tokens, 1.0));
+        const double divisor =
+            options.type == LossType::kGrpo
+                ? static_cast<double>(std::max<int64_t>(length, 1)) * rows
+                : (options.loss_tokens > 0 ? options.loss_tokens : std::max(tokens, 1.0));
         weights.push_back(1.0 / (divisor * options.gradient_accumulation_steps));
     }
     return weights;
 }
 
-LossAndGradient loss_and_gradient(const std::vector<double>& logprobs, const std::vector<double>& old,
+LossAndGradient loss_and_gradient(const std::vector<double>& logprobs,
+                                  const std::vector<double>& old,
                                   const std::vector<double>& reference,
                                   const std::vector<double>& advantages,
                                   const std::vector<int32_t>& offsets, const LossOptions& options) {
@@ -59,10 +61,11 @@ LossAndGradient loss_and_gradient(const std::vector<double>& logprobs, const std
         token_advantages.insert(token_advantages.end(), lengths[b], advantages[b]);
         weights.insert(weights.end(), lengths[b], row_weights[b]);
     }
-    LossTokens tokens{.logprobs = to_device(logprobs, at::kCPU).requires_grad_(),
-                      .old = old.empty() ? at::Tensor() : to_device(old, at::kCPU),
-                      .reference = reference.empty() ? at::Tensor() : to_device(reference, at::kCPU),
-                      .advantages = to_device(token_advantages, at::kCPU)};
+    LossTokens tokens{
+        .logprobs = to_device(logprobs, at::kCPU).requires_grad_(),
+        .old = old.empty() ? at::Tensor() : to_device(old, at::kCPU),
+        .reference = reference.empty() ? at::Tensor() : to_device(reference, at::kCPU),
+        .advantages = to_device(token_advantages, at::kCPU)};
     const at::Tensor loss = (token_loss(tokens, options).loss * to_device(weights, at::kCPU)).sum();
     const at::Tensor gradient = torch::autograd::grad({loss}, {tokens.logprobs})[0];
     ReadBack read_back;

@@ -3,6 +3,7 @@
 #include <ATen/Functions.h>
 
 #include "device.h"
+#include "model/rows.h"
 
 namespace grpo {
 
@@ -61,10 +62,11 @@ PackedInput pack_rows(const Batch& batch, RowRange rows, at::Device device) {
     return input;
 }
 
-at::Tensor predict_hidden(const Decoder& decoder, const PackedInput& input, const ForwardMode& mode) {
+at::Tensor predict_hidden(const Decoder& decoder, const PackedInput& input,
+                          const ForwardMode& mode) {
     PackedAttention attention(input.layout, decoder.dtype(), decoder.device());
     const at::Tensor hidden = decoder.forward(input.ids, input.positions, attention, mode);
-    return decoder.final_norm(hidden.index_select(0, input.scored));
+    return decoder.final_norm(take_rows(hidden, input.scored));
 }
 
 }  // namespace grpo

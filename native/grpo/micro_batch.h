@@ -1,5 +1,5 @@
-// Cutting a batch into pieces that fit a token budget, and laying one piece out for the decoder. How it is cut changes
-// memory only: every piece's tokens carry the weights of the whole batch.
+// Cutting a batch into pieces that fit a token budget, and laying one piece out for the decoder.
+// How it is cut changes memory only: every piece's tokens carry the weights of the whole batch.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -18,23 +18,26 @@ struct RowRange {
     int64_t end = 0;
 };
 
-/// Consecutive rows whose prompts (each counted once) and completions stay within max_tokens; at least one row each.
+/// Consecutive rows whose prompts (each counted once) and completions stay within max_tokens; at
+/// least one row each.
 std::vector<RowRange> plan_micro_batches(const Batch& batch, int64_t max_tokens);
 
-/// One piece, ready for the decoder. A completion's last token is scored but never fed; its first token is predicted by
-/// the last token of its prompt.
+/// One piece, ready for the decoder. A completion's last token is scored but never fed; its first
+/// token is predicted by the last token of its prompt.
 struct PackedInput {
     PackedLayout layout;
     at::Tensor ids;        // [N] int64
     at::Tensor positions;  // [N] int64
-    at::Tensor scored;     // [n] int64: the flat token whose hidden state predicts each completion token
-    at::Tensor targets;    // [n] int64: the completion tokens, in order
+    at::Tensor
+        scored;  // [n] int64: the flat token whose hidden state predicts each completion token
+    at::Tensor targets;       // [n] int64: the completion tokens, in order
     int64_t first_token = 0;  // index of the first of them among the batch's completion tokens
 };
 
 PackedInput pack_rows(const Batch& batch, RowRange rows, at::Device device);
 
 /// Hidden states that predict the completion tokens, after the last norm: [n, C].
-at::Tensor predict_hidden(const Decoder& decoder, const PackedInput& input, const ForwardMode& mode);
+at::Tensor predict_hidden(const Decoder& decoder, const PackedInput& input,
+                          const ForwardMode& mode);
 
 }  // namespace grpo

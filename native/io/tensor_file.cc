@@ -30,7 +30,7 @@ std::string describe_shape(at::IntArrayRef shape) {
 MappedFile::MappedFile(const std::string& path) : path_(path) {
     const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (descriptor < 0) fail("cannot open", path);
-    struct stat info{};
+    struct stat info {};
     void* address = MAP_FAILED;
     if (fstat(descriptor, &info) == 0 && info.st_size > 0) {
         address = mmap(nullptr, info.st_size, PROT_READ, MAP_PRIVATE, descriptor, 0);
@@ -45,15 +45,17 @@ MappedFile::~MappedFile() { munmap(data_, size_); }
 
 const std::byte* MappedFile::range(int64_t offset, int64_t bytes) const {
     if (offset < 0 || bytes < 0 || offset > size_ || bytes > size_ - offset) {
-        throw EngineError("BAD_CHECKPOINT", path_ + " has " + std::to_string(size_) + " bytes, but bytes " +
-                                                std::to_string(offset) + " to " +
-                                                std::to_string(offset + bytes) + " were asked for");
+        throw EngineError("BAD_CHECKPOINT", path_ + " has " + std::to_string(size_) +
+                                                " bytes, but bytes " + std::to_string(offset) +
+                                                " to " + std::to_string(offset + bytes) +
+                                                " were asked for");
     }
     return data_ + offset;
 }
 
 TensorFiles::TensorFiles(const TensorTable& table) {
-    for (const std::string& path : table.files) files_.push_back(std::make_unique<MappedFile>(path));
+    for (const std::string& path : table.files)
+        files_.push_back(std::make_unique<MappedFile>(path));
 }
 
 void TensorFiles::read_into(const TensorRef& ref, const at::Tensor& destination) const {
@@ -63,7 +65,8 @@ void TensorFiles::read_into(const TensorRef& ref, const at::Tensor& destination)
                                                 describe_shape(ref.shape));
     }
     const at::ScalarType dtype = dtype_from_name(ref.dtype);
-    require(ref.file >= 0 && ref.file < static_cast<int64_t>(files_.size()), "tensor " + ref.name + ": no such file");
+    require(ref.file >= 0 && ref.file < static_cast<int64_t>(files_.size()),
+            "tensor " + ref.name + ": no such file");
     require(ref.bytes == destination.numel() * static_cast<int64_t>(c10::elementSize(dtype)),
             "tensor " + ref.name + ": byte count and shape disagree");
     const std::byte* bytes = files_[ref.file]->range(ref.offset, ref.bytes);
@@ -92,11 +95,16 @@ void write_tensor_file(const std::string& path, const std::vector<uint8_t>& head
 
 std::string dtype_name(at::ScalarType dtype) {
     switch (dtype) {
-        case at::kFloat: return "F32";
-        case at::kBFloat16: return "BF16";
-        case at::kHalf: return "F16";
-        case at::kDouble: return "F64";
-        default: throw EngineError("INTERNAL", "no safetensors name for this dtype");
+        case at::kFloat:
+            return "F32";
+        case at::kBFloat16:
+            return "BF16";
+        case at::kHalf:
+            return "F16";
+        case at::kDouble:
+            return "F64";
+        default:
+            throw EngineError("INTERNAL", "no safetensors name for this dtype");
     }
 }
 

@@ -1,5 +1,5 @@
-// Tensors in files: reading ranges that TypeScript has found and checked, and writing safetensors whose header TypeScript
-// has made. Parses nothing.
+// Tensors in files: reading ranges that TypeScript has found and checked, and writing safetensors
+// whose header TypeScript has made. Parses nothing.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -1,7 +1,6 @@
 #include "model/attention.h"
 
 #include <ATen/Functions.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <limits>
@@ -9,6 +8,7 @@
 
 #include "device.h"
 #include "model/kv_cache.h"
+#include "model/rows.h"
 
 namespace grpo {
 namespace {
@@ -17,29 +17,8 @@ int64_t sum(const std::vector<int64_t>& values) {
     return std::accumulate(values.begin(), values.end(), int64_t{0});
 }
 
-/// rows[index], where index == rows.size(0) reads a row of zeros.
-at::Tensor gather_or_zero(const at::Tensor& rows, const at::Tensor& index) {
-    std::vector<int64_t> zero_shape(rows.sizes().begin(), rows.sizes().end());
-    zero_shape[0] = 1;
-    return at::cat({rows, at::zeros(zero_shape, rows.options())}).index_select(0, index);
-}
-
-/// out = rows[forward]; the gradient is grad[backward]. `forward` and `backward` are inverse partial maps.
-class Repack : public torch::autograd::Function<Repack> {
-  public:
-    static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& rows,
-                              const at::Tensor& forward_index, const at::Tensor& backward_index) {
-        context->save_for_backward({backward_index});
-        return gather_or_zero(rows, forward_index);
-    }
-    static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
-                                                   torch::autograd::variable_list gradients) {
-        const at::Tensor backward_index = context->get_saved_variables()[0];
-        return {gather_or_zero(gradients[0], backward_index), {}, {}};
-    }
-};
-
-/// 0 where completion row b at time t may look, -inf elsewhere: [B, 1, L, W + L], where the first W keys are the prompt's.
+/// 0 where completion row b at time t may look, -inf elsewhere: [B, 1, L, W + L], where the first W
+/// keys are the prompt's.
 at::Tensor completion_mask(const PackedLayout& layout, int64_t prompt_width, int64_t width,
                            at::ScalarType dtype, at::Device device) {
     std::vector<int64_t> prompt_lengths;  // of each row's prompt
@@ -49,14 +28,14 @@ at::Tensor completion_mask(const PackedLayout& layout, int64_t prompt_width, int
     const auto rows = static_cast<int64_t>(prompt_lengths.size());
     const auto index = at::TensorOptions().dtype(at::kLong).device(device);
     const at::Tensor key = at::arange(prompt_width, index).view({1, 1, 1, prompt_width});
-    const at::Tensor in_prompt =
-        key.lt(to_device(prompt_lengths, device).view({rows, 1, 1, 1})).expand({rows, 1, width, prompt_width});
+    const at::Tensor in_prompt = key.lt(to_device(prompt_lengths, device).view({rows, 1, 1, 1}))
+                                     .expand({rows, 1, width, prompt_width});
     const at::Tensor time = at::arange(width, index);
     const at::Tensor causal =
         time.view({1, 1, 1, width}).le(time.view({1, 1, width, 1})).expand({rows, 1, width, width});
     const at::Tensor visible = at::cat({in_prompt, causal}, -1);
     return at::zeros(visible.sizes(), at::TensorOptions().dtype(dtype).device(device))
-        .masked_fill_(visible.logical_not(), -std::numeric_limits<double>::infinity());
+        .masked_fill_(visible.bitwise_not(), -std::numeric_limits<double>::infinity());
 }
 
 }  // namespace
@@ -94,17 +73,18 @@ Padding::Padding(const std::vector<int64_t>& lengths, at::Device device)
 }
 
 at::Tensor Padding::pad(const at::Tensor& flat) const {
-    const at::Tensor padded = dense_ ? flat : Repack::apply(flat, to_padded_, to_flat_);
+    const at::Tensor padded = dense_ ? flat : repack_rows(flat, to_padded_, to_flat_);
     return padded.view({rows_, width_, flat.size(1), flat.size(2)}).transpose(1, 2);
 }
 
 at::Tensor Padding::unpad(const at::Tensor& padded) const {
     const int64_t channels = padded.size(1) * padded.size(3);
     const at::Tensor rows = padded.transpose(1, 2).reshape({rows_ * width_, channels});
-    return dense_ ? rows : Repack::apply(rows, to_flat_, to_padded_);
+    return dense_ ? rows : repack_rows(rows, to_flat_, to_padded_);
 }
 
-PackedAttention::PackedAttention(const PackedLayout& layout, at::ScalarType dtype, at::Device device)
+PackedAttention::PackedAttention(const PackedLayout& layout, at::ScalarType dtype,
+                                 at::Device device)
     : prompt_tokens_(layout.num_prompt_tokens()),
       completion_tokens_(layout.num_completion_tokens()),
       prompts_(layout.prompt_lengths, device) {
@@ -127,9 +107,10 @@ at::Tensor PackedAttention::attend(int64_t layer, const at::Tensor& q, const at:
     const at::Tensor prompt_out =
         attend_prompts(q.narrow(0, 0, prompt_tokens_), prompt_k, prompt_v);  // [Np, H·D]
     if (completion_tokens_ == 0) return prompt_out;
-    const at::Tensor completion_out = attend_completions(
-        q.narrow(0, prompt_tokens_, completion_tokens_), k.narrow(0, prompt_tokens_, completion_tokens_),
-        v.narrow(0, prompt_tokens_, completion_tokens_), prompt_k, prompt_v);
+    const at::Tensor completion_out =
+        attend_completions(q.narrow(0, prompt_tokens_, completion_tokens_),
+                           k.narrow(0, prompt_tokens_, completion_tokens_),
+                           v.narrow(0, prompt_tokens_, completion_tokens_), prompt_k, prompt_v);
     return at::cat({prompt_out, completion_out});
 }
 
@@ -146,7 +127,7 @@ at::Tensor PackedAttention::attend_completions(const at::Tensor& q, const at::Te
                                                const at::Tensor& prompt_v) const {
     const int64_t heads = q.size(1);
     const auto keys = [&](const at::Tensor& prompt, const at::Tensor& own) {
-        const at::Tensor all = at::cat({prompt.index_select(0, prompt_of_), completions_.pad(own)}, 2);
+        const at::Tensor all = at::cat({take_rows(prompt, prompt_of_), completions_.pad(own)}, 2);
         return repeat_kv(all, heads);  // [B, H, W + L, D]
     };
     return completions_.unpad(at::scaled_dot_product_attention(

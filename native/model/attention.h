@@ -1,8 +1,10 @@
-// What attention sees. Linear layers work on flat tokens without padding; only attention needs to know which token
-// belongs where. A pass gives the decoder one Attention object; the decoder knows nothing of prompts, rows and caches.
+// What attention sees. Linear layers work on flat tokens without padding; only attention needs to
+// know which token belongs where. A pass gives the decoder one Attention object; the decoder knows
+// nothing of prompts, rows and caches.
 //
-// PackedAttention: whole prompts and, optionally, the completions that continue them, each prompt computed once and read
-// by all its completions (prefill, log-probabilities, training). Decode attention lives in kv_cache.h.
+// PackedAttention: whole prompts and, optionally, the completions that continue them, each prompt
+// computed once and read by all its completions (prefill, log-probabilities, training). Decode
+// attention lives in kv_cache.h.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -33,8 +35,9 @@ struct PackedLayout {
     std::vector<int64_t> positions() const;
 };
 
-/// Maps between flat rows [N, ...] and padded rows [rows · width, ...]. Both directions, and both their backwards, are
-/// plain gathers, because the map is one to one: exact, deterministic, and no scatter on any device.
+/// Maps between flat rows [N, ...] and padded rows [rows · width, ...]. Both directions, and both
+/// their backwards, are plain gathers, because the map is one to one: exact, deterministic, and no
+/// scatter on any device.
 class Padding {
   public:
     Padding() = default;
@@ -49,7 +52,7 @@ class Padding {
   private:
     int64_t rows_ = 0;
     int64_t width_ = 0;
-    bool dense_ = true;  // all lengths equal: the map is a reshape
+    bool dense_ = true;     // all lengths equal: the map is a reshape
     at::Tensor to_padded_;  // [rows · width] flat index, N for padding
     at::Tensor to_flat_;    // [N] padded index
 };

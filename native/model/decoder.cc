@@ -3,6 +3,7 @@
 #include <ATen/Functions.h>
 
 #include "device.h"
+#include "model/rows.h"
 
 namespace grpo {
 namespace {
@@ -14,12 +15,16 @@ DecoderLayer make_layer(const ModelConfig& c, int64_t index, const at::TensorOpt
     return {
         .input_layernorm = at::empty({c.hidden_size}, options),
         .post_attention_layernorm = at::empty({c.hidden_size}, options),
-        .qkv = Linear({{attention + "q_proj", q, {}}, {attention + "k_proj", kv, {}}, {attention + "v_proj", kv, {}}},
+        .qkv = Linear({{attention + "q_proj", q, {}},
+                       {attention + "k_proj", kv, {}},
+                       {attention + "v_proj", kv, {}}},
                       c.hidden_size, c.qkv_bias, options),
         .o_proj = Linear({{attention + "o_proj", c.hidden_size, {}}}, q, c.output_bias, options),
-        .gate_up = Linear({{mlp + "gate_proj", c.intermediate_size, {}}, {mlp + "up_proj", c.intermediate_size, {}}},
+        .gate_up = Linear({{mlp + "gate_proj", c.intermediate_size, {}},
+                           {mlp + "up_proj", c.intermediate_size, {}}},
                           c.hidden_size, c.mlp_bias, options),
-        .down_proj = Linear({{mlp + "down_proj", c.hidden_size, {}}}, c.intermediate_size, c.mlp_bias, options),
+        .down_proj = Linear({{mlp + "down_proj", c.hidden_size, {}}}, c.intermediate_size,
+                            c.mlp_bias, options),
     };
 }
 
@@ -31,19 +36,21 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
     return normed.to(x.scalar_type()) * weight;
 }
 
-Decoder::Decoder(const ModelConfig& config, at::ScalarType dtype, at::Device device) : config_(config) {
+Decoder::Decoder(const ModelConfig& config, at::ScalarType dtype, at::Device device)
+    : config_(config) {
     const auto options = at::TensorOptions().dtype(dtype).device(device);
     embed_tokens_ = at::empty({config.vocab_size, config.hidden_size}, options);
     norm_ = at::empty({config.hidden_size}, options);
     output_ = config.tie_word_embeddings ? embed_tokens_ : at::empty_like(embed_tokens_);
     inv_freq_ = to_device(config.rope_inv_freq, device);
-    for (int64_t i = 0; i < config.num_layers; ++i) layers_.push_back(make_layer(config, i, options));
+    for (int64_t i = 0; i < config.num_layers; ++i)
+        layers_.push_back(make_layer(config, i, options));
 }
 
-at::Tensor Decoder::forward(const at::Tensor& ids, const at::Tensor& positions, Attention& attention,
-                            const ForwardMode& mode) const {
+at::Tensor Decoder::forward(const at::Tensor& ids, const at::Tensor& positions,
+                            Attention& attention, const ForwardMode& mode) const {
     const RopeTable rope = make_rope_table(positions, inv_freq_, config_.rope_scaling, dtype());
-    at::Tensor hidden = at::embedding(embed_tokens_, ids);  // [N, C]
+    at::Tensor hidden = take_rows(embed_tokens_, ids);  // [N, C]
     for (int64_t i = 0; i < config_.num_layers; ++i) {
         hidden = layer_forward(i, hidden, rope, attention, mode);
     }
@@ -54,7 +61,8 @@ at::Tensor Decoder::layer_forward(int64_t index, const at::Tensor& hidden, const
                                   Attention& attention, const ForwardMode& mode) const {
     const DecoderLayer& layer = layers_[index];
     const int64_t n = hidden.size(0);
-    const auto qkv = layer.qkv.forward(rms_norm(hidden, layer.input_layernorm, config_.rms_norm_eps), mode);
+    const auto qkv =
+        layer.qkv.forward(rms_norm(hidden, layer.input_layernorm, config_.rms_norm_eps), mode);
     const at::Tensor q = apply_rope(qkv[0].view({n, config_.num_heads, config_.head_dim}), rope);
     const at::Tensor k = apply_rope(qkv[1].view({n, config_.num_kv_heads, config_.head_dim}), rope);
     const at::Tensor v = qkv[2].view({n, config_.num_kv_heads, config_.head_dim});
@@ -77,7 +85,8 @@ at::Tensor Decoder::logits(const at::Tensor& normed) const {
 }
 
 std::vector<std::pair<std::string, at::Tensor>> Decoder::named_tensors() const {
-    std::vector<std::pair<std::string, at::Tensor>> tensors{{"model.embed_tokens.weight", embed_tokens_}};
+    std::vector<std::pair<std::string, at::Tensor>> tensors{
+        {"model.embed_tokens.weight", embed_tokens_}};
     for (int64_t i = 0; i < config_.num_layers; ++i) {
         const DecoderLayer& layer = layers_[i];
         const std::string prefix = "model.layers." + std::to_string(i) + ".";
@@ -86,10 +95,12 @@ std::vector<std::pair<std::string, at::Tensor>> Decoder::named_tensors() const {
             for (size_t part = 0; part < linear->parts().size(); ++part) {
                 const std::string& module = linear->parts()[part].module;
                 tensors.emplace_back(module + ".weight", linear->part_weight(part));
-                if (linear->bias.defined()) tensors.emplace_back(module + ".bias", linear->part_bias(part));
+                if (linear->bias.defined())
+                    tensors.emplace_back(module + ".bias", linear->part_bias(part));
             }
         }
-        tensors.emplace_back(prefix + "post_attention_layernorm.weight", layer.post_attention_layernorm);
+        tensors.emplace_back(prefix + "post_attention_layernorm.weight",
+                             layer.post_attention_layernorm);
     }
     tensors.emplace_back("model.norm.weight", norm_);
     if (!config_.tie_word_embeddings) tensors.emplace_back("lm_head.weight", output_);

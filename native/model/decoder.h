@@ -1,6 +1,6 @@
-// The decoder-only transformer that Qwen2 and Llama share: RMSNorm, rotary attention with grouped keys, SwiGLU. All that
-// differs between families is data in ModelConfig. Modules carry the checkpoint's names. Plain structs, no torch modules:
-// injection, naming and freezing stay visible.
+// The decoder-only transformer that Qwen2 and Llama share: RMSNorm, rotary attention with grouped
+// keys, SwiGLU. All that differs between families is data in ModelConfig. Modules carry the
+// checkpoint's names. Plain structs, no torch modules: injection, naming and freezing stay visible.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -38,7 +38,8 @@ class Decoder {
     /// normed [n, C] -> [n, V] in fp32 (or fp64), before temperature.
     at::Tensor logits(const at::Tensor& normed) const;
 
-    /// Every checkpoint tensor by name, as views to write into. The output layer is absent when tied.
+    /// Every checkpoint tensor by name, as views to write into. The output layer is absent when
+    /// tied.
     std::vector<std::pair<std::string, at::Tensor>> named_tensors() const;
     /// Every linear layer that can carry an adapter.
     std::vector<Linear*> linears();
@@ -60,7 +61,8 @@ class Decoder {
     std::vector<DecoderLayer> layers_;
 };
 
-/// x [n, C] / sqrt(mean(x²) + eps) in fp32, rounded to x's dtype, times weight (Zhang & Sennrich 2019).
+/// x [n, C] / sqrt(mean(x²) + eps) in fp32, rounded to x's dtype, times weight (Zhang & Sennrich
+/// 2019).
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
 }  // namespace grpo

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "device.h"
+#include "model/rows.h"
 
 namespace grpo {
 
@@ -50,7 +51,8 @@ void KvCache::reserve_time(int64_t time) {
     const int64_t capacity = std::min(max_time_, std::max(2 * time_capacity_, time + 1));
     for (auto* cache : {&row_k_, &row_v_}) {
         for (at::Tensor& old : *cache) {
-            at::Tensor grown = at::zeros({old.size(0), kv_heads_, capacity, head_dim_}, old.options());
+            at::Tensor grown =
+                at::zeros({old.size(0), kv_heads_, capacity, head_dim_}, old.options());
             grown.narrow(2, 0, time_capacity_).copy_(old);
             old = grown;
         }
@@ -71,19 +73,29 @@ void KvCache::move_row(int64_t from, int64_t to) {
 }
 
 at::Tensor KvCache::prompt_k(int64_t layer, int64_t prompts) const {
-    return prompt_k_[layer].narrow(0, 0, prompts).view({prompts * kv_heads_, prompt_width_, head_dim_});
+    return prompt_k_[layer]
+        .narrow(0, 0, prompts)
+        .view({prompts * kv_heads_, prompt_width_, head_dim_});
 }
 
 at::Tensor KvCache::prompt_v(int64_t layer, int64_t prompts) const {
-    return prompt_v_[layer].narrow(0, 0, prompts).view({prompts * kv_heads_, prompt_width_, head_dim_});
+    return prompt_v_[layer]
+        .narrow(0, 0, prompts)
+        .view({prompts * kv_heads_, prompt_width_, head_dim_});
 }
 
 at::Tensor KvCache::row_k(int64_t layer, int64_t rows, int64_t time) const {
-    return row_k_[layer].narrow(0, 0, rows).narrow(2, 0, time).view({rows * kv_heads_, time, head_dim_});
+    return row_k_[layer]
+        .narrow(0, 0, rows)
+        .narrow(2, 0, time)
+        .view({rows * kv_heads_, time, head_dim_});
 }
 
 at::Tensor KvCache::row_v(int64_t layer, int64_t rows, int64_t time) const {
-    return row_v_[layer].narrow(0, 0, rows).narrow(2, 0, time).view({rows * kv_heads_, time, head_dim_});
+    return row_v_[layer]
+        .narrow(0, 0, rows)
+        .narrow(2, 0, time)
+        .view({rows * kv_heads_, time, head_dim_});
 }
 
 DecodeAttention::DecodeAttention(KvCache& cache, const std::vector<int64_t>& slot_of_row,
@@ -113,7 +125,8 @@ DecodeAttention::DecodeAttention(KvCache& cache, const std::vector<int64_t>& slo
     for (int64_t row = 0; row < rows_; ++row) {
         prompt_length_of_row.push_back(prompt_lengths[slot_of_row[row]]);
         for (int64_t head = 0; head < cache.kv_heads(); ++head) {
-            row_index.push_back((row * cache.kv_heads() + head) * cache.time_capacity() + times[row]);
+            row_index.push_back((row * cache.kv_heads() + head) * cache.time_capacity() +
+                                times[row]);
         }
     }
     to_group_ = to_device(to_group, device);
@@ -125,15 +138,16 @@ DecodeAttention::DecodeAttention(KvCache& cache, const std::vector<int64_t>& slo
                                      .lt(to_device(prompt_length_of_row, device).unsqueeze(1));
     const at::Tensor own = at::arange(time_, index).le(to_device(times, device).unsqueeze(1));
     const at::Tensor visible = at::cat({in_prompt, own}, 1).view({rows_, 1, 1, -1});
-    mask_ = at::zeros(visible.sizes(), at::TensorOptions().dtype(at::promote_types(dtype, at::kFloat)).device(device))
-                .masked_fill_(visible.logical_not(), -std::numeric_limits<double>::infinity());
+    mask_ =
+        at::zeros(visible.sizes(),
+                  at::TensorOptions().dtype(at::promote_types(dtype, at::kFloat)).device(device))
+            .masked_fill_(visible.bitwise_not(), -std::numeric_limits<double>::infinity());
 }
 
 at::Tensor DecodeAttention::group_rows(const at::Tensor& rows) const {
     const int64_t heads = rows.size(1), repeats = rows.size(2), width = rows.size(3);
     const at::Tensor empty = at::zeros({1, heads, repeats, width}, rows.options());
-    return at::cat({rows, empty})
-        .index_select(0, to_group_)
+    return take_rows(at::cat({rows, empty}), to_group_)
         .view({prompts_, group_width_, heads, repeats, width})
         .transpose(1, 2)
         .reshape({prompts_ * heads, group_width_ * repeats, width});
@@ -141,10 +155,10 @@ at::Tensor DecodeAttention::group_rows(const at::Tensor& rows) const {
 
 at::Tensor DecodeAttention::ungroup_rows(const at::Tensor& grouped, int64_t repeats) const {
     const int64_t heads = cache_.kv_heads(), width = grouped.size(2);
-    return grouped.view({prompts_, heads, group_width_, repeats, width})
-        .transpose(1, 2)
-        .reshape({prompts_ * group_width_, heads, repeats, width})
-        .index_select(0, to_row_);
+    return take_rows(grouped.view({prompts_, heads, group_width_, repeats, width})
+                         .transpose(1, 2)
+                         .reshape({prompts_ * group_width_, heads, repeats, width}),
+                     to_row_);
 }
 
 at::Tensor DecodeAttention::attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
@@ -152,19 +166,21 @@ at::Tensor DecodeAttention::attend(int64_t layer, const at::Tensor& q, const at:
     cache_.store_step(layer, row_index_, k, v);
     const int64_t heads = cache_.kv_heads(), head_dim = q.size(2), repeats = q.size(1) / heads;
     const int64_t width = cache_.prompt_width();
-    const at::Tensor scaled =
-        (q * (1.0 / std::sqrt(static_cast<double>(head_dim)))).view({rows_, heads, repeats, head_dim});
+    const at::Tensor scaled = (q * (1.0 / std::sqrt(static_cast<double>(head_dim))))
+                                  .view({rows_, heads, repeats, head_dim});
 
     const at::Tensor prompt_scores = ungroup_rows(
         at::bmm(group_rows(scaled), cache_.prompt_k(layer, prompts_).transpose(1, 2)), repeats);
     const at::Tensor own_scores = at::bmm(scaled.view({rows_ * heads, repeats, head_dim}),
                                           cache_.row_k(layer, rows_, time_).transpose(1, 2))
                                       .view({rows_, heads, repeats, time_});
-    const at::Tensor scores = at::cat({prompt_scores, own_scores}, -1).to(mask_.scalar_type()) + mask_;
+    const at::Tensor scores =
+        at::cat({prompt_scores, own_scores}, -1).to(mask_.scalar_type()) + mask_;
     const at::Tensor weights = at::softmax(scores, -1).to(q.scalar_type());  // [n, K, r, W + time]
 
     const at::Tensor from_prompt = ungroup_rows(
-        at::bmm(group_rows(weights.narrow(-1, 0, width)), cache_.prompt_v(layer, prompts_)), repeats);
+        at::bmm(group_rows(weights.narrow(-1, 0, width)), cache_.prompt_v(layer, prompts_)),
+        repeats);
     const at::Tensor from_own =
         at::bmm(weights.narrow(-1, width, time_).reshape({rows_ * heads, repeats, time_}),
                 cache_.row_v(layer, rows_, time_))

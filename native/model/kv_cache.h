@@ -1,8 +1,9 @@
-// Keys and values of a rollout. Prompts and what follows them are kept apart: a prompt's cache is computed once and read
-// by all completions of its group, never copied; every row (completion) has a cache of its own tokens beside it.
+// Keys and values of a rollout. Prompts and what follows them are kept apart: a prompt's cache is
+// computed once and read by all completions of its group, never copied; every row (completion) has
+// a cache of its own tokens beside it.
 //
-// Live prompts fill slots 0..U-1 and live rows fill rows 0..n-1. Whoever leaves is replaced by the last, so a finished
-// row costs one row's copy and the next step computes only what is live.
+// Live prompts fill slots 0..U-1 and live rows fill rows 0..n-1. Whoever leaves is replaced by the
+// last, so a finished row costs one row's copy and the next step computes only what is live.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,7 +17,8 @@ namespace grpo {
 
 class KvCache {
   public:
-    /// Room for `prompts` prompts of up to `prompt_width` tokens and `rows` rows, whose time axis grows as needed.
+    /// Room for `prompts` prompts of up to `prompt_width` tokens and `rows` rows, whose time axis
+    /// grows as needed.
     KvCache(const ModelConfig& config, int64_t prompts, int64_t prompt_width, int64_t rows,
             int64_t max_time, const at::TensorOptions& options);
 
@@ -24,16 +26,17 @@ class KvCache {
     void store_prompts(int64_t layer, const std::vector<int64_t>& slots, const at::Tensor& k,
                        const at::Tensor& v);
     /// k and v [n, K, D] of rows 0..n-1 at row_index = flat (row, head, time) indices [n · K].
-    void store_step(int64_t layer, const at::Tensor& row_index, const at::Tensor& k, const at::Tensor& v);
+    void store_step(int64_t layer, const at::Tensor& row_index, const at::Tensor& k,
+                    const at::Tensor& v);
     /// Make room for time steps 0..time.
     void reserve_time(int64_t time);
     void move_prompt(int64_t from, int64_t to);
     void move_row(int64_t from, int64_t to);
 
-    at::Tensor prompt_k(int64_t layer, int64_t prompts) const;             // [U·K, W, D]
-    at::Tensor prompt_v(int64_t layer, int64_t prompts) const;             // [U·K, W, D]
-    at::Tensor row_k(int64_t layer, int64_t rows, int64_t time) const;     // [n·K, time, D]
-    at::Tensor row_v(int64_t layer, int64_t rows, int64_t time) const;     // [n·K, time, D]
+    at::Tensor prompt_k(int64_t layer, int64_t prompts) const;          // [U·K, W, D]
+    at::Tensor prompt_v(int64_t layer, int64_t prompts) const;          // [U·K, W, D]
+    at::Tensor row_k(int64_t layer, int64_t rows, int64_t time) const;  // [n·K, time, D]
+    at::Tensor row_v(int64_t layer, int64_t rows, int64_t time) const;  // [n·K, time, D]
     int64_t prompt_width() const { return prompt_width_; }
     int64_t time_capacity() const { return time_capacity_; }
     int64_t kv_heads() const { return kv_heads_; }
@@ -44,10 +47,12 @@ class KvCache {
     std::vector<at::Tensor> row_k_, row_v_;        // per layer [n_max, K, T, D]
 };
 
-/// One decode step: one new token per live row, attending to its prompt and to its own tokens so far.
+/// One decode step: one new token per live row, attending to its prompt and to its own tokens so
+/// far.
 class DecodeAttention : public Attention {
   public:
-    /// slot_of_row [n]: the prompt slot of each row; prompt_lengths [U]; times [n]: the step of each row's own axis.
+    /// slot_of_row [n]: the prompt slot of each row; prompt_lengths [U]; times [n]: the step of
+    /// each row's own axis.
     DecodeAttention(KvCache& cache, const std::vector<int64_t>& slot_of_row,
                     const std::vector<int64_t>& prompt_lengths, const std::vector<int64_t>& times,
                     at::ScalarType dtype, at::Device device);
@@ -55,7 +60,7 @@ class DecodeAttention : public Attention {
                       const at::Tensor& v) override;
 
   private:
-    at::Tensor group_rows(const at::Tensor& rows) const;    // [n, K, r, X] -> [U·K, Gm·r, X]
+    at::Tensor group_rows(const at::Tensor& rows) const;  // [n, K, r, X] -> [U·K, Gm·r, X]
     at::Tensor ungroup_rows(const at::Tensor& grouped, int64_t repeats) const;  // and back
 
     KvCache& cache_;

@@ -11,7 +11,8 @@ at::Tensor lora_delta(const at::Tensor& x, const Lora& lora, const ForwardMode& 
         const double keep = 1 - mode.dropout;
         input = x * at::empty_like(x).bernoulli_(keep, mode.generator).div_(keep);
     }
-    // The pair is kept in fp32 and used in the dtype of the base: rollout and training then round alike.
+    // The pair is kept in fp32 and used in the dtype of the base: rollout and training then round
+    // alike.
     const at::Tensor a = lora.a.to(x.scalar_type());
     const at::Tensor b = lora.b.to(x.scalar_type());
     return at::linear(at::linear(input, a) * lora.scaling, b);
@@ -33,8 +34,8 @@ Linear::Linear(std::vector<LinearPart> parts, int64_t in, bool has_bias,
 
 std::vector<at::Tensor> Linear::forward(const at::Tensor& x, const ForwardMode& mode) const {
     const at::Tensor fused = at::linear(x, weight, bias);
-    std::vector<at::Tensor> outputs =
-        parts_.size() == 1 ? std::vector<at::Tensor>{fused} : at::split_with_sizes(fused, outs_, -1);
+    std::vector<at::Tensor> outputs = parts_.size() == 1 ? std::vector<at::Tensor>{fused}
+                                                         : at::split_with_sizes(fused, outs_, -1);
     if (!mode.adapter) return outputs;
     for (size_t i = 0; i < parts_.size(); ++i) {
         if (parts_[i].lora) outputs[i] = outputs[i] + lora_delta(x, *parts_[i].lora, mode);

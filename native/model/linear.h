@@ -1,7 +1,8 @@
 // Linear layers with a frozen base and an optional LoRA pair (Hu et al. 2021):
 //   y = x Wᵀ + b + s · dropout(x) Aᵀ Bᵀ,   s = alpha / r
-// Layers that read the same input (q, k, v; gate, up) keep their base weights in one matrix, so that one product serves
-// them all; each part remains a named view of it, as the checkpoint knows it.
+// Layers that read the same input (q, k, v; gate, up) keep their base weights in one matrix, so
+// that one product serves them all; each part remains a named view of it, as the checkpoint knows
+// it.
 #pragma once
 
 #include <ATen/core/Generator.h>

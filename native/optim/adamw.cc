@@ -23,8 +23,7 @@ StepResult adamw_step(Parameters& parameters, const AdamWOptions& options, ReadB
         parameters.values.mul_(1 - options.learning_rate * options.weight_decay);
     }
     parameters.exp_avg.lerp_(gradient, 1 - options.beta1);
-    parameters.exp_avg_sq.mul_(options.beta2)
-        .addcmul_(gradient, gradient, 1 - options.beta2);
+    parameters.exp_avg_sq.mul_(options.beta2).addcmul_(gradient, gradient, 1 - options.beta2);
     const at::Tensor denominator =
         parameters.exp_avg_sq.sqrt().div_(std::sqrt(correction2)).add_(options.epsilon);
     parameters.values.addcdiv_(parameters.exp_avg, denominator,

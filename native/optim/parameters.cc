@@ -20,8 +20,9 @@ Parameters::Parameters(const std::vector<Spec>& specs, at::Device device) {
     exp_avg_sq = at::zeros_like(values);
     for (size_t i = 0; i < specs.size(); ++i) {
         // detach() makes a leaf that shares the storage of the flat buffer.
-        at::Tensor leaf =
-            values.narrow(0, offsets_[i], offsets_[i + 1] - offsets_[i]).view(specs[i].shape).detach();
+        at::Tensor leaf = values.narrow(0, offsets_[i], offsets_[i + 1] - offsets_[i])
+                              .view(specs[i].shape)
+                              .detach();
         leaf.set_requires_grad(true);
         leaf.mutable_grad() =
             gradient.narrow(0, offsets_[i], offsets_[i + 1] - offsets_[i]).view(specs[i].shape);

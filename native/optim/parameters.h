@@ -1,6 +1,7 @@
-// The trainable parameters of an adapter and all that belongs to them, each kind in one flat fp32 buffer: clipping and
-// AdamW are then a handful of operators however many layers there are. The named tensors are views into the buffers,
-// so writing through either is seen by both; autograd accumulates straight into the flat gradient.
+// The trainable parameters of an adapter and all that belongs to them, each kind in one flat fp32
+// buffer: clipping and AdamW are then a handful of operators however many layers there are. The
+// named tensors are views into the buffers, so writing through either is seen by both; autograd
+// accumulates straight into the flat gradient.
 #pragma once
 
 #include <ATen/core/Tensor.h>

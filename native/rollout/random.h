@@ -1,6 +1,7 @@
-// Counter-based random numbers (Philox4x32-10; Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
-// A number is a pure function of a key and a counter, so a draw depends on what is drawn, never on what was drawn before
-// it: completions do not change with the batch around them, the order of finishing, or the number of devices.
+// Counter-based random numbers (Philox4x32-10; Salmon et al. 2011, "Parallel random numbers: as
+// easy as 1, 2, 3"). A number is a pure function of a key and a counter, so a draw depends on what
+// is drawn, never on what was drawn before it: completions do not change with the batch around
+// them, the order of finishing, or the number of devices.
 #pragma once
 
 #include <array>
@@ -45,9 +46,9 @@ inline uint32_t hash_name(std::string_view name) {
 
 /// Element `index` of the stream of tensor `name`: two independent uniforms.
 inline std::array<double, 2> element_uniforms(uint64_t seed, uint32_t name_hash, uint64_t index) {
-    const auto block = philox({static_cast<uint32_t>(index), static_cast<uint32_t>(index >> 32),
-                               name_hash, 0x6e697421u},
-                              seed);
+    const auto block = philox(
+        {static_cast<uint32_t>(index), static_cast<uint32_t>(index >> 32), name_hash, 0x6e697421u},
+        seed);
     return {to_uniform(block[0], block[1]), to_uniform(block[2], block[3])};
 }
 

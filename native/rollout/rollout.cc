@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "error.h"
+#include "model/rows.h"
 #include "rollout/random.h"
 #include "rollout/sampler.h"
 
@@ -20,8 +21,9 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 }  // namespace
 
-Rollout::Rollout(const Decoder& decoder, const SampleRequest& request, const ForwardMode& mode, ReadBack& read_back,
-                 const std::function<bool()>& cancelled, std::function<void(Group)> on_group)
+Rollout::Rollout(const Decoder& decoder, const SampleRequest& request, const ForwardMode& mode,
+                 ReadBack& read_back, const std::function<bool()>& cancelled,
+                 std::function<void(Group)> on_group)
     : decoder_(decoder),
       request_(request),
       mode_(mode),
@@ -30,9 +32,11 @@ Rollout::Rollout(const Decoder& decoder, const SampleRequest& request, const For
       on_group_(std::move(on_group)),
       is_stop_(decoder.config().vocab_size, false) {
     int64_t width = 0;
-    for (int64_t p = 0; p < request.num_prompts(); ++p) width = std::max(width, request.prompt_length(p));
+    for (int64_t p = 0; p < request.num_prompts(); ++p)
+        width = std::max(width, request.prompt_length(p));
     for (const int32_t id : request.stop_ids) is_stop_.at(id) = true;
-    // A group is never split over the limit: it shares its prompt's cache, and its advantages need all of it.
+    // A group is never split over the limit: it shares its prompt's cache, and its advantages need
+    // all of it.
     max_rows_ = std::max(request.max_rows, request.group_size);
     const int64_t prompts = std::min(max_rows_ / request.group_size, request.num_prompts());
     max_rows_ = prompts * request.group_size;
@@ -98,7 +102,9 @@ void Rollout::prefill(const std::vector<int64_t>& prompts) {
             if (seen_.defined()) {
                 seen_.select(0, static_cast<int64_t>(rows_.size()))
                     .zero_()
-                    .index_fill_(0, to_device(std::vector<int64_t>(begin, begin + length), seen_.device()), true);
+                    .index_fill_(
+                        0, to_device(std::vector<int64_t>(begin, begin + length), seen_.device()),
+                        true);
             }
             rows_.push_back({.slot = slot, .sample = sample, .ids = {}, .logprobs = {}});
             prompt_of_row.push_back(static_cast<int64_t>(slots.size()) - 1);
@@ -110,11 +116,11 @@ void Rollout::prefill(const std::vector<int64_t>& prompts) {
     const at::Device device = decoder_.device();
     PackedAttention attention(layout, decoder_.dtype(), device);
     attention.store_prompts(cache_.get(), slots);
-    const at::Tensor hidden =
-        decoder_.forward(to_device(ids, device), to_device(layout.positions(), device), attention, mode_);
-    const at::Tensor last = hidden.index_select(0, to_device(last_token, device));      // [P, C]
-    const at::Tensor logits = decoder_.logits(decoder_.final_norm(last))                // [P, V]
-                                  .index_select(0, to_device(prompt_of_row, device));  // [P·G, V]
+    const at::Tensor hidden = decoder_.forward(
+        to_device(ids, device), to_device(layout.positions(), device), attention, mode_);
+    const at::Tensor last = take_rows(hidden, to_device(last_token, device));  // [P, C]
+    const at::Tensor logits = take_rows(decoder_.logits(decoder_.final_norm(last)),
+                                        to_device(prompt_of_row, device));  // [P·G, V]
     advance(first_row, logits);
 }
 
@@ -122,14 +128,16 @@ void Rollout::decode() {
     const auto start = std::chrono::steady_clock::now();
     const at::Device device = decoder_.device();
     std::vector<int64_t> ids, positions, times, slot_of_row, prompt_lengths;
-    for (const LivePrompt& live : live_) prompt_lengths.push_back(request_.prompt_length(live.prompt));
+    for (const LivePrompt& live : live_)
+        prompt_lengths.push_back(request_.prompt_length(live.prompt));
     for (const Row& row : rows_) {
         ids.push_back(row.ids.back());
         times.push_back(static_cast<int64_t>(row.ids.size()) - 1);
         positions.push_back(prompt_lengths[row.slot] + times.back());
         slot_of_row.push_back(row.slot);
     }
-    DecodeAttention attention(*cache_, slot_of_row, prompt_lengths, times, decoder_.dtype(), device);
+    DecodeAttention attention(*cache_, slot_of_row, prompt_lengths, times, decoder_.dtype(),
+                              device);
     const at::Tensor hidden =
         decoder_.forward(to_device(ids, device), to_device(positions, device), attention, mode_);
     advance(0, decoder_.logits(decoder_.final_norm(hidden)));
@@ -142,7 +150,8 @@ at::Tensor Rollout::uniforms(size_t first) const {
     for (size_t r = first; r < rows_.size(); ++r) {
         const Row& row = rows_[r];
         const auto key = static_cast<uint32_t>(request_.prompt_keys[live_[row.slot].prompt]);
-        values.push_back(token_uniform(request_.seed, request_.step, key, static_cast<uint32_t>(row.sample),
+        values.push_back(token_uniform(request_.seed, request_.step, key,
+                                       static_cast<uint32_t>(row.sample),
                                        static_cast<uint32_t>(row.ids.size())));
     }
     return to_device(values, decoder_.device());
@@ -150,15 +159,18 @@ at::Tensor Rollout::uniforms(size_t first) const {
 
 void Rollout::mark_seen(size_t first, const at::Tensor& tokens) {
     if (!seen_.defined()) return;
-    seen_.narrow(0, static_cast<int64_t>(first), tokens.size(0)).scatter_(1, tokens.unsqueeze(1), true);
+    seen_.narrow(0, static_cast<int64_t>(first), tokens.size(0))
+        .scatter_(1, tokens.unsqueeze(1), true);
 }
 
 void Rollout::advance(size_t first, const at::Tensor& logits) {
-    const at::Tensor seen =
-        seen_.defined() ? seen_.narrow(0, static_cast<int64_t>(first), logits.size(0)) : at::Tensor();
+    const at::Tensor seen = seen_.defined()
+                                ? seen_.narrow(0, static_cast<int64_t>(first), logits.size(0))
+                                : at::Tensor();
     const Drawn drawn = draw(logits, seen, uniforms(first), request_);
     mark_seen(first, drawn.tokens);
-    // The only read-back of a decode step: every token id is below 2^53, so one float64 tensor carries both rows.
+    // The only read-back of a decode step: every token id is below 2^53, so one float64 tensor
+    // carries both rows.
     const std::vector<double> values = read_back_.operator()<double>(
         at::stack({drawn.tokens.to(at::kDouble), drawn.logprobs.to(at::kDouble)}));
     const size_t count = rows_.size() - first;
@@ -209,7 +221,8 @@ void Rollout::complete_group(int64_t slot) {
     done.group.prompt = done.prompt;
     done.group.offsets.push_back(0);
     for (size_t sample = 0; sample < done.ids.size(); ++sample) {
-        done.group.ids.insert(done.group.ids.end(), done.ids[sample].begin(), done.ids[sample].end());
+        done.group.ids.insert(done.group.ids.end(), done.ids[sample].begin(),
+                              done.ids[sample].end());
         done.group.logprobs.insert(done.group.logprobs.end(), done.logprobs[sample].begin(),
                                    done.logprobs[sample].end());
         done.group.offsets.push_back(static_cast<int32_t>(done.group.ids.size()));

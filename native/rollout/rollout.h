@@ -1,5 +1,6 @@
-// The rollout: prefill each prompt once, decode all live rows together, let finished rows leave at once and waiting
-// prompts take their place, and hand over every group the moment its last completion ends. Knows token ids only.
+// The rollout: prefill each prompt once, decode all live rows together, let finished rows leave at
+// once and waiting prompts take their place, and hand over every group the moment its last
+// completion ends. Knows token ids only.
 #pragma once
 
 #include <functional>
@@ -15,9 +16,11 @@ namespace grpo {
 
 class Rollout {
   public:
-    /// Throws CANCELLED at the next step once `cancelled` says so. `on_group` is called on this thread.
-    Rollout(const Decoder& decoder, const SampleRequest& request, const ForwardMode& mode, ReadBack& read_back,
-            const std::function<bool()>& cancelled, std::function<void(Group)> on_group);
+    /// Throws CANCELLED at the next step once `cancelled` says so. `on_group` is called on this
+    /// thread.
+    Rollout(const Decoder& decoder, const SampleRequest& request, const ForwardMode& mode,
+            ReadBack& read_back, const std::function<bool()>& cancelled,
+            std::function<void(Group)> on_group);
     SampleStats run();
 
   private:

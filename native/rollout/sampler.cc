@@ -33,13 +33,15 @@ at::Tensor keep_min_p(const at::Tensor& scores, double ratio) {
 
 /// Seen tokens become less likely whatever the sign of their score (Keskar et al. 2019).
 at::Tensor penalize(const at::Tensor& logits, const at::Tensor& seen, double penalty) {
-    const at::Tensor lowered = at::where(logits < 0, logits * penalty, logits / penalty);
-    return at::where(seen, lowered, logits);
+    const at::Tensor factor = at::ones_like(logits).masked_fill_(seen, penalty);
+    const at::Tensor product = logits * factor, quotient = logits / factor;
+    return penalty > 1 ? at::minimum(product, quotient) : at::maximum(product, quotient);
 }
 
 }  // namespace
 
-at::Tensor process_logits(const at::Tensor& logits, const at::Tensor& seen, const SampleRequest& request) {
+at::Tensor process_logits(const at::Tensor& logits, const at::Tensor& seen,
+                          const SampleRequest& request) {
     at::Tensor scores = logits;
     if (seen.defined()) scores = penalize(scores, seen, request.repetition_penalty);
     if (!request.do_sample) return scores;
@@ -55,20 +57,18 @@ Drawn draw(const at::Tensor& logits, const at::Tensor& seen, const at::Tensor& u
     const at::Tensor scores = process_logits(logits, seen, request);
     at::Tensor tokens;
     if (request.do_sample) {
-        // Summed in float64: in fp32 the tail of a large vocabulary would be unreachable. A token without mass never
-        // has a cumulative sum above its predecessor's, so it is never the first one past the target.
+        // The first token whose cumulative mass exceeds the target. Summed in float64: in fp32 the
+        // tail of a large vocabulary would be unreachable. A token without mass adds nothing, so it
+        // is never the first past the target.
         const at::Tensor cumulative = scores.softmax(-1).cumsum(-1, at::kDouble);  // [n, V]
         const at::Tensor total = cumulative.narrow(-1, cumulative.size(-1) - 1, 1);
-        tokens = at::searchsorted(cumulative, uniforms.unsqueeze(1) * total, /*out_int32=*/false,
-                                  /*right=*/true)
-                     .clamp_max(scores.size(-1) - 1)
-                     .squeeze(1);
+        tokens =
+            (cumulative <= uniforms.unsqueeze(1) * total).sum(-1).clamp_max(scores.size(-1) - 1);
     } else {
         tokens = scores.argmax(-1);
     }
     const at::Tensor scaled = request.temperature == 1 ? logits : logits / request.temperature;
-    const at::Tensor chosen = scaled.gather(1, tokens.unsqueeze(1)).squeeze(1);
-    return {tokens, chosen - scaled.logsumexp(-1)};
+    return {tokens, scaled.log_softmax(-1).gather(1, tokens.unsqueeze(1)).squeeze(1)};
 }
 
 }  // namespace grpo

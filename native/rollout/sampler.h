@@ -1,5 +1,6 @@
-// From logits to drawn tokens, on the device and without reading anything back. The order is that of transformers'
-// generate: repetition penalty, temperature, top-k, top-p, min-p, then one draw by inverse CDF with a given uniform.
+// From logits to drawn tokens, on the device and without reading anything back. The order is that
+// of transformers' generate: repetition penalty, temperature, top-k, top-p, min-p, then one draw by
+// inverse CDF with a given uniform.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,9 +9,10 @@
 
 namespace grpo {
 
-/// logits [n, V] fp32 -> scores [n, V] whose softmax is the sampling distribution. `seen` [n, V] bool marks the tokens of
-/// prompt and completion so far; undefined when there is no penalty.
-at::Tensor process_logits(const at::Tensor& logits, const at::Tensor& seen, const SampleRequest& request);
+/// logits [n, V] fp32 -> scores [n, V] whose softmax is the sampling distribution. `seen` [n, V]
+/// bool marks the tokens of prompt and completion so far; undefined when there is no penalty.
+at::Tensor process_logits(const at::Tensor& logits, const at::Tensor& seen,
+                          const SampleRequest& request);
 
 struct Drawn {
     at::Tensor tokens;    // [n] int64

@@ -1,0 +1,18 @@
+// Gathering rows, differentiable. One place, because the obvious operators do not fit: the backward
+// of at::index accumulates in no fixed order, and at::index_select has no meta kernel.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace grpo {
+
+/// rows[index] along the first axis; index [n] int64, repeats allowed. The gradient is summed in
+/// order.
+at::Tensor take_rows(const at::Tensor& rows, const at::Tensor& index);
+
+/// rows[forward], where an index of rows.size(0) gives a row of zeros, for one-to-one maps whose
+/// inverse is `backward` (in the same form): then the gradient is a gather too.
+at::Tensor repack_rows(const at::Tensor& rows, const at::Tensor& forward,
+                       const at::Tensor& backward);
+
+}  // namespace grpo
