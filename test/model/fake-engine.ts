@@ -1,0 +1,123 @@
+// A native core that computes nothing: it records calls, finishes sampling when told to, and writes files of zeros. For what
+// CausalLM does around the engine.
+
+import { writeFile } from "node:fs/promises";
+import type { NativeCore, NativeEngine, NativeGroup, NativeTensorInfo, NativeTensorTable } from "../../lib/native.js";
+
+export function nativeError(code: string, message: string, hint?: string): Error {
+  return Object.assign(new Error(message), { code, hint });
+}
+
+export class FakeEngine implements NativeEngine {
+  static readonly all: FakeEngine[] = [];
+  readonly calls: string[] = [];
+  readonly tables: NativeTensorTable[] = [];
+  /** Errors to fail the next call of a verb with. */
+  readonly failures = new Map<string, unknown>();
+  adapter: NativeTensorInfo[] = [];
+  /** What sample waits for before each group. */
+  beforeGroup: () => Promise<void> = async () => {};
+  cancels = 0;
+  disposed = 0;
+  #cancelled = false;
+
+  constructor(readonly options: ConstructorParameters<NativeCore["Engine"]>[0]) {
+    FakeEngine.all.push(this);
+  }
+
+  async #call<T>(name: string, result: T): Promise<T> {
+    this.#cancelled = false;
+    this.calls.push(name);
+    await new Promise((resolve) => setImmediate(resolve));
+    const failure = this.failures.get(name);
+    this.failures.delete(name);
+    if (failure !== undefined) throw failure;
+    return result;
+  }
+
+  async loadModel(table: NativeTensorTable): Promise<void> {
+    this.tables.push(table);
+    return this.#call("loadModel", undefined);
+  }
+  initModel = () => this.#call("initModel", undefined);
+  async applyLora(spec: Parameters<NativeEngine["applyLora"]>[0]): Promise<void> {
+    await this.#call("applyLora", undefined);
+    this.adapter = spec.targets.flatMap(({ module, rank }) => [
+      { name: `${module}.lora_A.weight`, dtype: "F32", shape: [rank, 8] },
+      { name: `${module}.lora_B.weight`, dtype: "F32", shape: [module.endsWith("q_proj") ? 8 : 4, rank] },
+    ]);
+  }
+  async loadSet(set: string, table: NativeTensorTable, step: number): Promise<void> {
+    this.tables.push(table);
+    return this.#call(`loadSet ${set} ${step}`, undefined);
+  }
+  async saveSet(set: string, file: string, header: Uint8Array, names: string[]): Promise<void> {
+    await this.#call(`saveSet ${set} ${names.length}`, undefined);
+    const infos = await this.#tensors(set);
+    const bytes = infos.reduce((sum, { shape }) => sum + shape.reduce((product, n) => product * n, 4), 0);
+    await writeFile(file, Buffer.concat([header, Buffer.alloc(bytes)]));
+  }
+  async #tensors(set: string): Promise<NativeTensorInfo[]> {
+    if (set === "adapter") return this.adapter;
+    const moments = (tensor: NativeTensorInfo) =>
+      [".exp_avg", ".exp_avg_sq"].map((end) => ({ ...tensor, name: tensor.name + end }));
+    return set === "optimizer"
+      ? this.adapter.flatMap(moments)
+      : [{ name: "model.norm.weight", dtype: "F32", shape: [8] }];
+  }
+  tensors = (set: string) => this.#call(`tensors ${set}`, undefined).then(() => this.#tensors(set));
+  optimizerSteps = () => this.#call("optimizerSteps", 7);
+  setAdapterEnabled = (on: boolean) => this.#call(`setAdapterEnabled ${on}`, undefined);
+  async sample(request: Parameters<NativeEngine["sample"]>[0], onGroup: (group: NativeGroup) => void) {
+    await this.#call("sample", undefined);
+    const prompts = request.promptKeys.length;
+    for (let prompt = prompts - 1; prompt >= 0; prompt--) {
+      await this.beforeGroup();
+      if (this.#cancelled) throw nativeError("CANCELLED", "the rollout was cancelled");
+      const last = prompt === 0 ? 5 : 9;
+      const ids = Int32Array.from({ length: request.groupSize * 2 }, (_, i) => (i % 2 ? last : 1));
+      onGroup({
+        prompt,
+        ids,
+        offsets: Int32Array.from({ length: request.groupSize + 1 }, (_, i) => 2 * i),
+        logprobs: new Float32Array(ids.length),
+        finish: new Uint8Array(request.groupSize),
+      });
+    }
+    return { decodeSteps: 2, tokens: 2 * prompts, prefillTokens: 1, prefillSeconds: 0, decodeSeconds: 0 };
+  }
+  logprobs = (batch: Parameters<NativeEngine["logprobs"]>[0]) =>
+    this.#call(
+      "logprobs",
+      Float32Array.from(batch.completionIds, (id) => -id),
+    );
+  forward = (ids: Int32Array) => this.#call("forward", new Float32Array(ids.length * this.options.config.vocabSize));
+  forwardBackward(): ReturnType<NativeEngine["forwardBackward"]> {
+    const zeros = { entropy: 0, kl: 0, clipLow: 0, clipHigh: 0, clipRegion: 0, clipLowMin: 0, clipHighMax: 0 };
+    const rest = { logpDifferenceMean: 0, logpDifferenceMax: 0, tokens: 1, microBatches: 1 };
+    return this.#call("forwardBackward", { loss: 0.5, ...zeros, ...rest });
+  }
+  optimizerStep = () => this.#call("optimizerStep", { gradNorm: 1, applied: true });
+  zeroGrad = () => this.#call("zeroGrad", undefined);
+  gradients = () =>
+    this.#call("gradients", { "model.layers.0.self_attn.q_proj.lora_A.weight": Float32Array.of(1) } as Record<
+      string,
+      Float32Array
+    >);
+  cancel(): void {
+    this.cancels++;
+    this.#cancelled = true;
+  }
+  syncs = () => 0;
+  dispose(): void {
+    this.disposed++;
+  }
+}
+
+export const fakeCore: NativeCore = {
+  Engine: FakeEngine,
+  torchVersion: () => "0",
+  devices: () => [{ type: "cpu", count: 1 }],
+  lossAndGradient: () => ({ loss: 0, gradient: new Float64Array() }),
+  samplingProbabilities: () => new Float32Array(),
+};
