@@ -3,12 +3,32 @@
 export { GRPOConfig, type GRPOConfigFields, type GRPOConfigOptions } from "./config.js";
 export { Dataset } from "./dataset/dataset.js";
 export { type LoadDatasetOptions, loadDataset } from "./dataset/load.js";
+export type { Device } from "./device.js";
 export { GrpoError, type GrpoErrorCode } from "./errors.js";
+export type { GeneratedCompletion, Generation } from "./generation.js";
 export type { CompletionRecord } from "./log/run-log.js";
-export type { PolicyModel, ProcessingClass } from "./policy.js";
+export { LoraConfig, type LoraOptions } from "./lora.js";
+export type { LossOptions, LossType } from "./loss.js";
+export {
+  CausalLM,
+  type FromConfigOptions,
+  type FromPretrainedOptions,
+  type GradientBatch,
+  type LossResult,
+  type OptimizerStepOptions,
+} from "./model.js";
+export type {
+  PolicyModel,
+  ProcessingClass,
+  SampledCompletion,
+  SampledGroup,
+  SampleOptions,
+  SampleResult,
+} from "./policy.js";
 export type { RowSource } from "./prompts.js";
 export { rewards } from "./rewards/index.js";
 export { completionText, type RewardSample } from "./rewards/per-sample.js";
+export type { GenerateOptions } from "./sampling.js";
 export { Tokenizer } from "./tokenizer.js";
 export { GRPOTrainer } from "./trainer.js";
 export type {

@@ -118,6 +118,11 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   async #prepare(resume: string | boolean, signal: AbortSignal): Promise<Run> {
     const { args } = this;
     const { model, trainDataset } = this.#options;
+    if (model.trainableParameters().trainable === 0) {
+      throw new GrpoError("BAD_INPUT", "the model has nothing to train", {
+        hint: "call model.applyLora(new LoraConfig({ … })) before train()",
+      });
+    }
     const rows = await usableRows(this.#trainPrompts, trainDataset.length, args, signal);
     const plan = planTraining(args, rows.length);
     const saved = resume === false ? undefined : await this.#resume(resume, plan);
@@ -201,7 +206,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     if (step % plan.logEvery === 0 || last || (step === 1 && this.args.loggingFirstStep)) {
       const means = { step, ...window.take() };
       this.#state.logHistory.push(means);
-      this.#log.stepLine(step, plan.totalSteps, means, this.#secondsLeft(run));
+      this.#log.stepLine(step, plan.totalSteps, means, last ? undefined : this.#secondsLeft(run));
       if (this.args.logCompletions) this.#log.samples(records, this.args.numCompletionsToPrint ?? records.length);
       await this.#emit("onLog", run, means);
     }
@@ -285,6 +290,8 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const step = this.#state.globalStep;
     const cancelled = run.signal.aborted;
     let saved = "";
+    // What was cut short may have left a part of its gradient, which a later step must not find.
+    await this.#options.model.zeroGrad().catch(() => {});
     if (step > 0 && run.plan.saveEvery > 0) {
       try {
         saved = `step ${step} is saved; go on with train({ resumeFromCheckpoint: "${await this.#save(run)}" })`;

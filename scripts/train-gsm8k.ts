@@ -4,7 +4,7 @@
 //   npx tsx scripts/train-gsm8k.ts --model Qwen/Qwen2-0.5B-Instruct --data gsm8k/train.jsonl --steps 200
 
 import { parseArgs } from "node:util";
-import { CausalLM, GRPOConfig, GRPOTrainer, LoraConfig, loadDataset, rewards, Tokenizer } from "grpo";
+import { CausalLM, type Device, GRPOConfig, GRPOTrainer, LoraConfig, loadDataset, rewards, Tokenizer } from "grpo";
 
 const { values: flags } = parseArgs({
   options: {
@@ -63,9 +63,9 @@ const trainDataset = rows
 const seed = Number(flags.seed);
 const model = await CausalLM.fromPretrained(flags.model, {
   dtype: flags.dtype as "auto" | "float32" | "bfloat16" | "float16",
-  device: flags.device,
+  device: flags.device as Device,
 });
-await model.applyLora(
+model.applyLora(
   new LoraConfig({
     r: Number(flags["lora-r"]),
     loraAlpha: Number(flags["lora-alpha"]),
@@ -117,4 +117,4 @@ console.log(
     adapter: flags.output,
   }),
 );
-await model.dispose();
+model.dispose();

@@ -69,10 +69,11 @@ export class RunLog {
     await this.#metrics?.append([{ type: "step", step, ...metrics }]);
   }
 
-  stepLine(step: number, totalSteps: number, metrics: Readonly<Metrics>, secondsLeft: number): void {
+  stepLine(step: number, totalSteps: number, metrics: Readonly<Metrics>, secondsLeft: number | undefined): void {
     if (!this.#console) return;
     const { width } = this.#console;
-    this.#console.line(formatStepLine({ step, totalSteps, metrics, rewardNames: this.#names, secondsLeft, width }));
+    const left = secondsLeft === undefined ? {} : { secondsLeft };
+    this.#console.line(formatStepLine({ step, totalSteps, metrics, rewardNames: this.#names, width, ...left }));
   }
 
   async evaluation(step: number, metrics: Readonly<Metrics>, completions: readonly CompletionRecord[]): Promise<void> {

@@ -378,3 +378,9 @@ test("train() twice at the same time is refused", async () => {
   await expect(trainer.train()).rejects.toThrow("already running");
   await first;
 });
+
+test("a model without an adapter is refused", async () => {
+  const { trainer, policy } = bench();
+  policy.trainableParameters = () => ({ trainable: 0, all: 1000 });
+  await expect(trainer.train()).rejects.toThrow("the model has nothing to train");
+});
