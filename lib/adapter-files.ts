@@ -5,7 +5,7 @@
 import { GrpoError } from "./errors.js";
 import { linearLayers, type ModelDescription, shapeText } from "./families.js";
 import { isJsonObject, type JsonObject } from "./json.js";
-import { LoraConfig, type ResolvedLora } from "./lora.js";
+import { LoraConfig, type ResolvedLora, resolveLora } from "./lora.js";
 import type { NativeTensorTable } from "./native.js";
 import { show } from "./options.js";
 import { type SafetensorsFile, tableOf } from "./safetensors.js";
@@ -122,8 +122,17 @@ export function readAdapterConfig(json: JsonObject, file: string): LoraConfig {
     const value = key === "init_lora_weights" ? initialisation(json[key], file) : json[key];
     return value === undefined || value === null ? [] : [[option, value]];
   });
+  return asBadAdapter(file, () => new LoraConfig(Object.fromEntries(options)));
+}
+
+/** The layers of the model that the adapter in `file` means. Throws BAD_ADAPTER. */
+export function resolveAdapter(config: LoraConfig, model: ModelDescription, file: string): ResolvedLora {
+  return asBadAdapter(file, () => resolveLora(config, model, 0));
+}
+
+function asBadAdapter<T>(file: string, read: () => T): T {
   try {
-    return new LoraConfig(Object.fromEntries(options));
+    return read();
   } catch (cause) {
     if (!(cause instanceof GrpoError)) throw cause;
     throw new GrpoError("BAD_ADAPTER", `${file}: ${cause.message}`, { cause });

@@ -9,6 +9,7 @@ import {
   modelCard,
   peftName,
   readAdapterConfig,
+  resolveAdapter,
   writeAdapterConfig,
 } from "./adapter-files.js";
 import { EngineQueue } from "./engine-queue.js";
@@ -36,17 +37,10 @@ import {
   type HubSource,
   hubSource,
 } from "./model-options.js";
-import type {
-  NativeAdamW,
-  NativeDtype,
-  NativeEngine,
-  NativeLossResult,
-  NativeStepResult,
-  NativeTensorSet,
-} from "./native.js";
+import type { NativeDtype, NativeEngine, NativeLossResult, NativeStepResult, NativeTensorSet } from "./native.js";
 import { checkNumber, checkOptionNames } from "./options.js";
 import type { PolicyModel, SampledGroup, SampleResult, SequenceBatch, TokenIds } from "./policy.js";
-import { flattenBatch, flattenFloats, flattenIds, splitFloats } from "./ragged.js";
+import { flattenBatch, flattenIds, splitFloats } from "./ragged.js";
 import { buildHeader, inFileOrder, readHeader, readWeights } from "./safetensors.js";
 import {
   type GenerateOptions,
@@ -55,19 +49,11 @@ import {
   sampledGroup,
   sampleRequest,
 } from "./sampling.js";
+import { type GradientBatch, type OptimizerStepOptions, toNativeAdamW, toNativeBatch } from "./training-inputs.js";
 
 export type { FromConfigOptions, FromPretrainedOptions, HubSource } from "./model-options.js";
 
-/** One entry per completion in every list; log-probabilities have one number per completion token. */
-export interface GradientBatch extends SequenceBatch {
-  readonly advantages: ArrayLike<number>;
-  /** Of the policy that drew the completions. Absent: the current ones, so that every ratio is 1. */
-  readonly oldLogprobs?: readonly ArrayLike<number>[];
-  /** Needed when beta is above 0. */
-  readonly referenceLogprobs?: readonly ArrayLike<number>[];
-}
-
-export type OptimizerStepOptions = Pick<NativeAdamW, "learningRate"> & Partial<NativeAdamW>;
+export type { GradientBatch, OptimizerStepOptions } from "./training-inputs.js";
 
 export type LossResult = NativeLossResult;
 
@@ -269,47 +255,14 @@ export class CausalLM implements PolicyModel {
   /** Loss and metrics of a batch; its gradient is added to what the adapter already holds. */
   async forwardBackward(batch: GradientBatch, loss: LossOptions = {}): Promise<LossResult> {
     const options = toNativeLoss(loss);
-    checkOptionNames("forwardBackward", batch, [
-      ...["promptIds", "completionIds", "advantages", "oldLogprobs", "referenceLogprobs"],
-    ]);
-    const flat = flattenBatch(batch.promptIds, batch.completionIds, this.vocabSize);
+    const native = toNativeBatch(batch, options.beta > 0, this.vocabSize);
     this.#checkLengths(batch);
-    const { advantages, oldLogprobs, referenceLogprobs } = batch;
-    const rows = flat.promptOf.length;
-    if (advantages?.length !== rows) {
-      throw new GrpoError("BAD_INPUT", `Expected ${rows} advantages, found ${advantages?.length ?? "none"}.`);
-    }
-    if (options.beta > 0 && referenceLogprobs === undefined) {
-      throw new GrpoError("BAD_INPUT", "beta is above 0, so referenceLogprobs are needed.", {
-        hint: "Compute them with disableAdapter(() => model.logprobs(batch)).",
-      });
-    }
-    const floats = (name: string, lists: readonly ArrayLike<number>[] | undefined) =>
-      lists === undefined ? {} : { [name]: flattenFloats(name, lists, flat.completionOffsets) };
-    const native = {
-      ...flat,
-      advantages: Float32Array.from(advantages),
-      ...floats("oldLogprobs", oldLogprobs),
-      ...floats("referenceLogprobs", referenceLogprobs),
-    };
     return this.#queue.run((engine) => engine.forwardBackward(native, options));
   }
 
   /** Clips the gradient, makes one AdamW step, and clears the gradient. Not applied if the gradient is not finite. */
   async optimizerStep(options: OptimizerStepOptions): Promise<NativeStepResult> {
-    const where = "optimizerStep";
-    const known = ["learningRate", "beta1", "beta2", "epsilon", "weightDecay", "maxGradNorm"] as const;
-    checkOptionNames(where, options, known);
-    const number = (key: (typeof known)[number], fallback: number | undefined, max?: number) =>
-      checkNumber(where, key, options[key] ?? fallback, max === undefined ? { min: 0 } : { min: 0, max });
-    const step: NativeAdamW = {
-      learningRate: number("learningRate", undefined),
-      beta1: number("beta1", 0.9, 1),
-      beta2: number("beta2", 0.999, 1),
-      epsilon: number("epsilon", 1e-8),
-      weightDecay: number("weightDecay", 0),
-      maxGradNorm: number("maxGradNorm", 1),
-    };
+    const step = toNativeAdamW(options);
     return this.#queue.run((engine) => engine.optimizerStep(step));
   }
 
@@ -344,7 +297,7 @@ export class CausalLM implements PolicyModel {
     const { folder } = await resolveModelFiles(idOrPath, { ...source, patterns });
     const file = path.join(folder, ADAPTER_CONFIG);
     const config = readAdapterConfig(await readJsonObject(file, "BAD_ADAPTER"), file);
-    const adapter = resolveForAdapter(config, this.#description, file);
+    const adapter = resolveAdapter(config, this.#description, file);
     const table = matchAdapter(await readHeader(path.join(folder, ADAPTER_WEIGHTS)), adapter);
     if (this.#adapter === undefined) {
       await this.#queue.run((engine) => engine.applyLora(adapter.spec));
@@ -433,15 +386,6 @@ export class CausalLM implements PolicyModel {
     if (long < 0) return;
     const found = `sequence ${long} has ${lengths[long]} tokens`;
     throw new GrpoError("BAD_INPUT", `Expected at most ${this.maxPositions} tokens, but ${found}.`);
-  }
-}
-
-function resolveForAdapter(config: LoraConfig, description: ModelDescription, file: string): ResolvedLora {
-  try {
-    return resolveLora(config, description, 0);
-  } catch (cause) {
-    if (!(cause instanceof GrpoError)) throw cause;
-    throw new GrpoError("BAD_ADAPTER", `${file}: ${cause.message}`, { cause });
   }
 }
 
