@@ -14,6 +14,7 @@ namespace grpo {
 namespace {
 
 constexpr int64_t kPrefillTokens = 8192;  // of one pass
+constexpr int64_t kPromptsPerFullGroup = 2;
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -38,10 +39,12 @@ Rollout::Rollout(const Decoder& decoder, const SampleRequest& request, const For
     // A group is never split over the limit: it shares its prompt's cache, and its advantages need
     // all of it.
     max_rows_ = std::max(request.max_rows, request.group_size);
-    const int64_t prompts = std::min(max_rows_ / request.group_size, request.num_prompts());
-    max_rows_ = prompts * request.group_size;
+    const int64_t groups = std::min(max_rows_ / request.group_size, request.num_prompts());
+    max_rows_ = groups * request.group_size;
+    // A prompt stays until its last completion ends, so there are more of them than full groups.
+    max_prompts_ = std::min(kPromptsPerFullGroup * groups, request.num_prompts());
     const auto options = at::TensorOptions().dtype(decoder.dtype()).device(decoder.device());
-    cache_ = std::make_unique<KvCache>(decoder.config(), prompts, width, max_rows_,
+    cache_ = std::make_unique<KvCache>(decoder.config(), max_prompts_, width, max_rows_,
                                        std::max<int64_t>(1, request.max_new_tokens - 1), options);
     if (request.repetition_penalty != 1) {
         seen_ = at::zeros({max_rows_, decoder.config().vocab_size}, options.dtype(at::kBool));
@@ -74,6 +77,7 @@ std::vector<int64_t> Rollout::choose_prompts() const {
     for (int64_t p = next_prompt_; p < request_.num_prompts(); ++p) {
         tokens += request_.prompt_length(p);
         if (rows + request_.group_size > max_rows_) break;
+        if (static_cast<int64_t>(live_.size() + prompts.size()) == max_prompts_) break;
         if (!prompts.empty() && tokens > kPrefillTokens) break;
         rows += request_.group_size;
         prompts.push_back(p);

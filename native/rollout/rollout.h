@@ -57,6 +57,7 @@ class Rollout {
     std::function<void(Group)> on_group_;
     std::vector<bool> is_stop_;  // [V]
     int64_t max_rows_ = 0;
+    int64_t max_prompts_ = 0;
     std::unique_ptr<KvCache> cache_;
     at::Tensor seen_;  // [max_rows, V] bool, with a repetition penalty only
     std::vector<Row> rows_;
