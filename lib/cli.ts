@@ -24,6 +24,10 @@ const commands: Readonly<Record<string, Entry>> = {
     summary: "show what was found, load it, and say what to do next",
     load: async () => (await import("./commands/doctor.js")).doctorCommand,
   },
+  login: {
+    summary: "save a token for the Hugging Face Hub",
+    load: async () => (await import("./commands/login.js")).loginCommand,
+  },
   build: {
     summary: "build the native engine from source (C++20 compiler, CMake)",
     load: async () => (await import("./commands/build.js")).buildCommand,
