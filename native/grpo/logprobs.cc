@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "model/frozen_linear.h"
+
 namespace grpo {
 namespace {
 
@@ -52,7 +54,7 @@ at::Tensor backward_through_output(
         at::Tensor dz = scored.probabilities.mul_(-dl);
         dz.scatter_add_(1, chunk_targets.unsqueeze(1), dl.to(dz.scalar_type()));
         gradient.narrow(0, start, n)
-            .copy_(at::matmul(dz.to(normed.scalar_type()), decoder.output_weight()));
+            .copy_(frozen_linear_backward(dz.to(normed.scalar_type()), decoder.output_weight()));
     }
     return gradient;
 }

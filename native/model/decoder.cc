@@ -3,6 +3,7 @@
 #include <ATen/Functions.h>
 
 #include "device.h"
+#include "model/frozen_linear.h"
 #include "model/rows.h"
 
 namespace grpo {
@@ -37,7 +38,7 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
 }
 
 Decoder::Decoder(const ModelConfig& config, at::ScalarType dtype, at::Device device)
-    : config_(config) {
+    : config_(config), compute_dtype_(grpo::compute_dtype(dtype, device)) {
     const auto options = at::TensorOptions().dtype(dtype).device(device);
     embed_tokens_ = at::empty({config.vocab_size, config.hidden_size}, options);
     norm_ = at::empty({config.hidden_size}, options);
@@ -49,8 +50,9 @@ Decoder::Decoder(const ModelConfig& config, at::ScalarType dtype, at::Device dev
 
 at::Tensor Decoder::forward(const at::Tensor& ids, const at::Tensor& positions,
                             Attention& attention, const ForwardMode& mode) const {
-    const RopeTable rope = make_rope_table(positions, inv_freq_, config_.rope_scaling, dtype());
-    at::Tensor hidden = take_rows(embed_tokens_, ids);  // [N, C]
+    const RopeTable rope =
+        make_rope_table(positions, inv_freq_, config_.rope_scaling, compute_dtype_);
+    at::Tensor hidden = take_rows(embed_tokens_, ids).to(compute_dtype_);  // [N, C]
     for (int64_t i = 0; i < config_.num_layers; ++i) {
         hidden = layer_forward(i, hidden, rope, attention, mode);
     }
@@ -81,7 +83,7 @@ at::Tensor Decoder::final_norm(const at::Tensor& hidden) const {
 }
 
 at::Tensor Decoder::logits(const at::Tensor& normed) const {
-    return at::linear(normed, output_).to(at::promote_types(dtype(), at::kFloat));
+    return frozen_linear(normed, output_, {}).to(at::promote_types(compute_dtype_, at::kFloat));
 }
 
 std::vector<std::pair<std::string, at::Tensor>> Decoder::named_tensors() const {

@@ -46,7 +46,9 @@ class Decoder {
 
     const ModelConfig& config() const { return config_; }
     const at::Tensor& output_weight() const { return output_; }  // [V, C]
-    at::ScalarType dtype() const { return embed_tokens_.scalar_type(); }
+    /// Of activations and caches; the weights' own, but where the processor computes in a wider
+    /// one.
+    at::ScalarType dtype() const { return compute_dtype_; }
     at::Device device() const { return embed_tokens_.device(); }
 
   private:
@@ -54,6 +56,7 @@ class Decoder {
                              Attention& attention, const ForwardMode& mode) const;
 
     ModelConfig config_;
+    at::ScalarType compute_dtype_;
     at::Tensor embed_tokens_;  // [V, C]
     at::Tensor norm_;          // [C]
     at::Tensor output_;        // [V, C], the embedding itself when tied

@@ -2,6 +2,8 @@
 
 #include <ATen/Functions.h>
 
+#include "model/frozen_linear.h"
+
 namespace grpo {
 namespace {
 
@@ -33,7 +35,7 @@ Linear::Linear(std::vector<LinearPart> parts, int64_t in, bool has_bias,
 }
 
 std::vector<at::Tensor> Linear::forward(const at::Tensor& x, const ForwardMode& mode) const {
-    const at::Tensor fused = at::linear(x, weight, bias);
+    const at::Tensor fused = frozen_linear(x, weight, bias);
     std::vector<at::Tensor> outputs = parts_.size() == 1 ? std::vector<at::Tensor>{fused}
                                                          : at::split_with_sizes(fused, outs_, -1);
     if (!mode.adapter) return outputs;

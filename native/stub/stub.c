@@ -85,6 +85,14 @@ static bool open_libraries(napi_env env, napi_value paths) {
     return true;
 }
 
+// libtorch's workers by default spin for milliseconds at the end of every parallel loop. Where
+// anything else wants a core, they then keep it from the thread that they wait for: decoding was
+// seen to be ten times slower. A thousand turns, some microseconds, then sleep. The user's own
+// settings win.
+static void tame_spinning(void) {
+    if (!getenv("OMP_WAIT_POLICY")) setenv("GOMP_SPINCOUNT", "1000", 0);
+}
+
 // Opens the core on the first call of the process; later calls must name the same file. Takes
 // `path` over.
 static bool open_core(napi_env env, char* path, napi_value paths) {
@@ -94,6 +102,7 @@ static bool open_core(napi_env env, char* path, napi_value paths) {
         free(path);
         return same;
     }
+    tame_spinning();
     void* handle = open_libraries(env, paths) ? open_library(env, path, false) : NULL;
     if (!handle) {
         free(path);

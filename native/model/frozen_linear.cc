@@ -1,0 +1,83 @@
+#include "model/frozen_linear.h"
+
+#include <ATen/Functions.h>
+#include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "cpu/bf16_linear.h"
+
+namespace grpo {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr int64_t kWidenedElements = int64_t{16} << 20;  // of a weight at a time: 64 MiB in fp32
+
+/// Calls `use(start, rows of the weight in dtype)` slice by slice.
+template <typename F>
+void for_each_slice(const at::Tensor& weight, at::ScalarType dtype, F use) {
+    const int64_t out = weight.size(0),
+                  step = std::max<int64_t>(1, kWidenedElements / weight.size(1));
+    for (int64_t start = 0; start < out; start += step) {
+        use(start, weight.narrow(0, start, std::min(step, out - start)).to(dtype));
+    }
+}
+
+at::Tensor widened_product(const at::Tensor& x, const at::Tensor& weight) {
+    if (cpu::can_skinny_linear(x, weight)) return cpu::skinny_linear(x, weight);
+    at::Tensor y = at::empty({x.size(0), weight.size(0)}, x.options());
+    for_each_slice(weight, x.scalar_type(), [&](int64_t start, const at::Tensor& wide) {
+        at::Tensor columns = y.narrow(1, start, wide.size(0));
+        at::mm_out(columns, x, wide.t());
+    });
+    return y;
+}
+
+at::Tensor widened_backward(const at::Tensor& gradient, const at::Tensor& weight) {
+    at::Tensor sum = at::zeros({gradient.size(0), weight.size(1)}, gradient.options());
+    for_each_slice(weight, gradient.scalar_type(), [&](int64_t start, const at::Tensor& wide) {
+        sum.addmm_(gradient.narrow(1, start, wide.size(0)), wide);
+    });
+    return sum;
+}
+
+/// Saves the weight as it is stored: autograd of matmul would keep every layer's widened copy until
+/// the backward.
+class WidenedLinear : public torch::autograd::Function<WidenedLinear> {
+  public:
+    static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
+                              const at::Tensor& weight) {
+        context->save_for_backward({weight});
+        return widened_product(x, weight);
+    }
+    static variable_list backward(AutogradContext* context, variable_list gradients) {
+        return {widened_backward(gradients[0], context->get_saved_variables()[0]), {}};
+    }
+};
+
+}  // namespace
+
+at::Tensor frozen_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+    if (x.scalar_type() == weight.scalar_type()) return at::linear(x, weight, bias);
+    const at::Tensor y =
+        c10::GradMode::is_enabled() ? WidenedLinear::apply(x, weight) : widened_product(x, weight);
+    return bias.defined() ? y + bias : y;
+}
+
+at::Tensor frozen_linear_backward(const at::Tensor& gradient, const at::Tensor& weight) {
+    if (gradient.scalar_type() == weight.scalar_type()) return at::matmul(gradient, weight);
+    return widened_backward(gradient, weight);
+}
+
+at::ScalarType compute_dtype(at::ScalarType dtype, at::Device device) {
+    const bool narrow = dtype == at::kBFloat16 || dtype == at::kHalf;
+    if (!narrow || !device.is_cpu()) return dtype;
+        // fp16 has no fast products in ATen on any CPU.
+#if defined(__x86_64__)
+    if (dtype == at::kBFloat16 && __builtin_cpu_supports("avx512bf16")) return dtype;
+#endif
+    return at::kFloat;
+}
+
+}  // namespace grpo
