@@ -1,0 +1,196 @@
+// What the gradient of a training step must not depend on, what must reach every trainable tensor, and what must add nothing.
+
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { LoraConfig } from "../../lib/lora.js";
+import type { LossOptions } from "../../lib/loss.js";
+import { CausalLM, type LossResult } from "../../lib/model.js";
+import type { GradientBatch } from "../../lib/training-inputs.js";
+import { goldenPath } from "./golden.js";
+import { relativeDifference } from "./training-fixtures.js";
+
+// Float32 sums in another order: TRL's own gradients move by up to 4e-6 when only padding is added (loss.test.ts).
+const TOLERANCE = 1e-5;
+
+type Gradients = Record<string, Float32Array>;
+
+const f32 = { dtype: "float32", device: "cpu" } as const;
+const allLinear = { r: 4, loraAlpha: 8, targetModules: "all-linear", initLoraWeights: false } as const;
+
+/** One completion in its batch, so that rows can be reordered, dropped and duplicated as a whole. */
+interface Row {
+  readonly prompt: readonly number[];
+  readonly completion: readonly number[];
+  readonly advantage: number;
+  readonly old: readonly number[];
+  readonly reference: readonly number[];
+}
+
+const vocabulary = 64;
+const ids = (length: number, seed: number) =>
+  Array.from({ length }, (_, i) => (seed * 31 + i * 17 + i * i) % vocabulary);
+const PROMPTS = [ids(3, 1), ids(11, 2), ids(1, 3), ids(6, 4)];
+/** Four prompts × four completions; one completion is empty and one has a single token. */
+const LENGTHS = [9, 4, 0, 17, 1, 6, 6, 12, 5, 20, 3, 8, 7, 2, 10, 4];
+const SHAPE: readonly Omit<Row, "old" | "reference">[] = LENGTHS.map((length, i) => ({
+  prompt: PROMPTS[Math.floor(i / 4)] ?? [],
+  completion: ids(length, 10 + i),
+  advantage: Math.sin(1 + 2 * i),
+}));
+
+function batchOf(rows: readonly Row[]): GradientBatch {
+  return {
+    promptIds: rows.map(({ prompt }) => prompt),
+    completionIds: rows.map(({ completion }) => completion),
+    advantages: rows.map(({ advantage }) => advantage),
+    oldLogprobs: rows.map(({ old }) => old),
+    referenceLogprobs: rows.map(({ reference }) => reference),
+  };
+}
+
+let model: CausalLM;
+let rows: Row[];
+beforeAll(async () => {
+  model = await CausalLM.fromPretrained(goldenPath("models/llama-random-bias"), f32);
+  model.applyLora(new LoraConfig(allLinear));
+  const current = await model.logprobs({
+    promptIds: SHAPE.map(({ prompt }) => prompt),
+    completionIds: SHAPE.map(({ completion }) => completion),
+  });
+  // Old and reference near the current ones: some ratios clip on either side, and the KL term is not zero.
+  const near = (i: number, scale: number) =>
+    Array.from(current[i] ?? [], (l, t) => l + scale * Math.sin(5 * i + 3 * t));
+  rows = SHAPE.map((row, i) => ({ ...row, old: near(i, 0.4), reference: near(i, -0.3) }));
+});
+afterAll(() => model.dispose());
+beforeEach(() => model.zeroGrad());
+
+async function gradientOf(
+  batch: GradientBatch,
+  loss: LossOptions = {},
+): Promise<{ result: LossResult; gradients: Gradients }> {
+  await model.zeroGrad();
+  const result = await model.forwardBackward(batch, { beta: 0.04, ...loss });
+  return { result, gradients: await model.gradients() };
+}
+
+function expectSame(actual: Gradients, expected: Gradients, scale = 1): void {
+  expect(Object.keys(actual)).toHaveLength(Object.keys(expected).length);
+  for (const [name, values] of Object.entries(expected)) {
+    const scaled = Array.from(values, (value) => value * scale);
+    expect(relativeDifference(actual[name], scaled), name).toBeLessThan(TOLERANCE);
+  }
+}
+
+describe.each(["dapo", "grpo"] as const)("the gradient of %s", (lossType) => {
+  let whole: Awaited<ReturnType<typeof gradientOf>>;
+  beforeAll(async () => {
+    whole = await gradientOf(batchOf(rows), { lossType });
+  });
+
+  it("is of a batch that clips on both sides in one pass", () => {
+    expect(whole.result).toMatchObject({ microBatches: 1, tokens: 114 });
+    expect(whole.result.clipLow).toBeGreaterThan(0);
+    expect(whole.result.clipHigh).toBeGreaterThan(0);
+  });
+
+  it.each([1, 30, 64])(
+    "does not depend on micro-batches, here of %i tokens at most",
+    async (maxTokensPerMicroBatch) => {
+      const { result, gradients } = await gradientOf(batchOf(rows), { lossType, maxTokensPerMicroBatch });
+      expect(result.microBatches).toBeGreaterThan(2);
+      expectSame(gradients, whole.gradients);
+      expect(result.loss).toBeCloseTo(whole.result.loss, 6);
+      expect(result).toMatchObject({ clipLow: whole.result.clipLow, clipHigh: whole.result.clipHigh });
+    },
+  );
+
+  it("does not depend on the order of completions and prompts", async () => {
+    expectSame((await gradientOf(batchOf([...rows].reverse()), { lossType })).gradients, whole.gradients);
+  });
+
+  it("does not depend on whether completions of a prompt share it", async () => {
+    // Neighbours have different prompts now, so that every completion brings its own.
+    const apart = rows.map((_, i) => rows[(i % 4) * 4 + Math.floor(i / 4)]).filter((row) => row !== undefined);
+    const { result, gradients } = await gradientOf(batchOf(apart), { lossType });
+    expectSame(gradients, whole.gradients);
+    expect(result.loss).toBeCloseTo(whole.result.loss, 6);
+  });
+
+  it("is the sum over parts that are given one after another", async () => {
+    await model.zeroGrad();
+    const [tokens, parts] = [114, [rows.slice(0, 4), rows.slice(4)]];
+    for (const part of parts) {
+      // grpo averages over the completions of its call, dapo over the tokens that it is told.
+      const share = lossType === "grpo" ? part.length / rows.length : 1;
+      const scaled = part.map((row) => ({ ...row, advantage: row.advantage * share }));
+      await model.forwardBackward(batchOf(scaled), { lossType, lossTokens: tokens, beta: 0.04 * share });
+    }
+    expectSame(await model.gradients(), whole.gradients);
+  });
+});
+
+describe("completions that have nothing to teach", () => {
+  const zero = (gradients: Gradients) =>
+    Object.values(gradients).every((values) => values.every((value) => value === 0));
+
+  it("an empty one changes nothing for dapo, and counts as a completion for grpo", async () => {
+    const full = rows.filter(({ completion }) => completion.length > 0);
+    expect(full).toHaveLength(15);
+    const dapo = await gradientOf(batchOf(full), { lossType: "dapo" });
+    expect((await gradientOf(batchOf(rows), { lossType: "dapo" })).gradients).toEqual(dapo.gradients);
+    const grpo = await gradientOf(batchOf(full), { lossType: "grpo" });
+    expectSame((await gradientOf(batchOf(rows), { lossType: "grpo" })).gradients, grpo.gradients, 15 / 16);
+  });
+
+  it("a batch of empty ones has loss, gradient and metrics of zero", async () => {
+    const { result, gradients } = await gradientOf({
+      ...{ promptIds: [[1], [1]], completionIds: [[], []], advantages: [1, -1], referenceLogprobs: [[], []] },
+    });
+    expect(result).toMatchObject({ loss: 0, tokens: 0, entropy: 0, kl: 0, clipRegion: 0, microBatches: 0 });
+    expect(zero(gradients)).toBe(true);
+  });
+
+  it.each(["dapo", "grpo"] as const)("advantages of zero give a gradient of exactly zero for %s", async (lossType) => {
+    const idle = rows.map((row) => ({ ...row, advantage: 0 }));
+    expect(zero((await gradientOf(batchOf(idle), { lossType, beta: 0 })).gradients)).toBe(true);
+    // With the KL term they still pull towards the reference.
+    expect(zero((await gradientOf(batchOf(idle), { lossType, beta: 0.04 })).gradients)).toBe(false);
+  });
+
+  it("one whose ratios are all clipped adds only its count", async () => {
+    const [first, second] = [rows[3], rows[7]].filter((row) => row !== undefined);
+    if (first === undefined || second === undefined) throw new Error("the batch has these rows");
+    const current = await model.logprobs({ promptIds: [second.prompt], completionIds: [second.completion] });
+    const clipped = { ...second, advantage: 1, old: Array.from(current[0] ?? [], (l) => l - 1) };
+    const both = await gradientOf(batchOf([first, clipped]), { lossType: "grpo", beta: 0 });
+    expect(both.result.clipHighMax).toBe(1);
+    expectSame(both.gradients, (await gradientOf(batchOf([first]), { lossType: "grpo", beta: 0 })).gradients, 0.5);
+  });
+
+  it("a group of one and a completion of one token are ordinary", async () => {
+    const single = { promptIds: [[5, 6]], completionIds: [[7]], advantages: [1] };
+    const { result, gradients } = await gradientOf(single, { lossType: "grpo", beta: 0 });
+    expect(result.loss).toBeCloseTo(-1, 6);
+    expect(result.tokens).toBe(1);
+    expect(zero(gradients)).toBe(false);
+  });
+});
+
+describe("a fresh adapter", () => {
+  it("receives a gradient in every B at first, and in every tensor after one step", async () => {
+    await using fresh = await CausalLM.fromPretrained(goldenPath("models/llama-random-bias"), f32);
+    fresh.applyLora(new LoraConfig({ ...allLinear, initLoraWeights: true }));
+    const { oldLogprobs: _, ...batch } = batchOf(rows);
+    const namesOfZeros = async () => {
+      await fresh.forwardBackward(batch, { beta: 0 });
+      const gradients = Object.entries(await fresh.gradients());
+      expect(gradients).toHaveLength(2 * 7 * 2);
+      return gradients.filter(([, values]) => values.every((value) => value === 0)).map(([name]) => name);
+    };
+    const atFirst = await namesOfZeros();
+    expect(atFirst).toHaveLength(14);
+    expect(atFirst.every((name) => name.endsWith("lora_A.weight"))).toBe(true);
+    expect(await fresh.optimizerStep({ learningRate: 1e-3 })).toMatchObject({ applied: true });
+    expect(await namesOfZeros()).toEqual([]);
+  });
+});

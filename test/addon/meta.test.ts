@@ -1,0 +1,84 @@
+// Every verb on the meta device, whose tensors have shapes but no data: whatever read a tensor on the side would throw. And the
+// number of read-backs, each of which stops an accelerator's queue, there and on the CPU.
+
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { NativeEngine, NativeSampleRequest } from "../../lib/native.js";
+import { ADAMW, BATCH, LOSS, PROMPTS, REQUEST, rawEngine } from "./raw-engine.js";
+
+describe.each(["meta", "cpu"])("on device %s", (device) => {
+  let engine: NativeEngine;
+  beforeAll(async () => {
+    engine = await rawEngine(device);
+  });
+  afterAll(() => engine.dispose());
+
+  async function syncsOf(job: () => Promise<unknown>): Promise<number> {
+    const before = engine.syncs();
+    await job();
+    return engine.syncs() - before;
+  }
+
+  async function sample(options: Partial<NativeSampleRequest>) {
+    let groups = 0;
+    let decodeSteps = 0;
+    const syncs = await syncsOf(async () => {
+      const stats = await engine.sample({ ...REQUEST, ...options }, () => groups++);
+      decodeSteps = stats.decodeSteps;
+    });
+    return { syncs, groups, decodeSteps };
+  }
+
+  const variants: Partial<NativeSampleRequest>[] = [
+    {},
+    { doSample: false },
+    { topP: 0.9 },
+    { topK: 5 },
+    { minP: 0.1 },
+    { repetitionPenalty: 1.2 },
+    { temperature: 1, topP: 0.9, topK: 5, minP: 0.1, repetitionPenalty: 1.2 },
+    { doSample: false, repetitionPenalty: 1.2 },
+  ];
+  it.each(variants)("sampling reads back once a token, with %o", async (options) => {
+    // All three prompts are one pass, which gives the first token; eight steps give the others.
+    expect(await sample(options)).toEqual({ syncs: 1 + 8, groups: 3, decodeSteps: 8 });
+  });
+
+  it("sampling group after group reads back once a pass over prompts more", async () => {
+    expect(await sample({ maxRows: 2 })).toEqual({ syncs: 3 * (1 + 8), groups: 3, decodeSteps: 3 * 8 });
+  });
+
+  it("logprobs reads back once", async () => {
+    expect(await syncsOf(() => engine.logprobs(BATCH, 0.9))).toBe(1);
+  });
+
+  it("forward reads back once", async () => {
+    expect(await syncsOf(() => engine.forward(PROMPTS.promptIds, PROMPTS.promptOffsets))).toBe(1);
+  });
+
+  it.each(["dapo", "grpo"])("forwardBackward of %s reads back once, however many micro-batches", async (lossType) => {
+    const batch = { ...BATCH, advantages: Float32Array.from([1, -1, 0.5, 2, -2]) };
+    const [oldLogprobs, referenceLogprobs] = [new Float32Array(8).fill(-6), new Float32Array(8).fill(-5)];
+    const microBatches: number[] = [];
+    const run = async (loss: Partial<typeof LOSS>, more = {}) => {
+      const result = await engine.forwardBackward({ ...batch, ...more }, { ...LOSS, lossType, ...loss });
+      microBatches.push(result.microBatches);
+    };
+    expect(await syncsOf(() => run({}, { oldLogprobs, referenceLogprobs }))).toBe(1);
+    expect(await syncsOf(() => run({ beta: 0, maxTokensPerMicroBatch: 8192 }))).toBe(1);
+    expect(microBatches).toEqual([3, 1]);
+  });
+
+  it("an optimizer step reads back once", async () => {
+    expect(await syncsOf(() => engine.optimizerStep(ADAMW))).toBe(1);
+    expect(await syncsOf(() => engine.optimizerStep({ ...ADAMW, maxGradNorm: 0, weightDecay: 0 }))).toBe(1);
+  });
+
+  it("clearing the gradient and switching the adapter read nothing back", async () => {
+    const job = async () => {
+      await engine.zeroGrad();
+      await engine.setAdapterEnabled(false);
+      await engine.setAdapterEnabled(true);
+    };
+    expect(await syncsOf(job)).toBe(0);
+  });
+});

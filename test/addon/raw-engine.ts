@@ -1,0 +1,60 @@
+// The native engine without CausalLM around it, on any device that libtorch knows, "meta" included. For tests of what only the
+// boundary shows: read-backs, and what the engine itself refuses.
+
+import { readFile } from "node:fs/promises";
+import { linearLayers, readModelConfig } from "../../lib/families.js";
+import type { JsonObject } from "../../lib/json.js";
+import type {
+  NativeBatch,
+  NativeEngine,
+  NativeLoss,
+  NativeModelConfig,
+  NativeSampleRequest,
+} from "../../lib/native.js";
+import { loadCore } from "../../lib/native-loader.js";
+import { tinyQwen2 } from "./golden.js";
+
+export async function tinyConfig(): Promise<NativeModelConfig> {
+  const json: JsonObject = JSON.parse(await readFile(`${tinyQwen2}/config.json`, "utf8"));
+  return readModelConfig(json).native;
+}
+
+/** The bundled model's shape with random weights and an adapter with dropout on every linear layer. */
+export async function rawEngine(device: string): Promise<NativeEngine> {
+  const { Engine } = loadCore();
+  const config = await tinyConfig();
+  const engine = new Engine({ config, device, dtype: "float32", threads: 0 });
+  await engine.initModel(1);
+  const targets = linearLayers(config).map(({ module }) => ({ module, rank: 8, scaling: 4 }));
+  await engine.applyLora({ targets, dropout: 0.1, zeroB: true, seed: 1 });
+  return engine;
+}
+
+/** Three prompts of 3, 4 and 1 tokens. */
+export const PROMPTS = {
+  promptIds: Int32Array.from([1, 2, 3, 4, 5, 6, 7, 8]),
+  promptOffsets: Int32Array.from([0, 3, 7, 8]),
+};
+
+export const REQUEST: NativeSampleRequest = {
+  ...PROMPTS,
+  ...{ promptKeys: Int32Array.from([0, 1, 2]), groupSize: 2, maxNewTokens: 9, doSample: true, temperature: 0.9 },
+  ...{ topP: 1, topK: 0, minP: 0, repetitionPenalty: 1, stopIds: new Int32Array(), seed: 1, step: 0, maxRows: 64 },
+};
+
+/** Five completions, one of them empty. */
+export const BATCH: NativeBatch = {
+  ...PROMPTS,
+  completionIds: Int32Array.from([5, 6, 7, 8, 9, 10, 11, 12]),
+  completionOffsets: Int32Array.from([0, 1, 4, 4, 6, 8]),
+  promptOf: Int32Array.from([0, 0, 1, 1, 2]),
+};
+
+export const LOSS: NativeLoss = {
+  ...{ lossType: "dapo", beta: 0.04, epsilonLow: 0.2, epsilonHigh: 0.2, biasCorrectionKl: true, temperature: 0.9 },
+  ...{ rowsPerSlice: 2, lossTokens: 0, gradientAccumulationSteps: 1, maxTokensPerMicroBatch: 8, dropoutSeed: 3 },
+};
+
+export const ADAMW = {
+  ...{ learningRate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01, maxGradNorm: 1 },
+};

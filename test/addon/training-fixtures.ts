@@ -1,0 +1,112 @@
+// The golden training fixtures (loss-*, steps-*) as the public API takes them: a model that carries the fixture's adapter, and
+// batches with one entry per completion. The layouts are in scripts/golden/README.md.
+
+import { readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { expect } from "vitest";
+import { LoraConfig } from "../../lib/lora.js";
+import { CausalLM } from "../../lib/model.js";
+import type { NativeLossResult } from "../../lib/native.js";
+import { buildHeader, readTensors } from "../../lib/safetensors.js";
+import type { GradientBatch } from "../../lib/training-inputs.js";
+import { temporaryFolder } from "../model/folders.js";
+import { goldenPath, largestDifference, numbers, sequences, type Tensors } from "./golden.js";
+
+export const SETS = ["qwen2-qv", "llama-all"] as const;
+
+interface AdapterFixture {
+  readonly model: string;
+  readonly targetModules: readonly string[];
+  readonly r: number;
+  readonly loraAlpha: number;
+}
+
+/** The numbers of `name`.json and the tensors beside it. */
+export async function readFixture<T>(name: string): Promise<{ json: T & AdapterFixture; tensors: Tensors }> {
+  const json: T & AdapterFixture = JSON.parse(await readFile(goldenPath(`${name}.json`), "utf8"));
+  return { json, tensors: await readTensors(goldenPath(`${name}.safetensors`)) };
+}
+
+/** The fixture's model with the adapter that the fixture holds under `adapter.`. */
+export async function modelWithAdapter(fixture: AdapterFixture, tensors: Tensors): Promise<CausalLM> {
+  const model = await CausalLM.fromPretrained(goldenPath(`models/${fixture.model}`), {
+    dtype: "float32",
+    device: "cpu",
+  });
+  const { r, loraAlpha, targetModules } = fixture;
+  model.applyLora(new LoraConfig({ r, loraAlpha, targetModules }));
+  const folder = await temporaryFolder();
+  await model.savePretrained(folder);
+  await writeFile(path.join(folder, "adapter_model.safetensors"), adapterFile(tensors));
+  await model.loadAdapter(folder);
+  return model;
+}
+
+function adapterFile(tensors: Tensors): Buffer {
+  const stored = adapterNames(tensors).map((name) => ({ name, ...tensorOf(tensors, `adapter.${name}`) }));
+  const data = stored.map((tensor) => Buffer.from(tensor.data.buffer));
+  const infos = stored.map(({ name, dtype, shape }) => ({ name, dtype, shape: [...shape] }));
+  return Buffer.concat([buildHeader(infos), ...data]);
+}
+
+function tensorOf(tensors: Tensors, name: string) {
+  const tensor = tensors.get(name);
+  if (tensor === undefined) throw new Error(`the fixture has no tensor named ${name}`);
+  return tensor;
+}
+
+/** PEFT's names of the adapter's tensors. */
+export function adapterNames(tensors: Tensors): string[] {
+  return [...tensors.keys()].filter((key) => key.startsWith("adapter.")).map((key) => key.slice("adapter.".length));
+}
+
+/** The weights that the model has now, as it saves them. */
+export async function adapterWeights(model: CausalLM): Promise<Tensors> {
+  const folder = await temporaryFolder();
+  await model.savePretrained(folder);
+  return readTensors(path.join(folder, "adapter_model.safetensors"));
+}
+
+/** `old` and `reference` name tensors of log-probabilities; prefix is "" or "batch0.". */
+export function trainingBatch(
+  tensors: Tensors,
+  prefix: string,
+  names: { readonly old?: string; readonly reference?: string },
+): GradientBatch {
+  const prompts = sequences(tensors, `${prefix}promptIds`, `${prefix}promptOffsets`);
+  const offsets = numbers(tensors, `${prefix}completionOffsets`);
+  const perCompletion = (name: string) => {
+    const flat = numbers(tensors, prefix + name);
+    return offsets.slice(1).map((end, i) => flat.slice(offsets[i], end));
+  };
+  return {
+    promptIds: numbers(tensors, `${prefix}promptOf`).map((prompt) => prompts[prompt] ?? []),
+    completionIds: perCompletion("completionIds"),
+    advantages: numbers(tensors, `${prefix}advantages`),
+    ...(names.old === undefined ? {} : { oldLogprobs: perCompletion(names.old) }),
+    ...(names.reference === undefined ? {} : { referenceLogprobs: perCompletion(names.reference) }),
+  };
+}
+
+/** Largest difference over the largest entry of `expected`. */
+export function relativeDifference(actual: ArrayLike<number> | undefined, expected: ArrayLike<number>): number {
+  const scale = Array.from(expected).reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
+  return largestDifference(actual ?? [], expected) / scale;
+}
+
+/** TRL's metrics against the fields of a result. Shares of tokens are exact up to TRL's own float32. */
+export function expectMetrics(result: NativeLossResult, metrics: Readonly<Record<string, number>>): void {
+  const own: Record<string, number> = {
+    entropy: result.entropy,
+    kl: result.kl,
+    "clip_ratio/low_mean": result.clipLow,
+    "clip_ratio/high_mean": result.clipHigh,
+    "clip_ratio/region_mean": result.clipRegion,
+    "clip_ratio/low_min": result.clipLowMin,
+    "clip_ratio/high_max": result.clipHighMax,
+  };
+  for (const [name, expected] of Object.entries(metrics)) {
+    const tolerance = Math.max(1e-6, 1e-5 * Math.abs(expected));
+    expect(Math.abs((own[name] ?? Number.NaN) - expected), name).toBeLessThanOrEqual(tolerance);
+  }
+}
