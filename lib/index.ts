@@ -1,18 +1,16 @@
 // The public API: `import { … } from "grpo"`.
 
-export type { ChatTemplateOptions } from "./chat-template.js";
-export { GRPOConfig, type GRPOConfigFields, type GRPOConfigOptions } from "./config.js";
 export { Dataset } from "./dataset/dataset.js";
 export { type LoadDatasetOptions, loadDataset } from "./dataset/load.js";
-export type { Device } from "./device.js";
 export { GrpoError, type GrpoErrorCode } from "./errors.js";
-export type { GeneratedCompletion, Generation } from "./generation.js";
-export type { PushOptions } from "./hub.js";
+export type { PushOptions } from "./hub/hub.js";
+export { type Account, login, logout, whoami } from "./hub/login.js";
 export type { JsonObject } from "./json.js";
 export type { CompletionRecord } from "./log/run-log.js";
-export { type Account, login, logout, whoami } from "./login.js";
-export { LoraConfig, type LoraOptions } from "./lora.js";
-export type { LossOptions, LossType } from "./loss.js";
+export type { Device } from "./model/device.js";
+export type { GeneratedCompletion, Generation } from "./model/generation.js";
+export { LoraConfig, type LoraOptions } from "./model/lora.js";
+export type { LossOptions, LossType } from "./model/loss.js";
 export {
   CausalLM,
   type FromConfigOptions,
@@ -21,7 +19,13 @@ export {
   type HubSource,
   type LossResult,
   type OptimizerStepOptions,
-} from "./model.js";
+} from "./model/model.js";
+export type { GenerateOptions } from "./model/sampling.js";
+export { rewards } from "./rewards/index.js";
+export { completionText, type RewardSample } from "./rewards/per-sample.js";
+export type { ChatTemplateOptions } from "./tokenizer/chat-template.js";
+export { Tokenizer, type TokenizerOptions } from "./tokenizer/tokenizer.js";
+export { GRPOConfig, type GRPOConfigFields, type GRPOConfigOptions } from "./trainer/config.js";
 export type {
   PolicyModel,
   ProcessingClass,
@@ -31,13 +35,9 @@ export type {
   SampleResult,
   SequenceBatch,
   TokenIds,
-} from "./policy.js";
-export type { RowSource } from "./prompts.js";
-export { rewards } from "./rewards/index.js";
-export { completionText, type RewardSample } from "./rewards/per-sample.js";
-export type { GenerateOptions } from "./sampling.js";
-export { Tokenizer, type TokenizerOptions } from "./tokenizer.js";
-export { GRPOTrainer } from "./trainer.js";
+} from "./trainer/policy.js";
+export type { RowSource } from "./trainer/prompts.js";
+export { GRPOTrainer } from "./trainer/trainer.js";
 export type {
   EvaluateOptions,
   Evaluation,
@@ -46,5 +46,5 @@ export type {
   TrainerEvent,
   TrainOptions,
   TrainResult,
-} from "./trainer-setup.js";
+} from "./trainer/trainer-setup.js";
 export type { Completion, FinishReason, Message, Prompt, RewardBatch, RewardFn, TrainerState } from "./types.js";

@@ -69,7 +69,7 @@ async function main() {
 }
 
 async function chooseLibtorch(dir) {
-  const { findLibtorch } = await import("../dist/libtorch.js");
+  const { findLibtorch } = await import("../dist/native/libtorch.js");
   return findLibtorch(dir ? { ...process.env, LIBTORCH: dir } : process.env);
 }
 

@@ -1,4 +1,4 @@
-// Writes the tables of docs/configuration.md from lib/config.ts and lib/config-unsupported.ts, so that they cannot drift; a
+// Writes the tables of docs/configuration.md from lib/trainer/config.ts and lib/trainer/config-unsupported.ts, so that they cannot drift; a
 // test compares. Names, comments and section headings come from the source of the schema, defaults from a GRPOConfig.
 //
 //   npx tsx scripts/docs-config.ts
@@ -7,9 +7,14 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { GRPOConfig } from "grpo";
 import ts from "typescript";
-import { renamedOptions, unsupportedDefaults, unsupportedValues, withoutEffect } from "../lib/config-unsupported.js";
+import {
+  renamedOptions,
+  unsupportedDefaults,
+  unsupportedValues,
+  withoutEffect,
+} from "../lib/trainer/config-unsupported.js";
 
-const source = fileURLToPath(new URL("../lib/config.ts", import.meta.url));
+const source = fileURLToPath(new URL("../lib/trainer/config.ts", import.meta.url));
 const page = fileURLToPath(new URL("../docs/configuration.md", import.meta.url));
 /** What stands above it in the page is written by hand. */
 const marker = "<!-- From here on: npx tsx scripts/docs-config.ts -->\n";
@@ -27,7 +32,7 @@ interface Option {
   readonly section: string | undefined;
 }
 
-/** The properties of the object `fields` in lib/config.ts. A doc comment describes an option, a line comment begins a section. */
+/** The properties of the object `fields` in lib/trainer/config.ts. A doc comment describes an option, a line comment begins a section. */
 function readOptions(): Option[] {
   const text = readFileSync(source, "utf8");
   const file = ts.createSourceFile(source, text, ts.ScriptTarget.Latest, true);

@@ -42,14 +42,14 @@ function compileTypeScript() {
 }
 
 async function haveLibtorch() {
-  const { findLibtorch } = await import("../dist/libtorch.js");
+  const { findLibtorch } = await import("../dist/native/libtorch.js");
   try {
     return findLibtorch();
   } catch (error) {
     // An explicit setting is the user's to mend.
     if (process.env.LIBTORCH || !String(error.code).startsWith("LIBTORCH_")) throw error;
   }
-  const { setupLibtorch } = await import("../dist/libtorch-setup.js");
+  const { setupLibtorch } = await import("../dist/native/libtorch-setup.js");
   const libtorch = await setupLibtorch({ onProgress: (line) => console.error(`grpo: ${line}`) });
   console.error(`grpo: libtorch ${libtorch.version}+${libtorch.flavour} is in ${libtorch.dir}`);
   return libtorch;
@@ -61,7 +61,7 @@ async function main() {
   await unlessFresh(join(root, "dist", ".stamp"), lib, "compiling TypeScript", compileTypeScript);
   if (values.only === "ts") return;
   const libtorch = await haveLibtorch();
-  const { coreFileName } = await import("../dist/libtorch.js");
+  const { coreFileName } = await import("../dist/native/libtorch.js");
   const core = join(root, "build", "Release", coreFileName(libtorch.minor));
   const stamp = `${core}.stamp`;
   if (![core, join(dirname(core), "grpo.node")].every(existsSync)) rmSync(stamp, { force: true });

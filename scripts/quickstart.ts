@@ -1,7 +1,7 @@
 // GRPO from end to end on a tiny chat model that comes with the project: about two minutes on a laptop, no download. The
 // model answers small sums; half of its answers have the asked format and fewer are right. Training rewards both.
 //
-//   npm run quickstart -- [--steps 120] [--seed 42] [--output quickstart-output] [--targets all|qv] [--learning-rate 7e-4]
+//   npm run quickstart -- [--steps 120] [--seed 42] [--output quickstart-output] [--targets all|qv] [--learning-rate 1e-3]
 
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -13,7 +13,7 @@ const { values: flags } = parseArgs({
     seed: { type: "string", default: "42" },
     output: { type: "string", default: "quickstart-output" },
     targets: { type: "string", default: "all" },
-    "learning-rate": { type: "string", default: "7e-4" },
+    "learning-rate": { type: "string", default: "1e-3" },
   },
 });
 const seed = Number(flags.seed);

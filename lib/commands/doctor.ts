@@ -6,8 +6,8 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import type { Command } from "../cli.js";
 import { GrpoError } from "../errors.js";
-import { findLibtorch, type LibtorchCandidate, libtorchCandidates } from "../libtorch.js";
-import { findCore, loadCore } from "../native-loader.js";
+import { findLibtorch, type LibtorchCandidate, libtorchCandidates } from "../native/libtorch.js";
+import { findCore, loadCore } from "../native/native-loader.js";
 
 export const doctorCommand: Command = {
   usage: "",

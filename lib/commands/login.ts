@@ -4,8 +4,8 @@ import { createInterface } from "node:readline/promises";
 import { Writable } from "node:stream";
 import { parseArgs } from "node:util";
 import type { Command } from "../cli.js";
-import { hubUrl, tokenPath } from "../hub-client.js";
-import { login } from "../login.js";
+import { hubUrl, tokenPath } from "../hub/hub-client.js";
+import { login } from "../hub/login.js";
 
 export const loginCommand: Command = {
   usage: "[--token <token>]",

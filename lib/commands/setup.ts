@@ -2,8 +2,8 @@
 import { parseArgs } from "node:util";
 import type { Command } from "../cli.js";
 import { GrpoError } from "../errors.js";
-import { defaultTorchVersion } from "../libtorch.js";
-import { setupLibtorch } from "../libtorch-setup.js";
+import { defaultTorchVersion } from "../native/libtorch.js";
+import { setupLibtorch } from "../native/libtorch-setup.js";
 
 export const setupCommand: Command = {
   usage: `[--torch ${defaultTorchVersion}] [--from <wheel or archive>] [--force]

@@ -3,7 +3,7 @@
 
 import { parse } from "yaml";
 import { GrpoError, nearestName, reasonOf } from "../errors.js";
-import { matching } from "../hub.js";
+import { matching } from "../hub/hub.js";
 import { isJsonObject, type JsonObject } from "../json.js";
 import { dataFormat, isReadable } from "./table.js";
 

@@ -4,7 +4,7 @@
 import { readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import { GrpoError } from "../errors.js";
-import { type HubOptions, openSnapshot, type Snapshot } from "../hub.js";
+import { type HubOptions, openSnapshot, type Snapshot } from "../hub/hub.js";
 import { checkOptionNames } from "../options.js";
 import {
   type DataFilesOption,

@@ -1,7 +1,7 @@
 // Numbers to the one line that a step prints. It leads with what tells whether learning works: reward, its parts, its
 // spread, entropy, gradient norm, length. The loss is left out: on-policy it is about 0 whatever happens.
 
-import type { Metrics } from "../step-metrics.js";
+import type { Metrics } from "../trainer/step-metrics.js";
 
 export interface StepLine {
   readonly step: number;

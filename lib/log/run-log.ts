@@ -2,14 +2,14 @@
 // completions.jsonl (every completion of every step). The trainer hands over facts; how they look is decided here.
 
 import path from "node:path";
-import type { Advantages } from "../advantages.js";
-import type { GRPOConfig } from "../config.js";
-import type { TrainingPlan } from "../plan.js";
-import type { PolicyModel } from "../policy.js";
-import type { PromptSurvey } from "../prompts.js";
 import { completionText } from "../rewards/per-sample.js";
-import type { Rollout } from "../rollout.js";
-import type { Metrics } from "../step-metrics.js";
+import type { Advantages } from "../trainer/advantages.js";
+import type { GRPOConfig } from "../trainer/config.js";
+import type { TrainingPlan } from "../trainer/plan.js";
+import type { PolicyModel } from "../trainer/policy.js";
+import type { PromptSurvey } from "../trainer/prompts.js";
+import type { Rollout } from "../trainer/rollout.js";
+import type { Metrics } from "../trainer/step-metrics.js";
 import { Console, type Output } from "./console.js";
 import { clip, fixed, formatEvaluation, formatStepLine } from "./format.js";
 import { JsonlFile } from "./jsonl.js";

@@ -2,8 +2,8 @@
 // runs under a limit of calls in flight, a timeout and the run's abort signal, and ends in one of two ways: a checked
 // list of numbers and nulls, or the error policy. Knows nothing of models, tokens or advantages.
 
-import type { AnyRewardFn } from "../config.js";
 import { GrpoError, reasonOf } from "../errors.js";
+import type { AnyRewardFn } from "../trainer/config.js";
 import type { Completion, FinishReason, Prompt, TrainerState } from "../types.js";
 
 export interface RewardRuntimeOptions {

@@ -1,4 +1,4 @@
-// The JavaScript class Engine: lib/native.ts is its typed mirror. Every slow verb becomes a job and
+// The JavaScript class Engine: lib/native/native.ts is its typed mirror. Every slow verb becomes a job and
 // a promise.
 #pragma once
 

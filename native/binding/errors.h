@@ -1,4 +1,4 @@
-// Every C++ exception becomes a JavaScript Error with `code`, `message` and `hint`; lib/model.ts
+// Every C++ exception becomes a JavaScript Error with `code`, `message` and `hint`; lib/model/model.ts
 // makes a GrpoError of it.
 #pragma once
 

@@ -2,8 +2,8 @@
 // the derivative must be exactly zero.
 
 import { describe, expect, it } from "vitest";
-import type { NativeLoss } from "../../lib/native.js";
-import { loadCore } from "../../lib/native-loader.js";
+import type { NativeLoss } from "../../lib/native/native.js";
+import { loadCore } from "../../lib/native/native-loader.js";
 
 const LOSS: NativeLoss = {
   ...{ lossType: "dapo", beta: 0, epsilonLow: 0.2, epsilonHigh: 0.3, biasCorrectionKl: true, temperature: 1 },

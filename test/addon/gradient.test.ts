@@ -1,10 +1,10 @@
 // What the gradient of a training step must not depend on, what must reach every trainable tensor, and what must add nothing.
 
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { LoraConfig } from "../../lib/lora.js";
-import type { LossOptions } from "../../lib/loss.js";
-import { CausalLM, type LossResult } from "../../lib/model.js";
-import type { GradientBatch } from "../../lib/training-inputs.js";
+import { LoraConfig } from "../../lib/model/lora.js";
+import type { LossOptions } from "../../lib/model/loss.js";
+import { CausalLM, type LossResult } from "../../lib/model/model.js";
+import type { GradientBatch } from "../../lib/model/training-inputs.js";
 import { goldenPath } from "./golden.js";
 import { relativeDifference } from "./training-fixtures.js";
 

@@ -2,10 +2,10 @@
 // context, with numbers that are none. Always a typed error or a defined result.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { LoraConfig } from "../../lib/lora.js";
-import { CausalLM } from "../../lib/model.js";
-import type { NativeEngine } from "../../lib/native.js";
-import { loadCore } from "../../lib/native-loader.js";
+import { LoraConfig } from "../../lib/model/lora.js";
+import { CausalLM } from "../../lib/model/model.js";
+import type { NativeEngine } from "../../lib/native/native.js";
+import { loadCore } from "../../lib/native/native-loader.js";
 import { tinyQwen2 } from "./golden.js";
 import { ADAMW, BATCH, LOSS, REQUEST, rawEngine, tinyConfig } from "./raw-engine.js";
 

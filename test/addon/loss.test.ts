@@ -1,8 +1,8 @@
 // The production loss, its metrics and every LoRA gradient against TRL's, on the real engine.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { LossOptions } from "../../lib/loss.js";
-import type { CausalLM } from "../../lib/model.js";
+import type { LossOptions } from "../../lib/model/loss.js";
+import type { CausalLM } from "../../lib/model/model.js";
 import { largestDifference, numbers, type Tensors } from "./golden.js";
 import {
   adapterNames,

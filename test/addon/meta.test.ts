@@ -2,7 +2,7 @@
 // number of read-backs, each of which stops an accelerator's queue, there and on the CPU.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { NativeEngine, NativeSampleRequest } from "../../lib/native.js";
+import type { NativeEngine, NativeSampleRequest } from "../../lib/native/native.js";
 import { ADAMW, BATCH, LOSS, PROMPTS, REQUEST, rawEngine } from "./raw-engine.js";
 
 describe.each(["meta", "cpu"])("on device %s", (device) => {

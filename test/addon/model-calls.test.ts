@@ -4,8 +4,8 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { LoraConfig } from "../../lib/lora.js";
-import { CausalLM } from "../../lib/model.js";
+import { LoraConfig } from "../../lib/model/lora.js";
+import { CausalLM } from "../../lib/model/model.js";
 import { goldenPath, largestDifference, tinyQwen2 } from "./golden.js";
 
 const f32 = { dtype: "float32", device: "cpu" } as const;

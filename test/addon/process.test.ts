@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { describe, expect, it } from "vitest";
-import { CausalLM } from "../../lib/model.js";
+import { CausalLM } from "../../lib/model/model.js";
 import { tinyQwen2 } from "./golden.js";
 
 const script = new URL("./sample-forever.ts", import.meta.url);

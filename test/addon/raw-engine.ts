@@ -2,16 +2,16 @@
 // boundary shows: read-backs, and what the engine itself refuses.
 
 import { readFile } from "node:fs/promises";
-import { linearLayers, readModelConfig } from "../../lib/families.js";
 import type { JsonObject } from "../../lib/json.js";
+import { linearLayers, readModelConfig } from "../../lib/model/families.js";
 import type {
   NativeBatch,
   NativeEngine,
   NativeLoss,
   NativeModelConfig,
   NativeSampleRequest,
-} from "../../lib/native.js";
-import { loadCore } from "../../lib/native-loader.js";
+} from "../../lib/native/native.js";
+import { loadCore } from "../../lib/native/native-loader.js";
 import { tinyQwen2 } from "./golden.js";
 
 export async function tinyConfig(): Promise<NativeModelConfig> {

@@ -3,7 +3,7 @@
 // the disposal too, "exit" ends the process with code 7 in the middle of the sampling, "throw" throws there.
 
 import { isMainThread, parentPort, workerData } from "node:worker_threads";
-import { CausalLM } from "../../lib/model.js";
+import { CausalLM } from "../../lib/model/model.js";
 import { tinyQwen2 } from "./golden.js";
 
 const wish: unknown = isMainThread ? process.argv[2] : workerData;

@@ -2,10 +2,10 @@
 
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { CausalLM } from "../../lib/model.js";
-import type { NativeSampleRequest } from "../../lib/native.js";
-import { loadCore } from "../../lib/native-loader.js";
-import { readTensors } from "../../lib/safetensors.js";
+import { CausalLM } from "../../lib/model/model.js";
+import { readTensors } from "../../lib/model/safetensors.js";
+import type { NativeSampleRequest } from "../../lib/native/native.js";
+import { loadCore } from "../../lib/native/native-loader.js";
 import { goldenPath, largestDifference, numbers, tinyQwen2 } from "./golden.js";
 import { chiSquarePValue, softmax } from "./statistics.js";
 

@@ -1,7 +1,7 @@
 // Ten optimizer steps of the real engine against ten of TRL's, from the same adapter on the same batches.
 
 import { describe, expect, it } from "vitest";
-import type { CausalLM } from "../../lib/model.js";
+import type { CausalLM } from "../../lib/model/model.js";
 import { numbers, type Tensors } from "./golden.js";
 import {
   adapterNames,

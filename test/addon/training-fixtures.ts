@@ -4,11 +4,11 @@
 import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { expect } from "vitest";
-import { LoraConfig } from "../../lib/lora.js";
-import { CausalLM } from "../../lib/model.js";
-import type { NativeLossResult } from "../../lib/native.js";
-import { buildHeader, readTensors } from "../../lib/safetensors.js";
-import type { GradientBatch } from "../../lib/training-inputs.js";
+import { LoraConfig } from "../../lib/model/lora.js";
+import { CausalLM } from "../../lib/model/model.js";
+import { buildHeader, readTensors } from "../../lib/model/safetensors.js";
+import type { GradientBatch } from "../../lib/model/training-inputs.js";
+import type { NativeLossResult } from "../../lib/native/native.js";
 import { temporaryFolder } from "../model/folders.js";
 import { goldenPath, largestDifference, numbers, sequences, type Tensors } from "./golden.js";
 

@@ -6,8 +6,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { GrpoError } from "../../lib/errors.js";
-import { matching, pushFolder, resolveModelFiles } from "../../lib/hub.js";
-import { findToken } from "../../lib/hub-client.js";
+import { matching, pushFolder, resolveModelFiles } from "../../lib/hub/hub.js";
+import { findToken } from "../../lib/hub/hub-client.js";
 import { HubServer } from "../support/hub-server.js";
 
 const ID = "org/tiny";

@@ -5,8 +5,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { loginCommand } from "../../lib/commands/login.js";
-import { findToken } from "../../lib/hub-client.js";
-import { login, logout, whoami } from "../../lib/login.js";
+import { findToken } from "../../lib/hub/hub-client.js";
+import { login, logout, whoami } from "../../lib/hub/login.js";
 import { HubServer } from "../support/hub-server.js";
 
 let hub: HubServer;

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { crc32 } from "node:zlib";
 import { onTestFinished } from "vitest";
-import { sharedLibraryName } from "../../lib/libtorch.js";
+import { sharedLibraryName } from "../../lib/native/libtorch.js";
 
 /** A folder that is removed when the test ends. */
 export function temporaryFolder(): string {

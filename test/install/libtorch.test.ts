@@ -3,7 +3,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { GrpoError } from "../../lib/errors.js";
-import { coreFileName, findLibtorch, librariesToOpen, sharedLibraryName } from "../../lib/libtorch.js";
+import { coreFileName, findLibtorch, librariesToOpen, sharedLibraryName } from "../../lib/native/libtorch.js";
 import { fakeLibtorch, temporaryFolder, writeFiles } from "./fake-libtorch.js";
 
 /** One libtorch in each place that the search knows, with different versions so that the choice shows. */

@@ -2,8 +2,8 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { findLibtorch, sharedLibraryName } from "../../lib/libtorch.js";
-import { pipRequests, setupLibtorch } from "../../lib/libtorch-setup.js";
+import { findLibtorch, sharedLibraryName } from "../../lib/native/libtorch.js";
+import { pipRequests, setupLibtorch } from "../../lib/native/libtorch-setup.js";
 import { temporaryFolder, versionPy, zipOf } from "./fake-libtorch.js";
 
 const library = `lib/${sharedLibraryName("torch")}`;

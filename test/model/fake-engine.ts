@@ -2,7 +2,13 @@
 // CausalLM does around the engine.
 
 import { writeFile } from "node:fs/promises";
-import type { NativeCore, NativeEngine, NativeGroup, NativeTensorInfo, NativeTensorTable } from "../../lib/native.js";
+import type {
+  NativeCore,
+  NativeEngine,
+  NativeGroup,
+  NativeTensorInfo,
+  NativeTensorTable,
+} from "../../lib/native/native.js";
 
 export function nativeError(code: string, message: string, hint?: string): Error {
   return Object.assign(new Error(message), { code, hint });

@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { expectedTensors, matchCheckpoint, parameterCount, readModelConfig } from "../../lib/families.js";
 import type { JsonObject } from "../../lib/json.js";
-import type { NativeTensorTable } from "../../lib/native.js";
-import { ropeInverseFrequencies } from "../../lib/rope.js";
+import { expectedTensors, matchCheckpoint, parameterCount, readModelConfig } from "../../lib/model/families.js";
+import { ropeInverseFrequencies } from "../../lib/model/rope.js";
+import type { NativeTensorTable } from "../../lib/native/native.js";
 import { llama, qwen2, tensorsOf } from "./folders.js";
 
 const golden = new URL("../fixtures/golden/", import.meta.url);

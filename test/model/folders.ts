@@ -4,10 +4,10 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll } from "vitest";
-import { expectedTensors, readModelConfig } from "../../lib/families.js";
 import type { JsonObject } from "../../lib/json.js";
-import type { NativeTensorInfo } from "../../lib/native.js";
-import { buildHeader } from "../../lib/safetensors.js";
+import { expectedTensors, readModelConfig } from "../../lib/model/families.js";
+import { buildHeader } from "../../lib/model/safetensors.js";
+import type { NativeTensorInfo } from "../../lib/native/native.js";
 
 const made: string[] = [];
 

@@ -1,10 +1,10 @@
 // What a model is given, before the engine sees it: batches, sampling and loss options, devices.
 
 import { describe, expect, it } from "vitest";
-import { resolveDevice } from "../../lib/device.js";
-import { toNativeLoss } from "../../lib/loss.js";
-import { flattenBatch, flattenFloats, flattenIds, splitFloats } from "../../lib/ragged.js";
-import { generateToSample, type ModelSampleOptions, sampledGroup, sampleRequest } from "../../lib/sampling.js";
+import { resolveDevice } from "../../lib/model/device.js";
+import { toNativeLoss } from "../../lib/model/loss.js";
+import { flattenBatch, flattenFloats, flattenIds, splitFloats } from "../../lib/model/ragged.js";
+import { generateToSample, type ModelSampleOptions, sampledGroup, sampleRequest } from "../../lib/model/sampling.js";
 
 const model = { vocabSize: 10, maxPositions: 16, eosTokenIds: [9, 8] };
 

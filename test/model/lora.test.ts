@@ -1,10 +1,16 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { matchAdapter, modelCard, peftName, readAdapterConfig, writeAdapterConfig } from "../../lib/adapter-files.js";
-import { parameterCount, readModelConfig } from "../../lib/families.js";
 import type { JsonObject } from "../../lib/json.js";
-import { LoraConfig, type LoraOptions, resolveLora } from "../../lib/lora.js";
-import { readHeader, type SafetensorsFile, type StoredTensor } from "../../lib/safetensors.js";
+import {
+  matchAdapter,
+  modelCard,
+  peftName,
+  readAdapterConfig,
+  writeAdapterConfig,
+} from "../../lib/model/adapter-files.js";
+import { parameterCount, readModelConfig } from "../../lib/model/families.js";
+import { LoraConfig, type LoraOptions, resolveLora } from "../../lib/model/lora.js";
+import { readHeader, type SafetensorsFile, type StoredTensor } from "../../lib/model/safetensors.js";
 import { qwen2 } from "./folders.js";
 
 const golden = new URL("../fixtures/golden/", import.meta.url);

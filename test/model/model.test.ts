@@ -3,13 +3,13 @@
 import { mkdir, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { LoraConfig } from "../../lib/lora.js";
-import { CausalLM, type FromPretrainedOptions } from "../../lib/model.js";
-import { readHeader } from "../../lib/safetensors.js";
+import { LoraConfig } from "../../lib/model/lora.js";
+import { CausalLM, type FromPretrainedOptions } from "../../lib/model/model.js";
+import { readHeader } from "../../lib/model/safetensors.js";
 import { FakeEngine, fakeCore, nativeError } from "./fake-engine.js";
 import { qwen2, temporaryFolder, tensorsOf, writeModel, writeTensors } from "./folders.js";
 
-vi.mock("../../lib/native-loader.js", () => ({ loadCore: () => fakeCore }));
+vi.mock("../../lib/native/native-loader.js", () => ({ loadCore: () => fakeCore }));
 
 const lora = () => new LoraConfig({ r: 2, loraAlpha: 4, taskType: "CAUSAL_LM" });
 

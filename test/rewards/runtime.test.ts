@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import type { AnyRewardFn } from "../../lib/config.js";
 import { type RewardInput, RewardRuntime, type RewardRuntimeOptions } from "../../lib/rewards/runtime.js";
+import type { AnyRewardFn } from "../../lib/trainer/config.js";
 import type { RewardBatch } from "../../lib/types.js";
 
 const input: RewardInput = {

@@ -4,8 +4,8 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { compileTemplate, renderConversation, selectTemplate } from "../../lib/chat-template.js";
-import { Tokenizer } from "../../lib/tokenizer.js";
+import { compileTemplate, renderConversation, selectTemplate } from "../../lib/tokenizer/chat-template.js";
+import { Tokenizer } from "../../lib/tokenizer/tokenizer.js";
 import type { Message } from "../../lib/types.js";
 
 const FIXTURES = new URL("../fixtures/tokenizers/", import.meta.url).pathname;

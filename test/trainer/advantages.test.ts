@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { computeAdvantages } from "../../lib/advantages.js";
-import type { Rollout } from "../../lib/rollout.js";
-import { rolloutMetrics } from "../../lib/step-metrics.js";
+import { computeAdvantages } from "../../lib/trainer/advantages.js";
+import type { Rollout } from "../../lib/trainer/rollout.js";
+import { rolloutMetrics } from "../../lib/trainer/step-metrics.js";
 
 interface Case {
   readonly rewards: (number | null)[][];

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
-import { GRPOConfig, type GRPOConfigOptions } from "../../lib/config.js";
 import { GrpoError } from "../../lib/errors.js";
-import { learningRateAt, planTraining } from "../../lib/plan.js";
+import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
+import { learningRateAt, planTraining } from "../../lib/trainer/plan.js";
 
 function refusal(options: object): GrpoError {
   try {

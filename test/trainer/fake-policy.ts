@@ -5,8 +5,8 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { GrpoError } from "../../lib/errors.js";
-import type { LossOptions } from "../../lib/loss.js";
-import type { NativeAdamW, NativeLossResult, NativeStepResult } from "../../lib/native.js";
+import type { LossOptions } from "../../lib/model/loss.js";
+import type { NativeAdamW, NativeLossResult, NativeStepResult } from "../../lib/native/native.js";
 import type {
   PolicyModel,
   ProcessingClass,
@@ -16,8 +16,8 @@ import type {
   SequenceBatch,
   TokenIds,
   TrainBatch,
-} from "../../lib/policy.js";
-import { mixSeed } from "../../lib/prompt-sampler.js";
+} from "../../lib/trainer/policy.js";
+import { mixSeed } from "../../lib/trainer/prompt-sampler.js";
 import type { Message } from "../../lib/types.js";
 
 export class FakePolicy implements PolicyModel {

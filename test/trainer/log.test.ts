@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { Console } from "../../lib/log/console.js";
 import { formatDuration, formatStepLine } from "../../lib/log/format.js";
-import { MetricWindow } from "../../lib/step-metrics.js";
+import { MetricWindow } from "../../lib/trainer/step-metrics.js";
 
 const metrics = {
   reward: 0.5123,

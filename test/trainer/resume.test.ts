@@ -2,9 +2,9 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { listCheckpoints } from "../../lib/checkpoint.js";
-import { GRPOConfig, type GRPOConfigOptions } from "../../lib/config.js";
-import { GRPOTrainer } from "../../lib/trainer.js";
+import { listCheckpoints } from "../../lib/trainer/checkpoint.js";
+import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
+import { GRPOTrainer } from "../../lib/trainer/trainer.js";
 import type { RewardBatch } from "../../lib/types.js";
 import { FakePolicy, type FakeRow, FakeTokenizer, fakeRows } from "./fake-policy.js";
 

@@ -2,11 +2,11 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { GRPOConfig, type GRPOConfigOptions } from "../../lib/config.js";
 import { GrpoError } from "../../lib/errors.js";
-import { PromptSampler } from "../../lib/prompt-sampler.js";
-import { GRPOTrainer } from "../../lib/trainer.js";
-import type { GRPOTrainerOptions } from "../../lib/trainer-setup.js";
+import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
+import { PromptSampler } from "../../lib/trainer/prompt-sampler.js";
+import { GRPOTrainer } from "../../lib/trainer/trainer.js";
+import type { GRPOTrainerOptions } from "../../lib/trainer/trainer-setup.js";
 import type { RewardBatch } from "../../lib/types.js";
 import { FakePolicy, type FakeRow, FakeTokenizer, fakeRows } from "./fake-policy.js";
 

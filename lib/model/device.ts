@@ -1,0 +1,29 @@
+// Which device a model runs on: the one that was asked for, if libtorch can use it, or the first accelerator.
+
+import { GrpoError } from "../errors.js";
+import type { NativeCore } from "../native/native.js";
+import { badOption } from "../options.js";
+
+export type Device = "auto" | "cpu" | "mps" | "cuda" | `cuda:${number}`;
+
+/** The engine's name of the device: "cpu", "mps" or "cuda:N". `available` is core.devices(). */
+export function resolveDevice(wanted: string, available: ReturnType<NativeCore["devices"]>): string {
+  const count = (type: string) => available.find((device) => device.type === type)?.count ?? 0;
+  if (wanted === "auto") {
+    const accelerator = available.find(({ type, count: n }) => type !== "cpu" && n > 0)?.type ?? "cpu";
+    return accelerator === "cuda" ? "cuda:0" : accelerator;
+  }
+  const match = typeof wanted === "string" ? /^(cpu|mps|cuda)(?::(\d+))?$/.exec(wanted) : null;
+  const [, type = "", index = "0"] = match ?? [];
+  if (match === null || (type !== "cuda" && Number(index) !== 0)) {
+    throw badOption("device", "device", "auto, cpu, cuda, cuda:N or mps", wanted);
+  }
+  if (type === "cpu" || Number(index) < count(type)) return type === "cuda" ? `cuda:${index}` : type;
+  const found = count(type) === 0 ? `no ${type} device` : `${count(type)} ${type} device(s)`;
+  throw new GrpoError("DEVICE_UNAVAILABLE", `Device ${wanted} was asked for, but libtorch sees ${found}.`, {
+    hint:
+      type === "cuda"
+        ? 'Use device "auto" or "cpu", or run `npx grpo setup --cuda` for a CUDA libtorch.'
+        : 'Use device "auto" or "cpu".',
+  });
+}

@@ -1,0 +1,158 @@
+// Sampling options: defaults, checks, and their form for the engine; finished groups on their way back.
+
+import { GrpoError } from "../errors.js";
+import type { JsonObject } from "../json.js";
+import type { NativeGroup, NativeSampleRequest } from "../native/native.js";
+import { checkBoolean, checkNumber, checkOptionNames, show } from "../options.js";
+import type { SampledCompletion, SampledGroup, SampleOptions } from "../trainer/policy.js";
+import { flattenIds, splitFloats } from "./ragged.js";
+
+/** What a model says about itself that sampling depends on. */
+export interface SamplingModel {
+  readonly vocabSize: number;
+  readonly maxPositions: number;
+  readonly eosTokenIds: readonly number[];
+}
+
+export interface ModelSampleOptions extends SampleOptions {
+  /** Completions decoded together at most; memory only. Default 256. */
+  readonly maxRows?: number;
+}
+
+const SAMPLE_OPTIONS: readonly (keyof ModelSampleOptions)[] = [
+  ...(["groupSize", "maxNewTokens", "doSample", "temperature", "topP", "topK", "minP", "repetitionPenalty"] as const),
+  ...(["stopIds", "seed", "step", "promptKeys", "signal", "onGroup", "maxRows"] as const),
+];
+
+/** Throws BAD_INPUT for prompts, UNKNOWN_OPTION or BAD_OPTION for options. */
+export function sampleRequest(
+  prompts: readonly (readonly number[])[],
+  options: ModelSampleOptions,
+  model: SamplingModel,
+): NativeSampleRequest {
+  const where = "sample";
+  checkOptionNames(where, options, SAMPLE_OPTIONS);
+  const number = (
+    key: keyof ModelSampleOptions,
+    fallback: number | undefined,
+    range: Parameters<typeof checkNumber>[3],
+  ) => checkNumber(where, key, options[key] ?? fallback, range);
+  const doSample = checkBoolean(where, "doSample", options.doSample ?? true);
+  const maxNewTokens = number("maxNewTokens", undefined, { min: 1, integer: true });
+  const { ids, offsets } = flattenIds("prompt", prompts, model.vocabSize);
+  checkLengths(offsets, maxNewTokens, model.maxPositions);
+  return {
+    promptIds: ids,
+    promptOffsets: offsets,
+    promptKeys: promptKeys(options.promptKeys, prompts.length),
+    groupSize: number("groupSize", undefined, { min: 1, integer: true }),
+    maxNewTokens,
+    doSample,
+    temperature: number("temperature", 1, { min: 0, open: true }),
+    topP: number("topP", 1, { min: Number.MIN_VALUE, max: 1 }),
+    topK: number("topK", 0, { min: 0, integer: true }),
+    minP: number("minP", 0, { min: 0, max: 1 }),
+    repetitionPenalty: number("repetitionPenalty", 1, { min: 0, open: true }),
+    stopIds: stopIds(options.stopIds, model),
+    seed: number("seed", 0, { min: 0, integer: true }),
+    step: number("step", 0, { min: 0, integer: true }),
+    maxRows: number("maxRows", 256, { min: 1, integer: true }),
+  };
+}
+
+function checkLengths(offsets: Int32Array, maxNewTokens: number, maxPositions: number): void {
+  for (let i = 0; i + 1 < offsets.length; i++) {
+    const length = (offsets[i + 1] ?? 0) - (offsets[i] ?? 0);
+    if (length === 0) throw new GrpoError("BAD_INPUT", `Prompt ${i} is empty; the first token needs a context.`);
+    if (length + maxNewTokens <= maxPositions) continue;
+    throw new GrpoError(
+      "BAD_INPUT",
+      `Prompt ${i} has ${length} tokens; with ${maxNewTokens} new ones it exceeds the model's ${maxPositions} positions.`,
+      { hint: "Shorten the prompt or lower maxNewTokens." },
+    );
+  }
+}
+
+function promptKeys(keys: readonly number[] | undefined, count: number): Int32Array {
+  if (keys === undefined) return Int32Array.from({ length: count }, (_, i) => i);
+  const good = keys.length === count && keys.every((key) => Number.isInteger(key) && key === (key | 0));
+  if (good) return Int32Array.from(keys);
+  throw new GrpoError("BAD_OPTION", `sample: promptKeys must be ${count} 32-bit whole numbers, found ${show(keys)}.`);
+}
+
+function stopIds(extra: readonly number[] = [], model: SamplingModel): Int32Array {
+  const { ids } = flattenIds("stopIds", [extra], model.vocabSize);
+  return Int32Array.from(new Set([...model.eosTokenIds, ...ids]));
+}
+
+export function sampledGroup(group: NativeGroup): SampledGroup {
+  const logprobs = splitFloats(group.logprobs, group.offsets);
+  const completions = logprobs.map((values, i): SampledCompletion => {
+    const ids = Array.from(group.ids.subarray(group.offsets[i], group.offsets[i + 1]));
+    return { ids, logprobs: values, finishReason: group.finish[i] === 0 ? "eos" : "length" };
+  });
+  return { prompt: group.prompt, completions };
+}
+
+export interface GenerateOptions {
+  /** Default: generation_config.json's, else 256 or what fits after the longest prompt. */
+  readonly maxNewTokens?: number;
+  /** false: greedy. Default: true if a sampling option is given, else generation_config.json's, else false. */
+  readonly doSample?: boolean;
+  readonly temperature?: number;
+  readonly topP?: number;
+  readonly topK?: number;
+  readonly minP?: number;
+  readonly repetitionPenalty?: number;
+  /** Completions per prompt. Default 1. */
+  readonly numReturnSequences?: number;
+  /** The same seed gives the same completions, whatever else is in the batch. Default 0. */
+  readonly seed?: number;
+  /** Token ids that end a completion, beside the model's own end-of-text ids. */
+  readonly stop?: readonly number[];
+  readonly signal?: AbortSignal;
+}
+
+const GENERATE_OPTIONS: readonly (keyof GenerateOptions)[] = [
+  ...(["maxNewTokens", "doSample", "temperature", "topP", "topK", "minP", "repetitionPenalty"] as const),
+  ...(["numReturnSequences", "seed", "stop", "signal"] as const),
+];
+
+/** Options of generate() as options of sample(). What is not given comes from generation_config.json, as in transformers. */
+export function generateToSample(
+  prompts: readonly (readonly number[])[],
+  options: GenerateOptions,
+  generationConfig: JsonObject,
+  model: SamplingModel,
+): SampleOptions {
+  checkOptionNames("generate", options, GENERATE_OPTIONS);
+  const { stop } = options;
+  if (stop !== undefined && !(Array.isArray(stop) && stop.every(Number.isInteger))) {
+    throw new GrpoError("BAD_OPTION", `generate: stop must be a list of token ids, found ${show(stop)}.`, {
+      hint: "Encode the stop token with the tokenizer.",
+    });
+  }
+  const asked = [options.temperature, options.topP, options.topK, options.minP].some((value) => value !== undefined);
+  const own = (key: string, fallback: number): number => {
+    const value = generationConfig[key];
+    return typeof value === "number" ? value : fallback;
+  };
+  const longest = Array.isArray(prompts) ? prompts.reduce((max, prompt) => Math.max(max, prompt?.length ?? 0), 0) : 0;
+  const room = Math.max(1, model.maxPositions - longest);
+  return {
+    groupSize: checkNumber("generate", "numReturnSequences", options.numReturnSequences ?? 1, {
+      min: 1,
+      integer: true,
+    }),
+    maxNewTokens: options.maxNewTokens ?? Math.min(own("max_new_tokens", 256), room),
+    doSample: options.doSample ?? (asked || generationConfig.do_sample === true),
+    temperature: options.temperature ?? own("temperature", 1),
+    topP: options.topP ?? own("top_p", 1),
+    topK: options.topK ?? own("top_k", 0),
+    minP: options.minP ?? own("min_p", 0),
+    repetitionPenalty: options.repetitionPenalty ?? own("repetition_penalty", 1),
+    seed: options.seed ?? 0,
+    stopIds: stop ?? [],
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  };
+}

@@ -1,0 +1,70 @@
+// What a training step of one's own gives the model: the batch of forwardBackward and the options of optimizerStep, checked
+// and in their form for the engine. The loss options are in loss.ts.
+
+import { GrpoError } from "../errors.js";
+import type { NativeAdamW, NativeTrainBatch } from "../native/native.js";
+import { checkNumber, checkOptionNames } from "../options.js";
+import type { SequenceBatch } from "../trainer/policy.js";
+import { flattenBatch, flattenFloats } from "./ragged.js";
+
+/** One entry per completion in every list; log-probabilities have one number per completion token. */
+export interface GradientBatch extends SequenceBatch {
+  readonly advantages: ArrayLike<number>;
+  /** Of the policy that drew the completions. Absent: the current ones, so that every ratio is 1. */
+  readonly oldLogprobs?: readonly ArrayLike<number>[];
+  /** Needed when beta is above 0. */
+  readonly referenceLogprobs?: readonly ArrayLike<number>[];
+}
+
+const BATCH_FIELDS: readonly (keyof GradientBatch)[] = [
+  ...(["promptIds", "completionIds", "advantages", "oldLogprobs", "referenceLogprobs"] as const),
+];
+
+/** Throws BAD_INPUT or UNKNOWN_OPTION, naming the field. */
+export function toNativeBatch(batch: GradientBatch, needsReference: boolean, vocabSize: number): NativeTrainBatch {
+  checkOptionNames("forwardBackward", batch, BATCH_FIELDS);
+  const flat = flattenBatch(batch.promptIds, batch.completionIds, vocabSize);
+  const { advantages, oldLogprobs, referenceLogprobs } = batch;
+  const rows = flat.promptOf.length;
+  if (advantages?.length !== rows) {
+    throw new GrpoError("BAD_INPUT", `Expected ${rows} advantages, found ${advantages?.length ?? "none"}.`);
+  }
+  if (needsReference && referenceLogprobs === undefined) {
+    throw new GrpoError("BAD_INPUT", "beta is above 0, so referenceLogprobs are needed.", {
+      hint: "Compute them with disableAdapter(() => model.logprobs(batch)).",
+    });
+  }
+  const floats = (name: "oldLogprobs" | "referenceLogprobs", lists: readonly ArrayLike<number>[] | undefined) =>
+    lists === undefined ? {} : { [name]: flattenFloats(name, lists, flat.completionOffsets) };
+  return {
+    ...flat,
+    advantages: Float32Array.from(advantages),
+    ...floats("oldLogprobs", oldLogprobs),
+    ...floats("referenceLogprobs", referenceLogprobs),
+  };
+}
+
+/** AdamW's numbers: betas 0.9 and 0.999, epsilon 1e-8, no weight decay and clipping at 1 unless others are given. */
+export type OptimizerStepOptions = Pick<NativeAdamW, "learningRate"> & Partial<NativeAdamW>;
+
+const STEP_OPTIONS: readonly (keyof NativeAdamW)[] = [
+  ...(["learningRate", "beta1", "beta2", "epsilon", "weightDecay", "maxGradNorm"] as const),
+];
+
+/** Throws UNKNOWN_OPTION or BAD_OPTION, naming the option. */
+export function toNativeAdamW(options: OptimizerStepOptions): NativeAdamW {
+  const where = "optimizerStep";
+  checkOptionNames(where, options, STEP_OPTIONS);
+  const number = (key: keyof NativeAdamW, fallback?: number) =>
+    checkNumber(where, key, options[key] ?? fallback, { min: 0 });
+  const beta = (key: "beta1" | "beta2", fallback: number) =>
+    checkNumber(where, key, options[key] ?? fallback, { min: 0, max: 1 });
+  return {
+    learningRate: number("learningRate"),
+    beta1: beta("beta1", 0.9),
+    beta2: beta("beta2", 0.999),
+    epsilon: number("epsilon", 1e-8),
+    weightDecay: number("weightDecay", 0),
+    maxGradNorm: number("maxGradNorm", 1),
+  };
+}

@@ -1,0 +1,89 @@
+// Loads the engine: the stub (always loadable), then the libtorch that was found, then the core built for its minor version.
+// The result is kept for this environment (main thread or worker); the process can have one core only.
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { GrpoError, reasonOf } from "../errors.js";
+import { coreFileName, findLibtorch, type Libtorch, librariesToOpen } from "./libtorch.js";
+import type { NativeCore } from "./native.js";
+
+/** What grpo.node exports. */
+interface Stub {
+  load(paths: { libraries: { path: string; global: boolean }[]; core: string }): NativeCore;
+}
+
+const require = createRequire(import.meta.url);
+const packageRoot = fileURLToPath(new URL("../..", import.meta.url));
+
+let loaded: NativeCore | undefined;
+
+/** The native core. Throws NATIVE_NOT_BUILT or a LIBTORCH_… error, each with the command that mends it. */
+export function loadCore(): NativeCore {
+  loaded ??= loadFor(findLibtorch());
+  return loaded;
+}
+
+/** The file of the core for a libtorch; throws NATIVE_NOT_BUILT. Looks beside the stub, as builds and prebuilds lie. */
+export function findCore(libtorch: Libtorch): string {
+  const core = join(dirname(findStub()), coreFileName(libtorch.minor));
+  if (!existsSync(core)) throw notBuilt(`there is no core for torch ${libtorch.minor} (${core})`);
+  return core;
+}
+
+function loadFor(libtorch: Libtorch): NativeCore {
+  const core = findCore(libtorch);
+  const stub: Stub = require(findStub());
+  try {
+    return stub.load({ libraries: librariesToOpen(libtorch), core });
+  } catch (error) {
+    throw loadError(libtorch, core, error);
+  }
+}
+
+function findStub(): string {
+  const { resolve }: { resolve(dir: string): string } = require("node-gyp-build");
+  try {
+    return resolve(packageRoot);
+  } catch (error) {
+    throw notBuilt("grpo.node was not found for this platform", error);
+  }
+}
+
+function notBuilt(what: string, cause?: unknown): GrpoError {
+  const hint = existsSync(join(packageRoot, "tsconfig.json"))
+    ? "run `npm run build:native`"
+    : "run `npx grpo build` (needs a C++20 compiler and CMake)";
+  return new GrpoError("NATIVE_NOT_BUILT", `The native engine is not built: ${what}`, { hint, cause });
+}
+
+function loadError(libtorch: Libtorch, core: string, error: unknown): GrpoError {
+  const reason = reasonOf(error);
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  if (code === "ERR_OTHER_CORE") {
+    const message = `This process already uses ${reason}; it cannot also load ${core}`;
+    return new GrpoError("LIBTORCH_LOAD_FAILED", message, {
+      hint: "use one libtorch version in a process",
+      cause: error,
+    });
+  }
+  if (reason.includes(core)) {
+    return notBuilt(`${core} does not fit torch ${libtorch.version} in ${libtorch.dir}: ${reason}`, error);
+  }
+  const message = `torch ${libtorch.version} in ${libtorch.dir} could not be loaded: ${reason}`;
+  return new GrpoError("LIBTORCH_LOAD_FAILED", message, { hint: loadHint(reason), cause: error });
+}
+
+function loadHint(reason: string): string {
+  if (isMusl())
+    return "libtorch needs glibc; this system has musl (Alpine). Use a Debian, Ubuntu, Fedora or similar image";
+  if (/GLIBC|GLIBCXX/.test(reason)) return "libtorch needs glibc 2.28 or newer: use a newer Linux distribution";
+  return "run `npx grpo setup --force` to fetch libtorch again, and unset LIBTORCH if it is set";
+}
+
+function isMusl(): boolean {
+  if (process.platform !== "linux") return false;
+  const report: unknown = process.report.getReport();
+  const header = typeof report === "object" && report && "header" in report ? report.header : undefined;
+  return typeof header === "object" && header !== null && !("glibcVersionRuntime" in header);
+}

@@ -1,0 +1,246 @@
+// A model's tokenizer: text to ids and back, its special tokens, its chat template. Ids equal those of Python's
+// tokenizers for the same files. Loading and saving is in tokenizer-files.ts, the algorithms in tokenizer-backend.ts.
+
+import { GrpoError } from "../errors.js";
+import { type PushOptions, pushFolder, resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
+import type { JsonObject } from "../json.js";
+import { checkOptionNames } from "../options.js";
+import type { Message } from "../types.js";
+import {
+  type ChatTemplateOptions,
+  type ChatTemplates,
+  type CompiledTemplate,
+  compileTemplate,
+  renderConversation,
+  selectTemplate,
+} from "./chat-template.js";
+import { createBackend, type TokenizerBackend } from "./tokenizer-backend.js";
+import {
+  readTokenizerFiles,
+  type SpecialTokenName,
+  type SpecialTokens,
+  TOKENIZER_PATTERNS,
+  type TokenizerFiles,
+  writeTokenizerFiles,
+} from "./tokenizer-files.js";
+
+export interface TokenizerOptions {
+  /** Branch, tag or commit on the Hub. Default "main". */
+  readonly revision?: string;
+  readonly token?: string;
+  readonly cacheDir?: string;
+}
+
+export class Tokenizer {
+  readonly #files: TokenizerFiles;
+  readonly #backend: TokenizerBackend;
+  readonly #special: SpecialTokens;
+  readonly #compiled = new Map<string, CompiledTemplate>();
+  #templates: ChatTemplates | undefined;
+  /** Set only when the program sets a template; then it is written on saving. */
+  #ownTemplate: string | undefined;
+
+  private constructor(files: TokenizerFiles) {
+    this.#files = files;
+    this.#backend = createBackend(files.json, files.addedTokens, {
+      cleanUp: cleansUp(files),
+      unigramEos: files.specialTokens.eos_token,
+    });
+    this.#special = { ...tokensFromModelConfig(files, this.#backend), ...files.specialTokens };
+    this.#templates = files.templates;
+  }
+
+  /** Loads from a local folder or a Hub id. */
+  static async fromPretrained(idOrPath: string, options: TokenizerOptions = {}): Promise<Tokenizer> {
+    checkOptionNames("Tokenizer.fromPretrained", options, ["revision", "token", "cacheDir"]);
+    const { folder, files } = await resolveModelFiles(idOrPath, { ...options, patterns: TOKENIZER_PATTERNS });
+    return new Tokenizer(await readTokenizerFiles(folder, files));
+  }
+
+  /** Token ids of a text. Special tokens are those that tokenizer.json's post-processor adds, such as a leading BOS. */
+  encode(text: string, options: { readonly addSpecialTokens?: boolean } = {}): number[] {
+    if (typeof text !== "string") {
+      throw new GrpoError("BAD_INPUT", `encode() takes a string, found ${typeof text}.`);
+    }
+    checkOptionNames("encode", options, ["addSpecialTokens"]);
+    return this.#backend.encode(text, options.addSpecialTokens ?? true);
+  }
+
+  /** Text of token ids. Ids that the vocabulary does not have decode to nothing. */
+  decode(ids: readonly number[], options: { readonly skipSpecialTokens?: boolean } = {}): string {
+    checkOptionNames("decode", options, ["skipSpecialTokens"]);
+    for (const id of ids) {
+      if (!Number.isInteger(id) || id < 0) {
+        throw new GrpoError("BAD_INPUT", `decode() takes token ids (integers from 0), found ${String(id)}.`);
+      }
+    }
+    return this.#backend.decode(ids, options.skipSpecialTokens ?? false);
+  }
+
+  /** The text of a conversation in the model's own format, or its token ids with `tokenize: true`. */
+  applyChatTemplate(messages: readonly Message[], options: ChatTemplateOptions & { readonly tokenize: true }): number[];
+  applyChatTemplate(
+    messages: readonly Message[],
+    options?: ChatTemplateOptions & { readonly tokenize?: false },
+  ): string;
+  applyChatTemplate(
+    messages: readonly Message[],
+    options: ChatTemplateOptions & { readonly tokenize?: boolean } = {},
+  ): string | number[] {
+    const { tokenize, ...rest } = options;
+    const template = selectTemplate(this.#templates, rest);
+    let render = this.#compiled.get(template);
+    if (render === undefined) {
+      render = compileTemplate(template);
+      this.#compiled.set(template, render);
+    }
+    const text = renderConversation(render, messages, rest, this.#special as Record<string, string>);
+    // The template writes BOS itself where the model wants one.
+    return tokenize ? this.encode(text, { addSpecialTokens: false }) : text;
+  }
+
+  get chatTemplate(): ChatTemplates | undefined {
+    return this.#templates;
+  }
+
+  set chatTemplate(template: string) {
+    compileTemplate(template);
+    this.#templates = template;
+    this.#ownTemplate = template;
+  }
+
+  /** Number of tokens, added ones included. A model's output layer may be longer. */
+  get vocabSize(): number {
+    return this.#backend.size;
+  }
+
+  tokenToId(token: string): number | undefined {
+    return this.#backend.tokenToId(token);
+  }
+
+  idToToken(id: number): string | undefined {
+    return this.#backend.idToToken(id);
+  }
+
+  get bosToken(): string | undefined {
+    return this.#special.bos_token;
+  }
+
+  set bosToken(token: string | undefined) {
+    this.#setSpecial("bos_token", token);
+  }
+
+  get bosTokenId(): number | undefined {
+    return this.#idOf("bos_token");
+  }
+
+  get eosToken(): string | undefined {
+    return this.#special.eos_token;
+  }
+
+  set eosToken(token: string | undefined) {
+    this.#setSpecial("eos_token", token);
+  }
+
+  get eosTokenId(): number | undefined {
+    return this.#idOf("eos_token");
+  }
+
+  get padToken(): string | undefined {
+    return this.#special.pad_token;
+  }
+
+  set padToken(token: string | undefined) {
+    this.#setSpecial("pad_token", token);
+  }
+
+  get padTokenId(): number | undefined {
+    return this.#idOf("pad_token");
+  }
+
+  /** Every id that ends a completion: the tokenizer's EOS and those of generation_config.json, ascending. */
+  get eosTokenIds(): readonly number[] {
+    const { generationConfig, modelConfig, source } = this.#files;
+    // Without a generation config, transformers derives one from the model's config.
+    const ids = new Set(idList(generationConfig ?? modelConfig, "eos_token_id", source));
+    if (this.eosTokenId !== undefined) ids.add(this.eosTokenId);
+    return [...ids].sort((a, b) => a - b);
+  }
+
+  /** Writes the tokenizer's files; those that nothing changed keep their bytes. */
+  async savePretrained(directory: string): Promise<void> {
+    await writeTokenizerFiles(this.#files, directory, {
+      specialTokens: this.#changedSpecialTokens(),
+      chatTemplate: this.#ownTemplate,
+    });
+  }
+
+  /** Saves to a repository on the Hub, made if it is not there; returns the commit's address. */
+  async pushToHub(repo: string, options: PushOptions = {}): Promise<string> {
+    return withTemporaryFolder(async (folder) => {
+      await this.savePretrained(folder);
+      return pushFolder(repo, folder, { commitMessage: "Upload tokenizer", ...options });
+    });
+  }
+
+  #idOf(name: SpecialTokenName): number | undefined {
+    const token = this.#special[name];
+    return token === undefined ? undefined : this.#backend.tokenToId(token);
+  }
+
+  #setSpecial(name: SpecialTokenName, token: string | undefined): void {
+    if (token === undefined || this.#backend.tokenToId(token) === undefined) {
+      const shown = token === undefined ? "undefined" : JSON.stringify(token);
+      throw new GrpoError("BAD_INPUT", `${name} must be a token of the vocabulary, found ${shown}.`, {
+        hint: "The model has no row for a new token. For padding, tokenizer.padToken = tokenizer.eosToken will do.",
+      });
+    }
+    this.#special[name] = token;
+  }
+
+  #changedSpecialTokens(): SpecialTokens {
+    const loaded = this.#files.specialTokens;
+    const fallback = tokensFromModelConfig(this.#files, this.#backend);
+    const changed: SpecialTokens = {};
+    for (const [name, token] of Object.entries(this.#special) as [SpecialTokenName, string][]) {
+      if (token !== (loaded[name] ?? fallback[name])) changed[name] = token;
+    }
+    return changed;
+  }
+}
+
+/**
+ * BOS, EOS and PAD by the ids in config.json, for tokenizers that do not say. A null in tokenizer_config.json is an
+ * answer ("none") and is respected.
+ */
+function tokensFromModelConfig(files: TokenizerFiles, backend: TokenizerBackend): SpecialTokens {
+  const tokens: SpecialTokens = {};
+  for (const name of ["bos_token", "eos_token", "pad_token"] as const) {
+    if (name in files.config) continue;
+    const id = idList(files.modelConfig, `${name}_id`, files.source)[0];
+    const token = id === undefined ? undefined : backend.idToToken(id);
+    if (token !== undefined) tokens[name] = token;
+  }
+  return tokens;
+}
+
+function idList(config: JsonObject, key: string, source: string): number[] {
+  const value = config[key];
+  if (value === undefined || value === null) return [];
+  const ids: unknown[] = Array.isArray(value) ? value : [value];
+  for (const id of ids) {
+    if (typeof id !== "number" || !Number.isInteger(id)) {
+      throw new GrpoError("BAD_CONFIG", `${source}: ${key} must be a token id or a list of them, found ${String(id)}.`);
+    }
+  }
+  // Some configs say -1 for "none".
+  return (ids as number[]).filter((id) => id >= 0);
+}
+
+/** As transformers 5: cleaning up would damage byte-pair text, so a BPE model must ask for it by the long name. */
+function cleansUp({ config, json }: TokenizerFiles): boolean {
+  if (config.clean_up_tokenization_spaces !== true) return false;
+  return (
+    json.model.type !== "BPE" || config.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output === true
+  );
+}

@@ -1,0 +1,99 @@
+// What the training loop asks of a model and of a tokenizer, and no more. CausalLM and Tokenizer satisfy these two
+// interfaces; tests hand in small deterministic stand-ins. One array per prompt or per completion: flattening is the
+// model's business.
+
+import type { LossOptions } from "../model/loss.js";
+import type { NativeAdamW, NativeLossResult, NativeSampleStats, NativeStepResult } from "../native/native.js";
+import type { FinishReason, Message } from "../types.js";
+
+export type TokenIds = readonly number[];
+
+export interface SampledCompletion {
+  /** The drawn tokens, the stop id included. */
+  readonly ids: number[];
+  /** Log-probability of each drawn token under the model at the sampling temperature. */
+  readonly logprobs: Float32Array;
+  readonly finishReason: FinishReason;
+}
+
+/** The completions of one prompt; `prompt` is its index in the call. */
+export interface SampledGroup {
+  readonly prompt: number;
+  readonly completions: readonly SampledCompletion[];
+}
+
+export interface SampleOptions {
+  readonly groupSize: number;
+  readonly maxNewTokens: number;
+  readonly doSample?: boolean;
+  readonly temperature?: number;
+  readonly topP?: number;
+  readonly topK?: number;
+  readonly minP?: number;
+  readonly repetitionPenalty?: number;
+  /** Stop ids beside those of the model's own generation config. */
+  readonly stopIds?: readonly number[];
+  /** A draw depends on (seed, step, prompt key, sample, position) and on nothing else. */
+  readonly seed?: number;
+  readonly step?: number;
+  readonly promptKeys?: readonly number[];
+  readonly signal?: AbortSignal;
+  /** Called with each group as it finishes, while others are still being decoded. */
+  readonly onGroup?: (group: SampledGroup) => void;
+}
+
+export interface SampleResult {
+  /** In the order of the prompts. */
+  readonly groups: readonly SampledGroup[];
+  readonly stats: NativeSampleStats;
+}
+
+/** Completions and the prompts they continue, one entry per completion in each list. */
+export interface SequenceBatch {
+  readonly promptIds: readonly TokenIds[];
+  readonly completionIds: readonly TokenIds[];
+}
+
+export interface TrainBatch extends SequenceBatch {
+  readonly advantages: ArrayLike<number>;
+  readonly oldLogprobs?: readonly Float32Array[];
+  readonly referenceLogprobs?: readonly Float32Array[];
+}
+
+/** The model as the trainer sees it. */
+export interface PolicyModel {
+  /** Longest sequence the model can take, prompt and completion together. */
+  readonly maxPositions: number;
+  readonly device: string;
+  readonly dtype: string;
+  sample(prompts: readonly TokenIds[], options: SampleOptions): Promise<SampleResult>;
+  /** Log-probability of every completion token, dropout off; one array per completion. */
+  completionLogprobs(batch: SequenceBatch, options: { readonly temperature: number }): Promise<Float32Array[]>;
+  /** Runs `fn` with the adapter off: the reference policy. */
+  disableAdapter<T>(fn: () => Promise<T>): Promise<T>;
+  /** Loss of the batch; its gradient is added to what the adapter already holds. */
+  forwardBackward(batch: TrainBatch, loss: LossOptions): Promise<NativeLossResult>;
+  /** Clips, updates, and clears the gradient. */
+  optimizerStep(options: NativeAdamW): Promise<NativeStepResult>;
+  zeroGrad(): Promise<void>;
+  trainableParameters(): { readonly trainable: number; readonly all: number };
+  /** The adapter in PEFT's format. */
+  savePretrained(directory: string): Promise<void>;
+  /** The adapter in PEFT's format and the optimizer's state. */
+  saveCheckpoint(directory: string): Promise<void>;
+  /** Takes both back; later steps are those of a run that never stopped. */
+  loadCheckpoint(directory: string): Promise<void>;
+}
+
+/** The tokenizer as the trainer sees it. */
+export interface ProcessingClass {
+  readonly eosTokenIds: readonly number[];
+  encode(text: string): number[];
+  decode(ids: TokenIds, options?: { readonly skipSpecialTokens?: boolean }): string;
+  /** The text of a conversation, or its token ids with `tokenize: true`. */
+  applyChatTemplate(
+    messages: readonly Message[],
+    options: { readonly addGenerationPrompt: boolean; readonly tokenize: true; readonly [key: string]: unknown },
+  ): number[];
+  savePretrained(directory: string): Promise<void>;
+}

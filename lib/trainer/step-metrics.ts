@@ -1,0 +1,81 @@
+// The numbers of one step under TRL's names, and their means over a logging window. A value that no completion defines
+// (the mean of rewards that all abstained) is NaN: it is left out of the window's mean and written as null in JSON.
+
+import type { NativeLossResult } from "../native/native.js";
+import type { Advantages } from "./advantages.js";
+import { nanMean, nanStd } from "./advantages.js";
+import type { Rollout } from "./rollout.js";
+
+export type Metrics = Record<string, number>;
+
+/** Lengths and rewards of a batch of completions. */
+export function rolloutMetrics(rollout: Rollout, scored: Advantages, names: readonly string[]): Metrics {
+  const metrics: Metrics = lengthMetrics(rollout);
+  names.forEach((name, k) => {
+    const values = (rollout.rewards[k] ?? []).map((reward) => reward ?? Number.NaN);
+    metrics[`rewards/${name}/mean`] = nanMean(values);
+    metrics[`rewards/${name}/std`] = nanStd(values);
+    metrics[`rewards/${name}/errors`] = rollout.rewardErrors[k] ?? 0;
+  });
+  metrics.reward = nanMean(scored.rewards);
+  metrics.reward_std = nanStd(scored.rewards);
+  metrics.frac_reward_zero_std = scored.fractionZeroStd;
+  for (const name of new Set(rollout.userMetrics.map((sent) => sent.name))) {
+    metrics[name] = nanMean(rollout.userMetrics.filter((sent) => sent.name === name).map((sent) => sent.value));
+  }
+  return metrics;
+}
+
+function lengthMetrics({ completionIds, finishReasons }: Rollout): Metrics {
+  const lengths = completionIds.map((ids) => ids.length);
+  const ended = lengths.filter((_, i) => finishReasons[i] !== "length");
+  const terminated = ended.length > 0 ? ended : [0];
+  return {
+    "completions/mean_length": nanMean(lengths),
+    "completions/min_length": smallest(lengths),
+    "completions/max_length": largest(lengths),
+    "completions/clipped_ratio": (lengths.length - ended.length) / lengths.length,
+    "completions/mean_terminated_length": nanMean(terminated),
+    "completions/min_terminated_length": smallest(terminated),
+    "completions/max_terminated_length": largest(terminated),
+  };
+}
+
+const smallest = (values: readonly number[]) => values.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
+const largest = (values: readonly number[]) => values.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+
+/** What the loss reports; kl only where it is part of the loss, as in TRL. */
+export function lossMetrics(result: NativeLossResult, beta: number): Metrics {
+  return {
+    loss: result.loss,
+    entropy: result.entropy,
+    ...(beta > 0 ? { kl: result.kl } : {}),
+    "clip_ratio/low_mean": result.clipLow,
+    "clip_ratio/low_min": result.clipLowMin,
+    "clip_ratio/high_mean": result.clipHigh,
+    "clip_ratio/high_max": result.clipHighMax,
+    "clip_ratio/region_mean": result.clipRegion,
+  };
+}
+
+/** Counters and settings: a window shows where they stand, not their mean. */
+const latest = new Set(["step", "epoch", "learning_rate", "grad_norm", "num_tokens", "bad_steps"]);
+
+export class MetricWindow {
+  readonly #values = new Map<string, number[]>();
+
+  add(metrics: Readonly<Metrics>): void {
+    for (const [name, value] of Object.entries(metrics)) {
+      const values = this.#values.get(name);
+      if (values && !latest.has(name)) values.push(value);
+      else this.#values.set(name, [value]);
+    }
+  }
+
+  /** Means since the last call. */
+  take(): Metrics {
+    const means = Object.fromEntries([...this.#values].map(([name, values]) => [name, nanMean(values)]));
+    this.#values.clear();
+    return means;
+  }
+}

@@ -1,0 +1,170 @@
+// The trainer's constructor arguments: their types, and the checks that need more than one of them.
+
+import { GrpoError } from "../errors.js";
+import type { Output } from "../log/console.js";
+import type { CompletionRecord } from "../log/run-log.js";
+import type { Prompt, RewardFn, TrainerState } from "../types.js";
+import type { AnyRewardFn, GRPOConfig } from "./config.js";
+import type { PolicyModel, ProcessingClass } from "./policy.js";
+import { PromptTable, type RowSource } from "./prompts.js";
+import type { Metrics } from "./step-metrics.js";
+
+/** What a callback is told. */
+export interface TrainerEvent {
+  readonly state: TrainerState;
+  readonly args: GRPOConfig;
+  /** The step's metrics (onStepEnd), the window's (onLog), or eval_… (onEvaluate). */
+  readonly metrics: Readonly<Metrics>;
+  /** Path of the checkpoint (onSave). */
+  readonly checkpoint?: string;
+  /** Ends the run after this step; train() then returns as usual. */
+  stop(): void;
+}
+
+type Hook = (event: TrainerEvent) => void | Promise<void>;
+
+export interface TrainerCallback {
+  readonly onTrainBegin?: Hook;
+  readonly onStepEnd?: Hook;
+  readonly onLog?: Hook;
+  readonly onEvaluate?: Hook;
+  readonly onSave?: Hook;
+  readonly onTrainEnd?: Hook;
+}
+
+export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> {
+  readonly model: PolicyModel;
+  /** The tokenizer. */
+  readonly processingClass: ProcessingClass;
+  readonly args?: GRPOConfig;
+  /** One function or several; may also be given in args. */
+  readonly rewardFuncs?: RewardFn<Row> | readonly RewardFn<Row>[];
+  /** Rows with a prompt; every other column is an argument of the reward functions. */
+  readonly trainDataset: RowSource<Row>;
+  readonly evalDataset?: RowSource<Row>;
+  readonly callbacks?: readonly TrainerCallback[];
+  /** Where console lines go; process.stdout by default. */
+  readonly output?: Output;
+}
+
+export interface TrainOptions {
+  /** A checkpoint folder, or true for the latest one in outputDir. */
+  readonly resumeFromCheckpoint?: string | boolean;
+  /** Stops the run: the last finished step is saved, and train() rejects with CANCELLED. */
+  readonly signal?: AbortSignal;
+}
+
+export interface TrainResult {
+  readonly globalStep: number;
+  /** train_runtime (seconds), train_loss, train_samples_per_second, train_steps_per_second. */
+  readonly metrics: Readonly<Metrics>;
+}
+
+export interface EvaluateOptions {
+  /** false: greedy. Default true, with the sampling options of training. */
+  readonly doSample?: boolean;
+  /** Completions per prompt; default numGenerationsEval, else numGenerations, and 1 where doSample is false. */
+  readonly numGenerations?: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface Evaluation {
+  /** TRL's names with the prefix eval_. */
+  readonly metrics: Readonly<Metrics>;
+  readonly completions: readonly CompletionRecord[];
+}
+
+/** The reward functions from the trainer's argument or from args. */
+export function resolveRewardFunctions(given: unknown, args: GRPOConfig): readonly AnyRewardFn[] {
+  const own = given === undefined ? undefined : Array.isArray(given) ? (given as unknown[]) : [given];
+  const functions = own ?? args.rewardFuncs ?? [];
+  if (own && args.rewardFuncs && !sameItems(own, args.rewardFuncs)) {
+    throw new GrpoError("BAD_OPTION", "rewardFuncs of GRPOTrainer and of GRPOConfig differ", {
+      hint: "keep one of them",
+    });
+  }
+  if (functions.length === 0) {
+    throw new GrpoError("BAD_OPTION", "GRPOTrainer has no reward function", { hint: "give rewardFuncs: [fn, …]" });
+  }
+  functions.forEach((fn, k) => {
+    if (typeof fn === "function") return;
+    throw new GrpoError("BAD_OPTION", `rewardFuncs[${k}] is ${typeof fn}, expected a function`);
+  });
+  return functions as readonly AnyRewardFn[];
+}
+
+function sameItems(a: readonly unknown[], b: readonly unknown[]): boolean {
+  return a.length === b.length && a.every((item, i) => item === b[i]);
+}
+
+export function resolveRewardWeights(args: GRPOConfig, functions: number): number[] {
+  const weights = args.rewardWeights ?? args.rewardFuncsWeights;
+  if (weights === null) return new Array<number>(functions).fill(1);
+  if (weights.length === functions) return weights;
+  throw new GrpoError("BAD_OPTION", `rewardWeights has ${weights.length} numbers for ${functions} reward functions`, {
+    hint: "give one weight per function, in the same order",
+  });
+}
+
+/** Arguments of every reward call; a column of the same name would hide one. */
+const reservedColumns = [
+  "prompts",
+  "completions",
+  "completionIds",
+  "finishReasons",
+  "trainerState",
+  "logMetric",
+  "logExtra",
+  "signal",
+];
+const neverPassed = new Set(["prompt", "completion", "completion_ids"]);
+
+export function rewardColumns<Row>(rows: RowSource<Row>, removeUnused: boolean): string[] {
+  if (removeUnused) return [];
+  const names = rows.columnNames ?? Object.keys(rows.at(0) ?? {});
+  const clash = names.find((name) => reservedColumns.includes(name));
+  if (clash) {
+    throw new GrpoError("BAD_DATASET", `the column "${clash}" has the name of an argument of every reward function`, {
+      hint: `rename it: dataset.renameColumn("${clash}", "…")`,
+    });
+  }
+  return names.filter((name) => !neverPassed.has(name));
+}
+
+export function promptTable<Row>(
+  rows: RowSource<Row>,
+  tokenizer: ProcessingClass,
+  model: PolicyModel,
+  args: GRPOConfig,
+): PromptTable<Row> {
+  const room = model.maxPositions - args.maxCompletionLength;
+  if (room < 1) {
+    throw new GrpoError(
+      "BAD_OPTION",
+      `maxCompletionLength ${args.maxCompletionLength} leaves no room for a prompt in the model's ${model.maxPositions} positions`,
+      { hint: `use a maxCompletionLength below ${model.maxPositions}` },
+    );
+  }
+  const own = args.maxPromptLength !== null && args.maxPromptLength <= room;
+  return new PromptTable(rows, tokenizer, {
+    maxLength: own ? (args.maxPromptLength ?? room) : room,
+    limitName: own
+      ? "maxPromptLength"
+      : `${model.maxPositions} positions − maxCompletionLength ${args.maxCompletionLength}`,
+    overflow: args.promptOverflow,
+    chatTemplateKwargs: args.chatTemplateKwargs ?? {},
+  });
+}
+
+/** Rows that may be trained on: all, or with promptOverflow "drop" those whose prompt fits. */
+export async function usableRows<Row>(
+  table: PromptTable<Row>,
+  length: number,
+  args: GRPOConfig,
+  signal?: AbortSignal,
+): Promise<readonly number[]> {
+  const all = Array.from({ length }, (_, i) => i);
+  if (args.promptOverflow !== "drop") return all;
+  await table.survey(all, signal);
+  return all.filter((row) => table.fits(row));
+}

@@ -1,0 +1,33 @@
+// The trainer's counters, and their form in trainer_state.json.
+
+import type { TrainerState } from "../types.js";
+import type { SavedState } from "./checkpoint.js";
+import type { Metrics } from "./step-metrics.js";
+
+export type MutableState = { -readonly [K in keyof TrainerState]: TrainerState[K] } & { logHistory: Metrics[] };
+
+export function freshState(maxSteps: number): MutableState {
+  return { globalStep: 0, maxSteps, epoch: 0, numInputTokensSeen: 0, logHistory: [] };
+}
+
+/** JSON has no NaN: null in a stored log stands for it. */
+export function restoreState(saved: SavedState, maxSteps: number): MutableState {
+  const logHistory = saved.log_history.map(
+    (entry): Metrics => Object.fromEntries(Object.entries(entry).map(([name, value]) => [name, value ?? Number.NaN])),
+  );
+  const { global_step: globalStep, epoch, num_input_tokens_seen: numInputTokensSeen } = saved;
+  return { globalStep, maxSteps, epoch, numInputTokensSeen, logHistory };
+}
+
+export function storeState(state: TrainerState, badSteps: number, order: SavedState["order"]): SavedState {
+  return {
+    schema_version: 1,
+    global_step: state.globalStep,
+    max_steps: state.maxSteps,
+    epoch: state.epoch,
+    num_input_tokens_seen: state.numInputTokensSeen,
+    bad_steps: badSteps,
+    order,
+    log_history: [...state.logHistory],
+  };
+}

@@ -1,0 +1,418 @@
+// GRPOTrainer: the training loop. A step samples completions, scores them, turns rewards into advantages, adds up the
+// gradient and updates the adapter; everything in it is a function of (weights, rows, step, seed). The parts live in
+// rollout.ts, advantages.ts, checkpoint.ts and log/; this file is their order, and what happens when a run is cut short.
+
+import { GrpoError, reasonOf } from "../errors.js";
+import { type CompletionRecord, completionRecords, describePlan, RunLog } from "../log/run-log.js";
+import { RewardRuntime } from "../rewards/runtime.js";
+import type { Prompt, TrainerState } from "../types.js";
+import { computeAdvantages } from "./advantages.js";
+import { checkSameOrder, findCheckpoint, readCheckpointState, type SavedState, saveCheckpoint } from "./checkpoint.js";
+import { GRPOConfig } from "./config.js";
+import { type InterruptWatch, watchInterrupts } from "./interrupt.js";
+import { planTraining, type TrainingPlan } from "./plan.js";
+import { updatePolicy } from "./policy-update.js";
+import { mixSeed, PromptSampler } from "./prompt-sampler.js";
+import type { PromptTable, RowSource } from "./prompts.js";
+import { collectRollout, type RolloutRequest, type RolloutSource } from "./rollout.js";
+import { type Metrics, MetricWindow, rolloutMetrics } from "./step-metrics.js";
+import {
+  type EvaluateOptions,
+  type Evaluation,
+  type GRPOTrainerOptions,
+  promptTable,
+  resolveRewardFunctions,
+  resolveRewardWeights,
+  rewardColumns,
+  type TrainerCallback,
+  type TrainOptions,
+  type TrainResult,
+  usableRows,
+} from "./trainer-setup.js";
+import { freshState, type MutableState, restoreState, storeState } from "./trainer-state.js";
+
+/** Number of evaluation's own random stream, far from those of the steps. */
+const evaluationStream = 2 ** 30;
+
+/** What one call of train() works with. */
+interface Run {
+  readonly plan: TrainingPlan;
+  /** Usable rows; the sampler's numbers are indices into it. */
+  readonly rows: readonly number[];
+  readonly sampler: PromptSampler;
+  readonly signal: AbortSignal;
+  readonly window: MetricWindow;
+  readonly started: number;
+  readonly firstStep: number;
+  lossSum: number;
+  badSteps: number;
+  lastSaved: number;
+  stopped: boolean;
+}
+
+export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
+  readonly args: GRPOConfig;
+  readonly #options: GRPOTrainerOptions<Row>;
+  readonly #weights: readonly number[];
+  readonly #rewards: RewardRuntime;
+  readonly #trainPrompts: PromptTable<Row>;
+  readonly #log: RunLog;
+  readonly #state: MutableState;
+  #evalPrompts: PromptTable<Row> | undefined;
+  #training = false;
+
+  constructor(options: GRPOTrainerOptions<Row>) {
+    this.#options = options;
+    this.args = options.args ?? new GRPOConfig();
+    const functions = resolveRewardFunctions(options.rewardFuncs, this.args);
+    this.#weights = resolveRewardWeights(this.args, functions.length);
+    this.#rewards = new RewardRuntime({
+      functions,
+      concurrency: this.args.rewardConcurrency,
+      timeout: this.args.rewardTimeout,
+      onError: this.args.onRewardError,
+    });
+    rewardColumns(options.trainDataset, this.args.removeUnusedColumns);
+    this.#trainPrompts = promptTable(options.trainDataset, options.processingClass, options.model, this.args);
+    this.#log = new RunLog(this.args, this.#rewards.names, options.output);
+    this.#state = freshState(this.args.maxSteps);
+  }
+
+  get state(): TrainerState {
+    return this.#state;
+  }
+
+  /** Trains to the end of the plan. However it ends, the last finished step is saved (unless saveStrategy is "no"). */
+  async train(options: TrainOptions = {}): Promise<TrainResult> {
+    if (this.#training) throw new GrpoError("BAD_INPUT", "train() is already running on this trainer");
+    this.#training = true;
+    const watch = watchInterrupts(options.signal, () =>
+      this.#log.note("stopping after the running computation; press Ctrl-C again to end at once"),
+    );
+    try {
+      return await this.#train(options, watch);
+    } finally {
+      this.#training = false;
+      this.#log.close();
+      watch.dispose();
+      watch.passOn();
+    }
+  }
+
+  async #train({ resumeFromCheckpoint }: TrainOptions, watch: InterruptWatch): Promise<TrainResult> {
+    const run = await this.#prepare(resumeFromCheckpoint ?? false, watch.signal);
+    await this.#emit("onTrainBegin", run, {});
+    try {
+      if (this.args.evalOnStart && run.firstStep === 0) await this.#evaluateInRun(run);
+      while (this.#state.globalStep < run.plan.totalSteps && !run.stopped) await this.#trainOneStep(run);
+      if (run.plan.saveEvery > 0) await this.#save(run);
+    } catch (error) {
+      throw await this.#cutShort(run, error);
+    }
+    const result = this.#summary(run);
+    await this.#emit("onTrainEnd", run, result.metrics);
+    return result;
+  }
+
+  /** Plan, resume, prompts: everything that can be known or can fail before the first step. */
+  async #prepare(resume: string | boolean, signal: AbortSignal): Promise<Run> {
+    const { args } = this;
+    const { model, trainDataset } = this.#options;
+    if (model.trainableParameters().trainable === 0) {
+      throw new GrpoError("BAD_INPUT", "the model has nothing to train", {
+        hint: "call model.applyLora(new LoraConfig({ … })) before train()",
+      });
+    }
+    const rows = await usableRows(this.#trainPrompts, trainDataset.length, args, signal);
+    const plan = planTraining(args, rows.length);
+    const saved = resume === false ? undefined : await this.#resume(resume, plan);
+    Object.assign(this.#state, saved ? restoreState(saved, plan.totalSteps) : freshState(plan.totalSteps));
+    const firstStep = this.#state.globalStep;
+    const sampler = new PromptSampler({
+      rows: rows.length,
+      promptsPerStep: plan.promptsPerStep,
+      shuffle: args.shuffleDataset,
+      seed: args.seed,
+    });
+    const survey = await this.#trainPrompts.survey(rowsAhead(sampler, rows, firstStep, plan), signal);
+    const tooLong = trainDataset.length - rows.length;
+    const facts = { config: args, plan, model, survey, tooLong, startStep: firstStep };
+    for (const line of describePlan(facts)) this.#log.note(line);
+    await this.#log.begin(this.#runRecord(plan, firstStep));
+    return {
+      ...{ plan, rows, sampler, signal, firstStep, started: performance.now(), window: new MetricWindow() },
+      ...{ lossSum: 0, badSteps: saved?.bad_steps ?? 0, lastSaved: saved ? firstStep : -1, stopped: false },
+    };
+  }
+
+  async #resume(resume: string | true, plan: TrainingPlan): Promise<SavedState> {
+    const folder = await findCheckpoint(resume, this.args.outputDir);
+    const saved = await readCheckpointState(folder);
+    checkSameOrder(folder, saved.order, this.#order(plan));
+    await this.#options.model.loadCheckpoint(folder);
+    return saved;
+  }
+
+  async #trainOneStep(run: Run): Promise<void> {
+    const began = performance.now();
+    const step = this.#state.globalStep;
+    const rows = run.sampler.rowsOf(step).map((index) => run.rows[index] ?? 0);
+    const rollout = await collectRollout(this.#source(this.#trainPrompts, this.#options.trainDataset), {
+      rows,
+      sampling: { ...this.#sampling(), groupSize: this.args.numGenerations, seed: this.args.seed, step },
+      trainerState: this.#state,
+      signal: run.signal,
+      onProgress: this.#progress(run, began),
+    });
+    const scored = computeAdvantages(rollout.rewards, {
+      weights: this.#weights,
+      groupSize: this.args.numGenerations,
+      scaleRewards: this.args.scaleRewards,
+    });
+    const { promptIds, completionIds } = rollout;
+    const { advantages } = scored;
+    const batch = { promptIds, completionIds, advantages };
+    const update = await updatePolicy(this.#options.model, this.args, run.plan, step, batch);
+    run.badSteps = update.applied ? 0 : run.badSteps + 1;
+    if (update.applied) run.lossSum += update.metrics.loss ?? 0;
+    const tokens = countTokens(completionIds);
+    this.#state.globalStep = step + 1;
+    this.#state.epoch = (step + 1) / run.plan.stepsPerEpoch;
+    this.#state.numInputTokensSeen += tokens + countTokens(promptIds);
+    const seconds = (performance.now() - began) / 1000;
+    const metrics: Metrics = {
+      ...rolloutMetrics(rollout, scored, this.#rewards.names),
+      ...update.metrics,
+      bad_steps: run.badSteps,
+      epoch: this.#state.epoch,
+      num_tokens: this.#state.numInputTokensSeen,
+      step_time: seconds,
+      "time/rollout": rollout.seconds.rollout,
+      "time/reward": rollout.seconds.reward,
+      tokens_per_second: tokens / seconds,
+    };
+    const records = completionRecords(step + 1, "train", rollout, scored, this.#rewards.names);
+    await this.#finishStep(run, metrics, records);
+  }
+
+  /** Logs, evaluates and saves what is due after a step. */
+  async #finishStep(run: Run, metrics: Metrics, records: readonly CompletionRecord[]): Promise<void> {
+    const { plan, window } = run;
+    const step = this.#state.globalStep;
+    window.add(metrics);
+    await this.#log.step(step, metrics, records);
+    await this.#emit("onStepEnd", run, metrics);
+    const last = step === plan.totalSteps || run.stopped;
+    if (step % plan.logEvery === 0 || last || (step === 1 && this.args.loggingFirstStep)) {
+      const means = { step, ...window.take() };
+      this.#state.logHistory.push(means);
+      this.#log.stepLine(step, plan.totalSteps, means, last ? undefined : this.#secondsLeft(run));
+      if (this.args.logCompletions) this.#log.samples(records, this.args.numCompletionsToPrint ?? records.length);
+      await this.#emit("onLog", run, means);
+    }
+    if (run.badSteps >= this.args.maxBadSteps) throw await this.#nonFinite(run);
+    if (plan.evalEvery > 0 && step % plan.evalEvery === 0) await this.#evaluateInRun(run);
+    if (plan.saveEvery > 0 && (step % plan.saveEvery === 0 || last)) await this.#save(run);
+  }
+
+  async #nonFinite(run: Run): Promise<GrpoError> {
+    const folder = run.plan.saveEvery > 0 ? await this.#save(run) : undefined;
+    const where = folder ? `the last good state is in ${folder}` : "the model holds the last good state";
+    return new GrpoError(
+      "NON_FINITE",
+      `loss or gradient was not finite in ${run.badSteps} steps in a row, up to step ${this.#state.globalStep}`,
+      { hint: `${where}; lower learningRate, or load the model in float32` },
+    );
+  }
+
+  /** Samples evalDataset and scores it; weights do not change. Greedy with doSample: false. */
+  async evaluate(options: EvaluateOptions = {}): Promise<Evaluation> {
+    const { args } = this;
+    const { evalDataset, processingClass, model } = this.#options;
+    if (!evalDataset) {
+      throw new GrpoError("BAD_INPUT", "evaluate() needs rows", { hint: "give evalDataset to GRPOTrainer" });
+    }
+    const doSample = options.doSample ?? true;
+    const groupSize = options.numGenerations ?? (doSample ? (args.numGenerationsEval ?? args.numGenerations) : 1);
+    this.#evalPrompts ??= promptTable(evalDataset, processingClass, model, args);
+    const prompts = this.#evalPrompts;
+    const rows = await usableRows(prompts, evalDataset.length, args, options.signal);
+    if (rows.length === 0) throw new GrpoError("BAD_DATASET", "evalDataset has no usable rows");
+    const rollout = await collectRollout(this.#source(prompts, evalDataset), {
+      rows,
+      // A seed of its own, so that evaluation never repeats the draws of a training step, and always repeats its own.
+      sampling: { ...this.#sampling(), doSample, groupSize, seed: mixSeed(args.seed, evaluationStream) >>> 1, step: 0 },
+      trainerState: this.#state,
+      signal: options.signal ?? new AbortController().signal,
+    });
+    const scored = computeAdvantages(rollout.rewards, {
+      weights: this.#weights,
+      groupSize,
+      scaleRewards: args.scaleRewards,
+    });
+    const own = {
+      ...rolloutMetrics(rollout, scored, this.#rewards.names),
+      runtime: rollout.seconds.rollout + rollout.seconds.reward,
+    };
+    const metrics = Object.fromEntries(Object.entries(own).map(([name, value]) => [`eval_${name}`, value]));
+    const completions = completionRecords(this.#state.globalStep, "eval", rollout, scored, this.#rewards.names);
+    await this.#log.evaluation(this.#state.globalStep, metrics, completions);
+    return { metrics, completions };
+  }
+
+  async #evaluateInRun(run: Run): Promise<void> {
+    const { metrics } = await this.evaluate({ signal: run.signal });
+    this.#state.logHistory.push({ step: this.#state.globalStep, ...metrics });
+    await this.#emit("onEvaluate", run, metrics);
+  }
+
+  /** The adapter and the tokenizer files. */
+  async saveModel(directory: string = this.args.outputDir): Promise<void> {
+    await this.#options.model.savePretrained(directory);
+    await this.#options.processingClass.savePretrained(directory);
+  }
+
+  /** Saves the current step unless it is saved already; the path of its checkpoint. */
+  async #save(run: Run): Promise<string> {
+    const step = this.#state.globalStep;
+    if (run.lastSaved === step) return `${this.args.outputDir}/checkpoint-${step}`;
+    const { model, processingClass: tokenizer } = this.#options;
+    const { outputDir, saveTotalLimit: totalLimit } = this.args;
+    const state = storeState(this.#state, run.badSteps, this.#order(run.plan));
+    const checkpoint = await saveCheckpoint({ outputDir, model, tokenizer, state, totalLimit });
+    run.lastSaved = step;
+    await this.#emit("onSave", run, {}, checkpoint);
+    return checkpoint;
+  }
+
+  /** Saves what can be saved after an error or a stop, and says how to go on. Returns the error to throw. */
+  async #cutShort(run: Run, error: unknown): Promise<unknown> {
+    const step = this.#state.globalStep;
+    const cancelled = run.signal.aborted;
+    let saved = "";
+    // What was cut short may have left a part of its gradient, which a later step must not find.
+    await this.#options.model.zeroGrad().catch(() => {});
+    if (step > 0 && run.plan.saveEvery > 0) {
+      try {
+        saved = `step ${step} is saved; go on with train({ resumeFromCheckpoint: "${await this.#save(run)}" })`;
+      } catch (failure) {
+        saved = `saving step ${step} failed too: ${reasonOf(failure)}`;
+      }
+    }
+    if (!cancelled) {
+      if (saved) this.#log.note(saved);
+      return error;
+    }
+    const hint = saved || "nothing was saved";
+    this.#log.note(`stopped after step ${step}; ${hint}`);
+    return new GrpoError("CANCELLED", `training stopped after step ${step} of ${run.plan.totalSteps}`, {
+      hint,
+      cause: error,
+    });
+  }
+
+  #summary(run: Run): TrainResult {
+    const seconds = (performance.now() - run.started) / 1000;
+    const steps = this.#state.globalStep - run.firstStep;
+    return {
+      globalStep: this.#state.globalStep,
+      metrics: {
+        train_runtime: seconds,
+        train_loss: steps > 0 ? run.lossSum / steps : 0,
+        train_samples_per_second: (steps * run.plan.completionsPerStep) / seconds,
+        train_steps_per_second: steps / seconds,
+      },
+    };
+  }
+
+  #source(prompts: PromptTable<Row>, rows: RowSource<Row>): RolloutSource<Row> {
+    const { model, processingClass: tokenizer } = this.#options;
+    const columns = rewardColumns(rows, this.args.removeUnusedColumns);
+    return { model, tokenizer, prompts, columns, rewards: this.#rewards, batching: this.args.rewardBatching };
+  }
+
+  #sampling(): Omit<RolloutRequest["sampling"], "groupSize"> {
+    const { args } = this;
+    return {
+      maxNewTokens: args.maxCompletionLength,
+      doSample: true,
+      temperature: args.temperature,
+      topP: args.topP,
+      topK: args.topK,
+      minP: args.minP ?? 0,
+      repetitionPenalty: args.repetitionPenalty,
+      stopIds: this.#options.processingClass.eosTokenIds,
+    };
+  }
+
+  #progress(run: Run, began: number): NonNullable<RolloutRequest["onProgress"]> {
+    const { totalSteps, completionsPerStep } = run.plan;
+    return ({ completions, tokens }) => {
+      const speed = Math.round(tokens / ((performance.now() - began) / 1000));
+      const head = `step ${this.#state.globalStep + 1}/${totalSteps}`;
+      this.#log.status(`${head}  sampled ${completions} of ${completionsPerStep} completions  ${speed} tok/s`);
+    };
+  }
+
+  #secondsLeft(run: Run): number {
+    const done = this.#state.globalStep - run.firstStep;
+    const perStep = (performance.now() - run.started) / 1000 / done;
+    return perStep * (run.plan.totalSteps - this.#state.globalStep);
+  }
+
+  async #emit(hook: keyof TrainerCallback, run: Run, metrics: Readonly<Metrics>, checkpoint?: string): Promise<void> {
+    const stop = (): void => {
+      run.stopped = true;
+    };
+    for (const callback of this.#options.callbacks ?? []) {
+      await callback[hook]?.({
+        state: this.#state,
+        args: this.args,
+        metrics,
+        stop,
+        ...(checkpoint ? { checkpoint } : {}),
+      });
+    }
+  }
+
+  #order(plan: TrainingPlan): SavedState["order"] {
+    return {
+      seed: this.args.seed,
+      rows: plan.rows,
+      prompts_per_step: plan.promptsPerStep,
+      num_generations: this.args.numGenerations,
+      shuffle_dataset: this.args.shuffleDataset,
+    };
+  }
+
+  #runRecord(plan: TrainingPlan, firstStep: number): Record<string, unknown> {
+    const { device, dtype } = this.#options.model;
+    return {
+      run_name: this.args.runName,
+      resumed_after_step: firstStep,
+      config: this.args,
+      reward_functions: this.#rewards.names,
+      reward_weights: this.#weights,
+      plan,
+      model: { device, dtype, ...this.#options.model.trainableParameters() },
+    };
+  }
+}
+
+function countTokens(sequences: readonly (readonly number[])[]): number {
+  return sequences.reduce((sum, ids) => sum + ids.length, 0);
+}
+
+/** Rows of all steps still to come, each once. */
+function rowsAhead(
+  sampler: PromptSampler,
+  rows: readonly number[],
+  firstStep: number,
+  plan: TrainingPlan,
+): Set<number> {
+  const ahead = new Set<number>();
+  for (let step = firstStep; step < plan.totalSteps && ahead.size < rows.length; step++) {
+    for (const index of sampler.rowsOf(step)) ahead.add(rows[index] ?? 0);
+  }
+  return ahead;
+}
