@@ -26,7 +26,7 @@ export interface LossOptions {
   readonly lossTokens?: number;
   /** For callers that add up several forwardBackward calls before a step. Default 1. */
   readonly gradientAccumulationSteps?: number;
-  /** Memory only; never changes the gradient. Default 8192. */
+  /** Memory only; never changes the gradient. Default 2048. */
   readonly maxTokensPerMicroBatch?: number;
   /** Dropout masks are a function of it. Default 0. */
   readonly dropoutSeed?: number;
@@ -54,7 +54,7 @@ export function toNativeLoss(options: LossOptions): NativeLoss {
     rowsPerSlice: count("rowsPerSlice", 0, 0),
     lossTokens: checkNumber(where, "lossTokens", options.lossTokens ?? 0, { min: 0 }),
     gradientAccumulationSteps: count("gradientAccumulationSteps", 1, 1),
-    maxTokensPerMicroBatch: count("maxTokensPerMicroBatch", 8192, 1),
+    maxTokensPerMicroBatch: count("maxTokensPerMicroBatch", 2048, 1),
     dropoutSeed: count("dropoutSeed", 0, 0),
   };
 }

@@ -25,6 +25,7 @@ const fields = {
   // Batch. One optimizer step takes perDeviceTrainBatchSize × gradientAccumulationSteps completions.
   /** Completions (not prompts) in one slice of a step. */
   perDeviceTrainBatchSize: count.default(8),
+  /** Slices in one optimizer step; a step has perDeviceTrainBatchSize times this many completions. */
   gradientAccumulationSteps: count.default(1),
   /** Completions sampled for each prompt (G). */
   numGenerations: count.default(8),
@@ -34,6 +35,7 @@ const fields = {
   stepsPerGeneration: optional(count),
   /** Optimization passes over each batch of completions. */
   numIterations: count.default(1),
+  /** Passes over the data set, when maxSteps does not say otherwise. */
   numTrainEpochs: z.number().positive().default(3),
   /** Optimizer steps; -1: from numTrainEpochs. */
   maxSteps: z.int().min(-1).default(-1),
@@ -41,13 +43,14 @@ const fields = {
   /** true: reward functions receive no column but the prompt. */
   removeUnusedColumns: z.boolean().default(false),
   /** Memory only, never the gradient: tokens computed together in training. */
-  maxTokensPerMicroBatch: count.default(8192),
+  maxTokensPerMicroBatch: count.default(2048),
 
   // Prompts and sampling.
   /** Longest prompt in tokens; null: what the model's context leaves. */
   maxPromptLength: optional(count),
   /** What becomes of a longer one; "truncate" keeps its end. */
   promptOverflow: z.enum(["error", "drop", "truncate"]).default("error"),
+  /** New tokens of a completion at most. */
   maxCompletionLength: count.default(512),
   /** Divides the logits, in sampling and in training alike. */
   temperature: z.number().positive().default(1),
@@ -85,6 +88,7 @@ const fields = {
   onRewardError: z.union([z.enum(["fail", "null"]), z.number()]).default("fail"),
 
   // Optimizer.
+  /** Of the first step; lrSchedulerType says how it goes on. */
   learningRate: z.number().min(0).default(1e-6),
   lrSchedulerType: z.enum(["linear", "constant"]).default("linear"),
   /** Steps of linear warm-up; below 1: a share of all steps. */
