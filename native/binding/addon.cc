@@ -1,5 +1,5 @@
-// The entry of the core: grpo_core_init fills the exports of one environment. lib/native/native.ts is
-// their typed mirror.
+// The entry of the core: grpo_core_init fills the exports of one environment. lib/native/native.ts
+// is their typed mirror.
 #include <ATen/Functions.h>
 #include <torch/headeronly/version.h>
 

@@ -1,5 +1,5 @@
-// The JavaScript class Engine: lib/native/native.ts is its typed mirror. Every slow verb becomes a job and
-// a promise.
+// The JavaScript class Engine: lib/native/native.ts is its typed mirror. Every slow verb becomes a
+// job and a promise.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,5 @@
-// Every C++ exception becomes a JavaScript Error with `code`, `message` and `hint`; lib/model/model.ts
-// makes a GrpoError of it.
+// Every C++ exception becomes a JavaScript Error with `code`, `message` and `hint`;
+// lib/model/model.ts makes a GrpoError of it.
 #pragma once
 
 #include <exception>
