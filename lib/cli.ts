@@ -1,14 +1,9 @@
 #!/usr/bin/env node
 // The `grpo` command. Each subcommand is one file in lib/commands/, loaded only when it is called; adding one is adding a line
 // to the table below. A GrpoError is printed without a stack: its message already says what to do.
-import { GrpoError, nearestName } from "./errors.js";
 
-export interface Command {
-  /** Lines after "usage: grpo <name>". */
-  readonly usage: string;
-  /** Runs with the arguments after the command's name and returns the exit status. */
-  run(args: readonly string[]): Promise<number>;
-}
+import type { Command } from "./commands/command.js";
+import { GrpoError, nearestName } from "./errors.js";
 
 interface Entry {
   readonly summary: string;

@@ -21,11 +21,6 @@ export {
   type OptimizerStepOptions,
 } from "./model/model.js";
 export type { GenerateOptions } from "./model/sampling.js";
-export { rewards } from "./rewards/index.js";
-export { completionText, type RewardSample } from "./rewards/per-sample.js";
-export type { ChatTemplateOptions } from "./tokenizer/chat-template.js";
-export { Tokenizer, type TokenizerOptions } from "./tokenizer/tokenizer.js";
-export { GRPOConfig, type GRPOConfigFields, type GRPOConfigOptions } from "./trainer/config.js";
 export type {
   PolicyModel,
   ProcessingClass,
@@ -35,7 +30,12 @@ export type {
   SampleResult,
   SequenceBatch,
   TokenIds,
-} from "./trainer/policy.js";
+} from "./policy.js";
+export { rewards } from "./rewards/index.js";
+export { completionText, type RewardSample } from "./rewards/per-sample.js";
+export type { ChatTemplateOptions } from "./tokenizer/chat-template.js";
+export { Tokenizer, type TokenizerOptions } from "./tokenizer/tokenizer.js";
+export { GRPOConfig, type GRPOConfigFields, type GRPOConfigOptions } from "./trainer/config.js";
 export type { RowSource } from "./trainer/prompts.js";
 export { GRPOTrainer } from "./trainer/trainer.js";
 export type {

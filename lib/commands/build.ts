@@ -1,7 +1,7 @@
 // `grpo build`: builds the stub and the core from the sources in this package, for platforms without a prebuilt core.
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import type { Command } from "../cli.js";
+import type { Command } from "./command.js";
 
 export const buildCommand: Command = {
   usage: `[--libtorch <folder>] [--jobs <n>] [--config Release|Debug]

@@ -4,10 +4,10 @@ import { spawnSync } from "node:child_process";
 import { freemem, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import type { Command } from "../cli.js";
 import { GrpoError } from "../errors.js";
 import { findLibtorch, type LibtorchCandidate, libtorchCandidates } from "../native/libtorch.js";
 import { findCore, loadCore } from "../native/native-loader.js";
+import type { Command } from "./command.js";
 
 export const doctorCommand: Command = {
   usage: "",

@@ -3,9 +3,9 @@
 import { createInterface } from "node:readline/promises";
 import { Writable } from "node:stream";
 import { parseArgs } from "node:util";
-import type { Command } from "../cli.js";
 import { hubUrl, tokenPath } from "../hub/hub-client.js";
 import { login } from "../hub/login.js";
+import type { Command } from "./command.js";
 
 export const loginCommand: Command = {
   usage: "[--token <token>]",

@@ -1,9 +1,9 @@
 // `grpo setup`: the command line of setupLibtorch.
 import { parseArgs } from "node:util";
-import type { Command } from "../cli.js";
 import { GrpoError } from "../errors.js";
 import { defaultTorchVersion } from "../native/libtorch.js";
 import { setupLibtorch } from "../native/libtorch-setup.js";
+import type { Command } from "./command.js";
 
 export const setupCommand: Command = {
   usage: `[--torch ${defaultTorchVersion}] [--from <wheel or archive>] [--force]

@@ -2,11 +2,11 @@
 // completions.jsonl (every completion of every step). The trainer hands over facts; how they look is decided here.
 
 import path from "node:path";
+import type { PolicyModel } from "../policy.js";
 import { completionText } from "../rewards/per-sample.js";
 import type { Advantages } from "../trainer/advantages.js";
 import type { GRPOConfig } from "../trainer/config.js";
 import type { TrainingPlan } from "../trainer/plan.js";
-import type { PolicyModel } from "../trainer/policy.js";
 import type { PromptSurvey } from "../trainer/prompts.js";
 import type { Rollout } from "../trainer/rollout.js";
 import type { Metrics } from "../trainer/step-metrics.js";

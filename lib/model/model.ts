@@ -13,7 +13,7 @@ import type {
   NativeTensorSet,
 } from "../native/native.js";
 import { checkNumber, checkOptionNames } from "../options.js";
-import type { PolicyModel, SampledGroup, SampleResult, SequenceBatch, TokenIds } from "../trainer/policy.js";
+import type { PolicyModel, SampledGroup, SampleResult, SequenceBatch, TokenIds } from "../policy.js";
 import {
   ADAPTER_CONFIG,
   ADAPTER_WEIGHTS,

@@ -4,7 +4,7 @@
 import { GrpoError } from "../errors.js";
 import type { NativeAdamW, NativeTrainBatch } from "../native/native.js";
 import { checkNumber, checkOptionNames } from "../options.js";
-import type { SequenceBatch } from "../trainer/policy.js";
+import type { SequenceBatch } from "../policy.js";
 import { flattenBatch, flattenFloats } from "./ragged.js";
 
 /** One entry per completion in every list; log-probabilities have one number per completion token. */

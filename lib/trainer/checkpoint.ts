@@ -6,7 +6,7 @@ import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "nod
 import path from "node:path";
 import { z } from "zod";
 import { GrpoError, reasonOf } from "../errors.js";
-import type { PolicyModel, ProcessingClass } from "./policy.js";
+import type { PolicyModel, ProcessingClass } from "../policy.js";
 
 const stateFile = "trainer_state.json";
 

@@ -1,9 +1,9 @@
 // The second half of a training step: reference log-probabilities where the loss needs them, the gradient of all the
 // step's completions in one call, and the optimizer. A step whose loss or gradient is not finite changes nothing.
 
+import type { PolicyModel, SequenceBatch, TrainBatch } from "../policy.js";
 import type { GRPOConfig } from "./config.js";
 import { learningRateAt, type TrainingPlan } from "./plan.js";
-import type { PolicyModel, SequenceBatch, TrainBatch } from "./policy.js";
 import { mixSeed } from "./prompt-sampler.js";
 import { lossMetrics, type Metrics } from "./step-metrics.js";
 

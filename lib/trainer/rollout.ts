@@ -2,8 +2,6 @@
 // functions while the others are still being decoded. Stops the sampling when a reward ends the run. No advantages here.
 
 import { GrpoError } from "../errors.js";
-import type { RewardOutput, RewardRuntime } from "../rewards/runtime.js";
-import type { Completion, FinishReason, Prompt, TrainerState } from "../types.js";
 import type {
   PolicyModel,
   ProcessingClass,
@@ -11,7 +9,9 @@ import type {
   SampledGroup,
   SampleOptions,
   TokenIds,
-} from "./policy.js";
+} from "../policy.js";
+import type { RewardOutput, RewardRuntime } from "../rewards/runtime.js";
+import type { Completion, FinishReason, Prompt, TrainerState } from "../types.js";
 import type { PromptTable } from "./prompts.js";
 
 export interface RolloutSource<Row> {

@@ -3,9 +3,9 @@
 import { GrpoError } from "../errors.js";
 import type { Output } from "../log/console.js";
 import type { CompletionRecord } from "../log/run-log.js";
+import type { PolicyModel, ProcessingClass } from "../policy.js";
 import type { Prompt, RewardFn, TrainerState } from "../types.js";
 import type { AnyRewardFn, GRPOConfig } from "./config.js";
-import type { PolicyModel, ProcessingClass } from "./policy.js";
 import { PromptTable, type RowSource } from "./prompts.js";
 import type { Metrics } from "./step-metrics.js";
 

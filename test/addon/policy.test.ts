@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LoraConfig, type LoraOptions } from "../../lib/model/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
 import type { NativeDtype } from "../../lib/native/native.js";
-import type { SampleResult, SequenceBatch } from "../../lib/trainer/policy.js";
+import type { SampleResult, SequenceBatch } from "../../lib/policy.js";
 import { largestDifference, tinyQwen2 } from "./golden.js";
 
 const prompts = [[1], [100, 200], [33, 34, 35], [466, 302, 198]];

@@ -4,8 +4,8 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { ProcessingClass } from "../../lib/policy.js";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer.js";
-import type { ProcessingClass } from "../../lib/trainer/policy.js";
 import { HubServer } from "../support/hub-server.js";
 
 const FIXTURES = new URL("../fixtures/tokenizers/", import.meta.url).pathname;

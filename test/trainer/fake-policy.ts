@@ -16,7 +16,7 @@ import type {
   SequenceBatch,
   TokenIds,
   TrainBatch,
-} from "../../lib/trainer/policy.js";
+} from "../../lib/policy.js";
 import { mixSeed } from "../../lib/trainer/prompt-sampler.js";
 import type { Message } from "../../lib/types.js";
 

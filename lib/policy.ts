@@ -2,9 +2,9 @@
 // interfaces; tests hand in small deterministic stand-ins. One array per prompt or per completion: flattening is the
 // model's business.
 
-import type { LossOptions } from "../model/loss.js";
-import type { NativeAdamW, NativeLossResult, NativeSampleStats, NativeStepResult } from "../native/native.js";
-import type { FinishReason, Message } from "../types.js";
+import type { LossOptions } from "./model/loss.js";
+import type { NativeAdamW, NativeLossResult, NativeSampleStats, NativeStepResult } from "./native/native.js";
+import type { FinishReason, Message } from "./types.js";
 
 export type TokenIds = readonly number[];
 
