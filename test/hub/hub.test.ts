@@ -221,7 +221,7 @@ describe("local folders and mistaken ids", () => {
     expect(hub.requests).toEqual([]);
   });
 
-  it.each(["./nowhere", "/no/such/folder", "../x", "models/", "a/b/c", "~/model"])(
+  it.each(["./nowhere", "/no/such/folder", "../no-such-folder-anywhere", "models/", "a/b/c", "~/model"])(
     "reports %s as a path",
     async (id) => {
       await expect(resolveModelFiles(id)).rejects.toMatchObject({
