@@ -14,7 +14,8 @@ export type RewardSample<Row = unknown> = {
   readonly signal: AbortSignal;
 } & { readonly [K in keyof Row as K extends "prompt" ? never : K]: Row[K] };
 
-const notColumns = new Set([
+/** Arguments of every reward call; the others are columns of the data set. */
+export const rewardArguments: ReadonlySet<string> = new Set([
   "prompts",
   "completions",
   "completionIds",
@@ -36,7 +37,7 @@ export function perSample<Row = unknown>(
   name: string = fn.name,
 ): RewardFn<Row> {
   const lifted = (batch: RewardBatch<Row>): Promise<(number | null)[]> => {
-    const columns = Object.entries(batch).filter(([key]) => !notColumns.has(key)) as [string, unknown[]][];
+    const columns = Object.entries(batch).filter(([key]) => !rewardArguments.has(key)) as [string, unknown[]][];
     const samples = batch.completions.map((completion, i) => ({
       ...Object.fromEntries(columns.map(([key, values]) => [key, values[i]])),
       prompt: batch.prompts[i],

@@ -4,6 +4,7 @@ import { GrpoError } from "../errors.js";
 import type { Output } from "../log/console.js";
 import type { CompletionRecord } from "../log/run-log.js";
 import type { PolicyModel, ProcessingClass } from "../policy.js";
+import { rewardArguments } from "../rewards/per-sample.js";
 import type { Prompt, RewardFn, TrainerState } from "../types.js";
 import type { AnyRewardFn, GRPOConfig } from "./config.js";
 import { PromptTable, type RowSource } from "./prompts.js";
@@ -106,23 +107,13 @@ export function resolveRewardWeights(args: GRPOConfig, functions: number): numbe
   });
 }
 
-/** Arguments of every reward call; a column of the same name would hide one. */
-const reservedColumns = [
-  "prompts",
-  "completions",
-  "completionIds",
-  "finishReasons",
-  "trainerState",
-  "logMetric",
-  "logExtra",
-  "signal",
-];
 const neverPassed = new Set(["prompt", "completion", "completion_ids"]);
 
 export function rewardColumns<Row>(rows: RowSource<Row>, removeUnused: boolean): string[] {
   if (removeUnused) return [];
   const names = rows.columnNames ?? Object.keys(rows.at(0) ?? {});
-  const clash = names.find((name) => reservedColumns.includes(name));
+  // A column of that name would hide the argument.
+  const clash = names.find((name) => rewardArguments.has(name));
   if (clash) {
     throw new GrpoError("BAD_DATASET", `the column "${clash}" has the name of an argument of every reward function`, {
       hint: `rename it: dataset.renameColumn("${clash}", "…")`,
