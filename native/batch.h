@@ -14,6 +14,26 @@
 
 namespace grpo {
 
+/// One rotary embedding; the leading 2 · inv_freq.size() dimensions of each head are rotated.
+struct RopeConfig {
+    std::vector<float> inv_freq;
+    double scaling = 1;         // factor on cos and sin
+    int64_t switch_length = 0;  // longer sequences use the long pair ("longrope"); 0: never
+    std::vector<float> long_inv_freq;
+    double long_scaling = 1;
+    double dynamic_factor = 0;   // "dynamic": NTK growth of theta beyond dynamic_length; 0: never
+    int64_t dynamic_length = 0;
+    double theta = 0;
+};
+
+struct LayerConfig {
+    int64_t window = 0;  // a token sees itself and window - 1 before it; 0: all
+    int64_t rope = 0;    // index into ropes; -1: none
+};
+
+enum class QkNorm : uint8_t { kNone, kHead, kFull };
+enum class Activation : uint8_t { kSilu, kGeluTanh };
+
 struct ModelConfig {
     int64_t hidden_size = 0;        // C
     int64_t intermediate_size = 0;  // F
@@ -25,11 +45,21 @@ struct ModelConfig {
     double rms_norm_eps = 0;
     int64_t max_positions = 0;
     bool tie_word_embeddings = false;
-    std::vector<float> rope_inv_freq;  // [D / 2]
-    double rope_scaling = 1;           // factor on cos and sin
+    std::vector<RopeConfig> ropes;
+    std::vector<LayerConfig> layers;  // [num_layers]
     bool qkv_bias = false;
-    bool output_bias = false;
+    bool output_bias = false;  // of o_proj
     bool mlp_bias = false;
+    bool fused_projections = false;  // one module qkv_proj, one gate_up_proj
+    QkNorm qk_norm = QkNorm::kNone;
+    bool pre_norms = true;    // before attention and MLP
+    bool post_norms = false;  // on the outputs of attention and MLP
+    double norm_offset = 0;   // added to norm weights; not 0: multiply before rounding (Gemma)
+    Activation activation = Activation::kSilu;
+    double embedding_scale = 1;
+    double attention_scale = 0;    // on q·k
+    double attention_softcap = 0;  // 0: off
+    double logit_softcap = 0;      // 0: off
 };
 
 struct TensorRef {

@@ -4,7 +4,13 @@
 
 import { GrpoError } from "../errors.js";
 import type { JsonObject } from "../json.js";
-import type { NativeDtype, NativeModelConfig, NativeTensorRef, NativeTensorTable } from "../native/native.js";
+import type {
+  NativeDtype,
+  NativeModelConfig,
+  NativeRope,
+  NativeTensorRef,
+  NativeTensorTable,
+} from "../native/native.js";
 import { show } from "../options.js";
 import { ropeInverseFrequencies } from "./rope.js";
 
@@ -87,6 +93,7 @@ function checkArchitecture(json: JsonObject, family: Family): void {
 
 function nativeConfig(config: JsonObject, family: Family): NativeModelConfig {
   const hiddenSize = size(config, "hidden_size");
+  const numLayers = size(config, "num_hidden_layers");
   const numHeads = size(config, "num_attention_heads");
   const numKvHeads = config.num_key_value_heads == null ? numHeads : size(config, "num_key_value_heads");
   const headDim = config.head_dim == null ? hiddenSize / numHeads : size(config, "head_dim");
@@ -105,7 +112,7 @@ function nativeConfig(config: JsonObject, family: Family): NativeModelConfig {
   return {
     hiddenSize,
     intermediateSize: size(config, "intermediate_size"),
-    numLayers: size(config, "num_hidden_layers"),
+    numLayers,
     numHeads,
     numKvHeads,
     headDim,
@@ -113,12 +120,34 @@ function nativeConfig(config: JsonObject, family: Family): NativeModelConfig {
     rmsNormEps: epsilon(config),
     maxPositions,
     tieWordEmbeddings: flag(config, "tie_word_embeddings"),
-    ropeInvFreq: ropeInverseFrequencies(config, headDim, maxPositions),
-    ropeScaling: 1,
+    ropes: [staticRope(ropeInverseFrequencies(config, headDim, maxPositions))],
+    layers: Array.from({ length: numLayers }, () => ({ window: 0, rope: 0 })),
     qkvBias: setting("qkvBias"),
     outputBias: setting("outputBias"),
     mlpBias: setting("mlpBias"),
+    fusedProjections: false,
+    qkNorm: "none",
+    preNorms: true,
+    postNorms: false,
+    normOffset: 0,
+    activation: "silu",
+    embeddingScale: 1,
+    attentionScale: 1 / Math.sqrt(headDim),
+    attentionSoftcap: 0,
+    logitSoftcap: 0,
   };
+}
+
+/** A rope whose frequencies do not depend on the length of the sequence. */
+function staticRope(invFreq: Float32Array): NativeRope {
+  const never = {
+    switchLength: 0,
+    longInvFreq: new Float32Array(),
+    longScaling: 1,
+    dynamicFactor: 0,
+    dynamicLength: 0,
+  };
+  return { invFreq, scaling: 1, ...never, theta: 0 };
 }
 
 function refuseUnsupported(config: JsonObject, family: Family): void {

@@ -4,6 +4,29 @@
 
 export type NativeDtype = "float32" | "bfloat16" | "float16" | "float64";
 
+/** One rotary embedding; D_rot = 2 · invFreq.length leading dimensions of each head are rotated. */
+export interface NativeRope {
+  /** Inverse frequencies; scaling variants that do not depend on the length are already applied. */
+  invFreq: Float32Array;
+  /** Factor on cos and sin (1 unless the rope scaling asks for another). */
+  scaling: number;
+  /** Sequences longer than this use `longInvFreq` and `longScaling` ("longrope"); 0: never. */
+  switchLength: number;
+  longInvFreq: Float32Array;
+  longScaling: number;
+  /** "dynamic": sequences longer than `dynamicLength` raise the base `theta` by the NTK rule with this factor; 0: never. */
+  dynamicFactor: number;
+  dynamicLength: number;
+  theta: number;
+}
+
+export interface NativeLayer {
+  /** Sliding window: a token sees itself and the `window` - 1 tokens before it; 0: all. */
+  window: number;
+  /** Index into `ropes`; -1: no rotary embedding (NoPE). */
+  rope: number;
+}
+
 /** Every number that the forward pass depends on. A model family is a way to fill this in; see families.ts. */
 export interface NativeModelConfig {
   hiddenSize: number; // C
@@ -14,15 +37,32 @@ export interface NativeModelConfig {
   headDim: number; // D
   vocabSize: number; // V
   rmsNormEps: number;
+  /** Longest sequence; may exceed the length the rope was made for, where its scaling allows that. */
   maxPositions: number;
   tieWordEmbeddings: boolean;
-  /** [D / 2] inverse frequencies; scaling variants are already applied. */
-  ropeInvFreq: Float32Array;
-  /** Factor on cos and sin (1 unless the rope scaling asks for another). */
-  ropeScaling: number;
+  ropes: NativeRope[];
+  layers: NativeLayer[]; // [numLayers]
   qkvBias: boolean;
-  outputBias: boolean;
+  outputBias: boolean; // of o_proj
   mlpBias: boolean;
+  /** The checkpoint keeps q, k, v in one module qkv_proj and gate, up in one gate_up_proj (Phi-3). */
+  fusedProjections: boolean;
+  /** "none"; "head": RMSNorm over each head's D (Qwen3, Gemma 3); "full": over all heads, H·D (OLMo 2). */
+  qkNorm: "none" | "head" | "full";
+  /** A norm before attention and one before the MLP (all but OLMo 2). */
+  preNorms: boolean;
+  /** A norm on the output of attention and one on that of the MLP (Gemma 2 and 3, OLMo 2). */
+  postNorms: boolean;
+  /** Added to every norm's weight: 1 in Gemma, which then also multiplies before rounding; 0 elsewhere. */
+  normOffset: number;
+  activation: "silu" | "gelu_tanh";
+  /** Factor on the embeddings, rounded to the dtype of the weights; 1 but for Gemma. */
+  embeddingScale: number;
+  /** Factor on q·k; 1/√D unless the family has its own (query_pre_attn_scalar). */
+  attentionScale: number;
+  /** s · tanh(x / s) on attention scores and on logits (Gemma 2); 0: off. */
+  attentionSoftcap: number;
+  logitSoftcap: number;
 }
 
 /** Where one tensor lies: `files[file]`, `bytes` bytes from `offset`, row-major. Checked in TypeScript, re-checked in C++. */

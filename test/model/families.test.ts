@@ -14,7 +14,7 @@ describe("readModelConfig", () => {
     expect(architecture).toBe("Qwen2ForCausalLM");
     expect(dtype).toBe("float32");
     expect(native).toMatchObject({ hiddenSize: 8, numHeads: 4, numKvHeads: 2, headDim: 2, tieWordEmbeddings: true });
-    expect(native).toMatchObject({ qkvBias: true, outputBias: false, mlpBias: false, ropeScaling: 1 });
+    expect(native).toMatchObject({ qkvBias: true, outputBias: false, mlpBias: false });
   });
 
   it("reads llama's biases, head size and defaults", () => {
@@ -23,7 +23,7 @@ describe("readModelConfig", () => {
       ...{ attention_bias: true, mlp_bias: true, head_dim: 6, num_key_value_heads: null, rms_norm_eps: 1e-5 },
     });
     expect(native).toMatchObject({ qkvBias: true, outputBias: true, mlpBias: true, headDim: 6, numKvHeads: 4 });
-    expect(native.ropeInvFreq).toHaveLength(3);
+    expect(native.ropes[0]?.invFreq).toHaveLength(3);
     const { attention_bias: _, max_position_embeddings: __, tie_word_embeddings: ___, ...short } = llama as JsonObject;
     const defaults = {
       qkvBias: false,
