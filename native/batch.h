@@ -21,7 +21,7 @@ struct RopeConfig {
     int64_t switch_length = 0;  // longer sequences use the long pair ("longrope"); 0: never
     std::vector<float> long_inv_freq;
     double long_scaling = 1;
-    double dynamic_factor = 0;   // "dynamic": NTK growth of theta beyond dynamic_length; 0: never
+    double dynamic_factor = 0;  // "dynamic": NTK growth of theta beyond dynamic_length; 0: never
     int64_t dynamic_length = 0;
     double theta = 0;
 };
@@ -105,6 +105,7 @@ struct SampleRequest {
     uint64_t seed = 0;
     uint64_t step = 0;
     int64_t max_rows = 0;
+    int64_t context_length = 0;  // of length-dependent ropes; 0: longest prompt + max_new_tokens
 
     int64_t num_prompts() const { return static_cast<int64_t>(prompt_offsets.size()) - 1; }
     int64_t prompt_length(int64_t p) const { return prompt_offsets[p + 1] - prompt_offsets[p]; }
@@ -136,6 +137,7 @@ struct Batch {
     std::vector<int32_t> completion_ids;
     std::vector<int32_t> completion_offsets;  // [B + 1]
     std::vector<int32_t> prompt_of;           // [B], ascending
+    int64_t context_length = 0;               // of length-dependent ropes; 0: the longest sequence
 
     int64_t num_prompts() const { return static_cast<int64_t>(prompt_offsets.size()) - 1; }
     int64_t num_rows() const { return static_cast<int64_t>(prompt_of.size()); }

@@ -79,7 +79,7 @@ void Engine::init_model(uint64_t seed) {
             const uint32_t stream = hash_name(name);
             fill(tensor, [&](uint64_t i) { return kInitStd * element_normal(seed, stream, i); });
         } else {
-            tensor.fill_(name.ends_with(".bias") ? 0 : 1);
+            tensor.fill_(name.ends_with(".bias") ? 0 : 1 - decoder_.config().norm_offset);
         }
     }
 }
@@ -241,6 +241,11 @@ SampleStats Engine::sample(const SampleRequest& request, const Cancelled& cancel
     const c10::InferenceMode inference;
     ForwardMode mode;
     mode.adapter = adapter_enabled_;
+    mode.context_length = request.context_length;
+    for (int64_t p = 0; p < request.num_prompts() && request.context_length == 0; ++p) {
+        mode.context_length =
+            std::max(mode.context_length, request.prompt_length(p) + request.max_new_tokens);
+    }
     return Rollout(decoder_, request, mode, read_back_, cancelled, std::move(on_group)).run();
 }
 
@@ -266,13 +271,15 @@ std::vector<float> Engine::forward(const std::vector<int32_t>& ids,
     if (ids.empty()) return {};
     const c10::InferenceMode inference;
     const at::Device device = decoder_.device();
-    PackedAttention attention(layout, decoder_.dtype(), device);
+    PackedAttention attention(decoder_.config(), layout, decoder_.dtype(), device);
     ForwardMode mode;
     mode.adapter = adapter_enabled_;
+    mode.context_length =
+        *std::max_element(layout.prompt_lengths.begin(), layout.prompt_lengths.end());
     const at::Tensor hidden =
         decoder_.forward(to_device(std::vector<int64_t>(ids.begin(), ids.end()), device),
                          to_device(layout.positions(), device), attention, mode);
-    return read_back_.operator()<float>(decoder_.logits(decoder_.final_norm(hidden)));
+    return read_back_.operator()<float>(decoder_.logits(decoder_.final_norm(hidden, mode), mode));
 }
 
 LossResult Engine::forward_backward(const TrainBatch& batch, const LossOptions& options,

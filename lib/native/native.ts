@@ -119,6 +119,8 @@ export interface NativeSampleRequest {
   step: number;
   /** Rows decoded together at most; waiting prompts enter as rows finish. */
   maxRows: number;
+  /** Sequence length that length-dependent ropes are made for; absent: the longest prompt and maxNewTokens. */
+  contextLength?: number;
 }
 
 export interface NativeGroup {
@@ -144,6 +146,8 @@ export interface NativeBatch {
   completionIds: Int32Array;
   completionOffsets: Int32Array; // [B + 1]
   promptOf: Int32Array; // [B], ascending
+  /** As of NativeSampleRequest; absent: the longest sequence of the batch. */
+  contextLength?: number;
 }
 
 export interface NativeTrainBatch extends NativeBatch {

@@ -35,6 +35,11 @@ std::vector<float> optional_floats(const Napi::Object& object, const char* name)
     return value.IsUndefined() || value.IsNull() ? std::vector<float>{} : float_vector(value, name);
 }
 
+/// 0 when absent.
+int64_t optional_integer(const Napi::Object& object, const char* name) {
+    return field(object, name).IsUndefined() ? 0 : integer_field(object, name);
+}
+
 Napi::Array array_field(const Napi::Object& object, const char* name) {
     const Napi::Value value = field(object, name);
     require(value.IsArray(), std::string(name) + " must be an array");
@@ -45,6 +50,42 @@ Napi::Object element_object(const Napi::Array& array, uint32_t index) {
     const Napi::Value value = array.Get(index);
     require(value.IsObject(), "array elements must be objects");
     return value.As<Napi::Object>();
+}
+
+/// The enumerator whose name is at that index.
+template <typename Enum>
+Enum one_of(const Napi::Object& object, const char* name,
+            std::initializer_list<const char*> names) {
+    const std::string value = string_field(object, name);
+    const auto found = std::find(names.begin(), names.end(), value);
+    require(found != names.end(), std::string(name) + " cannot be " + value);
+    return static_cast<Enum>(found - names.begin());
+}
+
+std::vector<RopeConfig> ropes_from(const Napi::Array& array) {
+    std::vector<RopeConfig> ropes;
+    for (uint32_t i = 0; i < array.Length(); ++i) {
+        const Napi::Object rope = element_object(array, i);
+        ropes.push_back({.inv_freq = float_vector(field(rope, "invFreq"), "invFreq"),
+                         .scaling = number_field(rope, "scaling"),
+                         .switch_length = integer_field(rope, "switchLength"),
+                         .long_inv_freq = float_vector(field(rope, "longInvFreq"), "longInvFreq"),
+                         .long_scaling = number_field(rope, "longScaling"),
+                         .dynamic_factor = number_field(rope, "dynamicFactor"),
+                         .dynamic_length = integer_field(rope, "dynamicLength"),
+                         .theta = number_field(rope, "theta")});
+    }
+    return ropes;
+}
+
+std::vector<LayerConfig> layers_from(const Napi::Array& array) {
+    std::vector<LayerConfig> layers;
+    for (uint32_t i = 0; i < array.Length(); ++i) {
+        const Napi::Object layer = element_object(array, i);
+        layers.push_back(
+            {.window = integer_field(layer, "window"), .rope = integer_field(layer, "rope")});
+    }
+    return layers;
 }
 
 void check_offsets(const std::vector<int32_t>& offsets, size_t total, const char* name) {
@@ -61,6 +102,7 @@ void fill_batch(Batch& batch, const Napi::Object& object) {
     batch.completion_offsets =
         int32_vector(field(object, "completionOffsets"), "completionOffsets");
     batch.prompt_of = int32_vector(field(object, "promptOf"), "promptOf");
+    batch.context_length = optional_integer(object, "contextLength");
     check_offsets(batch.prompt_offsets, batch.prompt_ids.size(), "promptOffsets");
     check_offsets(batch.completion_offsets, batch.completion_ids.size(), "completionOffsets");
 }
@@ -141,11 +183,21 @@ ModelConfig model_config_from(const Napi::Object& object) {
         .rms_norm_eps = number_field(object, "rmsNormEps"),
         .max_positions = integer_field(object, "maxPositions"),
         .tie_word_embeddings = bool_field(object, "tieWordEmbeddings"),
-        .rope_inv_freq = float_vector(field(object, "ropeInvFreq"), "ropeInvFreq"),
-        .rope_scaling = number_field(object, "ropeScaling"),
+        .ropes = ropes_from(array_field(object, "ropes")),
+        .layers = layers_from(array_field(object, "layers")),
         .qkv_bias = bool_field(object, "qkvBias"),
         .output_bias = bool_field(object, "outputBias"),
         .mlp_bias = bool_field(object, "mlpBias"),
+        .fused_projections = bool_field(object, "fusedProjections"),
+        .qk_norm = one_of<QkNorm>(object, "qkNorm", {"none", "head", "full"}),
+        .pre_norms = bool_field(object, "preNorms"),
+        .post_norms = bool_field(object, "postNorms"),
+        .norm_offset = number_field(object, "normOffset"),
+        .activation = one_of<Activation>(object, "activation", {"silu", "gelu_tanh"}),
+        .embedding_scale = number_field(object, "embeddingScale"),
+        .attention_scale = number_field(object, "attentionScale"),
+        .attention_softcap = number_field(object, "attentionSoftcap"),
+        .logit_softcap = number_field(object, "logitSoftcap"),
     };
     for (const int64_t size :
          {config.hidden_size, config.intermediate_size, config.num_layers, config.num_heads,
@@ -154,8 +206,20 @@ ModelConfig model_config_from(const Napi::Object& object) {
     }
     require(config.num_heads % config.num_kv_heads == 0,
             "numHeads must be a multiple of numKvHeads");
-    require(static_cast<int64_t>(config.rope_inv_freq.size()) * 2 == config.head_dim,
-            "ropeInvFreq must have headDim / 2 elements");
+    for (const RopeConfig& rope : config.ropes) {
+        const auto rotary = static_cast<int64_t>(rope.inv_freq.size()) * 2;
+        require(rotary > 0 && rotary <= config.head_dim,
+                "invFreq must have at most headDim / 2 elements");
+        require(rope.switch_length == 0 || rope.long_inv_freq.size() == rope.inv_freq.size(),
+                "longInvFreq must have as many elements as invFreq");
+    }
+    require(static_cast<int64_t>(config.layers.size()) == config.num_layers,
+            "layers must have numLayers elements");
+    for (const LayerConfig& layer : config.layers) {
+        require(layer.window >= 0, "window must not be negative");
+        require(layer.rope >= -1 && layer.rope < static_cast<int64_t>(config.ropes.size()),
+                "rope must be an index into ropes, or -1");
+    }
     return config;
 }
 
@@ -213,6 +277,7 @@ SampleRequest sample_request_from(const Napi::Object& object) {
         .seed = static_cast<uint64_t>(number_field(object, "seed")),
         .step = static_cast<uint64_t>(number_field(object, "step")),
         .max_rows = integer_field(object, "maxRows"),
+        .context_length = optional_integer(object, "contextLength"),
     };
     check_offsets(request.prompt_offsets, request.prompt_ids.size(), "promptOffsets");
     require(request.temperature > 0, "temperature must be positive");

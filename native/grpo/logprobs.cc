@@ -18,8 +18,8 @@ struct Scored {
 };
 
 Scored score(const Decoder& decoder, const at::Tensor& normed, const at::Tensor& targets,
-             double temperature) {
-    at::Tensor logits = decoder.logits(normed);  // [n, V]
+             double temperature, const ForwardMode& mode) {
+    at::Tensor logits = decoder.logits(normed, mode);  // [n, V]
     if (temperature != 1) logits = logits / temperature;
     const at::Tensor all = logits.log_softmax(-1);  // [n, V]
     const at::Tensor probabilities = all.exp();
@@ -34,12 +34,13 @@ int64_t chunk_tokens(const Decoder& decoder) {
 }
 
 TokenScores score_tokens(const Decoder& decoder, const at::Tensor& normed,
-                         const at::Tensor& targets, double temperature) {
-    return score(decoder, normed, targets, temperature).scores;
+                         const at::Tensor& targets, double temperature, const ForwardMode& mode) {
+    return score(decoder, normed, targets, temperature, mode).scores;
 }
 
 at::Tensor backward_through_output(
     const Decoder& decoder, const at::Tensor& normed, const at::Tensor& targets, double temperature,
+    const ForwardMode& mode,
     const std::function<at::Tensor(int64_t start, const TokenScores& scores)>& derivative) {
     const c10::NoGradGuard no_grad;
     at::Tensor gradient = at::empty_like(normed);  // [N, C]
@@ -47,7 +48,8 @@ at::Tensor backward_through_output(
     for (int64_t start = 0; start < total; start += chunk) {
         const int64_t n = std::min(chunk, total - start);
         const at::Tensor chunk_targets = targets.narrow(0, start, n);
-        Scored scored = score(decoder, normed.narrow(0, start, n), chunk_targets, temperature);
+        Scored scored =
+            score(decoder, normed.narrow(0, start, n), chunk_targets, temperature, mode);
         const at::Tensor dl =
             (derivative(start, scored.scores) / temperature).unsqueeze(1);  // [n, 1]
         // dz = dl (onehot - p), in the memory of p.

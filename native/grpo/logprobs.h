@@ -20,7 +20,7 @@ struct TokenScores {
 
 /// One chunk: normed [n, C], targets [n] int64.
 TokenScores score_tokens(const Decoder& decoder, const at::Tensor& normed,
-                         const at::Tensor& targets, double temperature);
+                         const at::Tensor& targets, double temperature, const ForwardMode& mode);
 
 /// Tokens whose logits fit one chunk.
 int64_t chunk_tokens(const Decoder& decoder);
@@ -29,6 +29,7 @@ int64_t chunk_tokens(const Decoder& decoder);
 /// Gives dloss/dnormed [N, C] in normed's dtype. Needs no autograd.
 at::Tensor backward_through_output(
     const Decoder& decoder, const at::Tensor& normed, const at::Tensor& targets, double temperature,
+    const ForwardMode& mode,
     const std::function<at::Tensor(int64_t start, const TokenScores& scores)>& derivative);
 
 }  // namespace grpo

@@ -7,6 +7,20 @@
 
 namespace grpo {
 
+namespace {
+
+int64_t context_length(const Batch& batch) {
+    int64_t longest = batch.context_length;
+    if (longest > 0) return longest;
+    for (int64_t row = 0; row < batch.num_rows(); ++row) {
+        longest = std::max(
+            longest, batch.prompt_length(batch.prompt_of[row]) + batch.completion_length(row));
+    }
+    return longest;
+}
+
+}  // namespace
+
 std::vector<RowRange> plan_micro_batches(const Batch& batch, int64_t max_tokens) {
     std::vector<RowRange> ranges;
     int64_t tokens = 0, prompt = -1;
@@ -27,6 +41,7 @@ std::vector<RowRange> plan_micro_batches(const Batch& batch, int64_t max_tokens)
 
 PackedInput pack_rows(const Batch& batch, RowRange rows, at::Device device) {
     PackedInput input;
+    input.context_length = context_length(batch);
     input.first_token = batch.completion_offsets[rows.begin];
     std::vector<int64_t> ids, scored, targets, last_of_prompt;
     int64_t previous = -1;
@@ -64,9 +79,11 @@ PackedInput pack_rows(const Batch& batch, RowRange rows, at::Device device) {
 
 at::Tensor predict_hidden(const Decoder& decoder, const PackedInput& input,
                           const ForwardMode& mode) {
-    PackedAttention attention(input.layout, decoder.dtype(), decoder.device());
-    const at::Tensor hidden = decoder.forward(input.ids, input.positions, attention, mode);
-    return decoder.final_norm(take_rows(hidden, input.scored));
+    PackedAttention attention(decoder.config(), input.layout, decoder.dtype(), decoder.device());
+    ForwardMode with_length = mode;
+    with_length.context_length = input.context_length;
+    const at::Tensor hidden = decoder.forward(input.ids, input.positions, attention, with_length);
+    return decoder.final_norm(take_rows(hidden, input.scored), with_length);
 }
 
 }  // namespace grpo

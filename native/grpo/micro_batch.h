@@ -30,8 +30,9 @@ struct PackedInput {
     at::Tensor positions;  // [N] int64
     at::Tensor
         scored;  // [n] int64: the flat token whose hidden state predicts each completion token
-    at::Tensor targets;       // [n] int64: the completion tokens, in order
-    int64_t first_token = 0;  // index of the first of them among the batch's completion tokens
+    at::Tensor targets;          // [n] int64: the completion tokens, in order
+    int64_t context_length = 0;  // of the whole batch, for length-dependent ropes
+    int64_t first_token = 0;     // index of the first of them among the batch's completion tokens
 };
 
 PackedInput pack_rows(const Batch& batch, RowRange rows, at::Device device);

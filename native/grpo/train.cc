@@ -153,9 +153,9 @@ LossResult forward_backward(const Decoder& decoder, const TrainBatch& batch,
         check_cancelled(cancelled);
         const PackedInput input = pack_rows(batch, rows, device);
         if (input.targets.size(0) == 0) continue;
-        const at::Tensor normed = predict_hidden(
-            decoder, input,
-            training_mode(dropout, options.dropout_seed, micro_batches, device));  // [n, C]
+        const ForwardMode mode =
+            training_mode(dropout, options.dropout_seed, micro_batches, device);
+        const at::Tensor normed = predict_hidden(decoder, input, mode);  // [n, C]
 
         const auto derivative = [&](int64_t start, const TokenScores& scores) {
             const at::AutoGradMode with_grad(true);
@@ -175,7 +175,7 @@ LossResult forward_backward(const Decoder& decoder, const TrainBatch& batch,
             return gradient;
         };
         const at::Tensor gradient = backward_through_output(decoder, normed.detach(), input.targets,
-                                                            options.temperature, derivative);
+                                                            options.temperature, mode, derivative);
         torch::autograd::backward({normed}, {gradient});
         ++micro_batches;
     }
@@ -200,7 +200,7 @@ std::vector<float> completion_logprobs(const Decoder& decoder, const Batch& batc
         for (int64_t start = 0; start < total; start += chunk) {
             const int64_t n = std::min(chunk, total - start);
             pieces.push_back(score_tokens(decoder, normed.narrow(0, start, n),
-                                          input.targets.narrow(0, start, n), temperature)
+                                          input.targets.narrow(0, start, n), temperature, mode)
                                  .logprobs);
         }
     }

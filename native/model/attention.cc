@@ -17,25 +17,10 @@ int64_t sum(const std::vector<int64_t>& values) {
     return std::accumulate(values.begin(), values.end(), int64_t{0});
 }
 
-/// 0 where completion row b at time t may look, -inf elsewhere: [B, 1, L, W + L], where the first W
-/// keys are the prompt's.
-at::Tensor completion_mask(const PackedLayout& layout, int64_t prompt_width, int64_t width,
-                           at::ScalarType dtype, at::Device device) {
-    std::vector<int64_t> prompt_lengths;  // of each row's prompt
-    for (const int64_t prompt : layout.prompt_of) {
-        prompt_lengths.push_back(layout.prompt_lengths[prompt]);
-    }
-    const auto rows = static_cast<int64_t>(prompt_lengths.size());
-    const auto index = at::TensorOptions().dtype(at::kLong).device(device);
-    const at::Tensor key = at::arange(prompt_width, index).view({1, 1, 1, prompt_width});
-    const at::Tensor in_prompt = key.lt(to_device(prompt_lengths, device).view({rows, 1, 1, 1}))
-                                     .expand({rows, 1, width, prompt_width});
-    const at::Tensor time = at::arange(width, index);
-    const at::Tensor causal =
-        time.view({1, 1, 1, width}).le(time.view({1, 1, width, 1})).expand({rows, 1, width, width});
-    const at::Tensor visible = at::cat({in_prompt, causal}, -1);
-    return at::zeros(visible.sizes(), at::TensorOptions().dtype(dtype).device(device))
-        .masked_fill_(visible.bitwise_not(), -std::numeric_limits<double>::infinity());
+/// Whether a query at a position sees a key at another: [..] bool. A window of 0 is none.
+at::Tensor sees(const at::Tensor& query, const at::Tensor& key, int64_t window) {
+    const at::Tensor causal = key.le(query);
+    return window == 0 ? causal : causal.logical_and(key.gt(query - window));
 }
 
 }  // namespace
@@ -83,15 +68,18 @@ at::Tensor Padding::unpad(const at::Tensor& padded) const {
     return dense_ ? rows : repack_rows(rows, to_flat_, to_padded_);
 }
 
-PackedAttention::PackedAttention(const PackedLayout& layout, at::ScalarType dtype,
-                                 at::Device device)
-    : prompt_tokens_(layout.num_prompt_tokens()),
-      completion_tokens_(layout.num_completion_tokens()),
-      prompts_(layout.prompt_lengths, device) {
+PackedAttention::PackedAttention(const ModelConfig& config, PackedLayout layout,
+                                 at::ScalarType dtype, at::Device device)
+    : config_(config),
+      layout_(std::move(layout)),
+      dtype_(dtype),
+      device_(device),
+      prompt_tokens_(layout_.num_prompt_tokens()),
+      completion_tokens_(layout_.num_completion_tokens()),
+      prompts_(layout_.prompt_lengths, device) {
     if (completion_tokens_ == 0) return;
-    completions_ = Padding(layout.completion_lengths, device);
-    prompt_of_ = to_device(layout.prompt_of, device);
-    mask_ = completion_mask(layout, prompts_.width(), completions_.width(), dtype, device);
+    completions_ = Padding(layout_.completion_lengths, device);
+    prompt_of_ = to_device(layout_.prompt_of, device);
 }
 
 void PackedAttention::store_prompts(KvCache* cache, std::vector<int64_t> slots) {
@@ -104,34 +92,89 @@ at::Tensor PackedAttention::attend(int64_t layer, const at::Tensor& q, const at:
     const at::Tensor prompt_k = prompts_.pad(k.narrow(0, 0, prompt_tokens_));  // [P, K, W, D]
     const at::Tensor prompt_v = prompts_.pad(v.narrow(0, 0, prompt_tokens_));
     if (cache_ != nullptr) cache_->store_prompts(layer, slots_, prompt_k, prompt_v);
+    const int64_t window = config_.layers[layer].window;
     const at::Tensor prompt_out =
-        attend_prompts(q.narrow(0, 0, prompt_tokens_), prompt_k, prompt_v);  // [Np, H·D]
+        attend_prompts(window, q.narrow(0, 0, prompt_tokens_), prompt_k, prompt_v);  // [Np, H·D]
     if (completion_tokens_ == 0) return prompt_out;
     const at::Tensor completion_out =
-        attend_completions(q.narrow(0, prompt_tokens_, completion_tokens_),
+        attend_completions(window, q.narrow(0, prompt_tokens_, completion_tokens_),
                            k.narrow(0, prompt_tokens_, completion_tokens_),
                            v.narrow(0, prompt_tokens_, completion_tokens_), prompt_k, prompt_v);
     return at::cat({prompt_out, completion_out});
 }
 
-at::Tensor PackedAttention::attend_prompts(const at::Tensor& q, const at::Tensor& k,
-                                           const at::Tensor& v) const {
+at::Tensor PackedAttention::attend_prompts(int64_t window, const at::Tensor& q, const at::Tensor& k,
+                                           const at::Tensor& v) {
     // Padding is on the right, so the causal mask already hides it from every real token.
-    const int64_t heads = q.size(1);
-    return prompts_.unpad(at::scaled_dot_product_attention(
-        prompts_.pad(q), repeat_kv(k, heads), repeat_kv(v, heads), {}, 0.0, /*is_causal=*/true));
+    const bool plain =
+        config_.attention_softcap == 0 && (window == 0 || window >= prompts_.width());
+    return prompts_.unpad(
+        product(prompts_.pad(q), k, v, plain ? at::Tensor() : prompt_mask(window)));
 }
 
-at::Tensor PackedAttention::attend_completions(const at::Tensor& q, const at::Tensor& k,
-                                               const at::Tensor& v, const at::Tensor& prompt_k,
-                                               const at::Tensor& prompt_v) const {
-    const int64_t heads = q.size(1);
+at::Tensor PackedAttention::attend_completions(int64_t window, const at::Tensor& q,
+                                               const at::Tensor& k, const at::Tensor& v,
+                                               const at::Tensor& prompt_k,
+                                               const at::Tensor& prompt_v) {
     const auto keys = [&](const at::Tensor& prompt, const at::Tensor& own) {
-        const at::Tensor all = at::cat({take_rows(prompt, prompt_of_), completions_.pad(own)}, 2);
-        return repeat_kv(all, heads);  // [B, H, W + L, D]
-    };
-    return completions_.unpad(at::scaled_dot_product_attention(
-        completions_.pad(q), keys(prompt_k, k), keys(prompt_v, v), mask_));
+        return at::cat({take_rows(prompt, prompt_of_), completions_.pad(own)}, 2);
+    };  // [B, K, W + L, D]
+    return completions_.unpad(product(completions_.pad(q), keys(prompt_k, k), keys(prompt_v, v),
+                                      completion_mask(window)));
+}
+
+/// An undefined mask is the causal one.
+at::Tensor PackedAttention::product(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                    const at::Tensor& mask) const {
+    const int64_t heads = q.size(1);
+    const at::Tensor keys = repeat_kv(k, heads), values = repeat_kv(v, heads);
+    if (config_.attention_softcap == 0) {
+        const std::optional<at::Tensor> given = mask.defined() ? std::optional(mask) : std::nullopt;
+        return at::scaled_dot_product_attention(q, keys, values, given, 0.0,
+                                                /*is_causal=*/!given, config_.attention_scale);
+    }
+    const at::Tensor scores = softcap(at::matmul(q, keys.transpose(2, 3)) * config_.attention_scale,
+                                      config_.attention_softcap);
+    const auto wide = at::promote_types(q.scalar_type(), at::kFloat);
+    return at::matmul(at::softmax((scores + mask).to(wide), -1).to(q.scalar_type()), values);
+}
+
+const at::Tensor& PackedAttention::prompt_mask(int64_t window) {
+    at::Tensor& mask = prompt_mask_[window];
+    if (mask.defined()) return mask;
+    const at::Tensor time =
+        at::arange(prompts_.width(), at::TensorOptions().dtype(at::kLong).device(device_));
+    return mask = additive_mask(sees(time.unsqueeze(1), time.unsqueeze(0), window), dtype_);
+}
+
+const at::Tensor& PackedAttention::completion_mask(int64_t window) {
+    at::Tensor& mask = completion_mask_[window];
+    if (mask.defined()) return mask;
+    std::vector<int64_t> lengths;  // of each row's prompt
+    for (const int64_t prompt : layout_.prompt_of) {
+        lengths.push_back(layout_.prompt_lengths[prompt]);
+    }
+    const auto rows = static_cast<int64_t>(lengths.size());
+    const int64_t prompt_width = prompts_.width(), width = completions_.width();
+    const auto index = at::TensorOptions().dtype(at::kLong).device(device_);
+    const at::Tensor prompt_length = to_device(lengths, device_).view({rows, 1, 1, 1});
+    const at::Tensor time = at::arange(width, index);
+    const at::Tensor query = time.view({1, 1, width, 1});
+    const at::Tensor key = at::arange(prompt_width, index).view({1, 1, 1, prompt_width});
+    at::Tensor in_prompt = key.lt(prompt_length).expand({rows, 1, width, prompt_width});
+    if (window != 0) in_prompt = in_prompt.logical_and(key.gt(prompt_length + query - window));
+    const at::Tensor own =
+        sees(query, time.view({1, 1, 1, width}), window).expand({rows, 1, width, width});
+    return mask = additive_mask(at::cat({in_prompt, own}, -1), dtype_);
+}
+
+at::Tensor additive_mask(const at::Tensor& visible, at::ScalarType dtype) {
+    return at::zeros(visible.sizes(), visible.options().dtype(dtype))
+        .masked_fill_(visible.bitwise_not(), -std::numeric_limits<double>::infinity());
+}
+
+at::Tensor softcap(const at::Tensor& scores, double cap) {
+    return cap == 0 ? scores : at::tanh(scores / cap) * cap;
 }
 
 at::Tensor repeat_kv(const at::Tensor& x, int64_t num_heads) {

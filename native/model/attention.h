@@ -9,7 +9,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <map>
 #include <vector>
+
+#include "batch.h"
 
 namespace grpo {
 
@@ -59,28 +62,46 @@ class Padding {
 
 class PackedAttention : public Attention {
   public:
-    PackedAttention(const PackedLayout& layout, at::ScalarType dtype, at::Device device);
+    PackedAttention(const ModelConfig& config, PackedLayout layout, at::ScalarType dtype,
+                    at::Device device);
     /// Also store every prompt's keys and values in the given slots of a cache.
     void store_prompts(KvCache* cache, std::vector<int64_t> slots);
     at::Tensor attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
                       const at::Tensor& v) override;
 
   private:
-    at::Tensor attend_prompts(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) const;
-    at::Tensor attend_completions(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                  const at::Tensor& prompt_k, const at::Tensor& prompt_v) const;
+    at::Tensor attend_prompts(int64_t window, const at::Tensor& q, const at::Tensor& k,
+                              const at::Tensor& v);
+    at::Tensor attend_completions(int64_t window, const at::Tensor& q, const at::Tensor& k,
+                                  const at::Tensor& v, const at::Tensor& prompt_k,
+                                  const at::Tensor& prompt_v);
+    const at::Tensor& prompt_mask(int64_t window);
+    const at::Tensor& completion_mask(int64_t window);
+    at::Tensor product(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                       const at::Tensor& mask) const;
 
+    const ModelConfig& config_;
+    PackedLayout layout_;
+    at::ScalarType dtype_;
+    at::Device device_;
     int64_t prompt_tokens_ = 0;
     int64_t completion_tokens_ = 0;
     Padding prompts_;
     Padding completions_;
-    at::Tensor prompt_of_;  // [B] int64
-    at::Tensor mask_;       // [B, 1, L, P_width + L] additive
+    at::Tensor prompt_of_;                           // [B] int64
+    std::map<int64_t, at::Tensor> prompt_mask_;      // window -> [W, W] additive
+    std::map<int64_t, at::Tensor> completion_mask_;  // window -> [B, 1, L, W + L] additive
     KvCache* cache_ = nullptr;
     std::vector<int64_t> slots_;
 };
 
 /// Repeat each of K heads H / K times: [B, K, T, D] -> [B, H, T, D].
 at::Tensor repeat_kv(const at::Tensor& x, int64_t num_heads);
+
+/// Zero where `visible`, -inf elsewhere.
+at::Tensor additive_mask(const at::Tensor& visible, at::ScalarType dtype);
+
+/// Gemma 2's cap · tanh(scores / cap); a cap of 0 is none.
+at::Tensor softcap(const at::Tensor& scores, double cap);
 
 }  // namespace grpo

@@ -9,90 +9,196 @@
 namespace grpo {
 namespace {
 
-DecoderLayer make_layer(const ModelConfig& c, int64_t index, const at::TensorOptions& options) {
-    const std::string layer = "model.layers." + std::to_string(index) + ".";
-    const std::string attention = layer + "self_attn.", mlp = layer + "mlp.";
-    const int64_t q = c.num_heads * c.head_dim, kv = c.num_kv_heads * c.head_dim;
-    return {
-        .input_layernorm = at::empty({c.hidden_size}, options),
-        .post_attention_layernorm = at::empty({c.hidden_size}, options),
-        .qkv = Linear({{attention + "q_proj", q, {}},
-                       {attention + "k_proj", kv, {}},
-                       {attention + "v_proj", kv, {}}},
-                      c.hidden_size, c.qkv_bias, options),
-        .o_proj = Linear({{attention + "o_proj", c.hidden_size, {}}}, q, c.output_bias, options),
-        .gate_up = Linear({{mlp + "gate_proj", c.intermediate_size, {}},
-                           {mlp + "up_proj", c.intermediate_size, {}}},
-                          c.hidden_size, c.mlp_bias, options),
-        .down_proj = Linear({{mlp + "down_proj", c.hidden_size, {}}}, c.intermediate_size,
-                            c.mlp_bias, options),
-    };
+/// Allocates the weights of one layer, uninitialised, under their checkpoint names.
+class LayerMaker {
+  public:
+    LayerMaker(const ModelConfig& config, int64_t index, const at::TensorOptions& options)
+        : c_(config),
+          layer_("model.layers." + std::to_string(index) + "."),
+          attention_(layer_ + "self_attn."),
+          mlp_(layer_ + "mlp."),
+          options_(options) {}
+
+    DecoderLayer make() const {
+        // Where outputs are normed too, the norm before the MLP has a name of its own.
+        const std::string before_mlp =
+            c_.post_norms ? "pre_feedforward_layernorm" : "post_attention_layernorm";
+        const int64_t hidden = c_.hidden_size, queries = c_.num_heads * c_.head_dim;
+        return {
+            .before_attention = norm(c_.pre_norms, layer_ + "input_layernorm", hidden),
+            .after_attention = norm(c_.post_norms, layer_ + "post_attention_layernorm", hidden),
+            .before_mlp = norm(c_.pre_norms, layer_ + before_mlp, hidden),
+            .after_mlp = norm(c_.post_norms, layer_ + "post_feedforward_layernorm", hidden),
+            .q_norm = head_norm("q_norm", c_.num_heads),
+            .k_norm = head_norm("k_norm", c_.num_kv_heads),
+            .qkv = qkv(),
+            .o_proj =
+                Linear({{attention_ + "o_proj", hidden, {}}}, queries, c_.output_bias, options_),
+            .gate_up = gate_up(),
+            .down_proj = Linear({{mlp_ + "down_proj", hidden, {}}}, c_.intermediate_size,
+                                c_.mlp_bias, options_),
+        };
+    }
+
+  private:
+    Norm norm(bool present, const std::string& name, int64_t size) const {
+        return {name + ".weight", present ? at::empty({size}, options_) : at::Tensor()};
+    }
+
+    Norm head_norm(const char* name, int64_t heads) const {
+        const int64_t size = c_.qk_norm == QkNorm::kFull ? heads * c_.head_dim : c_.head_dim;
+        return norm(c_.qk_norm != QkNorm::kNone, attention_ + name, size);
+    }
+
+    Linear qkv() const {
+        const int64_t q = c_.num_heads * c_.head_dim, kv = c_.num_kv_heads * c_.head_dim;
+        std::vector<LinearPart> parts;
+        if (c_.fused_projections) {
+            parts = {{attention_ + "qkv_proj", q + 2 * kv, {}}};
+        } else {
+            parts = {{attention_ + "q_proj", q, {}},
+                     {attention_ + "k_proj", kv, {}},
+                     {attention_ + "v_proj", kv, {}}};
+        }
+        return Linear(std::move(parts), c_.hidden_size, c_.qkv_bias, options_);
+    }
+
+    Linear gate_up() const {
+        const int64_t size = c_.intermediate_size;
+        std::vector<LinearPart> parts;
+        if (c_.fused_projections) {
+            parts = {{mlp_ + "gate_up_proj", 2 * size, {}}};
+        } else {
+            parts = {{mlp_ + "gate_proj", size, {}}, {mlp_ + "up_proj", size, {}}};
+        }
+        return Linear(std::move(parts), c_.hidden_size, c_.mlp_bias, options_);
+    }
+
+    const ModelConfig& c_;
+    std::string layer_, attention_, mlp_;
+    at::TensorOptions options_;
+};
+
+/// The outputs of a layer of several parts, or the pieces of one fused part.
+std::vector<at::Tensor> pieces(std::vector<at::Tensor> outputs, at::IntArrayRef sizes) {
+    if (outputs.size() > 1) return outputs;
+    return at::split_with_sizes(outputs[0], sizes, -1);
+}
+
+/// A number as a tensor of that dtype would hold it.
+double rounded(double value, at::ScalarType dtype) {
+    return at::scalar_tensor(value, at::TensorOptions().dtype(dtype)).item<double>();
+}
+
+template <typename F>
+void for_each_norm(const DecoderLayer& layer, F use) {
+    for (const Norm* norm : {&layer.before_attention, &layer.after_attention, &layer.before_mlp,
+                             &layer.after_mlp, &layer.q_norm, &layer.k_norm}) {
+        if (norm->weight.defined()) use(*norm);
+    }
 }
 
 }  // namespace
 
-at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, double offset) {
     const at::Tensor wide = x.to(at::promote_types(x.scalar_type(), at::kFloat));
     const at::Tensor normed = wide * at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);
-    return normed.to(x.scalar_type()) * weight;
+    if (offset == 0) return normed.to(x.scalar_type()) * weight;
+    return (normed * (weight.to(wide.scalar_type()) + offset)).to(x.scalar_type());
 }
 
 Decoder::Decoder(const ModelConfig& config, at::ScalarType dtype, at::Device device)
-    : config_(config), compute_dtype_(grpo::compute_dtype(dtype, device)) {
+    : config_(config),
+      compute_dtype_(grpo::compute_dtype(dtype, device)),
+      embedding_scale_(rounded(config.embedding_scale, dtype)) {
     const auto options = at::TensorOptions().dtype(dtype).device(device);
     embed_tokens_ = at::empty({config.vocab_size, config.hidden_size}, options);
-    norm_ = at::empty({config.hidden_size}, options);
+    norm_ = {"model.norm.weight", at::empty({config.hidden_size}, options)};
     output_ = config.tie_word_embeddings ? embed_tokens_ : at::empty_like(embed_tokens_);
-    inv_freq_ = to_device(config.rope_inv_freq, device);
     for (int64_t i = 0; i < config.num_layers; ++i)
-        layers_.push_back(make_layer(config, i, options));
+        layers_.push_back(LayerMaker(config_, i, options).make());
 }
 
 at::Tensor Decoder::forward(const at::Tensor& ids, const at::Tensor& positions,
                             Attention& attention, const ForwardMode& mode) const {
-    const RopeTable rope =
-        make_rope_table(positions, inv_freq_, config_.rope_scaling, compute_dtype_);
-    at::Tensor hidden = take_rows(embed_tokens_, ids).to(compute_dtype_);  // [N, C]
+    RopeTables ropes;
+    for (const RopeConfig& rope : config_.ropes) {
+        ropes.push_back(make_rope_table(rope, positions, mode.context_length, compute_dtype_));
+    }
+    at::Tensor hidden = embed(ids, mode);  // [N, C]
     for (int64_t i = 0; i < config_.num_layers; ++i) {
-        hidden = layer_forward(i, hidden, rope, attention, mode);
+        hidden = layer_forward(i, hidden, ropes, attention, mode);
     }
     return hidden;
 }
 
-at::Tensor Decoder::layer_forward(int64_t index, const at::Tensor& hidden, const RopeTable& rope,
+at::Tensor Decoder::embed(const at::Tensor& ids, const ForwardMode& /*mode*/) const {
+    const at::Tensor rows = take_rows(embed_tokens_, ids).to(compute_dtype_);
+    return embedding_scale_ == 1 ? rows : rows * embedding_scale_;
+}
+
+at::Tensor Decoder::layer_forward(int64_t index, const at::Tensor& hidden, const RopeTables& ropes,
                                   Attention& attention, const ForwardMode& mode) const {
     const DecoderLayer& layer = layers_[index];
-    const int64_t n = hidden.size(0);
+    const at::Tensor attended =
+        attention_block(index, apply_norm(hidden, layer.before_attention), ropes, attention, mode);
+    const at::Tensor between = hidden + apply_norm(attended, layer.after_attention);
+    const at::Tensor fed = mlp_block(layer, apply_norm(between, layer.before_mlp), mode);
+    return between + apply_norm(fed, layer.after_mlp);
+}
+
+at::Tensor Decoder::attention_block(int64_t index, const at::Tensor& normed,
+                                    const RopeTables& ropes, Attention& attention,
+                                    const ForwardMode& mode) const {
+    const DecoderLayer& layer = layers_[index];
+    const int64_t n = normed.size(0), heads = config_.num_heads, kv_heads = config_.num_kv_heads,
+                  dim = config_.head_dim;
     const auto qkv =
-        layer.qkv.forward(rms_norm(hidden, layer.input_layernorm, config_.rms_norm_eps), mode);
-    const at::Tensor q = apply_rope(qkv[0].view({n, config_.num_heads, config_.head_dim}), rope);
-    const at::Tensor k = apply_rope(qkv[1].view({n, config_.num_kv_heads, config_.head_dim}), rope);
-    const at::Tensor v = qkv[2].view({n, config_.num_kv_heads, config_.head_dim});
-    const at::Tensor attended = attention.attend(index, q, k, v);  // [N, H·D]
-    const at::Tensor after_attention = hidden + layer.o_proj.forward_one(attended, mode);
-
-    const at::Tensor normed =
-        rms_norm(after_attention, layer.post_attention_layernorm, config_.rms_norm_eps);
-    const auto gate_up = layer.gate_up.forward(normed, mode);  // 2 × [N, F]
-    const at::Tensor activated = at::silu(gate_up[0]) * gate_up[1];
-    return after_attention + layer.down_proj.forward_one(activated, mode);
+        pieces(layer.qkv.forward(normed, mode), {heads * dim, kv_heads * dim, kv_heads * dim});
+    const bool full = config_.qk_norm == QkNorm::kFull;
+    // Over all heads together, or over each.
+    const auto split = [&](const at::Tensor& x, int64_t count, const Norm& norm) {
+        return full ? apply_norm(x, norm).view({n, count, dim})
+                    : apply_norm(x.view({n, count, dim}), norm);
+    };
+    at::Tensor q = split(qkv[0], heads, layer.q_norm), k = split(qkv[1], kv_heads, layer.k_norm);
+    if (const int64_t rope = config_.layers[index].rope; rope >= 0) {
+        q = apply_rope(q, ropes[rope]);
+        k = apply_rope(k, ropes[rope]);
+    }
+    const at::Tensor v = qkv[2].view({n, kv_heads, dim});
+    return layer.o_proj.forward_one(attention.attend(index, q, k, v), mode);
 }
 
-at::Tensor Decoder::final_norm(const at::Tensor& hidden) const {
-    return rms_norm(hidden, norm_, config_.rms_norm_eps);
+at::Tensor Decoder::mlp_block(const DecoderLayer& layer, const at::Tensor& normed,
+                              const ForwardMode& mode) const {
+    const int64_t size = config_.intermediate_size;
+    const auto gate_up = pieces(layer.gate_up.forward(normed, mode), {size, size});  // 2 × [N, F]
+    const at::Tensor gate = config_.activation == Activation::kSilu ? at::silu(gate_up[0])
+                                                                    : at::gelu(gate_up[0], "tanh");
+    return layer.down_proj.forward_one(gate * gate_up[1], mode);
 }
 
-at::Tensor Decoder::logits(const at::Tensor& normed) const {
-    return frozen_linear(normed, output_, {}).to(at::promote_types(compute_dtype_, at::kFloat));
+at::Tensor Decoder::apply_norm(const at::Tensor& x, const Norm& norm) const {
+    if (!norm.weight.defined()) return x;
+    return rms_norm(x, norm.weight, config_.rms_norm_eps, config_.norm_offset);
+}
+
+at::Tensor Decoder::final_norm(const at::Tensor& hidden, const ForwardMode& /*mode*/) const {
+    return apply_norm(hidden, norm_);
+}
+
+at::Tensor Decoder::logits(const at::Tensor& normed, const ForwardMode& /*mode*/) const {
+    const at::Tensor logits = frozen_linear(normed, output_, {});
+    return softcap(logits.to(at::promote_types(compute_dtype_, at::kFloat)), config_.logit_softcap);
 }
 
 std::vector<std::pair<std::string, at::Tensor>> Decoder::named_tensors() const {
     std::vector<std::pair<std::string, at::Tensor>> tensors{
         {"model.embed_tokens.weight", embed_tokens_}};
-    for (int64_t i = 0; i < config_.num_layers; ++i) {
-        const DecoderLayer& layer = layers_[i];
-        const std::string prefix = "model.layers." + std::to_string(i) + ".";
-        tensors.emplace_back(prefix + "input_layernorm.weight", layer.input_layernorm);
+    for (const DecoderLayer& layer : layers_) {
+        for_each_norm(layer,
+                      [&](const Norm& norm) { tensors.emplace_back(norm.name, norm.weight); });
         for (const Linear* linear : {&layer.qkv, &layer.o_proj, &layer.gate_up, &layer.down_proj}) {
             for (size_t part = 0; part < linear->parts().size(); ++part) {
                 const std::string& module = linear->parts()[part].module;
@@ -101,10 +207,8 @@ std::vector<std::pair<std::string, at::Tensor>> Decoder::named_tensors() const {
                     tensors.emplace_back(module + ".bias", linear->part_bias(part));
             }
         }
-        tensors.emplace_back(prefix + "post_attention_layernorm.weight",
-                             layer.post_attention_layernorm);
     }
-    tensors.emplace_back("model.norm.weight", norm_);
+    tensors.emplace_back(norm_.name, norm_.weight);
     if (!config_.tie_word_embeddings) tensors.emplace_back("lm_head.weight", output_);
     return tensors;
 }

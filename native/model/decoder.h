@@ -1,5 +1,5 @@
-// The decoder-only transformer that Qwen2 and Llama share: RMSNorm, rotary attention with grouped
-// keys, SwiGLU. All that differs between families is data in ModelConfig. Modules carry the
+// The decoder-only transformer of today's language models: RMSNorm, rotary attention with grouped
+// keys, a gated MLP. All that differs between families is data in ModelConfig. Modules carry the
 // checkpoint's names. Plain structs, no torch modules: injection, naming and freezing stay visible.
 #pragma once
 
@@ -16,12 +16,22 @@
 
 namespace grpo {
 
+/// A norm's weight with its name in the checkpoint; undefined where the family has none.
+struct Norm {
+    std::string name;
+    at::Tensor weight;
+};
+
 struct DecoderLayer {
-    at::Tensor input_layernorm;           // [C]
-    at::Tensor post_attention_layernorm;  // [C]
-    Linear qkv;                           // parts q_proj, k_proj, v_proj
+    Norm before_attention;
+    Norm after_attention;
+    Norm before_mlp;
+    Norm after_mlp;
+    Norm q_norm;
+    Norm k_norm;
+    Linear qkv;  // parts q_proj, k_proj, v_proj, or qkv_proj alone
     Linear o_proj;
-    Linear gate_up;  // parts gate_proj, up_proj
+    Linear gate_up;  // parts gate_proj, up_proj, or gate_up_proj alone
     Linear down_proj;
 };
 
@@ -34,9 +44,9 @@ class Decoder {
     at::Tensor forward(const at::Tensor& ids, const at::Tensor& positions, Attention& attention,
                        const ForwardMode& mode) const;
     /// hidden [n, C] -> [n, C], the input of the output layer.
-    at::Tensor final_norm(const at::Tensor& hidden) const;
+    at::Tensor final_norm(const at::Tensor& hidden, const ForwardMode& mode) const;
     /// normed [n, C] -> [n, V] in fp32 (or fp64), before temperature.
-    at::Tensor logits(const at::Tensor& normed) const;
+    at::Tensor logits(const at::Tensor& normed, const ForwardMode& mode) const;
 
     /// Every checkpoint tensor by name, as views to write into. The output layer is absent when
     /// tied.
@@ -52,20 +62,29 @@ class Decoder {
     at::Device device() const { return embed_tokens_.device(); }
 
   private:
-    at::Tensor layer_forward(int64_t index, const at::Tensor& hidden, const RopeTable& rope,
+    using RopeTables = std::vector<RopeTable>;  // one for each of config.ropes
+
+    at::Tensor embed(const at::Tensor& ids, const ForwardMode& mode) const;
+    at::Tensor layer_forward(int64_t index, const at::Tensor& hidden, const RopeTables& ropes,
                              Attention& attention, const ForwardMode& mode) const;
+    at::Tensor attention_block(int64_t index, const at::Tensor& normed, const RopeTables& ropes,
+                               Attention& attention, const ForwardMode& mode) const;
+    at::Tensor mlp_block(const DecoderLayer& layer, const at::Tensor& normed,
+                         const ForwardMode& mode) const;
+    /// x itself where the norm is absent.
+    at::Tensor apply_norm(const at::Tensor& x, const Norm& norm) const;
 
     ModelConfig config_;
     at::ScalarType compute_dtype_;
     at::Tensor embed_tokens_;  // [V, C]
-    at::Tensor norm_;          // [C]
-    at::Tensor output_;        // [V, C], the embedding itself when tied
-    at::Tensor inv_freq_;      // [D / 2] fp32
+    double embedding_scale_ = 1;
+    Norm norm_;          // [C]
+    at::Tensor output_;  // [V, C], the embedding itself when tied
     std::vector<DecoderLayer> layers_;
 };
 
-/// x [n, C] / sqrt(mean(x²) + eps) in fp32, rounded to x's dtype, times weight (Zhang & Sennrich
-/// 2019).
-at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
+/// x [.., C] / sqrt(mean(x²) + eps) in fp32 (Zhang & Sennrich 2019), rounded to x's dtype, times
+/// weight. With an offset: times (offset + weight) in fp32, then rounded, as Gemma has it.
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, double offset = 0);
 
 }  // namespace grpo

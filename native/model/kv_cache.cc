@@ -3,8 +3,6 @@
 #include <ATen/Functions.h>
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
 #include "device.h"
 #include "model/rows.h"
@@ -98,11 +96,14 @@ at::Tensor KvCache::row_v(int64_t layer, int64_t rows, int64_t time) const {
         .view({rows * kv_heads_, time, head_dim_});
 }
 
-DecodeAttention::DecodeAttention(KvCache& cache, const std::vector<int64_t>& slot_of_row,
+DecodeAttention::DecodeAttention(const ModelConfig& config, KvCache& cache,
+                                 const std::vector<int64_t>& slot_of_row,
                                  const std::vector<int64_t>& prompt_lengths,
                                  const std::vector<int64_t>& times, at::ScalarType dtype,
                                  at::Device device)
-    : cache_(cache),
+    : config_(config),
+      cache_(cache),
+      mask_dtype_(at::promote_types(dtype, at::kFloat)),
       rows_(static_cast<int64_t>(slot_of_row.size())),
       prompts_(static_cast<int64_t>(prompt_lengths.size())),
       group_width_(0),
@@ -133,15 +134,22 @@ DecodeAttention::DecodeAttention(KvCache& cache, const std::vector<int64_t>& slo
     to_row_ = to_device(to_row, device);
     row_index_ = to_device(row_index, device);
 
-    const auto index = at::TensorOptions().dtype(at::kLong).device(device);
-    const at::Tensor in_prompt = at::arange(cache.prompt_width(), index)
-                                     .lt(to_device(prompt_length_of_row, device).unsqueeze(1));
-    const at::Tensor own = at::arange(time_, index).le(to_device(times, device).unsqueeze(1));
-    const at::Tensor visible = at::cat({in_prompt, own}, 1).view({rows_, 1, 1, -1});
-    mask_ =
-        at::zeros(visible.sizes(),
-                  at::TensorOptions().dtype(at::promote_types(dtype, at::kFloat)).device(device))
-            .masked_fill_(visible.bitwise_not(), -std::numeric_limits<double>::infinity());
+    prompt_length_ = to_device(prompt_length_of_row, device).unsqueeze(1);
+    times_ = to_device(times, device).unsqueeze(1);
+}
+
+const at::Tensor& DecodeAttention::mask(int64_t window) {
+    at::Tensor& mask = mask_[window];
+    if (mask.defined()) return mask;
+    const auto index = times_.options();
+    const at::Tensor key = at::arange(cache_.prompt_width(), index), own = at::arange(time_, index);
+    at::Tensor in_prompt = key.lt(prompt_length_), in_own = own.le(times_);
+    if (window != 0) {
+        in_prompt = in_prompt.logical_and(key.gt(prompt_length_ + times_ - window));
+        in_own = in_own.logical_and(own.gt(times_ - window));
+    }
+    const at::Tensor visible = at::cat({in_prompt, in_own}, 1).view({rows_, 1, 1, -1});
+    return mask = additive_mask(visible, mask_dtype_);
 }
 
 at::Tensor DecodeAttention::group_rows(const at::Tensor& rows) const {
@@ -166,16 +174,16 @@ at::Tensor DecodeAttention::attend(int64_t layer, const at::Tensor& q, const at:
     cache_.store_step(layer, row_index_, k, v);
     const int64_t heads = cache_.kv_heads(), head_dim = q.size(2), repeats = q.size(1) / heads;
     const int64_t width = cache_.prompt_width();
-    const at::Tensor scaled = (q * (1.0 / std::sqrt(static_cast<double>(head_dim))))
-                                  .view({rows_, heads, repeats, head_dim});
+    const at::Tensor scaled = (q * config_.attention_scale).view({rows_, heads, repeats, head_dim});
 
     const at::Tensor prompt_scores = ungroup_rows(
         at::bmm(group_rows(scaled), cache_.prompt_k(layer, prompts_).transpose(1, 2)), repeats);
     const at::Tensor own_scores = at::bmm(scaled.view({rows_ * heads, repeats, head_dim}),
                                           cache_.row_k(layer, rows_, time_).transpose(1, 2))
                                       .view({rows_, heads, repeats, time_});
-    const at::Tensor scores =
-        at::cat({prompt_scores, own_scores}, -1).to(mask_.scalar_type()) + mask_;
+    const at::Tensor scores = softcap(at::cat({prompt_scores, own_scores}, -1).to(mask_dtype_),
+                                      config_.attention_softcap) +
+                              mask(config_.layers[layer].window);
     const at::Tensor weights = at::softmax(scores, -1).to(q.scalar_type());  // [n, K, r, W + time]
 
     const at::Tensor from_prompt = ungroup_rows(

@@ -8,6 +8,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <map>
 #include <vector>
 
 #include "batch.h"
@@ -53,7 +54,8 @@ class DecodeAttention : public Attention {
   public:
     /// slot_of_row [n]: the prompt slot of each row; prompt_lengths [U]; times [n]: the step of
     /// each row's own axis.
-    DecodeAttention(KvCache& cache, const std::vector<int64_t>& slot_of_row,
+    DecodeAttention(const ModelConfig& config, KvCache& cache,
+                    const std::vector<int64_t>& slot_of_row,
                     const std::vector<int64_t>& prompt_lengths, const std::vector<int64_t>& times,
                     at::ScalarType dtype, at::Device device);
     at::Tensor attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
@@ -63,12 +65,18 @@ class DecodeAttention : public Attention {
     at::Tensor group_rows(const at::Tensor& rows) const;  // [n, K, r, X] -> [U·K, Gm·r, X]
     at::Tensor ungroup_rows(const at::Tensor& grouped, int64_t repeats) const;  // and back
 
+    const at::Tensor& mask(int64_t window);
+
+    const ModelConfig& config_;
     KvCache& cache_;
+    at::ScalarType mask_dtype_;
     int64_t rows_, prompts_, group_width_, time_;
-    at::Tensor to_group_;   // [U · Gm] row, or n for an empty place
-    at::Tensor to_row_;     // [n] place
-    at::Tensor row_index_;  // [n · K] where this step's keys go
-    at::Tensor mask_;       // [n, 1, 1, W + time] fp32 additive
+    at::Tensor to_group_;                 // [U · Gm] row, or n for an empty place
+    at::Tensor to_row_;                   // [n] place
+    at::Tensor row_index_;                // [n · K] where this step's keys go
+    at::Tensor prompt_length_;            // [n, 1] of each row
+    at::Tensor times_;                    // [n, 1]
+    std::map<int64_t, at::Tensor> mask_;  // window -> [n, 1, 1, W + time] additive, fp32
 };
 
 }  // namespace grpo

@@ -14,9 +14,10 @@
 
 namespace grpo {
 
-/// How a forward pass treats the adapter. Dropout acts in the training forward only.
+/// What a forward pass needs to know besides its tokens. Dropout acts in the training forward only.
 struct ForwardMode {
     bool adapter = true;
+    int64_t context_length = 0;  // of the longest sequence of the call, for length-dependent ropes
     double dropout = 0;
     std::optional<at::Generator> generator;  // of the dropout masks
 };
