@@ -1,58 +1,16 @@
-// Model families: from a config.json (transformers 4 or 5) to the numbers that the engine needs, and to the tensors that a
-// checkpoint must hold. A family is one entry in a table. What a config asks for and the engine cannot do is refused by
-// name; keys that transformers' own config class of the family does not read are ignored here too.
+// From a config.json (transformers 4 or 5) to the numbers that the engine needs. What differs between families is data in
+// family-table.ts. What a config asks for and the engine cannot do is refused by name, and so is a key that would change
+// another family's model and that transformers' own config class of this family does not read.
 
 import { GrpoError } from "../errors.js";
-import type { JsonObject } from "../json.js";
-import type {
-  NativeDtype,
-  NativeModelConfig,
-  NativeRope,
-  NativeTensorRef,
-  NativeTensorTable,
-} from "../native/native.js";
+import { isJsonObject, type JsonObject } from "../json.js";
+import type { NativeDtype, NativeLayer, NativeModelConfig } from "../native/native.js";
 import { show } from "../options.js";
-import { ropeInverseFrequencies } from "./rope.js";
+import { commonDefaults, type Family, families, hasRope, neutralValues, refusedTypes } from "./family-table.js";
+import { makeRope, type RopeInput, ropeType, scaledLength } from "./rope.js";
 
-type Switch = "qkvBias" | "outputBias" | "mlpBias";
-
-interface Family {
-  /** The class with the language-model head, as "architectures" names it. */
-  readonly architecture: string;
-  /** transformers' module path of the family, as PEFT writes it into auto_mapping. */
-  readonly module: string;
-  /** Defaults of the family's config class, where they are not those of `commonDefaults`. */
-  readonly defaults: JsonObject;
-  /** Fixed by the family, or read from the named key. */
-  readonly switches: Readonly<Record<Switch, boolean | string>>;
-  /** Whether the family reads use_sliding_window, sliding_window and max_window_layers. */
-  readonly slidingWindow: boolean;
-  /** PEFT's default target modules. */
-  readonly loraTargets: readonly string[];
-}
-
-const families: Readonly<Record<string, Family>> = {
-  // transformers: models/qwen2/configuration_qwen2.py
-  qwen2: {
-    architecture: "Qwen2ForCausalLM",
-    module: "transformers.models.qwen2.modeling_qwen2",
-    defaults: { num_key_value_heads: 32, max_position_embeddings: 32_768, sliding_window: 4096, max_window_layers: 28 },
-    switches: { qkvBias: true, outputBias: false, mlpBias: false },
-    slidingWindow: true,
-    loraTargets: ["q_proj", "v_proj"],
-  },
-  // transformers: models/llama/configuration_llama.py
-  llama: {
-    architecture: "LlamaForCausalLM",
-    module: "transformers.models.llama.modeling_llama",
-    defaults: { max_position_embeddings: 2048 },
-    switches: { qkvBias: "attention_bias", outputBias: "attention_bias", mlpBias: "mlp_bias" },
-    slidingWindow: false,
-    loraTargets: ["q_proj", "v_proj"],
-  },
-};
-
-const commonDefaults: JsonObject = { rms_norm_eps: 1e-6, tie_word_embeddings: false, hidden_act: "silu" };
+export type { LinearLayer } from "./checkpoint-tensors.js";
+export { expectedTensors, linearLayers, matchCheckpoint, parameterCount, shapeText } from "./checkpoint-tensors.js";
 
 export const SUPPORTED_MODEL_TYPES: readonly string[] = Object.keys(families);
 
@@ -60,6 +18,7 @@ export interface ModelDescription {
   readonly modelType: string;
   readonly architecture: string;
   readonly module: string;
+  /** PEFT's default target modules; empty where it has none. */
   readonly loraTargets: readonly string[];
   readonly native: NativeModelConfig;
   /** The dtype that the config names; undefined if it names none. */
@@ -72,16 +31,23 @@ export function readModelConfig(json: JsonObject): ModelDescription {
   if (typeof modelType !== "string") {
     throw new GrpoError("BAD_CONFIG", `config.json: model_type must be a string, found ${show(modelType)}.`);
   }
-  const family = Object.hasOwn(families, modelType) ? families[modelType] : undefined;
-  if (family === undefined) {
-    throw unsupported(`model_type ${show(modelType)}`, `Supported model types: ${SUPPORTED_MODEL_TYPES.join(", ")}.`);
-  }
+  const family = familyOf(modelType);
   checkArchitecture(json, family);
   const config: JsonObject = { ...commonDefaults, ...family.defaults, ...json };
-  refuseUnsupported(config, family);
+  refuseUnread(config, family);
   const native = nativeConfig(config, family);
   const { architecture, module, loraTargets } = family;
   return { modelType, architecture, module, loraTargets, native, dtype: configDtype(json) };
+}
+
+function familyOf(modelType: string): Family {
+  const family = Object.hasOwn(families, modelType) ? families[modelType] : undefined;
+  if (family !== undefined) return family;
+  const near = Object.hasOwn(refusedTypes, modelType) ? `${refusedTypes[modelType]} ` : "";
+  throw unsupported(
+    `model_type ${show(modelType)}`,
+    `${near}Supported model types: ${SUPPORTED_MODEL_TYPES.join(", ")}.`,
+  );
 }
 
 function checkArchitecture(json: JsonObject, family: Family): void {
@@ -91,9 +57,54 @@ function checkArchitecture(json: JsonObject, family: Family): void {
   throw unsupported(`architectures ${show(names)}`, `Expected ${family.architecture}.`);
 }
 
+/** Refuses what would act in another family and is not read by this one, rather than to compute without it. */
+function refuseUnread(config: JsonObject, family: Family): void {
+  for (const [key, neutral] of Object.entries(neutralValues)) {
+    const value = config[key];
+    if (family.reads.includes(key) || value == null || neutral.includes(value)) continue;
+    const off = neutral.length === 0 ? "null" : show(neutral[0]);
+    throw unsupported(`${key} ${show(value)}`, `Supported for this family: ${off}.`);
+  }
+}
+
 function nativeConfig(config: JsonObject, family: Family): NativeModelConfig {
   const hiddenSize = size(config, "hidden_size");
   const numLayers = size(config, "num_hidden_layers");
+  const heads = headSizes(config, hiddenSize);
+  const ropes = ropeInputs(config, family, heads.headDim);
+  const { localTheta } = family.rope;
+  // A linear factor of Gemma 3 is already part of its max_position_embeddings.
+  const maxPositions =
+    localTheta === undefined ? Math.max(...ropes.map(scaledLength)) : size(config, "max_position_embeddings");
+  const setting = (value: boolean | string): boolean => (typeof value === "boolean" ? value : flag(config, value));
+  const optional = (key: string) => (config[key] == null || !family.reads.includes(key) ? 0 : positive(config, key));
+  return {
+    hiddenSize,
+    intermediateSize: size(config, "intermediate_size"),
+    numLayers,
+    ...heads,
+    vocabSize: size(config, "vocab_size"),
+    rmsNormEps: positive(config, "rms_norm_eps"),
+    maxPositions,
+    tieWordEmbeddings: flag(config, "tie_word_embeddings"),
+    ropes: ropes.map(makeRope),
+    layers: readLayers(config, family, numLayers, maxPositions),
+    qkvBias: setting(family.bias.qkv),
+    outputBias: setting(family.bias.output),
+    mlpBias: setting(family.bias.mlp),
+    ...family.fixed,
+    activation: activation(config, family),
+    embeddingScale: family.scaledEmbeddings ? Math.sqrt(hiddenSize) : 1,
+    attentionScale: (optional("query_pre_attn_scalar") || heads.headDim) ** -0.5,
+    attentionSoftcap: optional("attn_logit_softcapping"),
+    logitSoftcap: optional("final_logit_softcapping"),
+  };
+}
+
+function headSizes(
+  config: JsonObject,
+  hiddenSize: number,
+): Pick<NativeModelConfig, "numHeads" | "numKvHeads" | "headDim"> {
   const numHeads = size(config, "num_attention_heads");
   const numKvHeads = config.num_key_value_heads == null ? numHeads : size(config, "num_key_value_heads");
   const headDim = config.head_dim == null ? hiddenSize / numHeads : size(config, "head_dim");
@@ -104,79 +115,136 @@ function nativeConfig(config: JsonObject, family: Family): NativeModelConfig {
   if (numHeads % numKvHeads !== 0) {
     throw badConfig(`num_attention_heads (${numHeads}) must be a multiple of num_key_value_heads (${numKvHeads})`);
   }
+  return { numHeads, numKvHeads, headDim };
+}
+
+const ACTIVATIONS: Readonly<Record<string, NativeModelConfig["activation"]>> = {
+  silu: "silu",
+  // transformers' other name of SiLU.
+  swish: "silu",
+  gelu_pytorch_tanh: "gelu_tanh",
+};
+
+function activation(config: JsonObject, family: Family): NativeModelConfig["activation"] {
+  const name = config[family.activationKey];
+  const known = typeof name === "string" && Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
+  if (known !== undefined) return known;
+  throw unsupported(`${family.activationKey} ${show(name)}`, `Supported: ${Object.keys(ACTIVATIONS).join(", ")}.`);
+}
+
+/** Window and rope of each layer. A window that is never narrower than a sequence is none. */
+function readLayers(config: JsonObject, family: Family, numLayers: number, maxPositions: number): NativeLayer[] {
+  const sliding = slidingLayers(config, family, numLayers);
+  const window = sliding.includes(true) ? windowSize(config, family) : 0;
+  const ropeOf = (layer: number): number => {
+    if (family.rope.localTheta !== undefined) return sliding[layer] ? LOCAL : GLOBAL;
+    return family.reads.includes("no_rope_layers") && !hasRope(config, layer) ? -1 : GLOBAL;
+  };
+  if (family.reads.includes("no_rope_layers")) checkNoRopeLayers(config, numLayers);
+  return sliding.map((slides, layer) => {
+    return { window: slides && window < maxPositions ? window : 0, rope: ropeOf(layer) };
+  });
+}
+
+/** Places in `ropes`. */
+const [GLOBAL, LOCAL] = [0, 1];
+
+function slidingLayers(config: JsonObject, family: Family, numLayers: number): boolean[] {
+  for (const key of ["sliding_window_pattern", "no_rope_layer_interval"]) if (config[key] != null) size(config, key);
+  flag(config, "use_sliding_window");
+  const own = Array.from({ length: numLayers }, (_, layer) => family.slidingLayer(config, layer));
+  const types = config.layer_types;
+  if (types == null) return own;
+  const known = ["full_attention", "sliding_attention"];
+  if (!Array.isArray(types)) throw badConfig(`layer_types must be a list, found ${show(types)}`);
+  const unknown = types.find((type) => !known.includes(type));
+  if (unknown !== undefined) throw unsupported(`layer_types with ${show(unknown)}`, `Supported: ${known.join(", ")}.`);
+  if (types.length !== numLayers) {
+    throw badConfig(`layer_types must name num_hidden_layers (${numLayers}) layers, found ${types.length}`);
+  }
+  const said = types.map((type) => type === "sliding_attention");
+  if (!family.reads.includes("layer_types") && said.some((slides, layer) => slides !== own[layer])) {
+    throw unsupported(`layer_types ${show(types)}`, "This family gives all layers the same kind of attention.");
+  }
+  return said;
+}
+
+function windowSize(config: JsonObject, family: Family): number {
+  if (family.reads.includes("use_sliding_window") && !flag(config, "use_sliding_window")) {
+    throw badConfig("layer_types has sliding_attention, but use_sliding_window is false");
+  }
+  return size(config, "sliding_window");
+}
+
+function checkNoRopeLayers(config: JsonObject, numLayers: number): void {
+  const list = config.no_rope_layers;
+  if (list == null) return;
+  const flags: readonly unknown[] = [0, 1, true, false];
+  if (Array.isArray(list) && list.length >= numLayers && list.every((value) => flags.includes(value))) return;
+  throw badConfig(`no_rope_layers must have 0 or 1 for each of ${numLayers} layers, found ${show(list)}`);
+}
+
+/** The rope of all layers, or, for a family with two, of the global layers and of the local ones. */
+function ropeInputs(config: JsonObject, family: Family, headDim: number): RopeInput[] {
   const maxPositions = size(config, "max_position_embeddings");
-  const setting = (name: Switch): boolean => {
-    const source = family.switches[name];
-    return typeof source === "boolean" ? source : flag(config, source);
-  };
-  return {
-    hiddenSize,
-    intermediateSize: size(config, "intermediate_size"),
-    numLayers,
-    numHeads,
-    numKvHeads,
-    headDim,
-    vocabSize: size(config, "vocab_size"),
-    rmsNormEps: epsilon(config),
-    maxPositions,
-    tieWordEmbeddings: flag(config, "tie_word_embeddings"),
-    ropes: [staticRope(ropeInverseFrequencies(config, headDim, maxPositions))],
-    layers: Array.from({ length: numLayers }, () => ({ window: 0, rope: 0 })),
-    qkvBias: setting("qkvBias"),
-    outputBias: setting("outputBias"),
-    mlpBias: setting("mlpBias"),
-    fusedProjections: false,
-    qkNorm: "none",
-    preNorms: true,
-    postNorms: false,
-    normOffset: 0,
-    activation: "silu",
-    embeddingScale: 1,
-    attentionScale: 1 / Math.sqrt(headDim),
-    attentionSoftcap: 0,
-    logitSoftcap: 0,
-  };
+  const { localTheta } = family.rope;
+  if (localTheta !== undefined) {
+    const common = { headDim, maxPositions, originalPositions: undefined };
+    return layerRopeSettings(config, family.rope.theta, localTheta).map((settings) => ({ ...common, settings }));
+  }
+  const outer = config.original_max_position_embeddings;
+  const originalPositions = outer == null ? undefined : size(config, "original_max_position_embeddings");
+  return [{ settings: ropeSettings(config, family), headDim, maxPositions, originalPositions }];
 }
 
-/** A rope whose frequencies do not depend on the length of the sequence. */
-function staticRope(invFreq: Float32Array): NativeRope {
-  const never = {
-    switchLength: 0,
-    longInvFreq: new Float32Array(),
-    longScaling: 1,
-    dynamicFactor: 0,
-    dynamicLength: 0,
+function ropeSettings(config: JsonObject, family: Family): JsonObject {
+  const stored = objectOf(config, "rope_scaling");
+  const given = Object.keys(stored).length > 0 ? stored : objectOf(config, "rope_parameters");
+  const nested = Object.keys(given).find((key) => isJsonObject(given[key]));
+  if (nested !== undefined) {
+    throw unsupported(`rope_parameters of its own for each layer type (${nested})`, "Supported for gemma3_text only.");
+  }
+  const { types, theta } = family.rope;
+  const partial = given.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
+  if (partial !== 1 && !family.reads.includes("partial_rotary_factor")) {
+    throw unsupported(`partial_rotary_factor ${show(partial)}`, "Supported for this family: 1.");
+  }
+  const settings = {
+    ...given,
+    rope_theta: given.rope_theta ?? config.rope_theta ?? theta,
+    partial_rotary_factor: partial,
   };
-  return { invFreq, scaling: 1, ...never, theta: 0 };
+  if (types === undefined) return settings;
+  const type = given.rope_type ?? given.type ?? "default";
+  if (!types.includes(String(type))) throw unsupported(`rope type ${show(type)}`, `Supported: ${types.join(", ")}.`);
+  return { ...settings, rope_type: type === "default" ? type : "longrope" };
 }
 
-function refuseUnsupported(config: JsonObject, family: Family): void {
-  // "swish" is transformers' other name of SiLU.
-  if (config.hidden_act !== "silu" && config.hidden_act !== "swish") {
-    throw unsupported(`hidden_act ${show(config.hidden_act)}`, "Supported: silu.");
+/** Gemma 3: [global, local]. transformers 4 has rope_theta, rope_scaling (global only) and rope_local_base_freq. */
+function layerRopeSettings(config: JsonObject, theta: number, localTheta: number): [JsonObject, JsonObject] {
+  const stored = objectOf(config, "rope_parameters");
+  const other = Object.keys(stored).find((key) => key !== "full_attention" && key !== "sliding_attention");
+  if (other !== undefined) {
+    throw badConfig(`rope_parameters must have full_attention and sliding_attention, found ${other}`);
   }
-  if (config.quantization_config != null) {
-    throw unsupported("quantization_config", "Use a checkpoint that is not quantized.");
+  const global = { ...objectOf(stored, "full_attention"), ...objectOf(config, "rope_scaling") };
+  const local = objectOf(stored, "sliding_attention");
+  for (const settings of [global, local]) {
+    // transformers looks for these two in the wrong place where settings are nested.
+    if (ropeType(settings) === "yarn" && settings.truncate === false) throw unsupported("truncate false", "Remove it.");
+    const partial = settings.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
+    if (partial !== 1) throw unsupported(`partial_rotary_factor ${show(partial)}`, "Supported for this family: 1.");
   }
-  if (typeof config.attention_dropout === "number" && config.attention_dropout > 0) {
-    throw unsupported(`attention_dropout ${config.attention_dropout}`, "Set it to 0 in config.json.");
-  }
-  const layerTypes: unknown[] = Array.isArray(config.layer_types) ? config.layer_types : [];
-  const unknown = layerTypes.find((type) => type !== "full_attention" && type !== "sliding_attention");
-  if (unknown !== undefined) throw unsupported(`layer_types with ${show(unknown)}`, "Supported: full_attention.");
-  if (family.slidingWindow && flag(config, "use_sliding_window")) refuseWindow(config, layerTypes);
+  return [
+    { ...global, rope_theta: global.rope_theta ?? config.rope_theta ?? theta },
+    { ...local, rope_theta: local.rope_theta ?? config.rope_local_base_freq ?? localTheta },
+  ];
 }
 
-/** A window matters if some layer has it and it is narrower than the longest sequence. */
-function refuseWindow(config: JsonObject, layerTypes: readonly unknown[]): void {
-  if (config.sliding_window == null) return;
-  const window = size(config, "sliding_window");
-  const windowed =
-    layerTypes.length > 0
-      ? layerTypes.includes("sliding_attention")
-      : Number(config.max_window_layers) < size(config, "num_hidden_layers");
-  if (!windowed || window >= size(config, "max_position_embeddings")) return;
-  throw unsupported(`use_sliding_window with sliding_window ${window}`, "Set use_sliding_window to false.");
+function objectOf(config: JsonObject, key: string): JsonObject {
+  const value = config[key] ?? {};
+  if (isJsonObject(value)) return value;
+  throw badConfig(`${key} must be an object, found ${show(value)}`);
 }
 
 const DTYPES: readonly NativeDtype[] = ["float32", "bfloat16", "float16", "float64"];
@@ -188,110 +256,6 @@ function configDtype(json: JsonObject): NativeDtype | undefined {
   const dtype = DTYPES.find((known) => known === name);
   if (dtype !== undefined) return dtype;
   throw unsupported(`dtype ${show(value)}`, `Supported: ${DTYPES.join(", ")}.`);
-}
-
-/** A linear layer that can carry an adapter: y [out] = W x [in]. */
-export interface LinearLayer {
-  readonly module: string;
-  readonly in: number;
-  readonly out: number;
-  readonly bias: boolean;
-}
-
-/** Every linear layer of the decoder blocks, in the order of the model. */
-export function linearLayers(config: NativeModelConfig): LinearLayer[] {
-  const { hiddenSize: C, intermediateSize: F, headDim: D, qkvBias, outputBias, mlpBias } = config;
-  const queries = config.numHeads * D;
-  const keys = config.numKvHeads * D;
-  return Array.from({ length: config.numLayers }, (_, layer) => {
-    const linear = (name: string, inSize: number, out: number, bias: boolean): LinearLayer => {
-      return { module: `model.layers.${layer}.${name}`, in: inSize, out, bias };
-    };
-    return [
-      linear("self_attn.q_proj", C, queries, qkvBias),
-      linear("self_attn.k_proj", C, keys, qkvBias),
-      linear("self_attn.v_proj", C, keys, qkvBias),
-      linear("self_attn.o_proj", queries, C, outputBias),
-      linear("mlp.gate_proj", C, F, mlpBias),
-      linear("mlp.up_proj", C, F, mlpBias),
-      linear("mlp.down_proj", F, C, mlpBias),
-    ];
-  }).flat();
-}
-
-/** Name and shape of every tensor of the model, with the names of the Hugging Face checkpoint. */
-export function expectedTensors(config: NativeModelConfig): Map<string, readonly number[]> {
-  const { hiddenSize: C, vocabSize: V } = config;
-  const expected = new Map<string, readonly number[]>([["model.embed_tokens.weight", [V, C]]]);
-  for (const { module, in: inSize, out, bias } of linearLayers(config)) {
-    expected.set(`${module}.weight`, [out, inSize]);
-    if (bias) expected.set(`${module}.bias`, [out]);
-  }
-  for (let layer = 0; layer < config.numLayers; layer++) {
-    expected.set(`model.layers.${layer}.input_layernorm.weight`, [C]);
-    expected.set(`model.layers.${layer}.post_attention_layernorm.weight`, [C]);
-  }
-  expected.set("model.norm.weight", [C]);
-  if (!config.tieWordEmbeddings) expected.set("lm_head.weight", [V, C]);
-  return expected;
-}
-
-export function parameterCount(config: NativeModelConfig): number {
-  const sizes = [...expectedTensors(config).values()];
-  return sizes.reduce((sum, shape) => sum + shape.reduce((product, n) => product * n, 1), 0);
-}
-
-/** Buffers that old versions of transformers saved, and that are recomputed. */
-const IGNORABLE = /(^|\.)rotary_emb\.inv_freq$/;
-const WEIGHT_DTYPES: readonly string[] = ["F32", "BF16", "F16", "F64"];
-
-/** The part of a checkpoint that the model reads, after every name, shape and dtype has been checked. */
-export function matchCheckpoint(table: NativeTensorTable, config: NativeModelConfig): NativeTensorTable {
-  const expected = expectedTensors(config);
-  const stored = new Map(table.tensors.map((tensor) => [tensor.name, tensor]));
-  if (config.tieWordEmbeddings) useOnlyEmbedding(stored);
-  const where = table.files.length === 1 ? String(table.files[0]) : `${table.files.length} weight files`;
-  const missing = [...expected.keys()].filter((name) => !stored.has(name));
-  if (missing.length > 0) {
-    const first = missing[0] ?? "";
-    const more = missing.length > 1 ? ` and ${missing.length - 1} more` : "";
-    const found = `tensor ${first} of shape ${shapeText(expected.get(first))}${more} missing`;
-    throw badCheckpoint(`${where}: ${found}.`);
-  }
-  const tensors: NativeTensorRef[] = [];
-  for (const tensor of stored.values()) {
-    const shape = expected.get(tensor.name);
-    if (shape === undefined && IGNORABLE.test(tensor.name)) continue;
-    if (shape === undefined) throw badCheckpoint(`${where}: tensor ${tensor.name} has no place in this model.`);
-    checkTensor(where, tensor, shape);
-    tensors.push(tensor);
-  }
-  return { files: table.files, tensors };
-}
-
-/** Tied models may store the shared matrix under either name, or under both; transformers reads the embedding's. */
-function useOnlyEmbedding(stored: Map<string, NativeTensorRef>): void {
-  const head = stored.get("lm_head.weight");
-  if (head === undefined) return;
-  stored.delete("lm_head.weight");
-  const name = "model.embed_tokens.weight";
-  if (!stored.has(name)) stored.set(name, { ...head, name });
-}
-
-function checkTensor(where: string, tensor: NativeTensorRef, shape: readonly number[]): void {
-  if (shapeText(tensor.shape) !== shapeText(shape)) {
-    const found = `expected shape ${shapeText(shape)}, found ${shapeText(tensor.shape)}`;
-    throw badCheckpoint(`${where}: tensor ${tensor.name}: ${found}.`);
-  }
-  if (!WEIGHT_DTYPES.includes(tensor.dtype)) {
-    throw badCheckpoint(
-      `${where}: tensor ${tensor.name}: dtype ${tensor.dtype} is not supported (${WEIGHT_DTYPES.join(", ")} are).`,
-    );
-  }
-}
-
-export function shapeText(shape: readonly number[] | undefined): string {
-  return `[${(shape ?? []).join(", ")}]`;
 }
 
 function size(config: JsonObject, key: string): number {
@@ -306,18 +270,14 @@ function flag(config: JsonObject, key: string): boolean {
   throw badConfig(`${key} must be true or false, found ${show(value)}`);
 }
 
-function epsilon(config: JsonObject): number {
-  const value = config.rms_norm_eps;
+function positive(config: JsonObject, key: string): number {
+  const value = config[key];
   if (typeof value === "number" && Number.isFinite(value) && value > 0) return value;
-  throw badConfig(`rms_norm_eps must be a positive number, found ${show(value)}`);
+  throw badConfig(`${key} must be a positive number, found ${show(value)}`);
 }
 
 function badConfig(what: string): GrpoError {
   return new GrpoError("BAD_CONFIG", `config.json: ${what}.`);
-}
-
-function badCheckpoint(message: string): GrpoError {
-  return new GrpoError("BAD_CHECKPOINT", message, { hint: "Check that config.json and the weights belong together." });
 }
 
 function unsupported(what: string, hint: string): GrpoError {

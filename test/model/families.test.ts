@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import type { JsonObject } from "../../lib/json.js";
 import { expectedTensors, matchCheckpoint, parameterCount, readModelConfig } from "../../lib/model/families.js";
-import { ropeInverseFrequencies } from "../../lib/model/rope.js";
+import { makeRope, type RopeInput } from "../../lib/model/rope.js";
 import type { NativeTensorTable } from "../../lib/native/native.js";
 import { llama, qwen2, tensorsOf } from "./folders.js";
 
@@ -54,26 +54,44 @@ describe("readModelConfig", () => {
   });
 
   it.each([
-    ["an unknown family", { model_type: "mamba" }, /model_type "mamba".*\n.*qwen2, llama/],
+    ["an unknown family", { model_type: "mamba" }, /model_type "mamba".*\n.*llama, qwen2, qwen3/],
     ["a family by an inherited name", { model_type: "toString" }, /model_type "toString"/],
+    ["Gemma 3 with vision", { model_type: "gemma3" }, /model_type "gemma3" .*\n.*gemma3_text/],
     ["a model without a language head", { architectures: ["Qwen2Model"] }, /architectures \["Qwen2Model"\]/],
     ["another activation", { hidden_act: "gelu" }, /hidden_act "gelu"/],
-    ["a sliding window", { use_sliding_window: true, sliding_window: 8, max_window_layers: 1 }, /use_sliding_window/],
-    [
-      "a window by layer",
-      { use_sliding_window: true, sliding_window: 8, layer_types: ["sliding_attention"] },
-      /window/,
-    ],
     ["other kinds of layers", { layer_types: ["linear_attention"] }, /layer_types with "linear_attention"/],
     ["quantized weights", { quantization_config: { bits: 4 } }, /quantization_config/],
+    ["experts", { num_local_experts: 8 }, /num_local_experts 8/],
     ["attention dropout", { attention_dropout: 0.1 }, /attention_dropout 0\.1/],
-    ["yarn", { rope_scaling: { type: "yarn", factor: 4 } }, /rope type "yarn".*\n.*default, linear, llama3/],
-    ["dynamic rope", { rope_parameters: { rope_type: "dynamic" } }, /rope type "dynamic"/],
+    ["another family's soft cap", { attn_logit_softcapping: 50 }, /attn_logit_softcapping 50/],
+    ["another family's layers without rope", { no_rope_layers: [1, 0] }, /no_rope_layers \[1,0\]/],
+    ["an unknown rope", { rope_scaling: { type: "mrope" } }, /rope type "mrope".*\n.*yarn, longrope/],
+    ["an unknown rope setting", { rope_scaling: { mrope_section: [1] } }, /rope setting mrope_section \[1\]/],
     ["rope settings by layer", { rope_parameters: { full_attention: { rope_type: "default" } } }, /full_attention/],
     ["partial rotation", { partial_rotary_factor: 0.5 }, /partial_rotary_factor/],
+    ["partial rotation in its new place", { rope_parameters: { partial_rotary_factor: 0.5 } }, /partial_rotary_factor/],
     ["a dtype of 8 bits", { torch_dtype: "float8_e4m3fn" }, /float8_e4m3fn/],
   ])("refuses %s by name", (_, fields, message) => {
     expect(() => readModelConfig({ ...qwen2, ...fields })).toThrow(
+      expect.objectContaining({ code: "UNSUPPORTED_ARCHITECTURE", message: expect.stringMatching(message) }),
+    );
+  });
+
+  it.each([
+    ["llama", { sliding_window: 4 }, /sliding_window 4/],
+    ["llama", { layer_types: ["full_attention", "sliding_attention"] }, /layer_types/],
+    ["llama", { use_sliding_window: true }, /use_sliding_window true/],
+    ["mistral", { layer_types: ["full_attention", "full_attention"] }, /layer_types/],
+    ["gemma2", { use_bidirectional_attention: true }, /use_bidirectional_attention/],
+    ["gemma2", { hidden_activation: "gelu" }, /hidden_activation "gelu"/],
+    ["gemma3_text", { attn_logit_softcapping: 50 }, /attn_logit_softcapping 50/],
+    ["gemma3_text", { partial_rotary_factor: 0.5 }, /partial_rotary_factor/],
+    ["phi3", { resid_pdrop: 0.1 }, /resid_pdrop 0.1/],
+    ["phi3", { rope_scaling: { type: "linear", factor: 2 } }, /rope type "linear".*\n.*default, longrope/],
+    ["olmo2", { clip_qkv: 8 }, /clip_qkv 8/],
+  ])("refuses for %s what only others read or none supports: %j", (model_type, fields, message) => {
+    const { architectures: _, ...config } = qwen2;
+    expect(() => readModelConfig({ ...config, model_type, ...fields })).toThrow(
       expect.objectContaining({ code: "UNSUPPORTED_ARCHITECTURE", message: expect.stringMatching(message) }),
     );
   });
@@ -90,6 +108,23 @@ describe("readModelConfig", () => {
     ["a rope base of zero", { rope_theta: 0 }, /rope_theta/],
     ["no model_type", { model_type: undefined }, /model_type/],
     ["llama3 rope without factor", { rope_scaling: { rope_type: "llama3" } }, /factor/],
+    [
+      "longrope without factors",
+      { rope_scaling: { rope_type: "longrope" } },
+      /short_factor must be a list of 1 numbers/,
+    ],
+    ["a rope that ends at zero", { head_dim: 8, rope_theta: 1e300 }, /no finite frequencies/],
+    ["layer_types of another length", { layer_types: ["full_attention"] }, /num_hidden_layers \(2\) layers, found 1/],
+    [
+      "windows by layer that are switched off",
+      { layer_types: ["full_attention", "sliding_attention"], sliding_window: 4 },
+      /use_sliding_window is false/,
+    ],
+    [
+      "windows by layer without a size",
+      { layer_types: ["full_attention", "sliding_attention"], use_sliding_window: true, sliding_window: null },
+      /sliding_window must be/,
+    ],
   ])("refuses %s, naming the key", (_, fields, message) => {
     expect(() => readModelConfig({ ...qwen2, ...fields })).toThrow(
       expect.objectContaining({ code: "BAD_CONFIG", message: expect.stringMatching(message) }),
@@ -97,34 +132,131 @@ describe("readModelConfig", () => {
   });
 
   it.each([
-    ["switched off", { use_sliding_window: false, sliding_window: 8, max_window_layers: 0 }],
-    ["above all layers", { use_sliding_window: true, sliding_window: 8, max_window_layers: 2 }],
-    ["as long as the context", { use_sliding_window: true, sliding_window: 32, max_window_layers: 0 }],
-  ])("takes a sliding window that is %s", (_, fields) => {
-    expect(readModelConfig({ ...qwen2, ...fields }).modelType).toBe("qwen2");
+    ["an interval of zero", "smollm3", { no_rope_layer_interval: 0 }, /no_rope_layer_interval/],
+    ["too few layers", "smollm3", { no_rope_layers: [1] }, /no_rope_layers must have 0 or 1 for each of 2 layers/],
+    [
+      "flat rope settings",
+      "gemma3_text",
+      { rope_parameters: { rope_theta: 1e6 } },
+      /full_attention and sliding_attention/,
+    ],
+    ["a cap of zero", "gemma2", { final_logit_softcapping: 0 }, /final_logit_softcapping/],
+    ["more than the whole head", "phi3", { partial_rotary_factor: 1.5 }, /partial_rotary_factor/],
+    ["factors of another length", "phi3", { rope_scaling: { type: "su", short_factor: [1, 1] } }, /short_factor/],
+  ])("refuses %s in %s", (_, model_type, fields, message) => {
+    const { architectures: __, ...config } = qwen2;
+    expect(() => readModelConfig({ ...config, model_type, head_dim: 2, ...fields })).toThrow(
+      expect.objectContaining({ code: "BAD_CONFIG", message: expect.stringMatching(message) }),
+    );
+  });
+
+  it.each([
+    ["switched off", { use_sliding_window: false, sliding_window: 8, max_window_layers: 0 }, [0, 0]],
+    ["above all layers", { use_sliding_window: true, sliding_window: 8, max_window_layers: 2 }, [0, 0]],
+    ["as long as the context", { use_sliding_window: true, sliding_window: 32, max_window_layers: 0 }, [0, 0]],
+    ["on the upper layer", { use_sliding_window: true, sliding_window: 8, max_window_layers: 1 }, [0, 8]],
+    [
+      "given by layer",
+      { use_sliding_window: true, sliding_window: 8, layer_types: ["sliding_attention", "full_attention"] },
+      [8, 0],
+    ],
+  ])("reads a sliding window that is %s", (_, fields, windows) => {
+    const { layers } = readModelConfig({ ...qwen2, ...fields }).native;
+    expect(layers.map(({ window }) => window)).toEqual(windows);
+  });
+
+  it.each([
+    ["linear", { type: "linear", factor: 4 }, 128],
+    ["dynamic", { type: "dynamic", factor: 2 }, 64],
+    ["yarn", { type: "yarn", factor: 4, original_max_position_embeddings: 16 }, 64],
+    ["yarn of a length that is scaled already", { type: "yarn", factor: 2, original_max_position_embeddings: 16 }, 32],
+    ["llama3", { type: "llama3", factor: 8, low_freq_factor: 1, high_freq_factor: 4 }, 32],
+  ])("knows how long a sequence may be with rope %s", (_, rope_scaling, length) => {
+    const config = { ...llama, head_dim: 4, rope_scaling };
+    expect(readModelConfig(config).native.maxPositions).toBe(length);
+  });
+
+  it("reads what the families fix", () => {
+    const { architectures: _, ...config } = qwen2;
+    const native = (model_type: string) => {
+      const sliding_window = model_type === "olmo2" ? null : 8;
+      return readModelConfig({ ...config, head_dim: 4, model_type, sliding_window }).native;
+    };
+    expect(native("qwen3")).toMatchObject({ qkNorm: "head", qkvBias: false, postNorms: false, activation: "silu" });
+    expect(native("mistral").layers).toEqual([
+      { window: 8, rope: 0 },
+      { window: 8, rope: 0 },
+    ]);
+    const gemma = { preNorms: true, postNorms: true, normOffset: 1, activation: "gelu_tanh", attentionScale: 1 / 16 };
+    expect(native("gemma2")).toMatchObject({ ...gemma, qkNorm: "none", attentionSoftcap: 50, logitSoftcap: 30 });
+    expect(native("gemma2").layers).toEqual([
+      { window: 8, rope: 0 },
+      { window: 0, rope: 0 },
+    ]);
+    expect(native("gemma3_text")).toMatchObject({ ...gemma, qkNorm: "head", attentionSoftcap: 0, logitSoftcap: 0 });
+    expect(native("gemma3_text").embeddingScale).toBe(Math.sqrt(8));
+    expect(native("olmo2")).toMatchObject({ preNorms: false, postNorms: true, qkNorm: "full", normOffset: 0 });
+    expect(native("phi3")).toMatchObject({ fusedProjections: true, qkvBias: false });
   });
 });
 
-describe("ropeInverseFrequencies", () => {
-  const cases: { headDim: number; rope: JsonObject; invFreq: number[] }[] = JSON.parse(
-    readFileSync(new URL("rope.json", golden), "utf8"),
+describe("a config of transformers 4", () => {
+  const rows: { name: string; v4: JsonObject; v5: JsonObject }[] = JSON.parse(
+    readFileSync(new URL("configs.json", golden), "utf8"),
   );
+  it.each(rows)("reads as what transformers 5 makes of it: $name", ({ v4, v5 }) => {
+    expect(readModelConfig({ ...v4 })).toEqual(readModelConfig(v5));
+  });
+});
 
-  it.each(cases)("equals transformers' for $rope.rope_type, head size $headDim", ({ headDim, rope, invFreq }) => {
-    const ours = ropeInverseFrequencies({ rope_parameters: rope }, headDim, 131_072);
-    expect(ours).toHaveLength(invFreq.length);
-    ours.forEach((value, i) => {
-      // One unit in the last place: torch's vectorised pow is not always rounded correctly.
-      expect(Math.abs(value - (invFreq[i] ?? 0)) / value).toBeLessThanOrEqual(2 ** -23);
-    });
+describe("makeRope", () => {
+  interface Case {
+    readonly headDim: number;
+    readonly maxPositions: number;
+    readonly rope: JsonObject;
+    readonly invFreq: readonly number[];
+    readonly scaling: number;
+    readonly longInvFreq?: readonly number[];
+  }
+  const cases: Case[] = JSON.parse(readFileSync(new URL("rope.json", golden), "utf8"));
+  const make = ({ rope, headDim, maxPositions }: Case) => {
+    const input: RopeInput = { settings: rope, headDim, maxPositions, originalPositions: undefined };
+    return makeRope(input);
+  };
+  const pairs = (each: Case): [number, number][] => {
+    const { invFreq, longInvFreq } = make(each);
+    const theirs = [...each.invFreq, ...(each.longInvFreq ?? [])];
+    const ours = [...invFreq, ...longInvFreq];
+    expect(ours).toHaveLength(theirs.length);
+    return ours.map((value, i) => [value, theirs[i] ?? 0]);
+  };
+
+  it.each(cases)("equals transformers' for $rope.rope_type, head size $headDim", (each) => {
+    // One unit in the last place: torch's vectorised pow is not always rounded correctly.
+    for (const [ours, theirs] of pairs(each)) expect(Math.abs(ours - theirs) / ours).toBeLessThanOrEqual(2 ** -23);
+    expect(make(each).scaling).toBeCloseTo(each.scaling, 14);
   });
 
   it("rounds as transformers does almost everywhere", () => {
-    const wrong = cases.flatMap(({ headDim, rope, invFreq }) => {
-      const ours = ropeInverseFrequencies({ rope_parameters: rope }, headDim, 131_072);
-      return invFreq.filter((value, i) => value !== ours[i]);
-    });
-    expect(wrong.length).toBeLessThanOrEqual(5);
+    const all = cases.flatMap(pairs);
+    const wrong = all.filter(([ours, theirs]) => ours !== theirs);
+    expect(wrong.length / all.length).toBeLessThan(0.02);
+  });
+
+  it("leaves to the engine what depends on the length", () => {
+    const of = (settings: JsonObject) => {
+      return makeRope({
+        settings: { rope_theta: 100, ...settings },
+        headDim: 4,
+        maxPositions: 16,
+        originalPositions: 8,
+      });
+    };
+    expect(of({ rope_type: "dynamic", factor: 2 })).toMatchObject({ dynamicFactor: 2, dynamicLength: 16, theta: 100 });
+    const long = of({ rope_type: "longrope", short_factor: [1, 1], long_factor: [2, 2] });
+    const scaling = Math.sqrt(1 + Math.log(2) / Math.log(8));
+    expect(long).toMatchObject({ switchLength: 8, scaling, longScaling: scaling });
+    expect(Array.from(long.longInvFreq)).toEqual(Array.from(long.invFreq, (frequency) => frequency / 2));
   });
 });
 
@@ -162,6 +294,23 @@ describe("matchCheckpoint", () => {
       list.push({ ...extra, name: "lm_head.weight", shape: [10, 8] });
     });
     expect(tensors).toHaveLength(tensorsOf(qwen2).length);
+  });
+
+  it("expects the norms and fused layers of each family", () => {
+    const { architectures: _, ...config } = qwen2;
+    const names = (model_type: string) => {
+      const expected = expectedTensors(readModelConfig({ ...config, head_dim: 4, model_type }).native);
+      const inFirst = [...expected].filter(([name]) => name.startsWith("model.layers.0."));
+      return Object.fromEntries(inFirst.map(([name, shape]) => [name.slice(15).replace(".weight", ""), shape]));
+    };
+    expect(names("olmo2")).toMatchObject({ "self_attn.q_norm": [16], "self_attn.k_norm": [8] });
+    expect(Object.keys(names("olmo2"))).not.toContain("input_layernorm");
+    expect(names("gemma3_text")).toMatchObject({ "self_attn.q_norm": [4], pre_feedforward_layernorm: [8] });
+    expect(names("gemma2")).toMatchObject({ input_layernorm: [8], post_feedforward_layernorm: [8] });
+    expect(names("phi3")).toEqual({
+      ...{ "self_attn.qkv_proj": [32, 8], "self_attn.o_proj": [8, 16], "mlp.gate_up_proj": [24, 8] },
+      ...{ "mlp.down_proj": [8, 12], input_layernorm: [8], post_attention_layernorm: [8] },
+    });
   });
 
   it("reads tied embeddings that are stored as the head only", () => {
