@@ -168,6 +168,7 @@ struct LossOptions {
     double loss_tokens = 0;      // 0: the tokens of this batch
     double gradient_accumulation_steps = 1;
     int64_t max_tokens_per_micro_batch = 0;
+    bool gradient_checkpointing = false;
     uint64_t dropout_seed = 0;
 };
 

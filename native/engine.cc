@@ -271,7 +271,8 @@ std::vector<float> Engine::forward(const std::vector<int32_t>& ids,
     if (ids.empty()) return {};
     const c10::InferenceMode inference;
     const at::Device device = decoder_.device();
-    PackedAttention attention(decoder_.config(), layout, decoder_.dtype(), device);
+    const auto attention =
+        std::make_shared<PackedAttention>(decoder_.config(), layout, decoder_.dtype(), device);
     ForwardMode mode;
     mode.adapter = adapter_enabled_;
     mode.context_length =

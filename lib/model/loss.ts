@@ -28,13 +28,21 @@ export interface LossOptions {
   readonly gradientAccumulationSteps?: number;
   /** Memory only; never changes the gradient. Default 2048. */
   readonly maxTokensPerMicroBatch?: number;
+  /** Keep only the layers' inputs and compute the layers again in the backward: less memory, same gradient. Default false. */
+  readonly gradientCheckpointing?: boolean;
   /** Dropout masks are a function of it. Default 0. */
   readonly dropoutSeed?: number;
 }
 
 const KNOWN: readonly (keyof LossOptions)[] = [
   ...(["lossType", "beta", "epsilon", "epsilonHigh", "useBiasCorrectionKl", "temperature", "rowsPerSlice"] as const),
-  ...(["lossTokens", "gradientAccumulationSteps", "maxTokensPerMicroBatch", "dropoutSeed"] as const),
+  ...([
+    "lossTokens",
+    "gradientAccumulationSteps",
+    "maxTokensPerMicroBatch",
+    "gradientCheckpointing",
+    "dropoutSeed",
+  ] as const),
 ];
 
 /** Throws UNKNOWN_OPTION or BAD_OPTION, naming the option. */
@@ -55,6 +63,7 @@ export function toNativeLoss(options: LossOptions): NativeLoss {
     lossTokens: checkNumber(where, "lossTokens", options.lossTokens ?? 0, { min: 0 }),
     gradientAccumulationSteps: count("gradientAccumulationSteps", 1, 1),
     maxTokensPerMicroBatch: count("maxTokensPerMicroBatch", 2048, 1),
+    gradientCheckpointing: checkBoolean(where, "gradientCheckpointing", options.gradientCheckpointing ?? false),
     dropoutSeed: count("dropoutSeed", 0, 0),
   };
 }

@@ -172,6 +172,8 @@ export interface NativeLoss {
   gradientAccumulationSteps: number;
   /** Memory only: tokens computed together. */
   maxTokensPerMicroBatch: number;
+  /** Memory only: compute the layers again in the backward. */
+  gradientCheckpointing: boolean;
   dropoutSeed: number;
 }
 

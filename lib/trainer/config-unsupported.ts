@@ -93,7 +93,6 @@ export const unsupportedDefaults: Readonly<Record<string, unknown>> = {
 
 /** Accepted without effect: name → why there is nothing to do. */
 export const withoutEffect: Readonly<Record<string, string>> = {
-  gradientCheckpointing: "memory is bounded by maxTokensPerMicroBatch",
   gradientCheckpointingKwargs: "memory is bounded by maxTokensPerMicroBatch",
   useLigerKernel: "the loss is always computed in chunks",
   ligerKernelConfig: "the loss is always computed in chunks",

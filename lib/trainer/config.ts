@@ -44,6 +44,8 @@ const fields = {
   removeUnusedColumns: z.boolean().default(false),
   /** Memory only, never the gradient: tokens computed together in training. */
   maxTokensPerMicroBatch: count.default(2048),
+  /** Memory only: keep each layer's input and compute the layer again in the backward. */
+  gradientCheckpointing: z.boolean().default(false),
 
   // Prompts and sampling.
   /** Longest prompt in tokens; null: what the model's context leaves. */

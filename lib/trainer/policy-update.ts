@@ -33,6 +33,7 @@ export async function updatePolicy(
     lossTokens: 0,
     gradientAccumulationSteps: 1,
     maxTokensPerMicroBatch: args.maxTokensPerMicroBatch,
+    gradientCheckpointing: args.gradientCheckpointing,
     dropoutSeed: mixSeed(args.seed, step) >>> 1,
   });
   const learningRate = learningRateAt(args, plan, step);

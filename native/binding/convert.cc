@@ -314,6 +314,7 @@ LossOptions loss_options_from(const Napi::Object& object) {
         .loss_tokens = number_field(object, "lossTokens"),
         .gradient_accumulation_steps = number_field(object, "gradientAccumulationSteps"),
         .max_tokens_per_micro_batch = integer_field(object, "maxTokensPerMicroBatch"),
+        .gradient_checkpointing = bool_field(object, "gradientCheckpointing"),
         .dropout_seed = static_cast<uint64_t>(number_field(object, "dropoutSeed")),
     };
     require(options.temperature > 0, "temperature must be positive");

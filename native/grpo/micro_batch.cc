@@ -79,7 +79,8 @@ PackedInput pack_rows(const Batch& batch, RowRange rows, at::Device device) {
 
 at::Tensor predict_hidden(const Decoder& decoder, const PackedInput& input,
                           const ForwardMode& mode) {
-    PackedAttention attention(decoder.config(), input.layout, decoder.dtype(), decoder.device());
+    const auto attention = std::make_shared<PackedAttention>(decoder.config(), input.layout,
+                                                             decoder.dtype(), decoder.device());
     ForwardMode with_length = mode;
     with_length.context_length = input.context_length;
     const at::Tensor hidden = decoder.forward(input.ids, input.positions, attention, with_length);

@@ -153,8 +153,8 @@ LossResult forward_backward(const Decoder& decoder, const TrainBatch& batch,
         check_cancelled(cancelled);
         const PackedInput input = pack_rows(batch, rows, device);
         if (input.targets.size(0) == 0) continue;
-        const ForwardMode mode =
-            training_mode(dropout, options.dropout_seed, micro_batches, device);
+        ForwardMode mode = training_mode(dropout, options.dropout_seed, micro_batches, device);
+        mode.checkpoint = options.gradient_checkpointing;
         const at::Tensor normed = predict_hidden(decoder, input, mode);  // [n, C]
 
         const auto derivative = [&](int64_t start, const TokenScores& scores) {

@@ -1,8 +1,10 @@
 #include "model/decoder.h"
 
 #include <ATen/Functions.h>
+#include <c10/core/GradMode.h>
 
 #include "device.h"
+#include "model/checkpoint.h"
 #include "model/frozen_linear.h"
 #include "model/rows.h"
 
@@ -120,14 +122,22 @@ Decoder::Decoder(const ModelConfig& config, at::ScalarType dtype, at::Device dev
 }
 
 at::Tensor Decoder::forward(const at::Tensor& ids, const at::Tensor& positions,
-                            Attention& attention, const ForwardMode& mode) const {
+                            const std::shared_ptr<Attention>& attention,
+                            const ForwardMode& mode) const {
     RopeTables ropes;
     for (const RopeConfig& rope : config_.ropes) {
         ropes.push_back(make_rope_table(rope, positions, mode.context_length, compute_dtype_));
     }
     at::Tensor hidden = embed(ids, mode);  // [N, C]
     for (int64_t i = 0; i < config_.num_layers; ++i) {
-        hidden = layer_forward(i, hidden, ropes, attention, mode);
+        if (mode.checkpoint && c10::GradMode::is_enabled()) {
+            const Block layer = [this, i, ropes, attention, mode](const at::Tensor& input) {
+                return layer_forward(i, input, ropes, *attention, mode);
+            };
+            hidden = checkpoint(hidden, layer, mode.generator);
+        } else {
+            hidden = layer_forward(i, hidden, ropes, *attention, mode);
+        }
     }
     return hidden;
 }

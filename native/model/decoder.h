@@ -5,6 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -41,8 +42,8 @@ class Decoder {
     Decoder(const ModelConfig& config, at::ScalarType dtype, at::Device device);
 
     /// ids [N], positions [N] int64 -> hidden [N, C] before the last norm.
-    at::Tensor forward(const at::Tensor& ids, const at::Tensor& positions, Attention& attention,
-                       const ForwardMode& mode) const;
+    at::Tensor forward(const at::Tensor& ids, const at::Tensor& positions,
+                       const std::shared_ptr<Attention>& attention, const ForwardMode& mode) const;
     /// hidden [n, C] -> [n, C], the input of the output layer.
     at::Tensor final_norm(const at::Tensor& hidden, const ForwardMode& mode) const;
     /// normed [n, C] -> [n, V] in fp32 (or fp64), before temperature.

@@ -17,6 +17,7 @@ namespace grpo {
 /// What a forward pass needs to know besides its tokens. Dropout acts in the training forward only.
 struct ForwardMode {
     bool adapter = true;
+    bool checkpoint = false;     // keep only the layers' inputs for the backward
     int64_t context_length = 0;  // of the longest sequence of the call, for length-dependent ropes
     double dropout = 0;
     std::optional<at::Generator> generator;  // of the dropout masks

@@ -118,8 +118,9 @@ void Rollout::prefill(const std::vector<int64_t>& prompts) {
     stats_.prefill_tokens += static_cast<int64_t>(ids.size());
 
     const at::Device device = decoder_.device();
-    PackedAttention attention(decoder_.config(), layout, decoder_.dtype(), device);
-    attention.store_prompts(cache_.get(), slots);
+    const auto attention =
+        std::make_shared<PackedAttention>(decoder_.config(), layout, decoder_.dtype(), device);
+    attention->store_prompts(cache_.get(), slots);
     const at::Tensor hidden = decoder_.forward(
         to_device(ids, device), to_device(layout.positions(), device), attention, mode_);
     const at::Tensor last = take_rows(hidden, to_device(last_token, device));  // [P, C]
@@ -140,8 +141,8 @@ void Rollout::decode() {
         positions.push_back(prompt_lengths[row.slot] + times.back());
         slot_of_row.push_back(row.slot);
     }
-    DecodeAttention attention(decoder_.config(), *cache_, slot_of_row, prompt_lengths, times,
-                              decoder_.dtype(), device);
+    const auto attention = std::make_shared<DecodeAttention>(
+        decoder_.config(), *cache_, slot_of_row, prompt_lengths, times, decoder_.dtype(), device);
     const at::Tensor hidden =
         decoder_.forward(to_device(ids, device), to_device(positions, device), attention, mode_);
     advance(0, decoder_.logits(decoder_.final_norm(hidden, mode_), mode_));

@@ -7,7 +7,14 @@ import { loadCore } from "../../lib/native/native-loader.js";
 
 const LOSS: NativeLoss = {
   ...{ lossType: "dapo", beta: 0, epsilonLow: 0.2, epsilonHigh: 0.3, biasCorrectionKl: true, temperature: 1 },
-  ...{ rowsPerSlice: 0, lossTokens: 0, gradientAccumulationSteps: 1, maxTokensPerMicroBatch: 1, dropoutSeed: 0 },
+  ...{
+    rowsPerSlice: 0,
+    lossTokens: 0,
+    gradientAccumulationSteps: 1,
+    maxTokensPerMicroBatch: 1,
+    gradientCheckpointing: false,
+    dropoutSeed: 0,
+  },
 };
 
 // Ratios on both sides of both clip bounds (0.8 and 1.3) and between them, none close to a bound, where the loss has a kink.

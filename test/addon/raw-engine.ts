@@ -52,7 +52,14 @@ export const BATCH: NativeBatch = {
 
 export const LOSS: NativeLoss = {
   ...{ lossType: "dapo", beta: 0.04, epsilonLow: 0.2, epsilonHigh: 0.2, biasCorrectionKl: true, temperature: 0.9 },
-  ...{ rowsPerSlice: 2, lossTokens: 0, gradientAccumulationSteps: 1, maxTokensPerMicroBatch: 8, dropoutSeed: 3 },
+  ...{
+    rowsPerSlice: 2,
+    lossTokens: 0,
+    gradientAccumulationSteps: 1,
+    maxTokensPerMicroBatch: 8,
+    gradientCheckpointing: false,
+    dropoutSeed: 3,
+  },
 };
 
 export const ADAMW = {

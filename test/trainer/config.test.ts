@@ -70,8 +70,8 @@ test("a value of TRL that comes later is told from a wrong one", () => {
 });
 
 test("an option without effect is accepted and noted", () => {
-  const { notes } = new GRPOConfig({ gradientCheckpointing: true } as GRPOConfigOptions);
-  expect(notes).toEqual([expect.stringContaining("gradientCheckpointing has no effect")]);
+  const { notes } = new GRPOConfig({ gradientCheckpointingKwargs: {} } as GRPOConfigOptions);
+  expect(notes).toEqual([expect.stringContaining("gradientCheckpointingKwargs has no effect")]);
 });
 
 test.each([
