@@ -23,6 +23,14 @@ const commands: Readonly<Record<string, Entry>> = {
     summary: "save a token for the Hugging Face Hub",
     load: async () => (await import("./commands/login.js")).loginCommand,
   },
+  logout: {
+    summary: "forget the saved token",
+    load: async () => (await import("./commands/logout.js")).logoutCommand,
+  },
+  whoami: {
+    summary: "show the account of the token in force",
+    load: async () => (await import("./commands/whoami.js")).whoamiCommand,
+  },
   build: {
     summary: "build the native engine from source (C++20 compiler, CMake)",
     load: async () => (await import("./commands/build.js")).buildCommand,

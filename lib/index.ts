@@ -3,8 +3,8 @@
 export { Dataset } from "./dataset/dataset.js";
 export { type LoadDatasetOptions, loadDataset } from "./dataset/load.js";
 export { GrpoError, type GrpoErrorCode } from "./errors.js";
-export type { PushOptions } from "./hub/hub.js";
 export { type Account, login, logout, whoami } from "./hub/login.js";
+export type { PushOptions } from "./hub/push.js";
 export type { JsonObject } from "./json.js";
 export type { CompletionRecord } from "./log/run-log.js";
 export type { Device } from "./model/device.js";

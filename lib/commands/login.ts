@@ -3,7 +3,7 @@
 import { createInterface } from "node:readline/promises";
 import { Writable } from "node:stream";
 import { parseArgs } from "node:util";
-import { hubUrl, tokenPath } from "../hub/hub-client.js";
+import { hubUrl, tokenPath } from "../hub/hub-env.js";
 import { login } from "../hub/login.js";
 import type { Command } from "./command.js";
 

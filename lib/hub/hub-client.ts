@@ -1,13 +1,16 @@
-// How requests reach the Hub: address, token, retries, and what each refusal means in plain words. Uses the environment
-// variables and the token file of Python's huggingface_hub. A token goes into a header and nowhere else.
+// How requests reach the Hub: address, token, and what each refusal means in plain words. A token goes into a header for
+// the Hub's own host and nowhere else.
 
-import { readFileSync } from "node:fs";
-import { homedir } from "node:os";
-import path from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { GrpoError, reasonOf } from "../errors.js";
+import { findToken, hubUrl } from "./hub-env.js";
+import { fetchPatiently } from "./hub-fetch.js";
 
 export type RepoType = "model" | "dataset";
+
+export interface HubRepo {
+  readonly type: RepoType;
+  readonly id: string;
+}
 
 export interface HubClient {
   readonly url: string;
@@ -16,12 +19,20 @@ export interface HubClient {
   readonly fetch: typeof fetch;
 }
 
-const ATTEMPTS = 3;
-const FIRST_RETRY_MS = 300;
+/** Marks errors after which files that are already in the cache may serve instead. */
+export class HubUnreachable extends GrpoError {}
 
-export interface HubRepo {
-  readonly type: RepoType;
-  readonly id: string;
+/** The Hub answered, and the answer was no. */
+export class HubRefusal extends GrpoError {
+  readonly status: number;
+  /** The Hub's own word for it, such as "RepoNotFound"; may be empty. */
+  readonly reason: string;
+
+  constructor(message: string, hint: string | undefined, status: number, reason: string) {
+    super("HUB_ERROR", message, hint === undefined ? {} : { hint });
+    this.status = status;
+    this.reason = reason;
+  }
 }
 
 /** `repo` is what is asked about, for messages; undefined for questions about the account. */
@@ -31,123 +42,98 @@ export function createHubClient(repo: HubRepo | undefined, token: string | undef
   const hubFetch: typeof fetch = async (input, init) => {
     const address = String(input instanceof Request ? input.url : input);
     const headers = new Headers(init?.headers);
+    // The storage has tokens of its own, and answers that the client library knows how to read.
+    if (new URL(address).origin !== new URL(url).origin) return request(address, { ...init, headers });
     headers.delete("authorization");
-    if (secret !== undefined && new URL(address).origin === new URL(url).origin) {
-      headers.set("authorization", `Bearer ${secret}`);
-    }
-    const response = await fetchPatiently(address, { ...init, headers });
+    if (secret !== undefined) headers.set("authorization", `Bearer ${secret}`);
+    const response = await request(address, { ...init, headers });
     const code = response.headers.get("x-error-code") ?? "";
-    // The client library knows what to do with these two: "no such file" and "the repository is there already".
-    if (response.ok || (response.status === 404 && code === "EntryNotFound") || response.status === 409)
-      return response;
+    if (response.ok || isForCaller(response.status, code)) return response;
+    await response.body?.cancel();
     throw refusal(repo, response.status, code, { hasToken: secret !== undefined, url });
   };
   return { url, hasToken: secret !== undefined, fetch: hubFetch };
 }
 
-export function hubUrl(): string {
-  return (process.env.HF_ENDPOINT || "https://huggingface.co").replace(/\/+$/, "");
-}
-
-export function isOffline(): boolean {
-  const value = process.env.HF_HUB_OFFLINE || process.env.TRANSFORMERS_OFFLINE || "";
-  return ["1", "ON", "YES", "TRUE"].includes(value.toUpperCase());
-}
-
-/** The folder that holds the token and, unless moved, the cache. */
-export function hubHome(): string {
-  return process.env.HF_HOME || path.join(process.env.XDG_CACHE_HOME || path.join(homedir(), ".cache"), "huggingface");
-}
-
-export function hubCacheDir(): string {
-  return process.env.HF_HUB_CACHE || process.env.HUGGINGFACE_HUB_CACHE || path.join(hubHome(), "hub");
-}
-
-export function tokenPath(): string {
-  return process.env.HF_TOKEN_PATH || path.join(hubHome(), "token");
-}
-
-/** The token of the environment, else the saved one. */
-export function findToken(): string | undefined {
-  const fromEnvironment = process.env.HF_TOKEN || process.env.HUGGING_FACE_HUB_TOKEN;
-  if (fromEnvironment?.trim()) return fromEnvironment.trim();
+async function request(address: string, init: RequestInit): Promise<Response> {
+  const isCommit = init.method === "POST" && /\/api\/[^?]*\/commit\//.test(address);
   try {
-    return readFileSync(tokenPath(), "utf8").trim() || undefined;
-  } catch {
-    return undefined;
+    return await fetchPatiently(address, init, isCommit || init.body instanceof ReadableStream);
+  } catch (thrown) {
+    if (init.signal?.aborted) throw thrown;
+    throw unreachable(address, thrown);
   }
 }
 
-/** Reading requests are repeated when the connection or the server fails; writing ones never. */
-async function fetchPatiently(address: string, init: RequestInit): Promise<Response> {
-  const attempts = (init.method ?? "GET") === "GET" ? ATTEMPTS : 1;
-  for (let attempt = 1; ; attempt++) {
-    const last = attempt === attempts;
-    try {
-      const response = await fetch(address, init);
-      if (last || !(response.status >= 500 || response.status === 429)) return response;
-      await response.body?.cancel();
-    } catch (thrown) {
-      if (last || init.signal?.aborted) throw unreachable(address, thrown);
-    }
-    await sleep(FIRST_RETRY_MS * 2 ** (attempt - 1));
-  }
+/** Answers that say something to whoever asked: no such file, there already, not that part of the file. */
+function isForCaller(status: number, code: string): boolean {
+  return (status === 404 && code === "EntryNotFound") || status === 409 || status === 416;
 }
-
-/** Marks errors after which files that are already in the cache may serve instead. */
-export class HubUnreachable extends GrpoError {}
 
 function unreachable(address: string, thrown: unknown): HubUnreachable {
   const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause : thrown;
-  return new HubUnreachable("HUB_ERROR", `Cannot reach ${new URL(address).host}: ${reasonOf(cause)}`, {
+  return new HubUnreachable("HUB_ERROR", `Cannot reach ${new URL(address).host}: ${redacted(reasonOf(cause))}`, {
     hint: "Check the connection or HF_ENDPOINT; with the files in the cache, HF_HUB_OFFLINE=1 asks nothing of the net.",
-    cause: thrown,
   });
 }
 
-function refusal(
-  repo: HubRepo | undefined,
-  status: number,
-  code: string,
-  context: { readonly hasToken: boolean; readonly url: string },
-): GrpoError {
-  if (repo === undefined) {
-    const accepted = status !== 401 && status !== 403;
-    return new GrpoError(
-      "HUB_ERROR",
-      `The Hub ${accepted ? "answered" : "did not accept the token"} (HTTP ${status}).`,
-      {
-        hint: accepted ? "Try again later." : `Make a token at ${context.url}/settings/tokens.`,
-      },
-    );
-  }
+/** Any failure as a GrpoError. The cause is left out: the client's errors carry signed addresses. */
+export function asHubError(what: string, thrown: unknown): GrpoError {
+  if (thrown instanceof GrpoError) return thrown;
+  return new GrpoError("HUB_ERROR", `${what}: ${redacted(reasonOf(thrown))}`);
+}
+
+/** Without what grants access: query parts of addresses (signatures), passwords in them, and tokens. */
+export function redacted(text: string): string {
+  return text
+    .replace(/(https?:\/\/)[^\s/@]+@/g, "$1")
+    .replace(/(https?:\/\/[^\s?]+)\?\S*/g, "$1")
+    .replace(/\bhf_\w+|\bBearer \S+/g, "***");
+}
+
+interface RefusalContext {
+  readonly hasToken: boolean;
+  readonly url: string;
+}
+
+function refusal(repo: HubRepo | undefined, status: number, code: string, context: RefusalContext): HubRefusal {
+  const [message, hint] = repo === undefined ? aboutAccount(status, context) : aboutRepo(repo, status, code, context);
+  return new HubRefusal(message, hint, status, code);
+}
+
+function aboutAccount(status: number, { url }: RefusalContext): [string, string] {
+  return status === 401 || status === 403
+    ? [`The Hub did not accept the token (HTTP ${status}).`, `Make a token at ${url}/settings/tokens.`]
+    : [`The Hub answered (HTTP ${status}).`, "Try again later."];
+}
+
+function aboutRepo(repo: HubRepo, status: number, code: string, context: RefusalContext): [string, string?] {
   const name = `the ${repo.type} "${repo.id}"`;
-  const page = `${context.url}/${repo.type === "dataset" ? "datasets/" : ""}${repo.id}`;
+  const page = repoPage(context.url, repo);
   const logIn = context.hasToken
     ? "The token in use belongs to an account without access; log in with another: grpo login, or HF_TOKEN."
     : "Log in with an account that has access: grpo login, or set HF_TOKEN.";
   if (code === "GatedRepo") {
-    return new GrpoError("HUB_ERROR", `Access to ${name} is gated (HTTP ${status}).`, {
-      hint: `Accept its licence on ${page}, then: ${logIn}`,
-    });
+    return [`Access to ${name} is gated (HTTP ${status}).`, `Accept its licence on ${page}, then: ${logIn}`];
   }
   if (code === "RevisionNotFound") {
-    return new GrpoError("HUB_ERROR", `The Hub has ${name}, but not the revision asked for.`, {
-      hint: `Its branches and commits are on ${page}/tree/main.`,
-    });
+    const message = `The Hub has ${name}, but not the revision asked for.`;
+    return [message, `Its branches and commits are on ${page}/tree/main.`];
   }
   if (status === 401 || status === 403) {
     const message = `The Hub does not give access to ${name} (HTTP ${status}): it is private, gated, or does not exist.`;
-    return new GrpoError("HUB_ERROR", message, {
-      hint: `Check the spelling; for a gated one accept the licence on ${page}. ${logIn}`,
-    });
+    return [message, `Check the spelling; for a gated one accept the licence on ${page}. ${logIn}`];
   }
   if (status === 404) {
-    return new GrpoError("HUB_ERROR", `The Hub has no ${repo.type} "${repo.id}" (HTTP 404).`, {
-      hint: "Check the spelling; a local folder is written with a leading ./ or /.",
-    });
+    const message = `The Hub has no ${repo.type} "${repo.id}" (HTTP 404).`;
+    return [message, "Check the spelling; a local folder is written with a leading ./ or /."];
   }
   const busy = status === 429 || status >= 500;
   const message = `The Hub answered a request about ${name} with HTTP ${status}.`;
-  return new GrpoError("HUB_ERROR", message, busy ? { hint: "It is busy or failing; try again later." } : {});
+  return busy ? [message, "It is busy or failing; try again later."] : [message];
+}
+
+/** The address of a repository's page. */
+export function repoPage(url: string, repo: HubRepo): string {
+  return `${url}/${repo.type === "dataset" ? "datasets/" : ""}${repo.id}`;
 }

@@ -1,22 +1,23 @@
-// Repositories on the Hugging Face Hub, and local folders that stand for them: listing, fetching into the cache that
-// Python's huggingface_hub uses as well (same layout, either side finds what the other fetched), and uploading.
+// Repositories on the Hugging Face Hub, and local folders that stand for them: what is in one commit of it, and fetching
+// that into the cache that Python's huggingface_hub uses as well (either side finds what the other fetched).
 
+import { createHash } from "node:crypto";
 import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { pathToFileURL } from "node:url";
-import { createRepo, datasetInfo, type ListFileEntry, listFiles, modelInfo, uploadFiles } from "@huggingface/hub";
-import { GrpoError, reasonOf } from "../errors.js";
-import { checkOptionNames } from "../options.js";
-import { fetchFiles, type RemoteFile, repoFolder, saveRef } from "./hub-cache.js";
+import { datasetInfo, type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub";
+import { GrpoError } from "../errors.js";
+import type { RemoteFile } from "./download.js";
+import { fetchFiles, repoFolder, saveRef } from "./hub-cache.js";
 import {
+  asHubError,
   createHubClient,
   type HubClient,
+  type HubRepo,
   HubUnreachable,
-  hubCacheDir,
-  isOffline,
   type RepoType,
 } from "./hub-client.js";
+import { findToken, hubCacheDir, isOffline } from "./hub-env.js";
 
 export interface HubOptions {
   /** Branch, tag or commit. Default "main". */
@@ -55,15 +56,23 @@ export const MODEL_PATTERNS: readonly string[] = [
   "additional_chat_templates/*.jinja",
   "adapter_config.json",
 ];
-const NEVER = /^consolidated.*\.safetensors/;
+const IGNORED: readonly string[] = ["consolidated*.safetensors*"];
+
+export interface FilePatterns {
+  /** Files to fetch, of which * stands for a part within a folder and ** for any part. Default: what loading reads. */
+  readonly patterns?: readonly string[];
+  /** Files to leave out all the same. */
+  readonly ignorePatterns?: readonly string[];
+}
 
 /** The folder of a model given by path or Hub id, with the files that match the patterns in it. */
 export async function resolveModelFiles(
   idOrPath: string,
-  options: HubOptions & { readonly patterns?: readonly string[] } = {},
+  options: HubOptions & FilePatterns = {},
 ): Promise<ModelFiles> {
   const snapshot = await openSnapshot("model", idOrPath, options);
-  const wanted = matching(snapshot.files, options.patterns ?? MODEL_PATTERNS).filter((file) => !NEVER.test(file));
+  const ignored = new Set(matching(snapshot.files, options.ignorePatterns ?? IGNORED));
+  const wanted = matching(snapshot.files, options.patterns ?? MODEL_PATTERNS).filter((file) => !ignored.has(file));
   await snapshot.fetch(wanted);
   return { folder: snapshot.folder, files: wanted };
 }
@@ -77,55 +86,17 @@ export async function openSnapshot(type: RepoType, idOrPath: string, options: Hu
   }
   checkRepoId(type, idOrPath);
   const revision = options.revision ?? "main";
-  const root = path.join(options.cacheDir ?? hubCacheDir(), repoFolder(type, idOrPath));
+  const cacheDir = options.cacheDir ?? hubCacheDir();
+  const root = path.join(cacheDir, repoFolder(type, idOrPath));
   if (isOffline()) return cachedSnapshot(idOrPath, root, revision, "HF_HUB_OFFLINE is set");
   try {
-    return await remoteSnapshot(type, idOrPath, revision, root, createHubClient({ type, id: idOrPath }, options.token));
+    return await remoteSnapshot({ type, id: idOrPath }, revision, cacheDir, options.token);
   } catch (thrown) {
     if (!(thrown instanceof HubUnreachable)) throw thrown;
     const cached = await cachedSnapshot(idOrPath, root, revision, "").catch(() => undefined);
     if (cached === undefined) throw thrown;
     process.emitWarning(`${thrown.message.split("\n")[0]}; using the cached copy of ${idOrPath}.`);
     return cached;
-  }
-}
-
-export interface PushOptions {
-  readonly type?: RepoType;
-  readonly token?: string;
-  /** Visibility of a new repository; an existing one keeps its own. */
-  readonly private?: boolean;
-  readonly branch?: string;
-  readonly commitMessage?: string;
-}
-
-/** Uploads a folder as one commit to a repository, made if it is not there. Returns the commit's address. */
-export async function pushFolder(id: string, folder: string, options: PushOptions = {}): Promise<string> {
-  checkOptionNames("pushToHub", options, ["type", "token", "private", "branch", "commitMessage"]);
-  const type = options.type ?? "model";
-  checkRepoId(type, id);
-  const client = createHubClient({ type, id }, options.token);
-  if (!client.hasToken) {
-    throw new GrpoError("HUB_ERROR", `Uploading to "${id}" needs a token with write access, and there is none.`, {
-      hint: "Log in with: grpo login, or set HF_TOKEN.",
-    });
-  }
-  const files = await walk(folder);
-  if (files.length === 0) throw new GrpoError("FILE_NOT_FOUND", `Nothing to upload: ${folder} has no files.`);
-  const repo = { type, name: id } as const;
-  const access = { hubUrl: client.url, fetch: client.fetch };
-  try {
-    await createRepo({ repo, ...access, ...visibility(options.private), accessToken: "" }).catch(ignoreExisting);
-    const output = await uploadFiles({
-      repo,
-      ...access,
-      files: files.map((file) => ({ path: file, content: pathToFileURL(path.join(folder, file)) })),
-      commitTitle: options.commitMessage ?? "Upload with grpo",
-      ...(options.branch === undefined ? {} : { branch: options.branch }),
-    });
-    return output?.commit.url ?? `${client.url}/${id}`;
-  } catch (thrown) {
-    throw asHubError(`Uploading to "${id}" failed`, thrown);
   }
 }
 
@@ -168,46 +139,83 @@ async function localSnapshot(folder: string): Promise<Snapshot> {
   };
 }
 
+/** What a revision was when this process first asked. */
+export interface Listing {
+  readonly commit: string;
+  readonly files: ReadonlyMap<string, ListFileEntry>;
+}
+
+/** One commit for a whole run: model and tokenizer must not come from two, should someone push in between. */
+const pinned = new Map<string, Promise<Listing>>();
+
+/** Forgets what a repository was: for whoever has just changed it. */
+export function forgetListings(repo: HubRepo): void {
+  for (const key of pinned.keys()) if (key.startsWith(`${repo.type} ${repo.id} `)) pinned.delete(key);
+}
+
 async function remoteSnapshot(
-  type: RepoType,
-  id: string,
+  repo: HubRepo,
   revision: string,
-  root: string,
-  client: HubClient,
+  cacheDir: string,
+  token: string | undefined,
 ): Promise<Snapshot> {
-  const access = { hubUrl: client.url, fetch: client.fetch };
-  const commit = await resolveCommit(type, id, revision, access);
-  const entries = new Map<string, ListFileEntry>();
-  try {
-    const list = listFiles({ repo: { type, name: id }, revision: commit, recursive: true, ...access });
-    for await (const entry of list) if (entry.type === "file" && isSafePath(entry.path)) entries.set(entry.path, entry);
-  } catch (thrown) {
-    throw asHubError(`Listing the files of "${id}" failed`, thrown);
-  }
-  if (revision !== commit) await saveRef(root, revision, commit);
-  const folder = path.join(root, "snapshots", commit);
+  const { type, id } = repo;
+  const client = createHubClient(repo, token);
+  // Whoever has no access must be told so, although someone else in this process had it.
+  const account = createHash("sha256")
+    .update(token ?? findToken() ?? "")
+    .digest("hex");
+  const key = `${type} ${id} ${revision} ${client.url} ${account}`;
+  const listing = pinned.get(key) ?? listRevision(client, repo, revision);
+  pinned.set(key, listing);
+  const { commit, files: entries } = await listing.catch((thrown: unknown) => {
+    pinned.delete(key);
+    throw thrown;
+  });
+  const root = path.join(cacheDir, repoFolder(type, id));
+  // A cache that may only be read still serves what is in it.
+  if (revision !== commit) await saveRef(root, revision, commit).catch(() => {});
   return {
-    folder,
+    folder: path.join(root, "snapshots", commit),
     files: [...entries.keys()].sort(),
     async fetch(wanted) {
-      const files = wanted.map((name): RemoteFile => {
-        const entry = entries.get(name);
-        if (entry === undefined) throw new GrpoError("FILE_NOT_FOUND", `No ${name} in "${id}" on the Hub.`);
-        return { name, size: entry.size, sha256: entry.lfs?.oid, etag: entry.lfs?.oid ?? entry.oid ?? "" };
-      });
-      await fetchFiles({ repo: { type, name: id }, commit, root, ...access }, files);
+      const source = { repo: { type, name: id }, commit, hubUrl: client.url, fetch: client.fetch };
+      await fetchFiles(
+        source,
+        cacheDir,
+        wanted.map((name) => remoteFile(id, name, entries.get(name))),
+      );
     },
   };
 }
 
-async function resolveCommit(
-  type: RepoType,
-  id: string,
-  revision: string,
-  access: { readonly hubUrl: string; readonly fetch: typeof fetch },
-): Promise<string> {
+function remoteFile(id: string, name: string, entry: ListFileEntry | undefined): RemoteFile {
+  if (entry === undefined) throw new GrpoError("FILE_NOT_FOUND", `No ${name} in "${id}" on the Hub.`);
+  const etag = entry.lfs?.oid ?? entry.oid;
+  if (etag === undefined || !/^[0-9a-f]{40,64}$/.test(etag)) {
+    throw new GrpoError("HUB_ERROR", `The Hub's list gives no digest for ${name} of "${id}".`);
+  }
+  return { name, size: entry.size, sha256: entry.lfs?.oid, etag, xet: entry.xetHash !== undefined };
+}
+
+/** The commit that a revision is at the moment, and the files in it. */
+export async function listRevision(client: HubClient, repo: HubRepo, revision: string): Promise<Listing> {
+  const access = { hubUrl: client.url, fetch: client.fetch };
+  const commit = await resolveCommit(client, repo, revision);
+  const files = new Map<string, ListFileEntry>();
+  try {
+    const list = listFiles({ repo: { type: repo.type, name: repo.id }, revision: commit, recursive: true, ...access });
+    for await (const entry of list) if (entry.type === "file" && isSafePath(entry.path)) files.set(entry.path, entry);
+  } catch (thrown) {
+    throw asHubError(`Listing the files of "${repo.id}" failed`, thrown);
+  }
+  return { commit, files };
+}
+
+export async function resolveCommit(client: HubClient, { type, id }: HubRepo, revision: string): Promise<string> {
   if (/^[0-9a-f]{40}$/.test(revision)) return revision;
   const info = type === "model" ? modelInfo<"sha"> : datasetInfo<"sha">;
+  const access = { hubUrl: client.url, fetch: client.fetch };
   try {
     return (await info({ name: id, revision, additionalFields: ["sha"], ...access })).sha;
   } catch (thrown) {
@@ -227,7 +235,7 @@ async function cachedSnapshot(id: string, root: string, revision: string, reason
   return localSnapshot(folder);
 }
 
-function checkRepoId(type: RepoType, id: unknown): asserts id is string {
+export function checkRepoId(type: RepoType, id: unknown): asserts id is string {
   if (typeof id !== "string" || id.trim() === "") {
     throw new GrpoError("BAD_INPUT", `Expected a ${type}'s folder or its Hub id, found ${JSON.stringify(id)}.`);
   }
@@ -249,7 +257,7 @@ function isSafePath(name: string): boolean {
   return !/^[/\\]|^[A-Za-z]:|\\/.test(name) && !name.split("/").includes("..");
 }
 
-async function walk(folder: string, prefix = ""): Promise<string[]> {
+export async function walk(folder: string, prefix = ""): Promise<string[]> {
   const found: string[] = [];
   for (const entry of await readdir(path.join(folder, prefix), { withFileTypes: true })) {
     const name = prefix + entry.name;
@@ -259,17 +267,4 @@ async function walk(folder: string, prefix = ""): Promise<string[]> {
     } else found.push(name);
   }
   return found.sort();
-}
-
-function visibility(isPrivate: boolean | undefined): { visibility?: "public" | "private" } {
-  return isPrivate === undefined ? {} : { visibility: isPrivate ? "private" : "public" };
-}
-
-function ignoreExisting(thrown: unknown): void {
-  if ((thrown as { statusCode?: unknown }).statusCode !== 409) throw thrown;
-}
-
-function asHubError(what: string, thrown: unknown): GrpoError {
-  if (thrown instanceof GrpoError) return thrown;
-  return new GrpoError("HUB_ERROR", `${what}: ${reasonOf(thrown)}`, { cause: thrown });
 }

@@ -1,11 +1,13 @@
 // Logging in to the Hub: the token is checked, then saved in the file that Python's huggingface_hub reads as well.
 
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { whoAmI } from "@huggingface/hub";
-import { GrpoError, reasonOf } from "../errors.js";
+import { GrpoError } from "../errors.js";
 import { checkOptionNames } from "../options.js";
-import { createHubClient, findToken, tokenPath } from "./hub-client.js";
+import { asHubError, createHubClient } from "./hub-client.js";
+import { findToken, tokenPath } from "./hub-env.js";
 
 export interface Account {
   readonly name: string;
@@ -18,17 +20,22 @@ export async function login(options: { readonly token: string }): Promise<Accoun
   const token = typeof options.token === "string" ? options.token.trim() : "";
   if (token === "" || /\s/.test(token)) throw new GrpoError("BAD_OPTION", "login() needs { token }, one word.");
   const account = await whoami({ token });
-  const file = tokenPath();
-  await mkdir(path.dirname(file), { recursive: true });
-  // The mode of an existing file would stay.
-  await rm(file, { force: true });
-  await writeFile(file, token, { mode: 0o600 });
+  await writeSecret(tokenPath(), token);
   return account;
 }
 
-/** Forgets the saved token. A token in HF_TOKEN stays in force. */
+/** Forgets the saved token, also where Python keeps the tokens it can switch between. One in HF_TOKEN stays in force. */
 export async function logout(): Promise<void> {
-  await rm(tokenPath(), { force: true });
+  const file = tokenPath();
+  const token = (await readFile(file, "utf8").catch(() => "")).trim();
+  await rm(file, { force: true });
+  const stored = path.join(path.dirname(file), "stored_tokens");
+  const text = await readFile(stored, "utf8").catch(() => undefined);
+  if (text === undefined || token === "") return;
+  // An INI file, a section for each token.
+  const sections = text.split(/^(?=\[)/m);
+  const kept = sections.filter((section) => !section.split(/\s+/).includes(token));
+  if (kept.length < sections.length) await writeSecret(stored, kept.join(""));
 }
 
 /** The account of the given token, or of the one that is in force. */
@@ -43,7 +50,14 @@ export async function whoami(options: { readonly token?: string } = {}): Promise
     const answer = await whoAmI({ hubUrl: client.url, fetch: client.fetch, accessToken: "" });
     return { name: answer.name, organizations: answer.type === "user" ? answer.orgs.map((org) => org.name) : [] };
   } catch (thrown) {
-    if (thrown instanceof GrpoError) throw thrown;
-    throw new GrpoError("HUB_ERROR", `Asking the Hub for the account failed: ${reasonOf(thrown)}`, { cause: thrown });
+    throw asHubError("Asking the Hub for the account failed", thrown);
   }
+}
+
+/** Readable by its owner only, from the first byte on; the mode of an existing file would stay, so it is replaced. */
+async function writeSecret(file: string, content: string): Promise<void> {
+  await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+  const temporary = `${file}.${randomUUID()}`;
+  await writeFile(temporary, content, { mode: 0o600, flag: "wx" });
+  await rename(temporary, file);
 }

@@ -3,7 +3,8 @@
 
 import path from "node:path";
 import { GrpoError } from "../errors.js";
-import { type PushOptions, pushFolder, resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
+import { resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
+import { type PushOptions, pushFolder } from "../hub/push.js";
 import { isJsonObject, type JsonObject, readJsonObject } from "../json.js";
 import type {
   NativeDtype,

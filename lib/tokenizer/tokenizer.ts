@@ -2,7 +2,8 @@
 // tokenizers for the same files. Loading and saving is in tokenizer-files.ts, the algorithms in tokenizer-backend.ts.
 
 import { GrpoError } from "../errors.js";
-import { type PushOptions, pushFolder, resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
+import { resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
+import { type PushOptions, pushFolder } from "../hub/push.js";
 import type { JsonObject } from "../json.js";
 import { checkOptionNames } from "../options.js";
 import type { Message } from "../types.js";

@@ -1,14 +1,13 @@
-// Fetching from and uploading to a Hub on this machine: what lands in the cache, what is asked of the network, and how every
-// refusal reads.
+// Fetching from a Hub on this machine: what lands in the cache, what is asked of the network, and how every refusal reads.
 
-import { mkdir, mkdtemp, readdir, readFile, readlink, rm, stat, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, readdir, readFile, readlink, writeFile } from "node:fs/promises";
+import { homedir } from "node:os";
 import path from "node:path";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 import { GrpoError } from "../../lib/errors.js";
-import { matching, pushFolder, resolveModelFiles } from "../../lib/hub/hub.js";
-import { findToken } from "../../lib/hub/hub-client.js";
-import { HubServer } from "../support/hub-server.js";
+import { matching, resolveModelFiles } from "../../lib/hub/hub.js";
+import { findToken, hubCacheDir } from "../../lib/hub/hub-env.js";
+import { useHub } from "../support/use-hub.js";
 
 const ID = "org/tiny";
 const WEIGHTS = Buffer.from(Array.from({ length: 200_000 }, (_, i) => (i * 7919) % 251));
@@ -33,34 +32,17 @@ const WANTED = [
   "tokenizer_config.json",
 ];
 
-let hub: HubServer;
-let home: string;
+const at = useHub();
 
-beforeEach(async () => {
-  home = await mkdtemp(path.join(tmpdir(), "grpo-hub-"));
-  hub = new HubServer();
-  await hub.start();
-  hub.add(ID, { files: FILES, large: ["model.safetensors", "consolidated.safetensors"], branches: ["dev"] });
-  vi.stubEnv("HF_ENDPOINT", `${hub.url}/`);
-  vi.stubEnv("HF_HOME", home);
-  for (const name of ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"]) {
-    vi.stubEnv(name, "");
-  }
-  for (const name of ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN_PATH"]) vi.stubEnv(name, "");
-});
-
-afterEach(async () => {
-  vi.unstubAllEnvs();
-  vi.restoreAllMocks();
-  await hub.stop();
-  await rm(home, { recursive: true, force: true });
+beforeEach(() => {
+  at.hub.add(ID, { files: FILES, large: ["model.safetensors", "consolidated.safetensors"], branches: ["dev"] });
 });
 
 describe("fetching a model", () => {
   it("brings the files of the patterns, and no other, into Python's cache layout", async () => {
     const { folder, files } = await resolveModelFiles(ID);
-    const commit = hub.commitOf(ID);
-    const root = path.join(home, "hub", "models--org--tiny");
+    const commit = at.hub.commitOf(ID);
+    const root = path.join(at.home, "hub", "models--org--tiny");
     expect(files).toEqual(WANTED);
     expect(folder).toBe(path.join(root, "snapshots", commit));
     expect(WEIGHTS.equals(await readFile(path.join(folder, "model.safetensors")))).toBe(true);
@@ -72,30 +54,60 @@ describe("fetching a model", () => {
     expect(await readdir(folder)).not.toContain("onnx");
   });
 
-  it("asks for no file the second time", async () => {
-    await resolveModelFiles(ID);
-    hub.requests.length = 0;
-    const { files } = await resolveModelFiles(ID);
-    expect(files).toEqual(WANTED);
-    expect(hub.fileRequests()).toEqual([]);
+  it("stays at one commit for the whole run, and asks for it once", async () => {
+    const first = await resolveModelFiles(ID);
+    at.hub.requests.length = 0;
+    at.hub.add(ID, { files: { "config.json": "changed" } });
+    expect(await resolveModelFiles(ID)).toEqual(first);
+    expect(at.hub.requests).toEqual([]);
+  });
+
+  it("leaves out what the ignore patterns name", async () => {
+    const { files } = await resolveModelFiles(ID, {
+      patterns: ["**"],
+      ignorePatterns: ["*.bin", "onnx/**", "*.safetensors"],
+    });
+    expect(files).toEqual([...WANTED.filter((name) => !name.endsWith(".safetensors")), "README.md"].sort());
+  });
+
+  it("finds what Python fetched", async () => {
+    const root = path.join(at.home, "hub", "models--org--tiny");
+    const { folder } = await resolveModelFiles(ID);
+    // As huggingface_hub leaves them: another snapshot of the same blobs, found by its ref.
+    await writeFile(path.join(root, "refs", "other"), path.basename(folder));
+    vi.stubEnv("HF_HUB_OFFLINE", "1");
+    expect((await resolveModelFiles(ID, { revision: "other" })).folder).toBe(folder);
+  });
+
+  it("copies instead of linking where links are switched off", async () => {
+    vi.stubEnv("HF_HUB_DISABLE_SYMLINKS", "1");
+    const { folder } = await resolveModelFiles(ID);
+    await expect(readlink(path.join(folder, "model.safetensors"))).rejects.toThrow("EINVAL");
+    expect(WEIGHTS.equals(await readFile(path.join(folder, "model.safetensors")))).toBe(true);
+  });
+
+  it("expands ~ and variables in the folders of the environment", () => {
+    vi.stubEnv("HF_HUB_CACHE", "~/$SOME_PLACE/hub");
+    vi.stubEnv("SOME_PLACE", "there");
+    expect(hubCacheDir()).toBe(path.join(homedir(), "there", "hub"));
   });
 
   it("asks for the commit once, whatever the number of files", async () => {
     await resolveModelFiles(ID, { revision: "dev" });
-    expect(hub.requests.filter((line) => line.includes("/revision/"))).toHaveLength(1);
+    expect(at.hub.requests.filter((line) => line.includes("/revision/"))).toHaveLength(1);
     expect(
-      hub.requests.filter((line) => line.includes("/resolve/")).every((line) => line.includes(hub.commitOf(ID))),
+      at.hub.requests.filter((line) => line.includes("/resolve/")).every((line) => line.includes(at.hub.commitOf(ID))),
     ).toBe(true);
-    expect(await readFile(path.join(home, "hub/models--org--tiny/refs/dev"), "utf8")).toBe(hub.commitOf(ID));
+    expect(await readFile(path.join(at.home, "hub/models--org--tiny/refs/dev"), "utf8")).toBe(at.hub.commitOf(ID));
   });
 
   it("works without the network from the cache, and says what is missing when it is not there", async () => {
     await resolveModelFiles(ID);
     vi.stubEnv("HF_HUB_OFFLINE", "1");
-    hub.requests.length = 0;
+    at.hub.requests.length = 0;
     const { files } = await resolveModelFiles(ID);
     expect(files).toEqual(WANTED);
-    expect(hub.requests).toEqual([]);
+    expect(at.hub.requests).toEqual([]);
     await expect(resolveModelFiles("org/other")).rejects.toMatchObject({
       code: "HUB_ERROR",
       message: expect.stringContaining('"org/other" (revision main) is not in the cache'),
@@ -104,8 +116,9 @@ describe("fetching a model", () => {
 
   it("falls back to the cache when the Hub cannot be reached, with a warning", async () => {
     await resolveModelFiles(ID);
+    await at.hub.stop();
     const warn = vi.spyOn(process, "emitWarning").mockImplementation(() => {});
-    vi.stubEnv("HF_ENDPOINT", "http://127.0.0.1:9");
+    vi.stubEnv("HF_ENDPOINT", "http://localhost:9");
     const { files } = await resolveModelFiles(ID);
     expect(files).toEqual(WANTED);
     expect(warn.mock.calls[0]?.[0]).toContain("using the cached copy");
@@ -113,9 +126,9 @@ describe("fetching a model", () => {
   });
 
   it("reads a cache moved by HF_HUB_CACHE or by the cacheDir option", async () => {
-    vi.stubEnv("HF_HUB_CACHE", path.join(home, "moved"));
-    expect((await resolveModelFiles(ID)).folder).toContain(path.join(home, "moved"));
-    const cacheDir = path.join(home, "own");
+    vi.stubEnv("HF_HUB_CACHE", path.join(at.home, "moved"));
+    expect((await resolveModelFiles(ID)).folder).toContain(path.join(at.home, "moved"));
+    const cacheDir = path.join(at.home, "own");
     expect((await resolveModelFiles(ID, { cacheDir })).folder).toContain(cacheDir);
   });
 
@@ -126,58 +139,13 @@ describe("fetching a model", () => {
   });
 });
 
-describe("broken transfers", () => {
-  it("goes on where a connection broke", async () => {
-    hub.breakAfter.set("model.safetensors", [50_000]);
-    const { folder } = await resolveModelFiles(ID);
-    expect(hub.resumed).toEqual(["model.safetensors 50000"]);
-    expect(WEIGHTS.equals(await readFile(path.join(folder, "model.safetensors")))).toBe(true);
-  });
-
-  it("gives up after three breaks and leaves no half of a file", async () => {
-    hub.breakAfter.set("model.safetensors", [10_000, 10_000, 10_000]);
-    await expect(resolveModelFiles(ID)).rejects.toMatchObject({
-      code: "HUB_ERROR",
-      message: expect.stringContaining("Download of model.safetensors"),
-    });
-    const blobs = await readdir(path.join(home, "hub/models--org--tiny/blobs"));
-    expect(blobs.filter((name) => name.includes("incomplete"))).toEqual([]);
-    const { folder } = await resolveModelFiles(ID);
-    expect((await stat(path.join(folder, "model.safetensors"))).size).toBe(WEIGHTS.length);
-  });
-
-  it("refuses a file that is shorter than the list says", async () => {
-    hub.damaged.set("config.json", Buffer.from("{"));
-    await expect(resolveModelFiles(ID)).rejects.toThrow('config.json of "org/tiny" has 1 bytes');
-  });
-
-  it("refuses a file of the right size with other bytes", async () => {
-    hub.damaged.set("model.safetensors", Buffer.alloc(WEIGHTS.length));
-    await expect(resolveModelFiles(ID)).rejects.toThrow("SHA-256");
-  });
-
-  it("fetches again what a crash left truncated in the cache", async () => {
-    const { folder } = await resolveModelFiles(ID);
-    await writeFile(path.join(folder, "model.safetensors"), "cut");
-    await resolveModelFiles(ID);
-    expect(WEIGHTS.equals(await readFile(path.join(folder, "model.safetensors")))).toBe(true);
-  });
-
-  it("tries again when the server is busy", async () => {
-    hub.failures.push(503, 429);
-    await expect(resolveModelFiles(ID)).resolves.toMatchObject({ files: WANTED });
-    hub.failures.push(500, 500, 500);
-    await expect(resolveModelFiles(ID)).rejects.toThrow("HTTP 500");
-  });
-});
-
 describe("access", () => {
   it("names a repository that is not there", async () => {
     await expect(resolveModelFiles("org/missing")).rejects.toMatchObject({
       code: "HUB_ERROR",
       message: expect.stringMatching(/"org\/missing" \(HTTP 401\).*does not exist[\s\S]*grpo login/),
     });
-    await expect(resolveModelFiles("org/missing", { token: hub.token })).rejects.toThrow(
+    await expect(resolveModelFiles("org/missing", { token: at.hub.token })).rejects.toThrow(
       'The Hub has no model "org/missing" (HTTP 404)',
     );
   });
@@ -187,7 +155,7 @@ describe("access", () => {
   });
 
   it("says how to get into a gated repository", async () => {
-    hub.add("org/gated", { files: FILES, gated: true });
+    at.hub.add("org/gated", { files: FILES, gated: true });
     await expect(resolveModelFiles("org/gated")).rejects.toMatchObject({
       code: "HUB_ERROR",
       message: expect.stringMatching(/gated[\s\S]*Accept its licence on .*org\/gated[\s\S]*grpo login/),
@@ -195,11 +163,11 @@ describe("access", () => {
   });
 
   it("uses HF_TOKEN, then the saved token, and never sends or shows one where it does not belong", async () => {
-    hub.add("org/private", { files: FILES, private: true, large: ["model.safetensors"] });
-    await writeFile(path.join(home, "token"), `${hub.token}\n`);
-    expect(findToken()).toBe(hub.token);
+    at.hub.add("org/private", { files: FILES, private: true, large: ["model.safetensors"] });
+    await writeFile(path.join(at.home, "token"), `${at.hub.token}\n`);
+    expect(findToken()).toBe(at.hub.token);
     await expect(resolveModelFiles("org/private")).resolves.toMatchObject({ files: WANTED });
-    expect(hub.leakedTokens).toEqual([]);
+    expect(at.hub.leakedTokens).toEqual([]);
     vi.stubEnv("HF_TOKEN", "wrong-token-value");
     const failure = await resolveModelFiles("org/private").catch((thrown: unknown) => thrown);
     expect(failure).toBeInstanceOf(GrpoError);
@@ -209,7 +177,7 @@ describe("access", () => {
 
 describe("local folders and mistaken ids", () => {
   it("takes a local folder as it is", async () => {
-    const folder = path.join(home, "model");
+    const folder = path.join(at.home, "model");
     await mkdir(path.join(folder, "additional_chat_templates"), { recursive: true });
     await writeFile(path.join(folder, "config.json"), "{}");
     await writeFile(path.join(folder, "notes.txt"), "");
@@ -218,7 +186,7 @@ describe("local folders and mistaken ids", () => {
       folder,
       files: ["additional_chat_templates/x.jinja", "config.json"],
     });
-    expect(hub.requests).toEqual([]);
+    expect(at.hub.requests).toEqual([]);
   });
 
   it.each(["./nowhere", "/no/such/folder", "../no-such-folder-anywhere", "models/", "a/b/c", "~/model"])(
@@ -228,7 +196,7 @@ describe("local folders and mistaken ids", () => {
         code: "FILE_NOT_FOUND",
         message: expect.stringContaining(id),
       });
-      expect(hub.requests).toEqual([]);
+      expect(at.hub.requests).toEqual([]);
     },
   );
 
@@ -236,57 +204,20 @@ describe("local folders and mistaken ids", () => {
     "refuses %j as an id",
     async (id) => {
       await expect(resolveModelFiles(id)).rejects.toMatchObject({ code: "BAD_INPUT" });
-      expect(hub.requests).toEqual([]);
+      expect(at.hub.requests).toEqual([]);
     },
   );
 
   it("refuses a file where a folder belongs", async () => {
-    const file = path.join(home, "model.safetensors");
+    const file = path.join(at.home, "model.safetensors");
     await writeFile(file, "");
     await expect(resolveModelFiles(file)).rejects.toThrow("is a file");
   });
 
   it("never writes outside the cache, whatever a repository calls its files", async () => {
-    hub.add("org/evil", { files: { "../../../../evil.json": "{}", "config.json": "{}" } });
+    at.hub.add("org/evil", { files: { "../../../../evil.json": "{}", "config.json": "{}" } });
     const { files } = await resolveModelFiles("org/evil", { patterns: ["**"] });
     expect(files).toEqual(["config.json"]);
-  });
-});
-
-describe("uploading", () => {
-  it("makes the repository and commits every file of the folder", async () => {
-    const folder = path.join(home, "out");
-    await mkdir(folder);
-    await writeFile(path.join(folder, "adapter_config.json"), "{}");
-    await writeFile(path.join(folder, "adapter_model.safetensors"), WEIGHTS);
-    const url = await pushFolder("ada/new", folder, {
-      token: hub.token,
-      private: true,
-      commitMessage: "Upload adapter",
-    });
-    expect(url).toBe(`${hub.url}/ada/new/commit/${"c".repeat(40)}`);
-    expect(hub.created).toEqual(["ada/new private"]);
-    expect(hub.commits).toHaveLength(1);
-    expect(hub.commits[0]?.summary).toBe("Upload adapter");
-    expect(WEIGHTS.equals(hub.commits[0]?.files["adapter_model.safetensors"] ?? Buffer.alloc(0))).toBe(true);
-    expect(hub.commits[0]?.files["adapter_config.json"]?.toString()).toBe("{}");
-    expect(hub.leakedTokens).toEqual([]);
-  });
-
-  it("commits to a repository that exists already", async () => {
-    await writeFile(path.join(home, "token"), hub.token);
-    await mkdir(path.join(home, "out"));
-    await writeFile(path.join(home, "out", "tokenizer.json"), "{}");
-    await pushFolder(ID, path.join(home, "out"));
-    expect(hub.created).toEqual([]);
-    expect(hub.commits[0]?.repo).toBe(ID);
-  });
-
-  it("needs a token and a file", async () => {
-    await expect(pushFolder(ID, home)).rejects.toThrow("needs a token with write access");
-    const empty = path.join(home, "empty");
-    await mkdir(empty);
-    await expect(pushFolder(ID, empty, { token: hub.token })).rejects.toThrow("has no files");
   });
 });
 

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { loginCommand } from "../../lib/commands/login.js";
-import { findToken } from "../../lib/hub/hub-client.js";
+import { findToken } from "../../lib/hub/hub-env.js";
 import { login, logout, whoami } from "../../lib/hub/login.js";
 import { HubServer } from "../support/hub-server.js";
 
@@ -29,7 +29,7 @@ afterEach(async () => {
 });
 
 it("saves a token that the Hub accepts, readable by its owner only, and forgets it on logout", async () => {
-  expect(await login({ token: ` ${hub.token}\n` })).toEqual({ name: "ada", organizations: [] });
+  expect(await login({ token: ` ${hub.token}\n` })).toEqual({ name: "ada", organizations: ["lovelace"] });
   const file = path.join(home, "new", "token");
   expect(await readFile(file, "utf8")).toBe(hub.token);
   expect((await stat(file)).mode & 0o777).toBe(0o600);

@@ -1,32 +1,54 @@
-// A Hub in a process: repositories in memory behind the HTTP endpoints that @huggingface/hub uses, with the large-file
-// storage on a second host as in reality. Faults are switched on by a test; every request is recorded.
+// A Hub in a process: repositories in memory behind the HTTP endpoints that @huggingface/hub and Python's huggingface_hub
+// use, with the large-file storage (LFS and Xet) on a second host as in reality. Faults are switched on by a test; every
+// request is recorded.
 
-import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-
-export interface FakeRepo {
-  readonly type?: "model" | "dataset";
-  readonly files: Readonly<Record<string, string | Buffer>>;
-  /** Paths kept in the large-file storage. */
-  readonly large?: readonly string[];
-  readonly gated?: boolean;
-  readonly private?: boolean;
-  /** Branch or tag names beside "main". */
-  readonly branches?: readonly string[];
-}
+import {
+  commitAt,
+  commitTo,
+  type FakeRepo,
+  gitOid,
+  headTree,
+  type RepoKind,
+  type RepoState,
+  RepoStore,
+  type StoredFile,
+  sha256,
+  type Tree,
+} from "./hub-repos.js";
+import { XetStore } from "./xet-store.js";
 
 export interface FakeCommit {
   readonly repo: string;
+  readonly branch: string;
   readonly files: Readonly<Record<string, Buffer>>;
   readonly summary: string;
 }
+
+/**
+ * What happens to a request: "cut" breaks the connection and nothing is done; "cut after" does what was asked and breaks it
+ * before the answer; a number is the status of a refusal; { wait } lets the client wait so many milliseconds.
+ */
+export type Fault = "cut" | "cut after" | number | { readonly wait: number };
+
+interface Route {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly url: URL;
+  readonly repo: RepoState;
+  readonly revision: string;
+  /** The rest of the path, decoded. */
+  readonly path: string;
+}
+
+const TOKEN_LIFE_S = 3600;
 
 export class HubServer {
   readonly token = "hf_secretsecretsecret";
   /** "METHOD /path" of every request to the Hub, and "METHOD storage/path" of those to the storage. */
   readonly requests: string[] = [];
-  /** Authorization headers that reached the storage host; must stay empty. */
+  /** Authorization headers with the user's token that reached the storage host; must stay empty. */
   readonly leakedTokens: string[] = [];
   /** "path from" of every request for a part of a file that starts after its beginning. */
   readonly resumed: string[] = [];
@@ -34,22 +56,31 @@ export class HubServer {
   readonly created: string[] = [];
   /** Connections to break after so many bytes of a file, by path; each entry is used once. */
   readonly breakAfter = new Map<string, number[]>();
+  /** Milliseconds between two parts of a file's content, by path. */
+  readonly slow = new Map<string, number>();
   /** Bytes to send in place of a file's own, by path. */
   readonly damaged = new Map<string, Buffer>();
   /** HTTP statuses to answer the next requests with. */
   readonly failures: number[] = [];
-  readonly #repos = new Map<string, FakeRepo>();
+  /** Decides about each request, given as in `requests`, how it fails. */
+  fault: ((line: string) => Fault | undefined) | undefined;
+  /** Seconds that a refusal with 429 or 503 asks to wait. */
+  retryAfter: string | undefined;
+  /** Whether large files go through Xet, as on the Hub today, or through plain LFS. */
+  xet = true;
+  readonly #repos = new RepoStore();
   readonly #uploads = new Map<string, Buffer>();
+  readonly #xet = new XetStore();
   #hub: Server | undefined;
   #storage: Server | undefined;
 
   add(id: string, repo: FakeRepo): void {
-    this.#repos.set(`${repo.type ?? "model"}s/${id}`, repo);
+    this.#repos.add(id, repo);
   }
 
-  async start(): Promise<void> {
+  async start(port = 0): Promise<void> {
     this.#storage = await listen((request, response) => this.#answerStorage(request, response));
-    this.#hub = await listen((request, response) => this.#answerHub(request, response));
+    this.#hub = await listen((request, response) => this.#answerHub(request, response), port);
   }
 
   async stop(): Promise<void> {
@@ -63,9 +94,21 @@ export class HubServer {
     return address(this.#hub);
   }
 
-  /** The commit of a repository's "main". */
-  commitOf(id: string, type: "model" | "dataset" = "model"): string {
-    return createHash("sha1").update(`${type}s/${id}`).digest("hex");
+  /** The commit of a repository's branch. */
+  commitOf(id: string, type: RepoKind = "model", branch = "main"): string {
+    return this.#repos.get(type, id)?.refs.get(branch) ?? "";
+  }
+
+  /** The files on a branch, by path. */
+  filesOf(id: string, type: RepoKind = "model", branch = "main"): Map<string, Buffer> {
+    const repo = this.#repos.get(type, id);
+    return new Map([...(repo ? headTree(repo, branch) : [])].map(([path, { content }]) => [path, content]));
+  }
+
+  /** What someone else commits. */
+  commitFile(id: string, path: string, content: string): void {
+    const repo = this.#repos.get("model", id);
+    if (repo) commitTo(repo, "main", new Map([[path, { content: Buffer.from(content), large: false }]]), []);
   }
 
   /** Requests for the contents of files. */
@@ -75,97 +118,236 @@ export class HubServer {
 
   async #answerHub(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? "/", this.url);
-    this.requests.push(`${request.method} ${decodeURIComponent(url.pathname)}`);
+    const line = `${request.method} ${decodeURIComponent(url.pathname)}`;
+    this.requests.push(line);
     const failure = this.failures.shift();
-    if (failure !== undefined) return sendJson(response, failure, { error: "failing on purpose" });
+    const fault = failure ?? this.fault?.(line);
+    if (await this.#fails(fault, request, response)) return;
     if (url.pathname === "/api/whoami-v2") return this.#whoAmI(request, response);
-    if (url.pathname === "/api/repos/create") return this.#create(response, await readBody(request));
-    const batch = /^\/(datasets\/)?([^/]+\/[^/]+)\.git\/info\/lfs\/objects\/batch$/.exec(url.pathname);
-    if (batch) return this.#lfsBatch(response, await readBody(request));
-    const api = /^\/api\/(models|datasets)\/([^/]+\/[^/]+)\/(\w+)\/([^/]+)(?:\/(.*))?$/.exec(url.pathname);
+    if (url.pathname === "/api/repos/create") return this.#create(request, response, await readBody(request));
+    const api = /^\/api\/(models|datasets)\/([^/]+\/[^/]+)(?:\/([\w-]+)(?:\/([^/]+)(?:\/(.*))?)?)?$/.exec(url.pathname);
+    const git = /^\/(datasets\/)?([^/]+\/[^/]+)\.git\/info\/lfs\/objects\/batch$/.exec(url.pathname);
     const file = /^\/(datasets\/)?([^/]+\/[^/]+)\/resolve\/([^/]+)\/(.+)$/.exec(url.pathname);
-    const key = api ? `${api[1]}/${api[2]}` : file ? `${file[1] ?? "models/"}${file[2]}` : "";
-    if (api?.[3] === "preupload") return preupload(response, await readBody(request));
-    if (api?.[3] === "commit") return this.#commit(response, api[2] ?? "", await readBody(request));
-    const repo = this.#repos.get(key);
+    const isDataset = (api?.[1] ?? git?.[1] ?? file?.[1] ?? "").startsWith("datasets");
+    const id = api?.[2] ?? git?.[2] ?? file?.[2] ?? "";
+    const repo = this.#repos.get(isDataset ? "dataset" : "model", id);
     if (!this.#allowed(repo, request, response)) return;
-    const revision = decodeURIComponent(api?.[4] ?? file?.[3] ?? "");
-    const commit = createHash("sha1").update(key).digest("hex");
-    if (!["main", "HEAD", commit, ...(repo.branches ?? [])].includes(revision)) {
-      return sendError(response, 404, "RevisionNotFound");
-    }
-    if (api?.[3] === "revision") return sendJson(response, 200, { _id: "1", id: api[2], sha: commit, lastModified: 0 });
-    if (api?.[3] === "tree") return this.#tree(url, repo, response);
-    if (file) return this.#resolve(decodeURIComponent(file[4] ?? ""), repo, request, response);
-    sendError(response, 404, "RepoNotFound");
+    const revision = decodeURIComponent(api?.[4] ?? file?.[3] ?? "main");
+    const path = decodeURIComponent(api?.[5] ?? file?.[4] ?? "");
+    const route = { request, response, url, repo, revision, path };
+    if (git) return this.#lfsBatch(route, await readBody(request));
+    if (file) return this.#resolve(route);
+    return this.#api(api?.[3] ?? "revision", route);
   }
 
-  #allowed(repo: FakeRepo | undefined, request: IncomingMessage, response: ServerResponse): repo is FakeRepo {
+  async #api(action: string, route: Route): Promise<void> {
+    const { request, response, repo, revision } = route;
+    if (action === "branch") return this.#branch(route, await readBody(request));
+    if (action === "preupload") return preupload(response, await readBody(request));
+    if (action === "commit") return this.#commit(route, await readBody(request));
+    if (action === "xet-read-token" || action === "xet-write-token") return this.#xetToken(response);
+    const commit = commitAt(repo, revision);
+    if (commit === undefined) return sendError(response, 404, "RevisionNotFound");
+    if (action === "tree") return this.#tree(route, commit);
+    if (action === "paths-info") return this.#pathsInfo(route, commit, await readBody(request));
+    if (action !== "revision") return sendError(response, 404, "");
+    const siblings = [...(repo.commits.get(commit)?.keys() ?? [])].map((rfilename) => ({ rfilename }));
+    const { id, gated } = repo;
+    const facts = {
+      private: repo.private,
+      gated,
+      downloads: 0,
+      likes: 0,
+      tags: [],
+      lastModified: "2025-01-01T00:00:00.000Z",
+    };
+    sendJson(response, 200, { _id: "1", id, modelId: id, sha: commit, siblings, ...facts });
+  }
+
+  /** Whether the request ends here by a fault. */
+  async #fails(fault: Fault | undefined, request: IncomingMessage, response: ServerResponse): Promise<boolean> {
+    if (fault === undefined) return false;
+    if (fault === "cut") {
+      request.socket.destroy();
+    } else if (fault === "cut after") {
+      // Whatever is answered never arrives.
+      response.writeHead = (() => response) as typeof response.writeHead;
+      response.end = (() => request.socket.destroy()) as unknown as typeof response.end;
+      return false;
+    } else if (typeof fault === "number") {
+      if (this.retryAfter !== undefined) response.setHeader("retry-after", this.retryAfter);
+      sendJson(response, fault, { error: "failing on purpose" });
+    } else {
+      await new Promise((done) => setTimeout(done, fault.wait));
+      return false;
+    }
+    return true;
+  }
+
+  #allowed(repo: RepoState | undefined, request: IncomingMessage, response: ServerResponse): repo is RepoState {
     const known = request.headers.authorization === `Bearer ${this.token}`;
+    const writes = request.method === "POST" && !/\/paths-info\//.test(request.url ?? "");
     if (request.headers.authorization !== undefined && !known) sendError(response, 401, "");
     else if (repo?.gated && !known) sendError(response, 401, "GatedRepo");
     // As on the Hub: whoever is not logged in cannot tell a private repository from a missing one.
     else if (repo === undefined || (repo.private && !known)) sendError(response, known ? 404 : 401, "RepoNotFound");
+    else if (writes && (!known || !/^(ada|your-username)\//.test(repo.id))) sendError(response, known ? 403 : 401, "");
     else return true;
     return false;
   }
 
   /** Two entries a page, so that clients must follow the links. */
-  #tree(url: URL, repo: FakeRepo, response: ServerResponse): void {
+  #tree({ url, repo, path, response }: Route, commit: string) {
     const start = Number(url.searchParams.get("cursor") ?? 0);
-    const names = Object.keys(repo.files);
-    const entries = names.slice(start, start + 2).map((path) => {
-      const content = contentOf(repo, path);
-      const oid = createHash("sha1").update(`blob ${content.length}\0`).update(content).digest("hex");
-      const entry = { type: "file", path, size: content.length, oid };
-      return repo.large?.includes(path)
-        ? { ...entry, lfs: { oid: sha256(content), size: content.length, pointerSize: 130 } }
-        : entry;
-    });
-    if (start + 2 < names.length) {
+    const tree = repo.commits.get(commit) ?? new Map<string, StoredFile>();
+    const entries = this.#entries(tree, path, url.searchParams.get("recursive")?.toLowerCase() === "true");
+    if (entries.length === 0 && path !== "") return sendError(response, 404, "EntryNotFound");
+    if (start + 2 < entries.length) {
       url.searchParams.set("cursor", String(start + 2));
       response.setHeader("link", `<${url}>; rel="next"`);
     }
-    sendJson(response, 200, entries);
+    sendJson(response, 200, entries.slice(start, start + 2));
   }
 
-  #resolve(path: string, repo: FakeRepo, request: IncomingMessage, response: ServerResponse): void {
-    const content = contentOf(repo, path);
-    if (repo.files[path] === undefined) sendError(response, 404, "EntryNotFound");
-    else if (repo.large?.includes(path)) {
-      this.#uploads.set(sha256(content), content);
-      response.writeHead(302, {
-        location: `${address(this.#storage)}/${sha256(content)}?name=${encodeURIComponent(path)}`,
-        "x-linked-etag": `"${sha256(content)}"`,
-        "x-linked-size": String(content.length),
-      });
-      response.end();
-    } else this.#sendContent(path, content, request, response);
+  #pathsInfo({ repo, response }: Route, commit: string, body: Buffer) {
+    const text = body.toString();
+    const paths = text.startsWith("{")
+      ? (JSON.parse(text) as { paths: string[] }).paths
+      : new URLSearchParams(text).getAll("paths");
+    const tree = repo.commits.get(commit) ?? new Map<string, StoredFile>();
+    const found = paths.flatMap((path) => {
+      const file = tree.get(path);
+      if (file) return [this.#entry(path, file)];
+      const isFolder = [...tree.keys()].some((name) => name.startsWith(`${path}/`));
+      return isFolder ? [{ type: "directory", path, size: 0, oid: gitOid(Buffer.from(path)) }] : [];
+    });
+    sendJson(response, 200, found);
+  }
+
+  #entries(tree: Tree, folder: string, recursive: boolean): object[] {
+    const prefix = folder === "" ? "" : `${folder}/`;
+    const folders = new Set<string>();
+    const files: object[] = [];
+    for (const [path, file] of tree) {
+      if (!path.startsWith(prefix)) continue;
+      const parts = path.slice(prefix.length).split("/");
+      for (let depth = 1; depth < parts.length; depth++) folders.add(prefix + parts.slice(0, depth).join("/"));
+      if (recursive || parts.length === 1) files.push(this.#entry(path, file));
+    }
+    const shown = [...folders].filter((path) => recursive || !path.slice(prefix.length).includes("/"));
+    return [...files, ...shown.map((path) => ({ type: "directory", path, size: 0, oid: gitOid(Buffer.from(path)) }))];
+  }
+
+  #entry(path: string, { content, large }: StoredFile): object {
+    const size = content.length;
+    if (!large) return { type: "file", path, size, oid: gitOid(content) };
+    const oid = sha256(content);
+    const xetHash = this.#xet.hashOf(content);
+    const lfs = { oid, size, pointerSize: 130 };
+    return { type: "file", path, size, oid: gitOid(Buffer.from(oid)), lfs, ...(xetHash ? { xetHash } : {}) };
+  }
+
+  #resolve({ repo, revision, path, request, response }: Route) {
+    const commit = commitAt(repo, revision);
+    if (commit === undefined) return sendError(response, 404, "RevisionNotFound");
+    response.setHeader("x-repo-commit", commit);
+    const file = repo.commits.get(commit)?.get(path);
+    if (file === undefined) return sendError(response, 404, "EntryNotFound");
+    const { content } = file;
+    if (!file.large) {
+      response.setHeader("etag", `"${gitOid(content)}"`);
+      return this.#sendContent(path, content, request, response);
+    }
+    response.setHeader("x-linked-etag", `"${sha256(content)}"`);
+    response.setHeader("x-linked-size", String(content.length));
+    const hash = this.#xet.hashOf(content);
+    if (hash !== undefined) {
+      const kind = repo.type === "dataset" ? "datasets" : "models";
+      const auth = `${this.url}/api/${kind}/${repo.id}/xet-read-token/${commit}`;
+      const info = `${address(this.#storage)}/v1/reconstructions/${hash}`;
+      response.setHeader("x-xet-hash", hash);
+      response.setHeader("link", `<${auth}>; rel="xet-auth", <${info}>; rel="xet-reconstruction-info"`);
+      if (/xet-fileinfo/.test(request.headers.accept ?? "")) {
+        response.writeHead(200, { "content-type": "application/vnd.xet-fileinfo+json", etag: `"${sha256(content)}"` });
+        response.end("{}");
+        return;
+      }
+    }
+    this.#uploads.set(sha256(content), content);
+    response.writeHead(302, {
+      location: `${address(this.#storage)}/${sha256(content)}?name=${encodeURIComponent(path)}`,
+    });
+    response.end();
   }
 
   async #answerStorage(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? "/", "http://storage");
-    this.requests.push(`${request.method} storage${url.pathname}`);
-    if (request.headers.authorization !== undefined) this.leakedTokens.push(request.headers.authorization);
-    const oid = url.pathname.slice(1);
+    const line = `${request.method} storage${url.pathname}`;
+    this.requests.push(line);
+    const { authorization } = request.headers;
+    if (authorization?.includes(this.token)) this.leakedTokens.push(authorization);
+    if (await this.#fails(this.fault?.(line), request, response)) return;
+    const [, first = "", kind = "", , last = ""] = url.pathname.split("/");
+    if (/^v\d$/.test(first))
+      return this.#answerXet(kind, last || (url.pathname.split("/")[3] ?? ""), request, response);
+    if (first === "xorb-data") {
+      return this.#sendContent(kind, this.#xet.xorb(kind) ?? Buffer.alloc(0), request, response);
+    }
     if (request.method === "PUT") {
-      this.#uploads.set(oid, await readBody(request));
+      this.#uploads.set(first, await readBody(request));
+      response.setHeader("etag", `"${first}"`);
       response.end();
       return;
     }
-    this.#sendContent(url.searchParams.get("name") ?? "", this.#uploads.get(oid) ?? Buffer.alloc(0), request, response);
+    const content = this.#uploads.get(first) ?? Buffer.alloc(0);
+    response.setHeader("etag", `"${first}"`);
+    this.#sendContent(url.searchParams.get("name") ?? "", content, request, response);
   }
 
-  #sendContent(path: string, original: Buffer, request: IncomingMessage, response: ServerResponse): void {
-    const content = this.damaged.get(path) ?? original;
+  async #answerXet(kind: string, hash: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (request.headers.authorization !== "Bearer xet-token") return sendError(response, 401, "");
+    if (kind === "xorbs") {
+      this.#xet.addXorb(hash, await readBody(request));
+      return sendJson(response, 200, { was_inserted: true });
+    }
+    if (kind === "shards") {
+      this.#xet.addShard(await readBody(request));
+      return sendJson(response, 200, { result: 1 });
+    }
+    if (kind !== "reconstructions") return sendError(response, 404, "");
     const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "");
+    const [start, end] = range ? [Number(range[1]), Number(range[2]) + 1] : [0, Number.MAX_SAFE_INTEGER];
+    const version = request.url?.startsWith("/v2/") ? 2 : 1;
+    const answer = this.#xet.reconstruction(version, hash, start, end, address(this.#storage));
+    if (answer === undefined) sendError(response, 404, "");
+    else sendJson(response, 200, answer);
+  }
+
+  #xetToken(response: ServerResponse): void {
+    const exp = Math.floor(Date.now() / 1000) + TOKEN_LIFE_S;
+    const casUrl = address(this.#storage);
+    response.setHeader("x-xet-cas-url", casUrl);
+    response.setHeader("x-xet-access-token", "xet-token");
+    response.setHeader("x-xet-token-expiration", String(exp));
+    sendJson(response, 200, { accessToken: "xet-token", casUrl, exp });
+  }
+
+  #sendContent(path: string, original: Buffer, request: IncomingMessage, response: ServerResponse) {
+    const content = this.damaged.get(path) ?? original;
+    const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "");
     const start = range ? Number(range[1]) : 0;
-    const end = range ? Math.min(Number(range[2]) + 1, content.length) : content.length;
+    const end = range?.[2] ? Math.min(Number(range[2]) + 1, content.length) : content.length;
     if (start > 0) this.resumed.push(`${path} ${start}`);
-    response.setHeader("etag", `"${sha256(original)}"`);
-    response.setHeader("content-length", end - start);
+    response.setHeader("accept-ranges", "bytes");
+    response.setHeader("content-length", Math.max(0, end - start));
     if (range) response.setHeader("content-range", `bytes ${start}-${end - 1}/${content.length}`);
     response.writeHead(range ? 206 : 200);
+    if (request.method === "HEAD") {
+      response.end();
+      return;
+    }
+    const wait = this.slow.get(path);
+    if (wait !== undefined) return sendSlowly(response, content.subarray(start, end), wait);
     const probe = range !== null && end - start === 1;
     const limit = probe ? undefined : this.breakAfter.get(path)?.shift();
     if (limit === undefined || start + limit >= end) {
@@ -176,58 +358,107 @@ export class HubServer {
     response.write(content.subarray(start, start + limit), () => setTimeout(() => response.destroy(), 20));
   }
 
-  #whoAmI(request: IncomingMessage, response: ServerResponse): void {
-    if (request.headers.authorization !== `Bearer ${this.token}`) sendError(response, 401, "");
-    else sendJson(response, 200, { type: "user", name: "ada", orgs: [], auth: { type: "access_token" } });
+  #whoAmI(request: IncomingMessage, response: ServerResponse) {
+    if (request.headers.authorization !== `Bearer ${this.token}`) return sendError(response, 401, "");
+    const auth = { type: "access_token", accessToken: { displayName: "test", role: "write" } };
+    sendJson(response, 200, { type: "user", name: "ada", orgs: [{ name: "lovelace" }], auth });
   }
 
-  #create(response: ServerResponse, body: Buffer): void {
-    const { organization, name, visibility } = JSON.parse(body.toString()) as Record<string, string>;
-    const id = `${organization}/${name}`;
-    if (this.#repos.has(`models/${id}`)) {
-      sendJson(response, 409, { error: "You already created this repo" });
-    } else {
-      this.created.push(`${id} ${visibility ?? "default"}`);
-      sendJson(response, 200, { url: `${this.url}/${id}`, id });
+  #create(request: IncomingMessage, response: ServerResponse, body: Buffer) {
+    if (request.headers.authorization !== `Bearer ${this.token}`) return sendError(response, 401, "");
+    const options = JSON.parse(body.toString()) as Record<string, string | boolean | undefined>;
+    const id = `${options.organization ?? "ada"}/${options.name}`;
+    const type = options.type === "dataset" ? "dataset" : "model";
+    const url = `${this.url}/${type === "dataset" ? "datasets/" : ""}${id}`;
+    if (this.#repos.get(type, id)) return sendJson(response, 409, { error: "You already created this repo", url });
+    const isPrivate = options.visibility === "private" || options.private === true;
+    this.created.push(`${id} ${options.visibility ?? "default"}`);
+    const files = { ".gitattributes": "*.safetensors filter=lfs diff=lfs merge=lfs -text\n" };
+    this.#repos.add(id, { type, files, private: isPrivate });
+    sendJson(response, 200, { url, id, name: id });
+  }
+
+  #branch({ repo, revision, response }: Route, body: Buffer) {
+    const { startingPoint = "main" } = JSON.parse(body.toString() || "{}") as { startingPoint?: string };
+    const commit = commitAt(repo, startingPoint);
+    if (commit === undefined) return sendError(response, 404, "RevisionNotFound");
+    if (repo.refs.has(revision)) return sendJson(response, 409, { error: "Reference already exists" });
+    repo.refs.set(revision, commit);
+    sendJson(response, 201, {});
+  }
+
+  #lfsBatch({ repo, response }: Route, body: Buffer) {
+    const request = JSON.parse(body.toString()) as { objects: { oid: string; size: number }[]; transfers?: string[] };
+    const transfer = this.xet && request.transfers?.includes("xet") ? "xet" : "basic";
+    const kind = repo.type === "dataset" ? "datasets" : "models";
+    const expires = String(Math.floor(Date.now() / 1000) + TOKEN_LIFE_S);
+    const header = {
+      "X-Xet-Cas-Url": address(this.#storage),
+      "X-Xet-Access-Token": "xet-token",
+      "X-Xet-Token-Expiration": expires,
+    };
+    const upload = (oid: string) =>
+      transfer === "xet"
+        ? { upload: { href: `${this.url}/api/${kind}/${repo.id}/xet-write-token/main`, header } }
+        : { upload: { href: `${address(this.#storage)}/${oid}`, header: {} } };
+    const present = (oid: string) => this.#uploads.has(oid) || this.#xet.has(oid);
+    const objects = request.objects.map(({ oid, size }) => ({
+      oid,
+      size,
+      ...(present(oid) ? {} : { actions: upload(oid) }),
+    }));
+    sendJson(response, 200, { transfer, objects });
+  }
+
+  async #commit({ repo, revision, response }: Route, body: Buffer): Promise<void> {
+    const entries = body
+      .toString()
+      .split("\n")
+      .filter((line) => line !== "")
+      .map((line) => JSON.parse(line) as { key: string; value: Record<string, string> });
+    const header = entries.find(({ key }) => key === "header")?.value;
+    const branch = repo.refs.get(revision);
+    if (branch === undefined) return sendError(response, 404, "RevisionNotFound");
+    if (header?.parentCommit && header.parentCommit !== branch) {
+      return sendJson(response, 412, { error: "A commit has happened since. Please refresh and try again." });
     }
-  }
-
-  #lfsBatch(response: ServerResponse, body: Buffer): void {
-    const { objects } = JSON.parse(body.toString()) as { objects: { oid: string; size: number }[] };
-    const upload = (oid: string) => ({ upload: { href: `${address(this.#storage)}/${oid}`, header: {} } });
-    sendJson(response, 200, {
-      transfer: "basic",
-      objects: objects.map(({ oid, size }) => ({ oid, size, actions: upload(oid) })),
-    });
-  }
-
-  #commit(response: ServerResponse, repo: string, body: Buffer): void {
-    const lines = body.toString().split("\n");
-    const entries = lines.map((line) => JSON.parse(line) as { key: string; value: Record<string, string> });
-    const files: Record<string, Buffer> = {};
+    const tree = new Map<string, StoredFile>();
     for (const { key, value } of entries) {
-      if (key === "file") files[value.path ?? ""] = Buffer.from(value.content ?? "", "base64");
-      if (key === "lfsFile") files[value.path ?? ""] = this.#uploads.get(value.oid ?? "") ?? Buffer.alloc(0);
+      if (key === "file")
+        tree.set(value.path ?? "", { content: Buffer.from(value.content ?? "", "base64"), large: false });
+      if (key !== "lfsFile") continue;
+      const content = this.#uploads.get(value.oid ?? "") ?? (await this.#xet.read(value.oid ?? ""));
+      if (content === undefined)
+        return sendJson(response, 400, { error: `LFS pointer to missing object ${value.oid}` });
+      tree.set(value.path ?? "", { content, large: true });
     }
-    const summary = entries.find(({ key }) => key === "header")?.value.summary ?? "";
-    this.commits.push({ repo, files, summary });
-    sendJson(response, 200, { commitOid: "c".repeat(40), commitUrl: `${this.url}/${repo}/commit/${"c".repeat(40)}` });
+    const deleted = entries.filter(({ key }) => key === "deletedFile").map(({ value }) => value.path ?? "");
+    const commitOid = commitTo(repo, revision, tree, deleted);
+    const files = Object.fromEntries([...tree].map(([path, { content }]) => [path, content]));
+    this.commits.push({ repo: repo.id, branch: revision, files, summary: header?.summary ?? "" });
+    const page = `${this.url}/${repo.type === "dataset" ? "datasets/" : ""}${repo.id}`;
+    sendJson(response, 200, { success: true, commitOid, commitUrl: `${page}/commit/${commitOid}`, hookOutput: "" });
   }
 }
 
 /** Large by name, as the Hub's .gitattributes would have it. */
 function preupload(response: ServerResponse, body: Buffer): void {
   const { files } = JSON.parse(body.toString()) as { files: { path: string }[] };
-  const mode = (path: string) => (path.endsWith(".safetensors") ? "lfs" : "regular");
-  sendJson(response, 200, { files: files.map(({ path }) => ({ path, uploadMode: mode(path) })) });
+  const mode = (path: string) => (/\.(safetensors|parquet)$/.test(path) ? "lfs" : "regular");
+  sendJson(response, 200, { files: files.map(({ path }) => ({ path, uploadMode: mode(path), shouldIgnore: false })) });
 }
 
-function contentOf(repo: FakeRepo, path: string): Buffer {
-  return Buffer.from(repo.files[path] ?? "");
-}
-
-function sha256(content: Buffer): string {
-  return createHash("sha256").update(content).digest("hex");
+function sendSlowly(response: ServerResponse, content: Buffer, wait: number) {
+  const part = Math.ceil(content.length / 4);
+  let at = 0;
+  const next = () => {
+    if (at >= content.length) return response.end();
+    response.write(content.subarray(at, at + part));
+    at += part;
+    setTimeout(next, wait);
+    return undefined;
+  };
+  next();
 }
 
 function sendJson(response: ServerResponse, status: number, value: unknown): void {
@@ -248,11 +479,12 @@ async function readBody(request: IncomingMessage): Promise<Buffer> {
 
 async function listen(
   answer: (request: IncomingMessage, response: ServerResponse) => Promise<void> | void,
+  port = 0,
 ): Promise<Server> {
   const server = createServer((request, response) => {
     Promise.resolve(answer(request, response)).catch((thrown) => response.destroy(thrown as Error));
   });
-  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+  await new Promise<void>((done) => server.listen(port, "127.0.0.1", done));
   return server;
 }
 
