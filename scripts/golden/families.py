@@ -28,7 +28,7 @@ SMALL = {
     "max_position_embeddings": 64,
     "initializer_range": 0.25,
     "bos_token_id": 1,
-    "eos_token_id": 2,
+    "eos_token_id": None,  # completions then end at the length that a test asks for
     "pad_token_id": 0,
     "dtype": "bfloat16",
 }

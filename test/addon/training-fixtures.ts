@@ -16,7 +16,7 @@ export const SETS = ["qwen2-qv", "llama-all"] as const;
 
 interface AdapterFixture {
   readonly model: string;
-  readonly targetModules: readonly string[];
+  readonly targetModules: readonly string[] | string;
   readonly r: number;
   readonly loraAlpha: number;
 }
