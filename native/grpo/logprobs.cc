@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "model/attention.h"
 #include "model/frozen_linear.h"
 
 namespace grpo {
@@ -15,16 +16,19 @@ constexpr int64_t kChunkElements = int64_t{16} << 20;  // logits of one chunk: 6
 struct Scored {
     TokenScores scores;
     at::Tensor probabilities;  // [n, V]
+    at::Tensor capped;         // [n, V] logits before the temperature, if the model caps them
 };
 
 Scored score(const Decoder& decoder, const at::Tensor& normed, const at::Tensor& targets,
              double temperature, const ForwardMode& mode) {
     at::Tensor logits = decoder.logits(normed, mode);  // [n, V]
+    const at::Tensor capped = decoder.config().logit_softcap == 0 ? at::Tensor() : logits;
     if (temperature != 1) logits = logits / temperature;
     const at::Tensor all = logits.log_softmax(-1);  // [n, V]
     const at::Tensor probabilities = all.exp();
     return {{all.gather(1, targets.unsqueeze(1)).squeeze(1), (probabilities * all).sum(-1).neg()},
-            probabilities};
+            probabilities,
+            capped};
 }
 
 }  // namespace
@@ -55,6 +59,7 @@ at::Tensor backward_through_output(
         // dz = dl (onehot - p), in the memory of p.
         at::Tensor dz = scored.probabilities.mul_(-dl);
         dz.scatter_add_(1, chunk_targets.unsqueeze(1), dl.to(dz.scalar_type()));
+        dz = softcap_backward(dz, scored.capped, decoder.config().logit_softcap);
         gradient.narrow(0, start, n)
             .copy_(frozen_linear_backward(dz.to(normed.scalar_type()), decoder.output_weight()));
     }
