@@ -102,6 +102,9 @@ struct SampleRequest {
     double min_p = 0;               // 0: off
     double repetition_penalty = 1;  // 1: off
     std::vector<int32_t> stop_ids;
+    std::vector<std::string> stop_strings;  // bytes that end a completion
+    std::string token_bytes;                // of every id, with stop_strings only
+    std::vector<int32_t> token_offsets;     // [V + 1] into token_bytes
     uint64_t seed = 0;
     uint64_t step = 0;
     int64_t max_rows = 0;
@@ -111,7 +114,14 @@ struct SampleRequest {
     int64_t prompt_length(int64_t p) const { return prompt_offsets[p + 1] - prompt_offsets[p]; }
 };
 
-enum class Finish : uint8_t { kEos = 0, kLength = 1 };
+enum class Finish : uint8_t { kEos = 0, kLength = 1, kStop = 2 };
+
+/// The tokens of one decode step, one for each row that was live.
+struct StepTokens {
+    std::vector<int32_t> prompts;  // [n] index of the prompt
+    std::vector<int32_t> samples;  // [n] index in its group
+    std::vector<int32_t> ids;      // [n]
+};
 
 /// All completions of one prompt.
 struct Group {
@@ -120,6 +130,12 @@ struct Group {
     std::vector<int32_t> offsets;  // [G + 1]
     std::vector<float> logprobs;   // beside ids
     std::vector<uint8_t> finish;   // [G] Finish
+};
+
+/// What a rollout tells while it runs, on the engine thread.
+struct SampleEvents {
+    std::function<void(Group)> on_group;        // as soon as all its completions have ended
+    std::function<void(StepTokens)> on_tokens;  // after every step; may be empty
 };
 
 struct SampleStats {

@@ -222,11 +222,14 @@ void Engine::require_adapter() const {
 }
 
 SampleStats Engine::sample(const SampleRequest& request, const Cancelled& cancelled,
-                           std::function<void(Group)> on_group) {
+                           SampleEvents events) {
     check_ids(request.prompt_ids);
     check_ids(request.stop_ids);
     require(static_cast<int64_t>(request.prompt_keys.size()) == request.num_prompts(),
             "one key a prompt");
+    require(request.stop_strings.empty() || static_cast<int64_t>(request.token_offsets.size()) ==
+                                                decoder_.config().vocab_size + 1,
+            "stop strings need the bytes of every token of the vocabulary");
     for (int64_t p = 0; p < request.num_prompts(); ++p) {
         require(request.prompt_length(p) > 0, "prompt " + std::to_string(p) + " is empty");
         require(
@@ -246,7 +249,7 @@ SampleStats Engine::sample(const SampleRequest& request, const Cancelled& cancel
         mode.context_length =
             std::max(mode.context_length, request.prompt_length(p) + request.max_new_tokens);
     }
-    return Rollout(decoder_, request, mode, read_back_, cancelled, std::move(on_group)).run();
+    return Rollout(decoder_, request, mode, read_back_, cancelled, std::move(events)).run();
 }
 
 std::vector<float> Engine::logprobs(const Batch& batch, double temperature,

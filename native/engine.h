@@ -51,7 +51,7 @@ class Engine {
 
     void set_adapter_enabled(bool enabled) { adapter_enabled_ = enabled; }
     SampleStats sample(const SampleRequest& request, const Cancelled& cancelled,
-                       std::function<void(Group)> on_group);
+                       SampleEvents events);
     std::vector<float> logprobs(const Batch& batch, double temperature, const Cancelled& cancelled);
     /// Logits of whole sequences, flat: [tokens · V].
     std::vector<float> forward(const std::vector<int32_t>& ids,

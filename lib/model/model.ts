@@ -9,8 +9,10 @@ import { isJsonObject, type JsonObject, readJsonObject } from "../json.js";
 import type {
   NativeDtype,
   NativeEngine,
+  NativeGroup,
   NativeLossResult,
   NativeStepResult,
+  NativeStepTokens,
   NativeTensorSet,
 } from "../native/native.js";
 import { checkNumber, checkOptionNames } from "../options.js";
@@ -50,6 +52,7 @@ import {
 import { flattenBatch, flattenIds, splitFloats } from "./ragged.js";
 import { buildHeader, inFileOrder, readHeader, readWeights } from "./safetensors.js";
 import {
+  type DrawnToken,
   type GenerateOptions,
   generateToSample,
   type ModelSampleOptions,
@@ -204,18 +207,25 @@ export class CausalLM implements PolicyModel {
     let thrown: { readonly error: unknown } | undefined;
     const stats = await this.#queue
       .run((engine) => {
-        return engine.sample(request, (native) => {
+        const guarded = (listen: () => void) => {
           if (thrown) return;
           try {
-            const group = sampledGroup(native);
-            groups[group.prompt] = group;
-            options.onGroup?.(group);
+            listen();
           } catch (error) {
             // The engine has nobody to throw to.
             thrown = { error };
             engine.cancel();
           }
-        });
+        };
+        const onGroup = (native: NativeGroup) =>
+          guarded(() => {
+            const group = sampledGroup(native);
+            groups[group.prompt] = group;
+            options.onGroup?.(group);
+          });
+        const { onToken } = options;
+        if (onToken === undefined) return engine.sample(request, onGroup);
+        return engine.sample(request, onGroup, (step) => guarded(() => forEachToken(step, onToken)));
       }, options.signal)
       .catch((error: unknown) => {
         throw thrown ? thrown.error : error;
@@ -394,6 +404,10 @@ export class CausalLM implements PolicyModel {
     const found = `sequence ${long} has ${lengths[long]} tokens`;
     throw new GrpoError("BAD_INPUT", `Expected at most ${this.maxPositions} tokens, but ${found}.`);
   }
+}
+
+function forEachToken({ prompts, samples, ids }: NativeStepTokens, onToken: (token: DrawnToken) => void): void {
+  for (const [i, id] of ids.entries()) onToken({ prompt: prompts[i] ?? 0, sample: samples[i] ?? 0, id });
 }
 
 function sameTargets(a: ResolvedLora, b: ResolvedLora): boolean {

@@ -14,7 +14,29 @@ export interface SamplingModel {
   readonly eosTokenIds: readonly number[];
 }
 
-export interface ModelSampleOptions extends SampleOptions {
+/** The byte string of every token id: bytes[offsets[id] .. offsets[id + 1]]. */
+export interface TokenBytes {
+  readonly bytes: Uint8Array;
+  readonly offsets: Int32Array; // [V + 1]
+}
+
+/** Texts that end a completion, wherever in a token they end; they need the tokenizer that spells the tokens. */
+export interface StopStringOptions {
+  readonly stopStrings?: readonly string[];
+  readonly tokenizer?: { tokenBytes(): TokenBytes };
+}
+
+/** A token as it is drawn. */
+export interface DrawnToken {
+  /** Index of the prompt, and of the completion among the prompt's. */
+  readonly prompt: number;
+  readonly sample: number;
+  readonly id: number;
+}
+
+export interface ModelSampleOptions extends SampleOptions, StopStringOptions {
+  /** Called with every token as it is drawn, in the order of a completion. */
+  readonly onToken?: (token: DrawnToken) => void;
   /** Completions decoded together at most; memory only. Default 256. */
   readonly maxRows?: number;
 }
@@ -22,6 +44,7 @@ export interface ModelSampleOptions extends SampleOptions {
 const SAMPLE_OPTIONS: readonly (keyof ModelSampleOptions)[] = [
   ...(["groupSize", "maxNewTokens", "doSample", "temperature", "topP", "topK", "minP", "repetitionPenalty"] as const),
   ...(["stopIds", "seed", "step", "promptKeys", "signal", "onGroup", "maxRows"] as const),
+  ...(["stopStrings", "tokenizer", "onToken"] as const),
 ];
 
 /** Throws BAD_INPUT for prompts, UNKNOWN_OPTION or BAD_OPTION for options. */
@@ -54,6 +77,7 @@ export function sampleRequest(
     minP: number("minP", 0, { min: 0, max: 1 }),
     repetitionPenalty: number("repetitionPenalty", 1, { min: 0, open: true }),
     stopIds: stopIds(options.stopIds, model),
+    ...stopStrings(options, model.vocabSize),
     seed: number("seed", 0, { min: 0, integer: true }),
     step: number("step", 0, { min: 0, integer: true }),
     maxRows: number("maxRows", 256, { min: 1, integer: true }),
@@ -85,16 +109,40 @@ function stopIds(extra: readonly number[] = [], model: SamplingModel): Int32Arra
   return Int32Array.from(new Set([...model.eosTokenIds, ...ids]));
 }
 
+function stopStrings(
+  { stopStrings: texts = [], tokenizer }: StopStringOptions,
+  vocabSize: number,
+): Pick<NativeSampleRequest, "stopStrings" | "tokenBytes" | "tokenOffsets"> {
+  if (texts.length === 0) return {};
+  if (!texts.every((text) => typeof text === "string" && text !== "")) {
+    throw new GrpoError("BAD_OPTION", `stopStrings must be texts that are not empty, found ${show(texts)}.`);
+  }
+  if (tokenizer === undefined) {
+    throw new GrpoError("BAD_OPTION", "stopStrings need the option tokenizer, to know how tokens are spelled.");
+  }
+  const { bytes, offsets } = tokenizer.tokenBytes();
+  const encoder = new TextEncoder();
+  // Embeddings may have more rows than the tokenizer has ids, or fewer; a row without a spelling has no bytes.
+  const tokenOffsets = Int32Array.from({ length: vocabSize + 1 }, (_, id) => offsets[id] ?? offsets.at(-1) ?? 0);
+  return {
+    stopStrings: texts.map((text) => encoder.encode(text)),
+    tokenBytes: bytes.subarray(0, tokenOffsets[vocabSize]),
+    tokenOffsets,
+  };
+}
+
+const FINISH_REASONS = ["eos", "length", "stop"] as const;
+
 export function sampledGroup(group: NativeGroup): SampledGroup {
   const logprobs = splitFloats(group.logprobs, group.offsets);
   const completions = logprobs.map((values, i): SampledCompletion => {
     const ids = Array.from(group.ids.subarray(group.offsets[i], group.offsets[i + 1]));
-    return { ids, logprobs: values, finishReason: group.finish[i] === 0 ? "eos" : "length" };
+    return { ids, logprobs: values, finishReason: FINISH_REASONS[group.finish[i] ?? 0] ?? "eos" };
   });
   return { prompt: group.prompt, completions };
 }
 
-export interface GenerateOptions {
+export interface GenerateOptions extends StopStringOptions {
   /** Default: generation_config.json's, else 256 or what fits after the longest prompt. */
   readonly maxNewTokens?: number;
   /** false: greedy. Default: true if a sampling option is given, else generation_config.json's, else false. */
@@ -110,12 +158,14 @@ export interface GenerateOptions {
   readonly seed?: number;
   /** Token ids that end a completion, beside the model's own end-of-text ids. */
   readonly stop?: readonly number[];
+  /** Called with every token as it is drawn: for streaming. */
+  readonly onToken?: (token: DrawnToken) => void;
   readonly signal?: AbortSignal;
 }
 
 const GENERATE_OPTIONS: readonly (keyof GenerateOptions)[] = [
   ...(["maxNewTokens", "doSample", "temperature", "topP", "topK", "minP", "repetitionPenalty"] as const),
-  ...(["numReturnSequences", "seed", "stop", "signal"] as const),
+  ...(["numReturnSequences", "seed", "stop", "stopStrings", "tokenizer", "onToken", "signal"] as const),
 ];
 
 /** Options of generate() as options of sample(). What is not given comes from generation_config.json, as in transformers. */
@@ -124,7 +174,7 @@ export function generateToSample(
   options: GenerateOptions,
   generationConfig: JsonObject,
   model: SamplingModel,
-): SampleOptions {
+): ModelSampleOptions {
   checkOptionNames("generate", options, GENERATE_OPTIONS);
   const { stop } = options;
   if (stop !== undefined && !(Array.isArray(stop) && stop.every(Number.isInteger))) {
@@ -153,6 +203,9 @@ export function generateToSample(
     repetitionPenalty: options.repetitionPenalty ?? own("repetition_penalty", 1),
     seed: options.seed ?? 0,
     stopIds: stop ?? [],
+    ...(options.stopStrings === undefined ? {} : { stopStrings: options.stopStrings }),
+    ...(options.tokenizer === undefined ? {} : { tokenizer: options.tokenizer }),
+    ...(options.onToken === undefined ? {} : { onToken: options.onToken }),
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   };
 }

@@ -115,6 +115,10 @@ export interface NativeSampleRequest {
   minP: number; // 0 = off
   repetitionPenalty: number; // 1 = off
   stopIds: Int32Array;
+  /** Byte strings that end a completion, each not empty; they need the bytes of every token beside them. */
+  stopStrings?: Uint8Array[];
+  tokenBytes?: Uint8Array;
+  tokenOffsets?: Int32Array; // [V + 1]
   seed: number;
   step: number;
   /** Rows decoded together at most; waiting prompts enter as rows finish. */
@@ -128,7 +132,14 @@ export interface NativeGroup {
   ids: Int32Array; // the stop id included
   offsets: Int32Array; // [G + 1]
   logprobs: Float32Array; // log softmax(logits / temperature) of each drawn token, before top-p, top-k, min-p, penalty
-  finish: Uint8Array; // [G] 0 = eos, 1 = length
+  finish: Uint8Array; // [G] 0 = eos, 1 = length, 2 = stop string
+}
+
+/** The tokens of one decode step, one for each completion that was not finished. */
+export interface NativeStepTokens {
+  prompts: Int32Array;
+  samples: Int32Array;
+  ids: Int32Array;
 }
 
 export interface NativeSampleStats {
@@ -224,7 +235,11 @@ export interface NativeEngine {
   optimizerSteps(): Promise<number>;
 
   setAdapterEnabled(enabled: boolean): Promise<void>;
-  sample(request: NativeSampleRequest, onGroup: (group: NativeGroup) => void): Promise<NativeSampleStats>;
+  sample(
+    request: NativeSampleRequest,
+    onGroup: (group: NativeGroup) => void,
+    onTokens?: (tokens: NativeStepTokens) => void,
+  ): Promise<NativeSampleStats>;
   logprobs(batch: NativeBatch, temperature: number): Promise<Float32Array>; // [tokens]
   forward(ids: Int32Array, offsets: Int32Array): Promise<Float32Array>; // [tokens, V]
   forwardBackward(batch: NativeTrainBatch, loss: NativeLoss): Promise<NativeLossResult>;

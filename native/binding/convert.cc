@@ -260,6 +260,25 @@ LoraSpec lora_spec_from(const Napi::Object& object) {
     return spec;
 }
 
+namespace {
+
+void fill_stop_strings(SampleRequest& request, const Napi::Object& object) {
+    if (field(object, "stopStrings").IsUndefined()) return;
+    const Napi::Array strings = array_field(object, "stopStrings");
+    for (uint32_t i = 0; i < strings.Length(); ++i) {
+        const auto bytes = typed_vector<uint8_t>(strings.Get(i), "stopStrings", napi_uint8_array);
+        require(!bytes.empty(), "a stop string must not be empty");
+        request.stop_strings.emplace_back(bytes.begin(), bytes.end());
+    }
+    const auto bytes =
+        typed_vector<uint8_t>(field(object, "tokenBytes"), "tokenBytes", napi_uint8_array);
+    request.token_bytes.assign(bytes.begin(), bytes.end());
+    request.token_offsets = int32_vector(field(object, "tokenOffsets"), "tokenOffsets");
+    check_offsets(request.token_offsets, bytes.size(), "tokenOffsets");
+}
+
+}  // namespace
+
 SampleRequest sample_request_from(const Napi::Object& object) {
     SampleRequest request{
         .prompt_ids = int32_vector(field(object, "promptIds"), "promptIds"),
@@ -279,6 +298,7 @@ SampleRequest sample_request_from(const Napi::Object& object) {
         .max_rows = integer_field(object, "maxRows"),
         .context_length = optional_integer(object, "contextLength"),
     };
+    fill_stop_strings(request, object);
     check_offsets(request.prompt_offsets, request.prompt_ids.size(), "promptOffsets");
     require(request.temperature > 0, "temperature must be positive");
     require(request.repetition_penalty > 0, "repetitionPenalty must be positive");
@@ -365,6 +385,14 @@ Napi::Object to_js(Napi::Env env, const Group& group) {
     object.Set("offsets", copy_to_js<Napi::Int32Array>(env, group.offsets));
     object.Set("logprobs", to_js(env, group.logprobs));
     object.Set("finish", copy_to_js<Napi::Uint8Array>(env, group.finish));
+    return object;
+}
+
+Napi::Object to_js(Napi::Env env, const StepTokens& tokens) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("prompts", copy_to_js<Napi::Int32Array>(env, tokens.prompts));
+    object.Set("samples", copy_to_js<Napi::Int32Array>(env, tokens.samples));
+    object.Set("ids", copy_to_js<Napi::Int32Array>(env, tokens.ids));
     return object;
 }
 

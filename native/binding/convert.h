@@ -41,6 +41,7 @@ Napi::Value to_js(Napi::Env env, int64_t value);
 Napi::Object to_js(Napi::Env env,
                    const std::vector<std::pair<std::string, std::vector<float>>>& arrays);
 Napi::Object to_js(Napi::Env env, const Group& group);
+Napi::Object to_js(Napi::Env env, const StepTokens& tokens);
 Napi::Object to_js(Napi::Env env, const SampleStats& stats);
 Napi::Object to_js(Napi::Env env, const LossResult& result);
 Napi::Object to_js(Napi::Env env, const StepResult& result);

@@ -37,6 +37,19 @@ Napi::Function EngineWrap::define(Napi::Env env) {
          InstanceMethod<&EngineWrap::dispose>("dispose")});
 }
 
+/// Calls the function on the JavaScript thread. The reference is created and freed there too,
+/// because the queue destroys jobs there.
+template <typename Event>
+std::function<void(Event)> to_listener(const Napi::Function& function, JobQueue& queue) {
+    auto listener = std::make_shared<Napi::FunctionReference>(Napi::Persistent(function));
+    return [listener, &queue](Event event) {
+        queue.call_js([listener, event = std::move(event)](Napi::Env env) {
+            const Napi::HandleScope scope(env);
+            listener->Call({to_js(env, event)});
+        });
+    };
+}
+
 EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EngineWrap>(info) {
     guarded(info.Env(), [&] {
         const Napi::Object options = object_argument(info, 0);
@@ -153,18 +166,13 @@ Napi::Value EngineWrap::set_adapter_enabled(const Napi::CallbackInfo& info) {
 Napi::Value EngineWrap::sample(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] {
         require(info[1].IsFunction(), "argument 1 must be a function");
-        // Created and freed on this thread: the queue destroys jobs here.
-        auto on_group = std::make_shared<Napi::FunctionReference>(
-            Napi::Persistent(info[1].As<Napi::Function>()));
-        JobQueue* queue = queue_.get();
-        return job(info, [request = sample_request_from(object_argument(info, 0)), on_group, queue](
+        SampleEvents events;
+        events.on_group = to_listener<Group>(info[1].As<Napi::Function>(), *queue_);
+        if (info[2].IsFunction())
+            events.on_tokens = to_listener<StepTokens>(info[2].As<Napi::Function>(), *queue_);
+        return job(info, [request = sample_request_from(object_argument(info, 0)), events](
                              Engine& engine, const Cancelled& cancelled) {
-            return engine.sample(request, cancelled, [&](Group group) {
-                queue->call_js([on_group, group = std::move(group)](Napi::Env env) {
-                    const Napi::HandleScope scope(env);
-                    on_group->Call({to_js(env, group)});
-                });
-            });
+            return engine.sample(request, cancelled, events);
         });
     });
 }

@@ -23,19 +23,20 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }  // namespace
 
 Rollout::Rollout(const Decoder& decoder, const SampleRequest& request, const ForwardMode& mode,
-                 ReadBack& read_back, const std::function<bool()>& cancelled,
-                 std::function<void(Group)> on_group)
+                 ReadBack& read_back, const std::function<bool()>& cancelled, SampleEvents events)
     : decoder_(decoder),
       request_(request),
       mode_(mode),
       read_back_(read_back),
       cancelled_(cancelled),
-      on_group_(std::move(on_group)),
+      events_(std::move(events)),
       is_stop_(decoder.config().vocab_size, false) {
     int64_t width = 0;
     for (int64_t p = 0; p < request.num_prompts(); ++p)
         width = std::max(width, request.prompt_length(p));
     for (const int32_t id : request.stop_ids) is_stop_.at(id) = true;
+    for (const std::string& stop : request.stop_strings)
+        longest_stop_ = std::max(longest_stop_, stop.size());
     // A group is never split over the limit: it shares its prompt's cache, and its advantages need
     // all of it.
     max_rows_ = std::max(request.max_rows, request.group_size);
@@ -110,7 +111,8 @@ void Rollout::prefill(const std::vector<int64_t>& prompts) {
                         0, to_device(std::vector<int64_t>(begin, begin + length), seen_.device()),
                         true);
             }
-            rows_.push_back({.slot = slot, .sample = sample, .ids = {}, .logprobs = {}});
+            rows_.push_back(
+                {.slot = slot, .sample = sample, .ids = {}, .logprobs = {}, .tail = {}});
             prompt_of_row.push_back(static_cast<int64_t>(slots.size()) - 1);
         }
     }
@@ -183,13 +185,43 @@ void Rollout::advance(size_t first, const at::Tensor& logits) {
         rows_[first + i].ids.push_back(static_cast<int32_t>(values[i]));
         rows_[first + i].logprobs.push_back(static_cast<float>(values[count + i]));
     }
+    report_tokens(first);
     stats_.tokens += static_cast<int64_t>(count);
     // From the back, because a row that leaves is replaced by the last one.
     for (size_t row = rows_.size(); row-- > first;) {
-        const bool stopped = is_stop_[rows_[row].ids.back()];
-        const bool full = static_cast<int64_t>(rows_[row].ids.size()) >= request_.max_new_tokens;
-        if (stopped || full) retire(row, stopped ? Finish::kEos : Finish::kLength);
+        if (const std::optional<Finish> finish = ending(rows_[row])) retire(row, *finish);
     }
+}
+
+std::optional<Finish> Rollout::ending(Row& row) const {
+    if (is_stop_[row.ids.back()]) return Finish::kEos;
+    if (completes_stop_string(row)) return Finish::kStop;
+    if (static_cast<int64_t>(row.ids.size()) >= request_.max_new_tokens) return Finish::kLength;
+    return std::nullopt;
+}
+
+bool Rollout::completes_stop_string(Row& row) const {
+    if (longest_stop_ == 0) return false;
+    const int32_t id = row.ids.back(), begin = request_.token_offsets[id];
+    row.tail.append(request_.token_bytes, begin, request_.token_offsets[id + 1] - begin);
+    const auto found = [&](const std::string& stop) {
+        return row.tail.find(stop) != std::string::npos;
+    };
+    if (std::any_of(request_.stop_strings.begin(), request_.stop_strings.end(), found)) return true;
+    // What a stop string could still begin with.
+    if (row.tail.size() >= longest_stop_) row.tail.erase(0, row.tail.size() - (longest_stop_ - 1));
+    return false;
+}
+
+void Rollout::report_tokens(size_t first) const {
+    if (!events_.on_tokens) return;
+    StepTokens tokens;
+    for (size_t r = first; r < rows_.size(); ++r) {
+        tokens.prompts.push_back(static_cast<int32_t>(live_[rows_[r].slot].prompt));
+        tokens.samples.push_back(static_cast<int32_t>(rows_[r].sample));
+        tokens.ids.push_back(rows_[r].ids.back());
+    }
+    events_.on_tokens(std::move(tokens));
 }
 
 void Rollout::retire(size_t row, Finish finish) {
@@ -232,7 +264,7 @@ void Rollout::complete_group(int64_t slot) {
                                    done.logprobs[sample].end());
         done.group.offsets.push_back(static_cast<int32_t>(done.group.ids.size()));
     }
-    on_group_(std::move(done.group));
+    events_.on_group(std::move(done.group));
 }
 
 }  // namespace grpo

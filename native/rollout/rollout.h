@@ -5,6 +5,8 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "batch.h"
@@ -16,11 +18,10 @@ namespace grpo {
 
 class Rollout {
   public:
-    /// Throws CANCELLED at the next step once `cancelled` says so. `on_group` is called on this
+    /// Throws CANCELLED at the next step once `cancelled` says so. `events` are called on this
     /// thread.
     Rollout(const Decoder& decoder, const SampleRequest& request, const ForwardMode& mode,
-            ReadBack& read_back, const std::function<bool()>& cancelled,
-            std::function<void(Group)> on_group);
+            ReadBack& read_back, const std::function<bool()>& cancelled, SampleEvents events);
     SampleStats run();
 
   private:
@@ -29,6 +30,7 @@ class Rollout {
         int64_t sample = 0;  // index in its group
         std::vector<int32_t> ids;
         std::vector<float> logprobs;
+        std::string tail;  // its last bytes, where a stop string may have begun
     };
     struct LivePrompt {
         int64_t prompt = 0;
@@ -44,6 +46,10 @@ class Rollout {
     void decode();
     /// Draws the next token of rows first..n-1 from their logits and retires the rows that end.
     void advance(size_t first, const at::Tensor& logits);
+    /// Whether the row's last token ends it, and why.
+    std::optional<Finish> ending(Row& row) const;
+    bool completes_stop_string(Row& row) const;
+    void report_tokens(size_t first) const;
     void retire(size_t row, Finish finish);
     void complete_group(int64_t slot);
     at::Tensor uniforms(size_t first) const;
@@ -54,8 +60,9 @@ class Rollout {
     const ForwardMode& mode_;
     ReadBack& read_back_;
     const std::function<bool()>& cancelled_;
-    std::function<void(Group)> on_group_;
+    SampleEvents events_;
     std::vector<bool> is_stop_;  // [V]
+    size_t longest_stop_ = 0;    // bytes
     int64_t max_rows_ = 0;
     int64_t max_prompts_ = 0;
     std::unique_ptr<KvCache> cache_;
