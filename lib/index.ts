@@ -36,6 +36,7 @@ export { completionText, type RewardSample } from "./rewards/per-sample.js";
 export type { ChatTemplateOptions } from "./tokenizer/chat-template.js";
 export { Tokenizer, type TokenizerOptions } from "./tokenizer/tokenizer.js";
 export { GRPOConfig, type GRPOConfigFields, type GRPOConfigOptions } from "./trainer/config.js";
+export type { TrainerPushOptions } from "./trainer/hub-push.js";
 export type { RowSource } from "./trainer/prompts.js";
 export { GRPOTrainer } from "./trainer/trainer.js";
 export type {

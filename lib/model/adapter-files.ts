@@ -177,36 +177,6 @@ export function matchAdapter(stored: SafetensorsFile, adapter: ResolvedLora): Na
   return { files: table.files, tensors };
 }
 
-/** README.md with the metadata that PEFT writes. A base model is named only by its Hub id: the Hub refuses local paths. */
-export function modelCard(baseModel: string | null): string {
-  const hubId = baseModel !== null && /^[\w-][\w.-]*(\/[\w.-]+)?$/.test(baseModel) ? baseModel : undefined;
-  const tags = [...(hubId === undefined ? [] : [`base_model:adapter:${hubId}`]), "grpo", "lora", "transformers"];
-  return [
-    "---",
-    ...(hubId === undefined ? [] : [`base_model: ${hubId}`]),
-    "library_name: peft",
-    "pipeline_tag: text-generation",
-    "tags:",
-    ...tags.map((tag) => `- ${tag}`),
-    "---",
-    "",
-    "# LoRA adapter",
-    "",
-    `A LoRA adapter${hubId === undefined ? "" : ` for ${hubId}`}, trained with GRPO (grpo on npm).`,
-    "",
-    "```python",
-    "from peft import AutoPeftModelForCausalLM",
-    "",
-    'model = AutoPeftModelForCausalLM.from_pretrained("path/of/this/folder")',
-    "```",
-    "",
-    "### Framework versions",
-    "",
-    `- PEFT ${PEFT_VERSION}`,
-    "",
-  ].join("\n");
-}
-
 function bad(file: string, what: string): GrpoError {
   return new GrpoError("BAD_ADAPTER", `${file}: ${what}.`, {
     hint: "Check that the adapter was saved for this base model.",

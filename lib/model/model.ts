@@ -4,6 +4,7 @@
 import path from "node:path";
 import { GrpoError } from "../errors.js";
 import { resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
+import { hubIdOf, modelCard, writeModelCard } from "../hub/model-card.js";
 import { type PushOptions, pushFolder } from "../hub/push.js";
 import { isJsonObject, type JsonObject, readJsonObject } from "../json.js";
 import type {
@@ -21,7 +22,6 @@ import {
   ADAPTER_CONFIG,
   ADAPTER_WEIGHTS,
   matchAdapter,
-  modelCard,
   peftName,
   readAdapterConfig,
   resolveAdapter,
@@ -302,7 +302,9 @@ export class CausalLM implements PolicyModel {
       [ADAPTER_CONFIG]: writeAdapterConfig(adapter.config, this.#description, this.#source),
     };
     const readme = "README.md";
-    if (!(await isFile(path.join(directory, readme)))) files[readme] = modelCard(this.#source);
+    if (!(await isFile(path.join(directory, readme)))) {
+      files[readme] = modelCard("path/of/this-folder", { kind: "adapter", base: hubIdOf(this.#source) });
+    }
     await writeFiles(directory, files);
   }
 
@@ -353,7 +355,8 @@ export class CausalLM implements PolicyModel {
     checkOptionNames("pushToHub", options, ["token", "private", "branch", "commitMessage"]);
     return withTemporaryFolder(async (folder) => {
       await this.savePretrained(folder);
-      return pushFolder(repo, folder, options);
+      await writeModelCard(folder, repo);
+      return pushFolder(repo, folder, { keepExisting: ["README.md"], ...options });
     });
   }
 

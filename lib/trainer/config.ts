@@ -122,6 +122,24 @@ const fields = {
   saveStrategy: z.enum(["no", "steps", "epoch"]).default("steps"),
   saveSteps: interval.default(500),
   saveTotalLimit: optional(count),
+
+  // The Hub. Uploads go on beside the training; one that fails is tried again with the next save.
+  /** Upload model, tokenizer, metrics and a model card at each save; saveModel() then uploads too. */
+  pushToHub: z.boolean().default(false),
+  /** Repository; null: named like outputDir, in the account of the token. */
+  hubModelId: optional(z.string().min(1)),
+  /** "every_save": the model. "checkpoint": also the checkpoint, as last-checkpoint. "all_checkpoints": also each under its own name. "end": nothing before saveModel() or pushToHub(). */
+  hubStrategy: z.enum(["end", "every_save", "checkpoint", "all_checkpoints"]).default("every_save"),
+  /** null: HF_TOKEN, or the token saved by a login. Printed and saved nowhere. */
+  hubToken: optional(z.string().min(1)),
+  /** Visibility of a repository that is made; null: the account's default. */
+  hubPrivateRepo: optional(z.boolean()),
+  /** Upload every save, also those that come while another is under way. */
+  hubAlwaysPush: z.boolean().default(false),
+  /** Branch; null: main. */
+  hubRevision: optional(z.string().min(1)),
+  /** Data set on the Hub that gets completions.jsonl at each save. */
+  logCompletionsHubRepo: optional(z.string().min(1)),
 } as const;
 
 const schema = z.strictObject(fields);
@@ -149,6 +167,8 @@ export class GRPOConfig extends FieldHolder {
     const { known, notes } = setAsideForeign(options);
     super(parse(known));
     this.notes = notes;
+    // Out of everything that prints or saves a config.
+    Object.defineProperty(this, "hubToken", { enumerable: false });
     checkCombinations(this);
   }
 
@@ -234,6 +254,15 @@ function show(value: unknown): string {
 /** What no single field can tell: each message names the fields, their values and the nearest that work. */
 function checkCombinations(config: GRPOConfig): void {
   checkWeights(config);
+  if (config.logCompletionsHubRepo !== null && !config.logTo.includes("jsonl")) {
+    throw new GrpoError(
+      "BAD_OPTION",
+      `GRPOConfig: logCompletionsHubRepo needs the completions that logTo ${show(config.logTo)} does not write`,
+      {
+        hint: 'add "jsonl" to logTo',
+      },
+    );
+  }
   checkGenerationBatch(config);
   const { numGenerations: groupSize, completionsPerStep } = config;
   if (groupSize < 2) {

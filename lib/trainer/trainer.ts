@@ -9,6 +9,7 @@ import type { Prompt, TrainerState } from "../types.js";
 import { computeAdvantages } from "./advantages.js";
 import { checkSameOrder, findCheckpoint, readCheckpointState, type SavedState, saveCheckpoint } from "./checkpoint.js";
 import { GRPOConfig } from "./config.js";
+import { HubPush, type TrainerPushOptions } from "./hub-push.js";
 import { type InterruptWatch, watchInterrupts } from "./interrupt.js";
 import { planTraining, type TrainingPlan } from "./plan.js";
 import { updatePolicy } from "./policy-update.js";
@@ -58,6 +59,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   readonly #trainPrompts: PromptTable<Row>;
   readonly #log: RunLog;
   readonly #state: MutableState;
+  readonly #hub: HubPush;
   #evalPrompts: PromptTable<Row> | undefined;
   #training = false;
 
@@ -76,6 +78,10 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     this.#trainPrompts = promptTable(options.trainDataset, options.processingClass, options.model, this.args);
     this.#log = new RunLog(this.args, this.#rewards.names, options.output);
     this.#state = freshState(this.args.maxSteps);
+    this.#hub = new HubPush({
+      ...{ args: this.args, state: this.#state, rewardNames: this.#rewards.names },
+      note: (text) => this.#log.note(text),
+    });
   }
 
   get state(): TrainerState {
@@ -92,6 +98,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     try {
       return await this.#train(options, watch);
     } finally {
+      await this.#hub.finish();
       this.#training = false;
       this.#log.close();
       watch.dispose();
@@ -136,6 +143,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     });
     const survey = await this.#trainPrompts.survey(rowsAhead(sampler, rows, firstStep, plan), signal);
     const tooLong = trainDataset.length - rows.length;
+    await this.#hub.begin();
     const facts = { config: args, plan, model, survey, tooLong, startStep: firstStep };
     for (const line of describePlan(facts)) this.#log.note(line);
     await this.#log.begin(this.#runRecord(plan, firstStep));
@@ -266,10 +274,19 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     await this.#emit("onEvaluate", run, metrics);
   }
 
-  /** The adapter and the tokenizer files. */
+  /** The adapter and the tokenizer files. With the option pushToHub they also go to the Hub. */
   async saveModel(directory: string = this.args.outputDir): Promise<void> {
     await this.#options.model.savePretrained(directory);
     await this.#options.processingClass.savePretrained(directory);
+    if (this.args.pushToHub) await this.#hub.push(directory, { commitMessage: "Model save" });
+  }
+
+  /** Saves into outputDir and uploads that with the metrics and a model card; returns the commit's address. */
+  async pushToHub(options: TrainerPushOptions = {}): Promise<string> {
+    const { outputDir } = this.args;
+    await this.#options.model.savePretrained(outputDir);
+    await this.#options.processingClass.savePretrained(outputDir);
+    return this.#hub.push(outputDir, { commitMessage: "End of training", ...options });
   }
 
   /** Saves the current step unless it is saved already; the path of its checkpoint. */
@@ -281,6 +298,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const state = storeState(this.#state, run.badSteps, this.#order(run.plan));
     const checkpoint = await saveCheckpoint({ outputDir, model, tokenizer, state, totalLimit });
     run.lastSaved = step;
+    await this.#hub.afterSave(checkpoint);
     await this.#emit("onSave", run, {}, checkpoint);
     return checkpoint;
   }

@@ -1,13 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import type { JsonObject } from "../../lib/json.js";
-import {
-  matchAdapter,
-  modelCard,
-  peftName,
-  readAdapterConfig,
-  writeAdapterConfig,
-} from "../../lib/model/adapter-files.js";
+import { matchAdapter, peftName, readAdapterConfig, writeAdapterConfig } from "../../lib/model/adapter-files.js";
 import { parameterCount, readModelConfig } from "../../lib/model/families.js";
 import { LoraConfig, type LoraOptions, resolveLora } from "../../lib/model/lora.js";
 import { readHeader, type SafetensorsFile, type StoredTensor } from "../../lib/model/safetensors.js";
@@ -233,14 +227,5 @@ describe("matchAdapter", () => {
     expect(() => matchAdapter(stored(change), adapter)).toThrow(
       expect.objectContaining({ code: "BAD_ADAPTER", message: expect.stringMatching(message) }),
     );
-  });
-});
-
-describe("modelCard", () => {
-  it("names a base model by its Hub id, and never a local path", () => {
-    expect(modelCard("Qwen/Qwen2-0.5B")).toContain("base_model: Qwen/Qwen2-0.5B\nlibrary_name: peft");
-    expect(modelCard("/home/me/model")).not.toContain("/home/me");
-    expect(modelCard("./model")).not.toContain("./model");
-    expect(modelCard("models/a/b")).not.toContain("models/a/b");
   });
 });

@@ -1,0 +1,263 @@
+// What a run uploads while it trains and at its end, with transformers' options: pushToHub, hubStrategy and their kin, and
+// the completions for logCompletionsHubRepo. Uploads go on beside the training; one that fails is noted and the next save
+// tries again. What is uploaded is first linked into a folder of its own, so that nothing changes it on the way.
+
+import { copyFile, cp, link, mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { reasonOf } from "../errors.js";
+import { type TrainingFacts, writeModelCard } from "../hub/model-card.js";
+import { ensureRepo, type FolderPushOptions, type PushOptions, pushFolder } from "../hub/push.js";
+import type { RewardPoint } from "../hub/reward-curve.js";
+import { checkOptionNames } from "../options.js";
+import type { TrainerState } from "../types.js";
+import type { GRPOConfig } from "./config.js";
+
+export interface TrainerPushOptions {
+  /** Default: hubModelId, or the name of outputDir in the account of the token. */
+  readonly repo?: string;
+  readonly commitMessage?: string;
+  readonly token?: string;
+  readonly private?: boolean;
+  readonly branch?: string;
+  /** Hub id of the training data, for the model card. */
+  readonly datasetName?: string;
+}
+
+export interface HubPushParts {
+  readonly args: GRPOConfig;
+  readonly state: TrainerState;
+  readonly rewardNames: readonly string[];
+  /** Tells the user something. */
+  note(text: string): void;
+}
+
+/** Needed to go on training, not to use the model. */
+const STATE_FILES = /^(optimizer|scheduler|trainer_state|rng_state|training_args)\b/;
+const COMPLETIONS = "completions.jsonl";
+
+/** One commit to come: a folder of links, removed once it is uploaded. */
+interface Upload {
+  readonly folder: string;
+  readonly repo: string;
+  readonly options: FolderPushOptions;
+}
+
+export class HubPush {
+  readonly #parts: HubPushParts;
+  /** Full id, once the repository is known to be there. */
+  #repo: string | undefined;
+  #running: Promise<void> | undefined;
+  readonly #waiting: Upload[] = [];
+
+  constructor(parts: HubPushParts) {
+    this.#parts = parts;
+  }
+
+  /** Makes the repositories, so that a missing token or right is found before the first step. */
+  async begin(): Promise<void> {
+    const { args, note } = this.#parts;
+    if (args.pushToHub) {
+      this.#repo = await ensureRepo(this.#modelName(), this.#access());
+      note(`hub      the model goes to ${this.#repo}, hubStrategy ${args.hubStrategy}`);
+    }
+    if (args.logCompletionsHubRepo !== null) {
+      const repo = await ensureRepo(args.logCompletionsHubRepo, this.#dataAccess());
+      note(`hub      completions go to the data set ${repo}`);
+    }
+  }
+
+  /** Uploads what has just been saved. Returns when it is linked aside; the upload itself goes on. */
+  async afterSave(checkpoint: string): Promise<void> {
+    const { args, state } = this.#parts;
+    const unit = args.saveStrategy === "epoch" ? `epoch ${Math.floor(state.epoch)}` : `step ${state.globalStep}`;
+    const commitMessage = `Training in progress, ${unit}`;
+    const uploads: Upload[] = [];
+    if (args.pushToHub && args.hubStrategy !== "end") {
+      const repo = this.#repo ?? this.#modelName();
+      const folder = await this.#stageCheckpoint(checkpoint, repo);
+      uploads.push({ folder, repo, options: { ...this.#access(), commitMessage } });
+    }
+    if (args.logCompletionsHubRepo !== null) {
+      const repo = args.logCompletionsHubRepo;
+      const options = { ...this.#dataAccess(), commitMessage, keepExisting: ["README.md"] };
+      uploads.push({ folder: await this.#stageCompletions(repo), repo, options });
+    }
+    // A save that comes while another is under way takes the place of those that wait.
+    if (!args.hubAlwaysPush) for (const { folder } of this.#waiting.splice(0)) await removeFolder(folder);
+    this.#waiting.push(...uploads);
+    if (this.#waiting.length > 0) this.#running ??= this.#run();
+  }
+
+  /** Waits for what is being uploaded. */
+  async finish(): Promise<void> {
+    if (this.#running) this.#parts.note("hub      waiting for the last upload");
+    await this.#running;
+  }
+
+  /** Uploads the model in a folder; returns the commit's address. */
+  async push(from: string, options: TrainerPushOptions): Promise<string> {
+    checkOptionNames("trainer.pushToHub", options, [
+      "repo",
+      "commitMessage",
+      "token",
+      "private",
+      "branch",
+      "datasetName",
+    ]);
+    await this.finish();
+    const { datasetName, repo = this.#modelName(), ...given } = options;
+    const access = { ...this.#access(), ...given };
+    const id = await ensureRepo(repo, access);
+    const folder = await this.#stage((to) => this.#linkModel(from, to, id, datasetName));
+    try {
+      return await pushFolder(id, folder, access);
+    } finally {
+      await removeFolder(folder);
+    }
+  }
+
+  /** One after the other. */
+  async #run(): Promise<void> {
+    for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
+      const { repo, folder, options } = next;
+      try {
+        await pushFolder(repo, folder, options);
+      } catch (thrown) {
+        this.#parts.note(`hub      upload to ${repo} failed, training goes on: ${reasonOf(thrown)}`);
+      }
+      await removeFolder(folder);
+    }
+    this.#running = undefined;
+  }
+
+  #modelName(): string {
+    return this.#parts.args.hubModelId ?? path.basename(path.resolve(this.#parts.args.outputDir));
+  }
+
+  #access(): PushOptions {
+    const { hubRevision } = this.#parts.args;
+    return { ...this.#account(), ...(hubRevision === null ? {} : { branch: hubRevision }) };
+  }
+
+  #dataAccess(): PushOptions {
+    return { ...this.#account(), type: "dataset" };
+  }
+
+  #account(): PushOptions {
+    const { hubToken, hubPrivateRepo } = this.#parts.args;
+    return {
+      ...(hubToken === null ? {} : { token: hubToken }),
+      ...(hubPrivateRepo === null ? {} : { private: hubPrivateRepo }),
+    };
+  }
+
+  #stageCheckpoint(checkpoint: string, repo: string): Promise<string> {
+    const { hubStrategy } = this.#parts.args;
+    const inRepo = hubStrategy === "checkpoint" ? "last-checkpoint" : path.basename(checkpoint);
+    return this.#stage(async (to) => {
+      await this.#linkModel(checkpoint, to, repo, undefined);
+      if (hubStrategy !== "every_save") await linkFiles(checkpoint, path.join(to, inRepo));
+    });
+  }
+
+  #stageCompletions(repo: string): Promise<string> {
+    return this.#stage(async (to) => {
+      await copyFile(path.join(this.#parts.args.outputDir, COMPLETIONS), path.join(to, COMPLETIONS));
+      await writeFile(path.join(to, "README.md"), completionsCard(repo, this.#repo));
+    });
+  }
+
+  /** A folder on the same disk as the run, so that files can be linked into it. */
+  async #stage(fill: (to: string) => Promise<void>): Promise<string> {
+    const { outputDir } = this.#parts.args;
+    await mkdir(outputDir, { recursive: true });
+    const folder = await mkdtemp(path.join(outputDir, ".push-"));
+    try {
+      await fill(folder);
+      return folder;
+    } catch (thrown) {
+      await removeFolder(folder);
+      throw thrown;
+    }
+  }
+
+  /** The model's own files from a folder, the run's metrics, and a card. */
+  async #linkModel(from: string, to: string, repo: string, dataset: string | undefined): Promise<void> {
+    const { outputDir } = this.#parts.args;
+    await linkFiles(from, to, (name) => !STATE_FILES.test(name) && !name.endsWith(".jsonl"));
+    const metrics = path.join(outputDir, "metrics.jsonl");
+    if (await stat(metrics).catch(() => undefined)) await copyFile(metrics, path.join(to, "metrics.jsonl"));
+    await writeModelCard(to, repo, this.#facts(dataset));
+  }
+
+  #facts(dataset: string | undefined): TrainingFacts {
+    const { args, state, rewardNames } = this.#parts;
+    return { dataset, rewardNames, curve: rewardPoints(state), settings: settingsOf(args, state) };
+  }
+}
+
+function removeFolder(folder: string): Promise<void> {
+  return rm(folder, { recursive: true, force: true });
+}
+
+/** Links the files of a folder into another; copies where links cannot be. */
+async function linkFiles(from: string, to: string, wanted: (name: string) => boolean = () => true): Promise<void> {
+  await mkdir(to, { recursive: true });
+  for (const entry of await readdir(from, { withFileTypes: true })) {
+    const [source, target] = [path.join(from, entry.name), path.join(to, entry.name)];
+    if (/^[._]/.test(entry.name) || !wanted(entry.name)) continue;
+    if (entry.isFile()) await link(source, target).catch(() => copyFile(source, target));
+    else if (entry.name === "additional_chat_templates") await cp(source, target, { recursive: true });
+  }
+}
+
+function rewardPoints(state: TrainerState): RewardPoint[] {
+  const points = new Map<number, { reward?: number; evalReward?: number }>();
+  for (const { step, reward, eval_reward: evalReward } of state.logHistory) {
+    if (step === undefined) continue;
+    const values = { ...(isNumber(reward) ? { reward } : {}), ...(isNumber(evalReward) ? { evalReward } : {}) };
+    points.set(step, { ...points.get(step), ...values });
+  }
+  const logged = [...points].map(([step, values]) => ({ step, ...values }));
+  return logged.filter((point): point is RewardPoint => point.reward !== undefined);
+}
+
+function isNumber(value: number | undefined): value is number {
+  return value !== undefined && Number.isFinite(value);
+}
+
+function settingsOf(args: GRPOConfig, state: TrainerState): Record<string, string | number> {
+  return {
+    steps: state.globalStep,
+    "completions per step": args.completionsPerStep,
+    "completions per prompt": args.numGenerations,
+    "learning rate": args.learningRate,
+    loss: args.lossType,
+    beta: args.beta,
+    temperature: args.temperature,
+    "longest completion": args.maxCompletionLength,
+    seed: args.seed,
+  };
+}
+
+function completionsCard(repo: string, model: string | undefined): string {
+  const of = model ? ` of [${model}](https://huggingface.co/${model})` : "";
+  return `---
+pretty_name: Completions of a GRPO run
+tags:
+- grpo
+- completions
+---
+
+# Completions
+
+Every completion that was sampled in the training${of}, one a line: step, row, prompt, text, token ids, the reward of each
+reward function, their weighted sum, and the advantage.
+
+\`\`\`python
+from datasets import load_dataset
+
+completions = load_dataset("${repo}", split="train")
+\`\`\`
+`;
+}
