@@ -1,7 +1,10 @@
 // The public API: `import { … } from "grpo"`.
 
 export { Dataset } from "./dataset/dataset.js";
+export { IterableDataset, type StreamShuffleOptions } from "./dataset/iterable-dataset.js";
+export type { KnownDatasets } from "./dataset/known-datasets.js";
 export { type LoadDatasetOptions, loadDataset } from "./dataset/load.js";
+export { concatenateDatasets, type InterleaveOptions, interleaveDatasets } from "./dataset/mixture.js";
 export { GrpoError, type GrpoErrorCode } from "./errors.js";
 export { type Account, login, logout, whoami } from "./hub/login.js";
 export type { PushOptions } from "./hub/push.js";

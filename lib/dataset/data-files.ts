@@ -44,29 +44,66 @@ export function splitsFromReadme(
   if (configs.length === 0) return undefined;
   const config = name === undefined ? defaultConfig(configs) : configs.find((candidate) => candidate.name === name);
   if (config === undefined) {
-    const names = configs.map((candidate) => candidate.name);
-    const nearest = name === undefined ? undefined : nearestName(name, names);
-    const problem = name === undefined ? "has several configurations" : `has no configuration "${name}"`;
-    throw new GrpoError("BAD_OPTION", `${source} ${problem}; they are: ${names.join(", ")}.`, {
-      hint: nearest ? `Did you mean { name: "${nearest}" }?` : "Pass { name } with one of them.",
-    });
+    throw unknownConfig(
+      source,
+      name,
+      configs.map((candidate) => candidate.name),
+    );
   }
   return splitsFromOption(config.dataFiles, files);
 }
 
 /** Splits by file names alone. */
 export function splitsFromNames(files: readonly string[], source: string): SplitFiles {
-  const data = files.filter((file) => {
-    const format = dataFormat(file);
-    const hidden = file.split("/").some((part) => part.startsWith(".") || part.startsWith("__"));
-    return format !== undefined && isReadable(format) && !hidden && !NOT_DATA.has(file.split("/").at(-1) ?? "");
-  });
+  const data = dataFiles(files);
   const found = [bySharding, byFolder, byFileName].map((rule) => rule(data)).find((splits) => splits.size > 0);
   if (found !== undefined) return found;
   if (data.length > 0) return new Map([["train", data]]);
   const other = files.find((file) => dataFormat(file) !== undefined && !NOT_DATA.has(file));
-  throw new GrpoError("BAD_DATASET", `${source} has no data file that can be read (parquet, jsonl, json).`, {
+  throw new GrpoError("BAD_DATASET", `${source} has no data file that can be read (parquet, jsonl, json, csv).`, {
     hint: other === undefined ? "Check the path." : `It has ${other}; save it as JSON lines or parquet.`,
+  });
+}
+
+/** The files that hold rows and can be read. Text files are rows only where there is nothing else. */
+export function dataFiles(files: readonly string[]): string[] {
+  const readable = files.filter((file) => {
+    const hidden = file.split("/").some((part) => part.startsWith(".") || part.startsWith("__"));
+    return isReadable(file) && !hidden && !NOT_DATA.has(file.split("/").at(-1) ?? "");
+  });
+  const tables = readable.filter((file) => dataFormat(file) !== "text");
+  return tables.length > 0 ? tables : readable;
+}
+
+/** Splits and configurations of the Hub's own conversion to parquet: CONFIGURATION/SPLIT/0000.parquet. */
+export function splitsFromConversion(files: readonly string[], name: string | undefined, source: string): SplitFiles {
+  const parts = files.map((file) => /^([^/]+)\/([^/]+)\/\d+\.parquet$/.exec(file));
+  const names = [...new Set(parts.flatMap((match) => match?.[1] ?? []))];
+  const config = name ?? (names.length === 1 || !names.includes("default") ? names[0] : "default");
+  if (
+    config === undefined ||
+    !names.includes(config) ||
+    (name === undefined && names.length > 1 && config !== "default")
+  ) {
+    throw unknownConfig(source, name, names);
+  }
+  const splits = new Map<string, string[]>();
+  for (const match of parts) {
+    if (match?.[1] !== config || match[2] === undefined) continue;
+    // "partial-train": the first part of a split that is too large to be converted.
+    const split = match[2].replace(/^partial-/, "");
+    splits.set(split, [...(splits.get(split) ?? []), match[0]]);
+    if (split !== match[2])
+      process.emitWarning(`The Hub has only the first part of "${split}" of ${source} as parquet.`);
+  }
+  return inUsualOrder(splits);
+}
+
+function unknownConfig(source: string, name: string | undefined, names: readonly string[]): GrpoError {
+  const nearest = name === undefined ? undefined : nearestName(name, names);
+  const problem = name === undefined ? "has several configurations" : `has no configuration "${name}"`;
+  return new GrpoError("BAD_OPTION", `${source} ${problem}; they are: ${names.join(", ")}.`, {
+    hint: nearest ? `Did you mean { name: "${nearest}" }?` : "Pass { name } with one of them.",
   });
 }
 
@@ -95,7 +132,11 @@ function groupBy(files: readonly string[], splitOf: (file: string) => string | u
     if (group === undefined) splits.set(split, [file]);
     else group.push(file);
   }
-  // In the order in which people name them, whatever the alphabet says.
+  return inUsualOrder(splits);
+}
+
+/** In the order in which people name them, whatever the alphabet says. */
+function inUsualOrder(splits: ReadonlyMap<string, readonly string[]>): SplitFiles {
   const order = (split: string) => KEYWORDS.findIndex(([name]) => name === split) >>> 0;
   return new Map([...splits].sort(([a], [b]) => order(a) - order(b)));
 }

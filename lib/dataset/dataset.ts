@@ -1,16 +1,11 @@
-// An immutable table of rows with named columns, after the Dataset of Hugging Face datasets. Every method returns a new
-// one that shares the rows. Rows are read from a RowStore, so that they need not be in memory.
+// An immutable table of rows with named columns, after the Dataset of Hugging Face datasets. Every method returns a new one
+// over the same rows, and nothing is read, mapped or filtered before a row is asked for: rows need not fit into memory.
 
 import { inspect } from "node:util";
 import { GrpoError, nearestName } from "../errors.js";
 import { checkOptionNames } from "../options.js";
-import { shuffledIndices } from "./random.js";
-
-/** Where rows are: anything that can give the row at an index. */
-export interface RowStore<Row> {
-  readonly length: number;
-  row(index: number): Row;
-}
+import { NumpyRandom } from "./numpy-random.js";
+import { filteredStore, mappedStore, memoryStore, type RowStore, rangeStore, viewStore } from "./row-store.js";
 
 /** The columns of a row after `map`: those of the result replace or join its own. */
 export type Mapped<Row, Result> = Omit<Row, keyof Result> & Result;
@@ -40,46 +35,51 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
   /** The row at an index; negative indices count from the end. The object is the caller's own to change. */
   at(index: number): Row {
     const absolute = index < 0 ? this.length + index : index;
-    if (!Number.isInteger(index) || absolute < 0 || absolute >= this.length) {
-      throw new GrpoError("BAD_INPUT", `No row ${String(index)} in a data set of ${this.length} rows.`);
-    }
-    return { ...this.#store.row(absolute) };
+    const row = Number.isInteger(index) && absolute >= 0 ? this.#store.row(absolute) : undefined;
+    if (row !== undefined) return { ...row };
+    throw new GrpoError("BAD_INPUT", `No row ${String(index)} in a data set of ${this.length} rows.`);
   }
 
   /** All values of one column. */
   column<K extends keyof Row & string>(name: K): Row[K][] {
     this.#checkColumns([name]);
-    return Array.from({ length: this.length }, (_, index) => this.#store.row(index)[name]);
+    return Array.from(this.#project<Row>([[name, name]]), (row) => row[name]);
   }
 
   *[Symbol.iterator](): Iterator<Row> {
-    for (let index = 0; index < this.length; index++) yield this.at(index);
+    for (let index = 0; ; index++) {
+      const row = this.#store.row(index);
+      if (row === undefined) return;
+      yield { ...row };
+    }
   }
 
-  /** Calls `fn` with every row; the columns that it returns are added to the row's own, or replace them. */
+  /**
+   * The columns that `fn` returns join the row's own, or replace them. Called when a row is asked for, and again if its result
+   * was forgotten meanwhile, so it must depend on its arguments alone. The first row says which columns there are.
+   */
   map<Result extends object>(fn: (row: Row, index: number) => Result): Dataset<Mapped<Row, Result>> {
-    const rows = Array.from(this, (row, index) => {
-      const result: unknown = fn(row, index);
-      if (typeof result !== "object" || result === null || Array.isArray(result) || result instanceof Promise) {
-        const found = result instanceof Promise ? "a promise" : Array.isArray(result) ? "an array" : String(result);
-        throw new GrpoError(
-          "BAD_INPUT",
-          `map() needs an object of columns from its function, found ${found} (row ${index}).`,
-          {
-            hint: "Return for example { prompt: row.question }; the function must not be async.",
-          },
-        );
-      }
-      return { ...row, ...result } as unknown as Mapped<Row, Result>;
+    const start = this.#store.row(0);
+    const first = start && checkResult(fn({ ...start }, 0), 0);
+    const columns = [...new Set([...this.columnNames, ...Object.keys(first ?? {})])];
+    const mapped = mappedStore(this.#store, (row, index) => {
+      const result = index === 0 && first !== undefined ? first : checkResult(fn({ ...row }, index), index);
+      const stray = Object.keys(result).find((name) => !columns.includes(name));
+      if (stray === undefined) return completed({ ...row, ...result }, columns) as Mapped<Row, Result>;
+      const message = `map() returned the column "${stray}" for row ${index}, but not for the first row.`;
+      throw new GrpoError("BAD_INPUT", message, {
+        hint: "Return the same columns for every row; null where there is no value.",
+      });
     });
-    return fromRows(rows, this.columnNames);
+    return new Dataset(mapped, columns);
   }
 
-  /** The rows for which `fn` is true. */
+  /** The rows for which `fn` is true. Looks at rows only as far as they are asked for; `length` looks at all. */
   filter(fn: (row: Row, index: number) => boolean): Dataset<Row> {
-    const kept: number[] = [];
-    for (let index = 0; index < this.length; index++) if (fn(this.at(index), index)) kept.push(index);
-    return this.#view(kept);
+    return new Dataset(
+      filteredStore(this.#store, (row, index) => fn({ ...row }, index)),
+      this.columnNames,
+    );
   }
 
   /** The rows at the given indices, in that order. */
@@ -94,18 +94,19 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
 
   /** The first `count` rows, or all if there are fewer. */
   take(count: number): Dataset<Row> {
-    return this.#range(0, checkedCount("take", count));
+    return new Dataset(rangeStore(this.#store, 0, checkedCount("take", count)), this.columnNames);
   }
 
   /** All rows but the first `count`. */
   skip(count: number): Dataset<Row> {
-    return this.#range(checkedCount("skip", count), this.length);
+    const all = Number.POSITIVE_INFINITY;
+    return new Dataset(rangeStore(this.#store, checkedCount("skip", count), all), this.columnNames);
   }
 
-  /** The rows in an order that depends on the seed alone; without a seed, on chance. */
+  /** The rows in an order that depends on the seed alone, and is Python's for the same seed; without one, on chance. */
   shuffle(options: { readonly seed?: number } = {}): Dataset<Row> {
     checkOptionNames("shuffle", options, ["seed"]);
-    return this.#view(shuffledIndices(this.length, checkedSeed(options.seed)));
+    return this.#view(new NumpyRandom(checkedSeed(options.seed)).permutation(this.length));
   }
 
   removeColumns<K extends keyof Row & string>(...names: K[]): Dataset<Omit<Row, K>> {
@@ -158,29 +159,25 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
     return this.toString();
   }
 
-  #range(start: number, end: number): Dataset<Row> {
-    const from = Math.min(start, this.length);
-    const store = this.#store;
-    const length = Math.max(0, Math.min(end, this.length) - from);
-    return new Dataset({ length, row: (index) => store.row(from + index) }, this.columnNames);
-  }
-
-  #view(indices: readonly number[]): Dataset<Row> {
-    const store = this.#store;
-    return new Dataset(
-      { length: indices.length, row: (index) => store.row(indices[index] as number) },
-      this.columnNames,
-    );
+  #view(indices: ArrayLike<number>): Dataset<Row> {
+    return new Dataset(viewStore(this.#store, indices), this.columnNames);
   }
 
   #project<Next extends object>(columns: readonly (readonly [from: string, to: string])[]): Dataset<Next> {
-    const store = this.#store;
-    const row = (index: number): Next => {
-      const full = store.row(index) as Record<string, unknown>;
-      return Object.fromEntries(columns.map(([from, to]) => [to, full[from]])) as Next;
+    const store = this.#store.pick?.(columns.map(([from]) => from)) ?? this.#store;
+    const row = (index: number): Next | undefined => {
+      const full = store.row(index) as Record<string, unknown> | undefined;
+      return full && (Object.fromEntries(columns.map(([from, to]) => [to, full[from]])) as Next);
     };
     return new Dataset(
-      { length: this.length, row },
+      {
+        get length() {
+          return store.length;
+        },
+        row,
+        // Leaving out columns twice must still reach the file.
+        ...(store.pick && columns.every(([from, to]) => from === to) && { pick: store.pick.bind(store) }),
+      },
       columns.map(([, to]) => to),
     );
   }
@@ -209,19 +206,34 @@ export function fromRows<Row extends object>(rows: readonly Row[], known: readon
     for (const name of Object.keys(row)) names.add(name);
   });
   const columns = [...names];
-  const complete = rows.map((row) => {
-    const values = row as Readonly<Record<string, unknown>>;
-    return Object.fromEntries(columns.map((name) => [name, values[name] ?? null])) as Row;
-  });
-  return new Dataset({ length: complete.length, row: (index) => complete[index] as Row }, columns);
+  return new Dataset(memoryStore(rows.map((row) => completed(row, columns) as Row)), columns);
 }
 
-function checkedCount(method: string, count: number): number {
+function completed(row: object, columns: readonly string[]): Record<string, unknown> {
+  const values = row as Readonly<Record<string, unknown>>;
+  return Object.fromEntries(columns.map((name) => [name, values[name] ?? null]));
+}
+
+/** What a function given to map() may return. */
+export function checkResult<Result>(result: Result, index: number): Result & object {
+  if (typeof result === "object" && result !== null && !Array.isArray(result) && !(result instanceof Promise))
+    return result;
+  const found = result instanceof Promise ? "a promise" : Array.isArray(result) ? "an array" : String(result);
+  throw new GrpoError(
+    "BAD_INPUT",
+    `map() needs an object of columns from its function, found ${found} (row ${index}).`,
+    {
+      hint: "Return for example { prompt: row.question }; the function must not be async.",
+    },
+  );
+}
+
+export function checkedCount(method: string, count: number): number {
   if (Number.isInteger(count) && count >= 0) return count;
   throw new GrpoError("BAD_INPUT", `${method}() takes a number of rows from 0, found ${String(count)}.`);
 }
 
-function checkedSeed(seed: number | undefined): number {
+export function checkedSeed(seed: number | undefined): number {
   if (seed === undefined) return Math.floor(Math.random() * 2 ** 32);
   if (Number.isSafeInteger(seed) && seed >= 0) return seed;
   throw new GrpoError("BAD_OPTION", `seed must be an integer from 0, found ${String(seed)}.`);

@@ -1,191 +1,211 @@
-// loadDataset: a local file, a local folder, or a data-set repository on the Hub, to Datasets by split. Only the files of the
-// splits asked for are fetched, and only the rows asked for are read.
+// loadDataset: a local file, a local folder, or a data-set repository on the Hub, to data sets by split. Only what the splits
+// asked for need is fetched, and rows are read when they are asked for.
 
-import { readFile, stat } from "node:fs/promises";
-import path from "node:path";
-import { GrpoError } from "../errors.js";
-import { type HubOptions, openSnapshot, type Snapshot } from "../hub/hub.js";
-import { checkOptionNames } from "../options.js";
-import {
-  type DataFilesOption,
-  type SplitFiles,
-  splitsFromNames,
-  splitsFromOption,
-  splitsFromReadme,
-} from "./data-files.js";
-import { type Dataset, fromRows } from "./dataset.js";
+import { GrpoError, nearestName } from "../errors.js";
+import type { HubOptions } from "../hub/hub.js";
+import { checkBoolean, checkOptionNames } from "../options.js";
+import type { DataFilesOption } from "./data-files.js";
+import { Dataset } from "./dataset.js";
+import { type Files, locate } from "./files.js";
+import { IterableDataset } from "./iterable-dataset.js";
+import type { KnownDatasets } from "./known-datasets.js";
+import { type TableSlice, TableStore } from "./row-store.js";
+import { shardStream } from "./row-stream.js";
 import { parseSplit, type SplitSlice, sliceBounds, unknownSplit } from "./split.js";
-import { dataFormat, openTable, type RawRow, type Table } from "./table.js";
+import { blockOf, dataFormat, numRows, type Table } from "./table.js";
 
 export interface LoadDatasetOptions extends HubOptions {
+  /** "train", "train[:5%]", "train+test", or an array of such. Without it: all splits, by name. */
+  readonly split?: string | readonly string[];
   /** The configuration of a data set that has several, such as "main" of openai/gsm8k. */
   readonly name?: string;
   /** Patterns of files, for all rows or by split; default: by the conventions for names. */
   readonly dataFiles?: DataFilesOption;
+  /** Only these columns. */
+  readonly columns?: readonly string[];
+  /** Rows one after another without keeping any: an IterableDataset. */
+  readonly streaming?: boolean;
 }
 
 type DefaultRow = Record<string, unknown>;
+type RowOf<Id> = Id extends keyof KnownDatasets ? KnownDatasets[Id] : DefaultRow;
+type KindOf<Row extends object, Options> = Options extends { readonly streaming: true }
+  ? IterableDataset<Row>
+  : Dataset<Row>;
+/** One data set, as many as there are splits in the array, or all by name. */
+type Loaded<Kind, Options> = Options extends { readonly split: infer Split }
+  ? Split extends readonly unknown[]
+    ? { -readonly [Index in keyof Split]: Kind }
+    : Kind
+  : Record<string, Kind>;
 type WithSplit<Split> = LoadDatasetOptions & { readonly split: Split };
+type Streaming = { readonly streaming: true };
 
-const OPTION_NAMES = ["split", "name", "dataFiles", "revision", "token", "cacheDir"];
+const OPTION_NAMES = ["split", "name", "dataFiles", "columns", "streaming", "revision", "token", "cacheDir"];
 
 /**
- * Loads one split ("train[:5%]"), several (an array), or, without `split`, all of them by name.
- * `idOrPath` is a data file, a folder, or a Hub id.
+ * Loads one split ("train[:5%]"), several (an array), or, without `split`, all of them by name. `idOrPath` is a data file, a
+ * folder, a Hub id, or with `dataFiles` a format ("json", "csv", "parquet", "text"). The type of rows is known for well-known
+ * ids; for others give it: `loadDataset<{ question: string }>(…)`.
  */
-export function loadDataset<Row extends object = DefaultRow>(
+export function loadDataset<Id extends string, const Options extends LoadDatasetOptions>(
+  idOrPath: Id,
+  options: Options,
+): Promise<Loaded<KindOf<RowOf<Id>, Options>, Options>>;
+export function loadDataset<Row extends object>(
   idOrPath: string,
-  options: WithSplit<string>,
-): Promise<Dataset<Row>>;
-export function loadDataset<Row extends object = DefaultRow>(
+  options: WithSplit<string> & Streaming,
+): Promise<IterableDataset<Row>>;
+export function loadDataset<Row extends object>(
+  idOrPath: string,
+  options: LoadDatasetOptions & { readonly split?: undefined } & Streaming,
+): Promise<Record<string, IterableDataset<Row>>>;
+export function loadDataset<Row extends object>(idOrPath: string, options: WithSplit<string>): Promise<Dataset<Row>>;
+export function loadDataset<Row extends object>(
   idOrPath: string,
   options: WithSplit<readonly [string, string]>,
 ): Promise<[Dataset<Row>, Dataset<Row>]>;
-export function loadDataset<Row extends object = DefaultRow>(
+export function loadDataset<Row extends object>(
   idOrPath: string,
   options: WithSplit<readonly [string, string, string]>,
 ): Promise<[Dataset<Row>, Dataset<Row>, Dataset<Row>]>;
-export function loadDataset<Row extends object = DefaultRow>(
+export function loadDataset<Row extends object>(
   idOrPath: string,
   options: WithSplit<readonly string[]>,
 ): Promise<Dataset<Row>[]>;
 export function loadDataset<Row extends object = DefaultRow>(
   idOrPath: string,
-  options?: LoadDatasetOptions,
+  options?: LoadDatasetOptions & { readonly split?: undefined },
 ): Promise<Record<string, Dataset<Row>>>;
-export async function loadDataset(
-  idOrPath: string,
-  options: LoadDatasetOptions & { readonly split?: string | readonly string[] } = {},
-): Promise<unknown> {
+export async function loadDataset(idOrPath: string, options: LoadDatasetOptions = {}): Promise<unknown> {
   checkOptionNames("loadDataset", options, OPTION_NAMES);
   const { split } = options;
+  const streaming = checkBoolean("loadDataset", "streaming", options.streaming ?? false);
   const requested = split === undefined ? undefined : (typeof split === "string" ? [split] : split).map(parseSplit);
-  const { splits, snapshot } = await locate(idOrPath, options);
-  const wanted = requested ?? [...splits.keys()].map(parseSplit);
-  const tables = await openTables(idOrPath, splits, snapshot, wanted.flat());
-  const datasets: Dataset[] = [];
-  for (const slices of wanted) datasets.push(await readSlices(slices, tables));
+  const files = await locate(idOrPath, options);
+  const wanted = requested ?? [...files.splits.keys()].map(parseSplit);
+  for (const slice of wanted.flat()) checkSplit(files, slice);
+  const load = streaming ? streamSlices : readSlices;
+  const datasets: unknown[] = [];
+  for (const dataset of await load(files, wanted, options.columns)) datasets.push(dataset);
   if (typeof split === "string") return datasets[0];
   if (split !== undefined) return datasets;
-  return Object.fromEntries([...splits.keys()].map((name, index) => [name, datasets[index]]));
+  return Object.fromEntries([...files.splits.keys()].map((name, index) => [name, datasets[index]]));
 }
 
-interface Located {
-  readonly splits: SplitFiles;
-  readonly snapshot: Snapshot;
+function checkSplit(files: Files, { split }: SplitSlice): void {
+  const found = files.splits.get(split);
+  if (found === undefined) throw unknownSplit(split, [...files.splits.keys()], files.source);
+  checkSameFormat(split, found);
+  if (found.length > 0) return;
+  const some = files.names.slice(0, 10).join(", ");
+  throw new GrpoError(
+    "FILE_NOT_FOUND",
+    `${files.source} has no file that matches what split "${split}" is said to be.`,
+    {
+      hint: `It has: ${some}${files.names.length > 10 ? ", …" : ""}`,
+    },
+  );
 }
 
-/** The files of each split, and where they are. */
-async function locate(idOrPath: string, options: LoadDatasetOptions): Promise<Located> {
-  if (typeof idOrPath === "string" && (await stat(idOrPath).catch(() => undefined))?.isFile()) {
-    return locateFile(path.resolve(idOrPath), options);
-  }
-  // "data/train.jsonl" has the form of a Hub id as well.
-  if (typeof idOrPath === "string" && dataFormat(idOrPath) !== undefined && !(await exists(idOrPath))) {
-    throw new GrpoError("FILE_NOT_FOUND", `No such data file: ${idOrPath}`, {
-      hint: `It was looked for at ${path.resolve(idOrPath)}.`,
-    });
-  }
-  const snapshot = await openSnapshot("dataset", idOrPath, options);
-  const { files } = snapshot;
-  if (options.dataFiles !== undefined) {
-    return { splits: splitsFromOption(options.dataFiles, files), snapshot };
-  }
-  if (files.includes("README.md")) {
-    await snapshot.fetch(["README.md"]);
-    const readme = await readFile(path.join(snapshot.folder, "README.md"), "utf8");
-    const splits = splitsFromReadme(readme, files, options.name, idOrPath);
-    if (splits !== undefined) return { splits, snapshot };
-  }
-  if (options.name !== undefined && options.name !== "default") {
-    throw new GrpoError("BAD_OPTION", `${idOrPath} has no configuration "${options.name}"; its README.md names none.`);
-  }
-  return { splits: splitsFromNames(files, idOrPath), snapshot };
-}
-
-async function exists(file: string): Promise<boolean> {
-  return (await stat(file).catch(() => undefined)) !== undefined;
-}
-
-/** A file stands for one split: "train", whatever it is called, as in datasets. */
-function locateFile(file: string, options: LoadDatasetOptions): Located {
-  for (const key of ["name", "dataFiles"] as const) {
-    if (options[key] === undefined) continue;
-    throw new GrpoError("BAD_OPTION", `${key} belongs to folders and Hub ids; ${file} is a file.`);
-  }
-  const name = path.basename(file);
-  const snapshot = { folder: path.dirname(file), files: [name], fetch: async () => {} };
-  return { splits: new Map([["train", [name]]]), snapshot };
-}
-
-async function openTables(
-  source: string,
-  splits: SplitFiles,
-  snapshot: Snapshot,
-  slices: readonly SplitSlice[],
-): Promise<ReadonlyMap<string, readonly Table[]>> {
-  const files = new Map<string, readonly string[]>();
-  for (const { split } of slices) {
-    const found = splits.get(split);
-    if (found === undefined) throw unknownSplit(split, [...splits.keys()], source);
-    if (found.length === 0) {
-      throw new GrpoError("FILE_NOT_FOUND", `${source} has no file that matches what split "${split}" is said to be.`, {
-        hint: `It has: ${snapshot.files.slice(0, 10).join(", ")}${snapshot.files.length > 10 ? ", …" : ""}`,
-      });
-    }
-    files.set(split, found);
-  }
-  await snapshot.fetch([...new Set([...files.values()].flat())]);
+/** One data set for each expression. */
+async function readSlices(
+  files: Files,
+  expressions: readonly (readonly SplitSlice[])[],
+  columns: readonly string[] | undefined,
+): Promise<Dataset[]> {
   const tables = new Map<string, readonly Table[]>();
-  for (const [split, names] of files) {
-    const opened: Table[] = [];
-    for (const name of names) opened.push(await openTable(path.join(snapshot.folder, name)));
-    checkSameFormat(split, opened);
+  for (const { split } of expressions.flat()) {
+    if (tables.has(split)) continue;
+    const slices = expressions.flat().filter((slice) => slice.split === split);
+    const all = columns === undefined && slices.some(({ from, to }) => from === undefined && to === undefined);
+    const opened = await files.open(files.splits.get(split) ?? [], { all });
     checkSameColumns(opened);
     tables.set(split, opened);
   }
-  return tables;
+  const datasets: Dataset[] = [];
+  for (const slices of expressions) datasets.push(await readExpression(slices, tables, columns));
+  return datasets;
 }
 
-async function readSlices(
+async function readExpression(
   slices: readonly SplitSlice[],
   tables: ReadonlyMap<string, readonly Table[]>,
+  columns: readonly string[] | undefined,
 ): Promise<Dataset> {
   const used = slices.flatMap((slice) => tables.get(slice.split) ?? []);
   checkSameColumns(used);
-  const rows: RawRow[] = [];
+  const names = [...new Set(used.flatMap(({ columnNames }) => columnNames))];
+  const chosen = columns === undefined ? names : checkColumns(columns, names);
+  const parts: TableSlice[] = [];
   for (const slice of slices) {
     const shards = tables.get(slice.split) ?? [];
-    const bounds = sliceBounds(
-      slice,
-      shards.reduce((sum, shard) => sum + shard.numRows, 0),
-    );
+    const total = shards.reduce((sum, shard) => sum + numRows(shard), 0);
+    const bounds = sliceBounds(slice, total);
     let offset = 0;
-    for (const shard of shards) {
+    for (const table of shards) {
       const start = Math.max(bounds.start - offset, 0);
-      const end = Math.min(bounds.end - offset, shard.numRows);
-      // Not push(...rows): a call takes some hundred thousand arguments at most.
-      if (start < end) for (const row of await shard.read(start, end)) rows.push(row);
-      offset += shard.numRows;
+      const end = Math.min(bounds.end - offset, numRows(table));
+      if (start < end) parts.push({ table, start, end });
+      offset += numRows(table);
     }
   }
-  return fromRows(rows, used[0]?.columnNames ?? []);
+  for (const { table, start, end } of parts) {
+    const [first, last] = [blockOf(table, start), blockOf(table, end - 1)];
+    const blocks = Array.from({ length: last - first + 1 }, (_, i) => first + i);
+    const own = new Set(table.columnNames);
+    await table.prepare?.(
+      blocks,
+      chosen.filter((name) => own.has(name)),
+    );
+  }
+  return new Dataset(new TableStore(parts, chosen), chosen);
+}
+
+async function streamSlices(
+  files: Files,
+  expressions: readonly (readonly SplitSlice[])[],
+  columns: readonly string[] | undefined,
+): Promise<IterableDataset[]> {
+  const datasets: IterableDataset[] = [];
+  for (const slices of expressions) {
+    const cut = slices.find(({ from, to }) => from !== undefined || to !== undefined);
+    if (cut !== undefined) {
+      throw new GrpoError("BAD_OPTION", `A stream has no end from which "${cut.text}" could be computed.`, {
+        hint: `Use { split: "${cut.split}", streaming: true } with skip() and take().`,
+      });
+    }
+    const shards = slices.flatMap(({ split }) => files.splits.get(split) ?? []);
+    const names = await files.streamColumns(shards[0] ?? "");
+    const chosen = columns === undefined ? names : checkColumns(columns, names);
+    const stream = shardStream(shards.map((file) => () => files.stream(file, chosen)));
+    datasets.push(new IterableDataset(stream, chosen));
+  }
+  return datasets;
+}
+
+function checkColumns(columns: readonly string[], names: readonly string[]): readonly string[] {
+  const unknown = columns.find((name) => !names.includes(name));
+  if (unknown === undefined) return columns;
+  const nearest = nearestName(unknown, names);
+  throw new GrpoError("BAD_OPTION", `There is no column "${unknown}"; the columns are: ${names.join(", ")}.`, {
+    ...(nearest === undefined ? {} : { hint: `Did you mean "${nearest}"?` }),
+  });
 }
 
 /** The same rows saved twice (test.jsonl beside test.parquet) must not count twice. */
-function checkSameFormat(split: string, tables: readonly Table[]): void {
-  const isParquet = (table: Table) => dataFormat(table.file) === "parquet";
-  const other = tables.find((table) => isParquet(table) !== isParquet(tables[0] as Table));
+function checkSameFormat(split: string, files: readonly string[]): void {
+  const kind = (file: string) => dataFormat(file)?.replace(/^json$/, "jsonl");
+  const other = files.find((file) => kind(file) !== kind(files[0] ?? ""));
   if (other === undefined) return;
-  const files = tables.map((table) => path.basename(table.file)).join(", ");
-  throw new GrpoError("BAD_DATASET", `Split "${split}" would mix files of two formats: ${files}.`, {
-    hint: `Choose with { dataFiles }, for example { dataFiles: { ${split}: "${path.basename(other.file)}" } }.`,
+  throw new GrpoError("BAD_DATASET", `Split "${split}" would mix files of two formats: ${files.join(", ")}.`, {
+    hint: `Choose with { dataFiles }, for example { dataFiles: { ${split}: "${other}" } }.`,
   });
 }
 
 /** Shards of parquet have a schema and must agree; JSON rows may lack columns, which are then null. */
 function checkSameColumns(tables: readonly Table[]): void {
-  const [first, ...others] = tables.filter((table) => table.file.endsWith(".parquet"));
+  const [first, ...others] = tables.filter((table) => dataFormat(table.file) === "parquet");
   if (first === undefined) return;
   const key = (table: Table) => [...table.columnNames].sort().join("\n");
   const different = others.find((table) => key(table) !== key(first));

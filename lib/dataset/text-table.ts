@@ -1,0 +1,156 @@
+// JSON, CSV and text files as tables. A pass over the file when it is opened finds columns, types and mistakes, and where each
+// block of rows begins; the rows themselves are parsed again when they are asked for, so that a large file takes no memory.
+
+import { createHash, randomUUID } from "node:crypto";
+import { createReadStream, createWriteStream } from "node:fs";
+import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
+import path from "node:path";
+import { pipeline } from "node:stream/promises";
+import { createGunzip } from "node:zlib";
+import { GrpoError, reasonOf } from "../errors.js";
+import { cacheFolder } from "../native/libtorch.js";
+import { readRange } from "./byte-source.js";
+import { CsvTypes, csvBlocks, type Delimiter, parseCsv } from "./csv.js";
+import { checkRow, type LineBlock, lineBlocks, parseJson, parseJsonLines, parseTextLines } from "./json-lines.js";
+import { type DataFormat, isGzip, type RawRow, type Table } from "./table.js";
+
+/** Opens a file that is on the disk, whatever its format but parquet. */
+export async function openTextTable(file: string, format: Exclude<DataFormat, "parquet">): Promise<Table> {
+  const plain = isGzip(file) ? await unpacked(file) : file;
+  const names = { file, plain };
+  if (format === "csv" || format === "tsv") return openCsv(names, format === "csv" ? "," : "\t");
+  if (format === "text") return openLines(names, parseTextLines);
+  if (format === "json" && (await firstCharacter(plain)) === "[") return openJsonArray(names);
+  return openLines(names, (block) => parseJsonLines(block, file));
+}
+
+interface Names {
+  /** As the user knows it, for messages. */
+  readonly file: string;
+  /** Where its bytes are. */
+  readonly plain: string;
+}
+
+interface BlockIndex {
+  /** Rows and bytes before each block, and one entry more at the end. */
+  readonly rows: number[];
+  readonly offsets: number[];
+}
+
+async function openLines({ file, plain }: Names, parse: (block: LineBlock) => RawRow[]): Promise<Table> {
+  const names = new Set<string>();
+  const index: BlockIndex = { rows: [0], offsets: [0] };
+  const firstLines: number[] = [];
+  for await (const block of lineBlocks(createReadStream(plain))) {
+    const rows = parse(block);
+    for (const row of rows) for (const name of Object.keys(row)) names.add(name);
+    firstLines.push(block.firstLine);
+    addBlock(index, rows.length, block.offset + block.bytes.length);
+  }
+  return blockTable({ file, plain }, [...names], index, (bytes, block) =>
+    parse({ bytes, firstLine: firstLines[block] ?? 1, offset: 0 }),
+  );
+}
+
+async function openCsv({ file, plain }: Names, delimiter: Delimiter): Promise<Table> {
+  const { size } = await stat(plain);
+  const index: BlockIndex = { rows: [0], offsets: [0] };
+  const firstLines: number[] = [];
+  let types: CsvTypes | undefined;
+  for await (const { records, end, firstLine } of csvBlocks(createReadStream(plain), delimiter, file)) {
+    if (types === undefined) {
+      types = new CsvTypes(records[0] ?? [], file);
+      index.offsets[0] = Math.min(end, size);
+      continue;
+    }
+    for (const record of records) types.add(record);
+    firstLines.push(firstLine);
+    addBlock(index, records.length, Math.min(end, size));
+  }
+  const known = types ?? new CsvTypes([], file);
+  return blockTable({ file, plain }, known.names, index, (bytes, block) =>
+    parseCsv(bytes, delimiter, file).map((record, row) => known.row(record, (firstLines[block] ?? 0) + row)),
+  );
+}
+
+/** Has to be in memory at once: JSON says nowhere where its items are. */
+async function openJsonArray({ file, plain }: Names): Promise<Table> {
+  const values = parseJson((await readFile(plain, "utf8")).replace(/^\uFEFF/, ""), file) as unknown[];
+  const rows = values.map((value, index) => checkRow(value, `${file}, item ${index}`));
+  const columnNames = [...new Set(rows.flatMap((row) => Object.keys(row)))];
+  return {
+    file,
+    columnNames,
+    blockStarts: [0, rows.length],
+    blockBytes: () => 0,
+    readBlock: (_, columns) => rows.map((row) => pickColumns(row, columns)),
+  };
+}
+
+function addBlock(index: BlockIndex, rows: number, end: number): void {
+  index.rows.push((index.rows.at(-1) ?? 0) + rows);
+  index.offsets.push(end);
+}
+
+function blockTable(
+  { file, plain }: Names,
+  columnNames: readonly string[],
+  { rows, offsets }: BlockIndex,
+  parse: (bytes: Uint8Array, block: number) => RawRow[],
+): Table {
+  const bounds = (block: number) => [offsets[block] ?? 0, offsets[block + 1] ?? 0] as const;
+  return {
+    file,
+    columnNames,
+    blockStarts: rows,
+    blockBytes: (block) => 4 * (bounds(block)[1] - bounds(block)[0]),
+    readBlock: (block, columns) => {
+      const found = parse(readRange(plain, ...bounds(block)), block);
+      if (found.length === (rows[block + 1] ?? 0) - (rows[block] ?? 0)) {
+        return found.map((row) => pickColumns(row, columns));
+      }
+      throw new GrpoError("BAD_DATASET", `${file} has changed since it was loaded.`, { hint: "Load it again." });
+    },
+  };
+}
+
+/** A column that a row lacks is null in it. */
+export function pickColumns(row: RawRow, columns: readonly string[]): RawRow {
+  return Object.fromEntries(columns.map((name) => [name, row[name] ?? null]));
+}
+
+async function firstCharacter(file: string): Promise<string | undefined> {
+  const handle = await open(file);
+  try {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(4096), 0, 4096, 0);
+    return firstCharacterOf(buffer.subarray(0, bytesRead));
+  } finally {
+    await handle.close();
+  }
+}
+
+export function firstCharacterOf(bytes: Uint8Array): string | undefined {
+  return new TextDecoder().decode(bytes).trimStart()[0];
+}
+
+/** The path of a gzip file's content, kept in the cache: rows of a packed file cannot be read from its middle. */
+async function unpacked(file: string): Promise<string> {
+  const { size, mtimeMs } = await stat(file);
+  const key = createHash("sha256")
+    .update(`${path.resolve(file)}\n${size}\n${mtimeMs}`)
+    .digest("hex")
+    .slice(0, 32);
+  const folder = path.join(cacheFolder(), "unpacked");
+  const target = path.join(folder, key);
+  if (await stat(target).catch(() => undefined)) return target;
+  await mkdir(folder, { recursive: true });
+  const partial = `${target}.${randomUUID()}`;
+  try {
+    await pipeline(createReadStream(file), createGunzip(), createWriteStream(partial));
+    await rename(partial, target);
+    return target;
+  } catch (thrown) {
+    await rm(partial, { force: true });
+    throw new GrpoError("BAD_DATASET", `${file} cannot be unpacked: ${reasonOf(thrown)}`, { cause: thrown });
+  }
+}
