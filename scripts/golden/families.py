@@ -144,7 +144,7 @@ FAMILIES = {
         [[5, 16], [11, 27]],
     ),
     "olmo2": ("olmo2", {}, "norms on outputs only, q/k norms over all heads", LENGTHS),
-    "olmo2-bias": ("olmo2", {"attention_bias": True, "num_key_value_heads": 4}, "`attention_bias`, rope of 4 / 4 heads", LENGTHS),
+    "olmo2-bias": ("olmo2", {"attention_bias": True, "num_key_value_heads": 4}, "`attention_bias`, as many key-value heads as heads", LENGTHS),
 }
 RANK = 2
 ALPHA = 3

@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { configurationPage } from "../../scripts/docs-config.js";
+import { expectedRows, writtenRows } from "../../scripts/docs-models.js";
 import { codeBlocks, inlineCode, pages, root } from "./pages.js";
 
 test("every link to a file of the project leads to one", () => {
@@ -45,4 +46,8 @@ test("every npm script and every grpo command that is named exists", () => {
 
 test("the tables of options are those of the code (else: npx tsx scripts/docs-config.ts)", () => {
   expect(readFileSync(join(root, "docs/configuration.md"), "utf8")).toBe(configurationPage());
+});
+
+test("the table of models has every row that is tested (else: npx tsx scripts/docs-models.ts)", () => {
+  expect(writtenRows()).toEqual(expectedRows());
 });
