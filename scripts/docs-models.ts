@@ -41,7 +41,7 @@ function table(deviations: Deviations): string {
     const { logits, gradient } = deviations.get(name) ?? {};
     return `${expectedRows()[i]} ${digits(logits, name)} | ${digits(gradient, name)} |`;
   });
-  return ["| `model_type` | exercises | logits | gradient |", "|---|---|---|---|", ...lines, ""].join("\n");
+  return ["| family | exercises | logits | gradient |", "|---|---|---|---|", ...lines, ""].join("\n");
 }
 
 function digits(value: number | undefined, name: string): string {
