@@ -6,7 +6,7 @@ import path from "node:path";
 import { GrpoError, reasonOf } from "../errors.js";
 import { isJsonObject, type JsonObject } from "../json.js";
 import type { ChatTemplates } from "./chat-template.js";
-import type { AddedToken, TokenizerJson } from "./tokenizer-backend.js";
+import type { AddedToken, TokenizerJson } from "./pipeline/config.js";
 
 /** What to fetch from the Hub for a tokenizer: its own files, and the two that name the model's stop ids. */
 export const TOKENIZER_PATTERNS: readonly string[] = [
@@ -112,8 +112,33 @@ function readSpecialTokens(config: JsonObject, map: JsonObject | undefined): Spe
   return tokens;
 }
 
-/** The tokens of tokenizer.json, then those that only the config names, with new ids where they have none. */
+/**
+ * The tokens of tokenizer.json, changed by the flags that the config gives them, then those that only the config names,
+ * with new ids where they have none.
+ */
 function mergeAddedTokens(json: TokenizerJson, config: JsonObject, named: SpecialTokens): AddedToken[] {
+  const special = specialContents(config, named);
+  const tokens = new Map((json.added_tokens ?? []).map((token) => [token.content, token]));
+  const listed = isJsonObject(config.added_tokens_decoder) ? config.added_tokens_decoder : {};
+  for (const [id, value] of Object.entries(listed)) {
+    const content = tokenContent(value);
+    if (content === undefined || !isJsonObject(value)) continue;
+    const known = tokens.get(content);
+    const flags = value as Partial<AddedToken>;
+    // Once special, always special: transformers adds the token again, which does not take the mark away.
+    const marked = known?.special || flags.special || false;
+    tokens.set(content, { ...known, ...flags, special: marked, id: known?.id ?? Number(id), content });
+  }
+  const ids = vocabularyIds(json);
+  let next = Math.max(-1, ...Array.from(tokens.values(), (token) => token.id), ids.max) + 1;
+  for (const content of special) {
+    const known = tokens.get(content) ?? { id: ids.of(content) ?? next++, content, normalized: false };
+    tokens.set(content, { ...known, special: true });
+  }
+  return [...tokens.values()];
+}
+
+function specialContents(config: JsonObject, named: SpecialTokens): Set<string> {
   const special = new Set<string>(Object.values(named));
   for (const key of ["additional_special_tokens", "extra_special_tokens"]) {
     const listed = config[key];
@@ -123,25 +148,7 @@ function mergeAddedTokens(json: TokenizerJson, config: JsonObject, named: Specia
       if (content !== undefined) special.add(content);
     }
   }
-  const tokens = (json.added_tokens ?? []).map((token) =>
-    special.has(token.content) ? { ...token, special: true } : token,
-  );
-  const present = new Set(tokens.map((token) => token.content));
-  const ids = vocabularyIds(json);
-  for (const [id, value] of Object.entries(
-    isJsonObject(config.added_tokens_decoder) ? config.added_tokens_decoder : {},
-  )) {
-    const content = tokenContent(value);
-    if (content === undefined || present.has(content) || !isJsonObject(value)) continue;
-    present.add(content);
-    tokens.push({ ...(value as Partial<AddedToken>), id: Number(id), content });
-  }
-  let next = Math.max(-1, ...tokens.map((token) => token.id), ids.max) + 1;
-  for (const content of special) {
-    if (present.has(content)) continue;
-    tokens.push({ id: ids.of(content) ?? next++, content, special: true, normalized: false });
-  }
-  return tokens;
+  return special;
 }
 
 function vocabularyIds(json: TokenizerJson): { max: number; of(token: string): number | undefined } {

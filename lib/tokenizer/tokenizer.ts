@@ -15,7 +15,9 @@ import {
   renderConversation,
   selectTemplate,
 } from "./chat-template.js";
-import { createBackend, type TokenizerBackend } from "./tokenizer-backend.js";
+import type { Offsets } from "./pipeline/aligned-text.js";
+import type { TokenBytes } from "./pipeline/token-bytes.js";
+import { type DecodeStream, TokenizerBackend } from "./tokenizer-backend.js";
 import {
   readTokenizerFiles,
   type SpecialTokenName,
@@ -32,6 +34,11 @@ export interface TokenizerOptions {
   readonly cacheDir?: string;
 }
 
+export interface EncodedText {
+  readonly ids: number[];
+  readonly offsets: Offsets[];
+}
+
 export class Tokenizer {
   readonly #files: TokenizerFiles;
   readonly #backend: TokenizerBackend;
@@ -43,9 +50,9 @@ export class Tokenizer {
 
   private constructor(files: TokenizerFiles) {
     this.#files = files;
-    this.#backend = createBackend(files.json, files.addedTokens, {
+    this.#backend = new TokenizerBackend(files.json, files.addedTokens, {
       cleanUp: cleansUp(files),
-      unigramEos: files.specialTokens.eos_token,
+      splitSpecialTokens: files.config.split_special_tokens === true,
     });
     this.#special = { ...tokensFromModelConfig(files, this.#backend), ...files.specialTokens };
     this.#templates = files.templates;
@@ -67,15 +74,48 @@ export class Tokenizer {
     return this.#backend.encode(text, options.addSpecialTokens ?? true);
   }
 
+  /**
+   * Token ids of a text, and for each where in the text it comes from: [start, end), for text.slice(start, end). Special
+   * tokens that the post-processor adds have [0, 0).
+   */
+  encodeWithOffsets(text: string, options: { readonly addSpecialTokens?: boolean } = {}): EncodedText {
+    if (typeof text !== "string") {
+      throw new GrpoError("BAD_INPUT", `encodeWithOffsets() takes a string, found ${typeof text}.`);
+    }
+    checkOptionNames("encodeWithOffsets", options, ["addSpecialTokens"]);
+    const tokens = this.#backend.encodeWithOffsets(text, options.addSpecialTokens ?? true);
+    return { ids: tokens.map(({ id }) => id), offsets: tokens.map(({ offsets }) => offsets) };
+  }
+
   /** Text of token ids. Ids that the vocabulary does not have decode to nothing. */
   decode(ids: readonly number[], options: { readonly skipSpecialTokens?: boolean } = {}): string {
     checkOptionNames("decode", options, ["skipSpecialTokens"]);
-    for (const id of ids) {
-      if (!Number.isInteger(id) || id < 0) {
-        throw new GrpoError("BAD_INPUT", `decode() takes token ids (integers from 0), found ${String(id)}.`);
-      }
-    }
+    checkIds("decode", ids);
     return this.#backend.decode(ids, options.skipSpecialTokens ?? false);
+  }
+
+  /**
+   * Decodes ids as they come. Characters are never split; what `push` and `end` return is, joined, what `decode` gives
+   * for all the ids.
+   */
+  decodeStream(options: { readonly skipSpecialTokens?: boolean } = {}): DecodeStream {
+    checkOptionNames("decodeStream", options, ["skipSpecialTokens"]);
+    const stream = this.#backend.decodeStream(options.skipSpecialTokens ?? false);
+    return {
+      push: (ids) => {
+        checkIds("decodeStream().push", ids);
+        return stream.push(ids);
+      },
+      end: () => stream.end(),
+    };
+  }
+
+  /**
+   * The bytes that each id puts into the middle of a text, those of id i from offsets[i] to offsets[i + 1]. Special tokens
+   * have none. At the edges of a text `decode` may differ, for example by a first space.
+   */
+  tokenBytes(): TokenBytes {
+    return this.#backend.tokenBytes();
   }
 
   /** The text of a conversation in the model's own format, or its token ids with `tokenize: true`. */
@@ -207,6 +247,14 @@ export class Tokenizer {
       if (token !== (loaded[name] ?? fallback[name])) changed[name] = token;
     }
     return changed;
+  }
+}
+
+function checkIds(method: string, ids: readonly number[]): void {
+  for (const id of ids) {
+    if (!Number.isInteger(id) || id < 0) {
+      throw new GrpoError("BAD_INPUT", `${method}() takes token ids (integers from 0), found ${String(id)}.`);
+    }
   }
 }
 

@@ -70,23 +70,52 @@ describe("encoding and decoding", () => {
     expect(() => tokenizer.decode([-1])).toThrow("integers from 0");
   });
 
-  it.each([
-    [{ type: "Digits", individual_digits: true }, "a²12", ["a", "²", "1", "2"]],
-    [{ type: "Digits", individual_digits: false }, "aⅧ12", ["a", "Ⅷ12"]],
-    [{ type: "Punctuation" }, "a..,", ["a", ".", ".", ","]],
-    [{ type: "Whitespace" }, "né !?", ["né", "!?"]],
-    [
-      { type: "Sequence", pretokenizers: [{ type: "WhitespaceSplit" }, { type: "Punctuation" }] },
-      "a. a",
-      ["a", ".", "a"],
-    ],
-  ])("splits before the model as the Rust library does: %j", async (preTokenizer, text, pieces) => {
-    const vocab = Object.fromEntries(["[UNK]", "a", "²", "1", "2", "Ⅷ12", ".", ",", "né", "!?"].map((t, i) => [t, i]));
-    const base = wordPiece();
-    const json = { ...base, pre_tokenizer: preTokenizer, model: { ...base.model, vocab } };
-    await writeFile(path.join(folder, "tokenizer.json"), JSON.stringify(json));
-    const tokenizer = await Tokenizer.fromPretrained(folder);
-    expect(tokenizer.encode(text).map((id) => tokenizer.idToToken(id))).toEqual(pieces);
+  it("says where each token comes from, in positions of the string", async () => {
+    const tokenizer = await Tokenizer.fromPretrained(STORIES);
+    const text = "😀 once";
+    const { ids, offsets } = tokenizer.encodeWithOffsets(text);
+    expect(ids).toEqual(tokenizer.encode(text));
+    expect(offsets[0]).toEqual([0, 0]);
+    expect(new Set(offsets.slice(2, 6).map(([start, end]) => text.slice(start, end)))).toEqual(new Set(["😀"]));
+    expect(offsets.at(-1)?.[1]).toBe(text.length);
+    expect(() => tokenizer.encodeWithOffsets(1 as unknown as string)).toThrow("takes a string");
+  });
+
+  it("reads half of a surrogate pair as U+FFFD", async () => {
+    const tokenizer = await Tokenizer.fromPretrained(TINY);
+    expect(tokenizer.decode(tokenizer.encode("a\ud83db"))).toBe("a\ufffdb");
+    expect(tokenizer.encodeWithOffsets("a\ud83db").offsets.at(-1)).toEqual([2, 3]);
+  });
+
+  it("decodes a stream of ids without splitting a character", async () => {
+    for (const source of [TINY, STORIES]) {
+      const tokenizer = await Tokenizer.fromPretrained(source);
+      const ids = tokenizer.encode("né 😀😀!", { addSpecialTokens: false });
+      const stream = tokenizer.decodeStream();
+      const parts = ids.map((id) => stream.push([id]));
+      expect(parts.every((part) => !part.includes("\ufffd"))).toBe(true);
+      expect(parts.join("") + stream.end()).toBe(tokenizer.decode(ids));
+    }
+    const tokenizer = await Tokenizer.fromPretrained(TINY);
+    const stream = tokenizer.decodeStream({ skipSpecialTokens: true });
+    // The first byte of a character, then nothing more.
+    const [first] = tokenizer.encode("😀");
+    expect(stream.push([467, first as number])).toBe("");
+    expect(stream.end()).toBe("\ufffd");
+    expect(() => stream.push([-1])).toThrow("integers from 0");
+  });
+
+  it("gives the bytes of every token", async () => {
+    const tokenizer = await Tokenizer.fromPretrained(TINY);
+    const { bytes, offsets } = tokenizer.tokenBytes();
+    const of = (id: number) => bytes.slice(offsets[id], offsets[id + 1]);
+    const ids = tokenizer.encode(" é😀");
+    expect(Buffer.concat(ids.map(of)).toString("utf8")).toBe(" é😀");
+    expect(of(467)).toHaveLength(0);
+    const words = await Tokenizer.fromPretrained(STORIES);
+    const table = words.tokenBytes();
+    const once = words.encode("once", { addSpecialTokens: false })[0] as number;
+    expect(table.bytes.slice(table.offsets[once], table.offsets[once + 1])[0]).toBe(0x20);
   });
 
   it("is what the trainer asks for", async () => {
@@ -151,12 +180,24 @@ describe("special tokens", () => {
     expect(tokenizer.idToToken(470)).toBe("<|tool|>");
   });
 
-  it("skips special tokens that a normalizer would change, in decoding", async () => {
-    const json = JSON.parse(await readFile(path.join(STORIES, "tokenizer.json"), "utf8"));
-    for (const token of json.added_tokens) token.normalized = true;
-    await writeFile(path.join(folder, "tokenizer.json"), JSON.stringify(json));
+  it("lets the config change how a token of tokenizer.json is found", async () => {
+    const flags = { content: "<|im_end|>", lstrip: true, rstrip: true, normalized: false, special: false };
+    await writeTokenizer({ "tokenizer_config.json": { added_tokens_decoder: { "467": flags } } });
     const tokenizer = await Tokenizer.fromPretrained(folder);
-    expect(tokenizer.decode([...tokenizer.encode("once"), 2], { skipSpecialTokens: true })).toBe("once");
+    expect(tokenizer.encodeWithOffsets("a <|im_end|> b").offsets).toEqual([
+      [0, 1],
+      [1, 13],
+      [13, 14],
+    ]);
+    expect(tokenizer.decode([467], { skipSpecialTokens: true })).toBe("");
+  });
+
+  it("reads special tokens as text where the config says so", async () => {
+    await writeTokenizer({ "tokenizer_config.json": { split_special_tokens: true } });
+    const tokenizer = await Tokenizer.fromPretrained(folder);
+    const ids = tokenizer.encode("a<|im_end|>");
+    expect(ids).not.toContain(467);
+    expect(tokenizer.decode(ids)).toBe("a<|im_end|>");
   });
 
   it("takes another token of the vocabulary, and no other word", async () => {
@@ -252,7 +293,7 @@ describe("bad files", () => {
     ["broken JSON", { "tokenizer.json": "{" }, "tokenizer.json is not valid JSON"],
     ["a list", { "tokenizer.json": "[]" }, "must hold a JSON object"],
     ["no model", { "tokenizer.json": "{}" }, 'has no "model" part'],
-    ["an unknown part", { "tokenizer.json": '{"model":{"type":"Nope"}}' }, "cannot be used"],
+    ["an unknown part", { "tokenizer.json": '{"model":{"type":"Nope"}}' }, 'unsupported type "Nope"'],
     ["a bad template list", { "tokenizer_config.json": '{"chat_template":[{"name":1}]}' }, "chat_template must be"],
   ])("names the file with %s", async (_, files: Record<string, string>, message) => {
     if (!("tokenizer.json" in files) && Object.keys(files).length > 0) await writeTokenizer({});
