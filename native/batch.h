@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -162,6 +163,11 @@ struct Batch {
     int64_t completion_length(int64_t b) const {
         return completion_offsets[b + 1] - completion_offsets[b];
     }
+    std::vector<int64_t> completion_lengths() const {
+        std::vector<int64_t> lengths;
+        for (int64_t b = 0; b < num_rows(); ++b) lengths.push_back(completion_length(b));
+        return lengths;
+    }
 };
 
 struct TrainBatch : Batch {
@@ -170,26 +176,43 @@ struct TrainBatch : Batch {
     std::vector<float> reference_logprobs;  // [tokens]; needed when beta > 0
 };
 
-enum class LossType { kGrpo, kDapo };
+enum class LossType : uint8_t { kGrpo, kBnpo, kDrGrpo, kDapo, kCispo, kSapo, kVespo, kLuspo };
 
-/// The options of the loss; formulas in grpo/loss.h.
+constexpr double kOff = std::numeric_limits<double>::infinity();
+
+/// The options of the loss, named after TRL's; formulas in grpo/loss.h.
 struct LossOptions {
     LossType type = LossType::kDapo;
+    bool sequence_level = false;  // importance sampling
     double beta = 0;
     double epsilon_low = 0.2;
     double epsilon_high = 0.2;
+    double delta = kOff;
     bool bias_correction_kl = true;
+    double sapo_temperature_pos = 1;
+    double sapo_temperature_neg = 1.05;
+    double vespo_k_pos = 2;
+    double vespo_lambda_pos = 3;
+    double vespo_k_neg = 3;
+    double vespo_lambda_neg = 2;
+    double off_policy_threshold = kOff;
+    double top_entropy_quantile = 1;  // 1: every token
+    double entropy_coef = 0;
+    int64_t max_completion_length = 0;  // needed by dr_grpo
     double temperature = 1;
-    int64_t rows_per_slice = 0;  // 0: all rows
-    double loss_tokens = 0;      // 0: the tokens of this batch
-    double gradient_accumulation_steps = 1;
+    int64_t rows_per_slice = 0;              // 0: all rows
+    double loss_tokens = 0;                  // 0: the tokens of this batch
+    double gradient_accumulation_steps = 0;  // slices of the step; 0: those of this batch
+    bool skip_idle_rows = true;              // rows whose gradient is exactly zero
     int64_t max_tokens_per_micro_batch = 0;
     bool gradient_checkpointing = false;
     uint64_t dropout_seed = 0;
 };
 
+/// TRL's metrics: means over the slices, NaN where nothing defines one.
 struct LossResult {
     double loss = 0;
+    double policy_loss = 0;
     double entropy = 0;
     double kl = 0;
     double clip_low = 0;
@@ -197,9 +220,13 @@ struct LossResult {
     double clip_region = 0;
     double clip_low_min = 0;   // over completions
     double clip_high_max = 0;  // over completions
+    double phi = 0;            // over completions
     double logp_difference_mean = 0;
     double logp_difference_max = 0;
+    double active_entropy = 0;  // over the tokens of all slices that top_entropy_quantile leaves
+    int64_t active_tokens = 0;
     int64_t tokens = 0;
+    int64_t idle_rows = 0;
     int64_t micro_batches = 0;
 };
 

@@ -167,20 +167,37 @@ export interface NativeTrainBatch extends NativeBatch {
   referenceLogprobs?: Float32Array; // [tokens]; required when beta > 0
 }
 
+/** The options of the loss, resolved; the formulas are in native/grpo/loss.h. */
 export interface NativeLoss {
-  lossType: string; // "dapo" | "grpo"
+  lossType: string;
+  /** Importance sampling by completion (GSPO) instead of by token. */
+  sequenceLevel: boolean;
   beta: number;
   epsilonLow: number;
   epsilonHigh: number;
+  delta: number; // Infinity: off
   /** Multiply the KL term by the ratio (TRL's use_bias_correction_kl). */
   biasCorrectionKl: boolean;
+  sapoTemperaturePos: number;
+  sapoTemperatureNeg: number;
+  vespoKPos: number;
+  vespoLambdaPos: number;
+  vespoKNeg: number;
+  vespoLambdaNeg: number;
+  offPolicyThreshold: number; // Infinity: off
+  topEntropyQuantile: number; // 1: off
+  entropyCoef: number;
+  /** dr_grpo divides by it. */
+  maxCompletionLength: number;
   temperature: number;
   /** TRL's per-device batch size: rows that form one micro-batch in its normalizers and metrics. 0: all rows. */
   rowsPerSlice: number;
-  /** dapo: the token count to divide by. 0: the tokens of this batch. */
+  /** dapo, cispo, vespo: the token count to divide by. 0: the tokens of this batch. */
   lossTokens: number;
-  /** Extra divisor, for callers that accumulate several forwardBackward calls. */
+  /** Slices of the optimizer step, over all forwardBackward calls. 0: those of this batch. */
   gradientAccumulationSteps: number;
+  /** Leave out rows whose gradient is exactly zero. */
+  skipIdleRows: boolean;
   /** Memory only: tokens computed together. */
   maxTokensPerMicroBatch: number;
   /** Memory only: compute the layers again in the backward. */
@@ -188,20 +205,31 @@ export interface NativeLoss {
   dropoutSeed: number;
 }
 
+/** Means over the slices as TRL has them; NaN where nothing defines one. */
 export interface NativeLossResult {
   loss: number;
+  /** Without the entropy bonus. */
+  policyLoss: number;
+  /** Of the rows that were not left out, like kl and the differences. */
   entropy: number;
   kl: number;
   clipLow: number;
   clipHigh: number;
   clipRegion: number;
-  /** Smallest and largest clipped share of one completion, averaged over slices. */
+  /** Smallest and largest clipped share of one completion. */
   clipLowMin: number;
   clipHighMax: number;
+  /** vespo's weight. */
+  phi: number;
   /** Mean and largest |old - current| log-probability difference. */
   logpDifferenceMean: number;
   logpDifferenceMax: number;
+  /** Mean entropy and number of the tokens that topEntropyQuantile leaves, over all slices together. */
+  activeEntropy: number;
+  activeTokens: number;
   tokens: number;
+  /** Rows that were left out. */
+  idleRows: number;
   microBatches: number;
 }
 
@@ -265,15 +293,18 @@ export interface NativeCore {
   torchVersion(): string;
   /** "cpu", and "cuda" / "mps" with their device counts, where they can be used now. */
   devices(): { type: string; count: number }[];
-  /** The production loss on given log-probabilities in float64, for finite-difference tests: loss and dloss/dlogprob. */
+  /** The production loss on given scores in float64, for finite-difference tests: loss, dloss/dlogprob, dloss/dentropy. */
   lossAndGradient(
-    logprobs: Float64Array,
-    old: Float64Array,
-    reference: Float64Array,
-    advantages: Float64Array,
-    offsets: Int32Array,
+    batch: {
+      logprobs: Float64Array;
+      entropy: Float64Array;
+      old: Float64Array; // may be empty
+      reference: Float64Array; // may be empty
+      advantages: Float64Array; // [B]
+      offsets: Int32Array; // [B + 1]
+    },
     loss: NativeLoss,
-  ): { loss: number; gradient: Float64Array };
+  ): { loss: number; logprobs: Float64Array; entropy: Float64Array };
   /** The distribution that one draw uses, for tests: logits and result [rows, V]; seen [rows, V] marks earlier tokens. */
   samplingProbabilities(
     logits: Float32Array,

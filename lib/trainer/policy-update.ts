@@ -31,7 +31,7 @@ export async function updatePolicy(
     rowsPerSlice: args.perDeviceTrainBatchSize,
     // One call takes the whole step: its own tokens are the ones to divide by, and nothing is left to accumulate.
     lossTokens: 0,
-    gradientAccumulationSteps: 1,
+    gradientAccumulationSteps: 0,
     maxTokensPerMicroBatch: args.maxTokensPerMicroBatch,
     gradientCheckpointing: args.gradientCheckpointing,
     dropoutSeed: mixSeed(args.seed, step) >>> 1,

@@ -26,18 +26,28 @@ Napi::Value devices(const Napi::CallbackInfo& info) {
 
 Napi::Value loss_and_gradient(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
-        const std::vector<double> logprobs = double_vector(info[0], "logprobs");
-        const std::vector<double> advantages = double_vector(info[3], "advantages");
-        const std::vector<int32_t> offsets = int32_vector(info[4], "offsets");
-        require(offsets.size() == advantages.size() + 1 &&
-                    static_cast<size_t>(offsets.back()) == logprobs.size(),
-                "offsets, advantages and logprobs disagree");
-        const LossAndGradient result = loss_and_gradient(
-            logprobs, double_vector(info[1], "old"), double_vector(info[2], "reference"),
-            advantages, offsets, loss_options_from(object_argument(info, 5)));
+        const Napi::Object input = object_argument(info, 0);
+        const auto doubles = [&](const char* name) { return double_vector(input.Get(name), name); };
+        const std::vector<int32_t> offsets = int32_vector(input.Get("offsets"), "offsets");
+        ScoredBatch scored{.lengths = {},
+                           .advantages = doubles("advantages"),
+                           .logprobs = doubles("logprobs"),
+                           .entropy = doubles("entropy"),
+                           .old = doubles("old"),
+                           .reference = doubles("reference")};
+        require(offsets.size() == scored.advantages.size() + 1 &&
+                    static_cast<size_t>(offsets.back()) == scored.logprobs.size() &&
+                    scored.entropy.size() == scored.logprobs.size(),
+                "offsets, advantages, logprobs and entropy disagree");
+        for (size_t i = 1; i < offsets.size(); ++i) {
+            scored.lengths.push_back(offsets[i] - offsets[i - 1]);
+        }
+        const LossAndGradient result =
+            loss_and_gradient(scored, loss_options_from(object_argument(info, 1)));
         Napi::Object object = Napi::Object::New(info.Env());
         object.Set("loss", result.loss);
-        object.Set("gradient", to_js(info.Env(), result.gradient));
+        object.Set("logprobs", to_js(info.Env(), result.logprobs));
+        object.Set("entropy", to_js(info.Env(), result.entropy));
         return object;
     });
 }

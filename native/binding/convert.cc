@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 
 #include "error.h"
 
@@ -320,25 +321,49 @@ TrainBatch train_batch_from(const Napi::Object& object) {
     return batch;
 }
 
+LossType loss_type_from(const std::string& name) {
+    static const std::map<std::string, LossType> types{
+        {"grpo", LossType::kGrpo},   {"bnpo", LossType::kBnpo},   {"dr_grpo", LossType::kDrGrpo},
+        {"dapo", LossType::kDapo},   {"cispo", LossType::kCispo}, {"sapo", LossType::kSapo},
+        {"vespo", LossType::kVespo}, {"luspo", LossType::kLuspo}};
+    const auto found = types.find(name);
+    require(found != types.end(), name + " is not a lossType");
+    return found->second;
+}
+
 LossOptions loss_options_from(const Napi::Object& object) {
-    const std::string type = string_field(object, "lossType");
-    require(type == "dapo" || type == "grpo", "lossType must be dapo or grpo, not " + type);
     LossOptions options{
-        .type = type == "dapo" ? LossType::kDapo : LossType::kGrpo,
+        .type = loss_type_from(string_field(object, "lossType")),
+        .sequence_level = bool_field(object, "sequenceLevel"),
         .beta = number_field(object, "beta"),
         .epsilon_low = number_field(object, "epsilonLow"),
         .epsilon_high = number_field(object, "epsilonHigh"),
+        .delta = number_field(object, "delta"),
         .bias_correction_kl = bool_field(object, "biasCorrectionKl"),
+        .sapo_temperature_pos = number_field(object, "sapoTemperaturePos"),
+        .sapo_temperature_neg = number_field(object, "sapoTemperatureNeg"),
+        .vespo_k_pos = number_field(object, "vespoKPos"),
+        .vespo_lambda_pos = number_field(object, "vespoLambdaPos"),
+        .vespo_k_neg = number_field(object, "vespoKNeg"),
+        .vespo_lambda_neg = number_field(object, "vespoLambdaNeg"),
+        .off_policy_threshold = number_field(object, "offPolicyThreshold"),
+        .top_entropy_quantile = number_field(object, "topEntropyQuantile"),
+        .entropy_coef = number_field(object, "entropyCoef"),
+        .max_completion_length = integer_field(object, "maxCompletionLength"),
         .temperature = number_field(object, "temperature"),
         .rows_per_slice = integer_field(object, "rowsPerSlice"),
         .loss_tokens = number_field(object, "lossTokens"),
         .gradient_accumulation_steps = number_field(object, "gradientAccumulationSteps"),
+        .skip_idle_rows = bool_field(object, "skipIdleRows"),
         .max_tokens_per_micro_batch = integer_field(object, "maxTokensPerMicroBatch"),
         .gradient_checkpointing = bool_field(object, "gradientCheckpointing"),
         .dropout_seed = static_cast<uint64_t>(number_field(object, "dropoutSeed")),
     };
     require(options.temperature > 0, "temperature must be positive");
-    require(options.gradient_accumulation_steps > 0, "gradientAccumulationSteps must be positive");
+    require(options.type != LossType::kDrGrpo || options.max_completion_length > 0,
+            "dr_grpo needs maxCompletionLength");
+    require(options.top_entropy_quantile >= 0 && options.top_entropy_quantile <= 1,
+            "topEntropyQuantile must be between 0 and 1");
     return options;
 }
 
@@ -409,6 +434,7 @@ Napi::Object to_js(Napi::Env env, const SampleStats& stats) {
 Napi::Object to_js(Napi::Env env, const LossResult& result) {
     Napi::Object object = Napi::Object::New(env);
     object.Set("loss", result.loss);
+    object.Set("policyLoss", result.policy_loss);
     object.Set("entropy", result.entropy);
     object.Set("kl", result.kl);
     object.Set("clipLow", result.clip_low);
@@ -416,9 +442,13 @@ Napi::Object to_js(Napi::Env env, const LossResult& result) {
     object.Set("clipRegion", result.clip_region);
     object.Set("clipLowMin", result.clip_low_min);
     object.Set("clipHighMax", result.clip_high_max);
+    object.Set("phi", result.phi);
     object.Set("logpDifferenceMean", result.logp_difference_mean);
     object.Set("logpDifferenceMax", result.logp_difference_max);
+    object.Set("activeEntropy", result.active_entropy);
+    object.Set("activeTokens", static_cast<double>(result.active_tokens));
     object.Set("tokens", static_cast<double>(result.tokens));
+    object.Set("idleRows", static_cast<double>(result.idle_rows));
     object.Set("microBatches", static_cast<double>(result.micro_batches));
     return object;
 }

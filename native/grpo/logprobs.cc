@@ -13,10 +13,16 @@ namespace {
 
 constexpr int64_t kChunkElements = int64_t{16} << 20;  // logits of one chunk: 64 MiB in fp32
 
+/// Tokens whose logits fit one chunk.
+int64_t chunk_tokens(const Decoder& decoder) {
+    return std::max<int64_t>(1, kChunkElements / decoder.config().vocab_size);
+}
+
 struct Scored {
     TokenScores scores;
-    at::Tensor probabilities;  // [n, V]
-    at::Tensor capped;         // [n, V] logits before the temperature, if the model caps them
+    at::Tensor log_probabilities;  // [n, V]
+    at::Tensor probabilities;      // [n, V]
+    at::Tensor capped;             // [n, V] logits before the temperature, if the model caps them
 };
 
 Scored score(const Decoder& decoder, const at::Tensor& normed, const at::Tensor& targets,
@@ -27,25 +33,47 @@ Scored score(const Decoder& decoder, const at::Tensor& normed, const at::Tensor&
     const at::Tensor all = logits.log_softmax(-1);  // [n, V]
     const at::Tensor probabilities = all.exp();
     return {{all.gather(1, targets.unsqueeze(1)).squeeze(1), (probabilities * all).sum(-1).neg()},
+            all,
             probabilities,
             capped};
 }
 
-}  // namespace
-
-int64_t chunk_tokens(const Decoder& decoder) {
-    return std::max<int64_t>(1, kChunkElements / decoder.config().vocab_size);
+/// dloss/dz [n, V], in the memory of p: onehot · dl - p (dl + dH (log p + H)).
+at::Tensor logit_gradient(Scored& scored, const at::Tensor& targets, const ScoreGradient& gradient,
+                          double temperature) {
+    const at::Tensor dl = (gradient.logprobs / temperature).unsqueeze(1);  // [n, 1]
+    at::Tensor& dz = scored.probabilities;
+    if (gradient.entropy.defined()) {
+        const at::Tensor surprise = scored.log_probabilities + scored.scores.entropy.unsqueeze(1);
+        dz.mul_((surprise * (gradient.entropy / temperature).unsqueeze(1)).add_(dl).neg_());
+    } else {
+        dz.mul_(-dl);
+    }
+    return dz.scatter_add_(1, targets.unsqueeze(1), dl.to(dz.scalar_type()));
 }
+
+}  // namespace
 
 TokenScores score_tokens(const Decoder& decoder, const at::Tensor& normed,
                          const at::Tensor& targets, double temperature, const ForwardMode& mode) {
-    return score(decoder, normed, targets, temperature, mode).scores;
+    const c10::NoGradGuard no_grad;
+    std::vector<at::Tensor> logprobs, entropy;
+    const int64_t total = normed.size(0), chunk = chunk_tokens(decoder);
+    for (int64_t start = 0; start < total; start += chunk) {
+        const int64_t n = std::min(chunk, total - start);
+        const TokenScores scores = score(decoder, normed.narrow(0, start, n),
+                                         targets.narrow(0, start, n), temperature, mode)
+                                       .scores;
+        logprobs.push_back(scores.logprobs);
+        entropy.push_back(scores.entropy);
+    }
+    return {at::cat(logprobs), at::cat(entropy)};
 }
 
 at::Tensor backward_through_output(
     const Decoder& decoder, const at::Tensor& normed, const at::Tensor& targets, double temperature,
     const ForwardMode& mode,
-    const std::function<at::Tensor(int64_t start, const TokenScores& scores)>& derivative) {
+    const std::function<ScoreGradient(int64_t start, const TokenScores& scores)>& derivative) {
     const c10::NoGradGuard no_grad;
     at::Tensor gradient = at::empty_like(normed);  // [N, C]
     const int64_t total = normed.size(0), chunk = chunk_tokens(decoder);
@@ -54,12 +82,9 @@ at::Tensor backward_through_output(
         const at::Tensor chunk_targets = targets.narrow(0, start, n);
         Scored scored =
             score(decoder, normed.narrow(0, start, n), chunk_targets, temperature, mode);
-        const at::Tensor dl =
-            (derivative(start, scored.scores) / temperature).unsqueeze(1);  // [n, 1]
-        // dz = dl (onehot - p), in the memory of p.
-        at::Tensor dz = scored.probabilities.mul_(-dl);
-        dz.scatter_add_(1, chunk_targets.unsqueeze(1), dl.to(dz.scalar_type()));
-        dz = softcap_backward(dz, scored.capped, decoder.config().logit_softcap);
+        const at::Tensor dz = softcap_backward(
+            logit_gradient(scored, chunk_targets, derivative(start, scored.scores), temperature),
+            scored.capped, decoder.config().logit_softcap);
         gradient.narrow(0, start, n)
             .copy_(frozen_linear_backward(dz.to(normed.scalar_type()), decoder.output_weight()));
     }

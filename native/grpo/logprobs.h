@@ -1,7 +1,7 @@
 // Log-probabilities of given tokens without ever holding the logits of a whole batch: hidden states
 // go through the output layer chunk by chunk, and the gradient with respect to the hidden states is
 // formed in the same pass. With z = W h / τ, p = softmax(z):
-//   l = log p_y,   entropy = -Σ p log p,   dl/dz = onehot(y) - p
+//   l = log p_y,   H = -Σ p log p,   dl/dz = onehot(y) - p,   dH/dz = -p (log p + H)
 // Memory is one chunk of [n, V], whatever the batch, length or vocabulary.
 #pragma once
 
@@ -18,18 +18,21 @@ struct TokenScores {
     at::Tensor entropy;   // [n] fp32
 };
 
-/// One chunk: normed [n, C], targets [n] int64.
+/// What the loss has by way of scores: dloss/dlogprob, and dloss/dentropy or undefined; [n] each.
+struct ScoreGradient {
+    at::Tensor logprobs;
+    at::Tensor entropy;
+};
+
+/// normed [N, C], targets [N] int64. Without gradient.
 TokenScores score_tokens(const Decoder& decoder, const at::Tensor& normed,
                          const at::Tensor& targets, double temperature, const ForwardMode& mode);
 
-/// Tokens whose logits fit one chunk.
-int64_t chunk_tokens(const Decoder& decoder);
-
-/// Calls `derivative(start, scores)` chunk by chunk; it returns dloss/dlogprob [n] of those tokens.
-/// Gives dloss/dnormed [N, C] in normed's dtype. Needs no autograd.
+/// Calls `derivative(start, scores)` chunk by chunk; it returns the gradient of those tokens'
+/// scores. Gives dloss/dnormed [N, C] in normed's dtype. Needs no autograd.
 at::Tensor backward_through_output(
     const Decoder& decoder, const at::Tensor& normed, const at::Tensor& targets, double temperature,
     const ForwardMode& mode,
-    const std::function<at::Tensor(int64_t start, const TokenScores& scores)>& derivative);
+    const std::function<ScoreGradient(int64_t start, const TokenScores& scores)>& derivative);
 
 }  // namespace grpo

@@ -4,72 +4,272 @@
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <cmath>
+#include <numeric>
+
 #include "device.h"
 
 namespace grpo {
+namespace {
 
-TokenLoss token_loss(const LossTokens& tokens, const LossOptions& options) {
-    const at::Tensor current = tokens.logprobs.detach();
-    const at::Tensor old = tokens.old.defined() ? tokens.old : current;
-    const at::Tensor ratio = (tokens.logprobs - old).exp();
-    const at::Tensor clipped = ratio.clamp(1 - options.epsilon_low, 1 + options.epsilon_high);
-    const at::Tensor& advantages = tokens.advantages;
+// Bounds of log w in vespo, and of each token's part in it.
+constexpr double kLogRatioBound = 20;
+const double kSmallestLogWeight = std::log(1e-8);
+constexpr double kSmallestVespoLambda = 1e-4;
+// The first tokens of a group have one and the same entropy. They must be on one side of the
+// threshold also where they are computed apart and rounding tells them from each other.
+constexpr double kTieTolerance = 1e-5;
 
-    TokenLoss result;
-    result.loss = at::minimum(ratio * advantages, clipped * advantages).neg();
-    if (options.beta != 0) {
-        const at::Tensor log_ratio = tokens.reference - tokens.logprobs;
-        at::Tensor kl = log_ratio.exp() - log_ratio - 1;
-        if (options.bias_correction_kl) kl = kl * ratio;
-        result.loss = result.loss + kl * options.beta;
-        result.kl = kl.detach();
-    }
-    const c10::NoGradGuard no_grad;
-    const auto dtype = current.scalar_type();
-    result.clip_low = ((ratio < 1 - options.epsilon_low) & (advantages < 0)).to(dtype);
-    result.clip_high = ((ratio > 1 + options.epsilon_high) & (advantages > 0)).to(dtype);
-    result.difference = at::maximum(current - old, old - current);
-    return result;
+at::Tensor choose(const at::Tensor& condition, double yes, double no, const at::Tensor& like) {
+    return condition.to(like.scalar_type()) * (yes - no) + no;
 }
 
-std::vector<double> token_weights(const std::vector<int64_t>& completion_lengths,
-                                  const LossOptions& options) {
-    const auto rows = static_cast<double>(completion_lengths.size());
-    double tokens = 0;
-    for (const int64_t length : completion_lengths) tokens += static_cast<double>(length);
+/// Mean or sum over the token's completion, given to each of its tokens.
+at::Tensor completion_mean(const LossTokens& tokens, const at::Tensor& values) {
+    const Completions* completions = tokens.completions;
+    return completions ? completions->spread(completions->mean(values)) : values;
+}
+at::Tensor completion_sum(const LossTokens& tokens, const at::Tensor& values) {
+    const Completions* completions = tokens.completions;
+    return completions ? completions->spread(completions->sum(values)) : values;
+}
+
+/// φ of vespo [n], a constant of the gradient.
+at::Tensor gamma_weights(const LossTokens& tokens, const at::Tensor& log_ratio,
+                         const LossOptions& options) {
+    const at::Tensor& advantages = tokens.batch.advantages;
+    const at::Tensor bounded = log_ratio.detach().clamp(-kLogRatioBound, kLogRatioBound);
+    const at::Tensor log_weight =
+        completion_sum(tokens, bounded).clamp(kSmallestLogWeight, kLogRatioBound);
+    const at::Tensor gains = advantages >= 0;
+    const at::Tensor k = choose(gains, options.vespo_k_pos, options.vespo_k_neg, advantages);
+    const at::Tensor lambda =
+        choose(gains, options.vespo_lambda_pos, options.vespo_lambda_neg, advantages)
+            .clamp_min(kSmallestVespoLambda);
+    const at::Tensor phi = (lambda + k * log_weight - lambda * log_weight.exp()).exp();
+    return phi.masked_fill(phi == std::numeric_limits<double>::infinity(), 0);
+}
+
+/// P without masks [n]; also what its metrics count.
+at::Tensor policy_term(const LossTokens& tokens, const at::Tensor& log_ratio,
+                       const at::Tensor& ratio, const LossOptions& options, TokenLoss& result) {
+    const at::Tensor& advantages = tokens.batch.advantages;
+    const at::Tensor gains = advantages > 0;
+    const auto dtype = advantages.scalar_type();
+    result.clip_low = result.clip_high = at::zeros_like(advantages);
+    switch (options.type) {
+        case LossType::kCispo: {
+            result.clip_high = ((ratio.detach() > options.epsilon_high) & gains).to(dtype);
+            const at::Tensor bounded = ratio.detach().clamp_max(options.epsilon_high);
+            return -bounded * advantages * tokens.logprobs;
+        }
+        case LossType::kSapo: {
+            const at::Tensor temperature = choose(gains, options.sapo_temperature_pos,
+                                                  options.sapo_temperature_neg, advantages);
+            return -(temperature * (ratio - 1)).sigmoid() * 4 / temperature * advantages;
+        }
+        case LossType::kVespo:
+            result.phi = gamma_weights(tokens, log_ratio, options);
+            return -result.phi * advantages * tokens.logprobs;
+        default: {
+            const double low = 1 - options.epsilon_low, high = 1 + options.epsilon_high;
+            const at::Tensor clipped = ratio.clamp(low, high);
+            const at::Tensor bounded =
+                std::isinf(options.delta) ? ratio : ratio.clamp_max(options.delta);
+            result.clip_low = ((bounded.detach() < low) & (advantages < 0)).to(dtype);
+            result.clip_high = ((bounded.detach() > high) & gains).to(dtype);
+            return at::minimum(bounded * advantages, clipped * advantages).neg();
+        }
+    }
+}
+
+/// 1 for the top entropies of each slice: those of at least the 1 - share quantile.
+at::Tensor top_entropy_mask(const at::Tensor& entropy, const std::vector<int64_t>& slice_tokens,
+                            double share) {
+    const bool narrow = entropy.scalar_type() == at::kFloat;
+    std::vector<at::Tensor> masks;
+    int64_t start = 0;
+    for (const int64_t n : slice_tokens) {
+        if (n == 0) continue;
+        const at::Tensor values = entropy.narrow(0, start, n);
+        const at::Tensor sorted = std::get<0>(values.sort());
+        // In the type of the values, as torch.quantile does it: the rank decides who is in.
+        const double rank = narrow ? static_cast<float>(1 - share) * static_cast<float>(n - 1)
+                                   : (1 - share) * static_cast<double>(n - 1);
+        const auto below = static_cast<int64_t>(std::floor(rank));
+        const auto above = static_cast<int64_t>(std::ceil(rank));
+        const at::Tensor threshold =
+            at::lerp(sorted.narrow(0, below, 1), sorted.narrow(0, above, 1),
+                     rank - static_cast<double>(below));
+        masks.push_back((values >= threshold * (1 - kTieTolerance)).to(entropy.scalar_type()));
+        start += n;
+    }
+    return masks.empty() ? at::zeros_like(entropy) : at::cat(masks);
+}
+
+std::vector<int64_t> tokens_by_slice(const std::vector<int64_t>& lengths, int64_t rows_per_slice) {
+    std::vector<int64_t> tokens;
+    for (const RowRange slice : slice_rows(static_cast<int64_t>(lengths.size()), rows_per_slice)) {
+        tokens.push_back(std::accumulate(lengths.begin() + slice.begin, lengths.begin() + slice.end,
+                                         int64_t{0}));
+    }
+    return tokens;
+}
+
+at::Tensor upload(const std::vector<double>& values, at::ScalarType dtype, at::Device device) {
+    return to_device(values, at::kCPU).to(dtype).to(device);
+}
+
+/// What the sum of a completion's losses is divided by, but for the slices of the step.
+double divisor(double length, double slice_rows, double slice_tokens, const LossOptions& options) {
+    switch (options.type) {
+        case LossType::kBnpo:
+            return std::max(slice_tokens, 1.0);
+        case LossType::kDrGrpo:
+            return slice_rows * static_cast<double>(options.max_completion_length);
+        case LossType::kLuspo:
+            return slice_rows;
+        default:
+            return std::max(length, 1.0) * slice_rows;
+    }
+}
+
+/// w of every completion: [B].
+std::vector<double> completion_weights(const std::vector<int64_t>& lengths,
+                                       const LossOptions& options) {
+    const auto count = static_cast<int64_t>(lengths.size());
+    const double steps = accumulation_steps(count, options);
+    const auto tokens_of = [&](RowRange rows) {
+        return static_cast<double>(
+            std::accumulate(lengths.begin() + rows.begin, lengths.begin() + rows.end, int64_t{0}));
+    };
+    if (divides_by_step_tokens(options.type)) {
+        const double tokens = options.loss_tokens > 0 ? options.loss_tokens : tokens_of({0, count});
+        return std::vector<double>(count, 1 / std::max(tokens, 1.0));
+    }
     std::vector<double> weights;
-    for (const int64_t length : completion_lengths) {
-        const double divisor =
-            options.type == LossType::kGrpo
-                ? static_cast<double>(std::max<int64_t>(length, 1)) * rows
-                : (options.loss_tokens > 0 ? options.loss_tokens : std::max(tokens, 1.0));
-        weights.push_back(1.0 / (divisor * options.gradient_accumulation_steps));
+    for (const RowRange slice : slice_rows(count, options.rows_per_slice)) {
+        const auto rows = static_cast<double>(slice.end - slice.begin);
+        for (int64_t row = slice.begin; row < slice.end; ++row) {
+            const auto length = static_cast<double>(lengths[row]);
+            weights.push_back(1 / (divisor(length, rows, tokens_of(slice), options) * steps));
+        }
     }
     return weights;
 }
 
-LossAndGradient loss_and_gradient(const std::vector<double>& logprobs,
-                                  const std::vector<double>& old,
-                                  const std::vector<double>& reference,
-                                  const std::vector<double>& advantages,
-                                  const std::vector<int32_t>& offsets, const LossOptions& options) {
-    std::vector<int64_t> lengths;
-    for (size_t b = 0; b + 1 < offsets.size(); ++b) lengths.push_back(offsets[b + 1] - offsets[b]);
-    const std::vector<double> row_weights = token_weights(lengths, options);
-    std::vector<double> token_advantages, weights;
-    for (size_t b = 0; b < lengths.size(); ++b) {
-        token_advantages.insert(token_advantages.end(), lengths[b], advantages[b]);
-        weights.insert(weights.end(), lengths[b], row_weights[b]);
+}  // namespace
+
+bool divides_by_step_tokens(LossType type) {
+    return type == LossType::kDapo || type == LossType::kCispo || type == LossType::kVespo;
+}
+
+double accumulation_steps(int64_t rows, const LossOptions& options) {
+    if (options.gradient_accumulation_steps > 0) return options.gradient_accumulation_steps;
+    return std::max<double>(1,
+                            static_cast<double>(slice_rows(rows, options.rows_per_slice).size()));
+}
+
+bool needs_whole_completions(const LossOptions& options, bool has_old) {
+    const bool masked = options.top_entropy_quantile < 1;
+    const bool weighted_kl = options.beta != 0 && options.bias_correction_kl;
+    if (options.sequence_level && (has_old || masked || weighted_kl)) return true;
+    return has_old &&
+           (options.type == LossType::kVespo || !std::isinf(options.off_policy_threshold));
+}
+
+TokenLoss token_loss(const LossTokens& tokens, const LossOptions& options) {
+    const BatchTokens& batch = tokens.batch;
+    const at::Tensor current = tokens.logprobs.detach();
+    const at::Tensor old = batch.old.defined() ? batch.old : current;
+    const at::Tensor log_ratio = tokens.logprobs - old;
+    const at::Tensor ratio =
+        (options.sequence_level ? completion_mean(tokens, log_ratio) : log_ratio).exp();
+
+    TokenLoss result;
+    at::Tensor loss = policy_term(tokens, log_ratio, ratio, options, result);
+    if (!std::isinf(options.off_policy_threshold)) {
+        const at::Tensor drift = completion_mean(tokens, log_ratio.detach().neg());
+        const at::Tensor kept = (batch.advantages >= 0) | (drift <= options.off_policy_threshold);
+        loss = loss * kept.to(loss.scalar_type());
     }
-    LossTokens tokens{
-        .logprobs = to_device(logprobs, at::kCPU).requires_grad_(),
-        .old = old.empty() ? at::Tensor() : to_device(old, at::kCPU),
-        .reference = reference.empty() ? at::Tensor() : to_device(reference, at::kCPU),
-        .advantages = to_device(token_advantages, at::kCPU)};
-    const at::Tensor loss = (token_loss(tokens, options).loss * to_device(weights, at::kCPU)).sum();
-    const at::Tensor gradient = torch::autograd::grad({loss}, {tokens.logprobs})[0];
+    if (batch.entropy_mask.defined()) loss = loss * batch.entropy_mask;
+    if (options.beta != 0) {
+        const at::Tensor log_reference = batch.reference - tokens.logprobs;
+        at::Tensor kl = log_reference.exp() - log_reference - 1;
+        if (options.bias_correction_kl) kl = kl * ratio;
+        loss = loss + kl * options.beta;
+        result.kl = kl.detach();
+    }
+    loss = loss * batch.weights;
+    result.policy = loss.detach();
+    result.loss =
+        batch.entropy_weights.defined() ? loss - batch.entropy_weights * tokens.entropy : loss;
+    result.difference = at::maximum(current - old, old - current);
+    return result;
+}
+
+BatchTokens batch_tokens(const std::vector<double>& advantages, const std::vector<int64_t>& lengths,
+                         const std::vector<int64_t>& counted, const LossOptions& options,
+                         at::ScalarType dtype, at::Device device) {
+    const std::vector<double> row_weights = completion_weights(counted, options);
+    std::vector<double> token_advantages, weights;
+    for (size_t row = 0; row < lengths.size(); ++row) {
+        token_advantages.insert(token_advantages.end(), lengths[row], advantages[row]);
+        weights.insert(weights.end(), lengths[row], row_weights[row]);
+    }
+    BatchTokens tokens;
+    tokens.advantages = upload(token_advantages, dtype, device);
+    tokens.weights = upload(weights, dtype, device);
+    return tokens;
+}
+
+void add_entropy_terms(BatchTokens& tokens, const at::Tensor& entropy,
+                       const std::vector<int64_t>& lengths, const LossOptions& options) {
+    const std::vector<int64_t> slice_tokens = tokens_by_slice(lengths, options.rows_per_slice);
+    if (options.top_entropy_quantile < 1) {
+        tokens.entropy_mask = top_entropy_mask(entropy, slice_tokens, options.top_entropy_quantile);
+    }
+    if (options.entropy_coef == 0) return;
+    const double steps = accumulation_steps(static_cast<int64_t>(lengths.size()), options);
+    const at::Tensor counts =
+        tokens.entropy_mask.defined() ? tokens.entropy_mask : at::ones_like(tokens.weights);
+    std::vector<at::Tensor> weights;
+    int64_t start = 0;
+    for (const int64_t n : slice_tokens) {
+        const at::Tensor counted = counts.narrow(0, start, n);
+        weights.push_back(counted / counted.sum().clamp_min(1) * (options.entropy_coef / steps));
+        start += n;
+    }
+    if (!weights.empty()) tokens.entropy_weights = at::cat(weights);
+}
+
+LossAndGradient loss_and_gradient(const ScoredBatch& scored, const LossOptions& options) {
+    const auto host = [](const std::vector<double>& values) {
+        return values.empty() ? at::Tensor() : to_device(values, at::kCPU);
+    };
+    const Completions completions(scored.lengths, at::kCPU);
+    LossTokens tokens;
+    tokens.batch = batch_tokens(scored.advantages, scored.lengths, scored.lengths, options,
+                                at::kDouble, at::kCPU);
+    tokens.batch.old = host(scored.old);
+    tokens.batch.reference = host(scored.reference);
+    tokens.logprobs = to_device(scored.logprobs, at::kCPU).requires_grad_();
+    tokens.entropy = to_device(scored.entropy, at::kCPU).requires_grad_();
+    add_entropy_terms(tokens.batch, tokens.entropy.detach(), scored.lengths, options);
+    if (needs_whole_completions(options, tokens.batch.old.defined())) {
+        tokens.completions = &completions;
+    }
+    const at::Tensor loss = token_loss(tokens, options).loss.sum();
+    const bool bonus = tokens.batch.entropy_weights.defined();
     ReadBack read_back;
-    return {loss.item<double>(), read_back.operator()<double>(gradient)};
+    LossAndGradient result{.loss = loss.item<double>(), .logprobs = {}, .entropy = {}};
+    std::vector<at::Tensor> inputs{tokens.logprobs};
+    if (bonus) inputs.push_back(tokens.entropy);
+    const auto gradients = torch::autograd::grad({loss}, inputs);
+    result.logprobs = read_back.operator()<double>(gradients[0]);
+    if (bonus) result.entropy = read_back.operator()<double>(gradients[1]);
+    return result;
 }
 
 }  // namespace grpo

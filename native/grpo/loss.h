@@ -1,54 +1,95 @@
-// The GRPO loss on log-probabilities. Per token, with A the advantage of its completion and l its
-// log-probability:
-//   ratio     ρ = exp(l - l_old)
-//   policy      = -min(ρ A, clip(ρ, 1 - ε_low, 1 + ε_high) A)                 (Shao et al. 2024;
-//   Schulman et al. 2017) KL (k3)     = exp(l_ref - l) - (l_ref - l) - 1, times ρ under
-//   bias_correction_kl   (Schulman 2020) L           = policy + β KL
-// Completions are reduced by constant weights, so the loss is Σ w_t L_t however the tokens are
-// batched:
-//   grpo: w = 1 / (tokens of the completion · completions)       dapo: w = 1 / (tokens of the whole
-//   batch)
-// A completion without tokens counts as one of the completions and adds nothing.
+// The GRPO losses on log-probabilities and entropies, with the names and numbers of TRL 1.13. For a
+// token of a completion with advantage A, log-probability l and entropy H:
+//   ρ  = exp(l - l_old), or with sequence-level importance sampling exp of its mean over the
+//        completion (GSPO, Zheng et al. 2025)
+//   policy term P
+//     grpo, bnpo, dr_grpo, dapo, luspo: -min(min(ρ, δ) A, clip(ρ, 1 - ε_low, 1 + ε_high) A)
+//     cispo (MiniMax-M1):  -sg(min(ρ, ε_high)) A l
+//     sapo:                -4/τ σ(τ (ρ - 1)) A,  τ by the sign of A
+//     vespo:               -sg(φ(w)) A l,  w = Π ρ_token over the completion,
+//                           φ(w) = exp(λ + k log w - λ w), k and λ by the sign of A
+//   masks on P: completions with A < 0 whose mean of l_old - l is above the off-policy threshold
+//     (DeepSeek-V3.2), tokens below the top entropies of their slice (Wang et al. 2025)
+//   KL (k3)     = exp(l_ref - l) - (l_ref - l) - 1, times ρ under bias_correction_kl
+//   loss        = Σ w (P + β KL) - c Σ over slices of their mean H / K
+// with T tokens and B completions of a slice, t tokens of the completion, K slices a step:
+//   grpo, sapo 1/(t B K) · bnpo 1/(T K) · dr_grpo 1/(max_completion_length B K) · luspo 1/(B K)
+//   dapo, cispo, vespo 1/loss_tokens
+// All weights are known before the batch is computed, so it may be cut in any way. A completion
+// without tokens counts as one of the completions and adds nothing.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include "batch.h"
+#include "grpo/completions.h"
 
 namespace grpo {
 
-/// Per-token inputs of one chunk, all [n] and of one floating dtype.
+/// What the loss needs of each completion token and does not change during a step, all [tokens] and
+/// of one floating dtype.
+struct BatchTokens {
+    at::Tensor advantages;       // of the token's completion
+    at::Tensor weights;          // w
+    at::Tensor old;              // undefined: the current ones, detached
+    at::Tensor reference;        // defined when beta > 0
+    at::Tensor entropy_mask;     // 1 where the policy term counts; undefined: everywhere
+    at::Tensor entropy_weights;  // c / (tokens of the slice that count · K); undefined: no bonus
+};
+
+/// The same for one call of token_loss, [n], with the current scores. `completions` tells which
+/// tokens belong together, for losses that need that; null: every token stands alone.
 struct LossTokens {
-    at::Tensor logprobs;    // current, may require grad
-    at::Tensor old;         // undefined: logprobs, detached
-    at::Tensor reference;   // defined when beta > 0
-    at::Tensor advantages;  // of the token's completion
+    BatchTokens batch;
+    at::Tensor logprobs;  // may require grad
+    at::Tensor entropy;   // may require grad
+    const Completions* completions = nullptr;
 };
 
 struct TokenLoss {
-    at::Tensor loss;        // [n] L
-    at::Tensor kl;          // [n] detached, undefined when beta = 0
+    at::Tensor loss;        // [n] with weights and bonus; the sum is the batch's loss
+    at::Tensor policy;      // [n] detached: the same without the bonus
+    at::Tensor kl;          // [n] detached; undefined when beta = 0
     at::Tensor clip_low;    // [n] 1 where ρ < 1 - ε_low and A < 0
-    at::Tensor clip_high;   // [n] 1 where ρ > 1 + ε_high and A > 0
+    at::Tensor clip_high;   // [n] 1 where ρ > 1 + ε_high (cispo: ε_high) and A > 0
+    at::Tensor phi;         // [n] vespo's φ, else undefined
     at::Tensor difference;  // [n] |l - l_old| detached
 };
 
 TokenLoss token_loss(const LossTokens& tokens, const LossOptions& options);
 
-/// w of every completion's tokens: [B].
-std::vector<double> token_weights(const std::vector<int64_t>& completion_lengths,
-                                  const LossOptions& options);
+/// Whether a token's derivative depends on the other tokens of its completion. If so, token_loss
+/// must see whole completions.
+bool needs_whole_completions(const LossOptions& options, bool has_old);
 
-/// Loss and its derivative with respect to every log-probability [n], on float64: what the tests
-/// differentiate numerically is the code that trains.
+/// Advantages and weights of the tokens of completions with the given lengths. `counted` are the
+/// lengths that make the weights: a completion may count and yet be left out.
+BatchTokens batch_tokens(const std::vector<double>& advantages, const std::vector<int64_t>& lengths,
+                         const std::vector<int64_t>& counted, const LossOptions& options,
+                         at::ScalarType dtype, at::Device device);
+
+/// Fills in entropy_mask and entropy_weights. `entropy` [tokens] is needed for the mask only.
+void add_entropy_terms(BatchTokens& tokens, const at::Tensor& entropy,
+                       const std::vector<int64_t>& lengths, const LossOptions& options);
+
+/// K: the slices of the step.
+double accumulation_steps(int64_t rows, const LossOptions& options);
+
+/// Whether TRL divides by the tokens of the whole step.
+bool divides_by_step_tokens(LossType type);
+
+/// A batch in float64 with given scores: what the tests differentiate numerically is the code that
+/// trains.
+struct ScoredBatch {
+    std::vector<int64_t> lengths;                           // [B]
+    std::vector<double> advantages;                         // [B]
+    std::vector<double> logprobs, entropy, old, reference;  // [tokens]; the last two may be empty
+};
 struct LossAndGradient {
     double loss = 0;
-    std::vector<double> gradient;
+    std::vector<double> logprobs;  // dloss/dlogprob
+    std::vector<double> entropy;   // dloss/dentropy; empty without a bonus
 };
-LossAndGradient loss_and_gradient(const std::vector<double>& logprobs,
-                                  const std::vector<double>& old,
-                                  const std::vector<double>& reference,
-                                  const std::vector<double>& advantages,
-                                  const std::vector<int32_t>& offsets, const LossOptions& options);
+LossAndGradient loss_and_gradient(const ScoredBatch& scored, const LossOptions& options);
 
 }  // namespace grpo

@@ -2,6 +2,8 @@
 
 #include <ATen/Functions.h>
 
+#include <algorithm>
+
 #include "device.h"
 #include "model/rows.h"
 
@@ -21,11 +23,36 @@ int64_t context_length(const Batch& batch) {
 
 }  // namespace
 
+TrainBatch leave_out(const TrainBatch& batch, const std::vector<bool>& rows) {
+    if (std::find(rows.begin(), rows.end(), true) == rows.end()) return batch;
+    TrainBatch kept = batch;
+    kept.context_length = context_length(batch);
+    kept.completion_ids.clear();
+    kept.old_logprobs.clear();
+    kept.reference_logprobs.clear();
+    for (int64_t row = 0; row < batch.num_rows(); ++row) {
+        const auto copy = [&](const auto& from, auto& to) {
+            if (rows[row] || from.empty()) return;
+            to.insert(to.end(), from.begin() + batch.completion_offsets[row],
+                      from.begin() + batch.completion_offsets[row + 1]);
+        };
+        copy(batch.completion_ids, kept.completion_ids);
+        copy(batch.old_logprobs, kept.old_logprobs);
+        copy(batch.reference_logprobs, kept.reference_logprobs);
+        kept.completion_offsets[row + 1] = static_cast<int32_t>(kept.completion_ids.size());
+    }
+    return kept;
+}
+
 std::vector<RowRange> plan_micro_batches(const Batch& batch, int64_t max_tokens) {
     std::vector<RowRange> ranges;
     int64_t tokens = 0, prompt = -1;
     for (int64_t row = 0; row < batch.num_rows(); ++row) {
         int64_t cost = batch.completion_length(row);
+        if (cost == 0 && !ranges.empty()) {  // not computed, and neither is its prompt
+            ranges.back().end = row + 1;
+            continue;
+        }
         if (batch.prompt_of[row] != prompt) cost += batch.prompt_length(batch.prompt_of[row]);
         if (!ranges.empty() && tokens + cost <= max_tokens) {
             ranges.back().end = row + 1;
@@ -57,6 +84,7 @@ PackedInput pack_rows(const Batch& batch, RowRange rows, at::Device device) {
         }
         input.layout.prompt_of.push_back(static_cast<int64_t>(last_of_prompt.size()) - 1);
         input.layout.completion_lengths.push_back(batch.completion_length(row) - 1);
+        input.scored_lengths.push_back(batch.completion_length(row));
     }
     size_t packed = 0;
     for (int64_t row = rows.begin; row < rows.end; ++row) {

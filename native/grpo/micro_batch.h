@@ -7,16 +7,14 @@
 #include <vector>
 
 #include "batch.h"
+#include "grpo/completions.h"
 #include "model/attention.h"
 #include "model/decoder.h"
 
 namespace grpo {
 
-/// Rows [begin, end) of a batch.
-struct RowRange {
-    int64_t begin = 0;
-    int64_t end = 0;
-};
+/// The batch with the completions of some rows emptied.
+TrainBatch leave_out(const TrainBatch& batch, const std::vector<bool>& rows);
 
 /// Consecutive rows whose prompts (each counted once) and completions stay within max_tokens; at
 /// least one row each.
@@ -30,9 +28,10 @@ struct PackedInput {
     at::Tensor positions;  // [N] int64
     at::Tensor
         scored;  // [n] int64: the flat token whose hidden state predicts each completion token
-    at::Tensor targets;          // [n] int64: the completion tokens, in order
-    int64_t context_length = 0;  // of the whole batch, for length-dependent ropes
-    int64_t first_token = 0;     // index of the first of them among the batch's completion tokens
+    at::Tensor targets;                   // [n] int64: the completion tokens, in order
+    std::vector<int64_t> scored_lengths;  // of the completions, empty ones left out
+    int64_t context_length = 0;           // of the whole batch, for length-dependent ropes
+    int64_t first_token = 0;  // index of the first of them among the batch's completion tokens
 };
 
 PackedInput pack_rows(const Batch& batch, RowRange rows, at::Device device);

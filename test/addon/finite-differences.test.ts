@@ -1,21 +1,11 @@
-// The loss that trains, in float64 on given log-probabilities: its derivative against finite differences, and the places where
-// the derivative must be exactly zero.
+// The loss that trains, in float64 on given log-probabilities and entropies: its derivative against finite differences, and the
+// places where the derivative must be exactly zero.
 
 import { describe, expect, it } from "vitest";
-import type { NativeLoss } from "../../lib/native/native.js";
+import { LOSS_TYPES, type LossOptions, toNativeLoss } from "../../lib/model/loss.js";
 import { loadCore } from "../../lib/native/native-loader.js";
 
-const LOSS: NativeLoss = {
-  ...{ lossType: "dapo", beta: 0, epsilonLow: 0.2, epsilonHigh: 0.3, biasCorrectionKl: true, temperature: 1 },
-  ...{
-    rowsPerSlice: 0,
-    lossTokens: 0,
-    gradientAccumulationSteps: 1,
-    maxTokensPerMicroBatch: 1,
-    gradientCheckpointing: false,
-    dropoutSeed: 0,
-  },
-};
+const LOSS: LossOptions = { epsilon: 0.2, epsilonHigh: 0.3, maxCompletionLength: 10 };
 
 // Ratios on both sides of both clip bounds (0.8 and 1.3) and between them, none close to a bound, where the loss has a kink.
 const RATIOS = [0.5, 0.7, 0.9, 1, 1.1, 1.25, 1.5, 2];
@@ -29,41 +19,93 @@ const logprobs = Float64Array.from(tokens, (i) => (old[i] ?? 0) + Math.log(RATIO
 const reference = Float64Array.from(tokens, (i) => (logprobs[i] ?? 0) + 0.6 * Math.sin(3 * i));
 const advantages = Float64Array.from([...ADVANTAGES, 1]);
 const rowOf = (token: number) => OFFSETS.findIndex((_, row) => token < (OFFSETS[row + 1] ?? 0));
+const lengthOf = (row: number) => (OFFSETS[row + 1] ?? 0) - (OFFSETS[row] ?? 0);
+const logRatio = (token: number) => (logprobs[token] ?? 0) - (old[token] ?? 0);
+const logRatiosBeside = (token: number) => tokens.filter((other) => rowOf(other) === rowOf(token)).map(logRatio);
 
-function evaluate(loss: Partial<NativeLoss>, at = logprobs, oldLogprobs = old) {
-  return loadCore().lossAndGradient(at, oldLogprobs, reference, advantages, OFFSETS, { ...LOSS, ...loss });
+const entropy = Float64Array.from(tokens, (i) => 1.5 + Math.sin(5 * i));
+
+const batch = { logprobs, entropy, old, reference, advantages, offsets: OFFSETS };
+
+function evaluate(loss: LossOptions, changes: Partial<typeof batch> = {}) {
+  return loadCore().lossAndGradient({ ...batch, ...changes }, toNativeLoss({ ...LOSS, ...loss }));
 }
 
-function numericalGradient(loss: Partial<NativeLoss>): number[] {
+function numericalGradient(loss: LossOptions, name: "logprobs" | "entropy"): number[] {
   // Central differences: the error is of the order of h², and rounding of 1e-16 / h.
   const h = 1e-5;
   return tokens.map((token) => {
     const [up, down] = [h, -h].map((delta) => {
-      const moved = Float64Array.from(logprobs);
+      const moved = Float64Array.from(batch[name]);
       moved[token] = (moved[token] ?? 0) + delta;
-      return evaluate(loss, moved).loss;
+      return evaluate(loss, { [name]: moved }).loss;
     });
     return ((up ?? Number.NaN) - (down ?? Number.NaN)) / (2 * h);
   });
 }
 
-const variants: Partial<NativeLoss>[] = ["dapo", "grpo"].flatMap((lossType) => [
-  { lossType, beta: 0 },
-  { lossType, beta: 0.04, biasCorrectionKl: true },
-  { lossType, beta: 0.04, biasCorrectionKl: false },
+function expectDerivative(loss: LossOptions, name: "logprobs" | "entropy"): void {
+  const gradient = evaluate(loss)[name];
+  numericalGradient(loss, name).forEach((expected, token) => {
+    expect(Math.abs((gradient[token] ?? Number.NaN) - expected), `token ${token}`).toBeLessThan(1e-9);
+  });
+}
+
+const sequence = { importanceSamplingLevel: "sequence" } as const;
+const clipping = ["grpo", "bnpo", "dr_grpo", "dapo", "luspo"] as const;
+const variants: LossOptions[] = [...clipping, "sapo" as const].flatMap((lossType) => [
+  { lossType },
+  { lossType, beta: 0.04, rowsPerSlice: 2 },
+  { lossType, beta: 0.04, useBiasCorrectionKl: false, delta: 1.6 },
   { lossType, beta: 1, lossTokens: 100, gradientAccumulationSteps: 3 },
+  { lossType, beta: 0.04, epsilon: 0.1, epsilonHigh: 0.02, ...sequence },
+  { lossType, topEntropyQuantile: 0.4, offPolicyMaskThreshold: -0.05, ...sequence },
+  { lossType, topEntropyQuantile: 0.3, entropyCoef: 0.1, rowsPerSlice: 3 },
 ]);
 
 describe("the gradient of the loss", () => {
   it.each(variants)("equals finite differences for %o", (variant) => {
-    const { gradient } = evaluate(variant);
-    numericalGradient(variant).forEach((expected, token) => {
-      expect(Math.abs((gradient[token] ?? Number.NaN) - expected), `token ${token}`).toBeLessThan(1e-9);
+    expectDerivative(variant, "logprobs");
+    if (variant.entropyCoef !== undefined) expectDerivative(variant, "entropy");
+  });
+
+  // The weights of these two are constants of the gradient, so differences of the loss cannot be taken across them.
+  it.each(["token", "sequence"] as const)("of cispo is the bounded ratio by %s times the advantage", (level) => {
+    const { logprobs: gradient } = evaluate({ lossType: "cispo", epsilonHigh: 1.2, importanceSamplingLevel: level });
+    tokens.forEach((token) => {
+      const ratios = level === "token" ? [logRatio(token)] : logRatiosBeside(token);
+      const ratio = Math.exp(ratios.reduce((a, b) => a + b, 0) / ratios.length);
+      expect(gradient[token]).toBeCloseTo((-Math.min(ratio, 1.2) * (advantages[rowOf(token)] ?? 0)) / 32, 12);
+    });
+  });
+
+  it("of vespo is the gamma weight of the completion times the advantage", () => {
+    const { logprobs: gradient } = evaluate({ lossType: "vespo" });
+    tokens.forEach((token) => {
+      const advantage = advantages[rowOf(token)] ?? 0;
+      const [k, lambda] = advantage >= 0 ? [2, 3] : [3, 2];
+      const logWeight = logRatiosBeside(token).reduce((a, b) => a + b, 0);
+      const phi = Math.exp(lambda + k * logWeight - lambda * Math.exp(logWeight));
+      expect(gradient[token]).toBeCloseTo((-phi * advantage) / 32, 12);
+    });
+  });
+
+  it.each(["cispo", "vespo"] as const)("of %s and its KL term equals finite differences on-policy", (lossType) => {
+    const loss: LossOptions = { lossType, beta: 0.04, useBiasCorrectionKl: false };
+    const fresh = { old: new Float64Array() };
+    const { logprobs: gradient } = evaluate(loss, fresh);
+    const h = 1e-5;
+    tokens.forEach((token) => {
+      const [up, down] = [h, -h].map((delta) => {
+        const moved = logprobs.map((value, i) => (i === token ? value + delta : value));
+        return evaluate(loss, { ...fresh, logprobs: moved }).loss;
+      });
+      expect(gradient[token]).toBeCloseTo(((up ?? Number.NaN) - (down ?? Number.NaN)) / (2 * h), 9);
     });
   });
 
   it("is zero exactly where the clip holds: above for positive advantages, below for negative", () => {
-    const { gradient } = evaluate({});
+    const { logprobs: gradient } = evaluate({});
     const clipped = tokens.map((token) => {
       const ratio = RATIOS[token % RATIOS.length] ?? 1;
       const advantage = advantages[rowOf(token)] ?? 0;
@@ -74,49 +116,76 @@ describe("the gradient of the loss", () => {
   });
 
   it("pushes up tokens of positive advantages and down those of negative ones", () => {
-    const { gradient } = evaluate({});
+    const { logprobs: gradient } = evaluate({});
     gradient.forEach((value, token) => {
       if (value !== 0) expect(Math.sign(value)).toBe(-Math.sign(advantages[rowOf(token)] ?? 0));
     });
   });
 
   it("of the KL term alone reaches tokens without advantage", () => {
-    const { gradient } = evaluate({ beta: 0.04 });
+    const { logprobs: gradient } = evaluate({ beta: 0.04 });
     const idle = tokens.filter((token) => advantages[rowOf(token)] === 0);
     expect(idle).toHaveLength(8);
     expect(idle.every((token) => gradient[token] !== 0)).toBe(true);
   });
 
-  it("with the current log-probabilities as the old ones is -weight · advantage", () => {
-    const { gradient } = evaluate({}, logprobs, new Float64Array());
-    gradient.forEach((value, token) => {
-      expect(value).toBeCloseTo(-(advantages[rowOf(token)] ?? 0) / 32, 14);
+  it.each(LOSS_TYPES)("of %s by token with fresh log-probabilities is minus weight times advantage", (lossType) => {
+    // sapo's gate has slope 1 at ratio 1, vespo's weight is 1 there, and cispo's bound is above 1.
+    const loss: LossOptions = { lossType, epsilonHigh: 2, rowsPerSlice: 3 };
+    const { logprobs: gradient } = evaluate(loss, { old: new Float64Array() });
+    tokens.forEach((token) => {
+      const row = rowOf(token);
+      const weight = {
+        ...{ dapo: 1 / 32, cispo: 1 / 32, vespo: 1 / 32, bnpo: 1 / (row < 3 ? 24 : 8) / 2, dr_grpo: 1 / 60 },
+        ...{ grpo: 1 / lengthOf(row) / 6, sapo: 1 / lengthOf(row) / 6, luspo: 1 / 6 },
+      }[lossType];
+      expect(gradient[token]).toBeCloseTo(-weight * (advantages[row] ?? 0), 14);
     });
+  });
+
+  it("of a completion that moved too far is zero for a negative advantage only", () => {
+    const { logprobs: gradient } = evaluate({ offPolicyMaskThreshold: -0.05, epsilon: 0.9, epsilonHigh: 9 });
+    const rows = [0, 1, 2, 3, 4].map((row) => tokens.filter((token) => rowOf(token) === row));
+    // Row 1 has A < 0 and mean log ratio 0.03, row 4 has A < 0 and 0.14, row 2 has A = 0.
+    expect(rows.map((row) => row.every((token) => gradient[token] === 0))).toEqual([false, true, true, false, false]);
+  });
+
+  it("of the policy term is zero outside the top entropies, while the KL term is not", () => {
+    const top = [...entropy].sort((a, b) => b - a).slice(0, 8);
+    const inside = tokens.map((token) => (entropy[token] ?? 0) >= (top.at(-1) ?? 0));
+    const masked = evaluate({ topEntropyQuantile: 0.25, epsilon: 0.9, epsilonHigh: 9 }).logprobs;
+    const idle = tokens.map((token) => advantages[rowOf(token)] === 0);
+    expect(tokens.map((token) => masked[token] !== 0)).toEqual(inside.map((is, i) => is && !idle[i]));
+    const pulled = evaluate({ topEntropyQuantile: 0.25, beta: 0.04 }).logprobs;
+    // Of the first token the reference thinks as the policy does.
+    expect(pulled.slice(1).every((value) => value !== 0)).toBe(true);
   });
 });
 
 describe("the weights of the loss", () => {
-  it("share dapo equally among tokens, or among lossTokens", () => {
-    const whole = evaluate({ lossType: "dapo" });
-    const given = evaluate({ lossType: "dapo", lossTokens: 64 });
+  it.each(["dapo", "cispo", "vespo"] as const)("share %s equally among tokens, or among lossTokens", (lossType) => {
+    const whole = evaluate({ lossType });
+    const given = evaluate({ lossType, lossTokens: 64, gradientAccumulationSteps: 5 });
     expect(given.loss).toBeCloseTo(whole.loss / 2, 14);
   });
 
   it("count a completion without tokens among grpo's completions, where it adds nothing", () => {
     const lossOf = (rows: number) =>
-      loadCore().lossAndGradient(logprobs, old, reference, advantages.slice(0, rows), OFFSETS.slice(0, rows + 1), {
-        ...LOSS,
-        lossType: "grpo",
-      }).loss;
+      evaluate({ lossType: "grpo" }, { advantages: advantages.slice(0, rows), offsets: OFFSETS.slice(0, rows + 1) })
+        .loss;
     expect(lossOf(6)).toBeCloseTo((lossOf(5) * 5) / 6, 14);
   });
 
-  it("of a batch without any tokens give a loss of zero", () => {
+  it.each(LOSS_TYPES)("of a batch without any tokens give a loss of zero for %s", (lossType) => {
     const none = new Float64Array();
-    const { loss, gradient } = loadCore().lossAndGradient(
-      ...([none, none, none, Float64Array.from([1, -1]), Int32Array.from([0, 0, 0]), LOSS] as const),
+    const { loss, logprobs: gradient } = evaluate(
+      { lossType, entropyCoef: 0.1, topEntropyQuantile: 0.5 },
+      {
+        ...{ logprobs: none, entropy: none, old: none, reference: none },
+        ...{ advantages: Float64Array.from([1, -1]), offsets: Int32Array.from([0, 0, 0]) },
+      },
     );
-    expect(loss).toBe(0);
+    expect(loss).toBeCloseTo(0, 14);
     expect(gradient).toHaveLength(0);
   });
 });

@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { LoraConfig } from "../../lib/model/lora.js";
-import type { LossOptions } from "../../lib/model/loss.js";
+import { LOSS_TYPES, type LossOptions } from "../../lib/model/loss.js";
 import { CausalLM, type LossResult } from "../../lib/model/model.js";
 import type { GradientBatch } from "../../lib/model/training-inputs.js";
 import { goldenPath } from "./golden.js";
@@ -81,51 +81,102 @@ function expectSame(actual: Gradients, expected: Gradients, scale = 1): void {
   }
 }
 
-describe.each(["dapo", "grpo"] as const)("the gradient of %s", (lossType) => {
+/** Losses whose gradient does not depend on slices, then those whose normalizer or mask is the slice's own, as TRL has it. */
+const WHOLE: readonly LossOptions[] = [
+  ...LOSS_TYPES.filter((lossType) => lossType !== "bnpo").map((lossType) => ({ lossType })),
+  { lossType: "grpo", importanceSamplingLevel: "sequence", offPolicyMaskThreshold: 0.01 },
+  { lossType: "luspo", importanceSamplingLevel: "sequence", delta: 1.3 },
+];
+const SLICED: readonly LossOptions[] = [
+  { lossType: "bnpo" },
+  { lossType: "dapo", topEntropyQuantile: 0.3 },
+  { lossType: "grpo", importanceSamplingLevel: "sequence", topEntropyQuantile: 0.5, entropyCoef: 0.1 },
+  { lossType: "vespo", entropyCoef: 0.1 },
+];
+
+describe.each([...WHOLE, ...SLICED])("the gradient of %o", (variant) => {
+  const loss = { ...variant, maxCompletionLength: 20, rowsPerSlice: 4 };
   let whole: Awaited<ReturnType<typeof gradientOf>>;
   beforeAll(async () => {
-    whole = await gradientOf(batchOf(rows), { lossType });
+    whole = await gradientOf(batchOf(rows), loss);
   });
 
-  it("is of a batch that clips on both sides in one pass", () => {
+  it("is of a batch that fits in one pass", () => {
     expect(whole.result).toMatchObject({ microBatches: 1, tokens: 114 });
-    expect(whole.result.clipLow).toBeGreaterThan(0);
-    expect(whole.result.clipHigh).toBeGreaterThan(0);
   });
 
-  it.each([1, 30, 64])(
-    "does not depend on micro-batches, here of %i tokens at most",
-    async (maxTokensPerMicroBatch) => {
-      const { result, gradients } = await gradientOf(batchOf(rows), { lossType, maxTokensPerMicroBatch });
-      expect(result.microBatches).toBeGreaterThan(2);
-      expectSame(gradients, whole.gradients);
-      expect(result.loss).toBeCloseTo(whole.result.loss, 6);
-      expect(result).toMatchObject({ clipLow: whole.result.clipLow, clipHigh: whole.result.clipHigh });
-    },
-  );
+  it("does not depend on micro-batches", async () => {
+    const { result, gradients } = await gradientOf(batchOf(rows), { ...loss, maxTokensPerMicroBatch: 30 });
+    expect(result.microBatches).toBeGreaterThan(2);
+    expectSame(gradients, whole.gradients);
+    expect(result.loss).toBeCloseTo(whole.result.loss, 5);
+    expect(result).toMatchObject({ clipLow: whole.result.clipLow, clipHigh: whole.result.clipHigh });
+  });
 
   it("does not depend on the order of completions and prompts", async () => {
-    expectSame((await gradientOf(batchOf([...rows].reverse()), { lossType })).gradients, whole.gradients);
+    expectSame((await gradientOf(batchOf([...rows].reverse()), loss)).gradients, whole.gradients);
   });
 
   it("does not depend on whether completions of a prompt share it", async () => {
     // Neighbours have different prompts now, so that every completion brings its own.
     const apart = rows.map((_, i) => rows[(i % 4) * 4 + Math.floor(i / 4)]).filter((row) => row !== undefined);
-    const { result, gradients } = await gradientOf(batchOf(apart), { lossType });
-    expectSame(gradients, whole.gradients);
-    expect(result.loss).toBeCloseTo(whole.result.loss, 6);
+    const all = { ...loss, rowsPerSlice: 0 };
+    const together = await gradientOf(batchOf(rows), all);
+    const { result, gradients } = await gradientOf(batchOf(apart), all);
+    expectSame(gradients, together.gradients);
+    expect(result.loss).toBeCloseTo(together.result.loss, 5);
   });
 
-  it("is the sum over parts that are given one after another", async () => {
+  it("is the sum over calls that share a step", async () => {
     await model.zeroGrad();
-    const [tokens, parts] = [114, [rows.slice(0, 4), rows.slice(4)]];
-    for (const part of parts) {
-      // grpo averages over the completions of its call, dapo over the tokens that it is told.
-      const share = lossType === "grpo" ? part.length / rows.length : 1;
-      const scaled = part.map((row) => ({ ...row, advantage: row.advantage * share }));
-      await model.forwardBackward(batchOf(scaled), { lossType, lossTokens: tokens, beta: 0.04 * share });
+    for (const part of [rows.slice(0, 4), rows.slice(4)]) {
+      const step = { lossTokens: 114, gradientAccumulationSteps: 4 };
+      await model.forwardBackward(batchOf(part), { beta: 0.04, ...loss, ...step });
     }
     expectSame(await model.gradients(), whole.gradients);
+  });
+});
+
+it.each(WHOLE)("the gradient of %o does not depend on how the step is cut into slices", async (variant) => {
+  const loss = { ...variant, maxCompletionLength: 20 };
+  const { gradients } = await gradientOf(batchOf(rows), loss);
+  for (const rowsPerSlice of [2, 4, 8]) {
+    expectSame((await gradientOf(batchOf(rows), { ...loss, rowsPerSlice })).gradients, gradients);
+  }
+});
+
+it("the batch clips on both sides", async () => {
+  const { result } = await gradientOf(batchOf(rows));
+  expect(result.clipLow).toBeGreaterThan(0);
+  expect(result.clipHigh).toBeGreaterThan(0);
+});
+
+describe("rows whose gradient is exactly zero", () => {
+  const idle = (row: Row, i: number) => (i % 4 < 2 ? { ...row, advantage: 0 } : row);
+
+  it.each(WHOLE)("are left out with %o, and nothing but the entropy shows it", async (variant) => {
+    const loss = { ...variant, maxCompletionLength: 20, beta: 0, rowsPerSlice: 8 };
+    const batch = batchOf(rows.map(idle));
+    const all = await gradientOf(batch, { ...loss, skipIdleRows: false });
+    const some = await gradientOf(batch, loss);
+    expectSame(some.gradients, all.gradients);
+    // One of the eight is empty.
+    expect([all.result.idleRows, some.result.idleRows]).toEqual([0, 8]);
+    for (const name of ["loss", "clipLow", "clipHigh", "clipLowMin", "clipHighMax", "tokens"] as const) {
+      expect(some.result[name], name).toBeCloseTo(all.result[name], 5);
+    }
+    expect(Math.abs(some.result.entropy - all.result.entropy)).toBeGreaterThan(1e-5);
+  });
+
+  it.each([{ beta: 0.04 }, { entropyCoef: 0.01 }, { topEntropyQuantile: 0.5 }])("are needed for %o", async (loss) => {
+    const { result } = await gradientOf(batchOf(rows.map(idle)), { beta: 0, ...loss });
+    expect(result.idleRows).toBe(0);
+  });
+
+  it("cost nothing: a batch of them alone is not computed, and has no entropy", async () => {
+    const batch = batchOf(rows.map((row) => ({ ...row, advantage: 0 })));
+    const { result } = await gradientOf(batch, { beta: 0 });
+    expect(result).toMatchObject({ idleRows: 15, microBatches: 0, loss: 0, clipHigh: 0, entropy: Number.NaN });
   });
 });
 

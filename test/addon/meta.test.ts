@@ -2,6 +2,7 @@
 // number of read-backs, each of which stops an accelerator's queue, there and on the CPU.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { LOSS_TYPES, type LossOptions, toNativeLoss } from "../../lib/model/loss.js";
 import type { NativeEngine, NativeSampleRequest } from "../../lib/native/native.js";
 import { ADAMW, BATCH, LOSS, PROMPTS, REQUEST, rawEngine } from "./raw-engine.js";
 
@@ -55,12 +56,19 @@ describe.each(["meta", "cpu"])("on device %s", (device) => {
     expect(await syncsOf(() => engine.forward(PROMPTS.promptIds, PROMPTS.promptOffsets))).toBe(1);
   });
 
-  it.each(["dapo", "grpo"])("forwardBackward of %s reads back once, however many micro-batches", async (lossType) => {
+  const losses: LossOptions[] = [
+    ...LOSS_TYPES.map((lossType) => ({ lossType, maxCompletionLength: 4 })),
+    { importanceSamplingLevel: "sequence", offPolicyMaskThreshold: 0.1, delta: 2 },
+    { topEntropyQuantile: 0.5, entropyCoef: 0.1 },
+  ];
+  it.each(losses)("forwardBackward of %o reads back once, however many micro-batches", async (variant) => {
     const batch = { ...BATCH, advantages: Float32Array.from([1, -1, 0.5, 2, -2]) };
     const [oldLogprobs, referenceLogprobs] = [new Float32Array(8).fill(-6), new Float32Array(8).fill(-5)];
     const microBatches: number[] = [];
     const run = async (loss: Partial<typeof LOSS>, more = {}) => {
-      const result = await engine.forwardBackward({ ...batch, ...more }, { ...LOSS, lossType, ...loss });
+      const { temperature, rowsPerSlice, maxTokensPerMicroBatch, dropoutSeed } = LOSS;
+      const options = { beta: 0.04, temperature, rowsPerSlice, maxTokensPerMicroBatch, dropoutSeed, ...variant };
+      const result = await engine.forwardBackward({ ...batch, ...more }, { ...toNativeLoss(options), ...loss });
       microBatches.push(result.microBatches);
     };
     expect(await syncsOf(() => run({}, { oldLogprobs, referenceLogprobs }))).toBe(1);

@@ -4,6 +4,7 @@
 import { readFile } from "node:fs/promises";
 import type { JsonObject } from "../../lib/json.js";
 import { linearLayers, readModelConfig } from "../../lib/model/families.js";
+import { toNativeLoss } from "../../lib/model/loss.js";
 import type {
   NativeBatch,
   NativeEngine,
@@ -50,17 +51,9 @@ export const BATCH: NativeBatch = {
   promptOf: Int32Array.from([0, 0, 1, 1, 2]),
 };
 
-export const LOSS: NativeLoss = {
-  ...{ lossType: "dapo", beta: 0.04, epsilonLow: 0.2, epsilonHigh: 0.2, biasCorrectionKl: true, temperature: 0.9 },
-  ...{
-    rowsPerSlice: 2,
-    lossTokens: 0,
-    gradientAccumulationSteps: 1,
-    maxTokensPerMicroBatch: 8,
-    gradientCheckpointing: false,
-    dropoutSeed: 3,
-  },
-};
+export const LOSS: NativeLoss = toNativeLoss({
+  ...{ beta: 0.04, temperature: 0.9, rowsPerSlice: 2, maxTokensPerMicroBatch: 8, dropoutSeed: 3 },
+});
 
 export const ADAMW = {
   ...{ learningRate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01, maxGradNorm: 1 },

@@ -67,12 +67,17 @@ export async function adapterWeights(model: CausalLM): Promise<Tensors> {
   return readTensors(path.join(folder, "adapter_model.safetensors"));
 }
 
+interface RaggedBatch extends GradientBatch {
+  readonly oldLogprobs?: readonly number[][];
+  readonly referenceLogprobs?: readonly number[][];
+}
+
 /** `old` and `reference` name tensors of log-probabilities; prefix is "" or "batch0.". */
 export function trainingBatch(
   tensors: Tensors,
   prefix: string,
   names: { readonly old?: string; readonly reference?: string },
-): GradientBatch {
+): RaggedBatch {
   const prompts = sequences(tensors, `${prefix}promptIds`, `${prefix}promptOffsets`);
   const offsets = numbers(tensors, `${prefix}completionOffsets`);
   const perCompletion = (name: string) => {
@@ -99,13 +104,17 @@ export function expectMetrics(result: NativeLossResult, metrics: Readonly<Record
   const own: Record<string, number> = {
     entropy: result.entropy,
     kl: result.kl,
+    policy_loss: result.policyLoss,
     "clip_ratio/low_mean": result.clipLow,
     "clip_ratio/high_mean": result.clipHigh,
     "clip_ratio/region_mean": result.clipRegion,
     "clip_ratio/low_min": result.clipLowMin,
     "clip_ratio/high_max": result.clipHighMax,
+    cispo_clip_ratio: result.clipHigh,
+    "vespo/phi_seq_mean": result.phi,
   };
   for (const [name, expected] of Object.entries(metrics)) {
+    if (name === "entropy_coef") continue; // the option itself
     const tolerance = Math.max(1e-6, 1e-5 * Math.abs(expected));
     expect(Math.abs((own[name] ?? Number.NaN) - expected), name).toBeLessThanOrEqual(tolerance);
   }

@@ -100,8 +100,9 @@ export class FakeEngine implements NativeEngine {
   forward = (ids: Int32Array) => this.#call("forward", new Float32Array(ids.length * this.options.config.vocabSize));
   forwardBackward(): ReturnType<NativeEngine["forwardBackward"]> {
     const zeros = { entropy: 0, kl: 0, clipLow: 0, clipHigh: 0, clipRegion: 0, clipLowMin: 0, clipHighMax: 0 };
-    const rest = { logpDifferenceMean: 0, logpDifferenceMax: 0, tokens: 1, microBatches: 1 };
-    return this.#call("forwardBackward", { loss: 0.5, ...zeros, ...rest });
+    const rest = { policyLoss: 0.5, phi: 1, logpDifferenceMean: 0, logpDifferenceMax: 0, tokens: 1, microBatches: 1 };
+    const counts = { activeEntropy: 0, activeTokens: 1, idleRows: 0 };
+    return this.#call("forwardBackward", { loss: 0.5, ...zeros, ...rest, ...counts });
   }
   optimizerStep = () => this.#call("optimizerStep", { gradNorm: 1, applied: true });
   zeroGrad = () => this.#call("zeroGrad", undefined);
@@ -124,6 +125,6 @@ export const fakeCore: NativeCore = {
   Engine: FakeEngine,
   torchVersion: () => "0",
   devices: () => [{ type: "cpu", count: 1 }],
-  lossAndGradient: () => ({ loss: 0, gradient: new Float64Array() }),
+  lossAndGradient: () => ({ loss: 0, logprobs: new Float64Array(), entropy: new Float64Array() }),
   samplingProbabilities: () => new Float32Array(),
 };

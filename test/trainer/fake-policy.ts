@@ -104,7 +104,8 @@ export class FakePolicy implements PolicyModel {
       logpDifferenceMean: 0,
       logpDifferenceMax: 0,
     };
-    return { loss: value, entropy: 1.5, kl: 0.25, ...zeros, tokens: 1, microBatches: 1 };
+    const counts = { activeEntropy: 1.5, activeTokens: 1, tokens: 1, idleRows: 0, microBatches: 1 };
+    return { loss: value, policyLoss: value, entropy: 1.5, kl: 0.25, phi: 1, ...zeros, ...counts };
   }
 
   async optimizerStep({ learningRate }: NativeAdamW): Promise<NativeStepResult> {

@@ -1,0 +1,38 @@
+// TRL's metrics of the loss: sums by completion that stay on the device until the end of the batch,
+// and what is made of them on the host.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "batch.h"
+#include "device.h"
+#include "grpo/logprobs.h"
+#include "grpo/loss.h"
+
+namespace grpo {
+
+class MetricSums {
+  public:
+    /// `counted` are the lengths of all completions, `scored` those of the ones that are computed;
+    /// a completion that is left out has ratio 1 and advantage 0.
+    MetricSums(std::vector<int64_t> counted, const std::vector<int64_t>& scored,
+               const LossOptions& options, at::Device device);
+
+    /// Tokens [from, from + n) of those that are computed.
+    void add(int64_t from, const LossTokens& tokens, const TokenLoss& loss);
+
+    /// Reads back once.
+    LossResult result(ReadBack& read_back) const;
+
+  private:
+    std::vector<int64_t> counted_;
+    std::vector<int64_t> scored_;
+    const LossOptions& options_;
+    at::Tensor row_;      // [tokens] int64
+    at::Tensor sums_;     // [B, columns] fp32
+    at::Tensor largest_;  // [1] fp32
+};
+
+}  // namespace grpo
