@@ -85,7 +85,7 @@ describe.each(SETS)("with TRL's batch on %s", async (set) => {
     await expectGradients(testCase);
   });
 
-  it.runIf(set === "qwen2-qv").each(json.cases)(
+  it.each(set === "qwen2-qv" ? json.cases : [])(
     "$name: the same in small micro-batches and without idle rows",
     async (testCase) => {
       const options = { ...optionsOf(testCase, json.maxCompletionLength), maxTokensPerMicroBatch: 30 };
