@@ -138,7 +138,6 @@ export const renamedOptions: Readonly<Record<string, string>> = {
 
 /** Values that TRL takes for an option of ours and that come later. */
 export const unsupportedValues: Readonly<Record<string, readonly string[]>> = {
-  lossType: ["bnpo", "dr_grpo", "cispo", "sapo", "luspo", "vespo"],
   lrSchedulerType: [
     "cosine",
     "cosine_with_restarts",

@@ -27,6 +27,7 @@ export async function updatePolicy(
     epsilon: args.epsilon,
     epsilonHigh: args.epsilonHigh,
     useBiasCorrectionKl: args.useBiasCorrectionKl,
+    maxCompletionLength: args.maxCompletionLength,
     temperature: args.temperature,
     rowsPerSlice: args.perDeviceTrainBatchSize,
     // One call takes the whole step: its own tokens are the ones to divide by, and nothing is left to accumulate.
