@@ -4,7 +4,12 @@ import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
-  resolve: { alias: { grpo: fileURLToPath(new URL("./lib/index.ts", import.meta.url)) } },
+  resolve: {
+    alias: [
+      { find: /^grpo$/, replacement: fileURLToPath(new URL("./lib/index.ts", import.meta.url)) },
+      { find: /^grpo\/math$/, replacement: fileURLToPath(new URL("./lib/rewards/math/index.ts", import.meta.url)) },
+    ],
+  },
   test: {
     include: ["test/**/*.test.ts"],
     pool: "forks",

@@ -1,0 +1,78 @@
+// TRL's accuracy_reward and reasoning_accuracy_reward, with its settings: the gold is the first thing in the solution that
+// can be read at all; the answer must be LaTeX, boxes first, and only the first match counts.
+
+import type { Completion, RewardBatch } from "../types.js";
+import { formatParsed, LatexExtractionConfig, NormalizationConfig, type Parsed, parse, verify } from "./math/index.js";
+
+const answerConfig = [
+  new LatexExtractionConfig({
+    normalizationConfig: new NormalizationConfig({ units: true }),
+    boxedMatchPriority: 0,
+    tryExtractWithoutAnchor: false,
+  }),
+];
+
+/** What the two rewards read; `solution` is a column of the data set, one text per completion. */
+export type AccuracyBatch = Pick<RewardBatch, "completions"> &
+  Partial<Pick<RewardBatch, "logExtra">> & { readonly solution: readonly string[] };
+
+interface Verdict {
+  readonly reward: number | null;
+  readonly gold: string;
+  readonly answer: string;
+}
+
+function judge(content: string, solution: string): Verdict {
+  const gold = parse(solution, { parsingTimeout: 10 });
+  if (gold.length === 0) return { reward: null, gold: "[unparseable]", answer: "[skipped]" };
+  const options = { extractionConfig: answerConfig, extractionMode: "first_match", parsingTimeout: 10 } as const;
+  const answer: Parsed = parse(content, options);
+  return {
+    reward: verify(gold, answer) ? 1 : 0,
+    gold: formatParsed(gold),
+    answer: answer.length === 0 ? "[unparseable]" : formatParsed(answer),
+  };
+}
+
+/** The text itself, or the first message's, as in TRL. */
+function contentOf(completion: Completion): string {
+  return typeof completion === "string" ? completion : (completion[0]?.content ?? "");
+}
+
+function report(verdicts: readonly Verdict[], { solution, logExtra }: AccuracyBatch): (number | null)[] {
+  logExtra?.("solution", [...solution]);
+  logExtra?.(
+    "gold_parsed",
+    verdicts.map((verdict) => verdict.gold),
+  );
+  logExtra?.(
+    "answer_parsed",
+    verdicts.map((verdict) => verdict.answer),
+  );
+  return verdicts.map((verdict) => verdict.reward);
+}
+
+/** 1 if the completion's answer is the solution's, 0 if it is not, null if the solution cannot be read. */
+export function accuracy(batch: AccuracyBatch): (number | null)[] {
+  const verdicts = batch.completions.map((completion, i) => judge(contentOf(completion), batch.solution[i] ?? ""));
+  return report(verdicts, batch);
+}
+
+const INCOMPLETE: Verdict = { reward: 0, gold: "[incomplete reasoning]", answer: "[incomplete reasoning]" };
+
+/**
+ * As accuracy, on what follows the last reasoning delimiter. A completion without one gets 0. `reasoningDelimiters`
+ * (["</think>"] if absent): the first one that occurs counts.
+ */
+export function reasoningAccuracy(
+  batch: AccuracyBatch & { readonly reasoningDelimiters?: readonly string[] },
+): (number | null)[] {
+  const delimiters = batch.reasoningDelimiters ?? ["</think>"];
+  const verdicts = batch.completions.map((completion, i) => {
+    const content = contentOf(completion);
+    const delimiter = delimiters.find((one) => content.includes(one));
+    if (delimiter === undefined) return INCOMPLETE;
+    return judge(content.slice(content.lastIndexOf(delimiter) + delimiter.length), batch.solution[i] ?? "");
+  });
+  return report(verdicts, batch);
+}

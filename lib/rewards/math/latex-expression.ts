@@ -1,0 +1,418 @@
+// Expressions of the LaTeX grammar: sums, products, powers, brackets and atoms. The rules follow the grammar of
+// math_verify's parser (latex2sympy2_extended), whose ambiguities are all settled in favour of the first rule that fits.
+
+import { call, EULER, flat, INFINITY, INVALID, type MathNode, pow, type SymbolNode } from "./ast.js";
+import * as build from "./build.js";
+import {
+  bigOperator,
+  fraction,
+  functionCall,
+  integral,
+  limit,
+  multiFunctionCall,
+  namedFunction,
+  root,
+} from "./latex-functions.js";
+import type { TokenStream } from "./stream.js";
+import { accentName, namedSymbol, subscripted } from "./symbols.js";
+import type { TokenType } from "./tokens.js";
+
+/** An operator such as d/dx that waits for what follows it. */
+export interface Operator {
+  readonly kind: "operator";
+  readonly variable: SymbolNode;
+}
+export type Factor = MathNode | Operator;
+
+export function expression(s: TokenStream): MathNode {
+  return s.once("expression", () => s.nested(() => sum(s)));
+}
+
+export function sum(s: TokenStream): MathNode {
+  let left = product(s, false);
+  while (s.next === "+" || s.next === "-") {
+    const plus = s.take().type === "+";
+    const right = product(s, false);
+    left = plus ? flat("add", left, right) : build.difference(left, right);
+  }
+  return left;
+}
+
+/** `bare`: the argument of a function without brackets, in which further functions end the argument. */
+export function product(s: TokenStream, bare: boolean): MathNode {
+  let left = unary(s, bare);
+  for (;;) {
+    const { next } = s;
+    if (next === "*") {
+      s.take();
+      left = flat("mul", left, unary(s, bare));
+    } else if (next === "/" || next === ":") {
+      s.take();
+      left = build.quotient(left, unary(s, bare));
+    } else if (next === "\\mod") {
+      s.take();
+      left = call("mod", [left, unary(s, bare)]);
+    } else {
+      return left;
+    }
+    s.context.budget.spend();
+  }
+}
+
+function unary(s: TokenStream, bare: boolean): MathNode {
+  let sign = 1;
+  while (s.next === "+" || s.next === "-") if (s.take().type === "-") sign = -sign;
+  const factors: Factor[] = [postfix(s, true)];
+  while (startsFactor(s, bare)) {
+    s.context.budget.spend();
+    factors.push(postfix(s, !bare));
+  }
+  const value = multiplied(factors);
+  return sign < 0 ? build.negated(value) : value;
+}
+
+/** Factors are joined from the right, which decides what a mixed number takes in: 2 3 4 is 2 + (3 + 4). */
+function multiplied(factors: readonly Factor[]): MathNode {
+  let result: MathNode | undefined;
+  for (const factor of [...factors].reverse()) {
+    if (factor.kind === "operator") {
+      result = result ? { kind: "derivative", body: result, variable: factor.variable } : INVALID;
+    } else {
+      result = result ? build.juxtaposed(factor, result) : factor;
+    }
+  }
+  return result ?? INVALID;
+}
+
+const brackets: ReadonlyMap<TokenType, TokenType> = new Map([
+  ["(", ")"],
+  ["\\lgroup", "\\rgroup"],
+  ["{", "}"],
+  ["[", "]"],
+  ["\\{", "\\}"],
+  ["\\lbrace", "\\rbrace"],
+  ["\\lbrack", "\\rbrack"],
+  ["\\lvert", "\\rvert"],
+  ["\\langle", "\\rangle"],
+  ["\\lfloor", "\\rfloor"],
+  ["\\llcorner", "\\lrcorner"],
+  ["\\lceil", "\\rceil"],
+  ["\\ulcorner", "\\urcorner"],
+]);
+const bars: ReadonlySet<TokenType> = new Set(["|", "\\vert", "\\|"]);
+const atoms: ReadonlySet<TokenType> = new Set([
+  "letter",
+  "greek",
+  "symbol",
+  "accent",
+  "infinity",
+  "partial",
+  "number",
+  "percentNumber",
+  "scientific",
+  "E",
+  "differential",
+  "gamma",
+  "frac",
+  "binom",
+  "matrixStart",
+  "arrayStart",
+  "detStart",
+  "\\phantom",
+  "\\boxed",
+]);
+const functionStarts: ReadonlySet<TokenType> = new Set([
+  "function",
+  "multiFunction",
+  "\\operatorname",
+  "\\int",
+  "\\sqrt",
+  "\\sum",
+  "\\prod",
+  "\\lim",
+  "e",
+  "gamma",
+]);
+
+function startsFactor(s: TokenStream, bare: boolean): boolean {
+  const { next } = s;
+  if (next === "differential" && s.inIntegral) return false;
+  if (atoms.has(next) || brackets.has(next)) return true;
+  if (bars.has(next)) return s.barOpens();
+  return !bare && functionStarts.has(next);
+}
+
+function postfix(s: TokenStream, functions: boolean): Factor {
+  let value = exponentiated(s, functions);
+  for (;;) {
+    const { next } = s;
+    const at = next === "|" && !s.bars.includes("|") ? evaluationPoint(s) : undefined;
+    if (at) {
+      if (value.kind === "operator") return s.fail();
+      value = at(value);
+    } else if (next === "!") {
+      s.take();
+      value = value.kind === "operator" ? INVALID : call("factorial", [value]);
+    } else if (next === "transpose") {
+      s.take();
+      if (value.kind !== "operator" && value.kind !== "number" && value.kind !== "symbol") {
+        value = call("transpose", [value]);
+      }
+    } else if (next === "degree") {
+      s.take();
+    } else {
+      return value;
+    }
+  }
+}
+
+/** "|_{x=1}^{…}": evaluated at a point, which is read and, but for one point, not carried out. */
+function evaluationPoint(s: TokenStream): ((value: MathNode) => MathNode) | undefined {
+  const [script, brace] = [s.peek(1), s.peek(2)];
+  if ((script !== "_" && script !== "^") || brace !== "{") return undefined;
+  return s.attempt(() => {
+    s.take();
+    while ((s.next === "_" || s.next === "^") && s.peek(1) === "{") {
+      s.take();
+      s.take();
+      expression(s);
+      if (s.accept("=")) expression(s);
+      s.expect("}");
+    }
+    return () => INVALID;
+  });
+}
+
+function exponentiated(s: TokenStream, functions: boolean): Factor {
+  let base = component(s, functions);
+  while (s.next === "^") {
+    const exponent = s.attempt(() => {
+      s.take();
+      const value = s.accept("{") ? closed(s, "}") : atom(s);
+      if (s.next === "_") subscript(s);
+      return value;
+    });
+    if (!exponent) return base;
+    base = base.kind === "operator" ? INVALID : pow(base, exponent);
+  }
+  return base;
+}
+
+/** An expression and the bracket after it. */
+export function closed(s: TokenStream, close: TokenType): MathNode {
+  const value = withoutIntegral(s, () => expression(s));
+  s.expect(close);
+  return value;
+}
+
+/** Inside brackets a differential belongs to no integral outside. */
+export function withoutIntegral<T>(s: TokenStream, rule: () => T): T {
+  const outer = s.inIntegral;
+  s.inIntegral = false;
+  const result = rule();
+  s.inIntegral = outer;
+  return result;
+}
+
+function component(s: TokenStream, functions: boolean): Factor {
+  const { next } = s;
+  if (next === "{") {
+    // {n \choose k} starts like a group.
+    return s.attempt(() => group(s)) ?? chosen(s);
+  }
+  if (brackets.has(next)) return group(s);
+  if (bars.has(next)) return barGroup(s);
+  if (functions) {
+    const value = s.attempt(() => functionComponent(s));
+    if (value) return value;
+  }
+  switch (next) {
+    case "\\phantom":
+    case "\\boxed":
+      s.take();
+      s.expect("{");
+      return closed(s, "}");
+    case "frac":
+      return fraction(s);
+    case "binom": {
+      s.take();
+      s.expect("{");
+      const n = closed(s, "}");
+      s.expect("{");
+      return build.binomial(n, closed(s, "}"));
+    }
+    case "matrixStart":
+      return matrix(s, "matrixEnd");
+    case "arrayStart":
+      return matrix(s, "arrayEnd");
+    case "detStart":
+      return call("determinant", [matrix(s, "detEnd")]);
+    default:
+      return atom(s);
+  }
+}
+
+function group(s: TokenStream): MathNode {
+  const { type } = s.take();
+  const value = closed(s, brackets.get(type) ?? "end");
+  switch (type) {
+    case "\\lvert":
+      return call("abs", [value]);
+    case "\\lfloor":
+    case "\\llcorner":
+      return call("floor", [value]);
+    case "\\lceil":
+    case "\\ulcorner":
+      return call("ceiling", [value]);
+    case "\\langle":
+      return INVALID;
+    default:
+      return value;
+  }
+}
+
+function chosen(s: TokenStream): MathNode {
+  s.expect("{");
+  const n = expression(s);
+  s.expect("\\choose");
+  return build.binomial(n, closed(s, "}"));
+}
+
+function barGroup(s: TokenStream): MathNode {
+  const { type } = s.take();
+  s.bars.push(type);
+  const value = withoutIntegral(s, () => expression(s));
+  s.expect(type);
+  s.bars.pop();
+  return type === "\\|" ? call("norm", [value]) : call("abs", [value]);
+}
+
+function matrix(s: TokenStream, close: TokenType): MathNode {
+  s.take();
+  const rows: MathNode[][] = [];
+  do {
+    const row = [expression(s)];
+    while (s.accept("&")) row.push(expression(s));
+    rows.push(row);
+  } while (s.accept("\\\\") && s.next !== close);
+  s.expect(close);
+  if (s.next === "arrow") return s.fail();
+  return rows.every((row) => row.length === rows[0]?.length) ? { kind: "matrix", rows } : INVALID;
+}
+
+function functionComponent(s: TokenStream): Factor {
+  switch (s.next) {
+    case "function":
+    case "gamma":
+      return functionCall(s);
+    case "multiFunction":
+    case "\\operatorname":
+      return multiFunctionCall(s);
+    case "letter":
+    case "greek":
+    case "symbol":
+    case "accent":
+      return namedFunction(s);
+    case "\\int":
+      return integral(s);
+    case "\\sqrt":
+      return root(s);
+    case "\\sum":
+    case "\\prod":
+      return bigOperator(s);
+    case "\\lim":
+      return limit(s);
+    case "e": {
+      s.take();
+      const exponent = s.at("^") ? s.attempt(() => superscript(s)) : undefined;
+      return exponent ? pow(EULER, exponent) : EULER;
+    }
+    default:
+      return s.fail();
+  }
+}
+
+/** "^2" or "^{…}". */
+export function superscript(s: TokenStream): MathNode {
+  s.expect("^");
+  return s.accept("{") ? closed(s, "}") : atom(s);
+}
+
+/** "_1" or "_{…}": its text, and its value where it has one. */
+export function subscript(s: TokenStream): { text: string; value: MathNode } {
+  s.expect("_");
+  const braced = s.accept("{");
+  const from = s.position;
+  let value = braced ? withoutIntegral(s, () => expression(s)) : atom(s);
+  while (braced && s.accept(",")) {
+    expression(s);
+    value = INVALID;
+  }
+  const text = s.textBetween(from, s.position).trim();
+  if (braced) s.expect("}");
+  return { text, value };
+}
+
+export function atom(s: TokenStream): MathNode {
+  const { next } = s;
+  switch (next) {
+    case "letter":
+    case "greek":
+    case "symbol":
+    case "accent":
+      return symbol(s);
+    case "infinity":
+      s.take();
+      return INFINITY;
+    case "partial":
+      s.take();
+      return INVALID;
+    case "number": {
+      const value = build.numeral(s.take().text);
+      // The base of a number, as in 204_5, does not count.
+      if (s.next === "_") s.attempt(() => subscript(s));
+      return value;
+    }
+    case "scientific":
+      return build.numeral(s.take().text);
+    case "percentNumber":
+      return build.percentage(build.numeral(s.take().text.replace(/\s*\\?%$/, "")));
+    case "E":
+      s.take();
+      return { kind: "symbol", name: "e", real: s.context.real };
+    case "differential":
+      return { kind: "symbol", name: `d${differentialVariable(s.take().text)}`, real: s.context.real };
+    case "gamma":
+      return namedSymbol(s.take().text, s.context.real);
+    default:
+      return s.fail();
+  }
+}
+
+export function differentialVariable(text: string): string {
+  return text.slice(1).trimStart().replace(/^\\/, "");
+}
+
+/** The spelling of a letter, without its scripts. */
+export function letterName(s: TokenStream): string {
+  const token = s.take();
+  return token.type === "accent" ? accentName(token.text) : token.text.trim();
+}
+
+/** A letter with its scripts, in either order. */
+export function symbol(s: TokenStream): MathNode {
+  const { next } = s;
+  if (next !== "letter" && next !== "greek" && next !== "symbol" && next !== "accent") return s.fail();
+  const imaginary = next === "letter" && s.token.text === "I";
+  let name = letterName(s);
+  let power: MathNode | undefined;
+  let below: string | undefined;
+  for (let scripts = 0; scripts < 2; scripts++) {
+    if (s.next === "_" && below === undefined) below = s.attempt(() => subscript(s))?.text;
+    else if (s.next === "^" && !power) power = s.attempt(() => superscript(s));
+  }
+  if (imaginary) return { kind: "constant", name: "i" };
+  if (below !== undefined) name = subscripted(name, below);
+  const value = namedSymbol(name, s.context.real);
+  return power ? pow(value, power) : value;
+}
