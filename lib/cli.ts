@@ -31,6 +31,10 @@ const commands: Readonly<Record<string, Entry>> = {
     summary: "show the account of the token in force",
     load: async () => (await import("./commands/whoami.js")).whoamiCommand,
   },
+  report: {
+    summary: "write a page with the curves and completions of a run",
+    load: async () => (await import("./commands/report.js")).reportCommand,
+  },
   build: {
     summary: "build the native engine from source (C++20 compiler, CMake)",
     load: async () => (await import("./commands/build.js")).buildCommand,

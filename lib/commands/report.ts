@@ -1,0 +1,39 @@
+// `grpo report`: a page about a run, finished or going on.
+
+import { setTimeout as sleep } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import { GrpoError } from "../errors.js";
+import { writeReport } from "../report/report.js";
+import type { Command } from "./command.js";
+
+const watchSeconds = 10;
+
+export const reportCommand: Command = {
+  usage:
+    "<outputDir> [--output report.html] [--completions 20000] [--watch]\n\n" +
+    "Writes one HTML file with the curves and completions of a run. --watch writes it again every " +
+    `${watchSeconds} s while the run goes on; the open page follows.`,
+
+  async run(args) {
+    const { values, positionals } = parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      options: { output: { type: "string" }, completions: { type: "string" }, watch: { type: "boolean" } },
+    });
+    const [outputDir] = positionals;
+    if (outputDir === undefined || positionals.length > 1) {
+      throw new GrpoError("BAD_OPTION", "expected one output folder", { hint: "grpo report <outputDir>" });
+    }
+    const completions = Number(values.completions ?? 20_000);
+    if (!Number.isSafeInteger(completions) || completions < 0) {
+      throw new GrpoError("BAD_OPTION", `--completions must be a whole number, found ${values.completions}`);
+    }
+    const options = { completions, ...(values.output === undefined ? {} : { file: values.output }) };
+    console.log(await writeReport(outputDir, { ...options, ...(values.watch ? { reload: watchSeconds } : {}) }));
+    while (values.watch) {
+      await sleep(watchSeconds * 1000);
+      await writeReport(outputDir, { ...options, reload: watchSeconds });
+    }
+    return 0;
+  },
+};
