@@ -9,6 +9,7 @@ export { GrpoError, type GrpoErrorCode } from "./errors.js";
 export { type Account, login, logout, whoami } from "./hub/login.js";
 export type { PushOptions } from "./hub/push.js";
 export type { JsonObject } from "./json.js";
+export type { Logger } from "./log/logger.js";
 export type { CompletionRecord } from "./log/run-log.js";
 export type { Device } from "./model/device.js";
 export type { GeneratedCompletion, Generation } from "./model/generation.js";
@@ -34,6 +35,7 @@ export type {
   SequenceBatch,
   TokenIds,
 } from "./policy.js";
+export { type ReportOptions, writeReport } from "./report/report.js";
 export { rewards } from "./rewards/index.js";
 export { completionText, type RewardSample } from "./rewards/per-sample.js";
 export type { ChatTemplateOptions } from "./tokenizer/chat-template.js";

@@ -2,6 +2,7 @@
 // completions.jsonl (every completion of every step). The trainer hands over facts; how they look is decided here.
 
 import path from "node:path";
+import { reasonOf } from "../errors.js";
 import type { PolicyModel } from "../policy.js";
 import { completionText } from "../rewards/per-sample.js";
 import type { Advantages } from "../trainer/advantages.js";
@@ -13,6 +14,7 @@ import type { Metrics } from "../trainer/step-metrics.js";
 import { Console, type Output } from "./console.js";
 import { clip, fixed, formatEvaluation, formatStepLine } from "./format.js";
 import { JsonlFile } from "./jsonl.js";
+import { type Logger, tensorBoardLogger } from "./logger.js";
 
 /** One line of completions.jsonl. */
 export interface CompletionRecord {
@@ -34,15 +36,24 @@ export interface CompletionRecord {
 
 const schemaVersion = 1;
 
+export interface RunLogOptions {
+  /** Where console lines go; process.stdout by default. */
+  readonly output?: Output | undefined;
+  readonly loggers?: readonly Logger[] | undefined;
+}
+
 export class RunLog {
   readonly #console: Console | undefined;
   readonly #metrics: JsonlFile | undefined;
   readonly #completions: JsonlFile | undefined;
   readonly #names: readonly string[];
+  #loggers: readonly Logger[];
 
-  constructor(config: GRPOConfig, rewardNames: readonly string[], output?: Output) {
+  constructor(config: GRPOConfig, rewardNames: readonly string[], options: RunLogOptions = {}) {
     this.#names = rewardNames;
-    if (config.logTo.includes("console")) this.#console = new Console(output);
+    const own = config.logTo.includes("tensorboard") ? [tensorBoardLogger(config.outputDir)] : [];
+    this.#loggers = [...own, ...(options.loggers ?? [])];
+    if (config.logTo.includes("console")) this.#console = new Console(options.output);
     if (config.logTo.includes("jsonl")) {
       this.#metrics = new JsonlFile(path.join(config.outputDir, "metrics.jsonl"));
       this.#completions = new JsonlFile(path.join(config.outputDir, "completions.jsonl"));
@@ -58,7 +69,8 @@ export class RunLog {
   }
 
   /** The run record: what a reader of metrics.jsonl needs to know about the lines after it. */
-  async begin(run: Readonly<Record<string, unknown>>): Promise<void> {
+  async begin(run: Readonly<Record<string, unknown>>, step: number): Promise<void> {
+    await this.#tell((logger) => logger.begin?.(run, step));
     await this.#metrics?.append([
       { schema_version: schemaVersion, type: "run", time: new Date().toISOString(), ...run },
     ]);
@@ -69,7 +81,14 @@ export class RunLog {
     await this.#metrics?.append([{ type: "step", step, ...metrics }]);
   }
 
-  stepLine(step: number, totalSteps: number, metrics: Readonly<Metrics>, secondsLeft: number | undefined): void {
+  /** The means of a logging window. */
+  async window(
+    step: number,
+    totalSteps: number,
+    metrics: Readonly<Metrics>,
+    secondsLeft: number | undefined,
+  ): Promise<void> {
+    await this.#tell((logger) => logger.log(step, metrics));
     if (!this.#console) return;
     const { width } = this.#console;
     const left = secondsLeft === undefined ? {} : { secondsLeft };
@@ -79,6 +98,7 @@ export class RunLog {
   async evaluation(step: number, metrics: Readonly<Metrics>, completions: readonly CompletionRecord[]): Promise<void> {
     await this.#completions?.append(completions);
     await this.#metrics?.append([{ type: "eval", step, ...metrics }]);
+    await this.#tell((logger) => logger.log(step, metrics));
     this.#console?.line(formatEvaluation(step, metrics, this.#names, this.#console.width));
   }
 
@@ -91,8 +111,21 @@ export class RunLog {
     }
   }
 
-  close(): void {
+  async close(): Promise<void> {
+    await this.#tell((logger) => logger.end?.());
     this.#console?.close();
+  }
+
+  /** A service that is down must not end a run of days. */
+  async #tell(call: (logger: Logger) => void | Promise<void>): Promise<void> {
+    for (const logger of this.#loggers) {
+      try {
+        await call(logger);
+      } catch (error) {
+        this.#loggers = this.#loggers.filter((other) => other !== logger);
+        this.note(`the logger "${logger.name}" failed and is left out from here on: ${reasonOf(error)}`);
+      }
+    }
   }
 }
 

@@ -148,5 +148,4 @@ export const unsupportedValues: Readonly<Record<string, readonly string[]>> = {
     "cosine_with_min_lr",
     "warmup_stable_decay",
   ],
-  logTo: ["tensorboard"],
 };

@@ -114,7 +114,7 @@ const fields = {
   logCompletions: z.boolean().default(false),
   /** How many of them; null: all. */
   numCompletionsToPrint: optional(count),
-  logTo: z.array(z.enum(["console", "jsonl"])).default(["console", "jsonl"]),
+  logTo: z.array(z.enum(["console", "jsonl", "tensorboard"])).default(["console", "jsonl"]),
   evalStrategy: z.enum(["no", "steps", "epoch"]).default("no"),
   /** null: loggingSteps. */
   evalSteps: optional(interval),

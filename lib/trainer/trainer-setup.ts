@@ -2,6 +2,7 @@
 
 import { GrpoError } from "../errors.js";
 import type { Output } from "../log/console.js";
+import type { Logger } from "../log/logger.js";
 import type { CompletionRecord } from "../log/run-log.js";
 import type { PolicyModel, ProcessingClass } from "../policy.js";
 import { rewardArguments } from "../rewards/per-sample.js";
@@ -44,6 +45,8 @@ export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> {
   readonly trainDataset: RowSource<Row>;
   readonly evalDataset?: RowSource<Row>;
   readonly callbacks?: readonly TrainerCallback[];
+  /** More places for metrics. */
+  readonly loggers?: readonly Logger[];
   /** Where console lines go; process.stdout by default. */
   readonly output?: Output;
 }

@@ -76,7 +76,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     });
     rewardColumns(options.trainDataset, this.args.removeUnusedColumns);
     this.#trainPrompts = promptTable(options.trainDataset, options.processingClass, options.model, this.args);
-    this.#log = new RunLog(this.args, this.#rewards.names, options.output);
+    this.#log = new RunLog(this.args, this.#rewards.names, { output: options.output, loggers: options.loggers });
     this.#state = freshState(this.args.maxSteps);
     this.#hub = new HubPush({
       ...{ args: this.args, state: this.#state, rewardNames: this.#rewards.names },
@@ -100,7 +100,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     } finally {
       await this.#hub.finish();
       this.#training = false;
-      this.#log.close();
+      await this.#log.close();
       watch.dispose();
       watch.passOn();
     }
@@ -146,7 +146,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     await this.#hub.begin();
     const facts = { config: args, plan, model, survey, tooLong, startStep: firstStep };
     for (const line of describePlan(facts)) this.#log.note(line);
-    await this.#log.begin(this.#runRecord(plan, firstStep));
+    await this.#log.begin(this.#runRecord(plan, firstStep), firstStep);
     return {
       ...{ plan, rows, sampler, signal, firstStep, started: performance.now(), window: new MetricWindow() },
       ...{ lossSum: 0, badSteps: saved?.bad_steps ?? 0, lastSaved: saved ? firstStep : -1, stopped: false },
@@ -214,7 +214,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     if (step % plan.logEvery === 0 || last || (step === 1 && this.args.loggingFirstStep)) {
       const means = { step, ...window.take() };
       this.#state.logHistory.push(means);
-      this.#log.stepLine(step, plan.totalSteps, means, last ? undefined : this.#secondsLeft(run));
+      await this.#log.window(step, plan.totalSteps, means, last ? undefined : this.#secondsLeft(run));
       if (this.args.logCompletions) this.#log.samples(records, this.args.numCompletionsToPrint ?? records.length);
       await this.#emit("onLog", run, means);
     }

@@ -1,0 +1,28 @@
+// Where metrics go beside the console and the run's own files. What ships is TensorBoard; anything else is an object of this
+// shape, given to GRPOTrainer as `loggers`.
+
+import path from "node:path";
+import type { Metrics } from "../trainer/step-metrics.js";
+import { TensorBoardFile, tensorBoardTag } from "./tensorboard.js";
+
+/** Every method may return a promise; the run waits for it. A logger that throws is reported once and left out from then on. */
+export interface Logger {
+  /** For messages. */
+  readonly name: string;
+  /** Before the first step: the run record of metrics.jsonl, and the step after which the run goes on. */
+  begin?(run: Readonly<Record<string, unknown>>, step: number): void | Promise<void>;
+  /** Every loggingSteps: the means since the last call. After an evaluation: its metrics, with the prefix eval_. */
+  log(step: number, metrics: Readonly<Metrics>): void | Promise<void>;
+  end?(): void | Promise<void>;
+}
+
+/** Event files in <outputDir>/runs. */
+export function tensorBoardLogger(outputDir: string): Logger {
+  const file = new TensorBoardFile(path.join(outputDir, "runs"));
+  return {
+    name: "tensorboard",
+    begin: (_run, step) => file.begin(step),
+    log: (step, metrics) =>
+      file.scalars(step, Object.fromEntries(Object.entries(metrics).map(([name, v]) => [tensorBoardTag(name), v]))),
+  };
+}
