@@ -67,9 +67,12 @@ function refuseUnread(config: JsonObject, family: Family): void {
   }
 }
 
+/** Far above any model, so that no config makes lists that do not fit into memory. */
+const [MAX_LAYERS, MAX_HEAD_DIM] = [10_000, 65_536];
+
 function nativeConfig(config: JsonObject, family: Family): NativeModelConfig {
   const hiddenSize = size(config, "hidden_size");
-  const numLayers = size(config, "num_hidden_layers");
+  const numLayers = size(config, "num_hidden_layers", MAX_LAYERS);
   const heads = headSizes(config, hiddenSize);
   const ropes = ropeInputs(config, family, heads.headDim);
   const { localTheta } = family.rope;
@@ -108,6 +111,7 @@ function headSizes(
   const numHeads = size(config, "num_attention_heads");
   const numKvHeads = config.num_key_value_heads == null ? numHeads : size(config, "num_key_value_heads");
   const headDim = config.head_dim == null ? hiddenSize / numHeads : size(config, "head_dim");
+  if (headDim > MAX_HEAD_DIM) throw badConfig(`the head dimension must be at most ${MAX_HEAD_DIM}, found ${headDim}`);
   if (!Number.isInteger(headDim)) {
     throw badConfig(`hidden_size (${hiddenSize}) must be a multiple of num_attention_heads (${numHeads})`);
   }
@@ -258,10 +262,11 @@ function configDtype(json: JsonObject): NativeDtype | undefined {
   throw unsupported(`dtype ${show(value)}`, `Supported: ${DTYPES.join(", ")}.`);
 }
 
-function size(config: JsonObject, key: string): number {
+function size(config: JsonObject, key: string, limit = Number.MAX_SAFE_INTEGER): number {
   const value = config[key];
-  if (typeof value === "number" && Number.isSafeInteger(value) && value > 0) return value;
-  throw badConfig(`${key} must be a positive whole number, found ${show(value)}`);
+  if (typeof value === "number" && Number.isSafeInteger(value) && value > 0 && value <= limit) return value;
+  const range = limit === Number.MAX_SAFE_INTEGER ? "" : ` of at most ${limit}`;
+  throw badConfig(`${key} must be a positive whole number${range}, found ${show(value)}`);
 }
 
 function flag(config: JsonObject, key: string): boolean {

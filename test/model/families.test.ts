@@ -103,6 +103,8 @@ describe("readModelConfig", () => {
     ["heads that do not divide", { num_attention_heads: 3 }, /multiple of num_attention_heads/],
     ["key heads that do not divide", { num_key_value_heads: 3 }, /multiple of num_key_value_heads/],
     ["an odd head", { head_dim: 3 }, /even/],
+    ["more layers than fit into memory", { num_hidden_layers: 1e12 }, /num_hidden_layers .*at most 10000/],
+    ["heads larger than memory", { head_dim: 1e12 }, /head dimension must be at most 65536/],
     ["a flag as text", { tie_word_embeddings: "yes" }, /tie_word_embeddings/],
     ["a negative epsilon", { rms_norm_eps: -1 }, /rms_norm_eps/],
     ["a rope base of zero", { rope_theta: 0 }, /rope_theta/],
