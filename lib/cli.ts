@@ -31,6 +31,10 @@ const commands: Readonly<Record<string, Entry>> = {
     summary: "show the account of the token in force",
     load: async () => (await import("./commands/whoami.js")).whoamiCommand,
   },
+  generate: {
+    summary: "ask a model, with or without an adapter",
+    load: async () => (await import("./commands/generate.js")).generateCommand,
+  },
   report: {
     summary: "write a page with the curves and completions of a run",
     load: async () => (await import("./commands/report.js")).reportCommand,
