@@ -77,6 +77,36 @@ export function commitTo(repo: RepoState, branch: string, files: Tree, deleted: 
   return commit;
 }
 
+/** What the tree endpoint lists for a folder ("" for all), files before folders. */
+export function listEntries(tree: Tree, folder: string, recursive: boolean, xetHash: XetHash): object[] {
+  const prefix = folder === "" ? "" : `${folder}/`;
+  const folders = new Set<string>();
+  const files: object[] = [];
+  for (const [path, file] of tree) {
+    if (!path.startsWith(prefix)) continue;
+    const parts = path.slice(prefix.length).split("/");
+    for (let depth = 1; depth < parts.length; depth++) folders.add(prefix + parts.slice(0, depth).join("/"));
+    if (recursive || parts.length === 1) files.push(fileEntry(path, file, xetHash));
+  }
+  const shown = [...folders].filter((path) => recursive || !path.slice(prefix.length).includes("/"));
+  return [...files, ...shown.map(folderEntry)];
+}
+
+type XetHash = (content: Buffer) => string | undefined;
+
+export function fileEntry(path: string, { content, large }: StoredFile, xetHash: XetHash): object {
+  const size = content.length;
+  if (!large) return { type: "file", path, size, oid: gitOid(content) };
+  const oid = sha256(content);
+  const hash = xetHash(content);
+  const lfs = { oid, size, pointerSize: 130 };
+  return { type: "file", path, size, oid: gitOid(Buffer.from(oid)), lfs, ...(hash ? { xetHash: hash } : {}) };
+}
+
+export function folderEntry(path: string): object {
+  return { type: "directory", path, size: 0, oid: gitOid(Buffer.from(path)) };
+}
+
 /** The object id of git's blob: what the Hub lists for a small file. */
 export function gitOid(content: Buffer): string {
   return createHash("sha1").update(`blob ${content.length}\0`).update(content).digest("hex");

@@ -2,20 +2,22 @@
 // use, with the large-file storage (LFS and Xet) on a second host as in reality. Faults are switched on by a test; every
 // request is recorded.
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import { address, type ContentFaults, listen, readBody, sendContent, sendError, sendJson } from "./http.js";
 import {
   commitAt,
   commitTo,
   type FakeRepo,
+  fileEntry,
+  folderEntry,
   gitOid,
   headTree,
+  listEntries,
   type RepoKind,
   type RepoState,
   RepoStore,
   type StoredFile,
   sha256,
-  type Tree,
 } from "./hub-repos.js";
 import { XetStore } from "./xet-store.js";
 
@@ -44,21 +46,17 @@ interface Route {
 
 const TOKEN_LIFE_S = 3600;
 
-export class HubServer {
+export class HubServer implements ContentFaults {
   readonly token = "hf_secretsecretsecret";
   /** "METHOD /path" of every request to the Hub, and "METHOD storage/path" of those to the storage. */
   readonly requests: string[] = [];
   /** Authorization headers with the user's token that reached the storage host; must stay empty. */
   readonly leakedTokens: string[] = [];
-  /** "path from" of every request for a part of a file that starts after its beginning. */
   readonly resumed: string[] = [];
   readonly commits: FakeCommit[] = [];
   readonly created: string[] = [];
-  /** Connections to break after so many bytes of a file, by path; each entry is used once. */
   readonly breakAfter = new Map<string, number[]>();
-  /** Milliseconds between two parts of a file's content, by path. */
   readonly slow = new Map<string, number>();
-  /** Bytes to send in place of a file's own, by path. */
   readonly damaged = new Map<string, Buffer>();
   /** HTTP statuses to answer the next requests with. */
   readonly failures: number[] = [];
@@ -71,6 +69,7 @@ export class HubServer {
   readonly #repos = new RepoStore();
   readonly #uploads = new Map<string, Buffer>();
   readonly #xet = new XetStore();
+  readonly #xetHash = (content: Buffer) => this.#xet.hashOf(content);
   #hub: Server | undefined;
   #storage: Server | undefined;
 
@@ -92,6 +91,11 @@ export class HubServer {
 
   get url(): string {
     return address(this.#hub);
+  }
+
+  /** Under another name than the Hub's: clients decide by the host's name where their token may go. */
+  get #storageUrl(): string {
+    return address(this.#storage, "localhost");
   }
 
   /** The commit of a repository's branch. */
@@ -200,7 +204,7 @@ export class HubServer {
   #tree({ url, repo, path, response }: Route, commit: string) {
     const start = Number(url.searchParams.get("cursor") ?? 0);
     const tree = repo.commits.get(commit) ?? new Map<string, StoredFile>();
-    const entries = this.#entries(tree, path, url.searchParams.get("recursive")?.toLowerCase() === "true");
+    const entries = listEntries(tree, path, url.searchParams.get("recursive")?.toLowerCase() === "true", this.#xetHash);
     if (entries.length === 0 && path !== "") return sendError(response, 404, "EntryNotFound");
     if (start + 2 < entries.length) {
       url.searchParams.set("cursor", String(start + 2));
@@ -217,34 +221,10 @@ export class HubServer {
     const tree = repo.commits.get(commit) ?? new Map<string, StoredFile>();
     const found = paths.flatMap((path) => {
       const file = tree.get(path);
-      if (file) return [this.#entry(path, file)];
-      const isFolder = [...tree.keys()].some((name) => name.startsWith(`${path}/`));
-      return isFolder ? [{ type: "directory", path, size: 0, oid: gitOid(Buffer.from(path)) }] : [];
+      if (file) return [fileEntry(path, file, this.#xetHash)];
+      return [...tree.keys()].some((name) => name.startsWith(`${path}/`)) ? [folderEntry(path)] : [];
     });
     sendJson(response, 200, found);
-  }
-
-  #entries(tree: Tree, folder: string, recursive: boolean): object[] {
-    const prefix = folder === "" ? "" : `${folder}/`;
-    const folders = new Set<string>();
-    const files: object[] = [];
-    for (const [path, file] of tree) {
-      if (!path.startsWith(prefix)) continue;
-      const parts = path.slice(prefix.length).split("/");
-      for (let depth = 1; depth < parts.length; depth++) folders.add(prefix + parts.slice(0, depth).join("/"));
-      if (recursive || parts.length === 1) files.push(this.#entry(path, file));
-    }
-    const shown = [...folders].filter((path) => recursive || !path.slice(prefix.length).includes("/"));
-    return [...files, ...shown.map((path) => ({ type: "directory", path, size: 0, oid: gitOid(Buffer.from(path)) }))];
-  }
-
-  #entry(path: string, { content, large }: StoredFile): object {
-    const size = content.length;
-    if (!large) return { type: "file", path, size, oid: gitOid(content) };
-    const oid = sha256(content);
-    const xetHash = this.#xet.hashOf(content);
-    const lfs = { oid, size, pointerSize: 130 };
-    return { type: "file", path, size, oid: gitOid(Buffer.from(oid)), lfs, ...(xetHash ? { xetHash } : {}) };
   }
 
   #resolve({ repo, revision, path, request, response }: Route) {
@@ -256,7 +236,7 @@ export class HubServer {
     const { content } = file;
     if (!file.large) {
       response.setHeader("etag", `"${gitOid(content)}"`);
-      return this.#sendContent(path, content, request, response);
+      return sendContent(this, path, content, request, response);
     }
     response.setHeader("x-linked-etag", `"${sha256(content)}"`);
     response.setHeader("x-linked-size", String(content.length));
@@ -264,7 +244,7 @@ export class HubServer {
     if (hash !== undefined) {
       const kind = repo.type === "dataset" ? "datasets" : "models";
       const auth = `${this.url}/api/${kind}/${repo.id}/xet-read-token/${commit}`;
-      const info = `${address(this.#storage)}/v1/reconstructions/${hash}`;
+      const info = `${this.#storageUrl}/v1/reconstructions/${hash}`;
       response.setHeader("x-xet-hash", hash);
       response.setHeader("link", `<${auth}>; rel="xet-auth", <${info}>; rel="xet-reconstruction-info"`);
       if (/xet-fileinfo/.test(request.headers.accept ?? "")) {
@@ -275,7 +255,7 @@ export class HubServer {
     }
     this.#uploads.set(sha256(content), content);
     response.writeHead(302, {
-      location: `${address(this.#storage)}/${sha256(content)}?name=${encodeURIComponent(path)}`,
+      location: `${this.#storageUrl}/${sha256(content)}?name=${encodeURIComponent(path)}`,
     });
     response.end();
   }
@@ -291,7 +271,7 @@ export class HubServer {
     if (/^v\d$/.test(first))
       return this.#answerXet(kind, last || (url.pathname.split("/")[3] ?? ""), request, response);
     if (first === "xorb-data") {
-      return this.#sendContent(kind, this.#xet.xorb(kind) ?? Buffer.alloc(0), request, response);
+      return sendContent(this, kind, this.#xet.xorb(kind) ?? Buffer.alloc(0), request, response);
     }
     if (request.method === "PUT") {
       this.#uploads.set(first, await readBody(request));
@@ -301,7 +281,7 @@ export class HubServer {
     }
     const content = this.#uploads.get(first) ?? Buffer.alloc(0);
     response.setHeader("etag", `"${first}"`);
-    this.#sendContent(url.searchParams.get("name") ?? "", content, request, response);
+    sendContent(this, url.searchParams.get("name") ?? "", content, request, response);
   }
 
   async #answerXet(kind: string, hash: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -318,44 +298,18 @@ export class HubServer {
     const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "");
     const [start, end] = range ? [Number(range[1]), Number(range[2]) + 1] : [0, Number.MAX_SAFE_INTEGER];
     const version = request.url?.startsWith("/v2/") ? 2 : 1;
-    const answer = this.#xet.reconstruction(version, hash, start, end, address(this.#storage));
+    const answer = this.#xet.reconstruction(version, hash, start, end, this.#storageUrl);
     if (answer === undefined) sendError(response, 404, "");
     else sendJson(response, 200, answer);
   }
 
   #xetToken(response: ServerResponse): void {
     const exp = Math.floor(Date.now() / 1000) + TOKEN_LIFE_S;
-    const casUrl = address(this.#storage);
+    const casUrl = this.#storageUrl;
     response.setHeader("x-xet-cas-url", casUrl);
     response.setHeader("x-xet-access-token", "xet-token");
     response.setHeader("x-xet-token-expiration", String(exp));
     sendJson(response, 200, { accessToken: "xet-token", casUrl, exp });
-  }
-
-  #sendContent(path: string, original: Buffer, request: IncomingMessage, response: ServerResponse) {
-    const content = this.damaged.get(path) ?? original;
-    const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "");
-    const start = range ? Number(range[1]) : 0;
-    const end = range?.[2] ? Math.min(Number(range[2]) + 1, content.length) : content.length;
-    if (start > 0) this.resumed.push(`${path} ${start}`);
-    response.setHeader("accept-ranges", "bytes");
-    response.setHeader("content-length", Math.max(0, end - start));
-    if (range) response.setHeader("content-range", `bytes ${start}-${end - 1}/${content.length}`);
-    response.writeHead(range ? 206 : 200);
-    if (request.method === "HEAD") {
-      response.end();
-      return;
-    }
-    const wait = this.slow.get(path);
-    if (wait !== undefined) return sendSlowly(response, content.subarray(start, end), wait);
-    const probe = range !== null && end - start === 1;
-    const limit = probe ? undefined : this.breakAfter.get(path)?.shift();
-    if (limit === undefined || start + limit >= end) {
-      response.end(content.subarray(start, end));
-      return;
-    }
-    // The bytes must have left before the connection breaks.
-    response.write(content.subarray(start, start + limit), () => setTimeout(() => response.destroy(), 20));
   }
 
   #whoAmI(request: IncomingMessage, response: ServerResponse) {
@@ -393,14 +347,14 @@ export class HubServer {
     const kind = repo.type === "dataset" ? "datasets" : "models";
     const expires = String(Math.floor(Date.now() / 1000) + TOKEN_LIFE_S);
     const header = {
-      "X-Xet-Cas-Url": address(this.#storage),
+      "X-Xet-Cas-Url": this.#storageUrl,
       "X-Xet-Access-Token": "xet-token",
       "X-Xet-Token-Expiration": expires,
     };
     const upload = (oid: string) =>
       transfer === "xet"
         ? { upload: { href: `${this.url}/api/${kind}/${repo.id}/xet-write-token/main`, header } }
-        : { upload: { href: `${address(this.#storage)}/${oid}`, header: {} } };
+        : { upload: { href: `${this.#storageUrl}/${oid}`, header: {} } };
     const present = (oid: string) => this.#uploads.has(oid) || this.#xet.has(oid);
     const objects = request.objects.map(({ oid, size }) => ({
       oid,
@@ -446,49 +400,4 @@ function preupload(response: ServerResponse, body: Buffer): void {
   const { files } = JSON.parse(body.toString()) as { files: { path: string }[] };
   const mode = (path: string) => (/\.(safetensors|parquet)$/.test(path) ? "lfs" : "regular");
   sendJson(response, 200, { files: files.map(({ path }) => ({ path, uploadMode: mode(path), shouldIgnore: false })) });
-}
-
-function sendSlowly(response: ServerResponse, content: Buffer, wait: number) {
-  const part = Math.ceil(content.length / 4);
-  let at = 0;
-  const next = () => {
-    if (at >= content.length) return response.end();
-    response.write(content.subarray(at, at + part));
-    at += part;
-    setTimeout(next, wait);
-    return undefined;
-  };
-  next();
-}
-
-function sendJson(response: ServerResponse, status: number, value: unknown): void {
-  response.writeHead(status, { "content-type": "application/json" });
-  response.end(JSON.stringify(value));
-}
-
-function sendError(response: ServerResponse, status: number, code: string): void {
-  if (code !== "") response.setHeader("x-error-code", code);
-  sendJson(response, status, { error: "refused" });
-}
-
-async function readBody(request: IncomingMessage): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
-  return Buffer.concat(chunks);
-}
-
-async function listen(
-  answer: (request: IncomingMessage, response: ServerResponse) => Promise<void> | void,
-  port = 0,
-): Promise<Server> {
-  const server = createServer((request, response) => {
-    Promise.resolve(answer(request, response)).catch((thrown) => response.destroy(thrown as Error));
-  });
-  await new Promise<void>((done) => server.listen(port, "127.0.0.1", done));
-  return server;
-}
-
-function address(server: Server | undefined): string {
-  if (server === undefined) throw new Error("start() the server first");
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
