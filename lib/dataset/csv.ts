@@ -1,10 +1,10 @@
 // CSV and TSV with a header, by csv-parse. Values get the types that pandas (and so Python's datasets) infers for a column:
 // whole numbers, numbers, true/false, else text; the usual spellings of "not available" are null.
 
-import { Readable } from "node:stream";
-import { type CsvError, parse as csvStream, type Info, type Options } from "csv-parse";
+import type { Info, Options } from "csv-parse";
 import { parse as csvRows } from "csv-parse/sync";
 import { GrpoError, reasonOf } from "../errors.js";
+import type { LineBlock } from "./line-blocks.js";
 import type { RawRow } from "./table.js";
 
 export type Delimiter = "," | "\t";
@@ -29,7 +29,6 @@ const MISSING = new Set(
     "NA",
   ].concat(["NULL", "NaN", "None", "n/a", "nan", "null"]),
 );
-const BLOCK_BYTES = 1 << 18;
 
 const CHECKS: readonly (readonly [ColumnType, (text: string) => boolean])[] = [
   ["integer", (text) => /^[+-]?\d+$/.test(text)],
@@ -37,19 +36,33 @@ const CHECKS: readonly (readonly [ColumnType, (text: string) => boolean])[] = [
   ["boolean", (text) => /^(?:true|True|TRUE|false|False|FALSE)$/.test(text)],
 ];
 
-/** Narrows the type of each column with every record that it is shown. */
+/** The header, and the type of each column, narrowed with every block that it is shown. */
 export class CsvTypes {
   readonly names: readonly string[];
   readonly #possible: ColumnType[][];
+  readonly #delimiter: Delimiter;
   readonly #file: string;
 
-  constructor(header: Record_, file: string) {
+  constructor(header: Record_, delimiter: Delimiter, file: string) {
     this.names = uniqueNames(header);
     this.#possible = this.names.map(() => CHECKS.map(([type]) => type));
+    this.#delimiter = delimiter;
     this.#file = file;
   }
 
-  add(record: Record_): void {
+  /** `skip` leaves out the header. */
+  add(block: LineBlock, records: readonly Record_[], skip: number): void {
+    records.slice(skip).forEach((record, i) => {
+      this.#checkLength(record, block, skip + i);
+      this.#narrow(record);
+    });
+  }
+
+  rows(block: LineBlock, records: readonly Record_[], skip: number): RawRow[] {
+    return records.slice(skip).map((record, i) => this.#row(record, block, skip + i));
+  }
+
+  #narrow(record: Record_): void {
     this.#possible.forEach((types, column) => {
       const text = record[column];
       if (types.length === 0 || text === undefined || MISSING.has(text)) return;
@@ -59,18 +72,28 @@ export class CsvTypes {
     });
   }
 
-  row(record: Record_, line: number): RawRow {
+  #row(record: Record_, block: LineBlock, index: number): RawRow {
+    this.#checkLength(record, block, index);
     const entries = this.names.map((name, column) => {
       const text = record[column];
       const type = this.#possible[column]?.[0] ?? "string";
       if (text === undefined || MISSING.has(text)) return [name, null];
       if (type === "string") return [name, text];
       if (CHECKS.find(([known]) => known === type)?.[1](text)) return [name, typedValue(text, type)];
-      throw new GrpoError("BAD_DATASET", `${this.#file}, line ${line}: ${JSON.stringify(text)} in column "${name}".`, {
-        hint: `The rows before it have type ${type} there; quote or remove it, or load without streaming.`,
-      });
+      const found = `${JSON.stringify(text)} in column "${name}", which has type ${type} in the rows before`;
+      throw this.#error(block, index, found, "Quote or remove it, or load without streaming.");
     });
     return Object.fromEntries(entries);
+  }
+
+  #checkLength(record: Record_, block: LineBlock, index: number): void {
+    if (record.length <= this.names.length) return;
+    throw this.#error(block, index, `${record.length} values in a row for ${this.names.length} columns`);
+  }
+
+  #error(block: LineBlock, record: number, found: string, hint?: string): GrpoError {
+    const line = lineOf(block, record, this.#delimiter);
+    return new GrpoError("BAD_DATASET", `${this.#file}, line ${line}: ${found}.`, hint === undefined ? {} : { hint });
   }
 }
 
@@ -91,60 +114,28 @@ function uniqueNames(header: Record_): string[] {
   });
 }
 
-export interface CsvBlock {
-  readonly records: readonly Record_[];
-  readonly firstLine: number;
-  /** Bytes [start, end) of the file. */
-  readonly start: number;
-  readonly end: number;
-}
-
-/** Whole records in blocks; the first block is the header alone. */
-export async function* csvBlocks(
-  chunks: AsyncIterable<Uint8Array>,
-  delimiter: Delimiter,
-  file: string,
-): AsyncGenerator<CsvBlock> {
-  const parser = Readable.from(chunks).pipe(csvStream({ ...options(delimiter), info: true }));
-  let records: Record_[] = [];
-  let start = 0;
-  let firstLine = 1;
-  let header = true;
+/** The records of a block of whole lines. The first block's first record is the header. */
+export function parseCsv(block: LineBlock, delimiter: Delimiter, file: string): Record_[] {
+  const { bytes, firstLine } = block;
+  const content = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   try {
-    for await (const { info, record } of parser as AsyncIterable<{ info: Info; record: string[] }>) {
-      records.push(record);
-      if (!header && info.bytes - start < BLOCK_BYTES) continue;
-      yield { records, firstLine, start, end: info.bytes };
-      [records, start, firstLine, header] = [[], info.bytes, info.lines + 1, false];
-    }
+    return csvRows(content, csvOptions(delimiter)) as string[][];
   } catch (thrown) {
-    throw csvError(file, thrown);
-  }
-  if (records.length > 0) yield { records, firstLine, start, end: Number.POSITIVE_INFINITY };
-}
-
-/** The records of a block that csvBlocks found before. */
-export function parseCsv(bytes: Uint8Array, delimiter: Delimiter, file: string): Record_[] {
-  try {
-    // How many values a row may have was checked against the header.
-    const relaxed = { ...options(delimiter), relax_column_count: true };
-    return csvRows(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), relaxed) as string[][];
-  } catch (thrown) {
-    throw csvError(file, thrown);
+    const { lines } = thrown as { readonly lines?: number };
+    const where = lines === undefined ? file : `${file}, line ${firstLine + lines - 1}`;
+    throw new GrpoError("BAD_DATASET", `${where}: not valid CSV: ${reasonOf(thrown)}`, { cause: thrown });
   }
 }
 
-function options(delimiter: Delimiter): Options {
-  return { delimiter, bom: true, skip_empty_lines: true, relax_column_count_less: true };
+/** The line at which a record of a block ends. Costs another pass, so it is for messages. */
+export function lineOf(block: LineBlock, record: number, delimiter: Delimiter): number {
+  const content = Buffer.from(block.bytes.buffer, block.bytes.byteOffset, block.bytes.length);
+  const found = csvRows(content, { ...csvOptions(delimiter), info: true, to: record + 1 }) as unknown as {
+    info: Info;
+  }[];
+  return block.firstLine - 1 + (found[record]?.info.lines ?? 0);
 }
 
-function csvError(file: string, thrown: unknown): GrpoError {
-  const { code, lines } = thrown as Partial<CsvError> & { readonly lines?: number };
-  const where = lines === undefined ? file : `${file}, line ${lines}`;
-  const hint =
-    code === "CSV_RECORD_INCONSISTENT_FIELDS_LENGTH" ? "A row has more values than the header has names." : "";
-  return new GrpoError("BAD_DATASET", `${where}: not valid CSV: ${reasonOf(thrown)}`, {
-    ...(hint ? { hint } : {}),
-    cause: thrown,
-  });
+function csvOptions(delimiter: Delimiter): Options {
+  return { delimiter, bom: true, skip_empty_lines: true, relax_column_count: true };
 }

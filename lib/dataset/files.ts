@@ -1,7 +1,7 @@
 // The files of a data set, by split, and how they are opened: from the disk, fetched whole into the Hub's cache, or by range where
 // only a part is needed. It knows nothing of rows and slices.
 
-import { readdir, readFile, stat } from "node:fs/promises";
+import { mkdir, readdir, readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import { GrpoError } from "../errors.js";
 import { type HubOptions, matching, openSnapshot, type Snapshot } from "../hub/hub.js";
@@ -157,6 +157,8 @@ function hubFiles(id: string, snapshot: HubSnapshot, splits: SplitFiles, options
     if (dataFormat(file) !== "parquet" || file.endsWith(".gz") || all || (await exists(local))) {
       return openLocal(await fetchWhole(file));
     }
+    // The mark of a commit that is in the cache, for runs without the Hub.
+    await mkdir(snapshot.folder, { recursive: true });
     const source = await openRangedFile(file, {
       cacheFile: path.join(snapshot.rangesFolder, file),
       open: snapshot.onHub.has(file) ? () => remote(file) : undefined,

@@ -5,6 +5,7 @@ import { closeSync, existsSync, openSync, readFileSync, writeSync } from "node:f
 import { mkdir, readFile, rename, truncate, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { GrpoError } from "../errors.js";
+import { startProgress } from "../hub/progress.js";
 import type { RemoteFile } from "../hub/remote-file.js";
 import { type ByteRange, type ByteSource, readRange } from "./byte-source.js";
 
@@ -22,7 +23,6 @@ export interface RangedFileOptions {
   readonly open: (() => Promise<RemoteFile>) | undefined;
   /** Fetches all of the file and returns its path. */
   readonly fetchWhole: () => Promise<string>;
-  readonly onBytes?: (count: number) => void;
 }
 
 export async function openRangedFile(name: string, options: RangedFileOptions): Promise<ByteSource> {
@@ -70,7 +70,7 @@ class RangedFile implements ByteSource {
       this.#file = await this.#options.fetchWhole();
       return;
     }
-    const { cacheFile, open, onBytes } = this.#options;
+    const { cacheFile, open } = this.#options;
     this.#remote ??= await open?.();
     const remote = this.#remote;
     if (remote === undefined) {
@@ -81,10 +81,16 @@ class RangedFile implements ByteSource {
     await mkdir(path.dirname(cacheFile), { recursive: true });
     if (!existsSync(cacheFile)) await writeFile(cacheFile, "");
     await truncate(cacheFile, this.byteLength);
-    await fetchAll(remote, missing, ({ start }, bytes) => {
-      writeAt(cacheFile, start, bytes);
-      onBytes?.(bytes.length);
-    });
+    const progress = startProgress(`${this.name}, in part`, [{ size: sum(missing) }]);
+    try {
+      await fetchAll(remote, missing, ({ start }, bytes) => {
+        writeAt(cacheFile, start, bytes);
+        progress.add(bytes.length);
+      });
+      progress.done();
+    } finally {
+      progress.end();
+    }
     this.#ranges = merge([...this.#savedRanges(), ...this.#ranges, ...missing], 0);
     // The list changes only after the bytes are there, and in one step.
     const partial = `${cacheFile}.${process.pid}.tmp`;

@@ -7,8 +7,9 @@ import { createGunzip } from "node:zlib";
 import { GrpoError } from "../errors.js";
 import type { RemoteFile } from "../hub/remote-file.js";
 import { localSource } from "./byte-source.js";
-import { CsvTypes, csvBlocks } from "./csv.js";
-import { lineBlocks, parseJsonLines, parseTextLines } from "./json-lines.js";
+import { CsvTypes, type Delimiter, parseCsv } from "./csv.js";
+import { parseJsonLines, parseTextLines } from "./json-lines.js";
+import { lineBlocks } from "./line-blocks.js";
 import { openParquet } from "./parquet.js";
 import { RangedMemory } from "./ranged-source.js";
 import { isGzip, type RawRow, readableFormat } from "./table.js";
@@ -86,20 +87,18 @@ async function* textBlocks(input: StreamInput): AsyncGenerator<readonly RawRow[]
 
 async function* csvRows(
   chunks: AsyncIterable<Uint8Array>,
-  delimiter: "," | "\t",
+  delimiter: Delimiter,
   name: string,
 ): AsyncGenerator<readonly RawRow[]> {
   let types: CsvTypes | undefined;
-  let typed = false;
-  for await (const { records, firstLine } of csvBlocks(chunks, delimiter, name)) {
+  for await (const block of lineBlocks(chunks, { quoted: true })) {
+    const records = parseCsv(block, delimiter, name);
+    const header = types === undefined ? 1 : 0;
     if (types === undefined) {
-      types = new CsvTypes(records[0] ?? [], name);
-      continue;
+      types = new CsvTypes(records[0] ?? [], delimiter, name);
+      types.add(block, records, 1);
     }
-    if (!typed) for (const record of records) types.add(record);
-    typed = true;
-    const known = types;
-    yield records.map((record, row) => known.row(record, firstLine + row));
+    yield types.rows(block, records, header);
   }
 }
 

@@ -10,8 +10,9 @@ import { createGunzip } from "node:zlib";
 import { GrpoError, reasonOf } from "../errors.js";
 import { cacheFolder } from "../native/libtorch.js";
 import { readRange } from "./byte-source.js";
-import { CsvTypes, csvBlocks, type Delimiter, parseCsv } from "./csv.js";
-import { checkRow, type LineBlock, lineBlocks, parseJson, parseJsonLines, parseTextLines } from "./json-lines.js";
+import { CsvTypes, type Delimiter, parseCsv } from "./csv.js";
+import { checkRow, parseJson, parseJsonLines, parseTextLines } from "./json-lines.js";
+import { type LineBlock, lineBlocks } from "./line-blocks.js";
 import { type DataFormat, isGzip, type RawRow, type Table } from "./table.js";
 
 /** Opens a file that is on the disk, whatever its format but parquet. */
@@ -53,24 +54,22 @@ async function openLines({ file, plain }: Names, parse: (block: LineBlock) => Ra
 }
 
 async function openCsv({ file, plain }: Names, delimiter: Delimiter): Promise<Table> {
-  const { size } = await stat(plain);
   const index: BlockIndex = { rows: [0], offsets: [0] };
   const firstLines: number[] = [];
   let types: CsvTypes | undefined;
-  for await (const { records, end, firstLine } of csvBlocks(createReadStream(plain), delimiter, file)) {
-    if (types === undefined) {
-      types = new CsvTypes(records[0] ?? [], file);
-      index.offsets[0] = Math.min(end, size);
-      continue;
-    }
-    for (const record of records) types.add(record);
-    firstLines.push(firstLine);
-    addBlock(index, records.length, Math.min(end, size));
+  for await (const block of lineBlocks(createReadStream(plain), { quoted: true })) {
+    const records = parseCsv(block, delimiter, file);
+    const header = types === undefined ? 1 : 0;
+    types ??= new CsvTypes(records[0] ?? [], delimiter, file);
+    types.add(block, records, header);
+    firstLines.push(block.firstLine);
+    addBlock(index, Math.max(0, records.length - header), block.offset + block.bytes.length);
   }
-  const known = types ?? new CsvTypes([], file);
-  return blockTable({ file, plain }, known.names, index, (bytes, block) =>
-    parseCsv(bytes, delimiter, file).map((record, row) => known.row(record, (firstLines[block] ?? 0) + row)),
-  );
+  const known = types ?? new CsvTypes([], delimiter, file);
+  return blockTable({ file, plain }, known.names, index, (bytes, number) => {
+    const block = { bytes, firstLine: firstLines[number] ?? 1, offset: 0 };
+    return known.rows(block, parseCsv(block, delimiter, file), number === 0 ? 1 : 0);
+  });
 }
 
 /** Has to be in memory at once: JSON says nowhere where its items are. */

@@ -3,6 +3,7 @@
 import { inspect } from "node:util";
 import { describe, expect, expectTypeOf, it } from "vitest";
 import { Dataset } from "../../lib/dataset/dataset.js";
+import { LruCache } from "../../lib/dataset/lru-cache.js";
 
 const rows = Array.from({ length: 10 }, (_, i) => ({ id: i, text: `row ${i}` }));
 const dataset = Dataset.from(rows);
@@ -91,6 +92,47 @@ describe("changing", () => {
   });
 });
 
+describe("laziness", () => {
+  const counted = () => {
+    const calls: number[] = [];
+    const mapped = dataset.map((row, index) => {
+      calls.push(index);
+      return { double: row.id * 2 };
+    });
+    return { calls, mapped };
+  };
+
+  it("maps a row when it is asked for, and once", () => {
+    const { calls, mapped } = counted();
+    expect(calls).toEqual([0]);
+    expect([mapped.at(7).double, mapped.at(7).double, mapped.at(0).double]).toEqual([14, 14, 0]);
+    expect(mapped.length).toBe(10);
+    expect(calls).toEqual([0, 7]);
+  });
+
+  it("filters as far as rows are asked for", () => {
+    const { calls, mapped } = counted();
+    const odd = mapped.filter(({ id }) => id % 2 === 1);
+    expect(odd.take(2).column("id")).toEqual([1, 3]);
+    expect(calls).toEqual([0, 1, 2, 3]);
+    expect(odd.skip(3).at(0).id).toBe(7);
+    expect(odd.length).toBe(5);
+    expect([...odd.skip(4)]).toEqual([{ id: 9, text: "row 9", double: 18 }]);
+    expect(() => odd.at(5)).toThrow("in a data set of 5 rows");
+  });
+
+  it("forgets what was used longest ago", () => {
+    const cache = new LruCache<string, number>(100);
+    cache.set("a", 1, 40);
+    cache.set("b", 2, 40);
+    expect(cache.get("a")).toBe(1);
+    cache.set("c", 3, 40);
+    expect([cache.get("a"), cache.get("b"), cache.get("c")]).toEqual([1, undefined, 3]);
+    cache.set("large", 4, 1000);
+    expect([cache.get("a"), cache.get("c"), cache.get("large")]).toEqual([undefined, undefined, 4]);
+  });
+});
+
 describe("chance", () => {
   it("shuffles all rows, the same way for the same seed", () => {
     const ids = dataset.shuffle({ seed: 42 }).column("id");
@@ -134,6 +176,11 @@ describe("misuse", () => {
     ["a bad seed", () => dataset.shuffle({ seed: -1 }), "seed must be an integer"],
     ["a part without rows", () => dataset.trainTestSplit({ testSize: 10 }), "empty"],
     ["an async map", () => dataset.map(async () => ({})), "found a promise (row 0)"],
+    [
+      "columns that come late in a map",
+      () => dataset.map((_, index) => (index === 3 ? { b: 1 } : { a: 1 })).toArray(),
+      'map() returned the column "b" for row 3, but not for the first row',
+    ],
     ["a map to no object", () => dataset.map(() => undefined as unknown as object), "found undefined (row 0)"],
     ["a row that is no object", () => Dataset.from([1 as unknown as object]), "Row 0 is not an object"],
   ])("names %s", (_, misuse, message) => {

@@ -100,7 +100,7 @@ describe("CSV", () => {
     const file = await write("bad.csv", "a,b\n1,2\n1,2,3\n");
     await expect(loadDataset(file)).rejects.toMatchObject({
       code: "BAD_DATASET",
-      message: expect.stringMatching(/bad\.csv, line 3: .*more values than the header/s),
+      message: expect.stringContaining("bad.csv, line 3: 3 values in a row for 2 columns"),
     });
   });
 });
