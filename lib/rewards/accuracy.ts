@@ -34,9 +34,19 @@ function judge(content: string, solution: string): Verdict {
   };
 }
 
-/** The text itself, or the first message's, as in TRL. */
-function contentOf(completion: Completion): string {
+/** The text itself, or the first message's, as in TRL and open-r1. */
+export function contentOf(completion: Completion): string {
   return typeof completion === "string" ? completion : (completion[0]?.content ?? "");
+}
+
+/**
+ * Whether the answer is the solution's, with the settings of open-r1's length rewards: LaTeX only on both sides, and the
+ * answer in the place of the gold. null: the solution cannot be read.
+ */
+export function isCorrect(content: string, solution: string): boolean | null {
+  const gold = parse(solution, { extractionConfig: [new LatexExtractionConfig()], extractionMode: "first_match" });
+  if (gold.length === 0) return null;
+  return verify(parse(content, { extractionConfig: answerConfig, extractionMode: "first_match" }), gold);
 }
 
 function report(verdicts: readonly Verdict[], { solution, logExtra }: AccuracyBatch): (number | null)[] {

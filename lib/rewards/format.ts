@@ -1,43 +1,62 @@
-// Format rewards that need nothing but the completion.
+// Rewards for the form of a completion, whatever it says. open-r1's are defined by its src/open_r1/rewards.py.
 
-import { GrpoError } from "../errors.js";
 import type { RewardBatch } from "../types.js";
-import { completionText } from "./per-sample.js";
+import { contentOf } from "./accuracy.js";
+
+type Completions = Pick<RewardBatch, "completions">;
+
+/** Python's re.match with DOTALL and MULTILINE: at the very start, "." takes line ends, "$" is before any of them. */
+function matchesAtStart(pattern: string, text: string): boolean {
+  return new RegExp(pattern, "smy").test(text);
+}
 
 /**
  * TRL's think_format_reward: 1 if the completion opens with one <think>…</think> block, else 0. The pattern is TRL's; `$`
  * needs no multi-line flag because `.*` (dot-all) already takes the rest of the text.
  */
-export function thinkFormat({ completions }: Pick<RewardBatch, "completions">): number[] {
+export function thinkFormat({ completions }: Completions): number[] {
   return completions.map((completion) =>
-    /^<think>(?!.*<think>)(.*?)<\/think>.*$/s.test(completionText(completion)) ? 1 : 0,
+    /^<think>(?!.*<think>)(.*?)<\/think>.*$/s.test(contentOf(completion)) ? 1 : 0,
   );
 }
 
-export interface SoftOverlongOptions {
-  /** L_max: from here on the punishment is full. */
-  readonly maxCompletionLength: number;
-  /** L_cache: over so many tokens before L_max it grows from 0 to -1. */
-  readonly softPunishCache: number;
+/** open-r1's format_reward: 1 for <think>, <answer> and their ends, each on a line of its own, in this order. */
+export function answerFormat({ completions }: Completions): number[] {
+  const pattern = "<think>\\n.*?\\n</think>\\n<answer>\\n.*?\\n</answer>$";
+  return completions.map((completion) => (matchesAtStart(pattern, contentOf(completion)) ? 1 : 0));
 }
 
-/**
- * DAPO, equation 13, on the number of tokens n:
- *   0 up to L_max − L_cache; (L_max − L_cache − n) / L_cache up to L_max; −1 beyond
- */
-export function softOverlongPunishment(options: SoftOverlongOptions) {
-  const { maxCompletionLength, softPunishCache } = options;
-  const free = maxCompletionLength - softPunishCache;
-  if (!(maxCompletionLength > 0 && softPunishCache >= 0 && free >= 0)) {
-    const found = `maxCompletionLength ${maxCompletionLength}, softPunishCache ${softPunishCache}`;
-    throw new GrpoError("BAD_OPTION", `softOverlongPunishment: found ${found}`, {
-      hint: "use 0 ≤ softPunishCache ≤ maxCompletionLength, with maxCompletionLength above 0",
-    });
-  }
-  return function softOverlongPunishment({ completionIds }: Pick<RewardBatch, "completionIds">): number[] {
-    return completionIds.map(({ length }) => {
-      if (length <= free) return 0;
-      return length <= maxCompletionLength ? (free - length) / softPunishCache : -1;
+export interface CodeFormatOptions {
+  /** Of the code block, where the data set has no column `language`. Default "python". */
+  readonly language?: string;
+}
+
+/** open-r1's code_format_reward: as answerFormat, with a fenced block of the language in the answer. */
+export function codeFormat({ language = "python" }: CodeFormatOptions = {}) {
+  return function codeFormat(batch: Completions & { readonly language?: readonly string[] }): number[] {
+    return batch.completions.map((completion, i) => {
+      const fence = `\`\`\`${escapePattern(batch.language?.[i] ?? language)}.*?\`\`\``;
+      const pattern = `<think>\\n.*?\\n</think>\\n<answer>\\n.*?${fence}.*?\\n</answer>$`;
+      return matchesAtStart(pattern, contentOf(completion)) ? 1 : 0;
     });
   };
+}
+
+/** open-r1's tag_count_reward: a quarter for each of the four tags of answerFormat that occurs exactly once. */
+export function tagCount({ completions }: Completions): number[] {
+  const tags = ["<think>\n", "\n</think>\n", "\n<answer>\n", "\n</answer>"];
+  return completions.map((completion) => {
+    const content = contentOf(completion);
+    return tags.filter((tag) => content.split(tag).length === 2).length / 4;
+  });
+}
+
+/** open-r1's reasoning_steps_reward: a third for each sign of a step (numbers, bullets, "First,"), at most 1. */
+export function reasoningSteps({ completions }: Completions): number[] {
+  const sign = /Step \p{Nd}+:|^\p{Nd}+\.|\n-|\n\*|First,|Second,|Next,|Finally,/gu;
+  return completions.map((completion) => Math.min(1, (contentOf(completion).match(sign)?.length ?? 0) / 3));
+}
+
+function escapePattern(text: string): string {
+  return text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");
 }

@@ -1,7 +1,14 @@
 // The reward functions that come with the library, under one name: rewards.thinkFormat, rewards.perSample(…), …
 
 import { accuracy, reasoningAccuracy } from "./accuracy.js";
-import { softOverlongPunishment, thinkFormat } from "./format.js";
+import { answerFormat, codeFormat, reasoningSteps, tagCount, thinkFormat } from "./format.js";
+import { cosineScaled, lengthPenalty, softOverlongPunishment } from "./length.js";
 import { perSample } from "./per-sample.js";
+import { repetitionPenalty } from "./repetition.js";
 
-export const rewards = { accuracy, reasoningAccuracy, perSample, thinkFormat, softOverlongPunishment } as const;
+export const rewards = {
+  ...{ accuracy, reasoningAccuracy },
+  ...{ thinkFormat, answerFormat, codeFormat, tagCount, reasoningSteps },
+  ...{ softOverlongPunishment, cosineScaled, lengthPenalty, repetitionPenalty },
+  perSample,
+} as const;
