@@ -10,6 +10,8 @@ export interface RowSource<Row> {
   readonly length: number;
   at(index: number): Row | undefined;
   readonly columnNames?: readonly string[];
+  /** Called before rows are asked for, where they have to be fetched first. */
+  load?(signal?: AbortSignal): Promise<void>;
 }
 
 export interface PromptOptions {

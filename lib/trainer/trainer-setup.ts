@@ -10,6 +10,7 @@ import type { Prompt, RewardFn, TrainerState } from "../types.js";
 import type { AnyRewardFn, GRPOConfig } from "./config.js";
 import { PromptTable, type RowSource } from "./prompts.js";
 import type { Metrics } from "./step-metrics.js";
+import { evaluationRows, type RowsOrStream, trainingRows } from "./streamed-rows.js";
 
 /** What a callback is told. */
 export interface TrainerEvent {
@@ -42,8 +43,8 @@ export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> {
   /** One function or several; may also be given in args. */
   readonly rewardFuncs?: RewardFn<Row> | readonly RewardFn<Row>[];
   /** Rows with a prompt; every other column is an argument of the reward functions. */
-  readonly trainDataset: RowSource<Row>;
-  readonly evalDataset?: RowSource<Row>;
+  readonly trainDataset: RowsOrStream<Row>;
+  readonly evalDataset?: RowsOrStream<Row>;
   readonly callbacks?: readonly TrainerCallback[];
   /** More places for metrics. */
   readonly loggers?: readonly Logger[];
@@ -76,6 +77,24 @@ export interface Evaluation {
   /** TRL's names with the prefix eval_. */
   readonly metrics: Readonly<Metrics>;
   readonly completions: readonly CompletionRecord[];
+}
+
+/** The options with rows that can be asked for by index. */
+export type TrainerSetup<Row extends { readonly prompt: Prompt }> = Omit<
+  GRPOTrainerOptions<Row>,
+  "trainDataset" | "evalDataset"
+> & { readonly trainDataset: RowSource<Row>; readonly evalDataset: RowSource<Row> | undefined };
+
+export function withRowSources<Row extends { readonly prompt: Prompt }>(
+  options: GRPOTrainerOptions<Row>,
+  args: GRPOConfig,
+): TrainerSetup<Row> {
+  const { trainDataset, evalDataset } = options;
+  return {
+    ...options,
+    trainDataset: trainingRows(trainDataset, args),
+    evalDataset: evalDataset && evaluationRows(evalDataset),
+  };
 }
 
 /** The reward functions from the trainer's argument or from args. */

@@ -26,9 +26,11 @@ import {
   resolveRewardWeights,
   rewardColumns,
   type TrainerCallback,
+  type TrainerSetup,
   type TrainOptions,
   type TrainResult,
   usableRows,
+  withRowSources,
 } from "./trainer-setup.js";
 import { freshState, type MutableState, restoreState, storeState } from "./trainer-state.js";
 
@@ -53,7 +55,7 @@ interface Run {
 
 export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   readonly args: GRPOConfig;
-  readonly #options: GRPOTrainerOptions<Row>;
+  readonly #options: TrainerSetup<Row>;
   readonly #weights: readonly number[];
   readonly #rewards: RewardRuntime;
   readonly #trainPrompts: PromptTable<Row>;
@@ -64,8 +66,9 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   #training = false;
 
   constructor(options: GRPOTrainerOptions<Row>) {
-    this.#options = options;
     this.args = options.args ?? new GRPOConfig();
+    this.#options = withRowSources(options, this.args);
+    const { trainDataset } = this.#options;
     const functions = resolveRewardFunctions(options.rewardFuncs, this.args);
     this.#weights = resolveRewardWeights(this.args, functions.length);
     this.#rewards = new RewardRuntime({
@@ -74,8 +77,8 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       timeout: this.args.rewardTimeout,
       onError: this.args.onRewardError,
     });
-    rewardColumns(options.trainDataset, this.args.removeUnusedColumns);
-    this.#trainPrompts = promptTable(options.trainDataset, options.processingClass, options.model, this.args);
+    rewardColumns(trainDataset, this.args.removeUnusedColumns);
+    this.#trainPrompts = promptTable(trainDataset, options.processingClass, options.model, this.args);
     this.#log = new RunLog(this.args, this.#rewards.names, { output: options.output, loggers: options.loggers });
     this.#state = freshState(this.args.maxSteps);
     this.#hub = new HubPush({
@@ -130,6 +133,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
         hint: "call model.applyLora(new LoraConfig({ … })) before train()",
       });
     }
+    await trainDataset.load?.(signal);
     const rows = await usableRows(this.#trainPrompts, trainDataset.length, args, signal);
     const plan = planTraining(args, rows.length);
     const saved = resume === false ? undefined : await this.#resume(resume, plan);
@@ -244,6 +248,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const groupSize = options.numGenerations ?? (doSample ? (args.numGenerationsEval ?? args.numGenerations) : 1);
     this.#evalPrompts ??= promptTable(evalDataset, processingClass, model, args);
     const prompts = this.#evalPrompts;
+    await evalDataset.load?.(options.signal);
     const rows = await usableRows(prompts, evalDataset.length, args, options.signal);
     if (rows.length === 0) throw new GrpoError("BAD_DATASET", "evalDataset has no usable rows");
     const rollout = await collectRollout(this.#source(prompts, evalDataset), {

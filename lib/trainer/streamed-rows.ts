@@ -1,0 +1,60 @@
+// A stream as the trainer's rows. A run of maxSteps steps needs so many prompts and no more: they are read before the first step
+// and kept, so that steps, resuming and evaluation work as with a table. A stream that ends earlier is gone through again.
+
+import { IterableDataset } from "../dataset/iterable-dataset.js";
+import { GrpoError } from "../errors.js";
+import type { GRPOConfig } from "./config.js";
+import type { RowSource } from "./prompts.js";
+
+/** Rows by index, or a stream of them. */
+export type RowsOrStream<Row extends object> = RowSource<Row> | IterableDataset<Row>;
+
+/** The rows of all steps; from a shuffle buffer if they are to be shuffled, as in TRL. */
+export function trainingRows<Row extends object>(rows: RowsOrStream<Row>, args: GRPOConfig): RowSource<Row> {
+  if (!(rows instanceof IterableDataset)) return rows;
+  if (args.maxSteps <= 0) {
+    throw new GrpoError("BAD_OPTION", "trainDataset is a stream, and nobody knows how many rows it has", {
+      hint: "set maxSteps, or load the data set without streaming",
+    });
+  }
+  const needed = args.maxSteps * (args.completionsPerStep / args.numGenerations);
+  return new StreamedRows(args.shuffleDataset ? rows.shuffle({ seed: args.seed }) : rows, needed);
+}
+
+/** All rows of the stream. */
+export function evaluationRows<Row extends object>(rows: RowsOrStream<Row>): RowSource<Row> {
+  return rows instanceof IterableDataset ? new StreamedRows(rows, Number.POSITIVE_INFINITY) : rows;
+}
+
+class StreamedRows<Row extends object> implements RowSource<Row> {
+  readonly columnNames?: readonly string[];
+  readonly #stream: IterableDataset<Row>;
+  readonly #needed: number;
+  #rows: readonly Row[] = [];
+
+  constructor(stream: IterableDataset<Row>, needed: number) {
+    this.#stream = stream;
+    this.#needed = needed;
+    if (stream.columnNames !== undefined) this.columnNames = stream.columnNames;
+  }
+
+  get length(): number {
+    return this.#rows.length;
+  }
+
+  at(index: number): Row | undefined {
+    return this.#rows.at(index);
+  }
+
+  /** Reads the rows, once. */
+  async load(signal?: AbortSignal): Promise<void> {
+    if (this.#rows.length > 0) return;
+    const rows: Row[] = [];
+    for await (const row of this.#stream) {
+      if (signal?.aborted) throw new GrpoError("CANCELLED", "stopped while reading rows");
+      rows.push(row);
+      if (rows.length >= this.#needed) break;
+    }
+    this.#rows = rows;
+  }
+}
