@@ -7,7 +7,7 @@ export { type LoadDatasetOptions, loadDataset } from "./dataset/load.js";
 export { concatenateDatasets, type InterleaveOptions, interleaveDatasets } from "./dataset/mixture.js";
 export { GrpoError, type GrpoErrorCode } from "./errors.js";
 export { type Account, login, logout, whoami } from "./hub/login.js";
-export type { PushOptions } from "./hub/push.js";
+export { type PushOptions, pushFolder } from "./hub/push.js";
 export type { JsonObject } from "./json.js";
 export type { Logger } from "./log/logger.js";
 export type { CompletionRecord } from "./log/run-log.js";

@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { resolveModelFiles } from "../lib/hub/hub.js";
 import { HubServer } from "../test/support/hub-server.js";
 import { DATA, MODEL, PUSHED, runNotebook, serveNotebook } from "../test/support/notebook.js";
 
@@ -27,6 +28,7 @@ const second = new GRPOConfig({
 await new GRPOTrainer({
   model, processingClass: tokenizer, args: second, rewardFuncs: formatReward, trainDataset: withPrompt(train),
 }).train();
+await (await CausalLM.fromPretrained(modelId)).pushToHub("your-username/whole");
 `;
 
 const folder = await mkdtemp(path.join(tmpdir(), "grpo-check-hub-"));
@@ -44,22 +46,30 @@ try {
   process.exitCode = await check();
   const chunks = hub.requests.filter((line) => line.includes("/reconstructions/")).length;
   console.log(`${hub.requests.length} requests by Python, ${chunks} of them for files in chunks (Xet)`);
+  await readPythonsCache();
 } finally {
   await hub.stop();
   await rm(folder, { recursive: true, force: true });
 }
 
+/** The other way round: what Python fetched is found here without the network. */
+async function readPythonsCache(): Promise<void> {
+  Object.assign(process.env, { HF_HUB_OFFLINE: "1", HF_HOME: path.join(folder, "python") });
+  const { files } = await resolveModelFiles(PUSHED);
+  console.log(`${PUSHED}, out of the cache that was filled from Python: ${files.join(", ")}`);
+}
+
 async function check(): Promise<number> {
   const script = fileURLToPath(new URL("golden/check_hub.py", import.meta.url));
-  const repos = { run: "your-username/with-card", checkpoints: "your-username/checkpoints" };
+  const repos = { run: "your-username/with-card", checkpoints: "your-username/checkpoints", whole: "your-username/whole" };
   const options = { model: MODEL, data: DATA, adapter: PUSHED, ...repos, completions: "your-username/completions" };
   const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, value]);
-  const local = path.join(folder, "qwen2-0.5b-grpo-math");
+  const [local, cache] = [path.join(folder, "qwen2-0.5b-grpo-math"), path.join(folder, "home", "hub")];
   const env = {
     ...process.env,
     ...{ HF_ENDPOINT: hub.url, HF_HOME: path.join(folder, "python"), HF_TOKEN: hub.token, OMP_NUM_THREADS: "1" },
     ...(values["no-xet"] ? { HF_HUB_DISABLE_XET: "1" } : {}),
   };
-  const child = spawn(values.python, [script, ...args, "--local", local], { env, stdio: "inherit" });
+  const child = spawn(values.python, [script, ...args, "--local", local, "--cache", cache], { env, stdio: "inherit" });
   return new Promise((done) => child.on("exit", (code) => done(code ?? 1)));
 }

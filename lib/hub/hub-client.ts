@@ -2,7 +2,7 @@
 // the Hub's own host and nowhere else.
 
 import { GrpoError, reasonOf } from "../errors.js";
-import { findToken, hubUrl } from "./hub-env.js";
+import { findToken, hubUrl, isOffline } from "./hub-env.js";
 import { fetchPatiently } from "./hub-fetch.js";
 
 export type RepoType = "model" | "dataset";
@@ -41,6 +41,7 @@ export function createHubClient(repo: HubRepo | undefined, token: string | undef
   const secret = token ?? findToken();
   const hubFetch: typeof fetch = async (input, init) => {
     const address = String(input instanceof Request ? input.url : input);
+    if (isOffline()) throw offline(address);
     const headers = new Headers(init?.headers);
     // The storage has tokens of its own, and answers that the client library knows how to read.
     if (new URL(address).origin !== new URL(url).origin) return request(address, { ...init, headers });
@@ -68,6 +69,12 @@ async function request(address: string, init: RequestInit): Promise<Response> {
 /** Answers that say something to whoever asked: no such file, there already, not that part of the file. */
 function isForCaller(status: number, code: string): boolean {
   return (status === 404 && code === "EntryNotFound") || status === 409 || status === 416;
+}
+
+function offline(address: string): GrpoError {
+  return new GrpoError("HUB_ERROR", `HF_HUB_OFFLINE is set, and this would ask ${new URL(address).host}.`, {
+    hint: "Unset it to use the network.",
+  });
 }
 
 function unreachable(address: string, thrown: unknown): HubUnreachable {

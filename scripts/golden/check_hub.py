@@ -1,10 +1,11 @@
 """Loads from a Hub what this project pushed to it, with huggingface_hub, transformers, PEFT and datasets.
 
     HF_ENDPOINT=http://127.0.0.1:PORT HF_HOME=EMPTY python3 scripts/golden/check_hub.py --model BASE --data DATA
-        --adapter REPO --run REPO --checkpoints REPO --completions DATASET --local FOLDER
+        --adapter REPO --run REPO --checkpoints REPO --completions DATASET --whole REPO --local FOLDER --cache FOLDER
 
-Not a fixture: scripts/check-hub.ts starts the Hub, runs the guide's notebook against it and calls this. FOLDER is where the
-notebook saved what it then pushed as --adapter. Exit status 1 on the first thing that is not as it should be.
+Not a fixture: scripts/check-hub.ts starts the Hub, runs the guide's notebook against it and calls this. --local is where
+the notebook saved what it then pushed as --adapter, --cache the cache that it downloaded into. Exit status 1 on the first
+thing that is not as it should be.
 """
 
 import argparse
@@ -49,9 +50,10 @@ def check_card(repo: str, data: str | None) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ["model", "data", "adapter", "run", "checkpoints", "completions", "merged"]:
-        parser.add_argument(f"--{name}", required=name != "merged")
+    for name in ["model", "data", "adapter", "run", "checkpoints", "completions", "whole"]:
+        parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--local", type=pathlib.Path, required=True)
+    parser.add_argument("--cache", type=pathlib.Path, required=True)
     options = parser.parse_args()
 
     rows = load_dataset(options.data, split="train[:5%]")
@@ -85,9 +87,15 @@ def main() -> None:
     assert {"step", "prompt", "completion", "rewards", "advantage"} <= set(completions.column_names), completions
     print("datasets      ", options.completions, len(completions), "completions")
 
-    if options.merged:
-        merged = AutoModelForCausalLM.from_pretrained(options.merged, dtype=torch.float32)
-        print("transformers  ", options.merged, sum(p.numel() for p in merged.parameters()), "parameters")
+    cache = options.cache
+    offline = AutoModelForCausalLM.from_pretrained(options.model, cache_dir=cache, local_files_only=True)
+    print("transformers  ", options.model, offline.num_parameters(), "parameters, out of the cache that was filled from TypeScript")
+
+    whole = AutoModelForCausalLM.from_pretrained(options.whole, dtype=torch.float32)
+    ids = torch.tensor([tokenizer("What is 88 - 4?")["input_ids"]])
+    base = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
+    assert torch.equal(logits(whole, ids), logits(base, ids))
+    print("transformers  ", options.whole, whole.num_parameters(), "parameters, the logits of its original")
 
 
 if __name__ == "__main__":
