@@ -22,14 +22,21 @@ export interface TrainingFacts {
 const CARD = "README.md";
 const CURVE = "reward-curve.svg";
 
+export interface CardFacts {
+  /** Hub id of the model that a whole model came from; an adapter names its own. */
+  readonly base?: string | undefined;
+  readonly training?: TrainingFacts;
+}
+
 /** In every card from here; who removes it keeps the card from being written anew. */
 const MARK = "<!-- Written by grpo, and written anew by later pushes: remove this line to keep what you change. -->";
 
 /** Writes README.md (and the curve beside it) into a folder that is to be pushed as `repo`; one by someone else stays. */
-export async function writeModelCard(folder: string, repo: string, training?: TrainingFacts): Promise<void> {
+export async function writeModelCard(folder: string, repo: string, facts: CardFacts = {}): Promise<void> {
+  const { training } = facts;
   const card = path.join(folder, CARD);
   const present = await readFile(card, "utf8").catch(() => MARK);
-  const weights = present.includes(MARK) ? await readWeights(folder) : undefined;
+  const weights = present.includes(MARK) ? await readWeights(folder, facts.base) : undefined;
   if (weights === undefined) return;
   const curve = training && training.curve.length > 1 ? rewardCurve(training.curve) : undefined;
   if (curve !== undefined) await writeFile(path.join(folder, CURVE), curve);
@@ -44,11 +51,11 @@ export interface CardWeights {
   readonly base: string | undefined;
 }
 
-async function readWeights(folder: string): Promise<CardWeights | undefined> {
+async function readWeights(folder: string, base: string | undefined): Promise<CardWeights | undefined> {
   const adapter = await readJson(path.join(folder, "adapter_config.json"));
   if (adapter) return { kind: "adapter", base: hubIdOf(adapter.base_model_name_or_path) };
   const config = await readJson(path.join(folder, "config.json"));
-  return config && { kind: "model", base: hubIdOf(config._name_or_path) };
+  return config && { kind: "model", base: base ?? hubIdOf(config._name_or_path) };
 }
 
 async function readJson(file: string): Promise<Record<string, unknown> | undefined> {
@@ -69,16 +76,19 @@ export function hubIdOf(name: unknown): string | undefined {
 export function modelCard(repo: string, weights: CardWeights, training?: TrainingFacts): string {
   const name = repo.split("/").at(-1) ?? repo;
   const { base, kind } = weights;
-  const origin = base ? `[${base}](https://huggingface.co/${base})` : "a model that was in a local folder";
+  const origin = base && `[${base}](https://huggingface.co/${base})`;
+  const subject = {
+    adapter: `A LoRA adapter for ${origin ?? "a model that was in a local folder"}`,
+    model: origin ? `A fine-tuned version of ${origin}` : "A causal language model",
+  };
   const data = training?.dataset
     ? `, trained on [${training.dataset}](https://huggingface.co/datasets/${training.dataset})`
     : "";
-  const what = kind === "adapter" ? `A LoRA adapter for ${origin}` : `A fine-tuned version of ${origin}`;
   const sections = [
     `---\n${stringify(frontMatter(name, weights, training))}---`,
     MARK,
     `# ${name}`,
-    `${what}${data}. It was trained with GRPO by \`grpo\`, from TypeScript.`,
+    `${subject[kind]}${data}. Trained with GRPO by \`grpo\`, from TypeScript.`,
     ...howToLoad(repo, weights),
     ...(training ? trainingSections(training) : []),
     ...citation(),

@@ -40,16 +40,18 @@ export interface FolderPushOptions extends PushOptions {
   readonly keepExisting?: readonly string[];
 }
 
+/** Such as .env and .DS_Store: not what someone means who uploads a model. */
+const HIDDEN = /(^|\/)\.(?!gitattributes$)/;
 /** Commits of others that may get in between before it is given up. */
 const ATTEMPTS = 4;
 
-/** Uploads a folder as one commit to a repository, made if it is not there. Returns the commit's address. */
+/** Uploads a folder, hidden files aside, as one commit to a repository, made if it is not there. Returns its address. */
 export async function pushFolder(name: string, folder: string, options: FolderPushOptions = {}): Promise<string> {
   const { client, repo } = await openForWriting(name, options);
   const { ignorePatterns = [], keepExisting = [], branch = "main" } = options;
   const all = await walk(folder);
   const ignored = new Set(matching(all, ignorePatterns));
-  const files = all.filter((file) => !ignored.has(file));
+  const files = all.filter((file) => !ignored.has(file) && !HIDDEN.test(file));
   if (files.length === 0) throw new GrpoError("FILE_NOT_FOUND", `Nothing to upload: ${folder} has no files.`);
   const push = {
     client,

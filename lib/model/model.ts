@@ -355,7 +355,7 @@ export class CausalLM implements PolicyModel {
     checkOptionNames("pushToHub", options, ["token", "private", "branch", "commitMessage"]);
     return withTemporaryFolder(async (folder) => {
       await this.savePretrained(folder);
-      await writeModelCard(folder, repo);
+      await writeModelCard(folder, repo, { base: hubIdOf(this.#source) });
       return pushFolder(repo, folder, { keepExisting: ["README.md"], ...options });
     });
   }

@@ -2,7 +2,7 @@
 // the completions for logCompletionsHubRepo. Uploads go on beside the training; one that fails is noted and the next save
 // tries again. What is uploaded is first linked into a folder of its own, so that nothing changes it on the way.
 
-import { copyFile, cp, link, mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { copyFile, cp, link, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { reasonOf } from "../errors.js";
 import { type TrainingFacts, writeModelCard } from "../hub/model-card.js";
@@ -34,6 +34,8 @@ export interface HubPushParts {
 /** Needed to go on training, not to use the model. */
 const STATE_FILES = /^(optimizer|scheduler|trainer_state|rng_state|training_args)\b/;
 const COMPLETIONS = "completions.jsonl";
+const METRICS = "metrics.jsonl";
+const CARD = "README.md";
 
 /** One commit to come: a folder of links, removed once it is uploaded. */
 interface Upload {
@@ -79,7 +81,7 @@ export class HubPush {
     }
     if (args.logCompletionsHubRepo !== null) {
       const repo = args.logCompletionsHubRepo;
-      const options = { ...this.#dataAccess(), commitMessage, keepExisting: ["README.md"] };
+      const options = { ...this.#dataAccess(), commitMessage, keepExisting: [CARD] };
       uploads.push({ folder: await this.#stageCompletions(repo), repo, options });
     }
     // A save that comes while another is under way takes the place of those that wait.
@@ -94,21 +96,21 @@ export class HubPush {
     await this.#running;
   }
 
-  /** Uploads the model in a folder; returns the commit's address. */
-  async push(from: string, options: TrainerPushOptions): Promise<string> {
+  /** Uploads what `save` writes into a folder, with the metrics and a card; returns the commit's address. */
+  async push(options: TrainerPushOptions, save: (folder: string) => Promise<void>): Promise<string> {
     checkOptionNames("trainer.pushToHub", options, [
-      "repo",
-      "commitMessage",
-      "token",
-      "private",
-      "branch",
-      "datasetName",
+      ...["repo", "commitMessage", "token", "private", "branch", "datasetName"],
     ]);
     await this.finish();
     const { datasetName, repo = this.#modelName(), ...given } = options;
     const access = { ...this.#access(), ...given };
     const id = await ensureRepo(repo, access);
-    const folder = await this.#stage((to) => this.#linkModel(from, to, id, datasetName));
+    const folder = await this.#stage(async (to) => {
+      // A card that someone has worked on.
+      await copyFile(path.join(this.#parts.args.outputDir, CARD), path.join(to, CARD)).catch(() => {});
+      await save(to);
+      await this.#addFacts(to, id, datasetName);
+    });
     try {
       return await pushFolder(id, folder, access);
     } finally {
@@ -155,7 +157,8 @@ export class HubPush {
     const { hubStrategy } = this.#parts.args;
     const inRepo = hubStrategy === "checkpoint" ? "last-checkpoint" : path.basename(checkpoint);
     return this.#stage(async (to) => {
-      await this.#linkModel(checkpoint, to, repo, undefined);
+      await linkFiles(checkpoint, to, (name) => !STATE_FILES.test(name));
+      await this.#addFacts(to, repo, undefined);
       if (hubStrategy !== "every_save") await linkFiles(checkpoint, path.join(to, inRepo));
     });
   }
@@ -163,7 +166,7 @@ export class HubPush {
   #stageCompletions(repo: string): Promise<string> {
     return this.#stage(async (to) => {
       await copyFile(path.join(this.#parts.args.outputDir, COMPLETIONS), path.join(to, COMPLETIONS));
-      await writeFile(path.join(to, "README.md"), completionsCard(repo, this.#repo));
+      await writeFile(path.join(to, CARD), completionsCard(repo, this.#repo));
     });
   }
 
@@ -181,13 +184,9 @@ export class HubPush {
     }
   }
 
-  /** The model's own files from a folder, the run's metrics, and a card. */
-  async #linkModel(from: string, to: string, repo: string, dataset: string | undefined): Promise<void> {
-    const { outputDir } = this.#parts.args;
-    await linkFiles(from, to, (name) => !STATE_FILES.test(name) && !name.endsWith(".jsonl"));
-    const metrics = path.join(outputDir, "metrics.jsonl");
-    if (await stat(metrics).catch(() => undefined)) await copyFile(metrics, path.join(to, "metrics.jsonl"));
-    await writeModelCard(to, repo, this.#facts(dataset));
+  async #addFacts(to: string, repo: string, dataset: string | undefined): Promise<void> {
+    await copyFile(path.join(this.#parts.args.outputDir, METRICS), path.join(to, METRICS)).catch(() => {});
+    await writeModelCard(to, repo, { training: this.#facts(dataset) });
   }
 
   #facts(dataset: string | undefined): TrainingFacts {
@@ -205,7 +204,7 @@ async function linkFiles(from: string, to: string, wanted: (name: string) => boo
   await mkdir(to, { recursive: true });
   for (const entry of await readdir(from, { withFileTypes: true })) {
     const [source, target] = [path.join(from, entry.name), path.join(to, entry.name)];
-    if (/^[._]/.test(entry.name) || !wanted(entry.name)) continue;
+    if (!wanted(entry.name)) continue;
     if (entry.isFile()) await link(source, target).catch(() => copyFile(source, target));
     else if (entry.name === "additional_chat_templates") await cp(source, target, { recursive: true });
   }

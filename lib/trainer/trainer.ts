@@ -283,15 +283,16 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   async saveModel(directory: string = this.args.outputDir): Promise<void> {
     await this.#options.model.savePretrained(directory);
     await this.#options.processingClass.savePretrained(directory);
-    if (this.args.pushToHub) await this.#hub.push(directory, { commitMessage: "Model save" });
+    if (this.args.pushToHub) await this.pushToHub({ commitMessage: "Model save" });
   }
 
-  /** Saves into outputDir and uploads that with the metrics and a model card; returns the commit's address. */
+  /** Uploads model, tokenizer, metrics and a model card; returns the commit's address. */
   async pushToHub(options: TrainerPushOptions = {}): Promise<string> {
-    const { outputDir } = this.args;
-    await this.#options.model.savePretrained(outputDir);
-    await this.#options.processingClass.savePretrained(outputDir);
-    return this.#hub.push(outputDir, { commitMessage: "End of training", ...options });
+    const { model, processingClass } = this.#options;
+    return this.#hub.push({ commitMessage: "End of training", ...options }, async (folder) => {
+      await model.savePretrained(folder);
+      await processingClass.savePretrained(folder);
+    });
   }
 
   /** Saves the current step unless it is saved already; the path of its checkpoint. */

@@ -30,7 +30,7 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 const card = () => readFile(path.join(folder, "README.md"), "utf8");
 
 it("says in its front matter what the adapter is for, what it saw and what it reached", async () => {
-  await writeModelCard(folder, "ada/math", training);
+  await writeModelCard(folder, "ada/math", { training });
   const [, front = ""] = (await card()).split("---\n");
   expect(parse(front)).toEqual({
     base_model: BASE,
@@ -58,7 +58,7 @@ it("says in its front matter what the adapter is for, what it saw and what it re
 });
 
 it("tells how to load it, how it was trained and whom to cite", async () => {
-  await writeModelCard(folder, "ada/math", training);
+  await writeModelCard(folder, "ada/math", { training });
   const text = await card();
   expect(text).toContain(`PeftModel.from_pretrained(base, "ada/math")`);
   expect(text).toContain(`vllm serve ${BASE} --enable-lora --lora-modules math=ada/math`);
@@ -79,14 +79,17 @@ it("is about a whole model where there is no adapter", async () => {
   expect(parse(text.split("---\n")[1] ?? "")).toMatchObject({ library_name: "transformers" });
   expect(text).toContain("vllm serve ada/merged");
   expect(text).not.toContain("## Training");
+  expect(text).toContain("A causal language model. ");
+  await writeModelCard(folder, "ada/merged", { base: BASE });
+  expect(await card()).toContain(`base_model: ${BASE}`);
 });
 
 it("leaves a card by someone else, and writes its own anew", async () => {
   await writeModelCard(folder, "ada/math");
-  await writeModelCard(folder, "ada/math", training);
+  await writeModelCard(folder, "ada/math", { training });
   expect(await card()).toContain("## Training");
   await writeFile(path.join(folder, "README.md"), "# mine");
-  await writeModelCard(folder, "ada/math", training);
+  await writeModelCard(folder, "ada/math", { training });
   expect(await card()).toBe("# mine");
 });
 

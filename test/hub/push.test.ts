@@ -14,7 +14,7 @@ vi.mock("node:timers/promises", async (load) => {
   return { ...timers, setTimeout: (ms: number, ...rest: []) => timers.setTimeout(ms / 100, ...rest) };
 });
 
-const WEIGHTS = Buffer.from(Array.from({ length: 100_000 }, (_, i) => (i * 7919) % 251));
+const WEIGHTS = Buffer.from(Array.from({ length: 10_000 }, (_, i) => (i * 7919) % 251));
 const at = useHub();
 let folder: string;
 
@@ -24,6 +24,8 @@ beforeEach(async () => {
   await writeFile(path.join(folder, "adapter_config.json"), "{}");
   await writeFile(path.join(folder, "adapter_model.safetensors"), WEIGHTS);
   await writeFile(path.join(folder, "logs", "empty.txt"), "");
+  // Never to be uploaded.
+  await writeFile(path.join(folder, ".env"), "SECRET=1");
   vi.stubEnv("HF_TOKEN", at.hub.token);
 });
 
