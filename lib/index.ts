@@ -41,7 +41,7 @@ export { completionText, type RewardSample } from "./rewards/per-sample.js";
 export type { ChatTemplateOptions } from "./tokenizer/chat-template.js";
 export type { Offsets } from "./tokenizer/pipeline/aligned-text.js";
 export type { TokenBytes } from "./tokenizer/pipeline/token-bytes.js";
-export { type EncodedText, Tokenizer, type TokenizerOptions } from "./tokenizer/tokenizer.js";
+export { type EncodedText, type MaskedIds, Tokenizer, type TokenizerOptions } from "./tokenizer/tokenizer.js";
 export type { DecodeStream } from "./tokenizer/tokenizer-backend.js";
 export { GRPOConfig, type GRPOConfigFields, type GRPOConfigOptions } from "./trainer/config.js";
 export type { TrainerPushOptions } from "./trainer/hub-push.js";

@@ -1,10 +1,12 @@
-// Chat templates: which one applies, and rendering it. The Jinja engine is @huggingface/jinja; this file supplies what
-// transformers supplies around it (variables that are always defined, special tokens, continued messages). It knows
-// nothing of tokens; the text it returns is encoded without adding special tokens.
+// Chat templates: which one applies, and rendering it. This file supplies what transformers supplies around a Jinja
+// template (variables that are always defined, special tokens, continued messages). It knows nothing of tokens; the text
+// it returns is encoded without adding special tokens.
 
-import { Template } from "@huggingface/jinja";
 import { GrpoError, nearestName, reasonOf } from "../errors.js";
 import type { Message } from "../types.js";
+import { RaisedByTemplate } from "./jinja/errors.js";
+import { stripText } from "./jinja/methods.js";
+import { compileJinja, type Rendered } from "./jinja/template.js";
 
 /** One template, or several by name, as transformers keeps them. */
 export type ChatTemplates = string | Readonly<Record<string, string>>;
@@ -12,8 +14,8 @@ export type ChatTemplates = string | Readonly<Record<string, string>>;
 export interface ChatTemplateOptions {
   /** End with the header of an assistant turn, so that the model answers. Default false. */
   readonly addGenerationPrompt?: boolean;
-  /** Leave the last message open, so that the model continues it. Default false. */
-  readonly continueFinalMessage?: boolean;
+  /** Leave the last message open, so that the model continues it; a string names the field to continue. Default false. */
+  readonly continueFinalMessage?: boolean | string;
   /** JSON schemas of the functions that the model may call. */
   readonly tools?: readonly unknown[] | null;
   readonly documents?: readonly unknown[] | null;
@@ -23,7 +25,10 @@ export interface ChatTemplateOptions {
   readonly [variable: string]: unknown;
 }
 
-export type CompiledTemplate = (variables: Readonly<Record<string, unknown>>) => string;
+export interface CompiledTemplate {
+  readonly source: string;
+  render(variables: Readonly<Record<string, unknown>>): Rendered;
+}
 
 // Names that the Jinja environment defines itself and does not let a caller define again.
 const RESERVED_VARIABLES = new Set(["true", "false", "none", "True", "False", "None"]);
@@ -61,37 +66,44 @@ function templateText(asked: string, names: readonly string[]): string {
   });
 }
 
-export function compileTemplate(text: string): CompiledTemplate {
-  let template: Template;
+export function compileTemplate(source: string): CompiledTemplate {
+  let run: ReturnType<typeof compileJinja>;
   try {
-    // Python's jinja2 reads every kind of line end as \n.
-    template = new Template(text.replace(/\r\n?/g, "\n"));
+    run = compileJinja(source);
   } catch (thrown) {
     throw new GrpoError("BAD_TEMPLATE", `The chat template cannot be parsed: ${reasonOf(thrown)}`, { cause: thrown });
   }
-  return (variables) => {
+  const render = (variables: Readonly<Record<string, unknown>>) => {
     try {
-      return template.render({ ...variables });
+      return run(variables);
     } catch (thrown) {
-      // raise_exception in a template and a failure of the engine arrive alike; the text tells them apart.
+      if (thrown instanceof RaisedByTemplate) {
+        throw new GrpoError("BAD_TEMPLATE", `The chat template refuses this conversation: ${thrown.message}`, {
+          hint: "Change the conversation to what the template accepts, or pass another { chatTemplate }.",
+          cause: thrown,
+        });
+      }
       throw new GrpoError("BAD_TEMPLATE", `The chat template stopped with: ${reasonOf(thrown)}`, {
-        hint: "Change the conversation to what the template accepts, or pass another { chatTemplate }.",
+        hint: "The template takes for granted something that this conversation does not have; compare the two.",
         cause: thrown,
       });
     }
   };
+  return { source, render };
 }
 
 /** Renders a conversation. `specialTokens` are variables like `bos_token`; the options' own variables win over them. */
 export function renderConversation(
-  render: CompiledTemplate,
+  template: CompiledTemplate,
   messages: readonly Message[],
   options: ChatTemplateOptions,
   specialTokens: Readonly<Record<string, string>>,
-): string {
+): Rendered {
   checkMessages(messages);
   const { addGenerationPrompt, continueFinalMessage, tools, documents, chatTemplate: _, ...own } = options;
   checkVariables(own);
+  checkTools(tools);
+  checkDocuments(documents);
   if (addGenerationPrompt && continueFinalMessage) {
     throw new GrpoError("BAD_OPTION", "addGenerationPrompt and continueFinalMessage exclude each other.", {
       hint: "A new assistant turn is opened, or the last message is continued; choose one.",
@@ -105,20 +117,42 @@ export function renderConversation(
     documents: documents ?? null,
     add_generation_prompt: addGenerationPrompt ?? false,
   };
-  if (!continueFinalMessage) return render({ ...variables, messages });
-  return renderOpenEnded(render, messages, variables);
+  if (!continueFinalMessage) return template.render({ ...variables, messages });
+  const field = continueFinalMessage === true ? "content" : continueFinalMessage;
+  const { marked, text } = markLastMessage(messages, field, template);
+  return cutAtMark(template.render({ ...variables, messages: marked }), text);
 }
 
-function renderOpenEnded(
-  render: CompiledTemplate,
+/** The messages with a mark behind the text to continue, and that text. */
+function markLastMessage(
   messages: readonly Message[],
-  variables: Readonly<Record<string, unknown>>,
-): string {
-  const last = messages[messages.length - 1] as Message;
-  const marked = [...messages.slice(0, -1), { ...last, content: last.content + CONTINUE_TAG }];
-  const text = render({ ...variables, messages: marked });
-  const end = text.lastIndexOf(CONTINUE_TAG.trim());
-  if (end < 0 || !text.includes(last.content.trim())) {
+  field: string,
+  template: CompiledTemplate,
+): { readonly marked: readonly Message[]; readonly text: string } {
+  const last = messages[messages.length - 1] as Message & Readonly<Record<string, unknown>>;
+  const value: unknown = last[field];
+  if (!template.source.includes(field)) {
+    throw new GrpoError("BAD_OPTION", `continueFinalMessage is "${field}", and the chat template has no such field.`);
+  }
+  const withField = (changed: unknown): readonly Message[] => [...messages.slice(0, -1), { ...last, [field]: changed }];
+  if (typeof value === "string") return { marked: withField(value + CONTINUE_TAG), text: value };
+  const parts: readonly unknown[] = Array.isArray(value) ? value : [];
+  const at = parts.findLastIndex((part) => isTextPart(part));
+  const part = parts[at];
+  if (!isTextPart(part)) {
+    throw new GrpoError("BAD_INPUT", `continueFinalMessage is set, and the last message has no text in "${field}".`);
+  }
+  const changed = parts.with(at, { ...part, text: part.text + CONTINUE_TAG });
+  return { marked: withField(changed), text: part.text };
+}
+
+function isTextPart(part: unknown): part is { readonly text: string } {
+  return typeof part === "object" && part !== null && typeof (part as { text?: unknown }).text === "string";
+}
+
+function cutAtMark({ text: rendered, generated }: Rendered, last: string): Rendered {
+  const end = rendered.lastIndexOf(CONTINUE_TAG.trim());
+  if (end < 0 || !rendered.includes(stripText(last, undefined, true, true))) {
     throw new GrpoError(
       "BAD_TEMPLATE",
       "The chat template drops part of the last message, so it cannot be continued.",
@@ -128,8 +162,9 @@ function renderOpenEnded(
     );
   }
   // A template that trims messages has eaten the tag's space; then the message's own trailing space must go as well.
-  const kept = text.startsWith(CONTINUE_TAG, end);
-  return kept ? text.slice(0, end) : text.slice(0, end).trimEnd();
+  const kept = rendered.startsWith(CONTINUE_TAG, end);
+  const text = kept ? rendered.slice(0, end) : stripText(rendered.slice(0, end), undefined, false, true);
+  return { text, generated };
 }
 
 function checkMessages(messages: readonly Message[]): void {
@@ -146,6 +181,26 @@ function checkMessages(messages: readonly Message[]): void {
       });
     }
   });
+}
+
+function checkTools(tools: readonly unknown[] | null | undefined): void {
+  if (tools !== null && tools !== undefined && !Array.isArray(tools)) {
+    throw new GrpoError("BAD_OPTION", "tools must be an array of JSON schemas of functions.");
+  }
+  for (const tool of tools ?? []) {
+    if (typeof tool === "object" && tool !== null && !Array.isArray(tool)) continue;
+    // Python reads the types and the documentation of a function; at run time JavaScript's functions have neither.
+    throw new GrpoError("BAD_OPTION", `A tool must be the JSON schema of a function, found a ${typeof tool}.`, {
+      hint: 'For example { type: "function", function: { name, description, parameters: { type: "object", … } } }.',
+    });
+  }
+}
+
+function checkDocuments(documents: readonly unknown[] | null | undefined): void {
+  for (const document of documents ?? []) {
+    if (typeof document === "object" && document !== null && !Array.isArray(document)) continue;
+    throw new GrpoError("BAD_OPTION", "Documents must be objects, for example { title, text }.");
+  }
 }
 
 function checkVariables(own: Readonly<Record<string, unknown>>): void {

@@ -15,6 +15,7 @@ import {
   renderConversation,
   selectTemplate,
 } from "./chat-template.js";
+import type { Rendered } from "./jinja/template.js";
 import type { Offsets } from "./pipeline/aligned-text.js";
 import type { TokenBytes } from "./pipeline/token-bytes.js";
 import { type DecodeStream, TokenizerBackend } from "./tokenizer-backend.js";
@@ -32,6 +33,12 @@ export interface TokenizerOptions {
   readonly revision?: string;
   readonly token?: string;
   readonly cacheDir?: string;
+}
+
+export interface MaskedIds {
+  readonly ids: number[];
+  /** 1 for the tokens that the assistant wrote, 0 for others; as long as `ids`. */
+  readonly assistantMask: number[];
 }
 
 export interface EncodedText {
@@ -118,26 +125,35 @@ export class Tokenizer {
     return this.#backend.tokenBytes();
   }
 
-  /** The text of a conversation in the model's own format, or its token ids with `tokenize: true`. */
-  applyChatTemplate(messages: readonly Message[], options: ChatTemplateOptions & { readonly tokenize: true }): number[];
+  /**
+   * The text of a conversation in the model's own format; its token ids with `tokenize: true`; with
+   * `returnAssistantMask: true` also which of them the template marks as the assistant's ({% generation %} blocks).
+   */
   applyChatTemplate(
     messages: readonly Message[],
-    options?: ChatTemplateOptions & { readonly tokenize?: false },
+    options: ChatTemplateOptions & { readonly tokenize: true; readonly returnAssistantMask: true },
+  ): MaskedIds;
+  applyChatTemplate(
+    messages: readonly Message[],
+    options: ChatTemplateOptions & { readonly tokenize: true; readonly returnAssistantMask?: false },
+  ): number[];
+  applyChatTemplate(
+    messages: readonly Message[],
+    options?: ChatTemplateOptions & { readonly tokenize?: false; readonly returnAssistantMask?: false },
   ): string;
   applyChatTemplate(
     messages: readonly Message[],
-    options: ChatTemplateOptions & { readonly tokenize?: boolean } = {},
-  ): string | number[] {
-    const { tokenize, ...rest } = options;
-    const template = selectTemplate(this.#templates, rest);
-    let render = this.#compiled.get(template);
-    if (render === undefined) {
-      render = compileTemplate(template);
-      this.#compiled.set(template, render);
-    }
-    const text = renderConversation(render, messages, rest, this.#special as Record<string, string>);
+    options: ChatTemplateOptions & { readonly tokenize?: boolean; readonly returnAssistantMask?: boolean } = {},
+  ): string | number[] | MaskedIds {
+    const { tokenize, returnAssistantMask, ...rest } = options;
+    const template = this.#template(selectTemplate(this.#templates, rest));
+    if (returnAssistantMask) checkMaskOptions(template.source, tokenize, rest.continueFinalMessage);
+    const rendered = renderConversation(template, messages, rest, this.#special as Record<string, string>);
     // The template writes BOS itself where the model wants one.
-    return tokenize ? this.encode(text, { addSpecialTokens: false }) : text;
+    if (!tokenize) return rendered.text;
+    if (!returnAssistantMask) return this.encode(rendered.text, { addSpecialTokens: false });
+    const { ids, offsets } = this.encodeWithOffsets(rendered.text, { addSpecialTokens: false });
+    return { ids, assistantMask: maskOf(offsets, rendered.generated) };
   }
 
   get chatTemplate(): ChatTemplates | undefined {
@@ -224,6 +240,14 @@ export class Tokenizer {
     });
   }
 
+  #template(source: string): CompiledTemplate {
+    const known = this.#compiled.get(source);
+    if (known !== undefined) return known;
+    const compiled = compileTemplate(source);
+    this.#compiled.set(source, compiled);
+    return compiled;
+  }
+
   #idOf(name: SpecialTokenName): number | undefined {
     const token = this.#special[name];
     return token === undefined ? undefined : this.#backend.tokenToId(token);
@@ -248,6 +272,34 @@ export class Tokenizer {
     }
     return changed;
   }
+}
+
+function checkMaskOptions(
+  template: string,
+  tokenize: boolean | undefined,
+  continued: boolean | string | undefined,
+): void {
+  if (!tokenize || continued) {
+    throw new GrpoError("BAD_OPTION", "returnAssistantMask needs tokenize: true, and no continueFinalMessage.");
+  }
+  if (!/\{%[-+]?\s*generation\s*[-+]?%\}/.test(template)) {
+    throw new GrpoError("BAD_TEMPLATE", "The chat template does not mark what the assistant writes.", {
+      hint: "Put {% generation %} … {% endgeneration %} around the assistant's text in the template.",
+    });
+  }
+}
+
+/** Every token that shares a character with a marked span, from the one of its first character to that of its last. */
+function maskOf(offsets: readonly Offsets[], spans: Rendered["generated"]): number[] {
+  const mask = new Array<number>(offsets.length).fill(0);
+  const tokenAt = (position: number) => offsets.findIndex(([start, end]) => position >= start && position < end);
+  for (const [start, end] of spans) {
+    const first = tokenAt(start);
+    if (first < 0) break;
+    const last = tokenAt(end - 1);
+    mask.fill(1, first, last > 0 ? last + 1 : offsets.length);
+  }
+  return mask;
 }
 
 function checkIds(method: string, ids: readonly number[]): void {

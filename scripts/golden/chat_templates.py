@@ -51,7 +51,7 @@ WEATHER = {
             "properties": {
                 "location": {"type": "string", "description": "City, e.g. Zürich or 東京"},
                 "unit": {"type": "string", "enum": ["celsius", "fahrenheit"], "default": None},
-                "days": {"type": ["integer", "null"], "minimum": 0, "maximum": 14.0, "default": 1},
+                "days": {"type": ["integer", "null"], "minimum": 0, "maximum": 14.5, "default": 1},
                 "detailed": {"type": "boolean", "default": False},
                 "tags": {"type": "array", "items": {"type": "object", "properties": {}, "required": []}},
             },

@@ -12,6 +12,7 @@ import pathlib
 import random
 
 from tokenizers import Tokenizer
+from transformers import AutoTokenizer
 from transformers.utils.chat_template_utils import render_jinja_template
 
 # One of each kind that tells tokenizers apart; the rest of the texts is drawn from these.
@@ -72,6 +73,29 @@ def golden(tokenizer: Tokenizer) -> dict:
     }
 
 
+# Generation blocks at the start, in the middle and at the end of a text, and an empty one.
+MASK_TEMPLATE = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}{{ 'A: ' }}{% generation %}{{ m.content + eos_token }}"
+    "{% endgeneration %}{% else %}{{ m.role + ': ' + m.content }}{% endif %}{{ '\\n' }}{% endfor %}"
+)
+MASK_CHATS = [
+    [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "It is 4."}],
+    [{"role": "assistant", "content": "Größe 😀 日本"}, {"role": "user", "content": "é"}, {"role": "assistant", "content": ""}],
+    [{"role": "user", "content": "nothing of the assistant"}],
+]
+
+
+def masks(folder: str) -> list[dict]:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    out = []
+    for messages in MASK_CHATS:
+        encoded = tokenizer.apply_chat_template(
+            messages, chat_template=MASK_TEMPLATE, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+        )
+        out.append({"messages": messages, "ids": encoded["input_ids"], "mask": encoded["assistant_masks"]})
+    return out
+
+
 def check_templates(file: pathlib.Path) -> None:
     for case in json.loads(file.read_text()):
         data = dict(case["data"])
@@ -89,7 +113,8 @@ def main() -> None:
     for entry in arguments.folders:
         name, folder = entry.split("=", 1)
         tokenizer = Tokenizer.from_file(str(pathlib.Path(folder) / "tokenizer.json"))
-        lines = json.dumps(golden(tokenizer), ensure_ascii=True)
+        content = {**golden(tokenizer), "maskTemplate": MASK_TEMPLATE, "masks": masks(folder)}
+        lines = json.dumps(content, ensure_ascii=True)
         # One case to a line, so that a change can be read.
         lines = lines.replace('}, {"', '},\n{"').replace('": [{', '": [\n{')
         (arguments.out / f"golden-{name}.json").write_text(lines + "\n")

@@ -1,12 +1,14 @@
-// Chat templates of real models against transformers' texts, and the rules for choosing one.
+// Chat templates of real models against transformers' texts and errors, the rules for choosing one, and masks.
 
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { compileTemplate, renderConversation, selectTemplate } from "../../lib/tokenizer/chat-template.js";
+import { compileJinja } from "../../lib/tokenizer/jinja/template.js";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer.js";
 import type { Message } from "../../lib/types.js";
+import { readGzipJson } from "../support/tokenizer-golden.js";
 
 const FIXTURES = new URL("../fixtures/tokenizers/", import.meta.url).pathname;
 const TINY = new URL("../../scripts/assets/tiny-qwen2/", import.meta.url).pathname;
@@ -26,7 +28,116 @@ describe("templates of published models", () => {
     const { messages, add_generation_prompt, ...rest } = entry.data;
     const options =
       add_generation_prompt === undefined ? rest : { ...rest, addGenerationPrompt: add_generation_prompt };
-    expect(renderConversation(compileTemplate(entry.chat_template), messages, options, {})).toBe(entry.target);
+    expect(renderConversation(compileTemplate(entry.chat_template), messages, options, {}).text).toBe(entry.target);
+  });
+});
+
+interface Renderings {
+  now: string;
+  specialTokens: Record<string, string>;
+  conversations: { name: string; messages: Message[]; options: Record<string, unknown> }[];
+  templates: {
+    name: string;
+    template: string;
+    expected: { text?: string; generated?: number[][]; error?: string; message?: string }[];
+  }[];
+}
+
+describe("transformers' renderings", () => {
+  const renderings = readGzipJson(path.join(FIXTURES, "chat-renderings.json.gz")) as Renderings;
+
+  beforeEach(() => {
+    vi.useFakeTimers({ now: new Date(renderings.now), toFake: ["Date"] });
+  });
+
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  it.each(renderings.templates.map((entry) => [entry.name, entry] as const))("%s", (_, { template, expected }) => {
+    const compiled = compileTemplate(template);
+    renderings.conversations.forEach(({ name, messages, options }, i) => {
+      const {
+        add_generation_prompt: addGenerationPrompt,
+        continue_final_message: continueFinalMessage,
+        ...own
+      } = options;
+      const all = { addGenerationPrompt, continueFinalMessage, ...own } as Parameters<typeof renderConversation>[2];
+      const { text, generated, error, message } = expected[i] ?? {};
+      const render = () => renderConversation(compiled, messages, all, renderings.specialTokens);
+      if (error === undefined) {
+        const found = render();
+        expect(found.text, name).toBe(text);
+        if (generated) expect(inCodePoints(found.text, found.generated), name).toEqual(generated);
+      } else {
+        // What a template raises itself is passed on word for word; Python's own errors only have to be errors.
+        const said = error === "TemplateError" ? message : "";
+        expect(render, name).toThrow(
+          expect.objectContaining({ name: "GrpoError", message: expect.stringContaining(said ?? "") }),
+        );
+      }
+    });
+  });
+});
+
+/** Python counts code points. */
+function inCodePoints(text: string, spans: readonly (readonly number[])[]): number[][] {
+  return spans.map((span) => span.map((at) => Array.from(text.slice(0, at)).length));
+}
+
+describe("the language of templates", () => {
+  interface Snippets {
+    now: string;
+    variables: Record<string, unknown>;
+    cases: { template: string; text?: string; error?: string }[];
+  }
+
+  it("renders and refuses what transformers' environment does, feature by feature", async () => {
+    const file = await readFile(path.join(FIXTURES, "jinja-snippets.json"), "utf8");
+    const { now, variables, cases: snippets } = JSON.parse(file) as Snippets;
+    vi.useFakeTimers({ now: new Date(now), toFake: ["Date"] });
+    try {
+      expect(snippets.length).toBeGreaterThan(450);
+      for (const { template, text } of snippets) {
+        const render = () => compileJinja(template)(variables).text;
+        if (text === undefined) expect(render, template).toThrow();
+        else expect(render(), template).toBe(text);
+      }
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it("stops a template that calls itself without end", () => {
+    const endless = "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}";
+    expect(() => compileTemplate(endless).render({})).toThrow(expect.objectContaining({ code: "BAD_TEMPLATE" }));
+  });
+
+  it("says where a template cannot be read", () => {
+    expect(() => compileTemplate("a\n{% if x %}\n{{ y z }}{% endif %}")).toThrow("line 3");
+  });
+});
+
+describe("masks of what the assistant writes", () => {
+  it.each([
+    ["tiny-qwen2", TINY],
+    ["stories260k", path.join(FIXTURES, "stories260k")],
+  ])("equal those of transformers: %s", async (name, source) => {
+    const golden = JSON.parse(await readFile(path.join(FIXTURES, `golden-${name}.json`), "utf8"));
+    const tokenizer = await Tokenizer.fromPretrained(source);
+    for (const { messages, ids, mask } of golden.masks) {
+      const options = { chatTemplate: golden.maskTemplate, tokenize: true, returnAssistantMask: true } as const;
+      expect(tokenizer.applyChatTemplate(messages, options)).toEqual({ ids, assistantMask: mask });
+    }
+  });
+
+  it("need token ids, and a template that marks", async () => {
+    const tokenizer = await Tokenizer.fromPretrained(TINY);
+    const masked = { returnAssistantMask: true } as unknown as { returnAssistantMask: false };
+    expect(() => tokenizer.applyChatTemplate(CHAT, masked)).toThrow("needs tokenize: true");
+    expect(() => tokenizer.applyChatTemplate(CHAT, { tokenize: true, returnAssistantMask: true })).toThrow(
+      "does not mark",
+    );
   });
 });
 
@@ -52,7 +163,7 @@ describe("choosing a template", () => {
 
 describe("rendering", () => {
   const render = (template: string, options = {}, messages: readonly Message[] = CHAT) =>
-    renderConversation(compileTemplate(template), messages, options, { bos_token: "<s>", eos_token: "</s>" });
+    renderConversation(compileTemplate(template), messages, options, { bos_token: "<s>", eos_token: "</s>" }).text;
 
   it("defines what transformers defines", () => {
     const nothing = "{% if tools is none and documents is none and not add_generation_prompt %}none{% endif %}";
@@ -80,8 +191,27 @@ describe("rendering", () => {
     const trimming = "{% for m in messages %}[{{ m.content | trim }}]{% endfor %}";
     expect(render(plain, { continueFinalMessage: true }, chat)).toBe("[hi][The answer is ");
     expect(render(trimming, { continueFinalMessage: true }, chat)).toBe("[hi][The answer is");
-    expect(() => render("fixed", { continueFinalMessage: true }, chat)).toThrow("cannot be continued");
+    expect(() => render("fixed, no content", { continueFinalMessage: true }, chat)).toThrow("cannot be continued");
     expect(() => render(plain, { continueFinalMessage: true, addGenerationPrompt: true }, chat)).toThrow("exclude");
+  });
+
+  it("continues another field, and the last text among parts", () => {
+    const thinking = [...CHAT, { role: "assistant", content: "", thinking: "Two and" }];
+    const fields = "{% for m in messages %}[{{ m.thinking }}{{ m.content }}]{% endfor %}";
+    expect(render(fields, { continueFinalMessage: "thinking" }, thinking)).toBe("[hi][Two and");
+    expect(() => render(fields, { continueFinalMessage: "plan" }, thinking)).toThrow("has no such field");
+    const parts = [{ role: "assistant", content: [{ type: "text", text: "It" }, { type: "image" }] }];
+    const listed = "{% for p in messages[0].content %}<{{ p.text }}>{% endfor %}";
+    expect(render(listed, { continueFinalMessage: true }, parts as unknown as Message[])).toBe("<It");
+    const none = [{ role: "assistant", content: null }] as unknown as Message[];
+    expect(() => render(listed, { continueFinalMessage: true }, none)).toThrow("has no text in");
+  });
+
+  it("takes schemas for tools and objects for documents", () => {
+    const add = (a: number, b: number) => a + b;
+    expect(() => render("x", { tools: [add] })).toThrow("must be the JSON schema of a function, found a function");
+    expect(() => render("x", { tools: {} })).toThrow("must be an array");
+    expect(() => render("x", { documents: ["text"] })).toThrow("Documents must be objects");
   });
 
   it("refuses conversations and variables that cannot be meant", () => {
