@@ -5,6 +5,7 @@ export { IterableDataset, type StreamShuffleOptions } from "./dataset/iterable-d
 export type { KnownDatasets } from "./dataset/known-datasets.js";
 export { type LoadDatasetOptions, loadDataset } from "./dataset/load.js";
 export { concatenateDatasets, type InterleaveOptions, interleaveDatasets } from "./dataset/mixture.js";
+export { datasets, type MathRow, type ReadyDatasetOptions } from "./dataset/ready.js";
 export { GrpoError, type GrpoErrorCode } from "./errors.js";
 export { type Account, login, logout, whoami } from "./hub/login.js";
 export { type PushOptions, pushFolder } from "./hub/push.js";

@@ -1,10 +1,11 @@
-// GRPO on GSM8K with a real model: the script to copy. Give it a model (a folder or a Hub id) and a JSONL file with the
-// fields question and answer ("… #### 42"). Every number is a flag; the last line of output is JSON.
+// GRPO on GSM8K with a real model: the script to copy. Give it a model (a folder or a Hub id); the data is openai/gsm8k, or a
+// file, folder or Hub id with the columns question and answer ("… #### 42"). Every number is a flag; the last line of output is
+// JSON.
 //
-//   npx tsx scripts/train-gsm8k.ts --model Qwen/Qwen2-0.5B-Instruct --data gsm8k/train.jsonl --steps 200
+//   npx tsx scripts/train-gsm8k.ts --model Qwen/Qwen2-0.5B-Instruct --steps 200
 
 import { parseArgs } from "node:util";
-import { CausalLM, type Device, GRPOConfig, GRPOTrainer, LoraConfig, loadDataset, rewards, Tokenizer } from "grpo";
+import { CausalLM, type Device, datasets, GRPOConfig, GRPOTrainer, LoraConfig, rewards, Tokenizer } from "grpo";
 
 const { values: flags } = parseArgs({
   options: {
@@ -34,7 +35,7 @@ const { values: flags } = parseArgs({
     resume: { type: "boolean", default: false }, // from the latest checkpoint in --output
   },
 });
-if (!flags.model || !flags.data) throw new Error("give --model <folder or Hub id> and --data <file.jsonl>");
+if (!flags.model) throw new Error("give --model <folder or Hub id>");
 
 /** The last number of a text; GSM8K also writes "1,234" and "$18.00". */
 const lastNumber = (text: string) =>
@@ -44,8 +45,8 @@ const lastNumber = (text: string) =>
     ?.at(-1);
 
 const rewardFunctions = {
-  accuracy: rewards.perSample<{ answer: string }>(function accuracy({ text, answer }) {
-    return Number(lastNumber(text)) === Number(lastNumber(answer)) ? 1 : 0;
+  accuracy: rewards.perSample<{ solution: string }>(function accuracy({ text, solution }) {
+    return Number(lastNumber(text)) === Number(solution) ? 1 : 0;
   }),
   length: rewards.perSample(function length({ text }) {
     return -Math.abs(60 - text.length) / 60;
@@ -54,11 +55,10 @@ const rewardFunctions = {
 if (flags.reward !== "accuracy" && flags.reward !== "length") throw new Error("--reward: choose accuracy or length");
 const reward = rewardFunctions[flags.reward];
 
-const system = flags.system ? [{ role: "system", content: flags.system }] : [];
-const rows = await loadDataset<{ question: string; answer: string }>(flags.data, { split: "train" });
-const trainDataset = rows
-  .map(({ question }) => ({ prompt: [...system, { role: "user", content: question }] }))
-  .removeColumns("question");
+const trainDataset = await datasets.gsm8k({
+  ...(flags.data && { source: flags.data }),
+  ...(flags.system && { systemPrompt: flags.system }),
+});
 
 const seed = Number(flags.seed);
 const model = await CausalLM.fromPretrained(flags.model, {

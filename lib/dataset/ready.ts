@@ -1,0 +1,67 @@
+// Mathematics data sets with the columns that training reads: `prompt`, and a `solution` that rewards.accuracy can judge by.
+
+import { GrpoError } from "../errors.js";
+import type { HubOptions } from "../hub/hub.js";
+import { checkOptionNames } from "../options.js";
+import type { Message } from "../types.js";
+import type { Dataset } from "./dataset.js";
+import type { KnownDatasets } from "./known-datasets.js";
+import { loadDataset } from "./load.js";
+
+export interface ReadyDatasetOptions extends HubOptions {
+  /** Default "train". */
+  readonly split?: string;
+  /** Put before every question. */
+  readonly systemPrompt?: string;
+  /** A folder, a file or another Hub id with the same columns. */
+  readonly source?: string;
+}
+
+export interface MathRow {
+  prompt: Message[];
+  solution: string;
+}
+
+/** AI-MO/NuminaMath-TIR: competition problems with solutions. */
+async function numinaMathTir(options: ReadyDatasetOptions = {}): Promise<Dataset<MathRow>> {
+  const rows = await load("AI-MO/NuminaMath-TIR", options);
+  return rows.map(({ problem }) => ({ prompt: conversation(problem, options) })).removeColumns("problem", "messages");
+}
+
+/** openai/gsm8k: grade-school problems. The solution is the number after "####", the text before it is `reasoning`. */
+async function gsm8k(options: ReadyDatasetOptions = {}): Promise<Dataset<MathRow & { reasoning: string }>> {
+  const rows = await load("openai/gsm8k", options, "main");
+  return rows
+    .map(({ question, answer }, index) => {
+      const [, reasoning, number] = /^([\s\S]*?)\s*####\s*(.+?)\s*$/.exec(answer) ?? [];
+      if (reasoning !== undefined && number !== undefined) {
+        return { prompt: conversation(question, options), solution: number.replaceAll(",", ""), reasoning };
+      }
+      throw new GrpoError("BAD_DATASET", `gsm8k: the answer of row ${index} has no "#### number".`);
+    })
+    .removeColumns("question", "answer");
+}
+
+/** DigitalLearningGmbH/MATH-lighteval: the MATH data set, solutions with a \boxed{…} answer. */
+async function math(options: ReadyDatasetOptions = {}): Promise<Dataset<MathRow & { level: string; type: string }>> {
+  const rows = await load("DigitalLearningGmbH/MATH-lighteval", options);
+  return rows.map(({ problem }) => ({ prompt: conversation(problem, options) })).removeColumns("problem");
+}
+
+export const datasets = { numinaMathTir, gsm8k, math } as const;
+
+function load<Id extends keyof KnownDatasets>(
+  id: Id,
+  options: ReadyDatasetOptions,
+  name?: string,
+): Promise<Dataset<KnownDatasets[Id]>> {
+  checkOptionNames("datasets", options, ["split", "systemPrompt", "source", "revision", "token", "cacheDir"]);
+  const { split = "train", systemPrompt: _, source, ...hub } = options;
+  const configuration = name === undefined || source !== undefined ? {} : { name };
+  return loadDataset<KnownDatasets[Id]>(source ?? id, { ...hub, ...configuration, split });
+}
+
+function conversation(question: string, { systemPrompt }: ReadyDatasetOptions): Message[] {
+  const user = { role: "user", content: question };
+  return systemPrompt === undefined ? [user] : [{ role: "system", content: systemPrompt }, user];
+}
