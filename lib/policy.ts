@@ -71,6 +71,11 @@ export interface PolicyModel {
   completionLogprobs(batch: SequenceBatch, options: { readonly temperature: number }): Promise<Float32Array[]>;
   /** Runs `fn` with the adapter off: the reference policy. */
   disableAdapter<T>(fn: () => Promise<T>): Promise<T>;
+  /**
+   * Moves the reference policy towards the current one: reference · (1 − alpha) + policy · alpha. Only models trained in
+   * full have a reference of their own to move.
+   */
+  syncReference?(alpha: number): Promise<void>;
   /** Loss of the batch; its gradient is added to what the adapter already holds. */
   forwardBackward(batch: TrainBatch, loss: LossOptions): Promise<NativeLossResult>;
   /** Clips, updates, and clears the gradient. */

@@ -61,7 +61,11 @@ async function readPythonsCache(): Promise<void> {
 
 async function check(): Promise<number> {
   const script = fileURLToPath(new URL("golden/check_hub.py", import.meta.url));
-  const repos = { run: "your-username/with-card", checkpoints: "your-username/checkpoints", whole: "your-username/whole" };
+  const repos = {
+    run: "your-username/with-card",
+    checkpoints: "your-username/checkpoints",
+    whole: "your-username/whole",
+  };
   const options = { model: MODEL, data: DATA, adapter: PUSHED, ...repos, completions: "your-username/completions" };
   const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, value]);
   const [local, cache] = [path.join(folder, "qwen2-0.5b-grpo-math"), path.join(folder, "home", "hub")];

@@ -165,14 +165,15 @@ export interface PlanFacts {
 /** What the run will do, in words, before it does it. */
 export function describePlan({ config, plan, model, survey, tooLong, startStep }: PlanFacts): string[] {
   const { trainable, all } = model.trainableParameters();
-  const perEpoch = plan.droppedRows > 0 ? `; ${plan.droppedRows} rows of each epoch fill no step and are left out` : "";
+  const perEpoch =
+    plan.droppedRows > 0 ? `; ${plan.droppedRows} rows of each epoch fill no generation and are left out` : "";
   const cut = config.promptOverflow === "truncate" && survey.overlong > 0 ? `; ${survey.overlong} cut to fit` : "";
   const left = tooLong > 0 ? `; ${tooLong} rows dropped as too long` : "";
   const loss = `${config.lossType}, beta ${config.beta}, learning rate ${config.learningRate} ${config.lrSchedulerType}`;
   return [
     `model    ${model.device} ${model.dtype}, ${trainable.toLocaleString("en")} of ${all.toLocaleString("en")} parameters trained`,
-    `step     ${plan.promptsPerStep} prompts × ${config.numGenerations} completions = ${plan.completionsPerStep} completions`,
-    `epoch    ${plan.rows} rows / ${plan.promptsPerStep} = ${plan.stepsPerEpoch} steps${perEpoch}`,
+    ...describeSteps(config, plan),
+    `epoch    ${describeEpoch(plan)}${perEpoch}`,
     `run      ${plan.totalSteps} steps${startStep > 0 ? `, going on after step ${startStep}` : ""}; ${loss}`,
     `prompts  ${survey.rows} rendered, longest ${survey.longest} tokens${cut}${left}; completions up to ${config.maxCompletionLength}`,
     ...config.notes.map((note) => `note     ${note}`),
@@ -180,4 +181,26 @@ export function describePlan({ config, plan, model, survey, tooLong, startStep }
       ? [`note     bf16 has no effect: the model's type is ${model.dtype}`]
       : []),
   ];
+}
+
+/** One line where each step samples its own completions, two where they are shared or reused. */
+function describeSteps(config: GRPOConfig, plan: TrainingPlan): string[] {
+  const { promptsPerGeneration: prompts, completionsPerGeneration: completions, completionsPerStep, iterations } = plan;
+  const product = `${prompts} prompts × ${config.numGenerations} completions = ${completions} completions`;
+  if (completions === completionsPerStep && iterations === 1) return [`step     ${product}`];
+  const passes = iterations > 1 ? `, trained on ${iterations} times` : "";
+  return [`sampling ${product}${passes}`, `step     ${completionsPerStep} completions`];
+}
+
+function describeEpoch({
+  rows,
+  promptsPerGeneration,
+  slicesPerEpoch,
+  slicesPerGeneration,
+  iterations,
+  ...plan
+}: TrainingPlan): string {
+  const generations = slicesPerEpoch / slicesPerGeneration / iterations;
+  const steps = `${plan.stepsPerEpoch} steps`;
+  return `${rows} rows / ${promptsPerGeneration} = ${generations === plan.stepsPerEpoch ? steps : `${generations} generations, ${steps}`}`;
 }

@@ -1,6 +1,8 @@
-// Rewards to advantages, as TRL 1.13 does it ("sum_then_normalize"). A null reward abstains. No tokens and no tensors here.
+// Rewards to advantages, as TRL 1.13 does it. A null reward abstains. No tokens and no tensors here.
 //   r_i = Σ_k w_k · reward_k,i over the functions that did not abstain; none left: row i is unscored, A_i = 0
 //   A_i = (r_i − mean of the group) / (std + 1e-4), std with ddof 1 of the group or of the batch; "none": no division
+// "normalize_then_sum" (GDPO): z_k,i = (reward_k,i − mean of the group) / (std of the group + 1e-4) for each function,
+//   x_i = Σ_k w_k · z_k,i,  A_i = (x_i − mean of the batch) / (std of the batch + 1e-4)
 // One deviation: in a group without spread A is exactly 0, where float rounding would leave about 1e-5.
 
 import { GrpoError } from "../errors.js";
@@ -14,6 +16,8 @@ export interface AdvantageOptions {
   /** G: completions of one prompt, which lie side by side. */
   readonly groupSize: number;
   readonly scaleRewards: "group" | "batch" | "none";
+  /** Default "sum_then_normalize". "normalize_then_sum" has no use for scaleRewards. */
+  readonly multiObjectiveAggregation?: "sum_then_normalize" | "normalize_then_sum";
 }
 
 export interface Advantages {
@@ -21,7 +25,7 @@ export interface Advantages {
   readonly advantages: Float32Array;
   /** [B] weighted reward; NaN: every function abstained. */
   readonly rewards: Float64Array;
-  /** [P] true: all rewards of the group are equal, or fewer than two are known, so it teaches nothing. */
+  /** [P] true: no two completions of the group can be told apart by their rewards, so it teaches nothing. */
   readonly zeroSpread: readonly boolean[];
   /** Share of completions whose normalizing deviation is zero (TRL's frac_reward_zero_std). */
   readonly fractionZeroStd: number;
@@ -33,31 +37,71 @@ const epsilon = 1e-4;
 const zeroTolerance = 1e-8;
 
 export function computeAdvantages(rewardsByFunction: RewardMatrix, options: AdvantageOptions): Advantages {
-  const { groupSize, scaleRewards } = options;
   const rewards = weightedRewards(rewardsByFunction, options.weights);
-  if (groupSize < 1 || rewards.length % groupSize !== 0) {
-    throw new GrpoError("BAD_INPUT", `${rewards.length} rewards cannot be cut into groups of ${groupSize}`);
+  if (options.groupSize < 1 || rewards.length % options.groupSize !== 0) {
+    throw new GrpoError("BAD_INPUT", `${rewards.length} rewards cannot be cut into groups of ${options.groupSize}`);
   }
+  return options.multiObjectiveAggregation === "normalize_then_sum"
+    ? normalizeThenSum(rewardsByFunction, rewards, options)
+    : sumThenNormalize(rewards, options);
+}
+
+function sumThenNormalize(rewards: Float64Array, { groupSize, scaleRewards }: AdvantageOptions): Advantages {
   const advantages = new Float32Array(rewards.length);
   const zeroSpread: boolean[] = [];
-  // TRL has no deviation for a single value in evaluation and writes 0.
-  const batchStd = rewards.length > 1 ? nanStd(rewards) : 0;
+  const batchStd = deviation(rewards);
   let zeroStdRows = 0;
   for (let start = 0; start < rewards.length; start += groupSize) {
     const group = rewards.subarray(start, start + groupSize);
-    const mean = nanMean(group);
-    const groupStd = groupSize > 1 ? nanStd(group) : 0;
+    const groupStd = deviation(group);
     const flat = !(groupStd > zeroTolerance);
     const std = scaleRewards === "batch" ? batchStd : groupStd;
     zeroSpread.push(flat);
     if (std <= zeroTolerance) zeroStdRows += groupSize;
     if (flat) continue;
-    const divisor = scaleRewards === "none" ? 1 : std + epsilon;
-    group.forEach((reward, i) => {
-      advantages[start + i] = Number.isNaN(reward) ? 0 : (reward - mean) / divisor;
-    });
+    advantages.set(normalized(group, nanMean(group), scaleRewards === "none" ? 1 : std + epsilon), start);
   }
   return { advantages, rewards, zeroSpread, fractionZeroStd: rewards.length > 0 ? zeroStdRows / rewards.length : 0 };
+}
+
+function normalizeThenSum(
+  rewardsByFunction: RewardMatrix,
+  rewards: Float64Array,
+  options: AdvantageOptions,
+): Advantages {
+  const { groupSize, weights } = options;
+  // A completion that nobody scored is left out of the batch's mean and deviation.
+  const sums = rewards.map((reward) => (Number.isNaN(reward) ? Number.NaN : 0));
+  const zeroSpread = new Array<boolean>(rewards.length / groupSize).fill(true);
+  rewardsByFunction.forEach((row, k) => {
+    const values = Float64Array.from(row, (reward) => reward ?? Number.NaN);
+    for (let start = 0; start < values.length; start += groupSize) {
+      const group = values.subarray(start, start + groupSize);
+      const std = deviation(group);
+      if (!(std > zeroTolerance)) continue;
+      zeroSpread[start / groupSize] = false;
+      normalized(group, nanMean(group), std + epsilon).forEach((score, i) => {
+        sums[start + i] = (sums[start + i] ?? 0) + (weights[k] ?? 1) * score;
+      });
+    }
+  });
+  const std = deviation(sums);
+  const advantages = Float32Array.from(normalized(sums, nanMean(sums), std + epsilon));
+  // The scores of a group add up to 0 for every function, so a group without spread is at the mean.
+  zeroSpread.forEach((flat, p) => {
+    if (flat) advantages.fill(0, p * groupSize, (p + 1) * groupSize);
+  });
+  return { advantages, rewards, zeroSpread, fractionZeroStd: std <= zeroTolerance ? 1 : 0 };
+}
+
+/** (value − mean) / divisor; 0 where there is no value. */
+function normalized(values: Float64Array, mean: number, divisor: number): Float64Array {
+  return values.map((value) => (Number.isNaN(value) ? 0 : (value - mean) / divisor));
+}
+
+/** As nanStd; a single value, which occurs in evaluation, has deviation 0 in TRL. */
+function deviation(values: Float64Array): number {
+  return values.length > 1 ? nanStd(values) : 0;
 }
 
 /** Σ weight · reward per completion, abstentions left out; NaN where every function abstained. */

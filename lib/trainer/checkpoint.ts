@@ -1,4 +1,5 @@
-// Checkpoints on disk: <outputDir>/checkpoint-<step>/ with adapter, optimizer, tokenizer files and trainer_state.json. A
+// Checkpoints on disk: <outputDir>/checkpoint-<step>/ with adapter, optimizer, tokenizer files and trainer_state.json, and
+// generation.json where the next step goes on with completions that are there already. A
 // folder appears under its final name only when it is whole. No random state is stored: prompts, draws and dropout are
 // functions of seed and step.
 
@@ -7,8 +8,10 @@ import path from "node:path";
 import { z } from "zod";
 import { GrpoError, reasonOf } from "../errors.js";
 import type { PolicyModel, ProcessingClass } from "../policy.js";
+import { type Generation, generationFromJson, generationToJson } from "./generation.js";
 
 const stateFile = "trainer_state.json";
+const generationFile = "generation.json";
 
 const stateSchema = z.object({
   schema_version: z.literal(1),
@@ -22,10 +25,15 @@ const stateSchema = z.object({
   order: z.object({
     seed: z.int(),
     rows: z.int(),
-    prompts_per_step: z.int(),
+    prompts_per_generation: z.int(),
+    slices_per_generation: z.int(),
+    slices_per_step: z.int(),
+    num_iterations: z.int(),
     num_generations: z.int(),
     shuffle_dataset: z.boolean(),
   }),
+  /** Of the entropy bonus. */
+  entropy: z.object({ coef: z.number(), last_entropy: z.number().nullable() }),
   log_history: z.array(z.record(z.string(), z.number().nullable())),
 });
 
@@ -36,6 +44,8 @@ export interface CheckpointOptions {
   readonly model: PolicyModel;
   readonly tokenizer: ProcessingClass;
   readonly state: SavedState;
+  /** The one that the next step goes on with. */
+  readonly generation: Generation | undefined;
   /** Checkpoints kept; null: all. */
   readonly totalLimit: number | null;
 }
@@ -51,6 +61,9 @@ export async function saveCheckpoint(options: CheckpointOptions): Promise<string
     await options.model.saveCheckpoint(temporary);
     await options.tokenizer.savePretrained(temporary);
     await writeFile(path.join(temporary, stateFile), `${JSON.stringify(state, null, 2)}\n`);
+    if (options.generation) {
+      await writeFile(path.join(temporary, generationFile), generationToJson(options.generation));
+    }
     await syncFiles(temporary);
     await replaceFolder(temporary, final);
   } catch (cause) {
@@ -123,7 +136,23 @@ export async function findCheckpoint(resumeFrom: string | true, outputDir: strin
   });
 }
 
-export async function readCheckpointState(folder: string): Promise<SavedState> {
+export interface SavedRun {
+  readonly state: SavedState;
+  readonly generation: Generation | undefined;
+}
+
+export async function readCheckpoint(folder: string): Promise<SavedRun> {
+  const state = await readState(folder);
+  const file = path.join(folder, generationFile);
+  try {
+    return { state, generation: generationFromJson(await readFile(file, "utf8")) };
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return { state, generation: undefined };
+    throw new GrpoError("BAD_CHECKPOINT", `${file} is not a stored generation: ${reasonOf(cause)}`, { cause });
+  }
+}
+
+async function readState(folder: string): Promise<SavedState> {
   const file = path.join(folder, stateFile);
   const text = await readFile(file, "utf8").catch((cause: unknown) => {
     throw new GrpoError("BAD_CHECKPOINT", `${folder} is not a whole checkpoint: ${reasonOf(cause)}`, {

@@ -3,7 +3,7 @@
 
 import { z } from "zod";
 import { GrpoError, nearestName } from "../errors.js";
-import { LOSS_TYPES } from "../model/loss.js";
+import { IMPORTANCE_SAMPLING_LEVELS, LOSS_TYPES } from "../model/loss.js";
 import type { RewardFn } from "../types.js";
 import { renamedOptions, unsupportedDefaults, unsupportedValues, withoutEffect } from "./config-unsupported.js";
 
@@ -22,7 +22,8 @@ const fields = {
   runName: optional(z.string()),
   seed: z.int().min(0).max(0x7fffffff).default(42),
 
-  // Batch. One optimizer step takes perDeviceTrainBatchSize × gradientAccumulationSteps completions.
+  // Batch. One optimizer step takes perDeviceTrainBatchSize × gradientAccumulationSteps completions; one generation samples
+  // perDeviceTrainBatchSize × stepsPerGeneration of them.
   /** Completions (not prompts) in one slice of a step. */
   perDeviceTrainBatchSize: count.default(8),
   /** Slices in one optimizer step; a step has perDeviceTrainBatchSize times this many completions. */
@@ -31,9 +32,11 @@ const fields = {
   numGenerations: count.default(8),
   /** The same during evaluation; null: numGenerations. */
   numGenerationsEval: optional(count),
+  /** Completions of one generation; null: from stepsPerGeneration. */
   generationBatchSize: optional(count),
+  /** Slices that one generation is cut into; null: gradientAccumulationSteps, so that each step has its own. */
   stepsPerGeneration: optional(count),
-  /** Optimization passes over each batch of completions. */
+  /** Optimization passes over each generation. */
   numIterations: count.default(1),
   /** Passes over the data set, when maxSteps does not say otherwise. */
   numTrainEpochs: z.number().positive().default(3),
@@ -65,13 +68,50 @@ const fields = {
 
   // Loss.
   lossType: z.enum(LOSS_TYPES).default("dapo"),
+  /** "sequence": one ratio per completion, the geometric mean of its tokens' (GSPO). */
+  importanceSamplingLevel: z.enum(IMPORTANCE_SAMPLING_LEVELS).default("token"),
   /** Weight of the KL term; 0: no reference model is run. */
   beta: z.number().min(0).default(0),
   /** Lower clip range of the ratio, and the upper one unless epsilonHigh is set. */
   epsilon: z.number().min(0).default(0.2),
+  /** Upper clip range; for cispo the bound of the ratio itself (5 is usual). */
   epsilonHigh: optional(z.number().min(0)),
+  /** Upper bound of the ratio where clipping leaves it free, above 1 + epsilonHigh; null: none. */
+  delta: optional(z.number().positive()),
   /** Multiplies the KL term by the policy ratio. */
   useBiasCorrectionKl: z.boolean().default(true),
+  /** sapo: gate temperature for positive advantages. */
+  sapoTemperaturePos: z.number().positive().default(1),
+  /** sapo: for the others. */
+  sapoTemperatureNeg: z.number().positive().default(1.05),
+  /** vespo: exponent of the weight for advantages of at least 0. */
+  vespoKPos: z.number().min(0).default(2),
+  /** vespo: its decay. */
+  vespoLambdaPos: z.number().min(0).default(3),
+  /** vespo: exponent for negative advantages. */
+  vespoKNeg: z.number().min(0).default(3),
+  vespoLambdaNeg: z.number().min(0).default(2),
+  /** Completions cut by maxCompletionLength count as rewards but not in the loss. */
+  maskTruncatedCompletions: z.boolean().default(false),
+  /** Completions of negative advantage whose mean of old minus current log-probability is above it drop out; null: none. */
+  offPolicyMaskThreshold: optional(z.number()),
+  /** Share of tokens, those of highest entropy, that the policy term acts on. */
+  topEntropyQuantile: ratio.default(1),
+  /** Weight of the entropy bonus. */
+  entropyCoef: z.number().default(0),
+  /** Moves entropyCoef after each step, up while the entropy is at most entropyTarget; above it there is no bonus. */
+  useAdaptiveEntropy: z.boolean().default(false),
+  entropyCoefMin: z.number().default(0),
+  entropyCoefMax: z.number().default(1),
+  /** How far one step moves it. */
+  entropyCoefDelta: z.number().min(0).default(0.005),
+  entropyTarget: z.number().min(0).default(0.2),
+  /** Moves the reference towards the policy from time to time; for models trained in full, with beta above 0. */
+  syncRefModel: z.boolean().default(false),
+  /** Share of the policy in the new reference. */
+  refModelMixupAlpha: ratio.default(0.6),
+  /** Steps between two of these. */
+  refModelSyncSteps: count.default(512),
 
   // Rewards.
   rewardFuncs: optional(z.array(z.custom<AnyRewardFn>((value) => typeof value === "function", "expected a function"))),
@@ -79,7 +119,10 @@ const fields = {
   rewardWeights: optional(z.array(z.number())),
   /** The guide's spelling of rewardWeights. */
   rewardFuncsWeights: optional(z.array(z.number())),
+  /** What advantages are divided by: the deviation of the group's rewards, of the whole generation's, or nothing. */
   scaleRewards: z.enum(["group", "batch", "none"]).default("group"),
+  /** "normalize_then_sum": each function's rewards are normalized within the group before they are weighted (GDPO). */
+  multiObjectiveAggregation: z.enum(["sum_then_normalize", "normalize_then_sum"]).default("sum_then_normalize"),
   /** "group": called as each group finishes, while others are still sampled. "batch": once with the whole step. */
   rewardBatching: z.enum(["group", "batch"]).default("group"),
   /** Reward calls in flight at once. */
@@ -160,13 +203,13 @@ const FieldHolder = class {
 ) => Readonly<GRPOConfigFields>;
 
 export class GRPOConfig extends FieldHolder {
-  /** Accepted options that change nothing here, each with the reason; the plan prints them. */
+  /** What the plan prints about the options: those that change nothing here, and combinations that are unusual. */
   readonly notes: readonly string[];
 
   constructor(options: GRPOConfigOptions = {}) {
     const { known, notes } = setAsideForeign(options);
     super(parse(known));
-    this.notes = notes;
+    this.notes = [...notes, ...adviceOn(this)];
     // Out of everything that prints or saves a config.
     Object.defineProperty(this, "hubToken", { enumerable: false });
     checkCombinations(this);
@@ -174,6 +217,16 @@ export class GRPOConfig extends FieldHolder {
 
   get completionsPerStep(): number {
     return this.perDeviceTrainBatchSize * this.gradientAccumulationSteps;
+  }
+
+  /** stepsPerGeneration, from whichever option says it. */
+  get slicesPerGeneration(): number {
+    if (this.generationBatchSize !== null) return this.generationBatchSize / this.perDeviceTrainBatchSize;
+    return this.stepsPerGeneration ?? this.gradientAccumulationSteps;
+  }
+
+  get completionsPerGeneration(): number {
+    return this.perDeviceTrainBatchSize * this.slicesPerGeneration;
   }
 }
 
@@ -264,21 +317,24 @@ function checkCombinations(config: GRPOConfig): void {
     );
   }
   checkGenerationBatch(config);
-  const { numGenerations: groupSize, completionsPerStep } = config;
+  const { numGenerations: groupSize, completionsPerGeneration } = config;
   if (groupSize < 2) {
     throw new GrpoError("BAD_OPTION", `GRPOConfig: numGenerations ${groupSize} gives no group to compare within`, {
       hint: "use 2 or more completions per prompt",
     });
   }
-  if (completionsPerStep % groupSize !== 0) {
-    const { perDeviceTrainBatchSize: batch, gradientAccumulationSteps: accumulation } = config;
+  if (completionsPerGeneration % groupSize !== 0) {
+    const { perDeviceTrainBatchSize: batch, slicesPerGeneration: slices } = config;
+    const own = config.generationBatchSize !== null || config.stepsPerGeneration !== null;
+    const name = own ? "stepsPerGeneration" : "gradientAccumulationSteps";
     throw new GrpoError(
       "BAD_OPTION",
-      `GRPOConfig: perDeviceTrainBatchSize ${batch} × gradientAccumulationSteps ${accumulation} = ${completionsPerStep} ` +
-        `completions a step, which numGenerations ${groupSize} does not divide`,
-      { hint: `nearest that work: ${nearestDivisors(completionsPerStep, groupSize, batch)}` },
+      `GRPOConfig: perDeviceTrainBatchSize ${batch} × ${name} ${slices} = ${completionsPerGeneration} ` +
+        `completions a generation, which numGenerations ${groupSize} does not divide`,
+      { hint: `nearest that work: ${nearestDivisors(completionsPerGeneration, groupSize, batch, name)}` },
     );
   }
+  checkTerms(config);
   for (const [name, value] of [
     ["loggingSteps", config.loggingSteps],
     ["saveSteps", config.saveSteps],
@@ -293,13 +349,42 @@ function checkCombinations(config: GRPOConfig): void {
   }
 }
 
-function nearestDivisors(completions: number, groupSize: number, batch: number): string {
+/** Terms of the loss that contradict each other. */
+function checkTerms(config: GRPOConfig): void {
+  if (config.syncRefModel && config.beta === 0) {
+    throw new GrpoError("BAD_OPTION", "GRPOConfig: syncRefModel true with beta 0 has no reference model to move", {
+      hint: "set beta above 0, or leave syncRefModel out",
+    });
+  }
+  const { entropyCoefMin: min, entropyCoefMax: max } = config;
+  if (config.useAdaptiveEntropy && min > max) {
+    throw new GrpoError("BAD_OPTION", `GRPOConfig: entropyCoefMin ${min} is above entropyCoefMax ${max}`, {
+      hint: "swap them",
+    });
+  }
+}
+
+/** Settings that work and that their inventors did not mean; TRL warns of the same ones. */
+function adviceOn({ lossType, importanceSamplingLevel: level }: GRPOConfig): string[] {
+  const byLength = ["bnpo", "dr_grpo", "dapo", "cispo"].includes(lossType);
+  return [
+    ...(lossType === "luspo" && level === "token" ? ['luspo is meant for importanceSamplingLevel "sequence"'] : []),
+    ...(lossType === "vespo" && level === "sequence"
+      ? ['vespo weighs completions by itself; importanceSamplingLevel "token" is meant']
+      : []),
+    ...(byLength && level === "sequence"
+      ? [`with importanceSamplingLevel "sequence", ${lossType} weighs completions by length; GSPO has lossType "grpo"`]
+      : []),
+  ];
+}
+
+function nearestDivisors(completions: number, groupSize: number, batch: number, name: string): string {
   const divisors = Array.from({ length: completions }, (_, i) => i + 1).filter((d) => d >= 2 && completions % d === 0);
   const nearest = divisors.sort((a, b) => Math.abs(a - groupSize) - Math.abs(b - groupSize)).slice(0, 2);
   const choices = nearest.length > 0 ? [`numGenerations ${nearest.sort((a, b) => a - b).join(" or ")}`] : [];
   let accumulation = Math.max(1, Math.round(completions / batch));
   while ((accumulation * batch) % groupSize !== 0) accumulation++;
-  return [...choices, `gradientAccumulationSteps ${accumulation}`].join(", or ");
+  return [...choices, `${name} ${accumulation}`].join(", or ");
 }
 
 function checkWeights(config: GRPOConfig): void {
@@ -313,10 +398,9 @@ function checkWeights(config: GRPOConfig): void {
   }
 }
 
-/** One generation serves one optimizer step in this version, so both batch fields must say what the others already do. */
+/** stepsPerGeneration and generationBatchSize say the same thing in two units. */
 function checkGenerationBatch(config: GRPOConfig): void {
   const { generationBatchSize: size, stepsPerGeneration: steps, perDeviceTrainBatchSize: batch } = config;
-  const accumulation = config.gradientAccumulationSteps;
   if (size !== null && steps !== null) {
     throw new GrpoError(
       "BAD_OPTION",
@@ -331,20 +415,5 @@ function checkGenerationBatch(config: GRPOConfig): void {
       `GRPOConfig: generationBatchSize ${size} is not a multiple of perDeviceTrainBatchSize ${batch}`,
       { hint: `nearest that work: ${[...new Set([below, Math.ceil(size / batch) * batch])].join(" or ")}` },
     );
-  }
-  const resolved = steps ?? (size === null ? accumulation : size / batch);
-  if (resolved !== accumulation) {
-    const given = steps === null ? `generationBatchSize ${size}` : `stepsPerGeneration ${steps}`;
-    throw new GrpoError(
-      "BAD_OPTION",
-      `GRPOConfig: ${given} with gradientAccumulationSteps ${accumulation} spreads one generation over ` +
-        "other than one optimizer step, which is not supported yet",
-      { hint: `use stepsPerGeneration ${accumulation} (the default)` },
-    );
-  }
-  if (config.numIterations !== 1) {
-    throw new GrpoError("BAD_OPTION", `GRPOConfig: numIterations ${config.numIterations} is not supported yet`, {
-      hint: "leave it at 1",
-    });
   }
 }

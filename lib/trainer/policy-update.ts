@@ -1,8 +1,12 @@
-// The second half of a training step: reference log-probabilities where the loss needs them, the gradient of all the
-// step's completions in one call, and the optimizer. A step whose loss or gradient is not finite changes nothing.
+// The second half of a training step: the gradient of the step's slices, one call per generation they come from, and the
+// optimizer. A step whose loss or gradient is not finite changes nothing.
 
-import type { PolicyModel, SequenceBatch, TrainBatch } from "../policy.js";
+import type { NativeLossResult } from "../native/native.js";
+import type { PolicyModel } from "../policy.js";
+import { nanMean } from "./advantages.js";
 import type { GRPOConfig } from "./config.js";
+import type { EntropyControl } from "./entropy-control.js";
+import { type Generation, takeSlices } from "./generation.js";
 import { learningRateAt, type TrainingPlan } from "./plan.js";
 import { mixSeed } from "./prompt-sampler.js";
 import { lossMetrics, type Metrics } from "./step-metrics.js";
@@ -13,56 +17,116 @@ export interface PolicyUpdate {
   readonly applied: boolean;
 }
 
-export async function updatePolicy(
-  model: PolicyModel,
-  args: GRPOConfig,
-  plan: TrainingPlan,
-  step: number,
-  batch: TrainBatch,
-): Promise<PolicyUpdate> {
-  const began = performance.now();
-  const result = await model.forwardBackward(await withReference(model, args, batch), {
-    lossType: args.lossType,
-    beta: args.beta,
-    epsilon: args.epsilon,
-    epsilonHigh: args.epsilonHigh,
-    useBiasCorrectionKl: args.useBiasCorrectionKl,
-    maxCompletionLength: args.maxCompletionLength,
-    temperature: args.temperature,
-    rowsPerSlice: args.perDeviceTrainBatchSize,
-    // One call takes the whole step: its own tokens are the ones to divide by, and nothing is left to accumulate.
-    lossTokens: 0,
-    gradientAccumulationSteps: 0,
-    maxTokensPerMicroBatch: args.maxTokensPerMicroBatch,
-    gradientCheckpointing: args.gradientCheckpointing,
-    dropoutSeed: mixSeed(args.seed, step) >>> 1,
-  });
-  const learningRate = learningRateAt(args, plan, step);
-  const { gradNorm, applied } = Number.isFinite(result.loss)
-    ? await model.optimizerStep({
-        learningRate,
-        beta1: args.adamBeta1,
-        beta2: args.adamBeta2,
-        epsilon: args.adamEpsilon,
-        weightDecay: args.weightDecay,
-        maxGradNorm: args.maxGradNorm,
-      })
-    : { gradNorm: Number.NaN, applied: false };
-  if (!applied) await model.zeroGrad();
-  const metrics = {
-    ...lossMetrics(result, args.beta),
-    grad_norm: gradNorm,
-    learning_rate: learningRate,
-    "time/update": (performance.now() - began) / 1000,
-  };
-  return { metrics, applied };
+/** A generation and those of its slices that a step trains on. */
+export interface UpdatePart {
+  readonly generation: Generation;
+  readonly slices: readonly number[];
 }
 
-/** The reference policy is the base model: the same weights with the adapter off. */
-async function withReference(model: PolicyModel, args: GRPOConfig, batch: TrainBatch): Promise<TrainBatch> {
-  if (args.beta === 0) return batch;
-  const sequences: SequenceBatch = { promptIds: batch.promptIds, completionIds: batch.completionIds };
-  const options = { temperature: args.temperature };
-  const referenceLogprobs = await model.disableAdapter(() => model.completionLogprobs(sequences, options));
-  return { ...batch, referenceLogprobs };
+export class PolicyUpdater {
+  readonly #model: PolicyModel;
+  readonly #args: GRPOConfig;
+  readonly #plan: TrainingPlan;
+  readonly #entropy: EntropyControl;
+
+  constructor(model: PolicyModel, args: GRPOConfig, plan: TrainingPlan, entropy: EntropyControl) {
+    this.#model = model;
+    this.#args = args;
+    this.#plan = plan;
+    this.#entropy = entropy;
+  }
+
+  async update(step: number, parts: readonly UpdatePart[]): Promise<PolicyUpdate> {
+    const began = performance.now();
+    const accumulation = parts.reduce((sum, { slices }) => sum + slices.length, 0);
+    const results: NativeLossResult[] = [];
+    for (const [i, part] of parts.entries()) results.push(await this.#gradient(step, i, part, accumulation));
+    const result = mergeResults(results, parts);
+    const { gradNorm, applied, learningRate } = await this.#optimizerStep(step, Number.isFinite(result.loss));
+    this.#entropy.update(result.activeEntropy);
+    const bonus: Metrics = this.#entropy.enabled
+      ? { policy_loss: result.policyLoss, entropy_coef: this.#entropy.state.coef }
+      : {};
+    const metrics = {
+      ...lossMetrics(result, this.#args),
+      ...bonus,
+      grad_norm: gradNorm,
+      learning_rate: learningRate,
+      "time/update": (performance.now() - began) / 1000,
+    };
+    return { metrics, applied };
+  }
+
+  #gradient(step: number, index: number, part: UpdatePart, accumulation: number): Promise<NativeLossResult> {
+    const args = this.#args;
+    const { generation, slices } = part;
+    const seed = mixSeed(args.seed, step);
+    return this.#model.forwardBackward(takeSlices(generation, slices, args.perDeviceTrainBatchSize), {
+      lossType: args.lossType,
+      importanceSamplingLevel: args.importanceSamplingLevel,
+      beta: args.beta,
+      epsilon: args.epsilon,
+      epsilonHigh: args.epsilonHigh,
+      delta: args.delta,
+      useBiasCorrectionKl: args.useBiasCorrectionKl,
+      sapoTemperaturePos: args.sapoTemperaturePos,
+      sapoTemperatureNeg: args.sapoTemperatureNeg,
+      vespoKPos: args.vespoKPos,
+      vespoLambdaPos: args.vespoLambdaPos,
+      vespoKNeg: args.vespoKNeg,
+      vespoLambdaNeg: args.vespoLambdaNeg,
+      offPolicyMaskThreshold: args.offPolicyMaskThreshold,
+      topEntropyQuantile: args.topEntropyQuantile,
+      entropyCoef: this.#entropy.applied,
+      maxCompletionLength: args.maxCompletionLength,
+      temperature: args.temperature,
+      rowsPerSlice: args.perDeviceTrainBatchSize,
+      // The tokens of the generation, scaled to what one step takes of it.
+      lossTokens: (Math.max(generation.tokens, 1) * accumulation) / this.#plan.slicesPerGeneration,
+      gradientAccumulationSteps: accumulation,
+      // The controller needs the entropy of every token, also while the bonus is off.
+      skipIdleRows: !this.#entropy.enabled,
+      maxTokensPerMicroBatch: args.maxTokensPerMicroBatch,
+      gradientCheckpointing: args.gradientCheckpointing,
+      dropoutSeed: (index === 0 ? seed : mixSeed(seed, index)) >>> 1,
+    });
+  }
+
+  async #optimizerStep(step: number, finite: boolean) {
+    const args = this.#args;
+    const learningRate = learningRateAt(args, this.#plan, step);
+    const result = finite
+      ? await this.#model.optimizerStep({
+          learningRate,
+          beta1: args.adamBeta1,
+          beta2: args.adamBeta2,
+          epsilon: args.adamEpsilon,
+          weightDecay: args.weightDecay,
+          maxGradNorm: args.maxGradNorm,
+        })
+      : { gradNorm: Number.NaN, applied: false };
+    if (!result.applied) await this.#model.zeroGrad();
+    return { ...result, learningRate };
+  }
+}
+
+/** One result for the calls of a step: losses and counts add up, means weigh by slices (the active entropy by tokens). */
+export function mergeResults(results: readonly NativeLossResult[], parts: readonly UpdatePart[]): NativeLossResult {
+  const [first] = results;
+  if (first && results.length === 1) return first;
+  const all = (name: keyof NativeLossResult) => results.map((result) => result[name]);
+  const sum = (name: keyof NativeLossResult) => all(name).reduce((a, b) => a + b, 0);
+  const mean = (name: keyof NativeLossResult) =>
+    nanMean(all(name).flatMap((value, i) => new Array<number>(parts[i]?.slices.length ?? 0).fill(value)));
+  const activeTokens = sum("activeTokens");
+  const activeEntropy = results.reduce((total, result) => total + result.activeEntropy * result.activeTokens, 0);
+  return {
+    ...{ loss: sum("loss"), policyLoss: mean("policyLoss"), entropy: mean("entropy"), kl: mean("kl") },
+    ...{ clipLow: mean("clipLow"), clipHigh: mean("clipHigh"), clipRegion: mean("clipRegion") },
+    ...{ clipLowMin: mean("clipLowMin"), clipHighMax: mean("clipHighMax"), phi: mean("phi") },
+    logpDifferenceMean: mean("logpDifferenceMean"),
+    logpDifferenceMax: Math.max(...all("logpDifferenceMax")),
+    activeEntropy: activeTokens > 0 ? activeEntropy / activeTokens : 0,
+    ...{ activeTokens, tokens: sum("tokens"), idleRows: sum("idleRows"), microBatches: sum("microBatches") },
+  };
 }

@@ -1,11 +1,11 @@
-// Which rows a step trains on, from (seed, step) alone, so that a resumed run needs no stored position. Each epoch is a
-// permutation of all rows, cut into steps; rows that do not fill the last step wait for the next epoch's permutation.
+// Which rows a generation samples, from (seed, generation) alone, so that a resumed run needs no stored position. Each epoch is a
+// permutation of all rows, cut into generations; rows that do not fill the last one wait for the next epoch's permutation.
 
 import { shuffledIndices } from "../dataset/random.js";
 
 export interface PromptOrder {
   readonly rows: number;
-  readonly promptsPerStep: number;
+  readonly promptsPerGeneration: number;
   readonly shuffle: boolean;
   readonly seed: number;
 }
@@ -19,19 +19,19 @@ export class PromptSampler {
     this.#order = order;
   }
 
-  /** Row indices of optimizer step `step` (0 is the first). */
-  rowsOf(step: number): number[] {
-    const { rows, promptsPerStep, shuffle, seed } = this.#order;
-    const stepsPerEpoch = Math.floor(rows / promptsPerStep);
-    const epoch = Math.floor(step / stepsPerEpoch);
+  /** Row indices of generation `generation` (0 is the first). */
+  rowsOf(generation: number): number[] {
+    const { rows, promptsPerGeneration, shuffle, seed } = this.#order;
+    const perEpoch = Math.floor(rows / promptsPerGeneration);
+    const epoch = Math.floor(generation / perEpoch);
     if (epoch !== this.#epoch) {
       this.#permutation = shuffle
         ? shuffledIndices(rows, mixSeed(seed, epoch))
         : Array.from({ length: rows }, (_, i) => i);
       this.#epoch = epoch;
     }
-    const start = (step % stepsPerEpoch) * promptsPerStep;
-    return this.#permutation.slice(start, start + promptsPerStep);
+    const start = (generation % perEpoch) * promptsPerGeneration;
+    return this.#permutation.slice(start, start + promptsPerGeneration);
   }
 }
 

@@ -1,6 +1,7 @@
 // One batch of completions with their rewards: samples the prompts' groups and hands each finished group to the reward
 // functions while the others are still being decoded. Stops the sampling when a reward ends the run. No advantages here.
 
+import { setMaxListeners } from "node:events";
 import { GrpoError } from "../errors.js";
 import type {
   PolicyModel,
@@ -115,6 +116,8 @@ class Scoring<Row> {
     this.#source = source;
     this.#request = request;
     this.signal = AbortSignal.any([request.signal, this.#stop.signal]);
+    // One listener for each reward call in flight; node would warn from the eleventh on.
+    setMaxListeners(0, this.signal);
   }
 
   /** Scores the groups of the prompts in `members` in one call per function. */

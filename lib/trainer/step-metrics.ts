@@ -1,6 +1,7 @@
 // The numbers of one step under TRL's names, and their means over a logging window. A value that no completion defines
 // (the mean of rewards that all abstained) is NaN: it is left out of the window's mean and written as null in JSON.
 
+import type { LossOptions } from "../model/loss.js";
 import type { NativeLossResult } from "../native/native.js";
 import type { Advantages } from "./advantages.js";
 import { nanMean, nanStd } from "./advantages.js";
@@ -44,12 +45,25 @@ function lengthMetrics({ completionIds, finishReasons }: Rollout): Metrics {
 const smallest = (values: readonly number[]) => values.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
 const largest = (values: readonly number[]) => values.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
 
-/** What the loss reports; kl only where it is part of the loss, as in TRL. */
-export function lossMetrics(result: NativeLossResult, beta: number): Metrics {
+/** What the loss reports, of what its type has; kl only where it is part of the loss, as in TRL. */
+export function lossMetrics(
+  result: NativeLossResult,
+  { beta, lossType }: Pick<LossOptions, "beta" | "lossType">,
+): Metrics {
   return {
     loss: result.loss,
     entropy: result.entropy,
-    ...(beta > 0 ? { kl: result.kl } : {}),
+    ...(beta ? { kl: result.kl } : {}),
+    ...typeMetrics(result, lossType),
+    skipped_completions: result.idleRows,
+  };
+}
+
+function typeMetrics(result: NativeLossResult, lossType: LossOptions["lossType"]): Metrics {
+  if (lossType === "cispo") return { cispo_clip_ratio: result.clipHigh };
+  if (lossType === "vespo") return { "vespo/phi_seq_mean": result.phi };
+  if (lossType === "sapo") return {};
+  return {
     "clip_ratio/low_mean": result.clipLow,
     "clip_ratio/low_min": result.clipLowMin,
     "clip_ratio/high_mean": result.clipHigh,
@@ -60,6 +74,13 @@ export function lossMetrics(result: NativeLossResult, beta: number): Metrics {
 
 /** Counters and settings: a window shows where they stand, not their mean. */
 const latest = new Set(["step", "epoch", "learning_rate", "grad_norm", "num_tokens", "bad_steps"]);
+
+/** Mean of each name over the lists that have it. */
+export function meanMetrics(all: readonly Readonly<Metrics>[]): Metrics {
+  const window = new MetricWindow();
+  for (const metrics of all) window.add(metrics);
+  return window.take();
+}
 
 export class MetricWindow {
   readonly #values = new Map<string, number[]>();

@@ -2,6 +2,7 @@
 
 import type { TrainerState } from "../types.js";
 import type { SavedState } from "./checkpoint.js";
+import type { EntropyState } from "./entropy-control.js";
 import type { Metrics } from "./step-metrics.js";
 
 export type MutableState = { -readonly [K in keyof TrainerState]: TrainerState[K] } & { logHistory: Metrics[] };
@@ -19,7 +20,14 @@ export function restoreState(saved: SavedState, maxSteps: number): MutableState 
   return { globalStep, maxSteps, epoch, numInputTokensSeen, logHistory };
 }
 
-export function storeState(state: TrainerState, badSteps: number, order: SavedState["order"]): SavedState {
+/** What a run has beside the state that callbacks see. */
+export interface RunState {
+  readonly badSteps: number;
+  readonly order: SavedState["order"];
+  readonly entropy: EntropyState;
+}
+
+export function storeState(state: TrainerState, { badSteps, order, entropy }: RunState): SavedState {
   return {
     schema_version: 1,
     global_step: state.globalStep,
@@ -28,6 +36,7 @@ export function storeState(state: TrainerState, badSteps: number, order: SavedSt
     num_input_tokens_seen: state.numInputTokensSeen,
     bad_steps: badSteps,
     order,
+    entropy,
     log_history: [...state.logHistory],
   };
 }

@@ -7,17 +7,25 @@ import { type CompletionRecord, completionRecords, describePlan, RunLog } from "
 import { RewardRuntime } from "../rewards/runtime.js";
 import type { Prompt, TrainerState } from "../types.js";
 import { computeAdvantages } from "./advantages.js";
-import { checkSameOrder, findCheckpoint, readCheckpointState, type SavedState, saveCheckpoint } from "./checkpoint.js";
+import {
+  checkSameOrder,
+  findCheckpoint,
+  readCheckpoint,
+  type SavedRun,
+  type SavedState,
+  saveCheckpoint,
+} from "./checkpoint.js";
 import { GRPOConfig } from "./config.js";
 import { HubPush, type TrainerPushOptions } from "./hub-push.js";
 import { type InterruptWatch, watchInterrupts } from "./interrupt.js";
-import { planTraining, type TrainingPlan } from "./plan.js";
-import { updatePolicy } from "./policy-update.js";
+import { carriedInto, epochAfter, partsOfStep, planTraining, type TrainingPlan } from "./plan.js";
 import { mixSeed, PromptSampler } from "./prompt-sampler.js";
 import type { PromptTable, RowSource } from "./prompts.js";
 import { collectRollout, type RolloutRequest, type RolloutSource } from "./rollout.js";
 import { type Metrics, MetricWindow, rolloutMetrics } from "./step-metrics.js";
+import { TrainSteps } from "./train-step.js";
 import {
+  checkReferenceSync,
   type EvaluateOptions,
   type Evaluation,
   type GRPOTrainerOptions,
@@ -40,9 +48,7 @@ const evaluationStream = 2 ** 30;
 /** What one call of train() works with. */
 interface Run {
   readonly plan: TrainingPlan;
-  /** Usable rows; the sampler's numbers are indices into it. */
-  readonly rows: readonly number[];
-  readonly sampler: PromptSampler;
+  readonly steps: TrainSteps<unknown>;
   readonly signal: AbortSignal;
   readonly window: MetricWindow;
   readonly started: number;
@@ -136,12 +142,13 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     await trainDataset.load?.(signal);
     const rows = await usableRows(this.#trainPrompts, trainDataset.length, args, signal);
     const plan = planTraining(args, rows.length);
+    checkReferenceSync(args, model);
     const saved = resume === false ? undefined : await this.#resume(resume, plan);
-    Object.assign(this.#state, saved ? restoreState(saved, plan.totalSteps) : freshState(plan.totalSteps));
+    Object.assign(this.#state, saved ? restoreState(saved.state, plan.totalSteps) : freshState(plan.totalSteps));
     const firstStep = this.#state.globalStep;
     const sampler = new PromptSampler({
       rows: rows.length,
-      promptsPerStep: plan.promptsPerStep,
+      promptsPerGeneration: plan.promptsPerGeneration,
       shuffle: args.shuffleDataset,
       seed: args.seed,
     });
@@ -151,60 +158,45 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const facts = { config: args, plan, model, survey, tooLong, startStep: firstStep };
     for (const line of describePlan(facts)) this.#log.note(line);
     await this.#log.begin(this.#runRecord(plan, firstStep), firstStep);
+    const setup = {
+      ...{ args, plan, sampler, rows, signal, trainerState: this.#state, rewardWeights: this.#weights },
+      ...{ source: this.#source(this.#trainPrompts, trainDataset), sampling: this.#sampling() },
+    };
+    const steps = new TrainSteps(setup, { generation: saved?.generation, entropy: saved?.state.entropy });
     return {
-      ...{ plan, rows, sampler, signal, firstStep, started: performance.now(), window: new MetricWindow() },
-      ...{ lossSum: 0, badSteps: saved?.bad_steps ?? 0, lastSaved: saved ? firstStep : -1, stopped: false },
+      ...{ plan, steps, signal, firstStep, started: performance.now(), window: new MetricWindow() },
+      ...{ lossSum: 0, badSteps: saved?.state.bad_steps ?? 0, lastSaved: saved ? firstStep : -1, stopped: false },
     };
   }
 
-  async #resume(resume: string | true, plan: TrainingPlan): Promise<SavedState> {
+  async #resume(resume: string | true, plan: TrainingPlan): Promise<SavedRun> {
     const folder = await findCheckpoint(resume, this.args.outputDir);
-    const saved = await readCheckpointState(folder);
-    checkSameOrder(folder, saved.order, this.#order(plan));
+    const saved = await readCheckpoint(folder);
+    checkSameOrder(folder, saved.state.order, this.#order(plan));
+    const needed = carriedInto(plan, saved.state.global_step);
+    if (needed !== saved.generation?.index) {
+      throw new GrpoError(
+        "BAD_CHECKPOINT",
+        `${folder} lacks the completions that step ${saved.state.global_step + 1} needs`,
+        {
+          hint: "resume from another checkpoint",
+        },
+      );
+    }
     await this.#options.model.loadCheckpoint(folder);
     return saved;
   }
 
   async #trainOneStep(run: Run): Promise<void> {
-    const began = performance.now();
     const step = this.#state.globalStep;
-    const rows = run.sampler.rowsOf(step).map((index) => run.rows[index] ?? 0);
-    const rollout = await collectRollout(this.#source(this.#trainPrompts, this.#options.trainDataset), {
-      rows,
-      sampling: { ...this.#sampling(), groupSize: this.args.numGenerations, seed: this.args.seed, step },
-      trainerState: this.#state,
-      signal: run.signal,
-      onProgress: this.#progress(run, began),
-    });
-    const scored = computeAdvantages(rollout.rewards, {
-      weights: this.#weights,
-      groupSize: this.args.numGenerations,
-      scaleRewards: this.args.scaleRewards,
-    });
-    const { promptIds, completionIds } = rollout;
-    const { advantages } = scored;
-    const batch = { promptIds, completionIds, advantages };
-    const update = await updatePolicy(this.#options.model, this.args, run.plan, step, batch);
-    run.badSteps = update.applied ? 0 : run.badSteps + 1;
-    if (update.applied) run.lossSum += update.metrics.loss ?? 0;
-    const tokens = countTokens(completionIds);
+    const outcome = await run.steps.run(step, this.#progress(run, performance.now()));
+    run.badSteps = outcome.applied ? 0 : run.badSteps + 1;
+    if (outcome.applied) run.lossSum += outcome.metrics.loss ?? 0;
     this.#state.globalStep = step + 1;
-    this.#state.epoch = (step + 1) / run.plan.stepsPerEpoch;
-    this.#state.numInputTokensSeen += tokens + countTokens(promptIds);
-    const seconds = (performance.now() - began) / 1000;
-    const metrics: Metrics = {
-      ...rolloutMetrics(rollout, scored, this.#rewards.names),
-      ...update.metrics,
-      bad_steps: run.badSteps,
-      epoch: this.#state.epoch,
-      num_tokens: this.#state.numInputTokensSeen,
-      step_time: seconds,
-      "time/rollout": rollout.seconds.rollout,
-      "time/reward": rollout.seconds.reward,
-      tokens_per_second: tokens / seconds,
-    };
-    const records = completionRecords(step + 1, "train", rollout, scored, this.#rewards.names);
-    await this.#finishStep(run, metrics, records);
+    this.#state.epoch = epochAfter(run.plan, step + 1);
+    this.#state.numInputTokensSeen += outcome.tokens;
+    const { epoch, numInputTokensSeen: num_tokens } = this.#state;
+    await this.#finishStep(run, { ...outcome.metrics, bad_steps: run.badSteps, epoch, num_tokens }, outcome.records);
   }
 
   /** Logs, evaluates and saves what is due after a step. */
@@ -262,6 +254,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       weights: this.#weights,
       groupSize,
       scaleRewards: args.scaleRewards,
+      multiObjectiveAggregation: args.multiObjectiveAggregation,
     });
     const own = {
       ...rolloutMetrics(rollout, scored, this.#rewards.names),
@@ -301,8 +294,9 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     if (run.lastSaved === step) return `${this.args.outputDir}/checkpoint-${step}`;
     const { model, processingClass: tokenizer } = this.#options;
     const { outputDir, saveTotalLimit: totalLimit } = this.args;
-    const state = storeState(this.#state, run.badSteps, this.#order(run.plan));
-    const checkpoint = await saveCheckpoint({ outputDir, model, tokenizer, state, totalLimit });
+    const { generation, entropy } = run.steps.carried;
+    const state = storeState(this.#state, { badSteps: run.badSteps, order: this.#order(run.plan), entropy });
+    const checkpoint = await saveCheckpoint({ outputDir, model, tokenizer, state, generation, totalLimit });
     run.lastSaved = step;
     await this.#hub.afterSave(checkpoint);
     await this.#emit("onSave", run, {}, checkpoint);
@@ -370,11 +364,11 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   }
 
   #progress(run: Run, began: number): NonNullable<RolloutRequest["onProgress"]> {
-    const { totalSteps, completionsPerStep } = run.plan;
+    const { totalSteps, completionsPerGeneration } = run.plan;
     return ({ completions, tokens }) => {
       const speed = Math.round(tokens / ((performance.now() - began) / 1000));
       const head = `step ${this.#state.globalStep + 1}/${totalSteps}`;
-      this.#log.status(`${head}  sampled ${completions} of ${completionsPerStep} completions  ${speed} tok/s`);
+      this.#log.status(`${head}  sampled ${completions} of ${completionsPerGeneration} completions  ${speed} tok/s`);
     };
   }
 
@@ -403,7 +397,10 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     return {
       seed: this.args.seed,
       rows: plan.rows,
-      prompts_per_step: plan.promptsPerStep,
+      prompts_per_generation: plan.promptsPerGeneration,
+      slices_per_generation: plan.slicesPerGeneration,
+      slices_per_step: plan.slicesPerStep,
+      num_iterations: plan.iterations,
       num_generations: this.args.numGenerations,
       shuffle_dataset: this.args.shuffleDataset,
     };
@@ -423,10 +420,6 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   }
 }
 
-function countTokens(sequences: readonly (readonly number[])[]): number {
-  return sequences.reduce((sum, ids) => sum + ids.length, 0);
-}
-
 /** Rows of all steps still to come, each once. */
 function rowsAhead(
   sampler: PromptSampler,
@@ -436,7 +429,9 @@ function rowsAhead(
 ): Set<number> {
   const ahead = new Set<number>();
   for (let step = firstStep; step < plan.totalSteps && ahead.size < rows.length; step++) {
-    for (const index of sampler.rowsOf(step)) ahead.add(rows[index] ?? 0);
+    for (const { generation } of partsOfStep(plan, step)) {
+      for (const index of sampler.rowsOf(generation)) ahead.add(rows[index] ?? 0);
+    }
   }
   return ahead;
 }

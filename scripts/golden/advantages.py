@@ -26,12 +26,13 @@ def trl_lines():
     return compile(textwrap.dedent(source[start:stop]), "trl", "exec")
 
 
-def run(code, rewards, weights, group, scale):
+def run(code, rewards, weights, group, scale, aggregation="sum_then_normalize"):
     """rewards: [functions][completions] with None for abstentions."""
     values = [[float("nan") if r is None else r for r in row] for row in rewards]
     names = [f"f{k}" for k in range(len(rewards))]
     trainer = SimpleNamespace(
-        multi_objective_aggregation="sum_then_normalize",
+        multi_objective_aggregation=aggregation,
+        reward_funcs=[None] * len(rewards),
         scale_rewards=scale,
         reward_weights=torch.tensor(weights),
         reward_func_names=names,
@@ -54,6 +55,7 @@ def run(code, rewards, weights, group, scale):
         "weights": weights,
         "groupSize": group,
         "scaleRewards": scale,
+        "multiObjectiveAggregation": aggregation,
         "advantages": scope["advantages"].tolist(),
         "metrics": {name: clean(value[0]) for name, value in trainer._metrics["train"].items()},
     }
@@ -74,6 +76,10 @@ def main():
         ([[None] * 4], [1.0], 2),
     ]
     cases = [run(code, *case, scale) for case in inputs for scale in ("group", "batch", "none")]
+    cases += [run(code, *case, "group", "normalize_then_sum") for case in inputs]
+    # One function without spread in a group where the other has some.
+    mixed = ([[1, 0, 0.5, 1, 2, 2, 2, 2], [3, 3, 3, 3, 0.5, 0.25, 1, 0]], [1.0, 0.7], 4)
+    cases.append(run(code, *mixed, "group", "normalize_then_sum"))
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(cases, separators=(",", ":")) + "\n")
     print(f"{OUT}: {len(cases)} cases, {OUT.stat().st_size} bytes")

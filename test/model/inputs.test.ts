@@ -147,19 +147,19 @@ describe("toNativeLoss", () => {
     expect(toNativeLoss({})).toMatchObject(expected);
     expect(toNativeLoss({ epsilon: 0.1 })).toMatchObject({ epsilonLow: 0.1, epsilonHigh: 0.1 });
     expect(toNativeLoss({ epsilon: 0.1, epsilonHigh: 0.3 }).epsilonHigh).toBe(0.3);
+    const off = { delta: Number.POSITIVE_INFINITY, offPolicyThreshold: Number.POSITIVE_INFINITY };
+    expect(toNativeLoss({ delta: null })).toMatchObject({ ...off, sequenceLevel: false, topEntropyQuantile: 1 });
   });
 
   it.each([
-    [
-      "a loss that is missing here",
-      { lossType: "bnpo" },
-      "BAD_OPTION",
-      /lossType must be one of dapo, grpo, found "bnpo"/,
-    ],
+    ["an unknown loss", { lossType: "ppo" }, "BAD_OPTION", /lossType must be one of dapo, grpo, .*, found "ppo"/],
+    ["dr_grpo without its divisor", { lossType: "dr_grpo" }, "BAD_OPTION", /maxCompletionLength/],
+    ["a share above 1", { topEntropyQuantile: 1.2 }, "BAD_OPTION", /topEntropyQuantile/],
+    ["a gate without temperature", { sapoTemperatureNeg: 0 }, "BAD_OPTION", /sapoTemperatureNeg/],
     ["an unknown option", { epsilonLow: 0.2 }, "UNKNOWN_OPTION", /epsilonLow/],
     ["a negative beta", { beta: -1 }, "BAD_OPTION", /beta/],
     ["an infinite epsilon", { epsilon: Number.POSITIVE_INFINITY }, "BAD_OPTION", /epsilon/],
-    ["no accumulation", { gradientAccumulationSteps: 0 }, "BAD_OPTION", /gradientAccumulationSteps/],
+    ["half a slice", { gradientAccumulationSteps: 0.5 }, "BAD_OPTION", /gradientAccumulationSteps/],
   ])("refuses %s", (_, options, code, message) => {
     expect(() => toNativeLoss(options as object)).toThrow(
       expect.objectContaining({ code, message: expect.stringMatching(message) }),

@@ -317,7 +317,7 @@ describe("forwardBackward and optimizerStep", () => {
     ],
     ["beta without a reference", batch, { beta: 0.04 }, "BAD_INPUT", /referenceLogprobs/],
     ["an unknown field", { ...batch, rewards: [] }, {}, "UNKNOWN_OPTION", /rewards/],
-    ["an unknown loss", batch, { lossType: "sapo" }, "BAD_OPTION", /sapo/],
+    ["an unknown loss", batch, { lossType: "ppo" }, "BAD_OPTION", /ppo/],
   ])("refuse %s", async (_, fields, loss, code, message) => {
     const error = await failure(model.forwardBackward(fields as never, loss as never));
     expect(error).toMatchObject({ code, message: expect.stringMatching(message) });

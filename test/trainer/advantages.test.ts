@@ -9,6 +9,7 @@ interface Case {
   readonly weights: number[];
   readonly groupSize: number;
   readonly scaleRewards: "group" | "batch" | "none";
+  readonly multiObjectiveAggregation: "sum_then_normalize" | "normalize_then_sum";
   readonly advantages: number[];
   readonly metrics: Record<string, number | null>;
 }
@@ -35,29 +36,36 @@ function rolloutWith(rewards: (number | null)[][]): Rollout {
   };
 }
 
-test("the fixture covers every way of scaling", () => {
+test("the fixture covers every way of scaling and of adding up", () => {
+  expect(new Set(cases.map((c) => c.multiObjectiveAggregation)).size).toBe(2);
   expect(cases.length).toBeGreaterThan(0);
   expect(new Set(cases.map((c) => c.scaleRewards))).toEqual(new Set(["group", "batch", "none"]));
 });
 
-test.each(cases.map((c, i) => [`${i} ${c.scaleRewards}`, c] as const))("advantages equal TRL's, case %s", (_, c) => {
-  const { advantages } = computeAdvantages(c.rewards, c);
-  // TRL adds up in float32; where a group has no spread its rounding leaves up to 1e-4 in place of our exact 0.
-  c.advantages.forEach((expected, i) => {
-    const flat = Math.abs(expected) < 1e-3;
-    expect(Math.abs((advantages[i] ?? Number.NaN) - expected)).toBeLessThan(flat ? 1e-3 : 2e-5 * Math.abs(expected));
-  });
-});
+test.each(cases.map((c, i) => [`${i} ${c.scaleRewards} ${c.multiObjectiveAggregation}`, c] as const))(
+  "advantages equal TRL's, case %s",
+  (_, c) => {
+    const { advantages } = computeAdvantages(c.rewards, c);
+    // TRL adds up in float32; where a group has no spread its rounding leaves up to 1e-4 in place of our exact 0.
+    c.advantages.forEach((expected, i) => {
+      const flat = Math.abs(expected) < 1e-3;
+      expect(Math.abs((advantages[i] ?? Number.NaN) - expected)).toBeLessThan(flat ? 1e-3 : 2e-5 * Math.abs(expected));
+    });
+  },
+);
 
-test.each(cases.map((c, i) => [`${i} ${c.scaleRewards}`, c] as const))("metrics equal TRL's, case %s", (_, c) => {
-  const scored = computeAdvantages(c.rewards, c);
-  const names = c.rewards.map((_, k) => `f${k}`);
-  const metrics = rolloutMetrics(rolloutWith(c.rewards), scored, names);
-  for (const [name, expected] of Object.entries(c.metrics)) {
-    if (expected === null) expect(metrics[name], name).toBeNaN();
-    else expect(metrics[name], name).toBeCloseTo(expected, 5);
-  }
-});
+test.each(cases.map((c, i) => [`${i} ${c.scaleRewards} ${c.multiObjectiveAggregation}`, c] as const))(
+  "metrics equal TRL's, case %s",
+  (_, c) => {
+    const scored = computeAdvantages(c.rewards, c);
+    const names = c.rewards.map((_, k) => `f${k}`);
+    const metrics = rolloutMetrics(rolloutWith(c.rewards), scored, names);
+    for (const [name, expected] of Object.entries(c.metrics)) {
+      if (expected === null) expect(metrics[name], name).toBeNaN();
+      else expect(metrics[name], name).toBeCloseTo(expected, 5);
+    }
+  },
+);
 
 test("the advantages of a group add up to 0", () => {
   const { advantages } = computeAdvantages([[0.3, 1.7, -2, 0.1]], {
@@ -74,6 +82,20 @@ test("a group without spread has advantage 0 exactly and is marked", () => {
   expect([...scored.advantages.subarray(0, 3)]).toEqual([0, 0, 0]);
   expect(scored.zeroSpread).toEqual([true, false]);
   expect(scored.fractionZeroStd).toBe(0.5);
+});
+
+test("a function without spread says nothing, and a group that none tells apart has advantage 0", () => {
+  const rewards = [
+    [1, 0, 2, 2, 5, 5],
+    [3, 3, 0, 1, 7, 7],
+  ];
+  const options = { weights: [1, 1], groupSize: 2, scaleRewards: "group" } as const;
+  const scored = computeAdvantages(rewards, { ...options, multiObjectiveAggregation: "normalize_then_sum" });
+  expect(scored.zeroSpread).toEqual([false, false, true]);
+  expect([...scored.advantages.subarray(4)]).toEqual([0, 0]);
+  // Each function normalizes its own group, so both groups weigh the same whatever the size of the rewards.
+  const [first = 0, second = 0, third = 0] = scored.advantages;
+  expect([first, first + second, third + first]).toEqual([expect.closeTo(1.118, 2), 0, expect.closeTo(0, 3)]);
 });
 
 test("a group of one and a completion nobody scored have advantage 0", () => {

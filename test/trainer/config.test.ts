@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { GrpoError } from "../../lib/errors.js";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
-import { learningRateAt, planTraining } from "../../lib/trainer/plan.js";
+import { epochAfter, learningRateAt, partsOfStep, planTraining, trainsOnOldSamples } from "../../lib/trainer/plan.js";
 
 function refusal(options: object): GrpoError {
   try {
@@ -40,7 +40,7 @@ test("the guide's options are accepted, 2 completions of 64 prompts a step", () 
     ...{ temperature: 1.0, topP: 0.95, rewardWeights: [0.5, 0.5], reportTo: "none", pushToHub: false },
   });
   const plan = planTraining(config, 3622);
-  expect(plan).toMatchObject({ completionsPerStep: 128, promptsPerStep: 64, stepsPerEpoch: 56, totalSteps: 56 });
+  expect(plan).toMatchObject({ completionsPerStep: 128, promptsPerGeneration: 64, stepsPerEpoch: 56, totalSteps: 56 });
   expect(plan.droppedRows).toBe(3622 - 56 * 64);
 });
 
@@ -56,10 +56,10 @@ test("a name of an older version is refused with the new one", () => {
 });
 
 test("an option of TRL that comes later is refused by name, unless it has TRL's default", () => {
-  expect(refusal({ delta: 2 })).toMatchObject({ code: "BAD_OPTION" });
-  expect(refusal({ delta: 2 }).message).toContain("delta 2 is not supported yet");
+  expect(refusal({ disableDropout: true })).toMatchObject({ code: "BAD_OPTION" });
+  expect(refusal({ disableDropout: true }).message).toContain("disableDropout true is not supported yet");
   expect(refusal({ useVllm: true }).message).toContain("useVllm");
-  expect(new GRPOConfig({ delta: null, entropyCoef: 0 } as GRPOConfigOptions).notes).toEqual([]);
+  expect(new GRPOConfig({ disableDropout: false, dataSeed: null } as GRPOConfigOptions).notes).toEqual([]);
 });
 
 test("a value of TRL that comes later is told from a wrong one", () => {
@@ -93,7 +93,9 @@ test.each([
 test("a batch that groups do not fill is refused with sizes that work", () => {
   const error = refusal({ numGenerations: 3 });
   expect(error.code).toBe("BAD_OPTION");
-  expect(error.message).toContain("8 × gradientAccumulationSteps 1 = 8 completions a step, which numGenerations 3");
+  expect(error.message).toContain(
+    "8 × gradientAccumulationSteps 1 = 8 completions a generation, which numGenerations 3",
+  );
   expect(error.hint).toBe("nearest that work: numGenerations 2 or 4, or gradientAccumulationSteps 3");
 });
 
@@ -101,11 +103,75 @@ test("a group of one is refused", () => {
   expect(refusal({ numGenerations: 1 }).message).toContain("numGenerations 1");
 });
 
-test("the two names of the generation batch exclude each other and must agree with the rest", () => {
+test("the two names of the generation batch exclude each other", () => {
   expect(refusal({ generationBatchSize: 16, stepsPerGeneration: 2 }).message).toContain("both set");
   expect(refusal({ generationBatchSize: 12 }).hint).toBe("nearest that work: 8 or 16");
-  expect(refusal({ stepsPerGeneration: 4 }).message).toContain("stepsPerGeneration 4");
-  expect(new GRPOConfig({ generationBatchSize: 16, gradientAccumulationSteps: 2 }).completionsPerStep).toBe(16);
+  for (const options of [{ generationBatchSize: 32 }, { stepsPerGeneration: 4 }]) {
+    expect(new GRPOConfig(options)).toMatchObject({ completionsPerStep: 8, completionsPerGeneration: 32 });
+  }
+});
+
+test("groups must fill a generation, not a step", () => {
+  const half = { perDeviceTrainBatchSize: 4, numGenerations: 8 };
+  expect(new GRPOConfig({ ...half, stepsPerGeneration: 2 }).completionsPerStep).toBe(4);
+  expect(refusal({ ...half, stepsPerGeneration: 3 })).toMatchObject({
+    message: expect.stringContaining("4 × stepsPerGeneration 3 = 12 completions a generation, which numGenerations 8"),
+    hint: "nearest that work: numGenerations 4 or 6, or stepsPerGeneration 4",
+  });
+});
+
+test("terms of the loss that contradict each other are refused, and unusual ones are noted as in TRL", () => {
+  expect(refusal({ syncRefModel: true }).message).toContain("syncRefModel true with beta 0");
+  expect(new GRPOConfig({ syncRefModel: true, beta: 0.04 }).refModelSyncSteps).toBe(512);
+  const bounds = { useAdaptiveEntropy: true, entropyCoefMin: 0.2, entropyCoefMax: 0.1 };
+  expect(refusal(bounds).message).toContain("entropyCoefMin 0.2 is above entropyCoefMax 0.1");
+  const notes = (options: GRPOConfigOptions) => new GRPOConfig(options).notes;
+  expect(notes({ lossType: "luspo" })).toEqual([expect.stringContaining('importanceSamplingLevel "sequence"')]);
+  expect(notes({ lossType: "vespo", importanceSamplingLevel: "sequence" })).toHaveLength(1);
+  expect(notes({ importanceSamplingLevel: "sequence" })).toEqual([expect.stringContaining('lossType "grpo"')]);
+  expect(notes({ lossType: "grpo", importanceSamplingLevel: "sequence" })).toEqual([]);
+});
+
+test("steps take slices in turn, over iterations, generations and epochs", () => {
+  const options = { perDeviceTrainBatchSize: 4, numGenerations: 4, gradientAccumulationSteps: 2 };
+  const parts = (more: GRPOConfigOptions, steps: number, rows = 6) => {
+    const plan = planTraining(new GRPOConfig({ ...options, ...more }), rows);
+    return Array.from({ length: steps }, (_, step) =>
+      partsOfStep(plan, step)
+        .map(({ generation, slices }) => `${generation}:${slices.join("")}`)
+        .join(" "),
+    );
+  };
+  expect(parts({}, 4)).toEqual(["0:01", "1:01", "2:01", "3:01"]);
+  expect(parts({ numIterations: 2 }, 4)).toEqual(["0:01", "0:01", "1:01", "1:01"]);
+  expect(parts({ stepsPerGeneration: 4 }, 4)).toEqual(["0:01", "0:23", "1:01", "1:23"]);
+  expect(parts({ stepsPerGeneration: 1 }, 3)).toEqual(["0:0 1:0", "2:0 3:0", "4:0 5:0"]);
+  expect(parts({ stepsPerGeneration: 3 }, 3)).toEqual(["0:01", "0:2 1:0", "1:12"]);
+  // Three slices an epoch: the second step of each is short.
+  expect(parts({ stepsPerGeneration: 3 }, 4, 3)).toEqual(["0:01", "0:2", "1:01", "1:2"]);
+  expect(parts({ stepsPerGeneration: 1, numIterations: 2 }, 2)).toEqual(["0:00", "1:00"]);
+});
+
+test("old log-probabilities are kept exactly where a generation outlives a step", () => {
+  const keeps = (more: GRPOConfigOptions) =>
+    trainsOnOldSamples(planTraining(new GRPOConfig({ numGenerations: 2, ...more }), 100));
+  expect([{}, { gradientAccumulationSteps: 4, stepsPerGeneration: 2 }].map(keeps)).toEqual([false, false]);
+  expect([{ numIterations: 2 }, { stepsPerGeneration: 2 }].map(keeps)).toEqual([true, true]);
+  expect(keeps({ gradientAccumulationSteps: 2, stepsPerGeneration: 1, numIterations: 2 })).toBe(false);
+  expect(keeps({ gradientAccumulationSteps: 2, stepsPerGeneration: 3 })).toBe(true);
+});
+
+test("the epoch counts slices, so that a short last step ends it", () => {
+  const plan = planTraining(
+    new GRPOConfig({
+      perDeviceTrainBatchSize: 4,
+      numGenerations: 4,
+      gradientAccumulationSteps: 2,
+      stepsPerGeneration: 3,
+    }),
+    3,
+  );
+  expect([1, 2, 3, 4].map((steps) => epochAfter(plan, steps))).toEqual([2 / 3, 1, 1 + 2 / 3, 2]);
 });
 
 test("scaleRewards takes booleans and rewardFuncsWeights is another name of rewardWeights", () => {

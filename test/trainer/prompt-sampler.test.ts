@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { PromptSampler } from "../../lib/trainer/prompt-sampler.js";
 
-const order = { rows: 10, promptsPerStep: 3, shuffle: true, seed: 42 };
+const order = { rows: 10, promptsPerGeneration: 3, shuffle: true, seed: 42 };
 
 function epochRows(options: typeof order, epoch: number): number[] {
   const sampler = new PromptSampler(options);
@@ -24,7 +24,7 @@ test("a step's rows depend on seed and step only, not on what was asked before",
 
 test("epochs differ, and over many of them every row comes first about equally often", () => {
   expect(epochRows(order, 1)).not.toEqual(epochRows(order, 0));
-  const sampler = new PromptSampler({ ...order, rows: 5, promptsPerStep: 5 });
+  const sampler = new PromptSampler({ ...order, rows: 5, promptsPerGeneration: 5 });
   const first = new Array<number>(5).fill(0);
   for (let epoch = 0; epoch < 5000; epoch++) {
     const row = sampler.rowsOf(epoch)[0] ?? 0;

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { listCheckpoints } from "../../lib/trainer/checkpoint.js";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
 import { GRPOTrainer } from "../../lib/trainer/trainer.js";
+import type { GRPOTrainerOptions, TrainerEvent } from "../../lib/trainer/trainer-setup.js";
 import type { RewardBatch } from "../../lib/types.js";
 import { FakePolicy, type FakeRow, FakeTokenizer, fakeRows } from "./fake-policy.js";
 
@@ -18,7 +19,7 @@ function lengthReward({ completionIds }: RewardBatch<FakeRow>): number[] {
   return completionIds.map((ids) => ids.length);
 }
 
-function bench(outputDir: string, args: GRPOConfigOptions = {}) {
+function bench(outputDir: string, args: GRPOConfigOptions = {}, options: Partial<GRPOTrainerOptions<FakeRow>> = {}) {
   const policy = new FakePolicy();
   const printed: string[] = [];
   const trainer = new GRPOTrainer<FakeRow>({
@@ -32,6 +33,7 @@ function bench(outputDir: string, args: GRPOConfigOptions = {}) {
     rewardFuncs: [lengthReward],
     trainDataset: fakeRows(7),
     output: { write: (text: string) => printed.push(text) },
+    ...options,
   });
   return { trainer, policy, printed };
 }
@@ -68,6 +70,63 @@ test("killed in the middle of a rollout and resumed equals never killed", async 
   expect(resumed.trainer.state.logHistory.map(({ step, reward }) => [step, reward])).toEqual(
     whole.trainer.state.logHistory.map(({ step, reward }) => [step, reward]),
   );
+});
+
+/** Four steps a generation, and an entropy bonus that moves. */
+const reusing: GRPOConfigOptions = {
+  ...{ stepsPerGeneration: 4, numIterations: 2, gradientAccumulationSteps: 2, numGenerations: 16, beta: 0.1 },
+  ...{ useAdaptiveEntropy: true, entropyCoef: 0.1, entropyTarget: 2, perDeviceTrainBatchSize: 4, saveSteps: 1 },
+};
+
+test.each([1, 2, 3, 4, 5, 7])(
+  "stopped after step %i, in the middle of a generation or at its end, and resumed equals never stopped",
+  async (step) => {
+    const whole = bench(path.join(folder, "whole"), reusing);
+    await whole.trainer.train();
+    expect(whole.policy.samples).toHaveLength(3);
+
+    const outputDir = path.join(folder, "cut");
+    const callbacks = [
+      { onStepEnd: ({ state, stop }: TrainerEvent) => (state.globalStep === step ? stop() : undefined) },
+    ];
+    await bench(outputDir, reusing, { callbacks }).trainer.train();
+    const { trainer, policy } = bench(outputDir, reusing);
+    await trainer.train({ resumeFromCheckpoint: true });
+    expect(policy.samples).toHaveLength(3 - Math.ceil(step / 4));
+    expect(policy.weights).toEqual(whole.policy.weights);
+    expect(policy.losses.at(-1)).toEqual(whole.policy.losses.at(-1));
+    expect(completionsOf(outputDir)).toEqual(completionsOf(path.join(folder, "whole")));
+    const entropy = (at: GRPOTrainer<FakeRow>) => at.state.logHistory.map(({ entropy_coef }) => entropy_coef);
+    expect(entropy(trainer)).toEqual(entropy(whole.trainer));
+  },
+);
+
+test("cut while a new generation is sampled, a run resumes with the one before", async () => {
+  // Steps of two slices from generations of three: every second step ends one generation and begins another.
+  const across = { ...reusing, stepsPerGeneration: 3, numIterations: 1, numGenerations: 12 };
+  const whole = bench(path.join(folder, "whole"), across);
+  await whole.trainer.train();
+  const outputDir = path.join(folder, "cut");
+  const cut = bench(outputDir, across);
+  const stop = new AbortController();
+  cut.policy.betweenGroups = async () => {
+    if (cut.trainer.state.globalStep === 1) stop.abort();
+  };
+  await expect(cut.trainer.train({ signal: stop.signal })).rejects.toMatchObject({ code: "CANCELLED" });
+  const resumed = bench(outputDir, across);
+  await resumed.trainer.train({ resumeFromCheckpoint: true });
+  expect(resumed.policy.weights).toEqual(whole.policy.weights);
+  expect(completionsOf(outputDir)).toEqual(completionsOf(path.join(folder, "whole")));
+});
+
+test("a checkpoint that lacks the completions it goes on with is refused, and so is a broken store of them", async () => {
+  await bench(folder, { ...reusing, maxSteps: 1 }).trainer.train();
+  const file = path.join(folder, "checkpoint-1", "generation.json");
+  writeFileSync(file, readFileSync(file, "utf8").replace('"index":0', '"index":-1'));
+  const resume = () => bench(folder, reusing).trainer.train({ resumeFromCheckpoint: true });
+  await expect(resume()).rejects.toThrow("generation.json is not a stored generation");
+  rmSync(file);
+  await expect(resume()).rejects.toThrow("lacks the completions that step 2 needs");
 });
 
 test("checkpoints come every saveSteps and at the end, whole, with the oldest removed", async () => {

@@ -73,7 +73,7 @@ async function rejection(promise: Promise<unknown>): Promise<GrpoError> {
 test("each step samples the prompts of the seed's permutation, with the options of the config", async () => {
   const { trainer, policy } = bench({ temperature: 0.7, topP: 0.9, seed: 5, minP: 0.1 });
   await trainer.train();
-  const sampler = new PromptSampler({ rows: 10, promptsPerStep: 2, shuffle: true, seed: 5 });
+  const sampler = new PromptSampler({ rows: 10, promptsPerGeneration: 2, shuffle: true, seed: 5 });
   expect(policy.samples.map(({ options }) => options.promptKeys)).toEqual(
     [0, 1, 2, 3, 4, 5].map((s) => sampler.rowsOf(s)),
   );
@@ -110,6 +110,96 @@ test("with beta the reference log-probabilities come from the model without its 
   expect(policy.batches[0]?.referenceLogprobs).toHaveLength(8);
   expect(policy.adapterOn).toBe(true);
   expect(trainer.state.logHistory[0]?.kl).toBe(0.25);
+});
+
+test("with several iterations the policy's own log-probabilities are kept from the time of sampling", async () => {
+  const { trainer, policy } = bench({ maxSteps: 4, numIterations: 2, beta: 0.04 });
+  await trainer.train();
+  const cycle = [
+    "sample",
+    "logprobs",
+    "reference",
+    "forwardBackward",
+    "optimizerStep",
+    "forwardBackward",
+    "optimizerStep",
+  ];
+  expect(policy.calls).toEqual([...cycle, ...cycle]);
+  expect(policy.batches[0]?.oldLogprobs).toHaveLength(8);
+  expect(policy.batches[1]).toEqual(policy.batches[0]);
+  expect(policy.losses[1]?.dropoutSeed).not.toBe(policy.losses[0]?.dropoutSeed);
+  // The second of two steps has no completions of its own, so neither rewards nor lengths.
+  const [first, second] = jsonLines("metrics.jsonl").filter((line) => line.type === "step");
+  expect(first).toHaveProperty("reward");
+  expect(second).not.toHaveProperty("reward");
+  expect(jsonLines("completions.jsonl").map(({ step }) => step)).toEqual([...Array(8).fill(1), ...Array(8).fill(3)]);
+});
+
+test("a generation is cut into steps that share its token count", async () => {
+  const { trainer, policy } = bench({ maxSteps: 2, stepsPerGeneration: 4 });
+  await trainer.train();
+  expect(policy.samples.map(({ prompts }) => prompts.length)).toEqual([4]);
+  const lengths = policy.batches.map(({ completionIds }) => completionIds.reduce((sum, ids) => sum + ids.length, 0));
+  expect(policy.losses.map(({ lossTokens }) => lossTokens)).toEqual(
+    Array(2).fill(((lengths[0] ?? 0) + (lengths[1] ?? 0)) / 2),
+  );
+  expect(policy.losses[0]).toMatchObject({ gradientAccumulationSteps: 2, rowsPerSlice: 4 });
+});
+
+test("truncated completions count in the rewards and are empty in the loss", async () => {
+  const { trainer, policy } = bench({ maxSteps: 1, maskTruncatedCompletions: true });
+  await trainer.train();
+  const [batch] = policy.batches;
+  const [logged] = trainer.state.logHistory;
+  const lengths = (batch?.completionIds ?? []).map((ids) => ids.length);
+  const cut = lengths.filter((length) => length === 0).length;
+  expect(cut).toBeGreaterThan(0);
+  expect(cut / 8).toBe(logged?.["completions/clipped_ratio"]);
+  expect(policy.losses[0]?.lossTokens).toBe(lengths.reduce((a, b) => a + b, 0));
+  expect(logged?.["completions/max_length"]).toBe(8);
+});
+
+test("the entropy bonus follows its controller: nothing at first, then up to the target and down above it", async () => {
+  const control = { useAdaptiveEntropy: true, entropyCoef: 0.1, entropyCoefDelta: 0.05, entropyCoefMax: 0.18 };
+  const below = bench({ ...control, maxSteps: 4, entropyTarget: 1.5 });
+  await below.trainer.train();
+  expect(below.policy.losses.map(({ entropyCoef }) => entropyCoef)).toEqual([0, 0.15000000000000002, 0.18, 0.18]);
+  const above = bench({ ...control, maxSteps: 3, entropyTarget: 1.4, entropyCoefMin: 0.01 });
+  await above.trainer.train();
+  expect(above.policy.losses.map(({ entropyCoef }) => entropyCoef)).toEqual([0, 0, 0]);
+  expect(above.trainer.state.logHistory.map(({ entropy_coef }) => entropy_coef)).toEqual([0.05, 0.01, 0.01]);
+  // The controller measures all tokens, also those of completions without advantage.
+  expect(above.policy.losses.every(({ skipIdleRows }) => skipIdleRows === false)).toBe(true);
+});
+
+test("the reference moves every refModelSyncSteps, where the model has one to move", async () => {
+  const options = { syncRefModel: true, beta: 0.1, refModelSyncSteps: 2, refModelMixupAlpha: 0.25, maxSteps: 5 };
+  const adapter = bench(options);
+  expect(await rejection(adapter.trainer.train())).toMatchObject({
+    code: "BAD_OPTION",
+    message: expect.stringContaining("syncRefModel"),
+  });
+  const full = bench(options);
+  const moves: [number, number][] = [];
+  Object.assign(full.policy, {
+    syncReference: async (alpha: number) => void moves.push([full.policy.learningRates.length, alpha]),
+  });
+  await full.trainer.train();
+  expect(moves).toEqual([
+    [2, 0.25],
+    [4, 0.25],
+  ]);
+});
+
+test.each([
+  ["cispo", ["cispo_clip_ratio"]],
+  ["vespo", ["vespo/phi_seq_mean"]],
+  ["sapo", []],
+] as const)("%s reports what TRL reports of it", async (lossType, names) => {
+  const { trainer } = bench({ maxSteps: 1, lossType });
+  await trainer.train();
+  const own = Object.keys(trainer.state.logHistory[0] ?? {}).filter((name) => /clip_|vespo/.test(name));
+  expect(own).toEqual(names);
 });
 
 test("rewards run while other groups are still sampled, and the order of finishing changes nothing", async () => {

@@ -1,0 +1,109 @@
+// One generation on its way into the loss: the completions of a rollout with their advantages, masked where asked, and the
+// log-probabilities that belong to the moment of sampling: the reference's, and the policy's own where it will have changed
+// before the last of them is trained on. Steps take slices of it.
+
+import { z } from "zod";
+import type { PolicyModel, SequenceBatch, TrainBatch } from "../policy.js";
+import type { GRPOConfig } from "./config.js";
+import { type TrainingPlan, trainsOnOldSamples } from "./plan.js";
+import type { Rollout } from "./rollout.js";
+
+export interface Generation {
+  readonly index: number;
+  /** All completions, groups side by side; those that are masked are empty. */
+  readonly batch: TrainBatch;
+  /** Completion tokens that count in the loss. */
+  readonly tokens: number;
+}
+
+export async function prepareGeneration(
+  model: PolicyModel,
+  args: GRPOConfig,
+  plan: TrainingPlan,
+  index: number,
+  rollout: Rollout,
+  advantages: Float32Array,
+): Promise<Generation> {
+  const completionIds = rollout.completionIds.map((ids, i) =>
+    args.maskTruncatedCompletions && rollout.finishReasons[i] === "length" ? [] : ids,
+  );
+  const sequences = { promptIds: rollout.promptIds, completionIds };
+  const options = { temperature: args.temperature };
+  const oldLogprobs = trainsOnOldSamples(plan) ? await model.completionLogprobs(sequences, options) : undefined;
+  // The reference policy is the base model: the same weights with the adapter off.
+  const referenceLogprobs =
+    args.beta > 0 ? await model.disableAdapter(() => model.completionLogprobs(sequences, options)) : undefined;
+  return {
+    index,
+    batch: {
+      ...sequences,
+      advantages,
+      ...(oldLogprobs ? { oldLogprobs } : {}),
+      ...(referenceLogprobs ? { referenceLogprobs } : {}),
+    },
+    tokens: countTokens(completionIds),
+  };
+}
+
+/** The rows of some slices, in the order of the slices. */
+export function takeSlices({ batch }: Generation, slices: readonly number[], rowsPerSlice: number): TrainBatch {
+  const rows = slices.flatMap((slice) => Array.from({ length: rowsPerSlice }, (_, i) => slice * rowsPerSlice + i));
+  const take = <T>(list: ArrayLike<T>) => rows.map((row) => list[row] as T);
+  return {
+    promptIds: take(batch.promptIds),
+    completionIds: take(batch.completionIds),
+    advantages: take(batch.advantages),
+    ...(batch.oldLogprobs ? { oldLogprobs: take(batch.oldLogprobs) } : {}),
+    ...(batch.referenceLogprobs ? { referenceLogprobs: take(batch.referenceLogprobs) } : {}),
+  };
+}
+
+export function countTokens(sequences: SequenceBatch["completionIds"]): number {
+  return sequences.reduce((sum, ids) => sum + ids.length, 0);
+}
+
+const logprobs = z.array(z.array(z.number()));
+
+/** A generation in a checkpoint. Float32 numbers are exact as JSON. */
+const generationSchema = z.object({
+  schema_version: z.literal(1),
+  index: z.int().min(0),
+  tokens: z.int().min(0),
+  prompt_ids: z.array(z.array(z.int())),
+  completion_ids: z.array(z.array(z.int())),
+  advantages: z.array(z.number()),
+  old_logprobs: logprobs.optional(),
+  reference_logprobs: logprobs.optional(),
+});
+
+export function generationToJson({ index, tokens, batch }: Generation): string {
+  const numbers = (lists: readonly ArrayLike<number>[] | undefined) => lists?.map((list) => Array.from(list));
+  const stored: z.input<typeof generationSchema> = {
+    schema_version: 1,
+    index,
+    tokens,
+    prompt_ids: batch.promptIds.map((ids) => [...ids]),
+    completion_ids: batch.completionIds.map((ids) => [...ids]),
+    advantages: Array.from(batch.advantages),
+    old_logprobs: numbers(batch.oldLogprobs),
+    reference_logprobs: numbers(batch.referenceLogprobs),
+  };
+  return JSON.stringify(stored);
+}
+
+/** Throws what JSON.parse or zod throws. */
+export function generationFromJson(text: string): Generation {
+  const stored = generationSchema.parse(JSON.parse(text));
+  const floats = (lists: number[][]) => lists.map((list) => Float32Array.from(list));
+  return {
+    index: stored.index,
+    tokens: stored.tokens,
+    batch: {
+      promptIds: stored.prompt_ids,
+      completionIds: stored.completion_ids,
+      advantages: Float32Array.from(stored.advantages),
+      ...(stored.old_logprobs ? { oldLogprobs: floats(stored.old_logprobs) } : {}),
+      ...(stored.reference_logprobs ? { referenceLogprobs: floats(stored.reference_logprobs) } : {}),
+    },
+  };
+}

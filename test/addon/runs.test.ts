@@ -1,0 +1,131 @@
+// Whole trainings of GRPOTrainer on the real engine against TRL's, with the same completions handed out in place of sampled
+// ones: every metric of every step, and the adapter at the end.
+
+import { describe, expect, it } from "vitest";
+import type { CausalLM } from "../../lib/model/model.js";
+import type { PolicyModel, ProcessingClass, SampledGroup, SampleOptions, TokenIds } from "../../lib/policy.js";
+import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
+import { GRPOTrainer } from "../../lib/trainer/trainer.js";
+import type { RewardBatch } from "../../lib/types.js";
+import { numbers } from "./golden.js";
+import {
+  adapterNames,
+  adapterWeights,
+  modelWithAdapter,
+  readFixture,
+  relativeDifference,
+} from "./training-fixtures.js";
+
+type Options = GRPOConfigOptions & { readonly functions?: number };
+interface RunsFixture {
+  readonly numGenerations: number;
+  readonly perDeviceTrainBatchSize: number;
+  readonly maxCompletionLength: number;
+  readonly maxSteps: number;
+  readonly learningRate: number;
+  readonly adamEpsilon: number;
+  readonly eosId: number;
+  readonly prompts: readonly number[][];
+  /** [generation][row] */
+  readonly completions: readonly (readonly number[][])[];
+  readonly runs: readonly {
+    readonly name: string;
+    readonly options: Options;
+    readonly steps: readonly Readonly<Record<string, number>>[];
+  }[];
+}
+
+const { json, tensors } = await readFixture<RunsFixture>("runs");
+
+// As in scripts/golden/runs.py. A reward depends on the ids alone.
+const sum = (ids: TokenIds) => ids.reduce((a, b) => a + b, 0);
+const REWARDS = [
+  function first({ completionIds }: RewardBatch) {
+    return completionIds.map((ids) => (sum(ids) % 11) / 10);
+  },
+  function second({ completionIds }: RewardBatch) {
+    return completionIds.map((ids) => ((ids[0] ?? 0) % 2 === 0 ? null : ids.length / 8));
+  },
+  function third({ completionIds }: RewardBatch) {
+    return completionIds.map((ids) => (((ids[0] ?? 0) * 7 + ids.length) % 5) - 1.5);
+  },
+];
+
+/** The model, with completions of the fixture where it would sample. */
+function withGivenCompletions(model: CausalLM): PolicyModel {
+  const sample = async (prompts: readonly TokenIds[], options: SampleOptions) => {
+    const rows = json.completions[(options.step ?? 0) % json.completions.length] ?? [];
+    const groups = prompts.map((_, prompt): SampledGroup => {
+      const own = rows.slice(prompt * options.groupSize, (prompt + 1) * options.groupSize);
+      const completions = own.map((ids) => ({
+        ids: [...ids],
+        logprobs: new Float32Array(ids.length),
+        finishReason: ids.at(-1) === json.eosId ? ("eos" as const) : ("length" as const),
+      }));
+      return { prompt, completions };
+    });
+    for (const group of groups) options.onGroup?.(group);
+    return { groups, stats: { decodeSteps: 0, tokens: 0, prefillTokens: 0, prefillSeconds: 0, decodeSeconds: 0 } };
+  };
+  return new Proxy(model, {
+    get(target, name) {
+      if (name === "sample") return sample;
+      const value: unknown = Reflect.get(target, name);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  }) as unknown as PolicyModel;
+}
+
+const tokenizer: ProcessingClass = {
+  eosTokenIds: [json.eosId],
+  encode: (text) => [...(json.prompts[Number(text)] ?? [])],
+  decode: () => "",
+  applyChatTemplate: () => [],
+  savePretrained: async () => {},
+};
+
+async function train(model: CausalLM, { functions = 1, ...options }: Options) {
+  const { numGenerations, perDeviceTrainBatchSize, maxCompletionLength, maxSteps, learningRate, adamEpsilon } = json;
+  const given = { numGenerations, perDeviceTrainBatchSize, maxCompletionLength, maxSteps, learningRate, adamEpsilon };
+  const trainer = new GRPOTrainer({
+    model: withGivenCompletions(model),
+    processingClass: tokenizer,
+    args: new GRPOConfig({
+      ...given,
+      ...{ shuffleDataset: false, loggingSteps: 1, saveStrategy: "no", logTo: [] },
+      ...options,
+    }),
+    trainDataset: json.prompts.map((_, i) => ({ prompt: String(i) })),
+    rewardFuncs: REWARDS.slice(0, functions),
+  });
+  await trainer.train();
+  return trainer.state.logHistory;
+}
+
+// Six steps of AdamW on float32 gradients that agree to 5e-6 (loss.test.ts).
+const TOLERANCE = 1e-5;
+
+describe("a training equals TRL's in every metric of every step and in its adapter", () => {
+  it.each(json.runs)("$name", async ({ name, options, steps }) => {
+    await using model = await modelWithAdapter(json, tensors);
+    const logged = await train(model, options);
+    expect(logged).toHaveLength(steps.length);
+    steps.forEach((expected, i) => {
+      for (const [metric, value] of Object.entries(expected)) {
+        // A loss is what is left of token losses of the order of 1 that cancel each other.
+        const tolerance = TOLERANCE * Math.max(Math.abs(value), metric.endsWith("loss") ? 1 : 0.1);
+        const found = logged[i]?.[metric] ?? Number.NaN;
+        expect(Math.abs(found - value), `step ${i + 1}: ${metric} ${found}, TRL ${value}`).toBeLessThanOrEqual(
+          tolerance,
+        );
+      }
+      // A step without a generation of its own has no rewards to report.
+      expect(logged[i]?.reward === undefined).toBe(expected.reward === undefined);
+    });
+    const weights = await adapterWeights(model);
+    for (const tensor of adapterNames(tensors)) {
+      const difference = relativeDifference(numbers(weights, tensor), numbers(tensors, `${name}.${tensor}`));
+      expect(difference, tensor).toBeLessThan(TOLERANCE);
+    }
+  });
+});
