@@ -100,7 +100,7 @@ export function filteredStore<Row>(store: RowStore<Row>, keep: (row: Row, index:
       else if (keep(row, next++)) kept.push(next - 1);
     }
   };
-  return {
+  const keptOf = <Picked>(source: RowStore<Picked>): RowStore<Picked> => ({
     get length() {
       lookUntil(Number.POSITIVE_INFINITY);
       return kept.length;
@@ -108,25 +108,14 @@ export function filteredStore<Row>(store: RowStore<Row>, keep: (row: Row, index:
     row: (index) => {
       lookUntil(index + 1);
       const at = kept[index];
-      return at === undefined ? undefined : store.row(at);
+      return at === undefined ? undefined : source.row(at);
     },
-    ...(store.pick && {
-      pick: (columns) => {
-        const picked = pickFrom(store, columns);
-        return {
-          get length() {
-            lookUntil(Number.POSITIVE_INFINITY);
-            return kept.length;
-          },
-          row: (index) => {
-            lookUntil(index + 1);
-            const at = kept[index];
-            return at === undefined ? undefined : picked.row(at);
-          },
-        };
-      },
-    }),
-  };
+  });
+  const whole = keptOf(store);
+  // Deciding needs all columns, reading what was kept does not. A spread would ask for the length.
+  return store.pick
+    ? Object.assign(whole, { pick: (columns: readonly string[]) => keptOf(pickFrom(store, columns)) })
+    : whole;
 }
 
 /** Rows [start, end) of a table. */
