@@ -17,7 +17,6 @@ export const unsupportedDefaults: Readonly<Record<string, unknown>> = {
   maxToolCallingIterations: null,
   dynamicSampling: false,
   logUniquePrompts: false,
-  lrSchedulerKwargs: null,
   optimArgs: null,
   optimTargetModules: null,
   labelSmoothingFactor: 0.0,
@@ -117,14 +116,5 @@ export const renamedOptions: Readonly<Record<string, string>> = {
 
 /** Values that TRL takes for an option of ours and that come later. */
 export const unsupportedValues: Readonly<Record<string, readonly string[]>> = {
-  lrSchedulerType: [
-    "cosine",
-    "cosine_with_restarts",
-    "polynomial",
-    "constant_with_warmup",
-    "inverse_sqrt",
-    "reduce_lr_on_plateau",
-    "cosine_with_min_lr",
-    "warmup_stable_decay",
-  ],
+  lrSchedulerType: ["reduce_lr_on_plateau", "greedy"],
 };

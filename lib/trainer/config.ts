@@ -6,6 +6,7 @@ import { GrpoError, nearestName } from "../errors.js";
 import { IMPORTANCE_SAMPLING_LEVELS, LOSS_TYPES } from "../model/loss.js";
 import type { RewardFn } from "../types.js";
 import { renamedOptions, unsupportedDefaults, unsupportedValues, withoutEffect } from "./config-unsupported.js";
+import { SCHEDULES } from "./schedule.js";
 
 /** A reward function whose row type is not known here; the trainer's own argument is the typed one. */
 export type AnyRewardFn = (batch: never) => ReturnType<RewardFn>;
@@ -135,7 +136,9 @@ const fields = {
   // Optimizer.
   /** Of the first step; lrSchedulerType says how it goes on. */
   learningRate: z.number().min(0).default(1e-6),
-  lrSchedulerType: z.enum(["linear", "constant"]).default("linear"),
+  lrSchedulerType: z.enum(SCHEDULES).default("linear"),
+  /** What the schedule needs beside it, such as { min_lr_rate: 0.1 }. */
+  lrSchedulerKwargs: optional(z.record(z.string(), z.unknown())),
   /** Steps of linear warm-up; below 1: a share of all steps. */
   warmupSteps: z.number().min(0).default(0),
   optim: z.enum(["adamw_torch", "adamw_torch_fused"]).default("adamw_torch_fused"),

@@ -1,5 +1,5 @@
-// What a run will do, worked out before it starts: batch sizes, steps, dropped rows, intervals, and the learning rate of
-// every step. Pure arithmetic on the config and the number of rows.
+// What a run will do, worked out before it starts: batch sizes, steps, dropped rows and intervals. Pure arithmetic on the
+// config and the number of rows.
 
 import { GrpoError } from "../errors.js";
 import type { GRPOConfig } from "./config.js";
@@ -101,15 +101,4 @@ export function epochAfter({ slicesPerStep, slicesPerEpoch, stepsPerEpoch }: Tra
 /** Whether the policy has changed before the last slice of a generation is trained on: then its samples need the old log-probabilities. */
 export function trainsOnOldSamples({ slicesPerStep, slicesPerGeneration, iterations }: TrainingPlan): boolean {
   return slicesPerStep % (slicesPerGeneration * iterations) !== 0;
-}
-
-/**
- * Learning rate of optimizer step `step` (0 is the first): linear warm-up, then constant or linear to 0 at totalSteps.
- *   warm-up: lr · step / warmup;  linear: lr · (total − step) / (total − warmup)
- */
-export function learningRateAt(config: GRPOConfig, plan: TrainingPlan, step: number): number {
-  const { warmupSteps, totalSteps } = plan;
-  if (step < warmupSteps) return (config.learningRate * step) / warmupSteps;
-  if (config.lrSchedulerType === "constant") return config.learningRate;
-  return config.learningRate * Math.max(0, (totalSteps - step) / Math.max(1, totalSteps - warmupSteps));
 }

@@ -7,8 +7,9 @@ import { nanMean } from "./advantages.js";
 import type { GRPOConfig } from "./config.js";
 import type { EntropyControl } from "./entropy-control.js";
 import { type Generation, takeSlices } from "./generation.js";
-import { learningRateAt, type TrainingPlan } from "./plan.js";
+import type { TrainingPlan } from "./plan.js";
 import { mixSeed } from "./prompt-sampler.js";
+import { learningRateSchedule, type Schedule } from "./schedule.js";
 import { lossMetrics, type Metrics } from "./step-metrics.js";
 
 export interface PolicyUpdate {
@@ -28,12 +29,17 @@ export class PolicyUpdater {
   readonly #args: GRPOConfig;
   readonly #plan: TrainingPlan;
   readonly #entropy: EntropyControl;
+  readonly #learningRateAt: Schedule;
 
   constructor(model: PolicyModel, args: GRPOConfig, plan: TrainingPlan, entropy: EntropyControl) {
     this.#model = model;
     this.#args = args;
     this.#plan = plan;
     this.#entropy = entropy;
+    this.#learningRateAt = learningRateSchedule({
+      ...{ name: args.lrSchedulerType, options: args.lrSchedulerKwargs ?? {}, learningRate: args.learningRate },
+      ...{ warmupSteps: plan.warmupSteps, totalSteps: plan.totalSteps },
+    });
   }
 
   async update(step: number, parts: readonly UpdatePart[]): Promise<PolicyUpdate> {
@@ -94,7 +100,7 @@ export class PolicyUpdater {
 
   async #optimizerStep(step: number, finite: boolean) {
     const args = this.#args;
-    const learningRate = learningRateAt(args, this.#plan, step);
+    const learningRate = this.#learningRateAt(step);
     const result = finite
       ? await this.#model.optimizerStep({
           learningRate,

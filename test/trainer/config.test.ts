@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { GrpoError } from "../../lib/errors.js";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
-import { epochAfter, learningRateAt, partsOfStep, planTraining, trainsOnOldSamples } from "../../lib/trainer/plan.js";
+import { epochAfter, partsOfStep, planTraining, trainsOnOldSamples } from "../../lib/trainer/plan.js";
 
 function refusal(options: object): GrpoError {
   try {
@@ -189,13 +189,4 @@ test("intervals below 1 are shares of all steps, epochs count in steps", () => {
   const shares = new GRPOConfig({ maxSteps: 50, loggingSteps: 0.1, saveSteps: 0.5, evalStrategy: "epoch" });
   expect(planTraining(shares, 10)).toMatchObject({ logEvery: 5, saveEvery: 25, evalEvery: 10, totalSteps: 50 });
   expect(planTraining(new GRPOConfig({ saveStrategy: "no" }), 10)).toMatchObject({ saveEvery: 0, evalEvery: 0 });
-});
-
-test("the learning rate warms up and then falls to 0 in a line, or stays", () => {
-  const linear = new GRPOConfig({ learningRate: 1, maxSteps: 10, warmupSteps: 2 });
-  const rates = Array.from({ length: 11 }, (_, step) => learningRateAt(linear, planTraining(linear, 10), step));
-  expect(rates.slice(0, 4)).toEqual([0, 0.5, 1, 7 / 8]);
-  expect(rates[10]).toBe(0);
-  const constant = new GRPOConfig({ learningRate: 1, maxSteps: 10, lrSchedulerType: "constant" });
-  expect(learningRateAt(constant, planTraining(constant, 10), 9)).toBe(1);
 });
