@@ -63,7 +63,7 @@ test("an option of TRL that comes later is refused by name, unless it has TRL's 
 });
 
 test("a value of TRL that comes later is told from a wrong one", () => {
-  expect(refusal({ lrSchedulerType: "cosine" }).message).toContain("is not supported yet");
+  expect(refusal({ lrSchedulerType: "reduce_lr_on_plateau" }).message).toContain("is not supported yet");
   const wrong = refusal({ lossType: "dapoo" });
   expect(wrong.message).toContain("must be one of dapo, grpo");
   expect(wrong.hint).toBe('did you mean "dapo"?');
