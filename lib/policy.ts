@@ -58,6 +58,8 @@ export interface TrainBatch extends SequenceBatch {
   readonly advantages: ArrayLike<number>;
   readonly oldLogprobs?: readonly Float32Array[];
   readonly referenceLogprobs?: readonly Float32Array[];
+  /** As sampling gave them; only for the metric of how far they are from those of training. */
+  readonly samplingLogprobs?: readonly Float32Array[];
 }
 
 /** The model as the trainer sees it. */

@@ -174,6 +174,7 @@ struct TrainBatch : Batch {
     std::vector<float> advantages;          // [B]
     std::vector<float> old_logprobs;        // [tokens]; empty: the current ones, detached
     std::vector<float> reference_logprobs;  // [tokens]; needed when beta > 0
+    std::vector<float> sampling_logprobs;  // [tokens]; for the metric of their difference, or empty
 };
 
 enum class LossType : uint8_t { kGrpo, kBnpo, kDrGrpo, kDapo, kCispo, kSapo, kVespo, kLuspo };

@@ -297,6 +297,8 @@ LossResult Engine::forward_backward(const TrainBatch& batch, const LossOptions& 
             "one old log-probability a token");
     require(batch.reference_logprobs.empty() || batch.reference_logprobs.size() == tokens,
             "one reference log-probability a token");
+    require(batch.sampling_logprobs.empty() || batch.sampling_logprobs.size() == tokens,
+            "one sampling log-probability a token");
     require(options.beta == 0 || !batch.reference_logprobs.empty() || tokens == 0,
             "beta is not 0, so reference log-probabilities are needed");
     require(options.max_tokens_per_micro_batch > 0, "maxTokensPerMicroBatch must be positive");

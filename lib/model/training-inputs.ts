@@ -14,17 +14,20 @@ export interface GradientBatch extends SequenceBatch {
   readonly oldLogprobs?: readonly ArrayLike<number>[];
   /** Needed when beta is above 0. */
   readonly referenceLogprobs?: readonly ArrayLike<number>[];
+  /** As sampling gave them; only for the result's logpDifferenceMean and -Max. */
+  readonly samplingLogprobs?: readonly ArrayLike<number>[];
 }
 
 const BATCH_FIELDS: readonly (keyof GradientBatch)[] = [
   ...(["promptIds", "completionIds", "advantages", "oldLogprobs", "referenceLogprobs"] as const),
+  ...(["samplingLogprobs"] as const),
 ];
 
 /** Throws BAD_INPUT or UNKNOWN_OPTION, naming the field. */
 export function toNativeBatch(batch: GradientBatch, needsReference: boolean, vocabSize: number): NativeTrainBatch {
   checkOptionNames("forwardBackward", batch, BATCH_FIELDS);
   const flat = flattenBatch(batch.promptIds, batch.completionIds, vocabSize);
-  const { advantages, oldLogprobs, referenceLogprobs } = batch;
+  const { advantages, oldLogprobs, referenceLogprobs, samplingLogprobs } = batch;
   const rows = flat.promptOf.length;
   if (advantages?.length !== rows) {
     throw new GrpoError("BAD_INPUT", `Expected ${rows} advantages, found ${advantages?.length ?? "none"}.`);
@@ -34,13 +37,15 @@ export function toNativeBatch(batch: GradientBatch, needsReference: boolean, voc
       hint: "Compute them with disableAdapter(() => model.logprobs(batch)).",
     });
   }
-  const floats = (name: "oldLogprobs" | "referenceLogprobs", lists: readonly ArrayLike<number>[] | undefined) =>
+  type Floats = "oldLogprobs" | "referenceLogprobs" | "samplingLogprobs";
+  const floats = (name: Floats, lists: readonly ArrayLike<number>[] | undefined) =>
     lists === undefined ? {} : { [name]: flattenFloats(name, lists, flat.completionOffsets) };
   return {
     ...flat,
     advantages: Float32Array.from(advantages),
     ...floats("oldLogprobs", oldLogprobs),
     ...floats("referenceLogprobs", referenceLogprobs),
+    ...floats("samplingLogprobs", samplingLogprobs),
   };
 }
 

@@ -165,6 +165,7 @@ export interface NativeTrainBatch extends NativeBatch {
   advantages: Float32Array; // [B]
   oldLogprobs?: Float32Array; // [tokens]; absent: the current ones, detached
   referenceLogprobs?: Float32Array; // [tokens]; required when beta > 0
+  samplingLogprobs?: Float32Array; // [tokens]; for logpDifference… only
 }
 
 /** The options of the loss, resolved; the formulas are in native/grpo/loss.h. */
@@ -221,7 +222,7 @@ export interface NativeLossResult {
   clipHighMax: number;
   /** vespo's weight. */
   phi: number;
-  /** Mean and largest |old - current| log-probability difference. */
+  /** Mean and largest |sampling - current| log-probability difference; without samplingLogprobs |old - current|. */
   logpDifferenceMean: number;
   logpDifferenceMax: number;
   /** Mean entropy and number of the tokens that topEntropyQuantile leaves, over all slices together. */

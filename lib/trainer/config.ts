@@ -368,9 +368,23 @@ function checkTerms(config: GRPOConfig): void {
 }
 
 /** Settings that work and that their inventors did not mean; TRL warns of the same ones. */
-function adviceOn({ lossType, importanceSamplingLevel: level }: GRPOConfig): string[] {
+function adviceOn({
+  lossType,
+  importanceSamplingLevel: level,
+  topP,
+  topK,
+  minP,
+  repetitionPenalty,
+}: GRPOConfig): string[] {
+  const shapes = [
+    ...(topP < 1 ? [`topP ${topP}`] : []),
+    ...(topK > 0 ? [`topK ${topK}`] : []),
+    ...(minP ? [`minP ${minP}`] : []),
+    ...(repetitionPenalty !== 1 ? [`repetitionPenalty ${repetitionPenalty}`] : []),
+  ];
   const byLength = ["bnpo", "dr_grpo", "dapo", "cispo"].includes(lossType);
   return [
+    ...(shapes.length > 0 ? [`${shapes.join(", ")}: training takes log-probabilities without it, as TRL does`] : []),
     ...(lossType === "luspo" && level === "token" ? ['luspo is meant for importanceSamplingLevel "sequence"'] : []),
     ...(lossType === "vespo" && level === "sequence"
       ? ['vespo weighs completions by itself; importanceSamplingLevel "token" is meant']

@@ -38,6 +38,7 @@ export async function prepareGeneration(
     batch: {
       ...sequences,
       advantages,
+      samplingLogprobs: rollout.samplingLogprobs.map((values, i) => values.slice(0, completionIds[i]?.length ?? 0)),
       ...(oldLogprobs ? { oldLogprobs } : {}),
       ...(referenceLogprobs ? { referenceLogprobs } : {}),
     },
@@ -55,6 +56,7 @@ export function takeSlices({ batch }: Generation, slices: readonly number[], row
     advantages: take(batch.advantages),
     ...(batch.oldLogprobs ? { oldLogprobs: take(batch.oldLogprobs) } : {}),
     ...(batch.referenceLogprobs ? { referenceLogprobs: take(batch.referenceLogprobs) } : {}),
+    ...(batch.samplingLogprobs ? { samplingLogprobs: take(batch.samplingLogprobs) } : {}),
   };
 }
 

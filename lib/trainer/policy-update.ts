@@ -22,6 +22,8 @@ export interface PolicyUpdate {
 export interface UpdatePart {
   readonly generation: Generation;
   readonly slices: readonly number[];
+  /** Sampled in this step, by the policy that is trained. */
+  readonly fresh: boolean;
 }
 
 export class PolicyUpdater {
@@ -56,6 +58,7 @@ export class PolicyUpdater {
     const metrics = {
       ...lossMetrics(result, this.#args),
       ...bonus,
+      ...samplingGap(results.filter((_, i) => parts[i]?.fresh)),
       grad_norm: gradNorm,
       learning_rate: learningRate,
       "time/update": (performance.now() - began) / 1000,
@@ -114,6 +117,15 @@ export class PolicyUpdater {
     if (!result.applied) await this.#model.zeroGrad();
     return { ...result, learningRate };
   }
+}
+
+/** How far the log-probabilities of training are from those of sampling: rounding, for both are of the same weights. */
+function samplingGap(results: readonly NativeLossResult[]): Metrics {
+  if (results.length === 0) return {};
+  return {
+    "sampling/sampling_logp_difference/mean": nanMean(results.map(({ logpDifferenceMean }) => logpDifferenceMean)),
+    "sampling/sampling_logp_difference/max": Math.max(...results.map(({ logpDifferenceMax }) => logpDifferenceMax)),
+  };
 }
 
 /** One result for the calls of a step: losses and counts add up, means weigh by slices (the active entropy by tokens). */

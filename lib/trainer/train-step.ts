@@ -73,7 +73,7 @@ export class TrainSteps<Row> {
     for (const { generation: index, slices } of partsOfStep(plan, step)) {
       const carried = this.#carried?.index === index ? this.#carried : undefined;
       const generation = carried ?? (await this.#generate(index, sampled, onProgress));
-      parts.push({ generation, slices });
+      parts.push({ generation, slices, fresh: carried === undefined });
     }
     const update = await this.#updater.update(step, parts);
     this.#carried = carriedInto(plan, step + 1) === undefined ? undefined : parts.at(-1)?.generation;

@@ -318,6 +318,7 @@ TrainBatch train_batch_from(const Napi::Object& object) {
     batch.advantages = float_vector(field(object, "advantages"), "advantages");
     batch.old_logprobs = optional_floats(object, "oldLogprobs");
     batch.reference_logprobs = optional_floats(object, "referenceLogprobs");
+    batch.sampling_logprobs = optional_floats(object, "samplingLogprobs");
     return batch;
 }
 

@@ -20,9 +20,8 @@ int64_t chunk_tokens(const Decoder& decoder) {
 
 struct Scored {
     TokenScores scores;
-    at::Tensor log_probabilities;  // [n, V]
-    at::Tensor probabilities;      // [n, V]
-    at::Tensor capped;             // [n, V] logits before the temperature, if the model caps them
+    at::Tensor probabilities;  // [n, V]
+    at::Tensor capped;         // [n, V] logits before the temperature, if the model caps them
 };
 
 Scored score(const Decoder& decoder, const at::Tensor& normed, const at::Tensor& targets,
@@ -33,19 +32,19 @@ Scored score(const Decoder& decoder, const at::Tensor& normed, const at::Tensor&
     const at::Tensor all = logits.log_softmax(-1);  // [n, V]
     const at::Tensor probabilities = all.exp();
     return {{all.gather(1, targets.unsqueeze(1)).squeeze(1), (probabilities * all).sum(-1).neg()},
-            all,
             probabilities,
             capped};
 }
 
-/// dloss/dz [n, V], in the memory of p: onehot · dl - p (dl + dH (log p + H)).
+/// dloss/dz [n, V], in the memory of p: onehot · dl - p dl - dH (p log p + p H).
 at::Tensor logit_gradient(Scored& scored, const at::Tensor& targets, const ScoreGradient& gradient,
                           double temperature) {
     const at::Tensor dl = (gradient.logprobs / temperature).unsqueeze(1);  // [n, 1]
     at::Tensor& dz = scored.probabilities;
     if (gradient.entropy.defined()) {
-        const at::Tensor surprise = scored.log_probabilities + scored.scores.entropy.unsqueeze(1);
-        dz.mul_((surprise * (gradient.entropy / temperature).unsqueeze(1)).add_(dl).neg_());
+        const at::Tensor dh = (gradient.entropy / temperature).unsqueeze(1);  // [n, 1]
+        const at::Tensor surprise = at::xlogy(dz, dz).mul_(dh);
+        dz.mul_(-(dl + dh * scored.scores.entropy.unsqueeze(1))).sub_(surprise);
     } else {
         dz.mul_(-dl);
     }

@@ -205,7 +205,8 @@ TokenLoss token_loss(const LossTokens& tokens, const LossOptions& options) {
     result.policy = loss.detach();
     result.loss =
         batch.entropy_weights.defined() ? loss - batch.entropy_weights * tokens.entropy : loss;
-    result.difference = at::maximum(current - old, old - current);
+    const at::Tensor other = batch.sampling.defined() ? batch.sampling : old;
+    result.difference = at::maximum(current - other, other - current);  // abs has no meta kernel
     return result;
 }
 

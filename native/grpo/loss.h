@@ -33,6 +33,7 @@ struct BatchTokens {
     at::Tensor weights;          // w
     at::Tensor old;              // undefined: the current ones, detached
     at::Tensor reference;        // defined when beta > 0
+    at::Tensor sampling;         // for the metric only; undefined: old
     at::Tensor entropy_mask;     // 1 where the policy term counts; undefined: everywhere
     at::Tensor entropy_weights;  // c / (tokens of the slice that count · K); undefined: no bonus
 };
@@ -53,7 +54,7 @@ struct TokenLoss {
     at::Tensor clip_low;    // [n] 1 where ρ < 1 - ε_low and A < 0
     at::Tensor clip_high;   // [n] 1 where ρ > 1 + ε_high (cispo: ε_high) and A > 0
     at::Tensor phi;         // [n] vespo's φ, else undefined
-    at::Tensor difference;  // [n] |l - l_old| detached
+    at::Tensor difference;  // [n] |l - l_sampling| detached
 };
 
 TokenLoss token_loss(const LossTokens& tokens, const LossOptions& options);

@@ -30,6 +30,7 @@ TrainBatch leave_out(const TrainBatch& batch, const std::vector<bool>& rows) {
     kept.completion_ids.clear();
     kept.old_logprobs.clear();
     kept.reference_logprobs.clear();
+    kept.sampling_logprobs.clear();
     for (int64_t row = 0; row < batch.num_rows(); ++row) {
         const auto copy = [&](const auto& from, auto& to) {
             if (rows[row] || from.empty()) return;
@@ -39,6 +40,7 @@ TrainBatch leave_out(const TrainBatch& batch, const std::vector<bool>& rows) {
         copy(batch.completion_ids, kept.completion_ids);
         copy(batch.old_logprobs, kept.old_logprobs);
         copy(batch.reference_logprobs, kept.reference_logprobs);
+        copy(batch.sampling_logprobs, kept.sampling_logprobs);
         kept.completion_offsets[row + 1] = static_cast<int32_t>(kept.completion_ids.size());
     }
     return kept;

@@ -76,6 +76,7 @@ class LossPass {
         if (!batch_.old_logprobs.empty()) tokens_.old = upload(batch_.old_logprobs);
         if (!batch_.reference_logprobs.empty())
             tokens_.reference = upload(batch_.reference_logprobs);
+        if (!batch_.sampling_logprobs.empty()) tokens_.sampling = upload(batch_.sampling_logprobs);
         whole_completions_ = needs_whole_completions(options, tokens_.old.defined());
     }
 
@@ -159,6 +160,7 @@ class LossPass {
                                           .weights = part(tokens_.weights),
                                           .old = part(tokens_.old),
                                           .reference = part(tokens_.reference),
+                                          .sampling = part(tokens_.sampling),
                                           .entropy_mask = part(tokens_.entropy_mask),
                                           .entropy_weights = part(tokens_.entropy_weights)},
                                 .logprobs = scores.logprobs.detach().requires_grad_(),

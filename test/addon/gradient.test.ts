@@ -151,6 +151,25 @@ it("the batch clips on both sides", async () => {
   expect(result.clipHigh).toBeGreaterThan(0);
 });
 
+it("the log-probabilities of sampling are those of training, and the result measures their distance", async () => {
+  const prompts = PROMPTS.map((prompt) => [...prompt]);
+  const { groups } = await model.sample(prompts, { groupSize: 2, maxNewTokens: 12, topP: 0.9, topK: 20, seed: 3 });
+  const completions = groups.flatMap(({ completions }) => completions);
+  const batch = {
+    promptIds: prompts.flatMap((prompt) => [prompt, prompt]),
+    completionIds: completions.map(({ ids }) => ids),
+    advantages: completions.map((_, i) => (i % 2 === 0 ? 1 : -1)),
+  };
+  const gap = async (shift: number) => {
+    const samplingLogprobs = completions.map(({ logprobs }) => logprobs.map((l) => l + shift));
+    return (await gradientOf({ ...batch, samplingLogprobs }, { beta: 0 })).result;
+  };
+  const { logpDifferenceMean, logpDifferenceMax } = await gap(0);
+  expect(logpDifferenceMean).toBeGreaterThan(0);
+  expect(logpDifferenceMax).toBeLessThan(1e-5);
+  expect((await gap(0.5)).logpDifferenceMean).toBeCloseTo(0.5, 5);
+});
+
 describe("rows whose gradient is exactly zero", () => {
   const idle = (row: Row, i: number) => (i % 4 < 2 ? { ...row, advantage: 0 } : row);
 

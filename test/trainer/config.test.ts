@@ -130,6 +130,7 @@ test("terms of the loss that contradict each other are refused, and unusual ones
   expect(notes({ lossType: "vespo", importanceSamplingLevel: "sequence" })).toHaveLength(1);
   expect(notes({ importanceSamplingLevel: "sequence" })).toEqual([expect.stringContaining('lossType "grpo"')]);
   expect(notes({ lossType: "grpo", importanceSamplingLevel: "sequence" })).toEqual([]);
+  expect(notes({ topP: 0.9, topK: 5 })).toEqual([expect.stringMatching(/^topP 0.9, topK 5: training takes/)]);
 });
 
 test("steps take slices in turn, over iterations, generations and epochs", () => {

@@ -252,6 +252,7 @@ test("metrics have TRL's names and the step's values", async () => {
     ...["loss", "grad_norm", "reward_std", "frac_reward_zero_std", "completions/min_length", "step_time"],
     ...["completions/mean_terminated_length", "completions/min_terminated_length", "completions/max_terminated_length"],
     ...["clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "rewards/lengthReward/std"],
+    ...["sampling/sampling_logp_difference/mean", "sampling/sampling_logp_difference/max", "skipped_completions"],
     ...["clip_ratio/low_min", "clip_ratio/high_max", "time/rollout", "time/reward", "time/update", "tokens_per_second"],
   ]) {
     expect(logged?.[name], name).toEqual(expect.any(Number));
