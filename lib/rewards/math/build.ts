@@ -3,6 +3,7 @@
 import {
   type AndNode,
   call,
+  EULER,
   flat,
   HUNDREDTH,
   INVALID,
@@ -143,6 +144,11 @@ export function elements(groups: readonly (readonly MathNode[])[]): MathNode {
 export function setOperation(kind: "union" | "intersection", left: MathNode, right: MathNode): MathNode {
   const asSet = (node: MathNode) => (node.kind === "tuple" ? finiteSet(node.args) : node);
   return { kind, left: asSet(left), right: asSet(right) };
+}
+
+/** e to a power, where e to the first is e. */
+export function exponential(exponent: MathNode): MathNode {
+  return isWhole(exponent) && exponent.value.p === 1n ? EULER : pow(EULER, exponent);
 }
 
 export function binomial(n: MathNode, k: MathNode): MathNode {

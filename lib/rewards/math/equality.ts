@@ -23,14 +23,19 @@ const ENOUGH_POINTS = 5;
 const samples = [5, 11, 18, 23, 9, 31, 13, 26, 37, 45, 17, 52];
 const NO_SYMBOLS: ReadonlyMap<string, C.Num> = new Map();
 
+/** Sums and products whose bounds hold symbols have values at integers only. */
+function needsIntegers(node: MathNode): boolean {
+  return someNode(node, ({ kind }) => kind === "sum" || kind === "product");
+}
+
 /** Values of the symbols at one point: all positive at the first, all negative at the second, then mixed. */
-function samplePoint(symbols: ReadonlyMap<string, SymbolNode>, index: number): Map<string, C.Num> {
+function samplePoint(symbols: ReadonlyMap<string, SymbolNode>, index: number, whole: boolean): Map<string, C.Num> {
   const values = new Map<string, C.Num>();
   for (const [key, symbol] of symbols) {
     const hash = hashText(key, 2654435761);
     const negative = index === 0 ? false : index === 1 ? true : ((hash >>> index) & 1) === 1;
     const size = samples[(hash + index * 5) % samples.length] ?? 5;
-    const value = Q.rational(BigInt(negative ? -size : size), 7n);
+    const value = Q.rational(BigInt(negative ? -size : size), whole ? 1n : 7n);
     // A symbol that is known not to be real gets a value off the real line.
     values.set(key, symbol.real ? C.exact(value) : { exact: false, re: Q.toNumber(value), im: 0.6 + (hash % 7) / 10 });
   }
@@ -53,9 +58,10 @@ export function sampledEqual(a: MathNode, b: MathNode, comparison: Comparison): 
   if (isMatrix(a) || isMatrix(b)) return false;
   const symbols = symbolsOf(b, symbolsOf(a));
   if (symbols.size === 0) return constantsEqual(a, b, comparison);
+  const whole = needsIntegers(a) || needsIntegers(b);
   let agreeing = 0;
   for (let index = 0; index < POINTS; index++) {
-    const point = { symbols: samplePoint(symbols, index), budget: comparison.budget };
+    const point = { symbols: samplePoint(symbols, index, whole), budget: comparison.budget };
     const left = evaluate(a, point);
     const right = left && evaluate(b, point);
     if (!left || !right) continue;
@@ -85,6 +91,9 @@ function rounded(value: C.Num, decimals: number): string {
   return C.isReal(value) ? part(value.re) : `${part(value.re)},${part(value.im)}`;
 }
 
+const isWhole = (node: MathNode, value: C.Num) =>
+  C.asInteger(value) !== undefined && !someNode(node, (part) => part.kind === "number" && part.float);
+
 /** As rounded decimals if either is a decimal; percentages of integers also as the bare integers. */
 function numbersEqual(a: MathNode, b: MathNode, comparison: Comparison): boolean {
   const [left, right] = [numberIn(a), numberIn(b)];
@@ -92,6 +101,8 @@ function numbersEqual(a: MathNode, b: MathNode, comparison: Comparison): boolean
     const x = constantValue(a, comparison.budget);
     const y = x && constantValue(b, comparison.budget);
     if (!x || !y) return false;
+    // An integer is not a decimal that rounds to it; whether the two are equal is for exact comparison.
+    if (isWhole(a, x) || isWhole(b, y)) return false;
     return rounded(x, comparison.rounding) === rounded(y, comparison.rounding);
   }
   if (left && right && Q.isInteger(left.value) && Q.isInteger(right.value)) return Q.equal(left.value, right.value);
@@ -113,7 +124,7 @@ function matricesEqual(a: MathNode, b: MathNode, comparison: Comparison): boolea
   const symbols = symbolsOf(b, symbolsOf(a));
   let agreeing = 0;
   for (let index = 0; index < POINTS; index++) {
-    const point = { symbols: samplePoint(symbols, index), budget: comparison.budget };
+    const point = { symbols: samplePoint(symbols, index, false), budget: comparison.budget };
     const [left, right] = [evaluateMatrix(a, point), evaluateMatrix(b, point)];
     if (!left || !right) continue;
     if (left.length !== right.length || left[0]?.length !== right[0]?.length) return false;
@@ -130,7 +141,7 @@ export function proportional(a: MathNode, b: MathNode, comparison: Comparison): 
   let ratio: C.Maybe;
   let agreeing = 0;
   for (let index = 0; index < POINTS; index++) {
-    const point = { symbols: samplePoint(symbols, index), budget: comparison.budget };
+    const point = { symbols: samplePoint(symbols, index, false), budget: comparison.budget };
     const [left, right] = [evaluate(a, point), evaluate(b, point)];
     if (!left || !right || C.isZero(left) || C.isZero(right)) continue;
     const here = C.divide(left, right);

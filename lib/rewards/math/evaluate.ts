@@ -4,6 +4,7 @@
 
 import { type CallNode, type IteratedNode, type LimitNode, type MathNode, type SymbolNode, symbolKey } from "./ast.js";
 import * as C from "./complex.js";
+import { derivative } from "./derivative.js";
 import { functions } from "./functions.js";
 import { type Budget, MAX_TERMS } from "./limits.js";
 import { evaluateMatrix } from "./matrix.js";
@@ -16,6 +17,7 @@ export interface Point {
 }
 
 const EULER_GAMMA = 0.5772156649015329;
+const ZERO: MathNode = { kind: "number", value: Q.ZERO, float: false };
 const I: C.Num = { exact: false, re: 0, im: 1 };
 
 export function evaluate(node: MathNode, point: Point): C.Maybe {
@@ -41,9 +43,10 @@ export function evaluate(node: MathNode, point: Point): C.Maybe {
     case "product":
       return evaluateIterated(node, point);
     case "integral":
-      return node.from && node.to ? integrate(node, node.from, node.to, point) : opaque("integral", [node.body], point);
+      // Without bounds: the antiderivative that is 0 at 0.
+      return integrate(node, node.from ?? ZERO, node.to ?? node.variable, point);
     case "derivative":
-      return differentiate(node.body, node.variable, point);
+      return evaluateDerivative(node.body, node.variable, point);
     case "limit":
       return evaluateLimit(node, point);
     default:
@@ -158,6 +161,11 @@ export function hashText(text: string, seed: number): number {
   return hash;
 }
 
+function evaluateDerivative(body: MathNode, variable: SymbolNode, point: Point): C.Maybe {
+  const result = derivative(body, variable);
+  return result ? evaluate(result, point) : opaque("derivative", [body, variable], point);
+}
+
 function withValue(point: Point, variable: MathNode, value: C.Num): Point {
   if (variable.kind !== "symbol") return point;
   const symbols = new Map(point.symbols);
@@ -171,17 +179,15 @@ function evaluateIterated(node: IteratedNode, point: Point): C.Maybe {
   if (node.to?.kind === "constant" && node.to.name === "infinity") return infiniteSum(node, from, point);
   const to = node.to && evaluate(node.to, point);
   const [first, last] = [C.asInteger(from), to && C.asInteger(to)];
-  if (first === undefined || last === undefined || last - first > MAX_TERMS) {
-    // Bounds that are symbols: equal only to the same sum.
-    return (
-      to &&
-      opaque(
-        node.kind,
-        [node.body, node.from ?? node.body, node.to ?? node.body],
-        withValue(point, node.variable, C.exactInteger(3)),
-      )
-    );
-  }
+  if (first === undefined || last === undefined) return undefined;
+  // Bounds the wrong way round count back: from a to b is minus (or one over) from b + 1 to a − 1.
+  if (last >= first - 1n) return iterated(node, first, last, point);
+  const back = iterated(node, last + 1n, first - 1n, point);
+  return back && (node.kind === "sum" ? C.negate(back) : C.reciprocal(back));
+}
+
+function iterated(node: IteratedNode, first: bigint, last: bigint, point: Point): C.Maybe {
+  if (last - first > MAX_TERMS) return undefined;
   let result: C.Maybe = C.exactInteger(node.kind === "sum" ? 0 : 1);
   for (let k = first; k <= last && result; k++) {
     const term = evaluate(node.body, withValue(point, node.variable, C.exactInteger(k)));
@@ -238,29 +244,6 @@ function integrate(node: IteratedNode, from: MathNode, to: MathNode, point: Poin
   // Two step sizes that disagree mean a singularity: no value rather than a wrong one.
   const distance = Math.hypot(coarse[0] - fine[0], coarse[1] - fine[1]);
   return distance <= 1e-11 * (1 + Math.hypot(...fine)) ? C.inexact(...fine) : undefined;
-}
-
-/** Five-point central difference. */
-function differentiate(body: MathNode, variable: SymbolNode, point: Point): C.Maybe {
-  const x = point.symbols.get(symbolKey(variable));
-  if (!x) return undefined;
-  const h = 1e-3;
-  let [real, imaginary] = [0, 0];
-  for (const [offset, weight] of [
-    [-3, -1 / 60],
-    [-2, 9 / 60],
-    [-1, -45 / 60],
-    [1, 45 / 60],
-    [2, -9 / 60],
-    [3, 1 / 60],
-  ] as const) {
-    const at = C.inexact(C.re(x) + offset * h, C.im(x));
-    const value = at && evaluate(body, withValue(point, variable, at));
-    if (!value) return undefined;
-    real += (weight * C.re(value)) / h;
-    imaginary += (weight * C.im(value)) / h;
-  }
-  return C.inexact(Number(real.toPrecision(9)), Number(imaginary.toPrecision(9)));
 }
 
 /** Approaches the point in steps and accepts the limit when the last three values agree. */

@@ -3,18 +3,8 @@
 import { call, INVALID, type MathNode, pow, type SymbolNode } from "./ast.js";
 import * as build from "./build.js";
 import { parseLatexPart } from "./latex.js";
-import {
-  closed,
-  differentialVariable,
-  expression,
-  type Factor,
-  letterName,
-  product,
-  subscript,
-  sum,
-  superscript,
-  symbol,
-} from "./latex-expression.js";
+import { differentialVariable, letterName, subscript, superscript, symbol } from "./latex-atoms.js";
+import { closed, expression, type Factor, product, sum } from "./latex-expression.js";
 import * as Q from "./rational.js";
 import type { TokenStream } from "./stream.js";
 import { namedSymbol } from "./symbols.js";

@@ -2,7 +2,8 @@
 
 import { call, INVALID, type MathNode, type NumberSet } from "./ast.js";
 import * as build from "./build.js";
-import { expression, symbol } from "./latex-expression.js";
+import { symbol } from "./latex-atoms.js";
+import { expression } from "./latex-expression.js";
 import type { TokenStream } from "./stream.js";
 import { blackboard, type TokenType } from "./tokens.js";
 

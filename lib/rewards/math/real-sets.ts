@@ -1,12 +1,11 @@
 // Sets of real numbers as pieces of the line in order, with their unions, intersections and complements, so that two ways
 // of writing one set can be compared. Ends are doubles.
 
-import type { MathNode, RelationNode, SymbolNode } from "./ast.js";
+import type { MathNode } from "./ast.js";
 import * as build from "./build.js";
 import * as C from "./complex.js";
 import { constantValue } from "./equality.js";
 import type { Budget } from "./limits.js";
-import { polynomialIn, realRoots } from "./polynomial.js";
 
 export interface Piece {
   readonly low: number;
@@ -18,11 +17,16 @@ export interface Piece {
 export const close = (a: number, b: number): boolean =>
   a === b || (Number.isFinite(a - b) && Math.abs(a - b) <= 1e-11 * Math.max(1, Math.abs(a), Math.abs(b)));
 
-const point = (x: number): Piece => ({ low: x, high: x, lowOpen: false, highOpen: false });
-const LINE: Piece = { low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY, lowOpen: true, highOpen: true };
+export const point = (x: number): Piece => ({ low: x, high: x, lowOpen: false, highOpen: false });
+export const LINE: Piece = {
+  low: Number.NEGATIVE_INFINITY,
+  high: Number.POSITIVE_INFINITY,
+  lowOpen: true,
+  highOpen: true,
+};
 
 /** Overlapping and touching pieces joined. */
-function joined(pieces: readonly Piece[]): Piece[] {
+export function joined(pieces: readonly Piece[]): Piece[] {
   const order = [...pieces].sort((a, b) =>
     close(a.low, b.low) ? Number(a.lowOpen) - Number(b.lowOpen) : a.low - b.low,
   );
@@ -55,11 +59,12 @@ function complement(pieces: readonly Piece[]): Piece[] {
   return result;
 }
 
-function intersection(a: readonly Piece[], b: readonly Piece[]): Piece[] {
+export function intersection(a: readonly Piece[], b: readonly Piece[]): Piece[] {
   return complement([...complement(a), ...complement(b)]);
 }
 
-function endOf(node: MathNode, budget: Budget): number | undefined {
+/** A constant, or an infinity, as a double. */
+export function endOf(node: MathNode, budget: Budget): number | undefined {
   if (build.isInfinite(node)) return node.kind === "constant" ? LINE.high : negativeInfinity(node);
   const value = constantValue(node, budget);
   return value && C.isReal(value) && Number.isFinite(C.re(value)) ? C.re(value) : undefined;
@@ -114,59 +119,4 @@ export function samePieces(a: readonly Piece[], b: readonly Piece[]): boolean {
       );
     })
   );
-}
-
-/** Where one symbol satisfies all the relations; only for sides whose difference is a polynomial. */
-export function solutionPieces(
-  relations: readonly RelationNode[],
-  symbol: SymbolNode,
-  budget: Budget,
-): Piece[] | undefined {
-  let result: Piece[] = [LINE];
-  for (const relation of relations) {
-    const pieces = solved(relation, symbol, budget);
-    if (!pieces) return undefined;
-    result = intersection(result, pieces);
-  }
-  return result;
-}
-
-function solved(relation: RelationNode, symbol: SymbolNode, budget: Budget): Piece[] | undefined {
-  if (build.isInfinite(relation.left) || build.isInfinite(relation.right)) return [LINE];
-  const polynomial = polynomialIn(build.difference(relation.left, relation.right), symbol, budget);
-  const coefficients = polynomial ?? linearIn(relation, symbol, budget);
-  if (!coefficients) return undefined;
-  const roots = polynomial ? realRoots(polynomial) : [(coefficients as { root: number }).root];
-  const sign = (x: number): number => {
-    if (!polynomial)
-      return Math.sign(x - (coefficients as { root: number }).root) * (coefficients as { slope: number }).slope;
-    return Math.sign(polynomial.reduceRight((sum, c) => sum * x + Number(c.p) / Number(c.q), 0));
-  };
-  const holds = (s: number): boolean =>
-    ({ "=": s === 0, "!=": s !== 0, "<": s < 0, "<=": s <= 0, ">": s > 0, ">=": s >= 0 })[relation.operator];
-  const edges = [LINE.low, ...roots, LINE.high];
-  const pieces: Piece[] = holds(0) ? roots.map(point) : [];
-  for (let k = 0; k + 1 < edges.length; k++) {
-    const [low = 0, high = 0] = [edges[k], edges[k + 1]];
-    const inside = Number.isFinite(low)
-      ? Number.isFinite(high)
-        ? (low + high) / 2
-        : low + 1
-      : Number.isFinite(high)
-        ? high - 1
-        : 0;
-    if (holds(sign(inside))) pieces.push({ low, high, lowOpen: true, highOpen: true });
-  }
-  return joined(pieces);
-}
-
-/** x against a constant that is no fraction, such as x < √2. */
-function linearIn(
-  { left, right }: RelationNode,
-  symbol: SymbolNode,
-  budget: Budget,
-): { root: number; slope: 1 | -1 } | undefined {
-  const isSymbol = (node: MathNode) => node.kind === "symbol" && node.name === symbol.name;
-  const root = isSymbol(left) ? endOf(right, budget) : isSymbol(right) ? endOf(left, budget) : undefined;
-  return root === undefined ? undefined : { root, slope: isSymbol(left) ? 1 : -1 };
 }

@@ -1,13 +1,13 @@
 // Comparison of equations and inequalities: by the difference of their sides, the same way round or turned over; equations
-// also up to a factor and by their solutions.
+// in several unknowns also up to a factor.
 
 import { type AndNode, type CallNode, type MathNode, type RelationNode, symbolsOf } from "./ast.js";
 import * as build from "./build.js";
 import * as C from "./complex.js";
 import { type Comparison, constantValue, proportional } from "./equality.js";
+import { solutionPieces } from "./inequality.js";
 import type { Budget } from "./limits.js";
-import { polynomialIn, realRoots } from "./polynomial.js";
-import { close, type Piece, solutionPieces } from "./real-sets.js";
+import { close, type Piece } from "./real-sets.js";
 
 export type Equal = (gold: MathNode, answer: MathNode, comparison: Comparison) => boolean;
 
@@ -50,16 +50,8 @@ function relationEqual(gold: RelationNode, answer: RelationNode, comparison: Com
 function sameSolutions(gold: RelationNode, answer: RelationNode, comparison: Comparison): boolean {
   const [a, b] = [build.difference(gold.left, gold.right), build.difference(answer.left, answer.right)];
   const [first, second] = [symbolsOf(a), symbolsOf(b)];
-  if (first.size === 0 || [...first.keys()].sort().join() !== [...second.keys()].sort().join()) return false;
-  if (proportional(a, b, comparison)) return true;
-  const [symbol] = first.values();
-  if (first.size > 1 || !symbol) return false;
-  const [p, q] = [polynomialIn(a, symbol, comparison.budget), polynomialIn(b, symbol, comparison.budget)];
-  if (!p || !q || p.length < 2 || q.length < 2) return false;
-  const [roots, others] = [realRoots(p), realRoots(q)];
-  return (
-    roots.length > 0 && roots.length === others.length && roots.every((root, i) => close(root, others[i] ?? Number.NaN))
-  );
+  if (first.size < 2 || [...first.keys()].sort().join() !== [...second.keys()].sort().join()) return false;
+  return proportional(a, b, comparison);
 }
 
 /** f(x) < 3 is about one unknown, f(x). */

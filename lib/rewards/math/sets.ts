@@ -1,6 +1,6 @@
 // Comparison of sets, tuples and intervals. A single value is a set of one; an open interval (1, 2) may be meant as a pair.
 
-import type { IntervalNode, MathNode } from "./ast.js";
+import { type IntervalNode, type MathNode, treeKey } from "./ast.js";
 import * as C from "./complex.js";
 import { type Comparison, constantValue, sameTree, sampledEqual } from "./equality.js";
 import { piecesOf, samePieces } from "./real-sets.js";
@@ -27,12 +27,15 @@ export function setsEqual(goldNode: MathNode, answerNode: MathNode, comparison: 
   if (gold.kind !== "tuple" && answer.kind !== "tuple") {
     const [a, b] = [piecesOf(gold, comparison.budget), piecesOf(answer, comparison.budget)];
     if (a && b && samePieces(a, b)) return true;
+    if (gold.kind === "set" && answer.kind === "set") {
+      return unorderedEqual(distinct(gold.args, comparison), distinct(answer.args, comparison), comparison, equal);
+    }
     if (gold.kind === "union" && answer.kind === "union") return unionsEqual(gold, answer, comparison, equal);
   }
   const [golds, answers] = [pairOf(gold), pairOf(answer)];
   if (!golds || !answers || (gold.kind === "interval" && answer.kind === "interval")) return false;
   return gold.kind === "set"
-    ? unorderedEqual(distinct(golds, comparison), distinct(answers, comparison), comparison, equal)
+    ? unorderedEqual(golds, answers, comparison, equal)
     : orderedEqual(golds, answers, comparison, equal);
 }
 
@@ -47,7 +50,9 @@ function intervalsEqual(a: IntervalNode, b: IntervalNode, comparison: Comparison
 
 /** Elements of a finite set or tuple, or the ends of an open interval. */
 function pairOf(node: MathNode): readonly MathNode[] | undefined {
-  if (node.kind === "set" || node.kind === "tuple") return node.args;
+  if (node.kind === "tuple") return node.args;
+  // A set written with repetitions has one of each.
+  if (node.kind === "set") return [...new Map(node.args.map((arg) => [treeKey(arg), arg])).values()];
   return node.kind === "interval" && node.leftOpen && node.rightOpen ? [node.start, node.end] : undefined;
 }
 

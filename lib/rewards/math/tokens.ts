@@ -232,7 +232,6 @@ export const phrases: readonly (readonly [string, TokenType])[] = (
     ["^\\circ", "degree"],
     ["^{°}", "degree"],
     ["^°", "degree"],
-    ["^{\\top}", "transpose"],
     ["^{T}", "transpose"],
     ["^T", "transpose"],
     ["<->", "exchange"],
