@@ -18,8 +18,9 @@ export type AccuracyBatch = Pick<RewardBatch, "completions"> &
 
 interface Verdict {
   readonly reward: number | null;
-  readonly gold: string;
-  readonly answer: string;
+  /** What was read, or in brackets why nothing was. */
+  readonly gold: Parsed | string;
+  readonly answer: Parsed | string;
 }
 
 function judge(content: string, solution: string): Verdict {
@@ -27,12 +28,10 @@ function judge(content: string, solution: string): Verdict {
   if (gold.length === 0) return { reward: null, gold: "[unparseable]", answer: "[skipped]" };
   const options = { extractionConfig: answerConfig, extractionMode: "first_match", parsingTimeout: 10 } as const;
   const answer: Parsed = parse(content, options);
-  return {
-    reward: verify(gold, answer) ? 1 : 0,
-    gold: formatParsed(gold),
-    answer: answer.length === 0 ? "[unparseable]" : formatParsed(answer),
-  };
+  return { reward: verify(gold, answer) ? 1 : 0, gold, answer: answer.length === 0 ? "[unparseable]" : answer };
 }
+
+const written = (value: Parsed | string) => (typeof value === "string" ? value : formatParsed(value));
 
 /** The text itself, or the first message's, as in TRL and open-r1. */
 export function contentOf(completion: Completion): string {
@@ -50,15 +49,12 @@ export function isCorrect(content: string, solution: string): boolean | null {
 }
 
 function report(verdicts: readonly Verdict[], { solution, logExtra }: AccuracyBatch): (number | null)[] {
-  logExtra?.("solution", [...solution]);
-  logExtra?.(
-    "gold_parsed",
-    verdicts.map((verdict) => verdict.gold),
-  );
-  logExtra?.(
-    "answer_parsed",
-    verdicts.map((verdict) => verdict.answer),
-  );
+  if (logExtra) {
+    logExtra("solution", [...solution]);
+    const [golds, answers] = [verdicts.map(({ gold }) => written(gold)), verdicts.map(({ answer }) => written(answer))];
+    logExtra("gold_parsed", golds);
+    logExtra("answer_parsed", answers);
+  }
   return verdicts.map((verdict) => verdict.reward);
 }
 

@@ -89,15 +89,11 @@ export function verify(
   options: VerifyOptions = {},
 ): boolean {
   const all = verifyOptions(options);
+  const budgetOf = () => new Budget(all.timeoutSeconds);
+  const { floatRounding: rounding, numericPrecision: precision, strict, allowSetRelationComp: setRelation } = all;
   return listOf(gold).some((expected) =>
     listOf(target).some((answer) => {
-      const comparison: Comparison = {
-        rounding: all.floatRounding,
-        precision: all.numericPrecision,
-        strict: all.strict,
-        setRelation: all.allowSetRelationComp,
-        budget: new Budget(all.timeoutSeconds),
-      };
+      const comparison: Comparison = { rounding, precision, strict, setRelation, budget: budgetOf() };
       try {
         return pairEqual(expected, answer, comparison);
       } catch (error) {

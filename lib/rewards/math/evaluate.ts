@@ -69,11 +69,13 @@ function constant(name: string): C.Maybe {
   }
 }
 
+/** Products of long integers cost about the product of their lengths, and fractions the search for common factors. */
 function charge(value: C.Maybe, budget: Budget): void {
   if (!value?.exact) return;
-  // Products of long integers cost about the product of their lengths.
-  const words = (Q.bitLength(value.value.p) + Q.bitLength(value.value.q)) / 64;
-  if (words > 16) budget.spend(Math.ceil((words * words) / 64));
+  const [p, q] = [Q.bitLength(value.value.p) / 64, Q.bitLength(value.value.q) / 64];
+  if (p + q < 8) return;
+  const common = Math.min(p, q);
+  budget.spend(Math.ceil((p + q) ** 2 / 64 + common ** 2 / 4 + common * 20));
 }
 
 function fold(args: readonly MathNode[], combine: (a: C.Num, b: C.Num) => C.Maybe, point: Point): C.Maybe {

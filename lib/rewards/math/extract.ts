@@ -67,7 +67,9 @@ function extractLatex(formulas: Formulas, config: LatexExtractionConfig, budget:
     const text = normaliseLatex(latex, config.normalizationConfig, wholeBox ? "last" : undefined);
     const value = parseLatex(text, budget);
     texts.push(text);
-    values.push(value && percent ? percentage(value) : value);
+    // There is no percentage of an equation.
+    const isRelation = value?.kind === "relation" || value?.kind === "and";
+    values.push(value && percent ? (isRelation ? undefined : percentage(value)) : value);
   }
   const all = values.filter((value) => value !== undefined);
   if (values.length === 1 || all.length < values.length) return { value: values[0], text: texts[0] ?? "" };

@@ -9,7 +9,10 @@ function list(nodes: readonly MathNode[], between: string): string {
   return nodes.map(formatNode).join(between);
 }
 
-const bracketed = (node: MathNode) => (/^[\w.]*$/.test(formatNode(node)) ? formatNode(node) : `(${formatNode(node)})`);
+function bracketed(node: MathNode): string {
+  const text = formatNode(node);
+  return /^[\w.]*$/.test(text) ? text : `(${text})`;
+}
 
 function formatNode(node: MathNode): string {
   switch (node.kind) {

@@ -12,8 +12,8 @@ export const MAX_BITS = 65_536;
 /** Most terms of a sum or product that are added up. */
 export const MAX_TERMS = 20_000;
 
-/** Steps of one call to parse or verify: about a quarter of a second on a slow core. */
-const MAX_STEPS = 4_000_000;
+/** Steps of one call to parse or verify: a fraction of a second on a slow core. */
+const MAX_STEPS = 500_000;
 const STEPS_PER_CLOCK = 4096;
 
 /** Thrown when a call has used up its steps or its time; caught at the two entry points. */

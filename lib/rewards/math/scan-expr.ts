@@ -204,14 +204,14 @@ function afterAnswer(s: Scanner, phrase: "answer:" | "answer"): Match<Plain>[] {
       const from = start + phrase.length;
       const line = s.text.indexOf("\n", from);
       const end = Math.min(line < 0 ? s.text.length : line, from + 100);
-      for (let equals = end; equals >= from; equals--) {
-        if (s.text.charAt(equals) !== "=") continue;
+      for (let equals = s.text.lastIndexOf("=", end); equals >= from; equals = s.text.lastIndexOf("=", equals - 1)) {
         const value = s.next("nonSpace", equals + 1);
         const match =
           (s.text.charAt(value) === "=" ? at(value) : undefined) ?? (value > equals + 1 ? at(value - 1) : undefined);
         if (match) return { ...match, start };
       }
-      for (let place = from; place <= Math.min(end, from + 50); place++) {
+      const last = Math.min(end, from + 50);
+      for (let place = s.next("numberPrefix", from); place <= last; place = s.next("numberPrefix", place + 1)) {
         const match = at(place);
         if (match) return { ...match, start };
       }

@@ -152,8 +152,8 @@ function afterAnswer(s: Scanner, phrase: "answer:" | "answer"): Match<Formulas>[
   return allMatches(
     (from) => s.wordAt(phrase, from),
     (start) => {
-      for (let gap = 0; gap <= 50; gap++) {
-        const at = start + phrase.length + gap;
+      const from = start + phrase.length;
+      for (let at = s.next("opening", from); at <= from + 50; at = s.next("opening", at + 1)) {
         if (at >= s.text.length) return undefined;
         const match = sequence(s, environment(s, at, false), false);
         if (match) return withStart(start, match);

@@ -23,6 +23,22 @@ class NextPlace {
 /** Searches that find nothing give the length of the text. */
 const searches = {
   nonSpace: skipSpaces,
+  /** Where a formula may open. */
+  opening: (text: string, from: number) => {
+    let i = from;
+    for (; i < text.length; i++) {
+      const code = text.charCodeAt(i);
+      if (code === 36 || code === 92 || code === 45 || (code === 91 && i > from && isSpace(text.charCodeAt(i - 1))))
+        break;
+    }
+    return code91(text, i, from);
+  },
+  /** White space or "=", which a number follows. */
+  numberPrefix: (text: string, from: number) => {
+    let i = from;
+    while (i < text.length && text.charCodeAt(i) !== 61 && !isSpace(text.charCodeAt(i))) i++;
+    return i;
+  },
   doubleDollar: (text: string, from: number) => indexOr(text, "$$", from),
   bracketClose: (text: string, from: number) => indexOr(text, "\\]", from),
   box: (text: string, from: number) => indexOr(text, "\\boxed{", from),
@@ -64,6 +80,11 @@ const searches = {
     return i;
   },
 } satisfies Record<string, Search>;
+
+/** The white space before a square bracket is part of its opening. */
+function code91(text: string, at: number, from: number): number {
+  return text.charCodeAt(at) === 91 && at > from ? at - 1 : at;
+}
 
 function indexOr(text: string, words: string, from: number): number {
   const found = text.indexOf(words, from);
