@@ -151,7 +151,7 @@ d x  e  E  1E9  {}  ()  ^{\circ}  \mathrm{  \mathbb{R}  (a)_{  (a)_{b}  \!  0  1
 /** Expressions whose evaluation is the hazard. */
 const heavy: readonly string[] = listed(String.raw`
 9^{9^9}  9^{9^{9^9}}  (10^{100})!  5000!  4999!  \binom{100000}{50000}  \sum_{k=1}^{1000000} k
-\sum_{k=1}^{20000} \frac{1}{k}  \sum_{a=1}^{9999}\sum_{b=1}^{9999} ab  \prod_{k=1}^{20000} k  2^{65536}
+\sum_{k=1}^{20000} \frac{1}{k}  \sum_{a=1}^{9999}\sum_{b=1}^{9999} (a+b)  \prod_{k=1}^{20000} k  2^{65536}
 (2^{65536}-1)(2^{65535}-1)  \sqrt[1000]{2^{2000}}  x^{10000}  (x+y+z)^{100}
 \int_0^1 \int_0^1 \int_0^1 xyz dx dy dz  \gcd(10^{3000}, 3^{5000})  ((((x^{9})^{9})^{9})^{9})^{9}
 \frac{1}{0}  \infty^{\infty}  \sum_{n=1}^{\infty} \frac{1}{n}  \lim_{x \to \infty} x^{x}

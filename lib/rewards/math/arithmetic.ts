@@ -51,27 +51,27 @@ export function parseArithmetic(text: string, budget: Budget): MathNode | undefi
 }
 
 function sum(r: Reader): MathNode {
-  let left = product(r);
+  const terms = [product(r)];
   while (r.next === "+" || r.next === "-") {
-    left = r.take() === "+" ? flat("add", left, product(r)) : flat("add", left, build.negated(product(r)));
+    const plus = r.take() === "+";
+    const term = product(r);
+    terms.push(plus ? term : build.negated(term));
   }
-  return left;
+  return flat("add", terms);
 }
 
 function product(r: Reader): MathNode {
-  let left = unary(r);
+  let factors = [unary(r)];
   for (;;) {
     if (r.next === "*") {
       r.take();
-      left = flat("mul", left, unary(r));
-    } else if (r.next === "/") {
-      r.take();
-      left = { kind: "mul", args: [left, pow(unary(r), build.MINUS_ONE)] };
-    } else if (r.next === "//") {
-      r.take();
-      left = call("floor", [{ kind: "mul", args: [left, pow(unary(r), build.MINUS_ONE)] }]);
+      factors.push(unary(r));
+    } else if (r.next === "/" || r.next === "//") {
+      const whole = r.take() === "//";
+      const quotient: MathNode = { kind: "mul", args: [flat("mul", factors), pow(unary(r), build.MINUS_ONE)] };
+      factors = [whole ? call("floor", [quotient]) : quotient];
     } else {
-      return left;
+      return flat("mul", factors);
     }
   }
 }

@@ -102,10 +102,11 @@ export function pow(base: MathNode, exponent: MathNode): MathNode {
   return { kind: "pow", base, exponent };
 }
 
-/** A product or sum of two, into which products or sums that are its parts are merged. */
-export function flat(kind: "add" | "mul", left: MathNode, right: MathNode): MathNode {
-  const parts = (node: MathNode) => (node.kind === kind ? node.args : [node]);
-  return { kind, args: [...parts(left), ...parts(right)] };
+/** A product or sum, into which products or sums that are its parts are merged. */
+export function flat(kind: "add" | "mul", nodes: readonly MathNode[]): MathNode {
+  const [only] = nodes;
+  if (nodes.length === 1 && only) return only;
+  return { kind, args: nodes.flatMap((node) => (node.kind === kind ? node.args : [node])) };
 }
 
 /** Direct parts of a node, whatever their role. */

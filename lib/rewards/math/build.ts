@@ -40,7 +40,7 @@ export function percentage(value: MathNode): MathNode {
 }
 
 export function negated(node: MathNode): MathNode {
-  return node.kind === "number" ? number(Q.negate(node.value), node.float) : flat("mul", MINUS_ONE, node);
+  return node.kind === "number" ? number(Q.negate(node.value), node.float) : flat("mul", [MINUS_ONE, node]);
 }
 
 const isWhole = (node: MathNode): node is NumberNode =>
@@ -53,27 +53,41 @@ export function quotient(top: MathNode, bottom: MathNode): MathNode {
   return { kind: "mul", args: [top, pow(bottom, MINUS_ONE)] };
 }
 
-/** Two factors side by side; an integer before a positive fraction is a mixed number, 2 1/2. */
-export function juxtaposed(left: MathNode, right: MathNode): MathNode {
-  if (isWhole(left) && right.kind === "number" && !right.float && right.value.p > 0n) {
-    return number(Q.add(left.value, left.value.p < 0n ? Q.negate(right.value) : right.value));
+/**
+ * Factors side by side. They are joined from the right, and an integer before a positive fraction is a mixed number:
+ * 2 1/2 is 5/2, and 2 3 4 is 2 + (3 + 4).
+ */
+export function juxtaposed(factors: readonly MathNode[]): MathNode {
+  const backwards: MathNode[] = [];
+  for (const factor of [...factors].reverse()) {
+    const [last] = backwards;
+    if (backwards.length === 1 && isWhole(factor) && last?.kind === "number" && !last.float && last.value.p > 0n) {
+      backwards[0] = number(Q.add(factor.value, factor.value.p < 0n ? Q.negate(last.value) : last.value));
+    } else {
+      backwards.push(factor);
+    }
   }
-  return flat("mul", left, right);
+  return flat("mul", backwards.reverse());
 }
 
 export function difference(left: MathNode, right: MathNode): MathNode {
-  return flat("add", left, negated(right));
+  return flat("add", [left, negated(right)]);
 }
 
 export function relation(operator: RelationOperator, left: MathNode, right: MathNode): RelationNode {
   return { kind: "relation", operator, left, right };
 }
 
+/** Longer chains of relations are none. */
+const MAX_CHAIN = 200;
+
 /** a < b joined with < c: a chain goes on from its last side. */
 export function chained(left: MathNode, operator: RelationOperator, right: MathNode): MathNode {
   if (left.kind === "and") {
     const last = left.args.at(-1);
-    return last ? { ...left, args: [...left.args, relation(operator, last.right, right)] } : INVALID;
+    return last && left.args.length < MAX_CHAIN
+      ? { ...left, args: [...left.args, relation(operator, last.right, right)] }
+      : INVALID;
   }
   if (left.kind === "relation") {
     return { kind: "and", args: [left, relation(operator, left.right, right)] } satisfies AndNode;

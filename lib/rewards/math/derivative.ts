@@ -84,5 +84,5 @@ function ofCall(name: string, args: readonly MathNode[], x: SymbolNode): MathNod
   if (!u || !rule || (base && (name !== "log" || mentions(base, x)))) return undefined;
   const inner = derivative(u, x);
   const value = inner && product(rule(u), inner);
-  return value && base ? product(value, inverse(call("log", [base]))) : value && flat("mul", ONE, value);
+  return value && base ? product(value, inverse(call("log", [base]))) : value && flat("mul", [ONE, value]);
 }

@@ -63,7 +63,7 @@ function extractLatex(formulas: Formulas, config: LatexExtractionConfig, budget:
   const texts: string[] = [];
   const values: (MathNode | undefined)[] = [];
   for (const { latex, percent, wholeBox } of formulas) {
-    budget.spend(1 + (latex.length >> 2));
+    budget.spend(20 + (latex.length >> 2));
     const text = normaliseLatex(latex, config.normalizationConfig, wholeBox ? "last" : undefined);
     const value = parseLatex(text, budget);
     texts.push(text);

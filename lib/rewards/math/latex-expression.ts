@@ -29,31 +29,31 @@ export function expression(s: TokenStream): MathNode {
 }
 
 export function sum(s: TokenStream): MathNode {
-  let left = product(s, false);
+  const terms = [product(s, false)];
   while (s.next === "+" || s.next === "-") {
     const plus = s.take().type === "+";
-    const right = product(s, false);
-    left = plus ? flat("add", left, right) : build.difference(left, right);
+    const term = product(s, false);
+    terms.push(plus ? term : build.negated(term));
   }
-  return left;
+  return flat("add", terms);
 }
 
 /** `bare`: the argument of a function without brackets, in which further functions end the argument. */
 export function product(s: TokenStream, bare: boolean): MathNode {
-  let left = unary(s, bare);
+  let factors = [unary(s, bare)];
   for (;;) {
     const { next } = s;
     if (next === "*") {
       s.take();
-      left = flat("mul", left, unary(s, bare));
+      factors.push(unary(s, bare));
     } else if (next === "/" || next === ":") {
       s.take();
-      left = build.quotient(left, unary(s, bare));
+      factors = [build.quotient(flat("mul", factors), unary(s, bare))];
     } else if (next === "\\mod") {
       s.take();
-      left = call("mod", [left, unary(s, bare)]);
+      factors = [call("mod", [flat("mul", factors), unary(s, bare)])];
     } else {
-      return left;
+      return flat("mul", factors);
     }
     s.context.budget.spend();
   }
@@ -71,17 +71,15 @@ function unary(s: TokenStream, bare: boolean): MathNode {
   return sign < 0 ? build.negated(value) : value;
 }
 
-/** Factors are joined from the right, which decides what a mixed number takes in: 2 3 4 is 2 + (3 + 4). */
+/** An operator such as d/dx takes all that follows it. */
 function multiplied(factors: readonly Factor[]): MathNode {
-  let result: MathNode | undefined;
-  for (const factor of [...factors].reverse()) {
-    if (factor.kind === "operator") {
-      result = result ? { kind: "derivative", body: result, variable: factor.variable } : INVALID;
-    } else {
-      result = result ? build.juxtaposed(factor, result) : factor;
-    }
-  }
-  return result ?? INVALID;
+  const index = factors.findIndex((factor) => factor.kind === "operator");
+  if (index < 0) return build.juxtaposed(factors as MathNode[]);
+  const operator = factors[index] as Operator;
+  const rest = factors.slice(index + 1);
+  const body = rest.length === 0 ? INVALID : multiplied(rest);
+  const derivative: MathNode = { kind: "derivative", body, variable: operator.variable };
+  return build.juxtaposed([...(factors.slice(0, index) as MathNode[]), derivative]);
 }
 
 const brackets: ReadonlyMap<TokenType, TokenType> = new Map([

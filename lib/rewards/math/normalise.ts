@@ -156,6 +156,7 @@ function basicLatex(text: string): string {
 }
 
 export function normaliseLatex(latex: string, config: NormalizationConfig, boxed = config.boxed): string {
+  if (strip(latex) === "") return "";
   let text = boxed === "none" ? latex : boxedContent(latex, boxed);
   if (config.basicLatex) text = basicLatex(text);
   if (config.units) text = withoutUnits(text);

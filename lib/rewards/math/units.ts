@@ -13,12 +13,16 @@ const units: readonly string[] = (
   "g|month|km|m|cm|mm|apple|liter|loss|yard|pure|year|increase|decrease|d|less|Surface|litre|pi sq m|s .|metre|meter|inch"
 ).split("|");
 
+/** Last characters of units and of their plurals; "." for any. */
+const endings = new Set([...units.map((unit) => unit.slice(-1)), "s"]);
+const anyEnding = new Set(units.filter((unit) => unit.endsWith(".")).map((unit) => unit.slice(-2, -1)));
 const longest = Math.max(...units.map((unit) => unit.length));
 const pattern = new RegExp(`^(?:${units.map((unit) => unit.replaceAll(".", "[^\\n]")).join("|")})(?:s|es)?$`);
 
 /** Position from which the text is a unit to its end, `\1` of the pattern excluded; the leftmost there is. */
 function unitStart(text: string): { keep: number } | undefined {
   const end = backOverSpaces(text, text.length);
+  if (end === 0 || !(endings.has(text.charAt(end - 1)) || anyEnding.has(text.charAt(end - 2)))) return undefined;
   let best: number | undefined;
   for (let start = Math.max(1, end - longest - 2); start < end; start++) {
     const before = text.charCodeAt(start - 1);
