@@ -62,6 +62,9 @@ export interface TrainBatch extends SequenceBatch {
   readonly samplingLogprobs?: readonly Float32Array[];
 }
 
+/** AdamW's numbers: betas 0.9 and 0.999, epsilon 1e-8, no weight decay and clipping at 1 unless others are given. */
+export type OptimizerStepOptions = Pick<NativeAdamW, "learningRate"> & Partial<NativeAdamW>;
+
 /** The model as the trainer sees it. */
 export interface PolicyModel {
   /** Longest sequence the model can take, prompt and completion together. */
@@ -81,7 +84,7 @@ export interface PolicyModel {
   /** Loss of the batch; its gradient is added to what the adapter already holds. */
   forwardBackward(batch: TrainBatch, loss: LossOptions): Promise<NativeLossResult>;
   /** Clips, updates, and clears the gradient. */
-  optimizerStep(options: NativeAdamW): Promise<NativeStepResult>;
+  optimizerStep(options: OptimizerStepOptions): Promise<NativeStepResult>;
   zeroGrad(): Promise<void>;
   trainableParameters(): { readonly trainable: number; readonly all: number };
   /** The adapter in PEFT's format. */

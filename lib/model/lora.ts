@@ -2,7 +2,7 @@
 // rules (tuners_utils.check_target_module_exists, other.get_pattern_key). Files are adapter-files.ts's business.
 
 import { GrpoError, reasonOf } from "../errors.js";
-import type { NativeLoraSpec, NativeLoraTarget } from "../native/native.js";
+import type { NativeAdapterSpec, NativeLoraTarget } from "../native/native.js";
 import { badOption, checkBoolean, checkNumber, checkOneOf, checkOptionNames, show } from "../options.js";
 import { type LinearLayer, linearLayers, type ModelDescription } from "./families.js";
 
@@ -125,7 +125,7 @@ function checkPattern(
 /** An adapter as it lies on a model. */
 export interface ResolvedLora {
   readonly config: LoraConfig;
-  readonly spec: NativeLoraSpec;
+  readonly spec: NativeAdapterSpec;
   /** Shape of every adapter tensor by engine name: A [r, in], B [out, r]. */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
   readonly parameters: number;
@@ -144,7 +144,9 @@ export function resolveLora(config: LoraConfig, model: ModelDescription, seed: n
     return { module, rank, scaling: alphaOf(module) / (config.useRslora ? Math.sqrt(rank) : rank) };
   });
   const parameters = [...shapes.values()].reduce((sum, [rows = 0, columns = 0]) => sum + rows * columns, 0);
-  const spec = { targets, dropout: config.loraDropout, zeroB: config.initLoraWeights, seed };
+  const init = config.initLoraWeights ? "default" : "random";
+  const none = { initIterations: 0, dora: false, biases: [], fullModules: [], tokenRows: [], tieOutput: false };
+  const spec: NativeAdapterSpec = { targets, dropout: config.loraDropout, init, ...none, seed };
   return { config, spec, shapes, parameters };
 }
 

@@ -167,7 +167,7 @@ export class CausalLM implements PolicyModel {
     const onFailure = () => {
       if (this.#adapter === adapter) this.#adapter = undefined;
     };
-    this.#queue.defer((engine) => engine.applyLora(adapter.spec), onFailure);
+    this.#queue.defer((engine) => engine.addAdapter("default", adapter.spec), onFailure);
   }
 
   /** `all` includes the adapter. Without an adapter nothing is trainable. */
@@ -319,7 +319,7 @@ export class CausalLM implements PolicyModel {
     const adapter = resolveAdapter(config, this.#description, file);
     const table = matchAdapter(await readHeader(path.join(folder, ADAPTER_WEIGHTS)), adapter);
     if (this.#adapter === undefined) {
-      await this.#queue.run((engine) => engine.applyLora(adapter.spec));
+      await this.#queue.run((engine) => engine.addAdapter("default", adapter.spec));
       this.#adapter = adapter;
     } else if (!sameTargets(this.#adapter, adapter)) {
       throw new GrpoError("BAD_ADAPTER", `${file}: the model already has an adapter of another configuration.`, {

@@ -4,7 +4,7 @@
 import { GrpoError } from "../errors.js";
 import type { NativeAdamW, NativeTrainBatch } from "../native/native.js";
 import { checkNumber, checkOptionNames } from "../options.js";
-import type { SequenceBatch } from "../policy.js";
+import type { OptimizerStepOptions, SequenceBatch } from "../policy.js";
 import { flattenBatch, flattenFloats } from "./ragged.js";
 
 /** One entry per completion in every list; log-probabilities have one number per completion token. */
@@ -49,11 +49,11 @@ export function toNativeBatch(batch: GradientBatch, needsReference: boolean, voc
   };
 }
 
-/** AdamW's numbers: betas 0.9 and 0.999, epsilon 1e-8, no weight decay and clipping at 1 unless others are given. */
-export type OptimizerStepOptions = Pick<NativeAdamW, "learningRate"> & Partial<NativeAdamW>;
+export type { OptimizerStepOptions } from "../policy.js";
 
 const STEP_OPTIONS: readonly (keyof NativeAdamW)[] = [
-  ...(["learningRate", "beta1", "beta2", "epsilon", "weightDecay", "maxGradNorm"] as const),
+  ...(["learningRate", "loraPlusRatio", "loraPlusEmbeddingRate"] as const),
+  ...(["beta1", "beta2", "epsilon", "weightDecay", "maxGradNorm"] as const),
 ];
 
 /** Throws UNKNOWN_OPTION or BAD_OPTION, naming the option. */
@@ -66,6 +66,8 @@ export function toNativeAdamW(options: OptimizerStepOptions): NativeAdamW {
     checkNumber(where, key, options[key] ?? fallback, { min: 0, max: 1 });
   return {
     learningRate: number("learningRate"),
+    loraPlusRatio: number("loraPlusRatio", 1),
+    loraPlusEmbeddingRate: number("loraPlusEmbeddingRate", 0),
     beta1: beta("beta1", 0.9),
     beta2: beta("beta2", 0.999),
     epsilon: number("epsilon", 1e-8),

@@ -86,18 +86,56 @@ export interface NativeTensorInfo {
   shape: number[];
 }
 
-/** One LoRA pair on one linear layer: y += (alpha / r) · dropout(x) Aᵀ Bᵀ. */
+/** How LoRA pairs begin (PEFT's init_lora_weights). */
+export type NativeLoraInit =
+  | "default" // A Kaiming-uniform(a = √5), B zero; of an embedding: A zero, B normal
+  | "random" // both random (init_lora_weights false)
+  | "gaussian" // A normal with deviation 1 / r, B zero
+  | "pissa" // the leading singular triples of the weight
+  | "olora" // the leading columns and rows of its QR decomposition
+  | "orthogonal";
+
+/** One LoRA pair on one module: y += scaling · dropout(x) Aᵀ Bᵀ. */
 export interface NativeLoraTarget {
-  module: string; // "model.layers.0.self_attn.q_proj"
-  rank: number;
+  module: string; // "model.layers.0.self_attn.q_proj", "lm_head" or "model.embed_tokens"
+  rank: number; // R
+  /** alpha / r, or alpha / √r. */
   scaling: number;
 }
 
-export interface NativeLoraSpec {
+/** Some rows of the embedding or of the output layer that are trained instead of the whole. */
+export interface NativeTokenRows {
+  module: string; // "model.embed_tokens" or "lm_head"
+  ids: Int32Array; // [n] distinct
+}
+
+/**
+ * What an adapter adds to the model or puts in place of its tensors. Its tensors, by name, all float32 in training:
+ *   <module>.lora_A.weight [R, in]        <module>.lora_B.weight [out, R]
+ *   <module>.lora_magnitude_vector [out]  (DoRA)
+ *   model.embed_tokens.lora_embedding_A [R, V]   model.embed_tokens.lora_embedding_B [C, R]
+ *   <module>.trainable_tokens_delta [n, C]   the rows themselves, not a difference
+ *   <module>.bias [out]   of `biases`
+ *   <module>.weight, and <module>.bias where there is one   of `fullModules`
+ * They are listed in this order of kinds, and within one kind in the order of the model.
+ */
+export interface NativeAdapterSpec {
   targets: NativeLoraTarget[];
   dropout: number;
-  /** true: A Kaiming-uniform(a = √5), B zero; false: both random (PEFT's init_lora_weights). */
-  zeroB: boolean;
+  /** Of "pissa" and "olora" the base keeps its weights: the pair's beginning is subtracted on the fly, also after loading. */
+  init: NativeLoraInit;
+  /** "pissa": iterations of the randomized decomposition; 0: the full one. */
+  initIterations: number;
+  /** A magnitude for every row of a targeted weight. */
+  dora: boolean;
+  /** Linear layers whose bias is trained. */
+  biases: string[];
+  /** Modules trained in full, PEFT's modules_to_save: "model.embed_tokens", "lm_head", any norm, any linear layer. */
+  fullModules: string[];
+  /** Of a tied model, rows of the embedding are the output layer's too unless that has an entry of its own. */
+  tokenRows: NativeTokenRows[];
+  /** Of a tied model: what is trained of the embedding in full is also the output layer's (PEFT's ensure_weight_tying). */
+  tieOutput: boolean;
   seed: number;
 }
 
@@ -236,9 +274,14 @@ export interface NativeLossResult {
 
 export interface NativeAdamW {
   learningRate: number;
+  /** LoRA+: the rate of B, magnitudes, biases and norms is `learningRate` times this; 1: off. */
+  loraPlusRatio: number;
+  /** LoRA+: the rate of lora_embedding_A and B; 0: `learningRate`. */
+  loraPlusEmbeddingRate: number;
   beta1: number;
   beta2: number;
   epsilon: number;
+  /** Not of biases and norms. */
   weightDecay: number;
   /** Global gradient norm limit; 0 = no clipping. */
   maxGradNorm: number;
@@ -250,26 +293,58 @@ export interface NativeStepResult {
   applied: boolean;
 }
 
-/** A tensor set that can be listed, saved and loaded. */
-export type NativeTensorSet = "model" | "adapter" | "optimizer";
+/**
+ * A tensor set that can be listed, saved and loaded. "model": as it is now, trained in full or not; "merged": the model with
+ * the adapter merged into it, computed tensor by tensor; "reference": the frozen copy.
+ */
+export type NativeTensorSet = "model" | "adapter" | "optimizer" | "merged" | "reference";
+
+export interface NativeMergeOptions {
+  /** Round the update to the model's dtype before adding it, and refuse results that are not finite (PEFT's safe_merge). */
+  safe: boolean;
+}
 
 export interface NativeEngine {
+  /** Throws BAD_CHECKPOINT, naming the tensor, also where a value is not finite. */
   loadModel(table: NativeTensorTable): Promise<void>;
   initModel(seed: number): Promise<void>;
-  applyLora(spec: NativeLoraSpec): Promise<void>;
+  /**
+   * Adapters have names; one at most is active, and only the active one computes, trains, and is meant by the sets "adapter",
+   * "optimizer" and "merged", by optimizerSteps and by gradients. The new one becomes active.
+   */
+  addAdapter(name: string, spec: NativeAdapterSpec): Promise<void>;
+  deleteAdapter(name: string): Promise<void>;
+  /** "": none. */
+  setAdapter(name: string): Promise<void>;
+  /** False: the base model answers until it is true again; which adapter is active stays. */
+  setAdapterEnabled(enabled: boolean): Promise<void>;
+  /** Every tensor of the model is trained from now on, under its own name. Needs a model without adapters. */
+  trainAll(): Promise<void>;
+  /**
+   * Freezes a copy of the policy as the reference: of all weights after trainAll(), else of the active adapter. Without this
+   * call the reference is the base model.
+   */
+  makeReference(): Promise<void>;
+  /** reference <- (1 - alpha) · reference + alpha · policy, of all weights. Needs trainAll() and makeReference(). */
+  mixReference(alpha: number): Promise<void>;
+  /** Merges the named adapters into the weights, in this order; unmergeAdapters restores them bit for bit. */
+  mergeAdapters(names: string[], options: NativeMergeOptions): Promise<void>;
+  unmergeAdapters(): Promise<void>;
+  /** Drops every adapter and keeps the weights as they are, merged or not. True: the output layer is no longer tied. */
+  dropAdapters(): Promise<boolean>;
   loadSet(set: NativeTensorSet, table: NativeTensorTable, step: number): Promise<void>;
   /** Writes a safetensors file: the given header bytes (8-byte length included), then the named tensors in order. */
   saveSet(set: NativeTensorSet, file: string, header: Uint8Array, names: string[]): Promise<void>;
   tensors(set: NativeTensorSet): Promise<NativeTensorInfo[]>;
   optimizerSteps(): Promise<number>;
 
-  setAdapterEnabled(enabled: boolean): Promise<void>;
   sample(
     request: NativeSampleRequest,
     onGroup: (group: NativeGroup) => void,
     onTokens?: (tokens: NativeStepTokens) => void,
   ): Promise<NativeSampleStats>;
-  logprobs(batch: NativeBatch, temperature: number): Promise<Float32Array>; // [tokens]
+  /** Under the policy, or under the reference. */
+  logprobs(batch: NativeBatch, temperature: number, reference?: boolean): Promise<Float32Array>; // [tokens]
   forward(ids: Int32Array, offsets: Int32Array): Promise<Float32Array>; // [tokens, V]
   forwardBackward(batch: NativeTrainBatch, loss: NativeLoss): Promise<NativeLossResult>;
   optimizerStep(options: NativeAdamW): Promise<NativeStepResult>;

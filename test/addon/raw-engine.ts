@@ -27,7 +27,8 @@ export async function rawEngine(device: string): Promise<NativeEngine> {
   const engine = new Engine({ config, device, dtype: "float32", threads: 0 });
   await engine.initModel(1);
   const targets = linearLayers(config).map(({ module }) => ({ module, rank: 8, scaling: 4 }));
-  await engine.applyLora({ targets, dropout: 0.1, zeroB: true, seed: 1 });
+  const none = { initIterations: 0, dora: false, biases: [], fullModules: [], tokenRows: [], tieOutput: false };
+  await engine.addAdapter("default", { targets, dropout: 0.1, init: "default", ...none, seed: 1 });
   return engine;
 }
 
@@ -56,5 +57,14 @@ export const LOSS: NativeLoss = toNativeLoss({
 });
 
 export const ADAMW = {
-  ...{ learningRate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01, maxGradNorm: 1 },
+  ...{
+    learningRate: 1e-3,
+    loraPlusRatio: 1,
+    loraPlusEmbeddingRate: 0,
+    beta1: 0.9,
+    beta2: 0.999,
+    epsilon: 1e-8,
+    weightDecay: 0.01,
+    maxGradNorm: 1,
+  },
 };

@@ -3,6 +3,7 @@
 
 import { writeFile } from "node:fs/promises";
 import type {
+  NativeAdapterSpec,
   NativeCore,
   NativeEngine,
   NativeGroup,
@@ -46,8 +47,8 @@ export class FakeEngine implements NativeEngine {
     return this.#call("loadModel", undefined);
   }
   initModel = () => this.#call("initModel", undefined);
-  async applyLora(spec: Parameters<NativeEngine["applyLora"]>[0]): Promise<void> {
-    await this.#call("applyLora", undefined);
+  async addAdapter(name: string, spec: NativeAdapterSpec): Promise<void> {
+    await this.#call(`addAdapter ${name}`, undefined);
     this.adapter = spec.targets.flatMap(({ module, rank }) => [
       { name: `${module}.lora_A.weight`, dtype: "F32", shape: [rank, 8] },
       { name: `${module}.lora_B.weight`, dtype: "F32", shape: [module.endsWith("q_proj") ? 8 : 4, rank] },
@@ -73,6 +74,14 @@ export class FakeEngine implements NativeEngine {
   }
   tensors = (set: string) => this.#call(`tensors ${set}`, undefined).then(() => this.#tensors(set));
   optimizerSteps = () => this.#call("optimizerSteps", 7);
+  deleteAdapter = (name: string) => this.#call(`deleteAdapter ${name}`, undefined);
+  setAdapter = (name: string) => this.#call(`setAdapter ${name}`, undefined);
+  trainAll = () => this.#call("trainAll", undefined);
+  makeReference = () => this.#call("makeReference", undefined);
+  mixReference = (alpha: number) => this.#call(`mixReference ${alpha}`, undefined);
+  mergeAdapters = (names: string[]) => this.#call(`mergeAdapters ${names.join(" ")}`, undefined);
+  unmergeAdapters = () => this.#call("unmergeAdapters", undefined);
+  dropAdapters = () => this.#call("dropAdapters", false);
   setAdapterEnabled = (on: boolean) => this.#call(`setAdapterEnabled ${on}`, undefined);
   async sample(request: Parameters<NativeEngine["sample"]>[0], onGroup: (group: NativeGroup) => void) {
     await this.#call("sample", undefined);

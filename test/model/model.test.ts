@@ -150,10 +150,10 @@ describe("applyLora", () => {
   });
 
   it("lets a failure of the engine surface in the next call, once", async () => {
-    engine.failures.set("applyLora", nativeError("OUT_OF_MEMORY", "no room"));
+    engine.failures.set("addAdapter default", nativeError("OUT_OF_MEMORY", "no room"));
     model.applyLora(lora());
     expect(await failure(model.zeroGrad())).toMatchObject({ code: "OUT_OF_MEMORY" });
-    expect(engine.calls).toEqual(["applyLora"]);
+    expect(engine.calls).toEqual(["addAdapter default"]);
     await model.zeroGrad();
     expect(model.trainableParameters().trainable).toBe(0);
   });
