@@ -77,16 +77,30 @@ struct TensorTable {
     std::vector<TensorRef> tensors;
 };
 
+enum class LoraInit : uint8_t { kDefault, kRandom, kGaussian, kPissa, kOlora, kOrthogonal };
+
 struct LoraTarget {
-    std::string module;  // "model.layers.0.self_attn.q_proj"
+    std::string module;  // "model.layers.0.self_attn.q_proj", "lm_head", "model.embed_tokens"
     int64_t rank = 0;    // R
-    double scaling = 0;  // alpha / r
+    double scaling = 0;  // s
 };
 
-struct LoraSpec {
+struct TokenRowsSpec {
+    std::string module;        // "model.embed_tokens" or "lm_head"
+    std::vector<int32_t> ids;  // distinct
+};
+
+/// What an adapter adds to a model or puts in place of its tensors.
+struct AdapterSpec {
     std::vector<LoraTarget> targets;
     double dropout = 0;
-    bool zero_b = true;
+    LoraInit init = LoraInit::kDefault;
+    int64_t init_iterations = 0;  // kPissa: of the randomized decomposition; 0: the full one
+    bool dora = false;
+    std::vector<std::string> biases;        // linear layers whose bias is trained
+    std::vector<std::string> full_modules;  // trained in full
+    std::vector<TokenRowsSpec> token_rows;
+    bool tie_output = false;  // tied model: a trained embedding is the output layer's too
     uint64_t seed = 0;
 };
 
@@ -233,6 +247,8 @@ struct LossResult {
 
 struct AdamWOptions {
     double learning_rate = 0;
+    double lora_plus_ratio = 1;           // rate of B, magnitudes, biases, norms / learning_rate
+    double lora_plus_embedding_rate = 0;  // of LoRA on the embedding; 0: learning_rate
     double beta1 = 0.9;
     double beta2 = 0.999;
     double epsilon = 1e-8;

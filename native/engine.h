@@ -1,6 +1,6 @@
-// The engine: one model, its adapter, its optimizer state, and the verbs on them. Knows tensors and
-// token ids; knows nothing of Node, text, rewards or files beyond offsets. Not thread-safe: one
-// thread calls it, see binding/job_queue.h.
+// The engine: one model with all its weights (weights.h), and the verbs that compute with them.
+// Knows tensors and token ids; knows nothing of Node, text, rewards or files beyond offsets. Not
+// thread-safe: one thread calls it, see binding/job_queue.h.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,18 +14,9 @@
 
 #include "batch.h"
 #include "device.h"
-#include "model/decoder.h"
-#include "optim/parameters.h"
+#include "weights.h"
 
 namespace grpo {
-
-enum class TensorSet { kModel, kAdapter, kOptimizer };
-
-struct TensorInfo {
-    std::string name;
-    std::string dtype;
-    std::vector<int64_t> shape;
-};
 
 /// True once the running job should end.
 using Cancelled = std::function<bool()>;
@@ -36,23 +27,13 @@ class Engine {
     /// "float64".
     Engine(const ModelConfig& config, const std::string& device, const std::string& dtype);
 
-    void load_model(const TensorTable& table);
-    /// Normal(0, 0.02) matrices, ones for norms, zeros for biases: for tests and benchmarks.
-    void init_model(uint64_t seed);
-    /// Replaces the adapter and its optimizer state.
-    void apply_lora(const LoraSpec& spec);
-    /// Every tensor of the set must be in the table; step: optimizer steps taken (optimizer set
-    /// only).
-    void load_set(TensorSet set, const TensorTable& table, int64_t step);
-    void save_set(TensorSet set, const std::string& path, const std::vector<uint8_t>& header,
-                  const std::vector<std::string>& names) const;
-    std::vector<TensorInfo> tensors(TensorSet set) const;
-    int64_t optimizer_steps() const { return parameters_.steps; }
+    Weights& weights() { return weights_; }
 
-    void set_adapter_enabled(bool enabled) { adapter_enabled_ = enabled; }
     SampleStats sample(const SampleRequest& request, const Cancelled& cancelled,
                        SampleEvents events);
-    std::vector<float> logprobs(const Batch& batch, double temperature, const Cancelled& cancelled);
+    /// Under the policy, or under the reference.
+    std::vector<float> logprobs(const Batch& batch, double temperature, bool reference,
+                                const Cancelled& cancelled);
     /// Logits of whole sequences, flat: [tokens · V].
     std::vector<float> forward(const std::vector<int32_t>& ids,
                                const std::vector<int32_t>& offsets);
@@ -60,21 +41,18 @@ class Engine {
                                 const Cancelled& cancelled);
     /// Clips, steps, and clears the gradient, also when it was not finite and nothing was applied.
     StepResult optimizer_step(const AdamWOptions& options);
-    void zero_grad() { parameters_.zero_grad(); }
+    void zero_grad();
     std::vector<std::pair<std::string, std::vector<float>>> gradients();
 
     int64_t syncs() const { return read_back_.count(); }
 
   private:
-    std::vector<std::pair<std::string, at::Tensor>> set_tensors(TensorSet set) const;
     void check_ids(const std::vector<int32_t>& ids) const;
     void check_batch(const Batch& batch) const;
-    void require_adapter() const;
+    ForwardMode policy() const;
 
-    Decoder decoder_;
-    Parameters parameters_;
-    double dropout_ = 0;
-    bool adapter_enabled_ = true;
+    Weights weights_;
+    const Decoder& decoder_;
     ReadBack read_back_;
 };
 

@@ -110,14 +110,13 @@ export interface NativeTokenRows {
 }
 
 /**
- * What an adapter adds to the model or puts in place of its tensors. Its tensors, by name, all float32 in training:
+ * What an adapter adds to the model or puts in place of its tensors. Its tensors, by name, float32 in training; those of `biases` and `fullModules` are saved in the model's dtype:
  *   <module>.lora_A.weight [R, in]        <module>.lora_B.weight [out, R]
  *   <module>.lora_magnitude_vector [out]  (DoRA)
  *   model.embed_tokens.lora_embedding_A [R, V]   model.embed_tokens.lora_embedding_B [C, R]
  *   <module>.trainable_tokens_delta [n, C]   the rows themselves, not a difference
  *   <module>.bias [out]   of `biases`
  *   <module>.weight, and <module>.bias where there is one   of `fullModules`
- * They are listed in this order of kinds, and within one kind in the order of the model.
  */
 export interface NativeAdapterSpec {
   targets: NativeLoraTarget[];
@@ -294,10 +293,10 @@ export interface NativeStepResult {
 }
 
 /**
- * A tensor set that can be listed, saved and loaded. "model": as it is now, trained in full or not; "merged": the model with
- * the adapter merged into it, computed tensor by tensor; "reference": the frozen copy.
+ * A tensor set that can be listed, saved and loaded. "model": as it is now, trained in full or not; "merged" and
+ * "safelyMerged": the model with the active adapter merged into it, computed tensor by tensor; "reference": the frozen copy.
  */
-export type NativeTensorSet = "model" | "adapter" | "optimizer" | "merged" | "reference";
+export type NativeTensorSet = "model" | "adapter" | "optimizer" | "merged" | "safelyMerged" | "reference";
 
 export interface NativeMergeOptions {
   /** Round the update to the model's dtype before adding it, and refuse results that are not finite (PEFT's safe_merge). */
@@ -310,7 +309,7 @@ export interface NativeEngine {
   initModel(seed: number): Promise<void>;
   /**
    * Adapters have names; one at most is active, and only the active one computes, trains, and is meant by the sets "adapter",
-   * "optimizer" and "merged", by optimizerSteps and by gradients. The new one becomes active.
+   * "optimizer" and the merged ones, by optimizerSteps and by gradients. The new one becomes active.
    */
   addAdapter(name: string, spec: NativeAdapterSpec): Promise<void>;
   deleteAdapter(name: string): Promise<void>;

@@ -15,12 +15,6 @@ int64_t integer_field(const Napi::Object& object, const char* name) {
     return static_cast<int64_t>(number_field(object, name));
 }
 
-bool bool_field(const Napi::Object& object, const char* name) {
-    const Napi::Value value = field(object, name);
-    require(value.IsBoolean(), std::string(name) + " must be a boolean");
-    return value.As<Napi::Boolean>();
-}
-
 template <typename Element>
 std::vector<Element> typed_vector(const Napi::Value& value, const char* name,
                                   napi_typedarray_type type) {
@@ -115,12 +109,28 @@ Array copy_to_js(Napi::Env env, const std::vector<Element>& values) {
     return array;
 }
 
+LoraInit lora_init_from(const std::string& name) {
+    if (name == "default") return LoraInit::kDefault;
+    if (name == "random") return LoraInit::kRandom;
+    if (name == "gaussian") return LoraInit::kGaussian;
+    if (name == "pissa") return LoraInit::kPissa;
+    if (name == "olora") return LoraInit::kOlora;
+    require(name == "orthogonal", "there is no initialisation named " + name);
+    return LoraInit::kOrthogonal;
+}
+
 }  // namespace
 
 std::string string_field(const Napi::Object& object, const char* name) {
     const Napi::Value value = field(object, name);
     require(value.IsString(), std::string(name) + " must be a string");
     return value.As<Napi::String>();
+}
+
+bool bool_field(const Napi::Object& object, const char* name) {
+    const Napi::Value value = field(object, name);
+    require(value.IsBoolean(), std::string(name) + " must be a boolean");
+    return value.As<Napi::Boolean>();
 }
 
 double number_field(const Napi::Object& object, const char* name) {
@@ -245,11 +255,17 @@ TensorTable tensor_table_from(const Napi::Object& object) {
     return table;
 }
 
-LoraSpec lora_spec_from(const Napi::Object& object) {
-    LoraSpec spec{.targets = {},
-                  .dropout = number_field(object, "dropout"),
-                  .zero_b = bool_field(object, "zeroB"),
-                  .seed = static_cast<uint64_t>(number_field(object, "seed"))};
+AdapterSpec adapter_spec_from(const Napi::Object& object) {
+    AdapterSpec spec{.targets = {},
+                     .dropout = number_field(object, "dropout"),
+                     .init = lora_init_from(string_field(object, "init")),
+                     .init_iterations = integer_field(object, "initIterations"),
+                     .dora = bool_field(object, "dora"),
+                     .biases = string_vector(field(object, "biases"), "biases"),
+                     .full_modules = string_vector(field(object, "fullModules"), "fullModules"),
+                     .token_rows = {},
+                     .tie_output = bool_field(object, "tieOutput"),
+                     .seed = static_cast<uint64_t>(number_field(object, "seed"))};
     require(spec.dropout >= 0 && spec.dropout < 1, "dropout must be at least 0 and below 1");
     const Napi::Array targets = array_field(object, "targets");
     for (uint32_t i = 0; i < targets.Length(); ++i) {
@@ -257,6 +273,12 @@ LoraSpec lora_spec_from(const Napi::Object& object) {
         spec.targets.push_back({.module = string_field(target, "module"),
                                 .rank = integer_field(target, "rank"),
                                 .scaling = number_field(target, "scaling")});
+    }
+    const Napi::Array rows = array_field(object, "tokenRows");
+    for (uint32_t i = 0; i < rows.Length(); ++i) {
+        const Napi::Object entry = element_object(rows, i);
+        spec.token_rows.push_back({.module = string_field(entry, "module"),
+                                   .ids = int32_vector(field(entry, "ids"), "ids")});
     }
     return spec;
 }
@@ -370,6 +392,8 @@ LossOptions loss_options_from(const Napi::Object& object) {
 
 AdamWOptions adamw_options_from(const Napi::Object& object) {
     return {.learning_rate = number_field(object, "learningRate"),
+            .lora_plus_ratio = number_field(object, "loraPlusRatio"),
+            .lora_plus_embedding_rate = number_field(object, "loraPlusEmbeddingRate"),
             .beta1 = number_field(object, "beta1"),
             .beta2 = number_field(object, "beta2"),
             .epsilon = number_field(object, "epsilon"),
@@ -381,8 +405,11 @@ TensorSet tensor_set_from(const Napi::Value& value) {
     const std::string name = value.IsString() ? std::string(value.As<Napi::String>()) : "";
     if (name == "model") return TensorSet::kModel;
     if (name == "adapter") return TensorSet::kAdapter;
-    require(name == "optimizer", "a tensor set is model, adapter or optimizer");
-    return TensorSet::kOptimizer;
+    if (name == "optimizer") return TensorSet::kOptimizer;
+    if (name == "merged") return TensorSet::kMerged;
+    if (name == "safelyMerged") return TensorSet::kSafelyMerged;
+    require(name == "reference", "there is no tensor set named " + name);
+    return TensorSet::kReference;
 }
 
 Napi::Float32Array to_js(Napi::Env env, const std::vector<float>& values) {
@@ -396,6 +423,8 @@ Napi::Float64Array to_js(Napi::Env env, const std::vector<double>& values) {
 Napi::Value to_js(Napi::Env env, int64_t value) {
     return Napi::Number::New(env, static_cast<double>(value));
 }
+
+Napi::Value to_js(Napi::Env env, bool value) { return Napi::Boolean::New(env, value); }
 
 Napi::Object to_js(Napi::Env env,
                    const std::vector<std::pair<std::string, std::vector<float>>>& arrays) {

@@ -14,7 +14,7 @@ namespace grpo {
 
 ModelConfig model_config_from(const Napi::Object& object);
 TensorTable tensor_table_from(const Napi::Object& object);
-LoraSpec lora_spec_from(const Napi::Object& object);
+AdapterSpec adapter_spec_from(const Napi::Object& object);
 SampleRequest sample_request_from(const Napi::Object& object);
 Batch batch_from(const Napi::Object& object);
 TrainBatch train_batch_from(const Napi::Object& object);
@@ -23,6 +23,7 @@ AdamWOptions adamw_options_from(const Napi::Object& object);
 TensorSet tensor_set_from(const Napi::Value& value);
 
 std::string string_field(const Napi::Object& object, const char* name);
+bool bool_field(const Napi::Object& object, const char* name);
 double number_field(const Napi::Object& object, const char* name);
 Napi::Object object_argument(const Napi::CallbackInfo& info, size_t index);
 double number_argument(const Napi::CallbackInfo& info, size_t index);
@@ -37,6 +38,7 @@ std::vector<std::string> string_vector(const Napi::Value& value, const char* nam
 Napi::Float32Array to_js(Napi::Env env, const std::vector<float>& values);
 Napi::Float64Array to_js(Napi::Env env, const std::vector<double>& values);
 Napi::Value to_js(Napi::Env env, int64_t value);
+Napi::Value to_js(Napi::Env env, bool value);
 /// name -> Float32Array
 Napi::Object to_js(Napi::Env env,
                    const std::vector<std::pair<std::string, std::vector<float>>>& arrays);

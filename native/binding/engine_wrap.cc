@@ -16,25 +16,33 @@ void close_queue(void* queue) { static_cast<JobQueue*>(queue)->close(); }
 }  // namespace
 
 Napi::Function EngineWrap::define(Napi::Env env) {
-    return DefineClass(
-        env, "Engine",
-        {InstanceMethod<&EngineWrap::load_model>("loadModel"),
-         InstanceMethod<&EngineWrap::init_model>("initModel"),
-         InstanceMethod<&EngineWrap::apply_lora>("applyLora"),
-         InstanceMethod<&EngineWrap::load_set>("loadSet"),
-         InstanceMethod<&EngineWrap::save_set>("saveSet"),
-         InstanceMethod<&EngineWrap::tensors>("tensors"),
-         InstanceMethod<&EngineWrap::optimizer_steps>("optimizerSteps"),
-         InstanceMethod<&EngineWrap::set_adapter_enabled>("setAdapterEnabled"),
-         InstanceMethod<&EngineWrap::sample>("sample"),
-         InstanceMethod<&EngineWrap::logprobs>("logprobs"),
-         InstanceMethod<&EngineWrap::forward>("forward"),
-         InstanceMethod<&EngineWrap::forward_backward>("forwardBackward"),
-         InstanceMethod<&EngineWrap::optimizer_step>("optimizerStep"),
-         InstanceMethod<&EngineWrap::zero_grad>("zeroGrad"),
-         InstanceMethod<&EngineWrap::gradients>("gradients"),
-         InstanceMethod<&EngineWrap::cancel>("cancel"), InstanceMethod<&EngineWrap::syncs>("syncs"),
-         InstanceMethod<&EngineWrap::dispose>("dispose")});
+    return DefineClass(env, "Engine",
+                       {InstanceMethod<&EngineWrap::load_model>("loadModel"),
+                        InstanceMethod<&EngineWrap::init_model>("initModel"),
+                        InstanceMethod<&EngineWrap::add_adapter>("addAdapter"),
+                        InstanceMethod<&EngineWrap::delete_adapter>("deleteAdapter"),
+                        InstanceMethod<&EngineWrap::set_adapter>("setAdapter"),
+                        InstanceMethod<&EngineWrap::train_all>("trainAll"),
+                        InstanceMethod<&EngineWrap::make_reference>("makeReference"),
+                        InstanceMethod<&EngineWrap::mix_reference>("mixReference"),
+                        InstanceMethod<&EngineWrap::merge_adapters>("mergeAdapters"),
+                        InstanceMethod<&EngineWrap::unmerge_adapters>("unmergeAdapters"),
+                        InstanceMethod<&EngineWrap::drop_adapters>("dropAdapters"),
+                        InstanceMethod<&EngineWrap::load_set>("loadSet"),
+                        InstanceMethod<&EngineWrap::save_set>("saveSet"),
+                        InstanceMethod<&EngineWrap::tensors>("tensors"),
+                        InstanceMethod<&EngineWrap::optimizer_steps>("optimizerSteps"),
+                        InstanceMethod<&EngineWrap::set_adapter_enabled>("setAdapterEnabled"),
+                        InstanceMethod<&EngineWrap::sample>("sample"),
+                        InstanceMethod<&EngineWrap::logprobs>("logprobs"),
+                        InstanceMethod<&EngineWrap::forward>("forward"),
+                        InstanceMethod<&EngineWrap::forward_backward>("forwardBackward"),
+                        InstanceMethod<&EngineWrap::optimizer_step>("optimizerStep"),
+                        InstanceMethod<&EngineWrap::zero_grad>("zeroGrad"),
+                        InstanceMethod<&EngineWrap::gradients>("gradients"),
+                        InstanceMethod<&EngineWrap::cancel>("cancel"),
+                        InstanceMethod<&EngineWrap::syncs>("syncs"),
+                        InstanceMethod<&EngineWrap::dispose>("dispose")});
 }
 
 /// Calls the function on the JavaScript thread. The reference is created and freed there too,
@@ -106,23 +114,78 @@ Napi::Value EngineWrap::job(const Napi::CallbackInfo& info, Body body) {
 
 Napi::Value EngineWrap::load_model(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] {
-        return job(info, [table = tensor_table_from(object_argument(info, 0))](
-                             Engine& engine, const Cancelled&) { engine.load_model(table); });
+        return job(info, [table = tensor_table_from(object_argument(info, 0))](Engine& engine,
+                                                                               const Cancelled&) {
+            engine.weights().load_set(TensorSet::kModel, table, 0);
+        });
     });
 }
 
 Napi::Value EngineWrap::init_model(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] {
-        return job(info, [seed = static_cast<uint64_t>(number_argument(info, 0))](
-                             Engine& engine, const Cancelled&) { engine.init_model(seed); });
+        return job(info,
+                   [seed = static_cast<uint64_t>(number_argument(info, 0))](
+                       Engine& engine, const Cancelled&) { engine.weights().initialise(seed); });
     });
 }
 
-Napi::Value EngineWrap::apply_lora(const Napi::CallbackInfo& info) {
+Napi::Value EngineWrap::add_adapter(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] {
-        return job(info, [spec = lora_spec_from(object_argument(info, 0))](
-                             Engine& engine, const Cancelled&) { engine.apply_lora(spec); });
+        return job(
+            info,
+            [name = string_argument(info, 0), spec = adapter_spec_from(object_argument(info, 1))](
+                Engine& engine, const Cancelled&) { engine.weights().add_adapter(name, spec); });
     });
+}
+
+Napi::Value EngineWrap::delete_adapter(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&] {
+        return job(info, [name = string_argument(info, 0)](Engine& engine, const Cancelled&) {
+            engine.weights().delete_adapter(name);
+        });
+    });
+}
+
+Napi::Value EngineWrap::set_adapter(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&] {
+        return job(info, [name = string_argument(info, 0)](Engine& engine, const Cancelled&) {
+            engine.weights().set_adapter(name);
+        });
+    });
+}
+
+Napi::Value EngineWrap::train_all(const Napi::CallbackInfo& info) {
+    return job(info, [](Engine& engine, const Cancelled&) { engine.weights().train_all(); });
+}
+
+Napi::Value EngineWrap::make_reference(const Napi::CallbackInfo& info) {
+    return job(info, [](Engine& engine, const Cancelled&) { engine.weights().make_reference(); });
+}
+
+Napi::Value EngineWrap::mix_reference(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&] {
+        return job(info, [alpha = number_argument(info, 0)](Engine& engine, const Cancelled&) {
+            engine.weights().mix_reference(alpha);
+        });
+    });
+}
+
+Napi::Value EngineWrap::merge_adapters(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&] {
+        return job(info,
+                   [names = string_vector(info[0], "names"),
+                    safe = bool_field(object_argument(info, 1), "safe")](
+                       Engine& engine, const Cancelled&) { engine.weights().merge(names, safe); });
+    });
+}
+
+Napi::Value EngineWrap::unmerge_adapters(const Napi::CallbackInfo& info) {
+    return job(info, [](Engine& engine, const Cancelled&) { engine.weights().unmerge(); });
+}
+
+Napi::Value EngineWrap::drop_adapters(const Napi::CallbackInfo& info) {
+    return job(info,
+               [](Engine& engine, const Cancelled&) { return engine.weights().drop_adapters(); });
 }
 
 Napi::Value EngineWrap::load_set(const Napi::CallbackInfo& info) {
@@ -131,35 +194,37 @@ Napi::Value EngineWrap::load_set(const Napi::CallbackInfo& info) {
             info,
             [set = tensor_set_from(info[0]), table = tensor_table_from(object_argument(info, 1)),
              step = static_cast<int64_t>(number_argument(info, 2))](
-                Engine& engine, const Cancelled&) { engine.load_set(set, table, step); });
+                Engine& engine, const Cancelled&) { engine.weights().load_set(set, table, step); });
     });
 }
 
 Napi::Value EngineWrap::save_set(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] {
-        return job(
-            info,
-            [set = tensor_set_from(info[0]), path = string_argument(info, 1),
-             header = byte_vector(info[2], "header"), names = string_vector(info[3], "names")](
-                Engine& engine, const Cancelled&) { engine.save_set(set, path, header, names); });
+        return job(info,
+                   [set = tensor_set_from(info[0]), path = string_argument(info, 1),
+                    header = byte_vector(info[2], "header"),
+                    names = string_vector(info[3], "names")](Engine& engine, const Cancelled&) {
+                       engine.weights().save_set(set, path, header, names);
+                   });
     });
 }
 
 Napi::Value EngineWrap::tensors(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] {
         return job(info, [set = tensor_set_from(info[0])](Engine& engine, const Cancelled&) {
-            return engine.tensors(set);
+            return engine.weights().tensors(set);
         });
     });
 }
 
 Napi::Value EngineWrap::optimizer_steps(const Napi::CallbackInfo& info) {
-    return job(info, [](Engine& engine, const Cancelled&) { return engine.optimizer_steps(); });
+    return job(info,
+               [](Engine& engine, const Cancelled&) { return engine.weights().optimizer_steps(); });
 }
 
 Napi::Value EngineWrap::set_adapter_enabled(const Napi::CallbackInfo& info) {
     return job(info, [enabled = info[0].ToBoolean().Value()](Engine& engine, const Cancelled&) {
-        engine.set_adapter_enabled(enabled);
+        engine.weights().set_enabled(enabled);
     });
 }
 
@@ -179,11 +244,12 @@ Napi::Value EngineWrap::sample(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineWrap::logprobs(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] {
-        return job(info, [batch = batch_from(object_argument(info, 0)),
-                          temperature = number_argument(info, 1)](Engine& engine,
-                                                                  const Cancelled& cancelled) {
-            return engine.logprobs(batch, temperature, cancelled);
-        });
+        return job(
+            info,
+            [batch = batch_from(object_argument(info, 0)), temperature = number_argument(info, 1),
+             reference = info[2].ToBoolean().Value()](Engine& engine, const Cancelled& cancelled) {
+                return engine.logprobs(batch, temperature, reference, cancelled);
+            });
     });
 }
 

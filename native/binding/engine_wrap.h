@@ -25,7 +25,15 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
 
     Napi::Value load_model(const Napi::CallbackInfo& info);
     Napi::Value init_model(const Napi::CallbackInfo& info);
-    Napi::Value apply_lora(const Napi::CallbackInfo& info);
+    Napi::Value add_adapter(const Napi::CallbackInfo& info);
+    Napi::Value delete_adapter(const Napi::CallbackInfo& info);
+    Napi::Value set_adapter(const Napi::CallbackInfo& info);
+    Napi::Value train_all(const Napi::CallbackInfo& info);
+    Napi::Value make_reference(const Napi::CallbackInfo& info);
+    Napi::Value mix_reference(const Napi::CallbackInfo& info);
+    Napi::Value merge_adapters(const Napi::CallbackInfo& info);
+    Napi::Value unmerge_adapters(const Napi::CallbackInfo& info);
+    Napi::Value drop_adapters(const Napi::CallbackInfo& info);
     Napi::Value load_set(const Napi::CallbackInfo& info);
     Napi::Value save_set(const Napi::CallbackInfo& info);
     Napi::Value tensors(const Napi::CallbackInfo& info);

@@ -2,11 +2,9 @@
 
 #include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
-
-#include "model/attention.h"
-#include "model/frozen_linear.h"
 
 namespace grpo {
 namespace {
@@ -21,19 +19,14 @@ int64_t chunk_tokens(const Decoder& decoder) {
 struct Scored {
     TokenScores scores;
     at::Tensor probabilities;  // [n, V]
-    at::Tensor capped;         // [n, V] logits before the temperature, if the model caps them
 };
 
-Scored score(const Decoder& decoder, const at::Tensor& normed, const at::Tensor& targets,
-             double temperature, const ForwardMode& mode) {
-    at::Tensor logits = decoder.logits(normed, mode);  // [n, V]
-    const at::Tensor capped = decoder.config().logit_softcap == 0 ? at::Tensor() : logits;
+Scored score(at::Tensor logits, const at::Tensor& targets, double temperature) {
     if (temperature != 1) logits = logits / temperature;
     const at::Tensor all = logits.log_softmax(-1);  // [n, V]
     const at::Tensor probabilities = all.exp();
     return {{all.gather(1, targets.unsqueeze(1)).squeeze(1), (probabilities * all).sum(-1).neg()},
-            probabilities,
-            capped};
+            probabilities};
 }
 
 /// dloss/dz [n, V], in the memory of p: onehot · dl - p dl - dH (p log p + p H).
@@ -60,9 +53,8 @@ TokenScores score_tokens(const Decoder& decoder, const at::Tensor& normed,
     const int64_t total = normed.size(0), chunk = chunk_tokens(decoder);
     for (int64_t start = 0; start < total; start += chunk) {
         const int64_t n = std::min(chunk, total - start);
-        const TokenScores scores = score(decoder, normed.narrow(0, start, n),
-                                         targets.narrow(0, start, n), temperature, mode)
-                                       .scores;
+        const at::Tensor logits = decoder.logits(normed.narrow(0, start, n), mode);
+        const TokenScores scores = score(logits, targets.narrow(0, start, n), temperature).scores;
         logprobs.push_back(scores.logprobs);
         entropy.push_back(scores.entropy);
     }
@@ -79,13 +71,17 @@ at::Tensor backward_through_output(
     for (int64_t start = 0; start < total; start += chunk) {
         const int64_t n = std::min(chunk, total - start);
         const at::Tensor chunk_targets = targets.narrow(0, start, n);
-        Scored scored =
-            score(decoder, normed.narrow(0, start, n), chunk_targets, temperature, mode);
-        const at::Tensor dz = softcap_backward(
-            logit_gradient(scored, chunk_targets, derivative(start, scored.scores), temperature),
-            scored.capped, decoder.config().logit_softcap);
-        gradient.narrow(0, start, n)
-            .copy_(frozen_linear_backward(dz.to(normed.scalar_type()), decoder.output_weight()));
+        // A graph of the output layer alone: it may be trained, too.
+        const at::Tensor leaf = normed.narrow(0, start, n).detach().requires_grad_();
+        const at::Tensor logits = [&] {
+            const at::AutoGradMode with_grad(true);
+            return decoder.logits(leaf, mode);
+        }();
+        Scored scored = score(logits.detach(), chunk_targets, temperature);
+        const at::Tensor dz =
+            logit_gradient(scored, chunk_targets, derivative(start, scored.scores), temperature);
+        torch::autograd::backward({logits}, {dz});
+        gradient.narrow(0, start, n).copy_(leaf.grad());
     }
     return gradient;
 }

@@ -29,7 +29,8 @@ TokenScores score_tokens(const Decoder& decoder, const at::Tensor& normed,
                          const at::Tensor& targets, double temperature, const ForwardMode& mode);
 
 /// Calls `derivative(start, scores)` chunk by chunk; it returns the gradient of those tokens'
-/// scores. Gives dloss/dnormed [N, C] in normed's dtype. Needs no autograd.
+/// scores. Gives dloss/dnormed [N, C] in normed's dtype, and adds to the gradients of what is
+/// trained in the output layer.
 at::Tensor backward_through_output(
     const Decoder& decoder, const at::Tensor& normed, const at::Tensor& targets, double temperature,
     const ForwardMode& mode,

@@ -32,10 +32,12 @@ int64_t each_micro_batch(const Batch& batch, int64_t max_tokens, at::Device devi
 }
 
 /// An independent generator of dropout masks, a function of the seed and the micro-batch.
-ForwardMode training_mode(double dropout, uint64_t seed, uint64_t micro_batch, at::Device device) {
+ForwardMode training_mode(const Adapter& adapter, uint64_t seed, uint64_t micro_batch,
+                          at::Device device) {
     ForwardMode mode;
-    mode.dropout = dropout;
-    if (dropout > 0 && !device.is_meta()) {
+    mode.adapter = &adapter;
+    mode.dropout = adapter.dropout();
+    if (mode.dropout > 0 && !device.is_meta()) {
         const auto key = philox({static_cast<uint32_t>(micro_batch), 0, 0, 0x64726f70u}, seed);
         mode.generator = at::globalContext().defaultGenerator(device).clone();
         mode.generator->set_current_seed((uint64_t{key[0]} << 32) | key[1]);
@@ -61,12 +63,12 @@ at::Tensor narrow_or_undefined(const at::Tensor& tensor, int64_t start, int64_t 
 /// One batch on its way through the loss.
 class LossPass {
   public:
-    LossPass(const Decoder& decoder, const TrainBatch& batch, const LossOptions& options,
-             double dropout, const Cancelled& cancelled)
+    LossPass(const Decoder& decoder, const Adapter& adapter, const TrainBatch& batch,
+             const LossOptions& options, const Cancelled& cancelled)
         : decoder_(decoder),
+          adapter_(adapter),
           batch_(leave_out(batch, idle_rows(batch, options))),
           options_(options),
-          dropout_(dropout),
           cancelled_(cancelled),
           metrics_(batch.completion_lengths(), batch_.completion_lengths(), options,
                    decoder.device()),
@@ -90,7 +92,9 @@ class LossPass {
             ForwardMode forward = mode(index);
             forward.checkpoint = options_.gradient_checkpointing;
             const at::Tensor normed = predict_hidden(decoder_, input, forward);  // [n, C]
-            torch::autograd::backward({normed}, {output_gradient(input, normed.detach(), forward)});
+            const at::Tensor gradient = output_gradient(input, normed.detach(), forward);
+            // Nothing below the output layer may be trained.
+            if (normed.requires_grad()) torch::autograd::backward({normed}, {gradient});
         });
         LossResult result = metrics_.result(read_back);
         result.micro_batches = micro_batches;
@@ -104,7 +108,7 @@ class LossPass {
     }
 
     ForwardMode mode(int64_t micro_batch) const {
-        return training_mode(dropout_, options_.dropout_seed, micro_batch, decoder_.device());
+        return training_mode(adapter_, options_.dropout_seed, micro_batch, decoder_.device());
     }
 
     at::Tensor upload(const std::vector<float>& values) const {
@@ -139,10 +143,14 @@ class LossPass {
             });
         }
         const Completions completions(input.scored_lengths, decoder_.device());
+        // The second pass must meet the first one's dropout masks.
+        at::Tensor state;
+        if (mode.generator) state = mode.generator->get_state();
         const ScoreGradient all =
             differentiate(input.first_token,
                           score_tokens(decoder_, normed, input.targets, options_.temperature, mode),
                           &completions);
+        if (mode.generator) at::Generator(*mode.generator).set_state(state);
         return through_output([&](int64_t start, const TokenScores& scores) {
             const int64_t n = scores.logprobs.size(0);
             return ScoreGradient{all.logprobs.narrow(0, start, n),
@@ -175,9 +183,9 @@ class LossPass {
     }
 
     const Decoder& decoder_;
+    const Adapter& adapter_;
     const TrainBatch batch_;
     const LossOptions& options_;
-    const double dropout_;
     const Cancelled& cancelled_;
     MetricSums metrics_;
     BatchTokens tokens_;
@@ -186,10 +194,10 @@ class LossPass {
 
 }  // namespace
 
-LossResult forward_backward(const Decoder& decoder, const TrainBatch& batch,
-                            const LossOptions& options, double dropout, ReadBack& read_back,
+LossResult forward_backward(const Decoder& decoder, const Adapter& adapter, const TrainBatch& batch,
+                            const LossOptions& options, ReadBack& read_back,
                             const Cancelled& cancelled) {
-    LossResult result = LossPass(decoder, batch, options, dropout, cancelled).run(read_back);
+    LossResult result = LossPass(decoder, adapter, batch, options, cancelled).run(read_back);
     result.tokens = batch.num_tokens();
     return result;
 }

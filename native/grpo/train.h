@@ -13,8 +13,8 @@ namespace grpo {
 
 /// Adds the gradient of the batch's loss to the adapter. Reads back once. Throws CANCELLED between
 /// micro-batches, which leaves a part of the gradient behind.
-LossResult forward_backward(const Decoder& decoder, const TrainBatch& batch,
-                            const LossOptions& options, double dropout, ReadBack& read_back,
+LossResult forward_backward(const Decoder& decoder, const Adapter& adapter, const TrainBatch& batch,
+                            const LossOptions& options, ReadBack& read_back,
                             const std::function<bool()>& cancelled);
 
 /// Log-probability of every completion token: [tokens]. Reads back once.

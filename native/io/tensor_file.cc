@@ -1,6 +1,7 @@
 #include "io/tensor_file.h"
 
 #include <ATen/Functions.h>
+#include <ATen/Parallel.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -23,6 +24,45 @@ std::string describe_shape(at::IntArrayRef shape) {
 
 [[noreturn]] void fail(const std::string& what, const std::string& path) {
     throw EngineError("FILE_NOT_FOUND", what + " " + path + ": " + std::strerror(errno));
+}
+
+/// Elements whose exponent bits are all ones: infinities and NaN. One pass over the bytes, where
+/// ATen would make three tensors of the size.
+template <typename Bits>
+int64_t count_all_ones(const void* data, int64_t count, Bits exponent) {
+    const auto* bits = static_cast<const Bits*>(data);
+    return at::parallel_reduce(
+        0, count, /*grain_size=*/1 << 20, int64_t{0},
+        [&](int64_t begin, int64_t end, int64_t found) {
+            for (int64_t i = begin; i < end; ++i) found += (bits[i] & exponent) == exponent;
+            return found;
+        },
+        std::plus<>());
+}
+
+int64_t count_not_finite(const at::Tensor& host) {
+    const void* data = host.const_data_ptr();
+    switch (host.scalar_type()) {
+        case at::kFloat:
+            return count_all_ones<uint32_t>(data, host.numel(), 0x7F800000u);
+        case at::kBFloat16:
+            return count_all_ones<uint16_t>(data, host.numel(), 0x7F80u);
+        case at::kHalf:
+            return count_all_ones<uint16_t>(data, host.numel(), 0x7C00u);
+        case at::kDouble:
+            return count_all_ones<uint64_t>(data, host.numel(), 0x7FF0000000000000u);
+        default:
+            return 0;
+    }
+}
+
+at::Tensor read_or_close(const std::function<at::Tensor()>& tensor, std::FILE* file) {
+    try {
+        return tensor().detach().to(at::kCPU).contiguous();
+    } catch (...) {
+        std::fclose(file);
+        throw;
+    }
 }
 
 }  // namespace
@@ -53,16 +93,16 @@ const std::byte* MappedFile::range(int64_t offset, int64_t bytes) const {
     return data_ + offset;
 }
 
-TensorFiles::TensorFiles(const TensorTable& table) {
+TensorFiles::TensorFiles(const TensorTable& table, std::string code) : code_(std::move(code)) {
     for (const std::string& path : table.files)
         files_.push_back(std::make_unique<MappedFile>(path));
 }
 
 void TensorFiles::read_into(const TensorRef& ref, const at::Tensor& destination) const {
     if (destination.sizes() != at::IntArrayRef(ref.shape)) {
-        throw EngineError("BAD_CHECKPOINT", "tensor " + ref.name + ": expected shape " +
-                                                describe_shape(destination.sizes()) + ", found " +
-                                                describe_shape(ref.shape));
+        throw EngineError(code_, "tensor " + ref.name + ": expected shape " +
+                                     describe_shape(destination.sizes()) + ", found " +
+                                     describe_shape(ref.shape));
     }
     const at::ScalarType dtype = dtype_from_name(ref.dtype);
     require(ref.file >= 0 && ref.file < static_cast<int64_t>(files_.size()),
@@ -73,16 +113,25 @@ void TensorFiles::read_into(const TensorRef& ref, const at::Tensor& destination)
     if (destination.is_meta()) return;
     // from_blob wants a mutable pointer; the copy only reads.
     const at::Tensor stored = at::from_blob(const_cast<std::byte*>(bytes), ref.shape, dtype);
-    destination.copy_(stored);
+    const at::Tensor converted = stored.to(destination.scalar_type());
+    if (const int64_t bad = count_not_finite(converted); bad > 0) {
+        throw EngineError(code_,
+                          "tensor " + ref.name + " has " + std::to_string(bad) +
+                              " values that are not finite" +
+                              (count_not_finite(stored) == 0
+                                   ? " in " + std::string(c10::toString(destination.scalar_type()))
+                                   : ""));
+    }
+    destination.copy_(converted);
 }
 
 void write_tensor_file(const std::string& path, const std::vector<uint8_t>& header,
-                       const std::vector<at::Tensor>& tensors) {
+                       const std::vector<std::function<at::Tensor()>>& tensors) {
     std::FILE* file = std::fopen(path.c_str(), "wb");
     if (file == nullptr) fail("cannot write", path);
     bool written = std::fwrite(header.data(), 1, header.size(), file) == header.size();
-    for (const at::Tensor& tensor : tensors) {
-        const at::Tensor host = tensor.detach().to(at::kCPU).contiguous();
+    for (const auto& tensor : tensors) {
+        const at::Tensor host = read_or_close(tensor, file);
         written = written && std::fwrite(host.data_ptr(), 1, host.nbytes(), file) == host.nbytes();
     }
     written = written && std::fflush(file) == 0 && fsync(fileno(file)) == 0;

@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,17 +32,21 @@ class MappedFile {
 /// The files of a table, mapped once.
 class TensorFiles {
   public:
-    explicit TensorFiles(const TensorTable& table);
-    /// Copies the stored tensor into `destination`, converting the dtype; shapes must be equal.
+    /// What is wrong with a tensor is thrown under `code`.
+    TensorFiles(const TensorTable& table, std::string code);
+    /// Copies the stored tensor into `destination`, converting the dtype. Shapes must be equal and
+    /// every value finite, in the file and after conversion.
     void read_into(const TensorRef& ref, const at::Tensor& destination) const;
 
   private:
+    std::string code_;
     std::vector<std::unique_ptr<MappedFile>> files_;
 };
 
-/// header, then each tensor's bytes, flushed to the disk.
+/// header, then each tensor's bytes, flushed to the disk. A tensor is asked for when its turn
+/// comes, so that one at a time is in host memory.
 void write_tensor_file(const std::string& path, const std::vector<uint8_t>& header,
-                       const std::vector<at::Tensor>& tensors);
+                       const std::vector<std::function<at::Tensor()>>& tensors);
 
 /// safetensors name of a dtype and back; throws BAD_CHECKPOINT for the ones that no weight has.
 std::string dtype_name(at::ScalarType dtype);

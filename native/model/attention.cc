@@ -177,10 +177,6 @@ at::Tensor softcap(const at::Tensor& scores, double cap) {
     return cap == 0 ? scores : at::tanh(scores / cap) * cap;
 }
 
-at::Tensor softcap_backward(const at::Tensor& gradient, const at::Tensor& capped, double cap) {
-    return cap == 0 ? gradient : gradient * (1 - (capped / cap).square());
-}
-
 at::Tensor repeat_kv(const at::Tensor& x, int64_t num_heads) {
     const int64_t repeats = num_heads / x.size(1);
     if (repeats == 1) return x;

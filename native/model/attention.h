@@ -104,7 +104,4 @@ at::Tensor additive_mask(const at::Tensor& visible, at::ScalarType dtype);
 /// Gemma 2's cap · tanh(scores / cap); a cap of 0 is none.
 at::Tensor softcap(const at::Tensor& scores, double cap);
 
-/// Gradient by the scores, from that by the capped scores: g (1 - (capped / cap)²).
-at::Tensor softcap_backward(const at::Tensor& gradient, const at::Tensor& capped, double cap);
-
 }  // namespace grpo

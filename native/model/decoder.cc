@@ -34,17 +34,16 @@ class LayerMaker {
             .q_norm = head_norm("q_norm", c_.num_heads),
             .k_norm = head_norm("k_norm", c_.num_kv_heads),
             .qkv = qkv(),
-            .o_proj =
-                Linear({{attention_ + "o_proj", hidden, {}}}, queries, c_.output_bias, options_),
+            .o_proj = Linear({{attention_ + "o_proj", hidden}}, queries, c_.output_bias, options_),
             .gate_up = gate_up(),
-            .down_proj = Linear({{mlp_ + "down_proj", hidden, {}}}, c_.intermediate_size,
-                                c_.mlp_bias, options_),
+            .down_proj =
+                Linear({{mlp_ + "down_proj", hidden}}, c_.intermediate_size, c_.mlp_bias, options_),
         };
     }
 
   private:
     Norm norm(bool present, const std::string& name, int64_t size) const {
-        return {name + ".weight", present ? at::empty({size}, options_) : at::Tensor()};
+        return {name, present ? at::empty({size}, options_) : at::Tensor()};
     }
 
     Norm head_norm(const char* name, int64_t heads) const {
@@ -56,11 +55,11 @@ class LayerMaker {
         const int64_t q = c_.num_heads * c_.head_dim, kv = c_.num_kv_heads * c_.head_dim;
         std::vector<LinearPart> parts;
         if (c_.fused_projections) {
-            parts = {{attention_ + "qkv_proj", q + 2 * kv, {}}};
+            parts = {{attention_ + "qkv_proj", q + 2 * kv}};
         } else {
-            parts = {{attention_ + "q_proj", q, {}},
-                     {attention_ + "k_proj", kv, {}},
-                     {attention_ + "v_proj", kv, {}}};
+            parts = {{attention_ + "q_proj", q},
+                     {attention_ + "k_proj", kv},
+                     {attention_ + "v_proj", kv}};
         }
         return Linear(std::move(parts), c_.hidden_size, c_.qkv_bias, options_);
     }
@@ -69,9 +68,9 @@ class LayerMaker {
         const int64_t size = c_.intermediate_size;
         std::vector<LinearPart> parts;
         if (c_.fused_projections) {
-            parts = {{mlp_ + "gate_up_proj", 2 * size, {}}};
+            parts = {{mlp_ + "gate_up_proj", 2 * size}};
         } else {
-            parts = {{mlp_ + "gate_proj", size, {}}, {mlp_ + "up_proj", size, {}}};
+            parts = {{mlp_ + "gate_proj", size}, {mlp_ + "up_proj", size}};
         }
         return Linear(std::move(parts), c_.hidden_size, c_.mlp_bias, options_);
     }
@@ -92,12 +91,23 @@ double rounded(double value, at::ScalarType dtype) {
     return at::scalar_tensor(value, at::TensorOptions().dtype(dtype)).item<double>();
 }
 
-template <typename F>
-void for_each_norm(const DecoderLayer& layer, F use) {
-    for (const Norm* norm : {&layer.before_attention, &layer.after_attention, &layer.before_mlp,
-                             &layer.after_mlp, &layer.q_norm, &layer.k_norm}) {
-        if (norm->weight.defined()) use(*norm);
-    }
+/// rows [N, C] of the base -> the same with the pair on top; no dropout, as PEFT has it.
+at::Tensor embed_with_pair(const at::Tensor& rows, const Lora& lora, const at::Tensor& ids) {
+    const at::ScalarType dtype = rows.scalar_type();
+    const at::Tensor delta =
+        at::linear(take_rows(lora.a.t(), ids).to(dtype) * lora.scaling, lora.b.to(dtype));
+    if (!lora.magnitude.defined()) return rows + delta;
+    const at::Tensor c = (lora.magnitude / lora.weight_norm).to(dtype);  // [C]
+    return c * rows + c * delta;
+}
+
+/// rows [N, C] with those of the trained tokens in their places.
+at::Tensor with_token_rows(const at::Tensor& rows, const TokenRows& own, const at::Tensor& ids) {
+    const int64_t count = own.rows.master.size(0);
+    const at::Tensor places = at::index(own.places, {ids});  // [N]
+    const at::Tensor is_own = (places < count).unsqueeze(1);
+    const at::Tensor values = take_rows(own.rows.value(), places.clamp_max(count - 1));
+    return at::where(is_own, values.to(rows.scalar_type()), rows);
 }
 
 }  // namespace
@@ -115,10 +125,41 @@ Decoder::Decoder(const ModelConfig& config, at::ScalarType dtype, at::Device dev
       embedding_scale_(rounded(config.embedding_scale, dtype)) {
     const auto options = at::TensorOptions().dtype(dtype).device(device);
     embed_tokens_ = at::empty({config.vocab_size, config.hidden_size}, options);
-    norm_ = {"model.norm.weight", at::empty({config.hidden_size}, options)};
-    output_ = config.tie_word_embeddings ? embed_tokens_ : at::empty_like(embed_tokens_);
+    norm_ = {"model.norm", at::empty({config.hidden_size}, options)};
     for (int64_t i = 0; i < config.num_layers; ++i)
         layers_.push_back(LayerMaker(config_, i, options).make());
+    output_ = Linear({{kOutput, config.vocab_size}}, config.hidden_size, /*bias=*/false,
+                     options.device(at::kMeta));  // its weight follows
+    tied_ = config.tie_word_embeddings;
+    output_.weight = tied_ ? embed_tokens_ : at::empty_like(embed_tokens_);
+    number_modules();
+}
+
+void Decoder::number_modules() {
+    const auto add_norm = [&](Norm& norm) {
+        if (!norm.weight.defined()) return;
+        norm.index = static_cast<int64_t>(norms_.size());
+        norms_.push_back(&norm);
+    };
+    const auto add_linear = [&](Linear& linear) {
+        linear.index = static_cast<int64_t>(linears_.size());
+        linears_.push_back(&linear);
+    };
+    for (DecoderLayer& layer : layers_) {
+        for (Norm* norm : {&layer.before_attention, &layer.after_attention, &layer.before_mlp,
+                           &layer.after_mlp, &layer.q_norm, &layer.k_norm}) {
+            add_norm(*norm);
+        }
+        for (Linear* linear : {&layer.qkv, &layer.o_proj, &layer.gate_up, &layer.down_proj})
+            add_linear(*linear);
+    }
+    add_norm(norm_);
+    add_linear(output_);
+}
+
+void Decoder::set_tied(bool tied) {
+    tied_ = tied;
+    output_.weight = tied ? embed_tokens_ : embed_tokens_.clone();
 }
 
 at::Tensor Decoder::forward(const at::Tensor& ids, const at::Tensor& positions,
@@ -142,19 +183,24 @@ at::Tensor Decoder::forward(const at::Tensor& ids, const at::Tensor& positions,
     return hidden;
 }
 
-at::Tensor Decoder::embed(const at::Tensor& ids, const ForwardMode& /*mode*/) const {
-    const at::Tensor rows = take_rows(embed_tokens_, ids).to(compute_dtype_);
+at::Tensor Decoder::embed(const at::Tensor& ids, const ForwardMode& mode) const {
+    const EmbeddingAdapter* adapter = mode.adapter ? &mode.adapter->embedding() : nullptr;
+    const bool trained = adapter && adapter->weight.defined();
+    at::Tensor rows =
+        take_rows(trained ? adapter->weight.value() : embed_tokens_, ids).to(compute_dtype_);
+    if (adapter && adapter->lora) rows = embed_with_pair(rows, *adapter->lora, ids);
+    if (adapter && adapter->rows) rows = with_token_rows(rows, *adapter->rows, ids);
     return embedding_scale_ == 1 ? rows : rows * embedding_scale_;
 }
 
 at::Tensor Decoder::layer_forward(int64_t index, const at::Tensor& hidden, const RopeTables& ropes,
                                   Attention& attention, const ForwardMode& mode) const {
     const DecoderLayer& layer = layers_[index];
-    const at::Tensor attended =
-        attention_block(index, apply_norm(hidden, layer.before_attention), ropes, attention, mode);
-    const at::Tensor between = hidden + apply_norm(attended, layer.after_attention);
-    const at::Tensor fed = mlp_block(layer, apply_norm(between, layer.before_mlp), mode);
-    return between + apply_norm(fed, layer.after_mlp);
+    const at::Tensor attended = attention_block(
+        index, apply_norm(hidden, layer.before_attention, mode), ropes, attention, mode);
+    const at::Tensor between = hidden + apply_norm(attended, layer.after_attention, mode);
+    const at::Tensor fed = mlp_block(layer, apply_norm(between, layer.before_mlp, mode), mode);
+    return between + apply_norm(fed, layer.after_mlp, mode);
 }
 
 at::Tensor Decoder::attention_block(int64_t index, const at::Tensor& normed,
@@ -168,8 +214,8 @@ at::Tensor Decoder::attention_block(int64_t index, const at::Tensor& normed,
     const bool full = config_.qk_norm == QkNorm::kFull;
     // Over all heads together, or over each.
     const auto split = [&](const at::Tensor& x, int64_t count, const Norm& norm) {
-        return full ? apply_norm(x, norm).view({n, count, dim})
-                    : apply_norm(x.view({n, count, dim}), norm);
+        return full ? apply_norm(x, norm, mode).view({n, count, dim})
+                    : apply_norm(x.view({n, count, dim}), norm, mode);
     };
     at::Tensor q = split(qkv[0], heads, layer.q_norm), k = split(qkv[1], kv_heads, layer.k_norm);
     if (const int64_t rope = config_.layers[index].rope; rope >= 0) {
@@ -189,48 +235,57 @@ at::Tensor Decoder::mlp_block(const DecoderLayer& layer, const at::Tensor& norme
     return layer.down_proj.forward_one(gate * gate_up[1], mode);
 }
 
-at::Tensor Decoder::apply_norm(const at::Tensor& x, const Norm& norm) const {
+at::Tensor Decoder::apply_norm(const at::Tensor& x, const Norm& norm,
+                               const ForwardMode& mode) const {
     if (!norm.weight.defined()) return x;
-    return rms_norm(x, norm.weight, config_.rms_norm_eps, config_.norm_offset);
+    const bool trained = mode.adapter && mode.adapter->norm(norm.index).defined();
+    return rms_norm(x, trained ? mode.adapter->norm(norm.index).value() : norm.weight,
+                    config_.rms_norm_eps, config_.norm_offset);
 }
 
-at::Tensor Decoder::final_norm(const at::Tensor& hidden, const ForwardMode& /*mode*/) const {
-    return apply_norm(hidden, norm_);
+at::Tensor Decoder::final_norm(const at::Tensor& hidden, const ForwardMode& mode) const {
+    return apply_norm(hidden, norm_, mode);
 }
 
-at::Tensor Decoder::logits(const at::Tensor& normed, const ForwardMode& /*mode*/) const {
-    const at::Tensor logits = frozen_linear(normed, output_, {});
+at::Tensor Decoder::logits(const at::Tensor& normed, const ForwardMode& mode) const {
+    const at::Tensor logits = output_.forward_one(normed, mode);
     return softcap(logits.to(at::promote_types(compute_dtype_, at::kFloat)), config_.logit_softcap);
 }
 
 std::vector<std::pair<std::string, at::Tensor>> Decoder::named_tensors() const {
     std::vector<std::pair<std::string, at::Tensor>> tensors{
-        {"model.embed_tokens.weight", embed_tokens_}};
-    for (const DecoderLayer& layer : layers_) {
-        for_each_norm(layer,
-                      [&](const Norm& norm) { tensors.emplace_back(norm.name, norm.weight); });
-        for (const Linear* linear : {&layer.qkv, &layer.o_proj, &layer.gate_up, &layer.down_proj}) {
-            for (size_t part = 0; part < linear->parts().size(); ++part) {
-                const std::string& module = linear->parts()[part].module;
-                tensors.emplace_back(module + ".weight", linear->part_weight(part));
-                if (linear->bias.defined())
-                    tensors.emplace_back(module + ".bias", linear->part_bias(part));
-            }
+        {std::string(kEmbedding) + ".weight", embed_tokens_}};
+    for (const Norm* norm : norms_) tensors.emplace_back(norm->name(), norm->weight);
+    for (const Linear* linear : linears_) {
+        if (tied_ && linear == &output_) continue;
+        for (size_t part = 0; part < linear->parts().size(); ++part) {
+            const std::string& module = linear->parts()[part].module;
+            tensors.emplace_back(module + ".weight", linear->part_weight(part));
+            if (linear->bias.defined())
+                tensors.emplace_back(module + ".bias", linear->part_bias(part));
         }
     }
-    tensors.emplace_back(norm_.name, norm_.weight);
-    if (!config_.tie_word_embeddings) tensors.emplace_back("lm_head.weight", output_);
     return tensors;
 }
 
-std::vector<Linear*> Decoder::linears() {
-    std::vector<Linear*> linears;
-    for (DecoderLayer& layer : layers_) {
-        for (Linear* linear : {&layer.qkv, &layer.o_proj, &layer.gate_up, &layer.down_proj}) {
-            linears.push_back(linear);
-        }
+void Decoder::share_with(const Adapter& adapter) {
+    embed_tokens_ = adapter.embedding().weight.stored();
+    for (Norm* norm : norms_) norm->weight = adapter.norm(norm->index).stored();
+    for (Linear* linear : linears_) {
+        const LinearAdapter* trained = adapter.linear(linear->index);
+        linear->weight = trained->weight.whole.stored();
+        if (linear->bias.defined()) linear->bias = trained->bias.whole.stored();
     }
-    return linears;
+    if (tied_) output_.weight = embed_tokens_;
+}
+
+void Decoder::unshare() {
+    embed_tokens_ = embed_tokens_.clone();
+    for (Norm* norm : norms_) norm->weight = norm->weight.clone();
+    for (Linear* linear : linears_) {
+        linear->weight = tied_ && linear == &output_ ? embed_tokens_ : linear->weight.clone();
+        if (linear->bias.defined()) linear->bias = linear->bias.clone();
+    }
 }
 
 }  // namespace grpo

@@ -11,16 +11,20 @@
 #include <vector>
 
 #include "batch.h"
+#include "model/adapter.h"
 #include "model/attention.h"
 #include "model/linear.h"
 #include "model/rope.h"
 
 namespace grpo {
 
-/// A norm's weight with its name in the checkpoint; undefined where the family has none.
+/// A norm's weight; undefined where the family has none.
 struct Norm {
-    std::string name;
+    std::string module;
     at::Tensor weight;
+    int64_t index = 0;  // in the tables of an adapter
+
+    std::string name() const { return module + ".weight"; }
 };
 
 struct DecoderLayer {
@@ -40,6 +44,8 @@ class Decoder {
   public:
     /// Allocates all weights, uninitialised.
     Decoder(const ModelConfig& config, at::ScalarType dtype, at::Device device);
+    Decoder(const Decoder&) = delete;
+    Decoder& operator=(const Decoder&) = delete;
 
     /// ids [N], positions [N] int64 -> hidden [N, C] before the last norm.
     at::Tensor forward(const at::Tensor& ids, const at::Tensor& positions,
@@ -52,14 +58,30 @@ class Decoder {
     /// Every checkpoint tensor by name, as views to write into. The output layer is absent when
     /// tied.
     std::vector<std::pair<std::string, at::Tensor>> named_tensors() const;
-    /// Every linear layer that can carry an adapter.
-    std::vector<Linear*> linears();
+
+    // What an adapter can change, each numbered by its place here.
+    static constexpr const char* kEmbedding = "model.embed_tokens";
+    static constexpr const char* kOutput = "lm_head";
+    std::vector<const Linear*> linears() const { return {linears_.begin(), linears_.end()}; }
+    std::vector<const Norm*> norms() const { return {norms_.begin(), norms_.end()}; }
+    const at::Tensor& embedding() const { return embed_tokens_; }  // [V, C]
+    const Linear& output() const { return output_; }
+    /// The output layer's weight is the embedding.
+    bool tied() const { return tied_; }
+
+    /// Gives the output layer a weight of its own, or takes it away again.
+    void set_tied(bool tied);
+    /// The decoder's own tensors become those that an adapter of the whole model trains: one copy
+    /// in memory.
+    void share_with(const Adapter& adapter);
+    /// Gives the decoder copies of its own again.
+    void unshare();
 
     const ModelConfig& config() const { return config_; }
-    const at::Tensor& output_weight() const { return output_; }  // [V, C]
     /// Of activations and caches; the weights' own, but where the processor computes in a wider
     /// one.
     at::ScalarType dtype() const { return compute_dtype_; }
+    at::ScalarType weight_dtype() const { return embed_tokens_.scalar_type(); }
     at::Device device() const { return embed_tokens_.device(); }
 
   private:
@@ -73,15 +95,19 @@ class Decoder {
     at::Tensor mlp_block(const DecoderLayer& layer, const at::Tensor& normed,
                          const ForwardMode& mode) const;
     /// x itself where the norm is absent.
-    at::Tensor apply_norm(const at::Tensor& x, const Norm& norm) const;
+    at::Tensor apply_norm(const at::Tensor& x, const Norm& norm, const ForwardMode& mode) const;
+    void number_modules();
 
     ModelConfig config_;
     at::ScalarType compute_dtype_;
     at::Tensor embed_tokens_;  // [V, C]
     double embedding_scale_ = 1;
-    Norm norm_;          // [C]
-    at::Tensor output_;  // [V, C], the embedding itself when tied
+    Norm norm_;      // [C]
+    Linear output_;  // lm_head, its weight the embedding itself when tied
+    bool tied_ = false;
     std::vector<DecoderLayer> layers_;
+    std::vector<Linear*> linears_;  // into layers_ and output_
+    std::vector<Norm*> norms_;
 };
 
 /// x [.., C] / sqrt(mean(x²) + eps) in fp32 (Zhang & Sennrich 2019), rounded to x's dtype, times

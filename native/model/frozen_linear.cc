@@ -56,18 +56,45 @@ class WidenedLinear : public torch::autograd::Function<WidenedLinear> {
     }
 };
 
+/// The product of the narrow copy; the weight's gradient goes to the master without passing through
+/// the narrow dtype.
+class NarrowTrained : public torch::autograd::Function<NarrowTrained> {
+  public:
+    static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
+                              const at::Tensor& master, const at::Tensor& narrow) {
+        context->save_for_backward({x, narrow});
+        context->saved_data["dtype"] = static_cast<int64_t>(master.scalar_type());
+        return frozen_linear(x, narrow, {});
+    }
+    static variable_list backward(AutogradContext* context, variable_list gradients) {
+        const auto saved = context->get_saved_variables();
+        const at::Tensor &gradient = gradients[0], &x = saved[0], &narrow = saved[1];
+        const auto dtype = static_cast<at::ScalarType>(context->saved_data["dtype"].toInt());
+        const at::Tensor by_x = gradient.scalar_type() == narrow.scalar_type()
+                                    ? at::matmul(gradient, narrow)
+                                    : widened_backward(gradient, narrow);
+        return {by_x, at::matmul(gradient.t(), x).to(dtype), {}};
+    }
+};
+
+at::Tensor with_bias(const at::Tensor& y, const at::Tensor& bias) {
+    return bias.defined() ? y + bias : y;
+}
+
 }  // namespace
 
 at::Tensor frozen_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
     if (x.scalar_type() == weight.scalar_type()) return at::linear(x, weight, bias);
-    const at::Tensor y =
-        c10::GradMode::is_enabled() ? WidenedLinear::apply(x, weight) : widened_product(x, weight);
-    return bias.defined() ? y + bias : y;
+    return with_bias(
+        c10::GradMode::is_enabled() ? WidenedLinear::apply(x, weight) : widened_product(x, weight),
+        bias);
 }
 
-at::Tensor frozen_linear_backward(const at::Tensor& gradient, const at::Tensor& weight) {
-    if (gradient.scalar_type() == weight.scalar_type()) return at::matmul(gradient, weight);
-    return widened_backward(gradient, weight);
+at::Tensor trained_linear(const at::Tensor& x, const at::Tensor& master, const at::Tensor& narrow,
+                          const at::Tensor& bias) {
+    if (!narrow.defined()) return at::linear(x, master, bias);
+    if (!c10::GradMode::is_enabled()) return frozen_linear(x, narrow, bias);
+    return with_bias(NarrowTrained::apply(x, master, narrow), bias);
 }
 
 at::ScalarType compute_dtype(at::ScalarType dtype, at::Device device) {

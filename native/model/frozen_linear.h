@@ -1,4 +1,4 @@
-// x Wᵀ + b with a frozen weight, where x and W may differ in dtype. A processor without bf16
+// x Wᵀ + b where x and W may differ in dtype. A processor without bf16
 // arithmetic computes a bf16 model in fp32: the weights stay in bf16 and are widened piece by piece
 // as they are used.
 #pragma once
@@ -11,8 +11,10 @@ namespace grpo {
 /// with respect to x.
 at::Tensor frozen_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
-/// Its derivative with respect to x, outside autograd: gradient [n, out] -> [n, in].
-at::Tensor frozen_linear_backward(const at::Tensor& gradient, const at::Tensor& weight);
+/// The same with a weight that is trained: `master` is the leaf, `narrow` its copy in the model's
+/// dtype or undefined. Differentiable with respect to x, the master and the bias.
+at::Tensor trained_linear(const at::Tensor& x, const at::Tensor& master, const at::Tensor& narrow,
+                          const at::Tensor& bias);
 
 /// The dtype of activations for weights of `dtype` on `device`.
 at::ScalarType compute_dtype(at::ScalarType dtype, at::Device device);

@@ -2,22 +2,29 @@
 
 #include <ATen/Functions.h>
 
+#include "model/adapter.h"
 #include "model/frozen_linear.h"
+#include "model/rows.h"
 
 namespace grpo {
 namespace {
 
-at::Tensor lora_delta(const at::Tensor& x, const Lora& lora, const ForwardMode& mode) {
-    at::Tensor input = x;
-    if (mode.dropout > 0) {
-        const double keep = 1 - mode.dropout;
-        input = x * at::empty_like(x).bernoulli_(keep, mode.generator).div_(keep);
-    }
-    // The pair is kept in fp32 and used in the dtype of the base: rollout and training then round
-    // alike.
-    const at::Tensor a = lora.a.to(x.scalar_type());
-    const at::Tensor b = lora.b.to(x.scalar_type());
-    return at::linear(at::linear(input, a) * lora.scaling, b);
+/// s x Aᵀ Bᵀ. The pair is kept in fp32 and used in the dtype of x: rollout and training then round
+/// alike.
+at::Tensor through_pair(const at::Tensor& x, const at::Tensor& a, const at::Tensor& b,
+                        double scaling) {
+    const at::ScalarType dtype = x.scalar_type();
+    return at::linear(at::linear(x, a.to(dtype)) * scaling, b.to(dtype));
+}
+
+at::Tensor drop_out(const at::Tensor& x, const ForwardMode& mode) {
+    if (mode.dropout == 0) return x;
+    const double keep = 1 - mode.dropout;
+    return x * at::empty_like(x).bernoulli_(keep, mode.generator).div_(keep);
+}
+
+at::Tensor trained_product(const at::Tensor& x, const Trained& weight, const at::Tensor& bias) {
+    return trained_linear(x, weight.master, weight.narrow, bias);
 }
 
 }  // namespace
@@ -35,31 +42,78 @@ Linear::Linear(std::vector<LinearPart> parts, int64_t in, bool has_bias,
 }
 
 std::vector<at::Tensor> Linear::forward(const at::Tensor& x, const ForwardMode& mode) const {
-    const at::Tensor fused = frozen_linear(x, weight, bias);
+    const LinearAdapter* adapter = mode.adapter ? mode.adapter->linear(index) : nullptr;
+    const at::Tensor b = adapter ? bias_with(*adapter) : bias;
+    const at::Tensor fused = adapter && adapter->weight.whole.defined()
+                                 ? trained_product(x, adapter->weight.whole, b)
+                                 : frozen_linear(x, weight, b);
     std::vector<at::Tensor> outputs = parts_.size() == 1 ? std::vector<at::Tensor>{fused}
                                                          : at::split_with_sizes(fused, outs_, -1);
-    if (!mode.adapter) return outputs;
+    if (!adapter) return outputs;
     for (size_t i = 0; i < parts_.size(); ++i) {
-        if (parts_[i].lora) outputs[i] = outputs[i] + lora_delta(x, *parts_[i].lora, mode);
+        if (!adapter->weight.parts.empty() && adapter->weight.parts[i].defined())
+            outputs[i] = trained_product(x, adapter->weight.parts[i], of_part(b, i));
+        if (adapter->loras[i])
+            outputs[i] = with_pair(i, x, outputs[i], of_part(b, i), *adapter->loras[i], mode);
+    }
+    if (adapter->rows) {
+        const at::Tensor own = trained_product(x, adapter->rows->rows, {});  // [N, n]
+        outputs[0] = replace_columns(outputs[0], adapter->rows->ids, own);
     }
     return outputs;
+}
+
+/// y [N, out] of the base, with its bias, -> y of the base with the pair on top. As PEFT has it:
+///   LoRA  y + s x̃ Aᵀ Bᵀ                            x̃ = dropout(x)
+///   DoRA  y + (c - 1) W x̃ + c s x̃ Aᵀ Bᵀ            c = m / ‖W + sBA‖, W x̃ without bias
+/// where W is the base less the pair's beginning, if that was taken out of it.
+at::Tensor Linear::with_pair(size_t part, const at::Tensor& x, const at::Tensor& base,
+                             const at::Tensor& part_bias, const Lora& lora,
+                             const ForwardMode& mode) const {
+    const auto beginning = [&](const at::Tensor& input) {
+        return through_pair(input, lora.initial_a, lora.initial_b, lora.scaling);
+    };
+    const at::Tensor input = drop_out(x, mode);
+    const at::Tensor delta = through_pair(input, lora.a, lora.b, lora.scaling);
+    if (!lora.magnitude.defined()) {
+        // Their difference first: it is zero, exactly, until the first step.
+        return base + (lora.initial_a.defined() ? delta - beginning(x) : delta);
+    }
+    const at::Tensor y = lora.initial_a.defined() ? base - beginning(x) : base;
+    at::Tensor product = part_bias.defined() ? y - part_bias : y;
+    if (mode.dropout > 0) {
+        product = frozen_linear(input, part_weight(part), {});
+        if (lora.initial_a.defined()) product = product - beginning(input);
+    }
+    const at::Tensor c = (lora.magnitude / lora.weight_norm).to(x.scalar_type());
+    return y + (c - 1) * product + c * delta;
+}
+
+at::Tensor Linear::bias_with(const LinearAdapter& adapter) const {
+    if (adapter.bias.whole.defined()) return adapter.bias.whole.value();
+    const auto& own = adapter.bias.parts;
+    const bool any =
+        std::any_of(own.begin(), own.end(), [](const Trained& part) { return part.defined(); });
+    if (!any) return bias;
+    std::vector<at::Tensor> biases;
+    for (size_t i = 0; i < parts_.size(); ++i)
+        biases.push_back(own[i].defined() ? own[i].value() : part_bias(i));
+    return at::cat(biases);
 }
 
 at::Tensor Linear::forward_one(const at::Tensor& x, const ForwardMode& mode) const {
     return forward(x, mode)[0];
 }
 
-at::Tensor Linear::part_weight(size_t i) const {
+at::Tensor Linear::of_part(const at::Tensor& rows, size_t i) const {
+    if (!rows.defined()) return {};
     int64_t start = 0;
     for (size_t j = 0; j < i; ++j) start += outs_[j];
-    return weight.narrow(0, start, outs_[i]);
+    return rows.narrow(0, start, outs_[i]);
 }
 
-at::Tensor Linear::part_bias(size_t i) const {
-    if (!bias.defined()) return {};
-    int64_t start = 0;
-    for (size_t j = 0; j < i; ++j) start += outs_[j];
-    return bias.narrow(0, start, outs_[i]);
-}
+at::Tensor Linear::part_weight(size_t i) const { return of_part(weight, i); }
+
+at::Tensor Linear::part_bias(size_t i) const { return of_part(bias, i); }
 
 }  // namespace grpo

@@ -46,6 +46,20 @@ class RepackRows : public torch::autograd::Function<RepackRows> {
     }
 };
 
+class ReplaceColumns : public torch::autograd::Function<ReplaceColumns> {
+  public:
+    static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
+                              const at::Tensor& index, const at::Tensor& columns) {
+        context->save_for_backward({index});
+        return at::index_copy(x, 1, index, columns);
+    }
+    static variable_list backward(AutogradContext* context, variable_list gradients) {
+        const at::Tensor& gradient = gradients[0];
+        const at::Tensor index = context->get_saved_variables()[0];
+        return {at::index_fill(gradient, 1, index, 0), {}, gather(gradient.t(), index).t()};
+    }
+};
+
 }  // namespace
 
 at::Tensor take_rows(const at::Tensor& rows, const at::Tensor& index) {
@@ -55,6 +69,11 @@ at::Tensor take_rows(const at::Tensor& rows, const at::Tensor& index) {
 at::Tensor repack_rows(const at::Tensor& rows, const at::Tensor& forward,
                        const at::Tensor& backward) {
     return RepackRows::apply(rows, forward, backward);
+}
+
+at::Tensor replace_columns(const at::Tensor& x, const at::Tensor& index,
+                           const at::Tensor& columns) {
+    return ReplaceColumns::apply(x, index, columns);
 }
 
 }  // namespace grpo

@@ -15,4 +15,7 @@ at::Tensor take_rows(const at::Tensor& rows, const at::Tensor& index);
 at::Tensor repack_rows(const at::Tensor& rows, const at::Tensor& forward,
                        const at::Tensor& backward);
 
+/// x [n, V] with `columns` [n, m] in place of those at index [m], which are distinct.
+at::Tensor replace_columns(const at::Tensor& x, const at::Tensor& index, const at::Tensor& columns);
+
 }  // namespace grpo

@@ -3,6 +3,8 @@
 //   c = min(1, max_norm / (|g| + 1e-6)),  g <- c g
 //   p <- p (1 - lr wd);  m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2
 //   p <- p - lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps)
+// lr and wd are those of the parameter's group: under LoRA+ (Hayou et al. 2024) B learns faster
+// than A; biases and norms never decay.
 #pragma once
 
 #include "batch.h"

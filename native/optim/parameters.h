@@ -1,48 +1,84 @@
-// The trainable parameters of an adapter and all that belongs to them, each kind in one flat fp32
-// buffer: clipping and AdamW are then a handful of operators however many layers there are. The
-// named tensors are views into the buffers, so writing through either is seen by both; autograd
-// accumulates straight into the flat gradient.
+// The trainable parameters of an adapter and all that belongs to them, each kind in one flat
+// buffer: clipping and the optimizer are then a handful of operators however many layers there are.
+// The named tensors are views into the buffers, so writing through either is seen by both; autograd
+// accumulates straight into the flat gradient. Gradient and moments exist from the first training
+// call on: an adapter that only answers costs its values.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
+#include <map>
 #include <string>
 #include <vector>
 
 namespace grpo {
 
-struct Parameter {
-    std::string name;
-    at::Tensor value;  // leaf that requires grad, view into values
+/// Parameters that an optimizer may treat alike; each group is one range of the buffers.
+enum class ParameterGroup { kMatrix, kLoraB, kEmbedding, kVector };
+constexpr size_t kParameterGroups = 4;
+
+struct ParameterRange {
+    int64_t start = 0;
+    int64_t size = 0;
 };
 
 class Parameters {
   public:
-    struct Spec {
+    struct Named {
         std::string name;
         std::vector<int64_t> shape;
     };
+    /// One leaf of autograd. Several names: tensors that lie one below the other, equal in all but
+    /// their first size.
+    struct Spec {
+        std::vector<Named> tensors;
+        ParameterGroup group = ParameterGroup::kMatrix;
+    };
 
     Parameters() = default;
-    /// Zero-filled parameters in the given order.
-    Parameters(const std::vector<Spec>& specs, at::Device device);
+    /// Zero-filled.
+    Parameters(std::vector<Spec> specs, at::ScalarType dtype, at::Device device);
 
-    const std::vector<Parameter>& list() const { return list_; }
-    bool empty() const { return list_.empty(); }
-    at::Tensor find(const std::string& name) const;  // throws when absent
-    /// View into `buffer` (values, exp_avg, ...) of parameter i, in its shape.
+    bool empty() const { return named_.empty(); }
+    size_t size() const { return named_.size(); }
+    const std::string& name(size_t i) const { return named_[i].name; }
+    /// View into `buffer` (values, exp_avg, ...) of tensor i, in its shape.
     at::Tensor slice(const at::Tensor& buffer, size_t i) const;
+    /// The leaf that holds the tensor of this name; undefined when absent.
+    at::Tensor find(const std::string& name) const;
+    /// The values of the tensor of this name, which must be there.
+    at::Tensor value(const std::string& name) const { return slice(values, by_name_.at(name)); }
+    /// Copies `tensor` into the one of this name, if there is one.
+    void write(const std::string& name, const at::Tensor& tensor);
+    const std::array<ParameterRange, kParameterGroups>& groups() const { return groups_; }
+
+    void need_gradient();
+    void need_moments();
     void zero_grad();
 
-    at::Tensor values;      // [n] fp32
-    at::Tensor gradient;    // [n] fp32
-    at::Tensor exp_avg;     // [n] fp32, AdamW first moment
-    at::Tensor exp_avg_sq;  // [n] fp32, AdamW second moment
+    at::Tensor values;      // [n]
+    at::Tensor gradient;    // [n], undefined before need_gradient()
+    at::Tensor exp_avg;     // [n] AdamW's first moment, undefined before need_moments()
+    at::Tensor exp_avg_sq;  // [n] its second
     int64_t steps = 0;      // optimizer steps taken
 
   private:
-    std::vector<Parameter> list_;
-    std::vector<int64_t> offsets_;
+    struct View {
+        std::string name;
+        std::vector<int64_t> shape;
+        int64_t start = 0;
+        size_t leaf = 0;
+    };
+    struct Leaf {
+        at::Tensor value;
+        int64_t start = 0;
+    };
+
+    std::vector<View> named_;
+    std::map<std::string, size_t> by_name_;
+    std::vector<Leaf> leaves_;
+    std::array<ParameterRange, kParameterGroups> groups_{};
 };
 
 }  // namespace grpo

@@ -1,0 +1,126 @@
+// An adapter: everything trainable that a decoder can be given beside its own tensors. LoRA pairs
+// (Hu et al. 2021) with or without a magnitude (DoRA; Liu et al. 2024) on linear layers and on the
+// embedding, trained biases, whole modules, and single rows of the embedding or output layer. A
+// model that is trained in full is the adapter that has every module: the decoder's own tensors are
+// then free to be the reference.
+//
+// The decoder's modules have numbers (Linear::index, Norm::index); the tables here go by them, so a
+// pass looks nothing up by name. What a pass computes from these tables is in linear.cc and
+// decoder.cc.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "batch.h"
+#include "optim/parameters.h"
+
+namespace grpo {
+
+class Decoder;
+
+/// A tensor that is trained as a whole. Where the model's dtype is narrower than fp32, passes use a
+/// copy in that dtype, so that rollout and training round alike.
+struct Trained {
+    at::Tensor master;  // leaf, fp32 or wider
+    at::Tensor narrow;  // undefined where the master has the model's dtype
+
+    bool defined() const { return master.defined(); }
+    /// In the model's dtype; in grad mode differentiable by the master.
+    at::Tensor value() const;
+    /// In the model's dtype, without gradient.
+    at::Tensor stored() const { return narrow.defined() ? narrow : master.detach(); }
+};
+
+/// y += s · dropout(x) Aᵀ Bᵀ. On the embedding A is [R, V], B is [C, R], and x a token's one-hot.
+struct Lora {
+    at::Tensor a;  // [R, in]
+    at::Tensor b;  // [out, R]
+    double scaling = 1;
+    // PiSSA and OLoRA take the pair's beginning out of the base (Meng et al. 2024). It is
+    // subtracted beside the base's product, which keeps the base as it was: a fresh adapter then
+    // changes nothing, bit for bit.
+    at::Tensor initial_a, initial_b;
+    // DoRA: m / ‖W + sBA‖ scales every row of the updated weight. The norm is a constant to the
+    // gradient, and changes only when the pair does.
+    at::Tensor magnitude;    // [out] m
+    at::Tensor weight_norm;  // [out]
+
+    /// s (BA - B₀A₀) in fp32, without gradient: [out, in].
+    at::Tensor delta() const;
+};
+
+/// Rows of the embedding, or of the output layer's weight, that are trained by themselves.
+struct TokenRows {
+    Trained rows;       // [n, C]
+    at::Tensor ids;     // [n] int64
+    at::Tensor places;  // [V] int64: index into rows, n where the token is not among them
+};
+
+/// What is trained in full of a matrix, or of a bias, that several parts share.
+struct TrainedParts {
+    Trained whole;               // all parts, as one leaf
+    std::vector<Trained> parts;  // or single ones
+};
+
+struct LinearAdapter {
+    TrainedParts weight;                     // [sum of out, in] or [out, in]
+    TrainedParts bias;                       // [sum of out] or [out]
+    std::vector<std::optional<Lora>> loras;  // [parts]
+    std::optional<TokenRows> rows;           // of the output layer
+    bool empty = true;
+};
+
+struct EmbeddingAdapter {
+    Trained weight;  // [V, C]
+    std::optional<Lora> lora;
+    std::optional<TokenRows> rows;
+};
+
+class Adapter {
+  public:
+    /// The tensors of `spec`, initialised. Throws BAD_INPUT for a module that is not there.
+    Adapter(const AdapterSpec& spec, const Decoder& decoder);
+    Adapter(const Adapter&) = delete;
+    Adapter& operator=(const Adapter&) = delete;
+    /// The same values, never trained.
+    std::unique_ptr<Adapter> frozen_copy(const Decoder& decoder) const;
+    /// All modules of the decoder in full.
+    static AdapterSpec whole_model(const Decoder& decoder);
+
+    /// To be called whenever values have changed: brings narrow copies and norms up to date.
+    void refresh(const Decoder& decoder);
+
+    /// nullptr: nothing there.
+    const LinearAdapter* linear(int64_t index) const {
+        return linears_[index].empty ? nullptr : &linears_[index];
+    }
+    const Trained& norm(int64_t index) const { return norms_[index]; }
+    const EmbeddingAdapter& embedding() const { return embedding_; }
+    double dropout() const { return spec_.dropout; }
+
+    Parameters parameters;
+
+  private:
+    struct Uninitialised {};
+    Adapter(const AdapterSpec& spec, const Decoder& decoder, Uninitialised);
+    void connect_linears(const Decoder& decoder);
+    void connect_embedding(const Decoder& decoder);
+    void initialise(const Decoder& decoder);
+    void initialise_pair(Lora& lora, const std::string& module, const at::Tensor& weight);
+    Trained trained(const std::string& name, at::ScalarType model_dtype);
+    std::optional<TokenRows> token_rows(const std::string& module, const Decoder& decoder);
+    std::optional<Lora> lora(const std::string& module, const char* a, const char* b);
+
+    AdapterSpec spec_;
+    std::vector<LinearAdapter> linears_;
+    std::vector<Trained> norms_;
+    EmbeddingAdapter embedding_;
+    std::vector<Trained> trained_;  // each once, for refresh()
+};
+
+}  // namespace grpo

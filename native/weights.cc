@@ -1,0 +1,333 @@
+#include "weights.h"
+
+#include <ATen/Functions.h>
+#include <c10/core/GradMode.h>
+
+#include "error.h"
+#include "io/tensor_file.h"
+#include "model/merge.h"
+#include "model/random_fill.h"
+
+namespace grpo {
+namespace {
+
+constexpr double kInitStd = 0.02;
+
+/// A tensor of the model itself, which is stored in the model's dtype, and not of the adapter.
+bool is_model_tensor(const std::string& name) {
+    return name.find(".lora_") == std::string::npos && !name.ends_with(".trainable_tokens_delta");
+}
+
+void require_finite(const at::Tensor& merged, const std::string& name) {
+    if (merged.is_meta() || at::isfinite(merged).all().item<bool>()) return;
+    throw EngineError("BAD_ADAPTER",
+                      "merging the adapter gives " + name + " values that are not finite");
+}
+
+}  // namespace
+
+void Weights::initialise(uint64_t seed) {
+    const c10::NoGradGuard no_grad;
+    for (const auto& [name, tensor] : decoder.named_tensors()) {
+        if (tensor.dim() == 2) {
+            fill_normal(tensor, name, seed, kInitStd);
+        } else {
+            tensor.fill_(name.ends_with(".bias") ? 0 : 1 - decoder.config().norm_offset);
+        }
+    }
+}
+
+Adapter& Weights::find(const std::string& name) const {
+    const auto found = adapters_.find(name);
+    require(found != adapters_.end(), "there is no adapter named " + name);
+    return *found->second;
+}
+
+void Weights::require_unmerged() const {
+    if (!merged_) return;
+    throw EngineError("BAD_INPUT", "adapters are merged into the weights",
+                      "call unmergeAdapter first, or mergeAndUnload to keep them merged");
+}
+
+void Weights::add_adapter(const std::string& name, const AdapterSpec& spec) {
+    require_unmerged();
+    require(!whole_, "the model is trained in full; adapters have no place beside that");
+    require(!name.empty() && !adapters_.contains(name), "an adapter needs a name of its own");
+    adapters_.emplace(name, std::make_unique<Adapter>(spec, decoder));
+    active_ = name;
+    enabled_ = true;
+}
+
+void Weights::delete_adapter(const std::string& name) {
+    require_unmerged();
+    find(name);
+    adapters_.erase(name);
+    if (active_ == name) active_.clear();
+}
+
+void Weights::set_adapter(const std::string& name) {
+    require_unmerged();
+    if (!name.empty()) find(name);
+    active_ = name;
+}
+
+void Weights::set_enabled(bool enabled) {
+    require_unmerged();
+    enabled_ = enabled;
+}
+
+void Weights::train_all() {
+    require(adapters_.empty() && !whole_,
+            "full training needs a model without adapters that is not trained in full already");
+    whole_ = std::make_unique<Adapter>(Adapter::whole_model(decoder), decoder);
+    decoder.share_with(*whole_);
+}
+
+void Weights::make_reference() {
+    const c10::NoGradGuard no_grad;
+    require_unmerged();
+    if (whole_) {
+        decoder.share_with(*whole_);
+        decoder.unshare();
+        own_reference_ = true;
+    } else {
+        require(!active_.empty(), "there is no active adapter to make a reference of");
+        reference_ = find(active_).frozen_copy(decoder);
+    }
+}
+
+void Weights::mix_reference(double alpha) {
+    const c10::NoGradGuard no_grad;
+    require(own_reference_, "only the reference of a model that is trained in full can be mixed");
+    for (const auto& [name, tensor] : decoder.named_tensors()) {
+        tensor.mul_(1 - alpha).add_(whole_->parameters.value(name).to(tensor.scalar_type()), alpha);
+    }
+}
+
+void Weights::merge(const std::vector<std::string>& names, bool safe) {
+    const c10::NoGradGuard no_grad;
+    require_unmerged();
+    require(!whole_, "the model is trained in full; there is nothing to merge");
+    for (const std::string& name : names) find(name);
+    merged_ = true;
+    tied_before_merge_ = decoder.tied();
+    std::map<std::string, bool> kept;
+    for (const std::string& name : names) {
+        const Adapter& adapter = find(name);
+        if (merging_unties(adapter, decoder)) decoder.set_tied(false);
+        const auto named = decoder.named_tensors();
+        const std::map<std::string, at::Tensor> tensors(named.begin(), named.end());
+        for (const auto& [tensor_name, step] : merge_steps(adapter, decoder, safe)) {
+            const at::Tensor& tensor = tensors.at(tensor_name);
+            const at::Tensor result = step(tensor);
+            try {
+                if (safe) require_finite(result, tensor_name);
+            } catch (...) {
+                unmerge();
+                throw;
+            }
+            if (!kept[tensor_name]) before_merge_.emplace_back(tensor, tensor.clone());
+            kept[tensor_name] = true;
+            tensor.copy_(result);
+        }
+    }
+}
+
+void Weights::unmerge() {
+    const c10::NoGradGuard no_grad;
+    require(merged_, "no adapter is merged");
+    for (const auto& [tensor, before] : before_merge_) tensor.copy_(before);
+    before_merge_.clear();
+    if (tied_before_merge_) decoder.set_tied(true);
+    merged_ = false;
+}
+
+bool Weights::drop_adapters() {
+    const bool untied = merged_ && tied_before_merge_ && !decoder.tied();
+    if (whole_) decoder.share_with(*whole_);
+    whole_.reset();
+    adapters_.clear();
+    reference_.reset();
+    before_merge_.clear();
+    active_.clear();
+    merged_ = own_reference_ = false;
+    enabled_ = true;
+    return untied;
+}
+
+Adapter* Weights::chosen() const {
+    if (whole_) return whole_.get();
+    return active_.empty() ? nullptr : &find(active_);
+}
+
+const Adapter* Weights::policy() const { return enabled_ && !merged_ ? chosen() : nullptr; }
+
+const Adapter* Weights::reference() const {
+    require_unmerged();
+    if (whole_ && !own_reference_) {
+        throw EngineError("BAD_INPUT", "a model that is trained in full has no reference yet",
+                          "call makeReference before the first step");
+    }
+    return whole_ ? nullptr : reference_.get();
+}
+
+Adapter& Weights::trained() {
+    require_unmerged();
+    Adapter* adapter = chosen();
+    if (adapter != nullptr && enabled_) return *adapter;
+    throw EngineError(
+        "BAD_INPUT",
+        adapter == nullptr ? "the model has no trainable parameters" : "the adapter is off",
+        "call applyLora or trainAll before training, and train outside disableAdapter");
+}
+
+Parameters* Weights::parameters() const {
+    Adapter* adapter = chosen();
+    return adapter == nullptr ? nullptr : &adapter->parameters;
+}
+
+int64_t Weights::optimizer_steps() const {
+    const Parameters* trained = parameters();
+    return trained == nullptr ? 0 : trained->steps;
+}
+
+void Weights::zero_grad() {
+    if (Parameters* trained = parameters()) trained->zero_grad();
+}
+
+std::vector<Weights::Entry> Weights::parameter_entries(Adapter& adapter) const {
+    std::vector<Entry> entries;
+    Parameters& parameters = adapter.parameters;
+    for (size_t i = 0; i < parameters.size(); ++i) {
+        const at::Tensor value = parameters.slice(parameters.values, i);
+        const at::ScalarType dtype =
+            is_model_tensor(parameters.name(i)) ? decoder.weight_dtype() : value.scalar_type();
+        entries.push_back({parameters.name(i), dtype, value.sizes().vec(), value,
+                           [value, dtype] { return value.to(dtype); }});
+    }
+    return entries;
+}
+
+/// The moments, and the masters of tensors that other sets hold in a narrower dtype.
+std::vector<Weights::Entry> Weights::optimizer_entries(Parameters& parameters,
+                                                       at::ScalarType dtype) {
+    parameters.need_moments();
+    std::vector<Entry> entries;
+    for (size_t i = 0; i < parameters.size(); ++i) {
+        const auto add = [&](const char* suffix, const at::Tensor& buffer) {
+            const at::Tensor part = parameters.slice(buffer, i);
+            entries.push_back({parameters.name(i) + suffix, part.scalar_type(), part.sizes().vec(),
+                               part, [part] { return part; }});
+        };
+        add(".exp_avg", parameters.exp_avg);
+        add(".exp_avg_sq", parameters.exp_avg_sq);
+        if (is_model_tensor(parameters.name(i)) && parameters.values.scalar_type() != dtype)
+            add(".master", parameters.values);
+    }
+    return entries;
+}
+
+std::vector<Weights::Entry> Weights::merged_entries(bool safe) const {
+    Adapter* adapter = chosen();
+    require(adapter != nullptr && !whole_, "there is no active adapter to merge");
+    require_unmerged();
+    auto named = decoder.named_tensors();
+    if (merging_unties(*adapter, decoder))
+        named.emplace_back(std::string(Decoder::kOutput) + ".weight", decoder.embedding());
+    const MergeSteps all = merge_steps(*adapter, decoder, safe);
+    std::vector<Entry> entries;
+    for (const auto& [name, tensor] : named) {
+        std::vector<std::function<at::Tensor(const at::Tensor&)>> steps;
+        for (const auto& [step_name, step] : all) {
+            if (step_name == name) steps.push_back(step);
+        }
+        entries.push_back({name,
+                           tensor.scalar_type(),
+                           tensor.sizes().vec(),
+                           {},
+                           [steps, weight = tensor, name = name, safe] {
+                               at::Tensor merged = weight;
+                               for (const auto& step : steps) merged = step(merged);
+                               if (safe && !steps.empty()) require_finite(merged, name);
+                               return merged;
+                           }});
+    }
+    return entries;
+}
+
+std::vector<Weights::Entry> Weights::entries(TensorSet set) {
+    const auto decoder_entries = [&] {
+        std::vector<Entry> entries;
+        for (const auto& [name, tensor] : decoder.named_tensors()) {
+            entries.push_back({name, tensor.scalar_type(), tensor.sizes().vec(), tensor,
+                               [tensor = tensor] { return tensor; }});
+        }
+        return entries;
+    };
+    Adapter* adapter = chosen();
+    switch (set) {
+        case TensorSet::kModel:
+            return whole_ ? parameter_entries(*whole_) : decoder_entries();
+        case TensorSet::kAdapter:
+            return adapter == nullptr ? std::vector<Entry>{} : parameter_entries(*adapter);
+        case TensorSet::kOptimizer:
+            if (adapter == nullptr) return {};
+            return optimizer_entries(adapter->parameters, decoder.weight_dtype());
+        case TensorSet::kMerged:
+            return merged_entries(/*safe=*/false);
+        case TensorSet::kSafelyMerged:
+            return merged_entries(/*safe=*/true);
+        case TensorSet::kReference:
+            break;
+    }
+    if (own_reference_) return decoder_entries();
+    return reference_ ? parameter_entries(*reference_) : std::vector<Entry>{};
+}
+
+void Weights::load_set(TensorSet set, const TensorTable& table, int64_t step) {
+    const c10::NoGradGuard no_grad;
+    require_unmerged();
+    const std::string code = set == TensorSet::kAdapter ? "BAD_ADAPTER" : "BAD_CHECKPOINT";
+    const TensorFiles files(table, code);
+    std::map<std::string, const TensorRef*> stored;
+    for (const TensorRef& ref : table.tensors) stored[ref.name] = &ref;
+    for (const Entry& entry : entries(set)) {
+        const auto found = stored.find(entry.name);
+        if (found == stored.end()) throw EngineError(code, "tensor " + entry.name + " is missing");
+        require(entry.place.defined(), "this set of tensors cannot be loaded");
+        files.read_into(*found->second, entry.place);
+        stored.erase(found);
+    }
+    if (!stored.empty()) {
+        throw EngineError(code, "tensor " + stored.begin()->first + " belongs to nothing here");
+    }
+    if (set == TensorSet::kOptimizer && chosen() != nullptr) chosen()->parameters.steps = step;
+    for (const auto& [name, adapter] : adapters_) adapter->refresh(decoder);
+    for (Adapter* adapter : {whole_.get(), reference_.get()}) {
+        if (adapter != nullptr) adapter->refresh(decoder);
+    }
+}
+
+void Weights::save_set(TensorSet set, const std::string& path, const std::vector<uint8_t>& header,
+                       const std::vector<std::string>& names) {
+    const c10::NoGradGuard no_grad;
+    std::map<std::string, std::function<at::Tensor()>> by_name;
+    for (Entry& entry : entries(set)) by_name[entry.name] = std::move(entry.read);
+    std::vector<std::function<at::Tensor()>> ordered;
+    for (const std::string& name : names) {
+        const auto found = by_name.find(name);
+        require(found != by_name.end(), "there is no tensor " + name + " to save");
+        ordered.push_back(found->second);
+    }
+    write_tensor_file(path, header, ordered);
+}
+
+std::vector<TensorInfo> Weights::tensors(TensorSet set) {
+    std::vector<TensorInfo> list;
+    for (const Entry& entry : entries(set)) {
+        list.push_back({entry.name, dtype_name(entry.dtype), entry.shape});
+    }
+    return list;
+}
+
+}  // namespace grpo

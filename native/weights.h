@@ -1,0 +1,96 @@
+// All weights of an engine: the decoder, its adapters by name, the reference, and who of them
+// answers now. One adapter at most is active. A model that is trained in full is the adapter of all
+// its modules; until a reference is made, the decoder's own tensors are then the trained ones.
+// Also the sets of tensors that are saved and loaded by name.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "batch.h"
+#include "model/adapter.h"
+#include "model/decoder.h"
+
+namespace grpo {
+
+enum class TensorSet { kModel, kAdapter, kOptimizer, kMerged, kSafelyMerged, kReference };
+
+struct TensorInfo {
+    std::string name;
+    std::string dtype;
+    std::vector<int64_t> shape;
+};
+
+class Weights {
+  public:
+    Weights(const ModelConfig& config, at::ScalarType dtype, at::Device device)
+        : decoder(config, dtype, device) {}
+
+    /// Normal(0, 0.02) matrices, norms of one, biases of zero: for tests and benchmarks.
+    void initialise(uint64_t seed);
+    /// The new adapter becomes the active one.
+    void add_adapter(const std::string& name, const AdapterSpec& spec);
+    void delete_adapter(const std::string& name);
+    /// "": none.
+    void set_adapter(const std::string& name);
+    void set_enabled(bool enabled);
+    void train_all();
+    void make_reference();
+    void mix_reference(double alpha);
+    void merge(const std::vector<std::string>& names, bool safe);
+    void unmerge();
+    /// Returns whether the output layer has become a matrix of its own.
+    bool drop_adapters();
+
+    /// What answers now, and what answers as the reference; nullptr: the decoder by itself.
+    const Adapter* policy() const;
+    const Adapter* reference() const;
+    /// What is trained; throws BAD_INPUT where nothing can be.
+    Adapter& trained();
+    /// Of what is active or trained in full, on or off; nullptr without one.
+    Parameters* parameters() const;
+    int64_t optimizer_steps() const;
+    void zero_grad();
+
+    /// Every tensor of the set must be in the table; step: optimizer steps taken (optimizer only).
+    void load_set(TensorSet set, const TensorTable& table, int64_t step);
+    void save_set(TensorSet set, const std::string& path, const std::vector<uint8_t>& header,
+                  const std::vector<std::string>& names);
+    std::vector<TensorInfo> tensors(TensorSet set);
+
+    Decoder decoder;
+
+  private:
+    /// One tensor of a set. What is derived when it is read has no place to load into.
+    struct Entry {
+        std::string name;
+        at::ScalarType dtype;
+        std::vector<int64_t> shape;
+        at::Tensor place;
+        std::function<at::Tensor()> read;
+    };
+
+    std::vector<Entry> entries(TensorSet set);
+    std::vector<Entry> merged_entries(bool safe) const;
+    std::vector<Entry> parameter_entries(Adapter& adapter) const;
+    static std::vector<Entry> optimizer_entries(Parameters& parameters, at::ScalarType dtype);
+    /// The one that is active or trained in full, on or off; nullptr without one.
+    Adapter* chosen() const;
+    Adapter& find(const std::string& name) const;
+    void require_unmerged() const;
+
+    std::map<std::string, std::unique_ptr<Adapter>> adapters_;
+    std::string active_;
+    bool enabled_ = true;
+    std::unique_ptr<Adapter> whole_;      // of full training
+    std::unique_ptr<Adapter> reference_;  // frozen copy of an adapter
+    bool own_reference_ = false;          // full training: the decoder is the frozen copy
+    bool merged_ = false, tied_before_merge_ = false;
+    std::vector<std::pair<at::Tensor, at::Tensor>> before_merge_;  // tensor and its copy
+};
+
+}  // namespace grpo
