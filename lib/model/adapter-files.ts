@@ -2,25 +2,23 @@
 // in adapter_model.safetensors, and the model card. Reading is strict: an option that would change the result and is not
 // supported is refused by name, and every tensor must find its place.
 
+import path from "node:path";
 import { GrpoError } from "../errors.js";
-import { isJsonObject, type JsonObject } from "../json.js";
+import { isJsonObject, type JsonObject, readJsonObject } from "../json.js";
 import type { NativeTensorTable } from "../native/native.js";
 import { show } from "../options.js";
 import { linearLayers, type ModelDescription, shapeText } from "./families.js";
-import { LoraConfig, type ResolvedLora, resolveLora } from "./lora.js";
-import { type SafetensorsFile, tableOf } from "./safetensors.js";
+import { LoraConfig } from "./lora.js";
+import { modulesToSave, type ResolvedLora, resolveLora } from "./lora-resolve.js";
+import { isAllLinear } from "./lora-targets.js";
+import { readHeader, type SafetensorsFile, tableOf } from "./safetensors.js";
 
 export const ADAPTER_CONFIG = "adapter_config.json";
 export const ADAPTER_WEIGHTS = "adapter_model.safetensors";
 
 const PEFT_VERSION = "0.21.0";
-const PREFIX = "base_model.model.";
-
-/** The name in a PEFT file of an engine's adapter tensor ("model.layers.0.self_attn.q_proj.lora_A.weight"). */
-export function peftName(nativeName: string): string {
-  return `${PREFIX}${nativeName}`;
-}
-
+const HINT = "Check that the adapter was saved for this base model.";
+const MIN_PATHS_TO_SHORTEN = 20;
 /** Every key that PEFT 0.21 writes, in its (sorted) order, with its default. */
 const DEFAULTS: JsonObject = {
   alora_invocation_tokens: null,
@@ -73,17 +71,24 @@ const INFORMATIVE: readonly string[] = [
 ];
 
 /** Keys that LoraConfig takes, under its own names. */
-const OPTION_OF: Readonly<Record<string, string>> = {
+const OPTION_OF: Readonly<Record<string, keyof LoraConfig>> = {
   task_type: "taskType",
   r: "r",
   lora_alpha: "loraAlpha",
   lora_dropout: "loraDropout",
   target_modules: "targetModules",
-  use_rslora: "useRslora",
-  init_lora_weights: "initLoraWeights",
-  bias: "bias",
+  exclude_modules: "excludeModules",
+  layers_to_transform: "layersToTransform",
+  layers_pattern: "layersPattern",
   rank_pattern: "rankPattern",
   alpha_pattern: "alphaPattern",
+  use_rslora: "useRslora",
+  use_dora: "useDora",
+  bias: "bias",
+  modules_to_save: "modulesToSave",
+  trainable_token_indices: "trainableTokenIndices",
+  ensure_weight_tying: "ensureWeightTying",
+  init_lora_weights: "initLoraWeights",
 };
 
 /** The content of adapter_config.json, as PEFT writes it when it saves a trained adapter. */
@@ -91,8 +96,9 @@ export function writeAdapterConfig(config: LoraConfig, model: ModelDescription, 
   const mapping = { base_model_class: model.architecture, parent_library: model.module };
   const values: JsonObject = {
     ...DEFAULTS,
-    ...Object.fromEntries(Object.entries(OPTION_OF).map(([key, option]) => [key, Reflect.get(config, option)])),
+    ...Object.fromEntries(Object.entries(OPTION_OF).map(([key, option]) => [key, config[option]])),
     target_modules: savedTargets(config, model),
+    modules_to_save: savedModules(config, model),
     auto_mapping: config.taskType === null ? mapping : null,
     base_model_name_or_path: baseModel,
     inference_mode: true,
@@ -102,12 +108,42 @@ export function writeAdapterConfig(config: LoraConfig, model: ModelDescription, 
   return `${JSON.stringify(values, null, 2)}\n`;
 }
 
-/** As PEFT does, "all-linear" is written out: other readers do not know it. */
+/** As PEFT does, "all-linear" is written out, as paths or, from twenty on, as the ends of paths that suffice. */
 function savedTargets({ targetModules }: LoraConfig, model: ModelDescription): readonly string[] | string {
-  if (typeof targetModules !== "string" || targetModules.toLowerCase() !== "all-linear") {
-    return targetModules ?? model.loraTargets;
+  if (!isAllLinear(targetModules)) return targetModules ?? model.loraTargets;
+  const paths = linearLayers(model.native).map(({ module }) => module);
+  if (paths.length < MIN_PATHS_TO_SHORTEN) return paths;
+  return [...new Set(paths.map((path) => path.slice(path.lastIndexOf(".") + 1)))];
+}
+
+function savedModules(config: LoraConfig, model: ModelDescription): readonly string[] | null {
+  return config.modulesToSave && modulesToSave(config, model.native.tieWordEmbeddings).modules;
+}
+
+/** Reads a folder as PEFT writes it: what the adapter is on this model, and where its tensors lie. Throws BAD_ADAPTER. */
+export async function readAdapter(
+  folder: string,
+  model: ModelDescription,
+): Promise<{ readonly adapter: ResolvedLora; readonly table: NativeTensorTable }> {
+  const file = path.join(folder, ADAPTER_CONFIG);
+  const json = await asBadAdapterFile(readJsonObject(file, "BAD_ADAPTER"));
+  const adapter = resolveAdapter(readAdapterConfig(json, file), model, file);
+  const stored = await asBadAdapterFile(readHeader(path.join(folder, ADAPTER_WEIGHTS)));
+  return { adapter, table: matchAdapter(stored, adapter) };
+}
+
+/** What is wrong with a file of an adapter is wrong with the adapter. */
+async function asBadAdapterFile<T>(reading: Promise<T>): Promise<T> {
+  try {
+    return await reading;
+  } catch (cause) {
+    if (!(cause instanceof GrpoError)) throw cause;
+    const [text = ""] = cause.message.split("\n");
+    throw new GrpoError("BAD_ADAPTER", text, {
+      cause,
+      hint: "An adapter is a folder as PEFT's save_pretrained writes it.",
+    });
   }
-  return [...new Set(linearLayers(model.native).map(({ module }) => module.slice(module.lastIndexOf(".") + 1)))];
 }
 
 /** Reads adapter_config.json; `file` is for messages. Missing keys have PEFT's defaults. Throws BAD_ADAPTER. */
@@ -119,23 +155,33 @@ export function readAdapterConfig(json: JsonObject, file: string): LoraConfig {
     throw bad(file, `${key} is ${show(value)}, which is not supported`);
   }
   const options = Object.entries(OPTION_OF).flatMap(([key, option]) => {
-    const value = key === "init_lora_weights" ? initialisation(json[key], file) : json[key];
-    return value === undefined || value === null ? [] : [[option, value]];
+    const value = json[key];
+    return value === undefined || value === null ? [] : [[option, inAnyCase(option, value)]];
   });
   return asBadAdapter(file, () => new LoraConfig(Object.fromEntries(options)));
 }
 
-/** The layers of the model that the adapter in `file` means. Throws BAD_ADAPTER. */
-export function resolveAdapter(config: LoraConfig, model: ModelDescription, file: string): ResolvedLora {
-  return asBadAdapter(file, () => resolveLora(config, model, 0));
+/** PEFT reads the names of some initialisations in any case. */
+function inAnyCase(option: keyof LoraConfig, value: unknown): unknown {
+  return option === "initLoraWeights" && typeof value === "string" ? value.toLowerCase() : value;
 }
 
+/** The layers of the model that the adapter in `file` means. Throws BAD_ADAPTER. */
+export function resolveAdapter(config: LoraConfig, model: ModelDescription, file: string): ResolvedLora {
+  return asBadAdapter(file, () => resolveLora(config, model, 0, false));
+}
+
+/** An option that is wrong is named as the file has it. */
 function asBadAdapter<T>(file: string, read: () => T): T {
   try {
     return read();
   } catch (cause) {
     if (!(cause instanceof GrpoError)) throw cause;
-    throw new GrpoError("BAD_ADAPTER", `${file}: ${cause.message}`, { cause });
+    const [text = ""] = cause.message.replace(/^LoraConfig: /, "").split("\n");
+    const named = Object.entries(OPTION_OF).reduce((message, [key, option]) => {
+      return message.replace(new RegExp(`\\b${option}\\b`, "g"), key);
+    }, text);
+    throw new GrpoError("BAD_ADAPTER", `${file}: ${named}`, { cause, hint: HINT });
   }
 }
 
@@ -146,39 +192,48 @@ function isOff(value: unknown): boolean {
   return isJsonObject(value) && Object.keys(value).length === 0;
 }
 
-/** How the weights began does not matter once they are stored, unless the base model was changed with them (PiSSA and its kin). */
-function initialisation(value: unknown, file: string): boolean | undefined {
-  if (value === undefined || typeof value === "boolean") return value;
-  if (value === "gaussian") return true;
-  throw bad(file, `init_lora_weights is ${show(value)}, which is not supported`);
-}
-
 /** The stored tensors under the engine's names. Every one must be expected, and every expected one stored. */
 export function matchAdapter(stored: SafetensorsFile, adapter: ResolvedLora): NativeTensorTable {
   const { file } = stored;
-  const missing = [...adapter.shapes.keys()].filter((name) => !stored.tensors.has(peftName(name)));
+  const expected = [...adapter.tensors].flatMap(([name, { shape, fileNames }]) => {
+    return fileNames.map((fileName, copy): [string, Expected] => [fileName, { name, shape, isCopy: copy > 0 }]);
+  });
+  const missing = expected.filter(([fileName]) => !stored.tensors.has(fileName));
   if (missing.length > 0) {
     const more = missing.length > 1 ? ` and ${missing.length - 1} more` : "";
-    throw bad(file, `tensor ${peftName(missing[0] ?? "")}${more} missing`);
+    throw bad(file, `tensor ${missing[0]?.[0]}${more} missing`);
   }
+  const places = new Map(expected);
   const table = tableOf([stored]);
-  const tensors = table.tensors.map((tensor) => {
-    const name = tensor.name.startsWith(PREFIX) ? tensor.name.slice(PREFIX.length) : tensor.name;
-    const shape = tensor.name.startsWith(PREFIX) ? adapter.shapes.get(name) : undefined;
-    if (shape === undefined) throw bad(file, `tensor ${tensor.name} belongs to no target module of ${ADAPTER_CONFIG}`);
-    if (shapeText(shape) !== shapeText(tensor.shape)) {
-      throw bad(file, `tensor ${tensor.name}: expected shape ${shapeText(shape)}, found ${shapeText(tensor.shape)}`);
+  const tensors = table.tensors.flatMap((tensor) => {
+    const place = places.get(tensor.name);
+    if (place === undefined) throw bad(file, `tensor ${tensor.name} ${whyUnexpected(tensor.name)}`);
+    if (shapeText(place.shape) !== shapeText(tensor.shape)) {
+      const found = `expected shape ${shapeText(place.shape)}, found ${shapeText(tensor.shape)}`;
+      throw bad(file, `tensor ${tensor.name}: ${found}`);
     }
     if (!["F32", "BF16", "F16", "F64"].includes(tensor.dtype)) {
       throw bad(file, `tensor ${tensor.name}: dtype ${tensor.dtype} is not supported`);
     }
-    return { ...tensor, name };
+    return place.isCopy ? [] : [{ ...tensor, name: place.name }];
   });
   return { files: table.files, tensors };
 }
 
+interface Expected {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** PEFT keeps a tied tensor under both of its names, with the same content. */
+  readonly isCopy: boolean;
+}
+
+/** PEFT adds base weights where it sees that the vocabulary was resized, which cannot be done here. */
+function whyUnexpected(name: string): string {
+  const ofBase = /(embed_tokens|lm_head)\.(base_layer\.)?weight$/.test(name);
+  const reason = `belongs to nothing that ${ADAPTER_CONFIG} names`;
+  return ofBase ? `${reason}: it is a copy of the base model's, saved with save_embedding_layers` : reason;
+}
+
 function bad(file: string, what: string): GrpoError {
-  return new GrpoError("BAD_ADAPTER", `${file}: ${what}.`, {
-    hint: "Check that the adapter was saved for this base model.",
-  });
+  return new GrpoError("BAD_ADAPTER", `${file}: ${what}.`, { hint: HINT });
 }

@@ -1,13 +1,11 @@
-// LoRA configuration (arXiv 2106.09685) with PEFT's options, and its resolution to the layers of a model by PEFT's matching
-// rules (tuners_utils.check_target_module_exists, other.get_pattern_key). Files are adapter-files.ts's business.
+// LoraConfig: LoRA (arXiv 2106.09685) with the options of PEFT 0.21 under their names in camelCase, checked. What they mean on
+// a model is lora-targets.ts's business, files are adapter-files.ts's.
 
-import { GrpoError, reasonOf } from "../errors.js";
-import type { NativeAdapterSpec, NativeLoraTarget } from "../native/native.js";
-import { badOption, checkBoolean, checkNumber, checkOneOf, checkOptionNames, show } from "../options.js";
-import { type LinearLayer, linearLayers, type ModelDescription } from "./families.js";
+import { GrpoError } from "../errors.js";
+import { badOption, checkBoolean, checkNumber, checkOneOf, checkOptionNames } from "../options.js";
 
-/** PEFT's task types. */
-const TASK_TYPES = ["CAUSAL_LM", "SEQ_CLS", "SEQ_2_SEQ_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"] as const;
+/** How a fresh adapter begins; docs/lora.md describes each. */
+export type LoraInit = boolean | "gaussian" | "pissa" | `pissa_niter_${number}` | "olora" | "orthogonal";
 
 export interface LoraOptions {
   /** Only "CAUSAL_LM"; PEFT writes it into adapter_config.json. */
@@ -20,33 +18,50 @@ export interface LoraOptions {
   readonly loraDropout?: number;
   /**
    * Module names (the full path or its end after a dot), a regular expression for the whole path, or "all-linear". Default:
-   * the family's, q_proj and v_proj.
+   * PEFT's for the architecture.
    */
   readonly targetModules?: readonly string[] | string | null;
-  /** Scale by loraAlpha / √r instead. Default false. */
-  readonly useRslora?: boolean;
-  /** true: A Kaiming-uniform, B zero, so that a fresh adapter changes nothing; false: both random. Default true. */
-  readonly initLoraWeights?: boolean;
-  /** Only "none". */
-  readonly bias?: "none";
+  /** Modules to leave out, in the same two ways. They win over targetModules. */
+  readonly excludeModules?: readonly string[] | string | null;
+  /** Only these decoder layers, where targetModules lists names. */
+  readonly layersToTransform?: readonly number[] | number | null;
+  /** Name of the list of layers that layersToTransform counts in: "layers" in every family here. */
+  readonly layersPattern?: readonly string[] | string | null;
   /** Other ranks for modules whose path ends with a name or matches a regular expression. */
   readonly rankPattern?: Readonly<Record<string, number>>;
   /** Likewise for loraAlpha. */
   readonly alphaPattern?: Readonly<Record<string, number>>;
+  /** Scale by loraAlpha / √r instead. Default false. */
+  readonly useRslora?: boolean;
+  /** Weight-decomposed LoRA (arXiv 2402.09353): a magnitude for every output, and a direction. Default false. */
+  readonly useDora?: boolean;
+  /** Biases of linear layers to train: of none (default), all, or those of the target modules. */
+  readonly bias?: "none" | "all" | "lora_only";
+  /** Modules to train in full and to save with the adapter, such as "lm_head", "embed_tokens" or "norm". */
+  readonly modulesToSave?: readonly string[] | null;
+  /** Rows of the embedding to train: token ids, or ids by module name. */
+  readonly trainableTokenIndices?: readonly number[] | Readonly<Record<string, readonly number[]>> | null;
+  /** Keep the output layer of a tied model tied to what modulesToSave trains of the embedding. Default false. */
+  readonly ensureWeightTying?: boolean;
+  /** true (default): A Kaiming-uniform, B zero, so that a fresh adapter changes nothing; false: both random. */
+  readonly initLoraWeights?: LoraInit;
 }
 
 const SUPPORTED: readonly (keyof LoraOptions)[] = [
-  ...(["taskType", "r", "loraAlpha", "loraDropout", "targetModules", "useRslora", "initLoraWeights", "bias"] as const),
-  ...(["rankPattern", "alphaPattern"] as const),
+  ...(["taskType", "r", "loraAlpha", "loraDropout", "targetModules", "excludeModules", "layersToTransform"] as const),
+  ...(["layersPattern", "rankPattern", "alphaPattern", "useRslora", "useDora", "bias", "modulesToSave"] as const),
+  ...(["trainableTokenIndices", "ensureWeightTying", "initLoraWeights"] as const),
 ];
 
 /** PEFT's other options, by name, so that the answer is "not supported" and not "unknown". */
 const UNSUPPORTED: readonly string[] = [
-  ...["excludeModules", "fanInFanOut", "modulesToSave", "layersToTransform", "layersPattern", "megatronConfig"],
-  ...["megatronCore", "trainableTokenIndices", "loftqConfig", "evaConfig", "cordaConfig", "loraGaConfig", "useDora"],
+  ...["fanInFanOut", "megatronConfig", "megatronCore", "loftqConfig", "evaConfig", "cordaConfig", "loraGaConfig"],
   ...["veloraConfig", "aloraInvocationTokens", "useQalora", "qaloraGroupSize", "montecloraConfig", "layerReplication"],
-  ...["runtimeConfig", "loraBias", "targetParameters", "useBdlora", "arrowConfig", "kasaConfig", "ensureWeightTying"],
+  ...["runtimeConfig", "loraBias", "targetParameters", "useBdlora", "arrowConfig", "kasaConfig"],
 ];
+
+/** PEFT's task types. */
+const TASK_TYPES = ["CAUSAL_LM", "SEQ_CLS", "SEQ_2_SEQ_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"] as const;
 
 const WHERE = "LoraConfig";
 
@@ -56,11 +71,18 @@ export class LoraConfig {
   readonly loraAlpha: number;
   readonly loraDropout: number;
   readonly targetModules: readonly string[] | string | null;
-  readonly useRslora: boolean;
-  readonly initLoraWeights: boolean;
-  readonly bias: "none";
+  readonly excludeModules: readonly string[] | string | null;
+  readonly layersToTransform: readonly number[] | number | null;
+  readonly layersPattern: readonly string[] | string | null;
   readonly rankPattern: Readonly<Record<string, number>>;
   readonly alphaPattern: Readonly<Record<string, number>>;
+  readonly useRslora: boolean;
+  readonly useDora: boolean;
+  readonly bias: "none" | "all" | "lora_only";
+  readonly modulesToSave: readonly string[] | null;
+  readonly trainableTokenIndices: readonly number[] | Readonly<Record<string, readonly number[]>> | null;
+  readonly ensureWeightTying: boolean;
+  readonly initLoraWeights: LoraInit;
 
   /** Throws UNKNOWN_OPTION or BAD_OPTION, naming the option. */
   constructor(options: LoraOptions = {}) {
@@ -72,19 +94,42 @@ export class LoraConfig {
     }
     checkOptionNames(WHERE, options, SUPPORTED);
     this.taskType = checkTaskType(options.taskType);
-    this.r = checkNumber(WHERE, "r", options.r ?? 8, { min: 1, integer: true });
-    this.loraAlpha = checkNumber(WHERE, "loraAlpha", options.loraAlpha ?? 8, { min: 0, open: true });
+    this.r = checkNumber(WHERE, "r", options.r ?? 8, RANK);
+    this.loraAlpha = checkNumber(WHERE, "loraAlpha", options.loraAlpha ?? 8, ALPHA);
     this.loraDropout = checkDropout(options.loraDropout ?? 0);
-    this.targetModules = checkTargets(options.targetModules ?? null);
+    this.targetModules = checkNames("targetModules", options.targetModules, 'or "all-linear"');
+    this.excludeModules = checkNames("excludeModules", options.excludeModules);
+    this.layersToTransform = checkLayers(options.layersToTransform);
+    this.layersPattern = checkNames("layersPattern", options.layersPattern);
+    this.rankPattern = checkPattern("rankPattern", options.rankPattern, RANK);
+    this.alphaPattern = checkPattern("alphaPattern", options.alphaPattern, ALPHA);
     this.useRslora = checkBoolean(WHERE, "useRslora", options.useRslora ?? false);
-    const init: unknown = options.initLoraWeights ?? true;
-    if (typeof init !== "boolean") throw badOption(WHERE, "initLoraWeights", "true or false", init);
-    this.initLoraWeights = init;
-    this.bias = checkOneOf(WHERE, "bias", options.bias ?? "none", ["none"]);
-    this.rankPattern = checkPattern("rankPattern", options.rankPattern, { min: 1, integer: true });
-    this.alphaPattern = checkPattern("alphaPattern", options.alphaPattern, { min: 0, open: true });
+    this.useDora = checkBoolean(WHERE, "useDora", options.useDora ?? false);
+    this.bias = checkOneOf(WHERE, "bias", options.bias ?? "none", ["none", "all", "lora_only"]);
+    this.modulesToSave = checkModulesToSave(options.modulesToSave);
+    this.trainableTokenIndices = checkTokens(options.trainableTokenIndices);
+    this.ensureWeightTying = checkBoolean(WHERE, "ensureWeightTying", options.ensureWeightTying ?? false);
+    this.initLoraWeights = checkInit(options.initLoraWeights ?? true);
+    this.#checkTogether();
+  }
+
+  #checkTogether(): void {
+    const { layersToTransform, layersPattern, targetModules } = this;
+    if (layersPattern !== null && layersToTransform === null) {
+      throw new GrpoError("BAD_OPTION", `${WHERE}: layersPattern acts only together with layersToTransform.`);
+    }
+    if (layersToTransform !== null && typeof targetModules === "string") {
+      throw new GrpoError("BAD_OPTION", `${WHERE}: layersToTransform needs targetModules to be a list of names.`, {
+        hint: "A regular expression can name the layers itself.",
+      });
+    }
   }
 }
+
+type NumberRange = Parameters<typeof checkNumber>[3];
+const RANK: NumberRange = { min: 1, integer: true };
+const ALPHA: NumberRange = { min: 0, open: true };
+const INDEX: NumberRange = { min: 0, integer: true };
 
 function checkTaskType(value: unknown): "CAUSAL_LM" | null {
   if (value === undefined || value === null) return null;
@@ -99,19 +144,31 @@ function checkDropout(value: unknown): number {
   throw badOption(WHERE, "loraDropout", "at least 0 and below 1", value);
 }
 
-function checkTargets(value: unknown): readonly string[] | string | null {
-  if (value === null) return null;
-  if (typeof value === "string" && value !== "") return value;
-  const isList = Array.isArray(value) && value.length > 0 && value.every((name) => typeof name === "string");
-  if (isList) return [...value];
-  throw badOption(WHERE, "targetModules", 'a list of module names, a regular expression, or "all-linear"', value);
+function isNameList(value: unknown): value is string[] {
+  return Array.isArray(value) && value.length > 0 && value.every((name) => typeof name === "string" && name !== "");
 }
 
-function checkPattern(
-  key: string,
-  value: unknown,
-  range: Parameters<typeof checkNumber>[3],
-): Readonly<Record<string, number>> {
+/** A list of names or one string; `more` names what else is allowed. */
+function checkNames(key: string, value: unknown, more = ""): readonly string[] | string | null {
+  if (value === undefined || value === null) return null;
+  if (typeof value === "string" && value !== "") return value;
+  if (isNameList(value)) return [...value];
+  throw badOption(WHERE, key, `a list of module names${more === "" ? " or" : ","} a regular expression${more}`, value);
+}
+
+function checkModulesToSave(value: unknown): readonly string[] | null {
+  if (value === undefined || value === null || (Array.isArray(value) && value.length === 0)) return null;
+  if (isNameList(value)) return [...value];
+  throw badOption(WHERE, "modulesToSave", "a list of module names", value);
+}
+
+function checkLayers(value: unknown): readonly number[] | number | null {
+  if (value === undefined || value === null || (Array.isArray(value) && value.length === 0)) return null;
+  if (Array.isArray(value)) return value.map((layer) => checkNumber(WHERE, "layersToTransform", layer, INDEX));
+  return checkNumber(WHERE, "layersToTransform", value, INDEX);
+}
+
+function checkPattern(key: string, value: unknown, range: NumberRange): Readonly<Record<string, number>> {
   if (value === undefined || value === null) return {};
   if (typeof value !== "object" || Array.isArray(value)) {
     throw badOption(WHERE, key, "an object of module name → number", value);
@@ -122,85 +179,41 @@ function checkPattern(
   return Object.fromEntries(entries);
 }
 
-/** An adapter as it lies on a model. */
-export interface ResolvedLora {
-  readonly config: LoraConfig;
-  readonly spec: NativeAdapterSpec;
-  /** Shape of every adapter tensor by engine name: A [r, in], B [out, r]. */
-  readonly shapes: ReadonlyMap<string, readonly number[]>;
-  readonly parameters: number;
-}
-
-/** Finds the layers that the configuration means. Throws BAD_OPTION if a name or pattern means none. */
-export function resolveLora(config: LoraConfig, model: ModelDescription, seed: number): ResolvedLora {
-  const layers = matchTargets(config.targetModules ?? model.loraTargets, linearLayers(model.native));
-  const rankOf = patternLookup("rankPattern", config.rankPattern, config.r);
-  const alphaOf = patternLookup("alphaPattern", config.alphaPattern, config.loraAlpha);
-  const shapes = new Map<string, readonly number[]>();
-  const targets = layers.map(({ module, in: inSize, out }): NativeLoraTarget => {
-    const rank = rankOf(module);
-    shapes.set(`${module}.lora_A.weight`, [rank, inSize]);
-    shapes.set(`${module}.lora_B.weight`, [out, rank]);
-    return { module, rank, scaling: alphaOf(module) / (config.useRslora ? Math.sqrt(rank) : rank) };
-  });
-  const parameters = [...shapes.values()].reduce((sum, [rows = 0, columns = 0]) => sum + rows * columns, 0);
-  const init = config.initLoraWeights ? "default" : "random";
-  const none = { initIterations: 0, dora: false, biases: [], fullModules: [], tokenRows: [], tieOutput: false };
-  const spec: NativeAdapterSpec = { targets, dropout: config.loraDropout, init, ...none, seed };
-  return { config, spec, shapes, parameters };
-}
-
-/** The layers that `targets` means, by PEFT's rules, in the order of the model. */
-function matchTargets(targets: readonly string[] | string, layers: readonly LinearLayer[]): readonly LinearLayer[] {
-  if (typeof targets === "string") {
-    // PEFT reads the shorthand in any case, and every other string as a pattern for the whole path.
-    if (targets.toLowerCase() === "all-linear") return layers;
-    const pattern = pythonPattern("targetModules", `(?:${targets})`, "^", "$");
-    const matched = layers.filter(({ module }) => pattern.test(module));
-    if (matched.length > 0) return matched;
-    const hint = `A string is a regular expression for the whole path, such as ${layers[0]?.module}; ${namesHint(layers)}`;
-    throw new GrpoError("BAD_OPTION", `${WHERE}: targetModules ${show(targets)} matches no layer.`, { hint });
+function checkTokens(value: unknown): LoraConfig["trainableTokenIndices"] {
+  if (value === undefined || value === null) return null;
+  if (Array.isArray(value)) return checkTokenIds("trainableTokenIndices", value);
+  if (typeof value !== "object") {
+    throw badOption(
+      WHERE,
+      "trainableTokenIndices",
+      "a list of token ids, or an object of module name → token ids",
+      value,
+    );
   }
-  const means = (target: string, module: string) => module === target || module.endsWith(`.${target}`);
-  const idle = targets.find((target) => !layers.some(({ module }) => means(target, module)));
-  if (idle !== undefined) {
-    throw new GrpoError("BAD_OPTION", `${WHERE}: targetModules names ${show(idle)}, which matches no linear layer.`, {
-      hint: namesHint(layers),
-    });
-  }
-  return layers.filter(({ module }) => targets.some((target) => means(target, module)));
-}
-
-function namesHint(layers: readonly LinearLayer[]): string {
-  const names = new Set(layers.map(({ module }) => module.slice(module.lastIndexOf(".") + 1)));
-  return `Layers that can carry an adapter: ${[...names].join(", ")}.`;
-}
-
-/** The value for a module: of the first pattern that its path ends with, or the fallback. */
-function patternLookup(
-  option: string,
-  patterns: Readonly<Record<string, number>>,
-  fallback: number,
-): (module: string) => number {
-  const compiled = Object.entries(patterns).map(([source, value]) => {
-    return { expression: pythonPattern(option, `(?:${source})`, "^(?:.*\\.)?", "$"), value };
+  const entries = Object.entries(value).map(([name, ids]): [string, readonly number[]] => {
+    return [name, checkTokenIds(`trainableTokenIndices.${name}`, ids)];
   });
-  return (module) => compiled.find(({ expression }) => expression.test(module))?.value ?? fallback;
+  if (entries.length > 0) return Object.fromEntries(entries);
+  throw badOption(WHERE, "trainableTokenIndices", "given for one module at least", value);
 }
 
-/** A pattern of Python's re as a RegExp. Syntax that the two spell differently is translated; other Python-only syntax fails. */
-function pythonPattern(option: string, source: string, before: string, after: string): RegExp {
-  const translated = source.replace(/\\[AZ]|\\.|\(\?P<|\(\?P=(\w+)\)|\{,(\d+)\}/g, (part, name, limit) => {
-    if (part === "\\A") return "^";
-    if (part === "\\Z") return "$";
-    if (part === "(?P<") return "(?<";
-    if (name !== undefined) return `\\k<${name}>`;
-    return limit === undefined ? part : `{0,${limit}}`;
-  });
-  try {
-    return new RegExp(`${before}${translated}${after}`);
-  } catch (cause) {
-    const what = `${option} ${show(source.slice(3, -1))} is not a regular expression that can be used here`;
-    throw new GrpoError("BAD_OPTION", `${WHERE}: ${what}: ${reasonOf(cause)}`, { cause });
+function checkTokenIds(key: string, value: unknown): readonly number[] {
+  if (!Array.isArray(value) || value.length === 0) throw badOption(WHERE, key, "a list of token ids", value);
+  const ids = value.map((id) => checkNumber(WHERE, key, id, INDEX));
+  const seen = new Set<number>();
+  for (const id of ids) {
+    if (seen.has(id)) throw new GrpoError("BAD_OPTION", `${WHERE}: ${key} has the token ${id} twice.`);
+    seen.add(id);
   }
+  return ids;
+}
+
+function checkInit(value: unknown): LoraInit {
+  if (typeof value === "boolean") return value;
+  const named = (["gaussian", "pissa", "olora", "orthogonal"] as const).find((name) => name === value);
+  if (named !== undefined) return named;
+  const iterations = typeof value === "string" ? /^pissa_niter_(\d{1,4})$/.exec(value)?.[1] : undefined;
+  if (iterations !== undefined && Number(iterations) > 0) return `pissa_niter_${Number(iterations)}`;
+  const allowed = "true, false, gaussian, pissa, pissa_niter_N (N from 1), olora or orthogonal";
+  throw badOption(WHERE, "initLoraWeights", allowed, value);
 }

@@ -6,7 +6,7 @@ import { GrpoError } from "../errors.js";
 import { resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
 import { hubIdOf, modelCard, writeModelCard } from "../hub/model-card.js";
 import { type PushOptions, pushFolder } from "../hub/push.js";
-import { isJsonObject, type JsonObject, readJsonObject } from "../json.js";
+import { isJsonObject, type JsonObject } from "../json.js";
 import type {
   NativeDtype,
   NativeEngine,
@@ -18,19 +18,12 @@ import type {
 } from "../native/native.js";
 import { checkNumber, checkOptionNames } from "../options.js";
 import type { PolicyModel, SampledGroup, SampleResult, SequenceBatch, TokenIds } from "../policy.js";
-import {
-  ADAPTER_CONFIG,
-  ADAPTER_WEIGHTS,
-  matchAdapter,
-  peftName,
-  readAdapterConfig,
-  resolveAdapter,
-  writeAdapterConfig,
-} from "./adapter-files.js";
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, readAdapter, writeAdapterConfig } from "./adapter-files.js";
 import { EngineQueue } from "./engine-queue.js";
 import { type ModelDescription, matchCheckpoint, parameterCount, readModelConfig } from "./families.js";
 import { Generation } from "./generation.js";
-import { LoraConfig, type ResolvedLora, resolveLora } from "./lora.js";
+import { LoraConfig } from "./lora.js";
+import { type ResolvedLora, resolveLora } from "./lora-resolve.js";
 import { type LossOptions, toNativeLoss } from "./loss.js";
 import {
   CONFIG,
@@ -172,8 +165,8 @@ export class CausalLM implements PolicyModel {
 
   /** `all` includes the adapter. Without an adapter nothing is trainable. */
   trainableParameters(): { readonly trainable: number; readonly all: number } {
-    const trainable = this.#adapter?.parameters ?? 0;
-    return { trainable, all: parameterCount(this.#description.native) + trainable };
+    const { trainable, added } = this.#adapter?.parameters ?? { trainable: 0, added: 0 };
+    return { trainable, all: parameterCount(this.#description.native) + added };
   }
 
   printTrainableParameters(): void {
@@ -290,7 +283,8 @@ export class CausalLM implements PolicyModel {
   /** The adapter's gradient, by the names of PEFT's files. */
   async gradients(): Promise<Record<string, Float32Array>> {
     const gradients = await this.#queue.run((engine) => engine.gradients());
-    return Object.fromEntries(Object.entries(gradients).map(([name, values]) => [peftName(name), values]));
+    const named = (name: string) => this.#adapter?.tensors.get(name)?.fileNames[0] ?? name;
+    return Object.fromEntries(Object.entries(gradients).map(([name, values]) => [named(name), values]));
   }
 
   /** Writes the adapter in PEFT's format if there is one, else the whole model. A README.md that is there stays. */
@@ -298,7 +292,7 @@ export class CausalLM implements PolicyModel {
     const adapter = this.#adapter;
     if (adapter === undefined) return this.#saveModel(directory);
     const files: Record<string, FileContent> = {
-      [ADAPTER_WEIGHTS]: await this.#setWriter("adapter", peftName),
+      [ADAPTER_WEIGHTS]: await this.#setWriter("adapter", (name) => adapter.tensors.get(name)?.fileNames ?? [name]),
       [ADAPTER_CONFIG]: writeAdapterConfig(adapter.config, this.#description, this.#source),
     };
     const readme = "README.md";
@@ -314,15 +308,12 @@ export class CausalLM implements PolicyModel {
     checkOptionNames("loadAdapter", source, ["revision", "token", "cacheDir"]);
     const patterns = [ADAPTER_CONFIG, ADAPTER_WEIGHTS];
     const { folder } = await resolveModelFiles(idOrPath, { ...source, patterns });
-    const file = path.join(folder, ADAPTER_CONFIG);
-    const config = readAdapterConfig(await readJsonObject(file, "BAD_ADAPTER"), file);
-    const adapter = resolveAdapter(config, this.#description, file);
-    const table = matchAdapter(await readHeader(path.join(folder, ADAPTER_WEIGHTS)), adapter);
+    const { adapter, table } = await readAdapter(folder, this.#description);
     if (this.#adapter === undefined) {
       await this.#queue.run((engine) => engine.addAdapter("default", adapter.spec));
       this.#adapter = adapter;
     } else if (!sameTargets(this.#adapter, adapter)) {
-      throw new GrpoError("BAD_ADAPTER", `${file}: the model already has an adapter of another configuration.`, {
+      throw new GrpoError("BAD_ADAPTER", `${folder}: the model already has an adapter of another configuration.`, {
         hint: "Load the base model again, then this adapter.",
       });
     }
@@ -334,7 +325,7 @@ export class CausalLM implements PolicyModel {
     this.#requireAdapter("saveCheckpoint");
     await this.savePretrained(directory);
     const steps = await this.#queue.run((engine) => engine.optimizerSteps());
-    const write = await this.#setWriter("optimizer", (name) => name, { step: String(steps) });
+    const write = await this.#setWriter("optimizer", (name) => [name], { step: String(steps) });
     await writeFiles(directory, { [OPTIMIZER_STATE]: write });
   }
 
@@ -374,7 +365,7 @@ export class CausalLM implements PolicyModel {
     const config = { ...this.config, architectures: [this.#description.architecture], [dtypeKey]: this.dtype };
     const generation = Object.keys(this.generationConfig).length > 0;
     await writeFiles(directory, {
-      [WEIGHTS]: await this.#setWriter("model", (name) => name),
+      [WEIGHTS]: await this.#setWriter("model", (name) => [name]),
       [CONFIG]: `${JSON.stringify(config, null, 2)}\n`,
       ...(generation ? { [GENERATION_CONFIG]: `${JSON.stringify(this.generationConfig, null, 2)}\n` } : {}),
     });
@@ -382,15 +373,16 @@ export class CausalLM implements PolicyModel {
 
   async #setWriter(
     set: NativeTensorSet,
-    nameInFile: (name: string) => string,
+    namesInFile: (name: string) => readonly string[],
     metadata: Record<string, string> = {},
   ): Promise<FileContent> {
-    const tensors = inFileOrder(await this.#queue.run((engine) => engine.tensors(set)));
-    const names = tensors.map(({ name }) => name);
-    const header = buildHeader(
-      tensors.map((tensor) => ({ ...tensor, name: nameInFile(tensor.name) })),
-      metadata,
+    const listed = await this.#queue.run((engine) => engine.tensors(set));
+    const stored = listed.flatMap((tensor) =>
+      namesInFile(tensor.name).map((name) => ({ ...tensor, name, source: tensor.name })),
     );
+    const tensors = inFileOrder(stored);
+    const names = tensors.map(({ source }) => source);
+    const header = buildHeader(tensors, metadata);
     return (file) => this.#queue.run((engine) => engine.saveSet(set, file, header, names));
   }
 
@@ -414,5 +406,7 @@ function forEachToken({ prompts, samples, ids }: NativeStepTokens, onToken: (tok
 }
 
 function sameTargets(a: ResolvedLora, b: ResolvedLora): boolean {
-  return JSON.stringify(a.spec.targets) === JSON.stringify(b.spec.targets);
+  const shape = ({ spec }: ResolvedLora) =>
+    JSON.stringify({ ...spec, dropout: 0, init: "", initIterations: 0, seed: 0 });
+  return shape(a) === shape(b);
 }

@@ -287,6 +287,7 @@ describe("logprobs, forward, gradients", () => {
   });
 
   it("name gradients as PEFT's files do", async () => {
+    model.applyLora(lora());
     expect(Object.keys(await model.gradients())).toEqual([
       "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight",
     ]);
@@ -418,9 +419,9 @@ describe("loadAdapter", () => {
       { target_modules: ["q_proj", "v_proj", "o_proj"] },
       /o_proj\.lora_A\.weight.*missing/,
     ],
-    ["fewer targets than tensors", { target_modules: ["q_proj"] }, /v_proj\.lora_A\.weight belongs to no target/],
+    ["fewer targets than tensors", { target_modules: ["q_proj"] }, /v_proj\.lora_A\.weight belongs to nothing/],
     ["targets that the model lacks", { target_modules: ["c_attn"] }, /"c_attn"/],
-    ["an option that is not supported", { use_dora: true }, /use_dora/],
+    ["an option that is not supported", { use_qalora: true }, /use_qalora/],
   ])("refuses %s", async (_, fields, message) => {
     const folder = await saved();
     const file = path.join(folder, "adapter_config.json");
@@ -435,7 +436,7 @@ describe("loadAdapter", () => {
 
   it("names what is missing in a folder", async () => {
     const folder = await temporaryFolder();
-    expect(await failure(model.loadAdapter(folder))).toMatchObject({ code: "FILE_NOT_FOUND" });
+    expect(await failure(model.loadAdapter(folder))).toMatchObject({ code: "BAD_ADAPTER" });
     await mkdir(path.join(folder, "x"));
     expect(await failure(model.loadAdapter(folder, { revison: "x" } as never))).toMatchObject({
       code: "UNKNOWN_OPTION",
