@@ -72,24 +72,27 @@ export interface PolicyModel {
   readonly device: string;
   readonly dtype: string;
   sample(prompts: readonly TokenIds[], options: SampleOptions): Promise<SampleResult>;
-  /** Log-probability of every completion token, dropout off; one array per completion. */
-  completionLogprobs(batch: SequenceBatch, options: { readonly temperature: number }): Promise<Float32Array[]>;
-  /** Runs `fn` with the adapter off: the reference policy. */
-  disableAdapter<T>(fn: () => Promise<T>): Promise<T>;
   /**
-   * Moves the reference policy towards the current one: reference · (1 − alpha) + policy · alpha. Only models trained in
-   * full have a reference of their own to move.
+   * Once before the first step: decides what is trained and, with `reference`, fixes the reference policy as it is now.
+   * `mixed`: mixReference will be called.
    */
-  syncReference?(alpha: number): Promise<void>;
-  /** Loss of the batch; its gradient is added to what the adapter already holds. */
+  beginTraining(options: { readonly reference: boolean; readonly mixed: boolean }): Promise<void>;
+  /** reference ← (1 − alpha) · reference + alpha · policy. */
+  mixReference(alpha: number): Promise<void>;
+  /** Log-probability of every completion token, dropout off, under the policy or the reference; one array per completion. */
+  completionLogprobs(
+    batch: SequenceBatch,
+    options: { readonly temperature: number; readonly reference?: boolean },
+  ): Promise<Float32Array[]>;
+  /** Loss of the batch; its gradient is added to what is there already. */
   forwardBackward(batch: TrainBatch, loss: LossOptions): Promise<NativeLossResult>;
   /** Clips, updates, and clears the gradient. */
   optimizerStep(options: OptimizerStepOptions): Promise<NativeStepResult>;
   zeroGrad(): Promise<void>;
   trainableParameters(): { readonly trainable: number; readonly all: number };
-  /** The adapter in PEFT's format. */
+  /** The adapter in PEFT's format, or the model. */
   savePretrained(directory: string): Promise<void>;
-  /** The adapter in PEFT's format and the optimizer's state. */
+  /** What is trained, and the optimizer's state. */
   saveCheckpoint(directory: string): Promise<void>;
   /** Takes both back; later steps are those of a run that never stopped. */
   loadCheckpoint(directory: string): Promise<void>;

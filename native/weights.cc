@@ -54,8 +54,7 @@ void Weights::add_adapter(const std::string& name, const AdapterSpec& spec) {
     require(!whole_, "the model is trained in full; adapters have no place beside that");
     require(!name.empty() && !adapters_.contains(name), "an adapter needs a name of its own");
     adapters_.emplace(name, std::make_unique<Adapter>(spec, decoder));
-    active_ = name;
-    enabled_ = true;
+    if (active_.empty()) active_ = name;
 }
 
 void Weights::delete_adapter(const std::string& name) {

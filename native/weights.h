@@ -32,7 +32,7 @@ class Weights {
 
     /// Normal(0, 0.02) matrices, norms of one, biases of zero: for tests and benchmarks.
     void initialise(uint64_t seed);
-    /// The new adapter becomes the active one.
+    /// The new adapter becomes the active one if there is none.
     void add_adapter(const std::string& name, const AdapterSpec& spec);
     void delete_adapter(const std::string& name);
     /// "": none.

@@ -9,6 +9,7 @@ import { type JsonObject, readJsonObject } from "../json.js";
 export const CONFIG = "config.json";
 export const GENERATION_CONFIG = "generation_config.json";
 export const WEIGHTS = "model.safetensors";
+export const WEIGHTS_INDEX = "model.safetensors.index.json";
 
 export interface ModelFolder {
   readonly config: JsonObject;

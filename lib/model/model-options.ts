@@ -2,10 +2,11 @@
 
 import type { NativeDtype, NativeEngine } from "../native/native.js";
 import { loadCore } from "../native/native-loader.js";
-import { checkNumber, checkOneOf } from "../options.js";
+import { badOption, checkBoolean, checkNumber, checkOneOf, checkOptionNames } from "../options.js";
 import { type Device, resolveDevice } from "./device.js";
 import { toGrpoError } from "./engine-queue.js";
 import type { ModelDescription } from "./families.js";
+import type { ShardSize } from "./shards.js";
 
 export interface HubSource {
   /** Branch, tag or commit on the Hub. Default "main". */
@@ -34,6 +35,22 @@ export interface FromConfigOptions {
   readonly threads?: number;
 }
 
+export interface MergeOptions {
+  /** Names, in this order. Default: the active adapter. */
+  readonly adapters?: readonly string[];
+  /** Round the update to the model's dtype before adding it, and refuse results that are not finite. Default false. */
+  readonly safeMerge?: boolean;
+}
+
+export interface SaveOptions {
+  /** Largest file, in bytes or as in "5GB". Default "50GB". */
+  readonly maxShardSize?: ShardSize;
+  /** Names of the adapters to save. Default: all. */
+  readonly adapters?: readonly string[];
+}
+
+export type SaveMergedOptions = Pick<SaveOptions, "maxShardSize"> & Pick<MergeOptions, "safeMerge">;
+
 const DTYPES = ["auto", "bfloat16", "float16", "float32", "float64"] as const;
 
 /** `ownDtype` is what "auto" means for this model. */
@@ -61,4 +78,21 @@ export function hubSource({ revision, token, cacheDir }: HubSource): HubSource {
     ...(token === undefined ? {} : { token }),
     ...(cacheDir === undefined ? {} : { cacheDir }),
   };
+}
+
+export function mergeOptions(
+  where: string,
+  options: MergeOptions,
+): { readonly adapters: readonly string[] | undefined; readonly safeMerge: boolean } {
+  checkOptionNames(where, options, ["adapters", "safeMerge"]);
+  const { adapters } = options;
+  const isList = adapters === undefined || (Array.isArray(adapters) && adapters.length > 0);
+  if (!isList) throw badOption(where, "adapters", "a list of adapter names", adapters);
+  return { adapters, safeMerge: checkBoolean(where, "safeMerge", options.safeMerge ?? false) };
+}
+
+/** An adapter's name is also that of a folder. */
+export function checkName(where: string, name: string | undefined): string | undefined {
+  if (name === undefined || (typeof name === "string" && /^\w[\w.-]*$/.test(name))) return name;
+  throw badOption(where, "name", "letters, digits, '_', '-' and '.'", name);
 }

@@ -1,10 +1,9 @@
 // CausalLM: a language model on the native engine, with or without a LoRA adapter. This class validates, flattens and names;
 // every number is computed by the engine, in the order of the calls. Nothing here knows about prompts as text.
 
-import path from "node:path";
 import { GrpoError } from "../errors.js";
 import { resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
-import { hubIdOf, modelCard, writeModelCard } from "../hub/model-card.js";
+import { writeModelCard } from "../hub/model-card.js";
 import { type PushOptions, pushFolder } from "../hub/push.js";
 import { isJsonObject, type JsonObject } from "../json.js";
 import type {
@@ -14,36 +13,30 @@ import type {
   NativeLossResult,
   NativeStepResult,
   NativeStepTokens,
-  NativeTensorSet,
 } from "../native/native.js";
-import { checkNumber, checkOptionNames } from "../options.js";
+import { checkBoolean, checkNumber, checkOptionNames } from "../options.js";
 import type { PolicyModel, SampledGroup, SampleResult, SequenceBatch, TokenIds } from "../policy.js";
-import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, readAdapter, writeAdapterConfig } from "./adapter-files.js";
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./adapter-files.js";
 import { EngineQueue } from "./engine-queue.js";
-import { type ModelDescription, matchCheckpoint, parameterCount, readModelConfig } from "./families.js";
+import { matchCheckpoint, readModelConfig } from "./families.js";
 import { Generation } from "./generation.js";
 import { LoraConfig } from "./lora.js";
-import { type ResolvedLora, resolveLora } from "./lora-resolve.js";
 import { type LossOptions, toNativeLoss } from "./loss.js";
+import { eosTokenIds, readModelFolder } from "./model-files.js";
 import {
-  CONFIG,
-  eosTokenIds,
-  type FileContent,
-  GENERATION_CONFIG,
-  isFile,
-  readModelFolder,
-  WEIGHTS,
-  writeFiles,
-} from "./model-files.js";
-import {
+  checkName,
   createEngine,
   type FromConfigOptions,
   type FromPretrainedOptions,
   type HubSource,
   hubSource,
+  type MergeOptions,
+  mergeOptions,
+  type SaveMergedOptions,
+  type SaveOptions,
 } from "./model-options.js";
 import { flattenBatch, flattenIds, splitFloats } from "./ragged.js";
-import { buildHeader, inFileOrder, readHeader, readWeights } from "./safetensors.js";
+import { readWeights } from "./safetensors.js";
 import {
   type DrawnToken,
   type GenerateOptions,
@@ -52,9 +45,18 @@ import {
   sampledGroup,
   sampleRequest,
 } from "./sampling.js";
+import { DEFAULT_SHARD_SIZE, shardBytes } from "./shards.js";
 import { type GradientBatch, type OptimizerStepOptions, toNativeAdamW, toNativeBatch } from "./training-inputs.js";
+import { type ModelFacts, ModelWeights } from "./weights.js";
 
-export type { FromConfigOptions, FromPretrainedOptions, HubSource } from "./model-options.js";
+export type {
+  FromConfigOptions,
+  FromPretrainedOptions,
+  HubSource,
+  MergeOptions,
+  SaveMergedOptions,
+  SaveOptions,
+} from "./model-options.js";
 
 export type { GradientBatch, OptimizerStepOptions } from "./training-inputs.js";
 
@@ -64,25 +66,17 @@ export type LossResult = NativeLossResult;
 const asyncDispose: typeof Symbol.asyncDispose =
   Symbol.asyncDispose ?? (Symbol.for("Symbol.asyncDispose") as typeof Symbol.asyncDispose);
 
-const OPTIMIZER_STATE = "optimizer.safetensors";
 const FILE_DTYPE: Readonly<Record<string, NativeDtype>> = {
   ...{ F32: "float32", BF16: "bfloat16", F16: "float16", F64: "float64" },
 };
 
-interface Parts {
-  readonly config: JsonObject;
-  readonly generationConfig: JsonObject;
-  readonly description: ModelDescription;
+interface Parts extends ModelFacts {
   readonly device: string;
   readonly dtype: NativeDtype;
-  /** Where the base model came from, for adapter_config.json. */
-  readonly source: string | null;
   readonly engine: NativeEngine;
 }
 
 export class CausalLM implements PolicyModel {
-  /** config.json as it was read. */
-  readonly config: JsonObject;
   readonly generationConfig: JsonObject;
   /** "cpu", "cuda:0", "mps". */
   readonly device: string;
@@ -91,22 +85,23 @@ export class CausalLM implements PolicyModel {
   readonly vocabSize: number;
   /** Longest sequence the model can take, prompt and completion together. */
   readonly maxPositions: number;
-  readonly #description: ModelDescription;
-  readonly #source: string | null;
   readonly #queue: EngineQueue;
-  #adapter: ResolvedLora | undefined;
+  readonly #weights: ModelWeights;
 
   private constructor(parts: Parts) {
-    this.config = parts.config;
     this.generationConfig = parts.generationConfig;
     this.device = parts.device;
     this.dtype = parts.dtype;
     this.vocabSize = parts.description.native.vocabSize;
     this.maxPositions = parts.description.native.maxPositions;
     this.eosTokenIds = eosTokenIds(parts.config, parts.generationConfig, this.vocabSize);
-    this.#description = parts.description;
-    this.#source = parts.source;
     this.#queue = new EngineQueue(parts.engine);
+    this.#weights = new ModelWeights(this.#queue, parts);
+  }
+
+  /** config.json as it was read; after merging an adapter of a tied model's embedding, no longer tied. */
+  get config(): JsonObject {
+    return this.#weights.facts.config;
   }
 
   /** Loads a model from a folder in Hugging Face's format, or from the Hub. */
@@ -144,29 +139,93 @@ export class CausalLM implements PolicyModel {
     return model;
   }
 
-  /** Adds a fresh adapter. Checked at once; a failure of the engine itself surfaces in the next call that is awaited. */
-  applyLora(config: LoraConfig, options: { readonly seed?: number } = {}): void {
-    this.#queue.checkAlive();
-    checkOptionNames("applyLora", options, ["seed"]);
+  /**
+   * Adds a fresh adapter. Checked at once; a failure of the engine itself surfaces in the next call that is awaited. A second
+   * one needs a name of its own and is used after setAdapter.
+   */
+  applyLora(config: LoraConfig, options: { readonly seed?: number; readonly name?: string } = {}): void {
+    checkOptionNames("applyLora", options, ["seed", "name"]);
     if (!(config instanceof LoraConfig)) {
       throw new GrpoError("BAD_OPTION", "applyLora: expected a LoraConfig.", { hint: "Pass new LoraConfig({ … })." });
     }
-    if (this.#adapter) {
-      throw new GrpoError("BAD_INPUT", "This model already has an adapter.", { hint: "Load the base model again." });
-    }
     const seed = checkNumber("applyLora", "seed", options.seed ?? 42, { min: 0, integer: true });
-    const adapter = resolveLora(config, this.#description, seed);
-    this.#adapter = adapter;
-    const onFailure = () => {
-      if (this.#adapter === adapter) this.#adapter = undefined;
-    };
-    this.#queue.defer((engine) => engine.addAdapter("default", adapter.spec), onFailure);
+    this.#weights.addLora(config, seed, checkName("applyLora", options.name));
   }
 
-  /** `all` includes the adapter. Without an adapter nothing is trainable. */
+  /** Loads an adapter in PEFT's format, into the one of that name ("default") if there is one of the same shape. */
+  async loadAdapter(idOrPath: string, options: HubSource & { readonly name?: string } = {}): Promise<void> {
+    this.#queue.checkAlive();
+    checkOptionNames("loadAdapter", options, ["revision", "token", "cacheDir", "name"]);
+    const { name, ...source } = options;
+    const checked = checkName("loadAdapter", name);
+    const { folder } = await resolveModelFiles(idOrPath, { ...source, patterns: [ADAPTER_CONFIG, ADAPTER_WEIGHTS] });
+    await this.#weights.loadAdapter(folder, checked);
+  }
+
+  /** The names of all adapters. */
+  get adapters(): readonly string[] {
+    return this.#weights.adapterNames;
+  }
+
+  /** The adapter that computes and trains; null without one. */
+  get activeAdapter(): string | null {
+    return this.#weights.active;
+  }
+
+  setAdapter(name: string): Promise<void> {
+    return this.#weights.setAdapter(name);
+  }
+
+  /** Another one becomes active if this one is. */
+  deleteAdapter(name: string): Promise<void> {
+    return this.#weights.deleteAdapter(name);
+  }
+
+  /** Writes adapters (the active one) into the weights; unmergeAdapter restores the weights bit for bit. */
+  async mergeAdapter(options: MergeOptions = {}): Promise<void> {
+    const { adapters, safeMerge } = mergeOptions("mergeAdapter", options);
+    await this.#weights.merge(adapters, safeMerge);
+  }
+
+  unmergeAdapter(): Promise<void> {
+    return this.#queue.run((engine) => engine.unmergeAdapters());
+  }
+
+  /** Writes adapters (the active one) into the weights for good and forgets all adapters. */
+  async mergeAndUnload(options: MergeOptions = {}): Promise<void> {
+    const { adapters, safeMerge } = mergeOptions("mergeAndUnload", options);
+    await this.#weights.mergeAndUnload(adapters, safeMerge);
+  }
+
+  /** Forgets all adapters: the base model again. */
+  unload(): Promise<void> {
+    return this.#weights.unload();
+  }
+
+  /**
+   * What a trainer calls before its first step: a model without adapter is trained in full from now on. With `reference`, the
+   * reference policy is fixed as it is now: of a model in full and of a loaded adapter by a copy; of a fresh adapter it is the
+   * base model, which needs none. `mixed`: mixReference will be called; only for a model in full.
+   */
+  async beginTraining(options: { readonly reference?: boolean; readonly mixed?: boolean } = {}): Promise<void> {
+    checkOptionNames("beginTraining", options, ["reference", "mixed"]);
+    const { reference = false, mixed = false } = options;
+    if (mixed && this.adapters.length > 0) {
+      throw new GrpoError("BAD_OPTION", "syncRefModel: the reference of an adapter cannot be mixed with the policy.", {
+        hint: "Leave syncRefModel false, or train the model in full: without an adapter.",
+      });
+    }
+    await this.#weights.beginTraining(checkBoolean("beginTraining", "reference", reference));
+  }
+
+  /** reference ← (1 − alpha) · reference + alpha · policy, for a model that is trained in full (TRL's syncRefModel). */
+  async mixReference(alpha: number): Promise<void> {
+    await this.#weights.mixReference(checkNumber("mixReference", "alpha", alpha, { min: 0, max: 1 }));
+  }
+
+  /** `all` includes the adapters. Nothing is trainable before applyLora, loadAdapter or beginTraining. */
   trainableParameters(): { readonly trainable: number; readonly all: number } {
-    const { trainable, added } = this.#adapter?.parameters ?? { trainable: 0, added: 0 };
-    return { trainable, all: parameterCount(this.#description.native) + added };
+    return this.#weights.parameters();
   }
 
   printTrainableParameters(): void {
@@ -229,13 +288,14 @@ export class CausalLM implements PolicyModel {
 
   /**
    * Log-probability of every token of each sequence but its first, which has no context; or, for a batch of prompts and
-   * completions, of every completion token. Dropout is off.
+   * completions, of every completion token. Dropout is off. With `reference`, under the reference policy (see beginTraining).
    */
   async logprobs(
     sequences: readonly TokenIds[] | SequenceBatch,
-    options: { readonly temperature?: number } = {},
+    options: { readonly temperature?: number; readonly reference?: boolean } = {},
   ): Promise<Float32Array[]> {
-    checkOptionNames("logprobs", options, ["temperature"]);
+    checkOptionNames("logprobs", options, ["temperature", "reference"]);
+    const reference = checkBoolean("logprobs", "reference", options.reference ?? false);
     const temperature = checkNumber("logprobs", "temperature", options.temperature ?? 1, { min: 0, open: true });
     const pairs: SequenceBatch =
       "promptIds" in sequences
@@ -243,11 +303,14 @@ export class CausalLM implements PolicyModel {
         : { promptIds: sequences.map((ids) => ids.slice(0, 1)), completionIds: sequences.map((ids) => ids.slice(1)) };
     const batch = flattenBatch(pairs.promptIds, pairs.completionIds, this.vocabSize);
     this.#checkLengths(pairs);
-    const flat = await this.#queue.run((engine) => engine.logprobs(batch, temperature));
+    const flat = await this.#queue.run((engine) => engine.logprobs(batch, temperature, reference));
     return splitFloats(flat, batch.completionOffsets);
   }
 
-  completionLogprobs(batch: SequenceBatch, options: { readonly temperature: number }): Promise<Float32Array[]> {
+  completionLogprobs(
+    batch: SequenceBatch,
+    options: { readonly temperature: number; readonly reference?: boolean },
+  ): Promise<Float32Array[]> {
     return this.logprobs(batch, options);
   }
 
@@ -280,65 +343,40 @@ export class CausalLM implements PolicyModel {
     return this.#queue.run((engine) => engine.zeroGrad());
   }
 
-  /** The adapter's gradient, by the names of PEFT's files. */
+  /** The gradient of everything that is trained, by the names that it is saved under. */
   async gradients(): Promise<Record<string, Float32Array>> {
     const gradients = await this.#queue.run((engine) => engine.gradients());
-    const named = (name: string) => this.#adapter?.tensors.get(name)?.fileNames[0] ?? name;
-    return Object.fromEntries(Object.entries(gradients).map(([name, values]) => [named(name), values]));
+    return Object.fromEntries(
+      Object.entries(gradients).map(([name, values]) => [this.#weights.fileName(name), values]),
+    );
   }
 
-  /** Writes the adapter in PEFT's format if there is one, else the whole model. A README.md that is there stays. */
-  async savePretrained(directory: string): Promise<void> {
-    const adapter = this.#adapter;
-    if (adapter === undefined) return this.#saveModel(directory);
-    const files: Record<string, FileContent> = {
-      [ADAPTER_WEIGHTS]: await this.#setWriter("adapter", (name) => adapter.tensors.get(name)?.fileNames ?? [name]),
-      [ADAPTER_CONFIG]: writeAdapterConfig(adapter.config, this.#description, this.#source),
-    };
-    const readme = "README.md";
-    if (!(await isFile(path.join(directory, readme)))) {
-      files[readme] = modelCard("path/of/this-folder", { kind: "adapter", base: hubIdOf(this.#source) });
-    }
-    await writeFiles(directory, files);
+  /**
+   * Writes the adapters in PEFT's format if there are any, else the whole model in its dtype. The adapter "default" lies in the
+   * folder itself, others in folders of their names. A README.md that is there stays.
+   */
+  async savePretrained(directory: string, options: SaveOptions = {}): Promise<void> {
+    checkOptionNames("savePretrained", options, ["maxShardSize", "adapters"]);
+    const bytes = shardBytes("savePretrained", options.maxShardSize ?? DEFAULT_SHARD_SIZE);
+    await this.#weights.save(directory, bytes, options.adapters);
   }
 
-  /** Loads an adapter in PEFT's format. A model that has one already takes only one of the same shape. */
-  async loadAdapter(idOrPath: string, source: HubSource = {}): Promise<void> {
-    this.#queue.checkAlive();
-    checkOptionNames("loadAdapter", source, ["revision", "token", "cacheDir"]);
-    const patterns = [ADAPTER_CONFIG, ADAPTER_WEIGHTS];
-    const { folder } = await resolveModelFiles(idOrPath, { ...source, patterns });
-    const { adapter, table } = await readAdapter(folder, this.#description);
-    if (this.#adapter === undefined) {
-      await this.#queue.run((engine) => engine.addAdapter("default", adapter.spec));
-      this.#adapter = adapter;
-    } else if (!sameTargets(this.#adapter, adapter)) {
-      throw new GrpoError("BAD_ADAPTER", `${folder}: the model already has an adapter of another configuration.`, {
-        hint: "Load the base model again, then this adapter.",
-      });
-    }
-    await this.#queue.run((engine) => engine.loadSet("adapter", table, 0));
+  /** Writes the model with the active adapter merged into it, in the model's dtype; the model itself stays as it is. */
+  async saveMerged(directory: string, options: SaveMergedOptions = {}): Promise<void> {
+    checkOptionNames("saveMerged", options, ["maxShardSize", "safeMerge"]);
+    const bytes = shardBytes("saveMerged", options.maxShardSize ?? DEFAULT_SHARD_SIZE);
+    const safe = checkBoolean("saveMerged", "safeMerge", options.safeMerge ?? false);
+    await this.#weights.saveMerged(directory, bytes, safe);
   }
 
-  /** The adapter and the optimizer's state. */
-  async saveCheckpoint(directory: string): Promise<void> {
-    this.#requireAdapter("saveCheckpoint");
-    await this.savePretrained(directory);
-    const steps = await this.#queue.run((engine) => engine.optimizerSteps());
-    const write = await this.#setWriter("optimizer", (name) => [name], { step: String(steps) });
-    await writeFiles(directory, { [OPTIMIZER_STATE]: write });
+  /** What is trained, and the optimizer's state. */
+  saveCheckpoint(directory: string): Promise<void> {
+    return this.#weights.saveCheckpoint(directory);
   }
 
   /** Takes both back; later steps are those of a run that never stopped. */
-  async loadCheckpoint(directory: string): Promise<void> {
-    await this.loadAdapter(directory);
-    const stored = await readHeader(path.join(directory, OPTIMIZER_STATE));
-    const step = Number(stored.metadata.step ?? Number.NaN);
-    if (!Number.isSafeInteger(step) || step < 0) {
-      throw new GrpoError("BAD_CHECKPOINT", `${stored.file}: metadata names no step.`);
-    }
-    const tensors = [...stored.tensors.values()].map((tensor) => ({ ...tensor, file: 0 }));
-    await this.#queue.run((engine) => engine.loadSet("optimizer", { files: [stored.file], tensors }, step));
+  loadCheckpoint(directory: string): Promise<void> {
+    return this.#weights.loadCheckpoint(directory);
   }
 
   /** Uploads what savePretrained writes. Returns the commit's address. */
@@ -360,38 +398,6 @@ export class CausalLM implements PolicyModel {
     this.dispose();
   }
 
-  async #saveModel(directory: string): Promise<void> {
-    const dtypeKey = "torch_dtype" in this.config && !("dtype" in this.config) ? "torch_dtype" : "dtype";
-    const config = { ...this.config, architectures: [this.#description.architecture], [dtypeKey]: this.dtype };
-    const generation = Object.keys(this.generationConfig).length > 0;
-    await writeFiles(directory, {
-      [WEIGHTS]: await this.#setWriter("model", (name) => [name]),
-      [CONFIG]: `${JSON.stringify(config, null, 2)}\n`,
-      ...(generation ? { [GENERATION_CONFIG]: `${JSON.stringify(this.generationConfig, null, 2)}\n` } : {}),
-    });
-  }
-
-  async #setWriter(
-    set: NativeTensorSet,
-    namesInFile: (name: string) => readonly string[],
-    metadata: Record<string, string> = {},
-  ): Promise<FileContent> {
-    const listed = await this.#queue.run((engine) => engine.tensors(set));
-    const stored = listed.flatMap((tensor) =>
-      namesInFile(tensor.name).map((name) => ({ ...tensor, name, source: tensor.name })),
-    );
-    const tensors = inFileOrder(stored);
-    const names = tensors.map(({ source }) => source);
-    const header = buildHeader(tensors, metadata);
-    return (file) => this.#queue.run((engine) => engine.saveSet(set, file, header, names));
-  }
-
-  #requireAdapter(what: string): void {
-    this.#queue.checkAlive();
-    if (this.#adapter) return;
-    throw new GrpoError("BAD_INPUT", `${what}: the model has no adapter.`, { hint: "Call applyLora first." });
-  }
-
   #checkLengths({ promptIds, completionIds }: SequenceBatch): void {
     const lengths = promptIds.map((ids, i) => ids.length + (completionIds[i]?.length ?? 0));
     const long = lengths.findIndex((length) => length > this.maxPositions);
@@ -403,10 +409,4 @@ export class CausalLM implements PolicyModel {
 
 function forEachToken({ prompts, samples, ids }: NativeStepTokens, onToken: (token: DrawnToken) => void): void {
   for (const [i, id] of ids.entries()) onToken({ prompt: prompts[i] ?? 0, sample: samples[i] ?? 0, id });
-}
-
-function sameTargets(a: ResolvedLora, b: ResolvedLora): boolean {
-  const shape = ({ spec }: ResolvedLora) =>
-    JSON.stringify({ ...spec, dropout: 0, init: "", initIterations: 0, seed: 0 });
-  return shape(a) === shape(b);
 }

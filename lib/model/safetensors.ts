@@ -7,7 +7,7 @@ import path from "node:path";
 import { GrpoError, reasonOf } from "../errors.js";
 import { isJsonObject, repeatedKey } from "../json.js";
 import type { NativeTensorInfo, NativeTensorRef, NativeTensorTable } from "../native/native.js";
-import { isFile } from "./model-files.js";
+import { isFile, WEIGHTS, WEIGHTS_INDEX } from "./model-files.js";
 
 const MAX_HEADER_BYTES = 100_000_000;
 
@@ -132,8 +132,8 @@ function checkTensor(file: string, name: string, value: unknown, dataStart: numb
 
 /** The weights of a model folder: model.safetensors, or the shards that model.safetensors.index.json names. */
 export async function readWeights(folder: string): Promise<NativeTensorTable> {
-  const single = path.join(folder, "model.safetensors");
-  const index = path.join(folder, "model.safetensors.index.json");
+  const single = path.join(folder, WEIGHTS);
+  const index = path.join(folder, WEIGHTS_INDEX);
   // transformers prefers the single file where both exist.
   if (await isFile(single)) return tableOf([await readHeader(single)]);
   if (await isFile(index)) return readShards(folder, index);
@@ -204,14 +204,19 @@ export function inFileOrder<T extends NativeTensorInfo>(tensors: readonly T[]): 
   return [...tensors].sort(order);
 }
 
+export function tensorBytes({ name, dtype, shape }: NativeTensorInfo): number {
+  const bits = BITS[dtype];
+  if (bits === undefined) throw new GrpoError("INTERNAL", `No safetensors dtype named ${dtype} (tensor ${name}).`);
+  return shape.reduce((product, size) => product * size, bits) / 8;
+}
+
 /** The bytes before the data: 8 bytes of length, then JSON padded with spaces so that the data begins at a multiple of 8. */
 export function buildHeader(tensors: readonly NativeTensorInfo[], metadata: Record<string, string> = {}): Uint8Array {
   const header: [string, unknown][] = [["__metadata__", { format: "pt", ...metadata }]];
   let offset = 0;
-  for (const { name, dtype, shape } of tensors) {
-    const bits = BITS[dtype];
-    if (bits === undefined) throw new GrpoError("INTERNAL", `No safetensors dtype named ${dtype} (tensor ${name}).`);
-    const end = offset + shape.reduce((product, size) => product * size, bits) / 8;
+  for (const tensor of tensors) {
+    const { name, dtype, shape } = tensor;
+    const end = offset + tensorBytes(tensor);
     header.push([name, { dtype, shape, data_offsets: [offset, end] }]);
     offset = end;
   }

@@ -309,7 +309,7 @@ export interface NativeEngine {
   initModel(seed: number): Promise<void>;
   /**
    * Adapters have names; one at most is active, and only the active one computes, trains, and is meant by the sets "adapter",
-   * "optimizer" and the merged ones, by optimizerSteps and by gradients. The new one becomes active.
+   * "optimizer" and the merged ones, by optimizerSteps and by gradients. A new one becomes active where none is.
    */
   addAdapter(name: string, spec: NativeAdapterSpec): Promise<void>;
   deleteAdapter(name: string): Promise<void>;

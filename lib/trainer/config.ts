@@ -145,6 +145,7 @@ const fields = {
   adamBeta1: z.number().min(0).lt(1).default(0.9),
   adamBeta2: z.number().min(0).lt(1).default(0.999),
   adamEpsilon: z.number().positive().default(1e-8),
+  /** Not of biases and norms. */
   weightDecay: z.number().min(0).default(0),
   /** Global gradient norm limit; 0: none. */
   maxGradNorm: z.number().min(0).default(1),

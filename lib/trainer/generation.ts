@@ -30,9 +30,8 @@ export async function prepareGeneration(
   const sequences = { promptIds: rollout.promptIds, completionIds };
   const options = { temperature: args.temperature };
   const oldLogprobs = trainsOnOldSamples(plan) ? await model.completionLogprobs(sequences, options) : undefined;
-  // The reference policy is the base model: the same weights with the adapter off.
   const referenceLogprobs =
-    args.beta > 0 ? await model.disableAdapter(() => model.completionLogprobs(sequences, options)) : undefined;
+    args.beta > 0 ? await model.completionLogprobs(sequences, { ...options, reference: true }) : undefined;
   return {
     index,
     batch: {

@@ -78,7 +78,7 @@ export class TrainSteps<Row> {
     const update = await this.#updater.update(step, parts);
     this.#carried = carriedInto(plan, step + 1) === undefined ? undefined : parts.at(-1)?.generation;
     if (args.syncRefModel && (step + 1) % args.refModelSyncSteps === 0) {
-      await source.model.syncReference?.(args.refModelMixupAlpha);
+      await source.model.mixReference(args.refModelMixupAlpha);
     }
     const seconds = (performance.now() - began) / 1000;
     return {

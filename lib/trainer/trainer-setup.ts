@@ -169,18 +169,6 @@ export function promptTable<Row>(
   });
 }
 
-/** syncRefModel needs a reference with weights of its own, which an adapter's is not. */
-export function checkReferenceSync({ syncRefModel }: GRPOConfig, model: PolicyModel): void {
-  if (!syncRefModel || model.syncReference !== undefined) return;
-  throw new GrpoError(
-    "BAD_OPTION",
-    "syncRefModel: the reference of an adapter is the base model, which cannot be moved",
-    {
-      hint: "leave syncRefModel out, or train the whole model",
-    },
-  );
-}
-
 /** Rows that may be trained on: all, or with promptOverflow "drop" those whose prompt fits. */
 export async function usableRows<Row>(
   table: PromptTable<Row>,

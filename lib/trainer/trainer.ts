@@ -25,7 +25,6 @@ import { collectRollout, type RolloutRequest, type RolloutSource } from "./rollo
 import { type Metrics, MetricWindow, rolloutMetrics } from "./step-metrics.js";
 import { TrainSteps } from "./train-step.js";
 import {
-  checkReferenceSync,
   type EvaluateOptions,
   type Evaluation,
   type GRPOTrainerOptions,
@@ -63,6 +62,8 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   readonly args: GRPOConfig;
   readonly #options: TrainerSetup<Row>;
   readonly #weights: readonly number[];
+  /** The reference is fixed when training first begins. */
+  #begun = false;
   readonly #rewards: RewardRuntime;
   readonly #trainPrompts: PromptTable<Row>;
   readonly #log: RunLog;
@@ -134,15 +135,11 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   async #prepare(resume: string | boolean, signal: AbortSignal): Promise<Run> {
     const { args } = this;
     const { model, trainDataset } = this.#options;
-    if (model.trainableParameters().trainable === 0) {
-      throw new GrpoError("BAD_INPUT", "the model has nothing to train", {
-        hint: "call model.applyLora(new LoraConfig({ … })) before train()",
-      });
-    }
     await trainDataset.load?.(signal);
     const rows = await usableRows(this.#trainPrompts, trainDataset.length, args, signal);
     const plan = planTraining(args, rows.length);
-    checkReferenceSync(args, model);
+    if (!this.#begun) await model.beginTraining({ reference: args.beta > 0, mixed: args.syncRefModel });
+    this.#begun = true;
     const saved = resume === false ? undefined : await this.#resume(resume, plan);
     Object.assign(this.#state, saved ? restoreState(saved.state, plan.totalSteps) : freshState(plan.totalSteps));
     const firstStep = this.#state.globalStep;

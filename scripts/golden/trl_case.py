@@ -3,6 +3,7 @@
 Used by loss.py and steps.py. Needs the packages of requirements.txt and the model folders that models.py writes.
 """
 
+import re
 import tempfile
 
 import torch
@@ -16,13 +17,13 @@ GROUP = 4
 PROMPT_LENGTHS = [5, 1, 9, 3]
 VOCAB = 64
 ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-# Fixture name -> model folder and LoRA targets.
+# Fixture name -> model folder and LoRA targets; None: all parameters train.
 SETS = {"qwen2-qv": ("qwen2-random", ["q_proj", "v_proj"]), "llama-all": ("llama-random-bias", ALL_LINEAR)}
 
 
-def make_trainer(models, tokenizer, name, **options):
-    """A trainer on the set's model with a LoRA of r 4, alpha 8, no dropout. Options are GRPOConfig's."""
-    folder, targets = SETS[name]
+def make_trainer(models, tokenizer, name, case=None, **options):
+    """A trainer on the set's model with a LoRA of r 4, alpha 8, no dropout, or without. Options are GRPOConfig's."""
+    folder, targets = case or SETS[name]
     model = AutoModelForCausalLM.from_pretrained(models / folder, dtype=torch.float32, attn_implementation=ATTENTION)
     rows = [{"prompt": "1 + 1"}] * 16  # the trainer wants a dataset; nothing is sampled from it
     with tempfile.TemporaryDirectory() as output:
@@ -44,17 +45,23 @@ def make_trainer(models, tokenizer, name, **options):
             reward_funcs=lambda completions, **_: [0.0] * len(completions),
             args=config,
             train_dataset=Dataset.from_list(rows),
-            peft_config=LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, lora_dropout=0.0, target_modules=targets),
+            peft_config=lora(targets),
         )
     trainer.current_gradient_accumulation_steps = config.gradient_accumulation_steps
     trainer.model.train()
     return trainer
 
 
+def lora(targets):
+    if targets is None:
+        return None
+    return LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, lora_dropout=0.0, target_modules=targets)
+
+
 def lora_parameters(trainer):
     """name in the saved file -> parameter."""
     named = trainer.model.named_parameters()
-    return {n.replace(".default.", "."): p for n, p in named if p.requires_grad}
+    return {re.sub(r"\.default(?=\.|$)", "", n): p for n, p in named if p.requires_grad}
 
 
 def draw_adapter(trainer, seed):
@@ -68,9 +75,9 @@ def draw_adapter(trainer, seed):
 class Batch:
     """Four prompts of four ragged completions each; the last group's rewards are all the same."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, vocab=VOCAB):
         random = generator(seed)
-        tokens = lambda n: torch.randint(3, VOCAB, (n,), generator=random).tolist()  # noqa: E731
+        tokens = lambda n: torch.randint(3, vocab, (n,), generator=random).tolist()  # noqa: E731
         self.prompts = [tokens(n) for n in PROMPT_LENGTHS]
         count = GROUP * len(self.prompts)
         lengths = torch.randint(2, 18, (count,), generator=random).tolist()
@@ -120,8 +127,8 @@ class Batch:
         }
 
 
-def logprobs(trainer, batch, adapter=True):
-    """Per-token log-probabilities [tokens] by TRL's own function, with the adapter on or off (the reference)."""
+def logprobs(trainer, batch, adapter=True, model=None):
+    """Per-token log-probabilities [tokens] by TRL's own function, with the adapter on or off (the reference), or of a model."""
     inputs = batch.padded()
     ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
     mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
@@ -129,7 +136,7 @@ def logprobs(trainer, batch, adapter=True):
 
     def compute():
         with torch.no_grad():
-            return trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, width)[0]
+            return trainer._get_per_token_logps_and_entropies(model or trainer.model, ids, mask, width)[0]
 
     if adapter:
         return batch.flatten(compute())

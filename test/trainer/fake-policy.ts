@@ -27,9 +27,9 @@ export class FakePolicy implements PolicyModel {
   weights = [0, 0, 0, 0];
   momentum = [0, 0, 0, 0];
   gradient = [0, 0, 0, 0];
-  adapterOn = true;
   /** What was called, in order. */
   readonly calls: string[] = [];
+  readonly begun: { readonly reference: boolean; readonly mixed: boolean }[] = [];
   readonly losses: LossOptions[] = [];
   readonly batches: TrainBatch[] = [];
   readonly samples: { prompts: readonly TokenIds[]; options: SampleOptions }[] = [];
@@ -69,18 +69,17 @@ export class FakePolicy implements PolicyModel {
     return { prompt, completions };
   }
 
-  async completionLogprobs(batch: SequenceBatch): Promise<Float32Array[]> {
-    this.calls.push(this.adapterOn ? "logprobs" : "reference");
-    return batch.completionIds.map((ids) => new Float32Array(ids.length).fill(-1));
+  async beginTraining(options: { readonly reference: boolean; readonly mixed: boolean }): Promise<void> {
+    this.begun.push(options);
   }
 
-  async disableAdapter<T>(fn: () => Promise<T>): Promise<T> {
-    this.adapterOn = false;
-    try {
-      return await fn();
-    } finally {
-      this.adapterOn = true;
-    }
+  async mixReference(alpha: number): Promise<void> {
+    this.calls.push(`mixReference ${alpha}`);
+  }
+
+  async completionLogprobs(batch: SequenceBatch, options: { readonly reference?: boolean }): Promise<Float32Array[]> {
+    this.calls.push(options.reference ? "reference" : "logprobs");
+    return batch.completionIds.map((ids) => new Float32Array(ids.length).fill(-1));
   }
 
   async forwardBackward(batch: TrainBatch, loss: LossOptions): Promise<NativeLossResult> {

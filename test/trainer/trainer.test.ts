@@ -103,12 +103,12 @@ test("the whole step goes into one forwardBackward, completions beside their pro
   expect(batch?.referenceLogprobs).toBeUndefined();
 });
 
-test("with beta the reference log-probabilities come from the model without its adapter", async () => {
+test("with beta the reference is fixed before the first step, and its log-probabilities go into the loss", async () => {
   const { trainer, policy } = bench({ maxSteps: 1, beta: 0.04 });
   await trainer.train();
   expect(policy.calls).toEqual(["sample", "reference", "forwardBackward", "optimizerStep"]);
   expect(policy.batches[0]?.referenceLogprobs).toHaveLength(8);
-  expect(policy.adapterOn).toBe(true);
+  expect(policy.begun).toEqual([{ reference: true, mixed: false }]);
   expect(trainer.state.logHistory[0]?.kl).toBe(0.25);
 });
 
@@ -172,23 +172,14 @@ test("the entropy bonus follows its controller: nothing at first, then up to the
   expect(above.policy.losses.every(({ skipIdleRows }) => skipIdleRows === false)).toBe(true);
 });
 
-test("the reference moves every refModelSyncSteps, where the model has one to move", async () => {
-  const options = { syncRefModel: true, beta: 0.1, refModelSyncSteps: 2, refModelMixupAlpha: 0.25, maxSteps: 5 };
-  const adapter = bench(options);
-  expect(await rejection(adapter.trainer.train())).toMatchObject({
-    code: "BAD_OPTION",
-    message: expect.stringContaining("syncRefModel"),
-  });
-  const full = bench(options);
-  const moves: [number, number][] = [];
-  Object.assign(full.policy, {
-    syncReference: async (alpha: number) => void moves.push([full.policy.learningRates.length, alpha]),
-  });
-  await full.trainer.train();
-  expect(moves).toEqual([
-    [2, 0.25],
-    [4, 0.25],
-  ]);
+test("the reference moves every refModelSyncSteps", async () => {
+  const sync = { syncRefModel: true, beta: 0.1, refModelSyncSteps: 2, refModelMixupAlpha: 0.25 };
+  const { trainer, policy } = bench({ maxSteps: 5, ...sync });
+  await trainer.train();
+  expect(policy.begun).toEqual([{ reference: true, mixed: true }]);
+  const once = ["sample", "reference", "forwardBackward", "optimizerStep"];
+  const mixed = [...once, ...once, "mixReference 0.25"];
+  expect(policy.calls).toEqual([...mixed, ...mixed, ...once]);
 });
 
 test.each([

@@ -1,0 +1,349 @@
+// What a CausalLM's weights are at the moment: the base model, adapters by name, full training, the reference; and how they
+// are saved and loaded. Every change runs in the engine's order, and what is known of it here changes with it.
+
+import path from "node:path";
+import { GrpoError } from "../errors.js";
+import { hubIdOf, modelCard } from "../hub/model-card.js";
+import type { JsonObject } from "../json.js";
+import type {
+  NativeDtype,
+  NativeEngine,
+  NativeTensorInfo,
+  NativeTensorSet,
+  NativeTensorTable,
+} from "../native/native.js";
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, readAdapter, writeAdapterConfig } from "./adapter-files.js";
+import type { EngineQueue } from "./engine-queue.js";
+import { type ModelDescription, matchCheckpoint, parameterCount } from "./families.js";
+import type { LoraConfig } from "./lora.js";
+import { type ResolvedLora, resolveLora } from "./lora-resolve.js";
+import { CONFIG, type FileContent, GENERATION_CONFIG, isFile, writeFiles } from "./model-files.js";
+import { buildHeader, inFileOrder, readHeader, readWeights, tableOf } from "./safetensors.js";
+import { removeOtherWeights, weightFiles } from "./shards.js";
+
+const OPTIMIZER_STATE = "optimizer.safetensors";
+const REFERENCE_STATE = "reference.safetensors";
+const DEFAULT_ADAPTER = "default";
+
+export interface ModelFacts {
+  readonly description: ModelDescription;
+  readonly config: JsonObject;
+  readonly generationConfig: JsonObject;
+  readonly dtype: NativeDtype;
+  /** Where the base model came from, for adapter_config.json. */
+  readonly source: string | null;
+}
+
+interface NamedAdapter {
+  readonly resolved: ResolvedLora;
+  /** Whether it was read from files: then it, and not the base, is what training starts from. */
+  readonly loaded: boolean;
+}
+
+export class ModelWeights {
+  readonly #queue: EngineQueue;
+  #facts: ModelFacts;
+  readonly #adapters = new Map<string, NamedAdapter>();
+  #active: string | null = null;
+  #trainsAll = false;
+  /** The reference is no longer what makeReference would make, so checkpoints hold it. */
+  #mixedReference = false;
+
+  constructor(queue: EngineQueue, facts: ModelFacts) {
+    this.#queue = queue;
+    this.#facts = facts;
+  }
+
+  get facts(): ModelFacts {
+    return this.#facts;
+  }
+  get active(): string | null {
+    return this.#active;
+  }
+  get adapterNames(): string[] {
+    return [...this.#adapters.keys()];
+  }
+
+  parameters(): { readonly trainable: number; readonly all: number } {
+    const base = parameterCount(this.#facts.description.native);
+    if (this.#trainsAll) return { trainable: base, all: base };
+    const added = [...this.#adapters.values()].reduce((sum, { resolved }) => sum + resolved.parameters.added, 0);
+    return { trainable: this.#current()?.resolved.parameters.trainable ?? 0, all: base + added };
+  }
+
+  /** The name under which a trained tensor is saved. */
+  fileName(name: string): string {
+    return this.#current()?.resolved.tensors.get(name)?.fileNames[0] ?? name;
+  }
+
+  addLora(config: LoraConfig, seed: number, name: string = DEFAULT_ADAPTER): void {
+    this.#queue.checkAlive();
+    if (this.#adapters.has(name)) {
+      throw new GrpoError("BAD_INPUT", `This model already has an adapter named ${name}.`, {
+        hint: "Give another name, or delete that one first.",
+      });
+    }
+    const resolved = resolveLora(config, this.#facts.description, seed);
+    const before = this.#active;
+    this.#adapters.set(name, { resolved, loaded: false });
+    this.#active ??= name;
+    this.#queue.defer(
+      (engine) => engine.addAdapter(name, resolved.spec),
+      () => {
+        this.#adapters.delete(name);
+        if (this.#active === name) this.#active = before;
+      },
+    );
+  }
+
+  /** Into the adapter of that name if there is one, which must then have the same tensors. */
+  async loadAdapter(folder: string, name: string = DEFAULT_ADAPTER): Promise<void> {
+    const { adapter, table } = await readAdapter(folder, this.#facts.description);
+    const known = this.#adapters.get(name);
+    if (known && !sameTensors(known.resolved, adapter)) {
+      throw new GrpoError("BAD_ADAPTER", `${folder}: the adapter named ${name} has another configuration.`, {
+        hint: "Load it under another name.",
+      });
+    }
+    await this.#queue.run(async (engine) => {
+      if (!known) await engine.addAdapter(name, adapter.spec);
+      try {
+        await this.#with(engine, name, () => engine.loadSet("adapter", table, 0));
+      } catch (error) {
+        if (!known) await engine.deleteAdapter(name);
+        throw error;
+      }
+    });
+    this.#adapters.set(name, { resolved: known?.resolved ?? adapter, loaded: true });
+    this.#active ??= name;
+  }
+
+  async setAdapter(name: string): Promise<void> {
+    this.#require(name);
+    await this.#queue.run((engine) => engine.setAdapter(name));
+    this.#active = name;
+  }
+
+  async deleteAdapter(name: string): Promise<void> {
+    this.#require(name);
+    const next = this.#active === name ? (this.adapterNames.find((other) => other !== name) ?? null) : this.#active;
+    await this.#queue.run(async (engine) => {
+      await engine.deleteAdapter(name);
+      await engine.setAdapter(next ?? "");
+    });
+    this.#adapters.delete(name);
+    this.#active = next;
+  }
+
+  async merge(names: readonly string[] | undefined, safe: boolean): Promise<void> {
+    const merged = this.#chosen(names);
+    await this.#queue.run((engine) => engine.mergeAdapters(merged, { safe }));
+  }
+
+  async mergeAndUnload(names: readonly string[] | undefined, safe: boolean): Promise<void> {
+    const merged = this.#chosen(names);
+    const untied = await this.#queue.run(async (engine) => {
+      await engine.mergeAdapters(merged, { safe });
+      return engine.dropAdapters();
+    });
+    this.#forgetAdapters();
+    if (untied) this.#facts = untiedFacts(this.#facts);
+  }
+
+  /** Without adapters as before they came; what is merged stays. */
+  async unload(): Promise<void> {
+    const untied = await this.#queue.run((engine) => engine.dropAdapters());
+    this.#forgetAdapters();
+    if (untied) this.#facts = untiedFacts(this.#facts);
+  }
+
+  /**
+   * Readies the model for training. Without an adapter all of it is trained. With `reference`, what the reference must be is
+   * fixed now: the model's or the loaded adapter's weights; for a fresh adapter it is the base model.
+   */
+  async beginTraining(reference: boolean): Promise<void> {
+    const trainsAll = this.#adapters.size === 0;
+    const loaded = this.#current()?.loaded === true;
+    const isNew = trainsAll && !this.#trainsAll;
+    await this.#queue.run(async (engine) => {
+      if (isNew) await engine.trainAll();
+      const moved = trainsAll || loaded || (await engine.optimizerSteps()) > 0;
+      if (reference && moved) await engine.makeReference();
+    });
+    this.#trainsAll = trainsAll;
+    this.#mixedReference = false;
+  }
+
+  async mixReference(alpha: number): Promise<void> {
+    await this.#queue.run((engine) => engine.mixReference(alpha));
+    this.#mixedReference = true;
+  }
+
+  /** Adapters in PEFT's format, if there are any: the one named "default" in the folder, others in folders of their names. */
+  async save(directory: string, maxBytes: number, names: readonly string[] = this.adapterNames): Promise<void> {
+    if (this.#adapters.size === 0) return this.#saveModel(directory, "model", maxBytes);
+    for (const name of names) {
+      await this.#saveAdapter(name === DEFAULT_ADAPTER ? directory : path.join(directory, name), name);
+    }
+  }
+
+  async saveMerged(directory: string, maxBytes: number, safe: boolean): Promise<void> {
+    if (this.#active === null) {
+      throw new GrpoError("BAD_INPUT", "saveMerged: the model has no active adapter.", {
+        hint: "Call applyLora or loadAdapter first, or save the model itself with savePretrained.",
+      });
+    }
+    await this.#saveModel(directory, safe ? "safelyMerged" : "merged", maxBytes);
+  }
+
+  /** What is trained, and the optimizer's state. */
+  async saveCheckpoint(directory: string): Promise<void> {
+    if (this.#trainsAll) await this.#saveModel(directory, "model", Number.MAX_SAFE_INTEGER);
+    else await this.#saveAdapter(directory, this.#activeName("saveCheckpoint"));
+    const steps = await this.#queue.run((engine) => engine.optimizerSteps());
+    const files: Record<string, FileContent> = {
+      [OPTIMIZER_STATE]: this.#writer("optimizer", await this.#list("optimizer"), { step: String(steps) }),
+    };
+    if (this.#mixedReference) {
+      files[REFERENCE_STATE] = this.#writer("reference", await this.#list("reference"));
+    }
+    await writeFiles(directory, files);
+  }
+
+  async loadCheckpoint(directory: string): Promise<void> {
+    if (this.#trainsAll) {
+      const table = matchCheckpoint(await readWeights(directory), this.#facts.description.native);
+      await this.#queue.run((engine) => engine.loadSet("model", table, 0));
+    } else {
+      await this.loadAdapter(directory, this.#active ?? DEFAULT_ADAPTER);
+    }
+    const reference = path.join(directory, REFERENCE_STATE);
+    if (await isFile(reference)) {
+      await this.#loadState("reference", reference);
+      this.#mixedReference = true;
+    }
+    await this.#loadState("optimizer", path.join(directory, OPTIMIZER_STATE));
+  }
+
+  async #loadState(set: "optimizer" | "reference", file: string): Promise<void> {
+    const stored = await readHeader(file);
+    const step = set === "optimizer" ? Number(stored.metadata.step ?? Number.NaN) : 0;
+    if (!Number.isSafeInteger(step) || step < 0) {
+      throw new GrpoError("BAD_CHECKPOINT", `${file}: metadata names no step.`);
+    }
+    const table: NativeTensorTable = tableOf([stored]);
+    await this.#queue.run((engine) => engine.loadSet(set, table, step));
+  }
+
+  async #saveAdapter(directory: string, name: string): Promise<void> {
+    const { resolved } = this.#require(name);
+    const { description, source } = this.#facts;
+    const namesOf = (tensor: string) => resolved.tensors.get(tensor)?.fileNames ?? [];
+    const tensors = await this.#queue.run((engine) => this.#with(engine, name, () => engine.tensors("adapter")));
+    const files: Record<string, FileContent> = {
+      [ADAPTER_WEIGHTS]: this.#writer("adapter", tensors, {}, namesOf, name),
+      [ADAPTER_CONFIG]: writeAdapterConfig(resolved.config, description, source),
+    };
+    const readme = "README.md";
+    if (!(await isFile(path.join(directory, readme)))) {
+      files[readme] = modelCard("path/of/this-folder", { kind: "adapter", base: hubIdOf(source) });
+    }
+    await writeFiles(directory, files);
+  }
+
+  async #saveModel(directory: string, set: "model" | "merged" | "safelyMerged", maxBytes: number): Promise<void> {
+    const tensors = await this.#list(set);
+    const ownOutput = tensors.some(({ name }) => name === "lm_head.weight");
+    const { description, config, generationConfig, dtype } =
+      ownOutput && this.#facts.description.native.tieWordEmbeddings ? untiedFacts(this.#facts) : this.#facts;
+    const dtypeKey = "torch_dtype" in config && !("dtype" in config) ? "torch_dtype" : "dtype";
+    const saved = { ...config, architectures: [description.architecture], [dtypeKey]: dtype };
+    const weights = weightFiles(tensors, maxBytes, (part) => this.#writer(set, part));
+    const generation = Object.keys(generationConfig).length > 0;
+    await writeFiles(directory, {
+      ...weights,
+      [CONFIG]: `${JSON.stringify(saved, null, 2)}\n`,
+      ...(generation ? { [GENERATION_CONFIG]: `${JSON.stringify(generationConfig, null, 2)}\n` } : {}),
+    });
+    await removeOtherWeights(directory, Object.keys(weights));
+  }
+
+  #list(set: NativeTensorSet): Promise<NativeTensorInfo[]> {
+    return this.#queue.run((engine) => engine.tensors(set));
+  }
+
+  /** Writes tensors of a set to one file, each under its names there; `adapter` is made the active one for that long. */
+  #writer(
+    set: NativeTensorSet,
+    listed: readonly NativeTensorInfo[],
+    metadata: Record<string, string> = {},
+    namesInFile: (name: string) => readonly string[] = (name) => [name],
+    adapter: string | null = this.#active,
+  ): FileContent {
+    const stored = listed.flatMap((tensor) =>
+      namesInFile(tensor.name).map((name) => ({ ...tensor, name, source: tensor.name })),
+    );
+    const tensors = inFileOrder(stored);
+    const names = tensors.map(({ source }) => source);
+    const header = buildHeader(tensors, metadata);
+    return (file) =>
+      this.#queue.run((engine) => this.#with(engine, adapter, () => engine.saveSet(set, file, header, names)));
+  }
+
+  /** Runs `job` with another adapter active; nothing else of this model runs meanwhile. */
+  async #with<T>(engine: NativeEngine, name: string | null, job: () => Promise<T>): Promise<T> {
+    if (name === null || name === (this.#active ?? name)) return job();
+    await engine.setAdapter(name);
+    try {
+      return await job();
+    } finally {
+      await engine.setAdapter(this.#active ?? "");
+    }
+  }
+
+  #current(): NamedAdapter | undefined {
+    return this.#active === null ? undefined : this.#adapters.get(this.#active);
+  }
+
+  #activeName(what: string): string {
+    this.#queue.checkAlive();
+    if (this.#active !== null) return this.#active;
+    throw new GrpoError("BAD_INPUT", `${what}: the model has no adapter.`, { hint: "Call applyLora first." });
+  }
+
+  #chosen(names: readonly string[] | undefined): string[] {
+    if (names === undefined) return [this.#activeName("merging")];
+    for (const name of names) this.#require(name);
+    return [...names];
+  }
+
+  #require(name: string): NamedAdapter {
+    this.#queue.checkAlive();
+    const adapter = this.#adapters.get(name);
+    if (adapter) return adapter;
+    const hint = this.#adapters.size === 0 ? "The model has none." : `It has: ${this.adapterNames.join(", ")}.`;
+    throw new GrpoError("BAD_INPUT", `There is no adapter named ${JSON.stringify(name)}.`, { hint });
+  }
+
+  #forgetAdapters(): void {
+    this.#adapters.clear();
+    this.#active = null;
+    this.#trainsAll = false;
+    this.#mixedReference = false;
+  }
+}
+
+function untiedFacts(facts: ModelFacts): ModelFacts {
+  const { description } = facts;
+  return {
+    ...facts,
+    config: { ...facts.config, tie_word_embeddings: false },
+    description: { ...description, native: { ...description.native, tieWordEmbeddings: false } },
+  };
+}
+
+function sameTensors(a: ResolvedLora, b: ResolvedLora): boolean {
+  const shape = ({ spec }: ResolvedLora) =>
+    JSON.stringify({ ...spec, dropout: 0, init: "", initIterations: 0, seed: 0 });
+  return shape(a) === shape(b);
+}
