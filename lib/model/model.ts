@@ -3,7 +3,7 @@
 
 import { GrpoError } from "../errors.js";
 import { resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
-import { writeModelCard } from "../hub/model-card.js";
+import { hubIdOf, writeModelCard } from "../hub/model-card.js";
 import { type PushOptions, pushFolder } from "../hub/push.js";
 import { isJsonObject, type JsonObject } from "../json.js";
 import type {
@@ -384,7 +384,7 @@ export class CausalLM implements PolicyModel {
     checkOptionNames("pushToHub", options, ["token", "private", "branch", "commitMessage"]);
     return withTemporaryFolder(async (folder) => {
       await this.savePretrained(folder);
-      await writeModelCard(folder, repo, { base: hubIdOf(this.#source) });
+      await writeModelCard(folder, repo, { base: hubIdOf(this.#weights.facts.source) });
       return pushFolder(repo, folder, { keepExisting: ["README.md"], ...options });
     });
   }

@@ -78,6 +78,11 @@ export class ModelWeights {
 
   addLora(config: LoraConfig, seed: number, name: string = DEFAULT_ADAPTER): void {
     this.#queue.checkAlive();
+    if (this.#trainsAll) {
+      throw new GrpoError("BAD_INPUT", "This model is trained in full, which leaves no place for an adapter.", {
+        hint: "Load the model again for an adapter.",
+      });
+    }
     if (this.#adapters.has(name)) {
       throw new GrpoError("BAD_INPUT", `This model already has an adapter named ${name}.`, {
         hint: "Give another name, or delete that one first.",

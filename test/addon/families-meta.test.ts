@@ -19,7 +19,8 @@ describe("on device meta", () => {
     try {
       await engine.initModel(1);
       const targets = linearLayers(config).map(({ module }) => ({ module, rank: 2, scaling: 1 }));
-      await engine.applyLora({ targets, dropout: 0.1, zeroB: true, seed: 1 });
+      const none = { initIterations: 0, dora: false, biases: [], fullModules: [], tokenRows: [], tieOutput: false };
+      await engine.addAdapter("default", { targets, dropout: 0.1, init: "default", ...none, seed: 1 });
       const syncsOf = async (job: () => Promise<unknown>): Promise<number> => {
         const before = engine.syncs();
         await job();

@@ -3,8 +3,8 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LOSS_TYPES, type LossOptions, toNativeLoss } from "../../lib/model/loss.js";
-import type { NativeEngine, NativeSampleRequest } from "../../lib/native/native.js";
-import { ADAMW, BATCH, LOSS, PROMPTS, REQUEST, rawEngine } from "./raw-engine.js";
+import type { NativeAdapterSpec, NativeEngine, NativeSampleRequest } from "../../lib/native/native.js";
+import { ADAMW, BATCH, LOSS, PROMPTS, REQUEST, rawEngine, rawModel } from "./raw-engine.js";
 
 describe.each(["meta", "cpu"])("on device %s", (device) => {
   let engine: NativeEngine;
@@ -90,3 +90,60 @@ describe.each(["meta", "cpu"])("on device %s", (device) => {
     expect(await syncsOf(job)).toBe(0);
   });
 });
+
+const attention = "model.layers.0.self_attn";
+const embedding = "model.embed_tokens";
+const kinds: readonly [string, Partial<NativeAdapterSpec>][] = [
+  ["magnitudes, pairs on embedding and output", { dora: true, targets: pairs([`${attention}.q_proj`, "lm_head"]) }],
+  ["a pair on the embedding", { targets: pairs([embedding]) }],
+  [
+    "biases and rows of tokens",
+    { biases: [`${attention}.k_proj`], tokenRows: [{ module: embedding, ids: ids(5, 9) }] },
+  ],
+  ["modules in full", { targets: [], fullModules: [embedding, "lm_head", "model.norm", `${attention}.o_proj`] }],
+  ["PiSSA", { init: "pissa", targets: pairs([`${attention}.v_proj`]) }],
+];
+
+describe.each(["meta", "cpu"])("on device %s, an adapter of", (device) => {
+  it.each(kinds)("%s reads back as often as any", async (_, spec) => {
+    const engine = await rawEngine(device, spec);
+    await expectUsualReadBacks(engine);
+    await engine.mergeAdapters(["default"], { safe: false });
+    await engine.unmergeAdapters();
+    engine.dispose();
+  });
+});
+
+describe.each(["meta", "cpu"])("on device %s, a model in full", (device) => {
+  it.each(["float32", "bfloat16"] as const)("of %s reads back as often as an adapter", async (dtype) => {
+    const engine = await rawModel(device, dtype);
+    await engine.trainAll();
+    await engine.makeReference();
+    await expectUsualReadBacks(engine);
+    await engine.mixReference(0.5);
+    engine.dispose();
+  });
+});
+
+async function expectUsualReadBacks(engine: NativeEngine): Promise<void> {
+  const batch = { ...BATCH, advantages: Float32Array.from([1, -1, 0.5, 2, -2]) };
+  const jobs: [() => Promise<unknown>, number][] = [
+    [() => engine.sample(REQUEST, () => {}), 9],
+    [() => engine.logprobs(BATCH, 0.9, true), 1],
+    [() => engine.forwardBackward(batch, { ...LOSS, beta: 0 }), 1],
+    [() => engine.optimizerStep(ADAMW), 1],
+  ];
+  for (const [job, expected] of jobs) {
+    const before = engine.syncs();
+    await job();
+    expect(engine.syncs() - before).toBe(expected);
+  }
+}
+
+function pairs(modules: readonly string[]) {
+  return modules.map((module) => ({ module, rank: 8, scaling: 4 }));
+}
+
+function ids(...values: number[]): Int32Array {
+  return Int32Array.from(values);
+}

@@ -6,7 +6,9 @@ import type { JsonObject } from "../../lib/json.js";
 import { linearLayers, readModelConfig } from "../../lib/model/families.js";
 import { toNativeLoss } from "../../lib/model/loss.js";
 import type {
+  NativeAdapterSpec,
   NativeBatch,
+  NativeDtype,
   NativeEngine,
   NativeLoss,
   NativeModelConfig,
@@ -20,15 +22,20 @@ export async function tinyConfig(): Promise<NativeModelConfig> {
   return readModelConfig(json).native;
 }
 
-/** The bundled model's shape with random weights and an adapter with dropout on every linear layer. */
-export async function rawEngine(device: string): Promise<NativeEngine> {
+/** The bundled model's shape with random weights. */
+export async function rawModel(device: string, dtype: NativeDtype = "float32"): Promise<NativeEngine> {
   const { Engine } = loadCore();
-  const config = await tinyConfig();
-  const engine = new Engine({ config, device, dtype: "float32", threads: 0 });
+  const engine = new Engine({ config: await tinyConfig(), device, dtype, threads: 0 });
   await engine.initModel(1);
-  const targets = linearLayers(config).map(({ module }) => ({ module, rank: 8, scaling: 4 }));
+  return engine;
+}
+
+/** The same with an adapter with dropout on every linear layer, and what `more` adds. */
+export async function rawEngine(device: string, more: Partial<NativeAdapterSpec> = {}): Promise<NativeEngine> {
+  const engine = await rawModel(device);
+  const targets = linearLayers(await tinyConfig()).map(({ module }) => ({ module, rank: 8, scaling: 4 }));
   const none = { initIterations: 0, dora: false, biases: [], fullModules: [], tokenRows: [], tieOutput: false };
-  await engine.addAdapter("default", { targets, dropout: 0.1, init: "default", ...none, seed: 1 });
+  await engine.addAdapter("default", { targets, dropout: 0.1, init: "default", ...none, seed: 1, ...more });
   return engine;
 }
 

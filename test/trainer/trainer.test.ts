@@ -461,8 +461,9 @@ test("train() twice at the same time is refused", async () => {
   await first;
 });
 
-test("a model without an adapter is refused", async () => {
+test("what the model cannot train ends the run before its first step", async () => {
   const { trainer, policy } = bench();
-  policy.trainableParameters = () => ({ trainable: 0, all: 1000 });
-  await expect(trainer.train()).rejects.toThrow("the model has nothing to train");
+  policy.beginTraining = () => Promise.reject(new GrpoError("BAD_OPTION", "no place for a reference"));
+  await expect(trainer.train()).rejects.toThrow("no place for a reference");
+  expect(policy.calls).toEqual([]);
 });
