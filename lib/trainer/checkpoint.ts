@@ -19,6 +19,9 @@ const stateSchema = z.object({
   max_steps: z.int().min(1),
   epoch: z.number(),
   num_input_tokens_seen: z.number().min(0),
+  best_metric: z.number().nullable(),
+  best_model_checkpoint: z.string().nullable(),
+  evaluations_without_gain: z.int().min(0),
   /** Non-finite steps in a row up to here. */
   bad_steps: z.int().min(0),
   /** What the order of prompts depends on; a resumed run must have the same. */
@@ -48,12 +51,18 @@ export interface CheckpointOptions {
   readonly generation: Generation | undefined;
   /** Checkpoints kept; null: all. */
   readonly totalLimit: number | null;
+  /** The checkpoint of the best evaluation, which is kept besides. */
+  readonly keep: string | null;
+}
+
+export function checkpointPath(outputDir: string, step: number): string {
+  return path.join(outputDir, `checkpoint-${step}`);
 }
 
 /** Writes checkpoint-<global_step> and returns its path. */
 export async function saveCheckpoint(options: CheckpointOptions): Promise<string> {
   const { outputDir, state } = options;
-  const final = path.join(outputDir, `checkpoint-${state.global_step}`);
+  const final = checkpointPath(outputDir, state.global_step);
   const temporary = path.join(outputDir, `.tmp-checkpoint-${state.global_step}-${process.pid}`);
   try {
     await rm(temporary, { recursive: true, force: true });
@@ -74,7 +83,7 @@ export async function saveCheckpoint(options: CheckpointOptions): Promise<string
       hint: "check that outputDir is a folder you may write to and that the disk is not full",
     });
   }
-  if (options.totalLimit !== null) await removeOldest(outputDir, options.totalLimit, final);
+  if (options.totalLimit !== null) await removeOldest(outputDir, options.totalLimit, [final, options.keep]);
   return final;
 }
 
@@ -115,8 +124,8 @@ export async function listCheckpoints(outputDir: string): Promise<[number, strin
 }
 
 /** The oldest by time of writing, not by step: a folder may hold later steps of an earlier run. */
-async function removeOldest(outputDir: string, limit: number, newest: string): Promise<void> {
-  const others = (await listCheckpoints(outputDir)).filter(([, folder]) => folder !== newest);
+async function removeOldest(outputDir: string, limit: number, kept: readonly (string | null)[]): Promise<void> {
+  const others = (await listCheckpoints(outputDir)).filter(([, folder]) => !kept.includes(folder));
   const dated = await Promise.all(
     others.map(async ([step, folder]) => ({ step, folder, time: (await stat(path.join(folder, stateFile))).mtimeMs })),
   );

@@ -6,9 +6,11 @@ import type { Logger } from "../log/logger.js";
 import type { CompletionRecord } from "../log/run-log.js";
 import type { PolicyModel, ProcessingClass } from "../policy.js";
 import { rewardArguments } from "../rewards/per-sample.js";
+import type { RewardRuntime } from "../rewards/runtime.js";
 import type { Prompt, RewardFn, TrainerState } from "../types.js";
 import type { AnyRewardFn, GRPOConfig } from "./config.js";
 import { PromptTable, type RowSource } from "./prompts.js";
+import type { RolloutRequest, RolloutSource } from "./rollout.js";
 import type { Metrics } from "./step-metrics.js";
 import { evaluationRows, type RowsOrStream, trainingRows } from "./streamed-rows.js";
 
@@ -66,7 +68,7 @@ export interface TrainResult {
 }
 
 export interface EvaluateOptions {
-  /** false: greedy. Default true, with the sampling options of training. */
+  /** false: greedy. Default evalDoSample. */
   readonly doSample?: boolean;
   /** Completions per prompt; default numGenerationsEval, else numGenerations, and 1 where doSample is false. */
   readonly numGenerations?: number;
@@ -180,4 +182,34 @@ export async function usableRows<Row>(
   if (args.promptOverflow !== "drop") return all;
   await table.survey(all, signal);
   return all.filter((row) => table.fits(row));
+}
+
+/** What a rollout is collected from. */
+export function rolloutSource<Row extends { readonly prompt: Prompt }>(
+  setup: TrainerSetup<Row>,
+  args: GRPOConfig,
+  rewards: RewardRuntime,
+  prompts: PromptTable<Row>,
+  rows: RowSource<Row>,
+): RolloutSource<Row> {
+  const { model, processingClass: tokenizer } = setup;
+  const columns = rewardColumns(rows, args.removeUnusedColumns);
+  return { model, tokenizer, prompts, columns, rewards, batching: args.rewardBatching };
+}
+
+/** Training's sampling. */
+export function samplingOptions(
+  args: GRPOConfig,
+  tokenizer: ProcessingClass,
+): Omit<RolloutRequest["sampling"], "groupSize" | "seed" | "step"> {
+  return {
+    maxNewTokens: args.maxCompletionLength,
+    doSample: true,
+    temperature: args.temperature,
+    topP: args.topP,
+    topK: args.topK,
+    minP: args.minP ?? 0,
+    repetitionPenalty: args.repetitionPenalty,
+    stopIds: tokenizer.eosTokenIds,
+  };
 }

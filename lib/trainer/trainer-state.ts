@@ -8,7 +8,8 @@ import type { Metrics } from "./step-metrics.js";
 export type MutableState = { -readonly [K in keyof TrainerState]: TrainerState[K] } & { logHistory: Metrics[] };
 
 export function freshState(maxSteps: number): MutableState {
-  return { globalStep: 0, maxSteps, epoch: 0, numInputTokensSeen: 0, logHistory: [] };
+  const best = { bestMetric: null, bestModelCheckpoint: null, evaluationsWithoutGain: 0 };
+  return { globalStep: 0, maxSteps, epoch: 0, numInputTokensSeen: 0, ...best, logHistory: [] };
 }
 
 /** JSON has no NaN: null in a stored log stands for it. */
@@ -17,7 +18,12 @@ export function restoreState(saved: SavedState, maxSteps: number): MutableState 
     (entry): Metrics => Object.fromEntries(Object.entries(entry).map(([name, value]) => [name, value ?? Number.NaN])),
   );
   const { global_step: globalStep, epoch, num_input_tokens_seen: numInputTokensSeen } = saved;
-  return { globalStep, maxSteps, epoch, numInputTokensSeen, logHistory };
+  const best = {
+    bestMetric: saved.best_metric,
+    bestModelCheckpoint: saved.best_model_checkpoint,
+    evaluationsWithoutGain: saved.evaluations_without_gain,
+  };
+  return { globalStep, maxSteps, epoch, numInputTokensSeen, ...best, logHistory };
 }
 
 /** What a run has beside the state that callbacks see. */
@@ -34,6 +40,9 @@ export function storeState(state: TrainerState, { badSteps, order, entropy }: Ru
     max_steps: state.maxSteps,
     epoch: state.epoch,
     num_input_tokens_seen: state.numInputTokensSeen,
+    best_metric: state.bestMetric,
+    best_model_checkpoint: state.bestModelCheckpoint,
+    evaluations_without_gain: state.evaluationsWithoutGain,
     bad_steps: badSteps,
     order,
     entropy,

@@ -3,11 +3,12 @@
 // rollout.ts, advantages.ts, checkpoint.ts and log/; this file is their order, and what happens when a run is cut short.
 
 import { GrpoError, reasonOf } from "../errors.js";
-import { type CompletionRecord, completionRecords, describePlan, RunLog } from "../log/run-log.js";
+import { type CompletionRecord, describePlan, RunLog } from "../log/run-log.js";
 import { RewardRuntime } from "../rewards/runtime.js";
 import type { Prompt, TrainerState } from "../types.js";
-import { computeAdvantages } from "./advantages.js";
+import { BestModel } from "./best-model.js";
 import {
+  checkpointPath,
   checkSameOrder,
   findCheckpoint,
   readCheckpoint,
@@ -16,13 +17,14 @@ import {
   saveCheckpoint,
 } from "./checkpoint.js";
 import { GRPOConfig } from "./config.js";
+import { Evaluator } from "./evaluation.js";
 import { HubPush, type TrainerPushOptions } from "./hub-push.js";
 import { type InterruptWatch, watchInterrupts } from "./interrupt.js";
 import { carriedInto, epochAfter, partsOfStep, planTraining, type TrainingPlan } from "./plan.js";
-import { mixSeed, PromptSampler } from "./prompt-sampler.js";
-import type { PromptTable, RowSource } from "./prompts.js";
-import { collectRollout, type RolloutRequest, type RolloutSource } from "./rollout.js";
-import { type Metrics, MetricWindow, rolloutMetrics } from "./step-metrics.js";
+import { PromptSampler } from "./prompt-sampler.js";
+import type { PromptTable } from "./prompts.js";
+import type { RolloutRequest } from "./rollout.js";
+import { type Metrics, MetricWindow } from "./step-metrics.js";
 import { TrainSteps } from "./train-step.js";
 import {
   type EvaluateOptions,
@@ -32,6 +34,8 @@ import {
   resolveRewardFunctions,
   resolveRewardWeights,
   rewardColumns,
+  rolloutSource,
+  samplingOptions,
   type TrainerCallback,
   type TrainerSetup,
   type TrainOptions,
@@ -40,9 +44,6 @@ import {
   withRowSources,
 } from "./trainer-setup.js";
 import { freshState, type MutableState, restoreState, storeState } from "./trainer-state.js";
-
-/** Number of evaluation's own random stream, far from those of the steps. */
-const evaluationStream = 2 ** 30;
 
 /** What one call of train() works with. */
 interface Run {
@@ -69,7 +70,8 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   readonly #log: RunLog;
   readonly #state: MutableState;
   readonly #hub: HubPush;
-  #evalPrompts: PromptTable<Row> | undefined;
+  readonly #evaluator: Evaluator<Row>;
+  readonly #best: BestModel;
   #training = false;
 
   constructor(options: GRPOTrainerOptions<Row>) {
@@ -86,6 +88,8 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     });
     rewardColumns(trainDataset, this.args.removeUnusedColumns);
     this.#trainPrompts = promptTable(trainDataset, options.processingClass, options.model, this.args);
+    this.#evaluator = new Evaluator(this.#options, this.args, this.#rewards, this.#weights);
+    this.#best = new BestModel(this.args);
     this.#log = new RunLog(this.args, this.#rewards.names, { output: options.output, loggers: options.loggers });
     this.#state = freshState(this.args.maxSteps);
     this.#hub = new HubPush({
@@ -123,6 +127,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       if (this.args.evalOnStart && run.firstStep === 0) await this.#evaluateInRun(run);
       while (this.#state.globalStep < run.plan.totalSteps && !run.stopped) await this.#trainOneStep(run);
       if (run.plan.saveEvery > 0) await this.#save(run);
+      if (this.args.loadBestModelAtEnd) await this.#loadBest();
     } catch (error) {
       throw await this.#cutShort(run, error);
     }
@@ -157,7 +162,8 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     await this.#log.begin(this.#runRecord(plan, firstStep), firstStep);
     const setup = {
       ...{ args, plan, sampler, rows, signal, trainerState: this.#state, rewardWeights: this.#weights },
-      ...{ source: this.#source(this.#trainPrompts, trainDataset), sampling: this.#sampling() },
+      ...{ source: rolloutSource(this.#options, args, this.#rewards, this.#trainPrompts, trainDataset) },
+      sampling: samplingOptions(args, this.#options.processingClass),
     };
     const steps = new TrainSteps(setup, { generation: saved?.generation, entropy: saved?.state.entropy });
     return {
@@ -216,6 +222,13 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     if (plan.saveEvery > 0 && (step % plan.saveEvery === 0 || last)) await this.#save(run);
   }
 
+  async #loadBest(): Promise<void> {
+    const { bestModelCheckpoint: folder, bestMetric, globalStep } = this.#state;
+    if (folder === null || folder === checkpointPath(this.args.outputDir, globalStep)) return;
+    await this.#options.model.loadCheckpoint(folder);
+    this.#log.note(`took back the best model, of ${folder} (${bestMetric})`);
+  }
+
   async #nonFinite(run: Run): Promise<GrpoError> {
     const folder = run.plan.saveEvery > 0 ? await this.#save(run) : undefined;
     const where = folder ? `the last good state is in ${folder}` : "the model holds the last good state";
@@ -228,44 +241,23 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
 
   /** Samples evalDataset and scores it; weights do not change. Greedy with doSample: false. */
   async evaluate(options: EvaluateOptions = {}): Promise<Evaluation> {
-    const { args } = this;
-    const { evalDataset, processingClass, model } = this.#options;
-    if (!evalDataset) {
-      throw new GrpoError("BAD_INPUT", "evaluate() needs rows", { hint: "give evalDataset to GRPOTrainer" });
-    }
-    const doSample = options.doSample ?? true;
-    const groupSize = options.numGenerations ?? (doSample ? (args.numGenerationsEval ?? args.numGenerations) : 1);
-    this.#evalPrompts ??= promptTable(evalDataset, processingClass, model, args);
-    const prompts = this.#evalPrompts;
-    await evalDataset.load?.(options.signal);
-    const rows = await usableRows(prompts, evalDataset.length, args, options.signal);
-    if (rows.length === 0) throw new GrpoError("BAD_DATASET", "evalDataset has no usable rows");
-    const rollout = await collectRollout(this.#source(prompts, evalDataset), {
-      rows,
-      // A seed of its own, so that evaluation never repeats the draws of a training step, and always repeats its own.
-      sampling: { ...this.#sampling(), doSample, groupSize, seed: mixSeed(args.seed, evaluationStream) >>> 1, step: 0 },
-      trainerState: this.#state,
-      signal: options.signal ?? new AbortController().signal,
-    });
-    const scored = computeAdvantages(rollout.rewards, {
-      weights: this.#weights,
-      groupSize,
-      scaleRewards: args.scaleRewards,
-      multiObjectiveAggregation: args.multiObjectiveAggregation,
-    });
-    const own = {
-      ...rolloutMetrics(rollout, scored, this.#rewards.names),
-      runtime: rollout.seconds.rollout + rollout.seconds.reward,
-    };
-    const metrics = Object.fromEntries(Object.entries(own).map(([name, value]) => [`eval_${name}`, value]));
-    const completions = completionRecords(this.#state.globalStep, "eval", rollout, scored, this.#rewards.names);
-    await this.#log.evaluation(this.#state.globalStep, metrics, completions);
-    return { metrics, completions };
+    const evaluation = await this.#evaluator.run(options, this.#state);
+    await this.#log.evaluation(this.#state.globalStep, evaluation.metrics, evaluation.completions);
+    return evaluation;
   }
 
   async #evaluateInRun(run: Run): Promise<void> {
     const { metrics } = await this.evaluate({ signal: run.signal });
     this.#state.logHistory.push({ step: this.#state.globalStep, ...metrics });
+    const { best, stop } = this.#best.take(metrics, this.#state);
+    if (best && this.args.loadBestModelAtEnd) {
+      this.#state.bestModelCheckpoint = checkpointPath(this.args.outputDir, this.#state.globalStep);
+      await this.#save(run);
+    }
+    if (stop) {
+      this.#log.note(`stopping early: ${this.#state.evaluationsWithoutGain} evaluations without a gain`);
+      run.stopped = true;
+    }
     await this.#emit("onEvaluate", run, metrics);
   }
 
@@ -288,12 +280,20 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   /** Saves the current step unless it is saved already; the path of its checkpoint. */
   async #save(run: Run): Promise<string> {
     const step = this.#state.globalStep;
-    if (run.lastSaved === step) return `${this.args.outputDir}/checkpoint-${step}`;
+    if (run.lastSaved === step) return checkpointPath(this.args.outputDir, step);
     const { model, processingClass: tokenizer } = this.#options;
     const { outputDir, saveTotalLimit: totalLimit } = this.args;
     const { generation, entropy } = run.steps.carried;
     const state = storeState(this.#state, { badSteps: run.badSteps, order: this.#order(run.plan), entropy });
-    const checkpoint = await saveCheckpoint({ outputDir, model, tokenizer, state, generation, totalLimit });
+    const checkpoint = await saveCheckpoint({
+      outputDir,
+      model,
+      tokenizer,
+      state,
+      generation,
+      totalLimit,
+      keep: this.#state.bestModelCheckpoint,
+    });
     run.lastSaved = step;
     await this.#hub.afterSave(checkpoint);
     await this.#emit("onSave", run, {}, checkpoint);
@@ -337,26 +337,6 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
         train_samples_per_second: (steps * run.plan.completionsPerStep) / seconds,
         train_steps_per_second: steps / seconds,
       },
-    };
-  }
-
-  #source(prompts: PromptTable<Row>, rows: RowSource<Row>): RolloutSource<Row> {
-    const { model, processingClass: tokenizer } = this.#options;
-    const columns = rewardColumns(rows, this.args.removeUnusedColumns);
-    return { model, tokenizer, prompts, columns, rewards: this.#rewards, batching: this.args.rewardBatching };
-  }
-
-  #sampling(): Omit<RolloutRequest["sampling"], "groupSize"> {
-    const { args } = this;
-    return {
-      maxNewTokens: args.maxCompletionLength,
-      doSample: true,
-      temperature: args.temperature,
-      topP: args.topP,
-      topK: args.topK,
-      minP: args.minP ?? 0,
-      repetitionPenalty: args.repetitionPenalty,
-      stopIds: this.#options.processingClass.eosTokenIds,
     };
   }
 

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { rewards } from "../../lib/rewards/index.js";
 import { RewardRuntime } from "../../lib/rewards/runtime.js";
+import { freshState } from "../../lib/trainer/trainer-state.js";
 import type { Completion, RewardBatch } from "../../lib/types.js";
 
 const said = (content: string): Completion => [{ role: "assistant", content }];
@@ -53,7 +54,7 @@ test("perSample hands over one completion with its row, and keeps the name", asy
     completionIds: [[1], [1], [1]],
     finishReasons: ["eos", "length", "eos"],
     answer: [7, 8, 10],
-    trainerState: { globalStep: 0, maxSteps: 1, epoch: 0, numInputTokensSeen: 0, logHistory: [] },
+    trainerState: freshState(1),
     logMetric: () => {},
     logExtra: () => {},
     signal: new AbortController().signal,
@@ -67,7 +68,7 @@ test("an error in perSample is reported under the sample function's name", async
   });
   const input = {
     ...{ prompts: ["p"], completions: ["c"], completionIds: [[1]], finishReasons: ["eos" as const], columns: {} },
-    trainerState: { globalStep: 0, maxSteps: 1, epoch: 0, numInputTokensSeen: 0, logHistory: [] },
+    trainerState: freshState(1),
   };
   const scored = new RewardRuntime({ functions: [broken] }).score(input, new AbortController().signal);
   await expect(scored).rejects.toThrow('"broken" threw on 1 completions after step 0: bad row');

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { type RewardInput, RewardRuntime, type RewardRuntimeOptions } from "../../lib/rewards/runtime.js";
 import type { AnyRewardFn } from "../../lib/trainer/config.js";
+import { freshState } from "../../lib/trainer/trainer-state.js";
 import type { RewardBatch } from "../../lib/types.js";
 
 const input: RewardInput = {
@@ -9,7 +10,7 @@ const input: RewardInput = {
   completionIds: [[1], [2, 3]],
   finishReasons: ["eos", "length"],
   columns: { answer: [7, 8] },
-  trainerState: { globalStep: 4, maxSteps: 9, epoch: 0, numInputTokensSeen: 0, logHistory: [] },
+  trainerState: { ...freshState(9), globalStep: 4 },
 };
 
 function score(fn: AnyRewardFn | AnyRewardFn[], options: Partial<RewardRuntimeOptions> = {}, signal?: AbortSignal) {

@@ -1,0 +1,154 @@
+// What no single field of GRPOConfig can tell: combinations that contradict each other, and advice on those that rarely mean
+// what was meant.
+
+import { GrpoError } from "../errors.js";
+import { show } from "../options.js";
+import type { GRPOConfig } from "./config.js";
+
+/** What no single field can tell: each message names the fields, their values and the nearest that work. */
+export function checkCombinations(config: GRPOConfig): void {
+  checkWeights(config);
+  checkEvaluation(config);
+  if (config.logCompletionsHubRepo !== null && !config.logTo.includes("jsonl")) {
+    throw new GrpoError(
+      "BAD_OPTION",
+      `GRPOConfig: logCompletionsHubRepo needs the completions that logTo ${show(config.logTo)} does not write`,
+      {
+        hint: 'add "jsonl" to logTo',
+      },
+    );
+  }
+  checkGenerationBatch(config);
+  const { numGenerations: groupSize, completionsPerGeneration } = config;
+  if (groupSize < 2) {
+    throw new GrpoError("BAD_OPTION", `GRPOConfig: numGenerations ${groupSize} gives no group to compare within`, {
+      hint: "use 2 or more completions per prompt",
+    });
+  }
+  if (completionsPerGeneration % groupSize !== 0) {
+    const { perDeviceTrainBatchSize: batch, slicesPerGeneration: slices } = config;
+    const own = config.generationBatchSize !== null || config.stepsPerGeneration !== null;
+    const name = own ? "stepsPerGeneration" : "gradientAccumulationSteps";
+    throw new GrpoError(
+      "BAD_OPTION",
+      `GRPOConfig: perDeviceTrainBatchSize ${batch} × ${name} ${slices} = ${completionsPerGeneration} ` +
+        `completions a generation, which numGenerations ${groupSize} does not divide`,
+      { hint: `nearest that work: ${nearestDivisors(completionsPerGeneration, groupSize, batch, name)}` },
+    );
+  }
+  checkTerms(config);
+  for (const [name, value] of [
+    ["loggingSteps", config.loggingSteps],
+    ["saveSteps", config.saveSteps],
+    ["evalSteps", config.evalSteps ?? 1],
+    ["warmupSteps", config.warmupSteps],
+  ] as const) {
+    if (value > 1 && !Number.isInteger(value)) {
+      throw new GrpoError("BAD_OPTION", `GRPOConfig: ${name} ${value} is neither a whole number nor a share below 1`, {
+        hint: `use ${Math.round(value)}`,
+      });
+    }
+  }
+}
+
+/** Terms of the loss that contradict each other. */
+function checkTerms(config: GRPOConfig): void {
+  if (config.syncRefModel && config.beta === 0) {
+    throw new GrpoError("BAD_OPTION", "GRPOConfig: syncRefModel true with beta 0 has no reference model to move", {
+      hint: "set beta above 0, or leave syncRefModel out",
+    });
+  }
+  const { entropyCoefMin: min, entropyCoefMax: max } = config;
+  if (config.useAdaptiveEntropy && min > max) {
+    throw new GrpoError("BAD_OPTION", `GRPOConfig: entropyCoefMin ${min} is above entropyCoefMax ${max}`, {
+      hint: "swap them",
+    });
+  }
+}
+
+/** Settings that work and that their inventors did not mean; TRL warns of the same ones. */
+export function adviceOn({
+  lossType,
+  importanceSamplingLevel: level,
+  topP,
+  topK,
+  minP,
+  repetitionPenalty,
+}: GRPOConfig): string[] {
+  const shapes = [
+    ...(topP < 1 ? [`topP ${topP}`] : []),
+    ...(topK > 0 ? [`topK ${topK}`] : []),
+    ...(minP ? [`minP ${minP}`] : []),
+    ...(repetitionPenalty !== 1 ? [`repetitionPenalty ${repetitionPenalty}`] : []),
+  ];
+  const byLength = ["bnpo", "dr_grpo", "dapo", "cispo"].includes(lossType);
+  return [
+    ...(shapes.length > 0 ? [`${shapes.join(", ")}: training takes log-probabilities without it, as TRL does`] : []),
+    ...(lossType === "luspo" && level === "token" ? ['luspo is meant for importanceSamplingLevel "sequence"'] : []),
+    ...(lossType === "vespo" && level === "sequence"
+      ? ['vespo weighs completions by itself; importanceSamplingLevel "token" is meant']
+      : []),
+    ...(byLength && level === "sequence"
+      ? [`with importanceSamplingLevel "sequence", ${lossType} weighs completions by length; GSPO has lossType "grpo"`]
+      : []),
+  ];
+}
+
+function nearestDivisors(completions: number, groupSize: number, batch: number, name: string): string {
+  const divisors = Array.from({ length: completions }, (_, i) => i + 1).filter((d) => d >= 2 && completions % d === 0);
+  const nearest = divisors.sort((a, b) => Math.abs(a - groupSize) - Math.abs(b - groupSize)).slice(0, 2);
+  const choices = nearest.length > 0 ? [`numGenerations ${nearest.sort((a, b) => a - b).join(" or ")}`] : [];
+  let accumulation = Math.max(1, Math.round(completions / batch));
+  while ((accumulation * batch) % groupSize !== 0) accumulation++;
+  return [...choices, `${name} ${accumulation}`].join(", or ");
+}
+
+function checkEvaluation(config: GRPOConfig): void {
+  if (config.evalStrategy === "no") {
+    const needs = config.loadBestModelAtEnd ? "loadBestModelAtEnd true" : "earlyStoppingPatience";
+    if (!config.loadBestModelAtEnd && config.earlyStoppingPatience === null) return;
+    throw new GrpoError("BAD_OPTION", `GRPOConfig: ${needs} needs evaluations, and evalStrategy is "no"`, {
+      hint: 'set evalStrategy to "steps" or "epoch"',
+    });
+  }
+  if (config.loadBestModelAtEnd && config.saveStrategy === "no") {
+    throw new GrpoError(
+      "BAD_OPTION",
+      'GRPOConfig: loadBestModelAtEnd true needs checkpoints, and saveStrategy is "no"',
+      {
+        hint: 'set saveStrategy to "steps" or "epoch"',
+      },
+    );
+  }
+}
+
+function checkWeights(config: GRPOConfig): void {
+  const { rewardWeights, rewardFuncsWeights } = config;
+  if (rewardWeights && rewardFuncsWeights && JSON.stringify(rewardWeights) !== JSON.stringify(rewardFuncsWeights)) {
+    throw new GrpoError(
+      "BAD_OPTION",
+      `GRPOConfig: rewardWeights ${show(rewardWeights)} and rewardFuncsWeights ${show(rewardFuncsWeights)} differ`,
+      { hint: "they are two names of one option; keep rewardWeights" },
+    );
+  }
+}
+
+/** stepsPerGeneration and generationBatchSize say the same thing in two units. */
+function checkGenerationBatch(config: GRPOConfig): void {
+  const { generationBatchSize: size, stepsPerGeneration: steps, perDeviceTrainBatchSize: batch } = config;
+  if (size !== null && steps !== null) {
+    throw new GrpoError(
+      "BAD_OPTION",
+      `GRPOConfig: generationBatchSize ${size} and stepsPerGeneration ${steps} are both set; each follows from the other`,
+      { hint: "keep one of them" },
+    );
+  }
+  if (size !== null && size % batch !== 0) {
+    const below = Math.max(batch, Math.floor(size / batch) * batch);
+    throw new GrpoError(
+      "BAD_OPTION",
+      `GRPOConfig: generationBatchSize ${size} is not a multiple of perDeviceTrainBatchSize ${batch}`,
+      { hint: `nearest that work: ${[...new Set([below, Math.ceil(size / batch) * batch])].join(" or ")}` },
+    );
+  }
+}

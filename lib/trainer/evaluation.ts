@@ -1,0 +1,127 @@
+// Evaluation: samples the rows of evalDataset and scores them; the weights do not change. What may differ from training's own
+// sampling is in the options eval…; the draws are the same at every evaluation of a run.
+
+import { GrpoError } from "../errors.js";
+import { completionRecords } from "../log/run-log.js";
+import type { RewardRuntime } from "../rewards/runtime.js";
+import type { Prompt, TrainerState } from "../types.js";
+import { computeAdvantages, nanMean } from "./advantages.js";
+import type { GRPOConfig } from "./config.js";
+import { mixSeed } from "./prompt-sampler.js";
+import type { PromptTable } from "./prompts.js";
+import { collectRollout, type Rollout } from "./rollout.js";
+import { type Metrics, rolloutMetrics } from "./step-metrics.js";
+import {
+  type EvaluateOptions,
+  type Evaluation,
+  promptTable,
+  rolloutSource,
+  samplingOptions,
+  type TrainerSetup,
+  usableRows,
+} from "./trainer-setup.js";
+
+/** Number of evaluation's own random stream, far from those of the steps. */
+const evaluationStream = 2 ** 30;
+
+export class Evaluator<Row extends { readonly prompt: Prompt }> {
+  readonly #setup: TrainerSetup<Row>;
+  readonly #args: GRPOConfig;
+  readonly #rewards: RewardRuntime;
+  readonly #weights: readonly number[];
+  #prompts: PromptTable<Row> | undefined;
+
+  constructor(setup: TrainerSetup<Row>, args: GRPOConfig, rewards: RewardRuntime, weights: readonly number[]) {
+    this.#setup = setup;
+    this.#args = args;
+    this.#rewards = rewards;
+    this.#weights = weights;
+  }
+
+  /** Throws BAD_INPUT without evalDataset and BAD_DATASET without a usable row. */
+  async run(options: EvaluateOptions, state: TrainerState): Promise<Evaluation> {
+    const args = this.#args;
+    const { evalDataset, processingClass, model } = this.#setup;
+    if (!evalDataset) {
+      throw new GrpoError("BAD_INPUT", "evaluate() needs rows", { hint: "give evalDataset to GRPOTrainer" });
+    }
+    const doSample = options.doSample ?? args.evalDoSample;
+    const groupSize = options.numGenerations ?? (doSample ? (args.numGenerationsEval ?? args.numGenerations) : 1);
+    checkPassAt(args.evalPassAt, groupSize);
+    this.#prompts ??= promptTable(evalDataset, processingClass, model, args);
+    const prompts = this.#prompts;
+    await evalDataset.load?.(options.signal);
+    const rows = await usableRows(prompts, evalDataset.length, args, options.signal);
+    if (rows.length === 0) throw new GrpoError("BAD_DATASET", "evalDataset has no usable rows");
+    const rollout = await collectRollout(rolloutSource(this.#setup, args, this.#rewards, prompts, evalDataset), {
+      rows,
+      // A seed of its own, so that evaluation never repeats the draws of a training step, and always repeats its own.
+      sampling: { ...this.#sampling(), doSample, groupSize, seed: mixSeed(args.seed, evaluationStream) >>> 1, step: 0 },
+      trainerState: state,
+      signal: options.signal ?? new AbortController().signal,
+    });
+    const scored = computeAdvantages(rollout.rewards, {
+      weights: this.#weights,
+      groupSize,
+      scaleRewards: args.scaleRewards,
+      multiObjectiveAggregation: args.multiObjectiveAggregation,
+    });
+    const own = {
+      ...rolloutMetrics(rollout, scored, this.#rewards.names),
+      ...this.#passMetrics(rollout, groupSize),
+      runtime: rollout.seconds.rollout + rollout.seconds.reward,
+    };
+    return {
+      metrics: Object.fromEntries(Object.entries(own).map(([name, value]) => [`eval_${name}`, value])),
+      completions: completionRecords(state.globalStep, "eval", rollout, scored, this.#rewards.names),
+    };
+  }
+
+  #sampling() {
+    const { evalTemperature, evalTopP, evalTopK } = this.#args;
+    return {
+      ...samplingOptions(this.#args, this.#setup.processingClass),
+      ...(evalTemperature === null ? {} : { temperature: evalTemperature }),
+      ...(evalTopP === null ? {} : { topP: evalTopP }),
+      ...(evalTopK === null ? {} : { topK: evalTopK }),
+    };
+  }
+
+  /** Of every reward function: the chance that one of k completions of a prompt reaches evalPassThreshold. */
+  #passMetrics({ rewards }: Rollout, groupSize: number): Metrics {
+    const { evalPassAt, evalPassThreshold } = this.#args;
+    const metrics: Metrics = {};
+    this.#rewards.names.forEach((name, f) => {
+      const values = rewards[f] ?? [];
+      const groups = Array.from({ length: values.length / groupSize }, (_, g) => {
+        return values.slice(g * groupSize, (g + 1) * groupSize).filter((reward) => reward !== null);
+      });
+      for (const k of evalPassAt) {
+        const chances = groups
+          .filter((group) => group.length >= k)
+          .map((group) => passAtK(group.length, group.filter((reward) => reward >= evalPassThreshold).length, k));
+        metrics[`rewards/${name}/pass@${k}`] = nanMean(chances);
+      }
+    });
+    return metrics;
+  }
+}
+
+/**
+ * The unbiased estimate of pass@k from n completions of which c pass (arXiv 2107.03374, section 2.1):
+ *   1 − C(n − c, k) / C(n, k), as the product of (1 − k / i) over i = n − c + 1 .. n
+ */
+export function passAtK(n: number, c: number, k: number): number {
+  if (n - c < k) return 1;
+  let none = 1;
+  for (let i = n - c + 1; i <= n; i++) none *= 1 - k / i;
+  return 1 - none;
+}
+
+function checkPassAt(evalPassAt: readonly number[], groupSize: number): void {
+  const large = evalPassAt.find((k) => k > groupSize);
+  if (large === undefined) return;
+  throw new GrpoError("BAD_OPTION", `evalPassAt ${large} needs as many completions a prompt; there are ${groupSize}`, {
+    hint: `raise numGenerationsEval to ${large} or more`,
+  });
+}
