@@ -23,7 +23,10 @@ export {
   type GradientBatch,
   type HubSource,
   type LossResult,
+  type MergeOptions,
   type OptimizerStepOptions,
+  type SaveMergedOptions,
+  type SaveOptions,
 } from "./model/model.js";
 export type { GenerateOptions } from "./model/sampling.js";
 export type {

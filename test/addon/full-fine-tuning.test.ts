@@ -8,8 +8,11 @@ import { LoraConfig } from "../../lib/model/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
 import { readTensors } from "../../lib/model/safetensors.js";
 import type { NativeDtype } from "../../lib/native/native.js";
+import { Tokenizer } from "../../lib/tokenizer/tokenizer.js";
+import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
+import { GRPOTrainer } from "../../lib/trainer/trainer.js";
 import { temporaryFolder } from "../model/folders.js";
-import { goldenPath, largestDifference } from "./golden.js";
+import { goldenPath, largestDifference, tinyQwen2 } from "./golden.js";
 
 const IDS = [
   [5, 6, 7, 8, 9, 10],
@@ -180,5 +183,41 @@ describe("weights in several files", () => {
     await expect(model.savePretrained(await temporaryFolder(), { maxShardSize })).rejects.toThrow(
       expect.objectContaining({ code: "BAD_OPTION" }),
     );
+  });
+});
+
+describe("GRPOTrainer with a model without an adapter", () => {
+  const rows = ["1 + 1", "2 + 2", "3 + 3", "4 + 4"].map((prompt) => ({ prompt }));
+
+  async function run(outputDir: string, options: GRPOConfigOptions) {
+    const model = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: "cpu" });
+    const args = new GRPOConfig({
+      ...{ outputDir, numGenerations: 2, perDeviceTrainBatchSize: 4, gradientAccumulationSteps: 1, learningRate: 1e-3 },
+      ...{ maxCompletionLength: 6, beta: 0.04, syncRefModel: true, refModelSyncSteps: 2, logTo: [], maxSteps: 3 },
+      ...options,
+    });
+    const trainer = new GRPOTrainer({
+      ...{ model, args, trainDataset: rows, processingClass: await Tokenizer.fromPretrained(tinyQwen2) },
+      rewardFuncs: ({ completionIds }) => completionIds.map((ids) => (ids[0] ?? 0) % 7),
+    });
+    return { model, trainer };
+  }
+
+  it("trains all of it against a moving reference, and resumes bit for bit", async () => {
+    const folders = [await temporaryFolder(), await temporaryFolder()] as const;
+    const whole = await run(folders[0], {});
+    await whole.trainer.train();
+    const { trainable, all } = whole.model.trainableParameters();
+    expect(trainable).toBe(all);
+    const saving = await run(folders[1], { saveSteps: 2 });
+    await saving.trainer.train();
+    const resumed = await run(folders[1], {});
+    await resumed.trainer.train({ resumeFromCheckpoint: path.join(folders[1], "checkpoint-2") });
+    const ids = [[5, 6, 7, 8]];
+    expect(await resumed.model.forward(ids)).toEqual(await whole.model.forward(ids));
+    const reference = { reference: true };
+    expect(await resumed.model.logprobs(ids, reference)).toEqual(await whole.model.logprobs(ids, reference));
+    expect(await whole.model.logprobs(ids, reference)).not.toEqual(await whole.model.logprobs(ids));
+    for (const { model } of [whole, saving, resumed]) model.dispose();
   });
 });
