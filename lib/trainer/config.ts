@@ -148,6 +148,10 @@ const fields = {
   adamEpsilon: z.number().positive().default(1e-8),
   /** Not of biases and norms. */
   weightDecay: z.number().min(0).default(0),
+  /** LoRA+: the rate of every B (and of biases, norms and DoRA's magnitudes) is learningRate times this; null: off. */
+  loraplusLrRatio: optional(z.number().positive()),
+  /** LoRA+: the rate of LoRA pairs on the embedding, instead of learningRate. It follows the same schedule. */
+  loraplusLrEmbedding: z.number().positive().default(1e-6),
   /** Global gradient norm limit; 0: none. */
   maxGradNorm: z.number().min(0).default(1),
   /** Non-finite steps in a row that end the run. */

@@ -6,8 +6,9 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { GrpoError } from "../../lib/errors.js";
 import type { LossOptions } from "../../lib/model/loss.js";
-import type { NativeAdamW, NativeLossResult, NativeStepResult } from "../../lib/native/native.js";
+import type { NativeLossResult, NativeStepResult } from "../../lib/native/native.js";
 import type {
+  OptimizerStepOptions,
   PolicyModel,
   ProcessingClass,
   SampledGroup,
@@ -33,7 +34,7 @@ export class FakePolicy implements PolicyModel {
   readonly losses: LossOptions[] = [];
   readonly batches: TrainBatch[] = [];
   readonly samples: { prompts: readonly TokenIds[]; options: SampleOptions }[] = [];
-  readonly learningRates: number[] = [];
+  readonly optimizerSteps: OptimizerStepOptions[] = [];
   /** Loss to report at a given call of forwardBackward (0 is the first). */
   lossAt: (call: number) => number = () => 0;
   /** Order in which groups finish. */
@@ -107,9 +108,10 @@ export class FakePolicy implements PolicyModel {
     return { loss: value, policyLoss: value, entropy: 1.5, kl: 0.25, phi: 1, ...zeros, ...counts };
   }
 
-  async optimizerStep({ learningRate }: NativeAdamW): Promise<NativeStepResult> {
+  async optimizerStep(options: OptimizerStepOptions): Promise<NativeStepResult> {
     this.calls.push("optimizerStep");
-    this.learningRates.push(learningRate);
+    this.optimizerSteps.push(options);
+    const { learningRate } = options;
     const gradNorm = Math.hypot(...this.gradient);
     this.gradient.forEach((g, i) => {
       this.momentum[i] = 0.9 * (this.momentum[i] ?? 0) + g;

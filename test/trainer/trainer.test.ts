@@ -103,6 +103,19 @@ test("the whole step goes into one forwardBackward, completions beside their pro
   expect(batch?.referenceLogprobs).toBeUndefined();
 });
 
+test("LoRA+ reaches the optimizer with the embedding's rate on the schedule of the other", async () => {
+  const plus = { loraplusLrRatio: 8, loraplusLrEmbedding: 1e-4, learningRate: 0.01 };
+  const { trainer, policy } = bench({ maxSteps: 2, ...plus });
+  await trainer.train();
+  expect(policy.optimizerSteps).toMatchObject([
+    { learningRate: 0.01, loraPlusRatio: 8, loraPlusEmbeddingRate: 1e-4 },
+    { learningRate: 0.005, loraPlusRatio: 8, loraPlusEmbeddingRate: 5e-5 },
+  ]);
+  const without = bench({ maxSteps: 1, outputDir: path.join(folder, "without") });
+  await without.trainer.train();
+  expect(without.policy.optimizerSteps[0]).not.toHaveProperty("loraPlusRatio");
+});
+
 test("with beta the reference is fixed before the first step, and its log-probabilities go into the loss", async () => {
   const { trainer, policy } = bench({ maxSteps: 1, beta: 0.04 });
   await trainer.train();
@@ -408,7 +421,7 @@ test("a step with a loss that is not finite is skipped, and several in a row end
   expect(error.code).toBe("NON_FINITE");
   expect(error.message).toContain("2 steps in a row, up to step 4");
   expect(error.message).toContain("checkpoint-4");
-  expect(forever.policy.learningRates).toHaveLength(2);
+  expect(forever.policy.optimizerSteps).toHaveLength(2);
 });
 
 test("evaluate() scores all rows without training, sampled or greedy", async () => {
