@@ -40,3 +40,50 @@ export function repeatedKey(json: string): string | undefined {
   }
   return undefined;
 }
+
+/**
+ * A valid JSON object's text with some of its keys set, and all else as it was written: to strict readers 3.0 is another
+ * number than 3, and parsing forgets which it was.
+ */
+export function withJsonKeys(json: string, values: JsonObject): string {
+  const places = topLevelValues(json);
+  const multiline = json.includes("\n");
+  const written = (value: unknown) => {
+    return multiline ? JSON.stringify(value, null, 2).replaceAll("\n", "\n  ") : JSON.stringify(value);
+  };
+  const present = Object.keys(values).filter((key) => places.has(key));
+  const place = (key: string) => places.get(key) ?? [0, 0];
+  // From the end on, so that earlier places stay where they are.
+  present.sort((a, b) => place(b)[0] - place(a)[0]);
+  let text = json;
+  for (const key of present)
+    text = `${text.slice(0, place(key)[0])} ${written(values[key])}${text.slice(place(key)[1])}`;
+  const added = Object.keys(values).filter((key) => !places.has(key));
+  if (added.length === 0) return text;
+  const members = added.map((key) => `${JSON.stringify(key)}: ${written(values[key])}`);
+  const [space, end] = multiline ? ["\n  ", "\n}\n"] : [" ", "}\n"];
+  const before = text.slice(0, text.lastIndexOf("}")).trimEnd();
+  return `${before}${places.size > 0 ? "," : ""}${space}${members.join(`,${space}`)}${end}`;
+}
+
+/** From where to where the value of each key of the outermost object goes, without the space after it. */
+function topLevelValues(json: string): Map<string, [number, number]> {
+  const places = new Map<string, [number, number]>();
+  let depth = 0;
+  let open: { key: string; start: number } | undefined;
+  const close = (end: number) => {
+    if (open) places.set(open.key, [open.start, open.start + json.slice(open.start, end).trimEnd().length]);
+    open = undefined;
+  };
+  for (const { 0: token, index } of json.matchAll(/"(?:[^"\\]|\\.)*"(?:\s*:)?|[{}[\],]/g)) {
+    if (token === "{" || token === "[") depth++;
+    else if (token === "}" || token === "]") {
+      depth--;
+      if (depth === 0) close(index);
+    } else if (depth === 1 && token === ",") close(index);
+    else if (depth === 1 && token.endsWith(":")) {
+      open = { key: JSON.parse(token.slice(0, token.lastIndexOf('"') + 1)), start: index + token.length };
+    }
+  }
+  return places;
+}
