@@ -203,7 +203,7 @@ export function matchAdapter(stored: SafetensorsFile, adapter: ResolvedLora): Na
     const more = missing.length > 1 ? ` and ${missing.length - 1} more` : "";
     throw bad(file, `tensor ${missing[0]?.[0]}${more} missing`);
   }
-  const places = new Map(expected);
+  const places = new Map<string, Expected>([...adapter.baseCopies, ...expected]);
   const table = tableOf([stored]);
   const tensors = table.tensors.flatMap((tensor) => {
     const place = places.get(tensor.name);
@@ -224,14 +224,14 @@ interface Expected {
   readonly name: string;
   readonly shape: readonly number[];
   /** PEFT keeps a tied tensor under both of its names, with the same content. */
-  readonly isCopy: boolean;
+  readonly isCopy?: boolean;
 }
 
 /** PEFT adds base weights where it sees that the vocabulary was resized, which cannot be done here. */
 function whyUnexpected(name: string): string {
   const ofBase = /(embed_tokens|lm_head)\.(base_layer\.)?weight$/.test(name);
   const reason = `belongs to nothing that ${ADAPTER_CONFIG} names`;
-  return ofBase ? `${reason}: it is a copy of the base model's, saved with save_embedding_layers` : reason;
+  return ofBase ? `${reason}: it is an embedding of the base model, saved with save_embedding_layers` : reason;
 }
 
 function bad(file: string, what: string): GrpoError {

@@ -28,6 +28,11 @@ export interface ResolvedLora {
   readonly spec: NativeAdapterSpec;
   /** By the engine's names. */
   readonly tensors: ReadonlyMap<string, AdapterTensor>;
+  /**
+   * Copies of base weights that PEFT adds to its file for targeted embeddings, by their names there. They are not written
+   * here; the engine compares those that it is given with its own.
+   */
+  readonly baseCopies: ReadonlyMap<string, { readonly name: string; readonly shape: readonly number[] }>;
   /** How many numbers train, and how many of them the base model does not have: PEFT counts biases where they are. */
   readonly parameters: { readonly trainable: number; readonly added: number };
 }
@@ -53,7 +58,13 @@ export function resolveLora(config: LoraConfig, model: ModelDescription, seed: n
   checkOverlaps(config, spec, tied, leaves);
   const tensors = adapterTensors(spec, layers, leaves);
   const biasNames = new Set(biases.map((module) => `${module}.bias`));
-  return { config, spec, tensors, parameters: countParameters(tensors, biasNames) };
+  return {
+    config,
+    spec,
+    tensors,
+    baseCopies: baseCopies(layers, leaves),
+    parameters: countParameters(tensors, biasNames),
+  };
 }
 
 function resolveTargets(config: LoraConfig, layers: readonly LinearLayer[]): NativeLoraTarget[] {
@@ -193,6 +204,16 @@ function adapterTensors(
     }
   }
   return tensors;
+}
+
+function baseCopies(layers: readonly LinearLayer[], leaves: Leaves): ResolvedLora["baseCopies"] {
+  const embeddings = layers.filter(({ module }) => module === EMBEDDING || module === HEAD);
+  return new Map(
+    embeddings.map(({ module }) => {
+      const name = `${module}.base_layer.weight`;
+      return [`${PREFIX}${name}`, { name, shape: leaves.get(module)?.get("weight") ?? [] }];
+    }),
+  );
 }
 
 function countParameters(

@@ -118,8 +118,7 @@ def write_variant(args, name, base, options):
     logits, gradients = run(model, sequences)
     target = args.out / "adapters" / name
     shutil.rmtree(target, ignore_errors=True)
-    # The copy of base weights that PEFT adds for targeted embeddings says nothing that the base does not.
-    model.save_pretrained(target, save_embedding_layers=False)
+    model.save_pretrained(target)  # with a copy of the base weights of targeted embeddings
     (target / "adapter_model.safetensors").chmod(0o644)
     again = PeftModel.from_pretrained(load(folder), target, is_trainable=True).eval()
     assert (run(again, sequences)[0] - logits).abs().max() < 1e-4, f"{name}: PEFT reads something else than it wrote"

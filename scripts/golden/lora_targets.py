@@ -40,6 +40,13 @@ MODELS = {
 QV = ["q_proj", "v_proj"]
 TOKENS = {"embed_tokens": [3, 9], "lm_head": [3, 9]}
 OTHER_TOKENS = {"embed_tokens": [3, 9], "lm_head": [4, 9, 1]}
+# As training tools write them for models with and without a vision tower.
+LONG_PATTERN = (
+    r"(?:.*?(?:language|text).*?(?:self_attn|attention|attn|mlp|feed_forward|ffn|dense).*?"
+    r"(?:k_proj|v_proj|q_proj|out_proj|gate_proj|up_proj|down_proj).*?)|"
+    r"(?:\bmodel\.layers\.[\d]{1,}\.(?:self_attn|attention|attn|mlp|feed_forward|ffn|dense)\."
+    r"(?:(?:k_proj|v_proj|q_proj|out_proj|gate_proj|up_proj|down_proj)))"
+)
 # (model, options of LoraConfig). r 4, alpha 8 unless given.
 CASES = [
     ("qwen2", {}),
@@ -68,6 +75,7 @@ CASES = [
     ("qwen2", {"target_modules": r".*[]q]_proj"}),
     ("qwen2", {"target_modules": r".*layers\.\d{,1}\.mlp\.(gate|up)_proj"}),
     ("qwen2", {"target_modules": r"(?:model\.)?layers\.[12]\.self_attn\.(?:q|k|v|o)_proj"}),
+    ("qwen2", {"target_modules": LONG_PATTERN}),
     ("qwen2", {"target_modules": r".*self_attn.*"}),
     ("qwen2", {"target_modules": "q_proj"}),
     ("llama-deep", {"target_modules": r".*\.(?P<d>\d)(?P=d)\.mlp.up_proj"}),
