@@ -11,6 +11,14 @@ export function isJsonObject(value: unknown): value is JsonObject {
 
 /** The object in a JSON file. A missing file is FILE_NOT_FOUND; anything else that is wrong has the given code. */
 export async function readJsonObject(file: string, code: GrpoErrorCode): Promise<JsonObject> {
+  return (await readJsonFile(file, code)).object;
+}
+
+/** The same, and the text that it was read from. */
+export async function readJsonFile(
+  file: string,
+  code: GrpoErrorCode,
+): Promise<{ readonly object: JsonObject; readonly text: string }> {
   const text = await readFile(file, "utf8").catch((cause: unknown) => {
     throw new GrpoError("FILE_NOT_FOUND", `Cannot read ${file}: ${reasonOf(cause)}`, { cause });
   });
@@ -20,7 +28,7 @@ export async function readJsonObject(file: string, code: GrpoErrorCode): Promise
   } catch (cause) {
     throw new GrpoError(code, `${file} is not JSON: ${reasonOf(cause)}`, { cause });
   }
-  if (isJsonObject(content)) return content;
+  if (isJsonObject(content)) return { object: content, text };
   throw new GrpoError(code, `${file}: expected a JSON object.`);
 }
 

@@ -283,13 +283,38 @@ std::vector<Weights::Entry> Weights::entries(TensorSet set) {
     return reference_ ? parameter_entries(*reference_) : std::vector<Entry>{};
 }
 
+void Weights::check_base_copies(const TensorFiles& files, StoredTensors& stored) const {
+    const std::string suffix = ".base_layer.weight";
+    const auto named = decoder.named_tensors();
+    const std::map<std::string, at::Tensor> tensors(named.begin(), named.end());
+    for (auto it = stored.begin(); it != stored.end();) {
+        const auto& [name, ref] = *it;
+        if (!name.ends_with(suffix)) {
+            ++it;
+            continue;
+        }
+        const auto found = tensors.find(name.substr(0, name.size() - suffix.size()) + ".weight");
+        // The output layer of a tied model has no tensor of its own.
+        const at::Tensor base = found == tensors.end() ? decoder.embedding() : found->second;
+        const at::Tensor copy = at::empty_like(base);
+        files.read_into(*ref, copy);
+        const at::Tensor as_stored = base.to(dtype_from_name(ref->dtype)).to(base.scalar_type());
+        if (!base.is_meta() && !at::equal(copy, as_stored)) {
+            throw EngineError("BAD_ADAPTER", "tensor " + name + " differs from the base model's",
+                              "load the base model that the adapter was trained on");
+        }
+        it = stored.erase(it);
+    }
+}
+
 void Weights::load_set(TensorSet set, const TensorTable& table, int64_t step) {
     const c10::NoGradGuard no_grad;
     require_unmerged();
     const std::string code = set == TensorSet::kAdapter ? "BAD_ADAPTER" : "BAD_CHECKPOINT";
     const TensorFiles files(table, code);
-    std::map<std::string, const TensorRef*> stored;
+    StoredTensors stored;
     for (const TensorRef& ref : table.tensors) stored[ref.name] = &ref;
+    if (set == TensorSet::kAdapter) check_base_copies(files, stored);
     for (const Entry& entry : entries(set)) {
         const auto found = stored.find(entry.name);
         if (found == stored.end()) throw EngineError(code, "tensor " + entry.name + " is missing");

@@ -17,6 +17,8 @@
 
 namespace grpo {
 
+class TensorFiles;
+
 enum class TensorSet { kModel, kAdapter, kOptimizer, kMerged, kSafelyMerged, kReference };
 
 struct TensorInfo {
@@ -65,6 +67,7 @@ class Weights {
     Decoder decoder;
 
   private:
+    using StoredTensors = std::map<std::string, const TensorRef*>;
     /// One tensor of a set. What is derived when it is read has no place to load into.
     struct Entry {
         std::string name;
@@ -74,6 +77,9 @@ class Weights {
         std::function<at::Tensor()> read;
     };
 
+    /// PEFT's files repeat the base's matrix of an embedding that carries a pair. Takes what is
+    /// such a copy out of `stored`; throws BAD_ADAPTER for one that is not equal to the base's.
+    void check_base_copies(const TensorFiles& files, StoredTensors& stored) const;
     std::vector<Entry> entries(TensorSet set);
     std::vector<Entry> merged_entries(bool safe) const;
     std::vector<Entry> parameter_entries(Adapter& adapter) const;

@@ -4,7 +4,7 @@
 import { mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { GrpoError, reasonOf } from "../errors.js";
-import { type JsonObject, readJsonObject } from "../json.js";
+import { type JsonObject, readJsonFile } from "../json.js";
 
 export const CONFIG = "config.json";
 export const GENERATION_CONFIG = "generation_config.json";
@@ -13,8 +13,11 @@ export const WEIGHTS_INDEX = "model.safetensors.index.json";
 
 export interface ModelFolder {
   readonly config: JsonObject;
+  /** What config.json says, to be saved again with all numbers spelt as they are. */
+  readonly configText: string;
   /** Empty if the folder has none. */
   readonly generationConfig: JsonObject;
+  readonly generationConfigText?: string;
 }
 
 export async function readModelFolder(folder: string): Promise<ModelFolder> {
@@ -26,10 +29,11 @@ export async function readModelFolder(folder: string): Promise<ModelFolder> {
         : "Give a folder as transformers' save_pretrained writes it.",
     });
   }
-  const config = await readJsonObject(path.join(folder, CONFIG), "BAD_CONFIG");
+  const { object: config, text: configText } = await readJsonFile(path.join(folder, CONFIG), "BAD_CONFIG");
   const generationFile = path.join(folder, GENERATION_CONFIG);
-  const generationConfig = (await isFile(generationFile)) ? await readJsonObject(generationFile, "BAD_CONFIG") : {};
-  return { config, generationConfig };
+  if (!(await isFile(generationFile))) return { config, configText, generationConfig: {} };
+  const generation = await readJsonFile(generationFile, "BAD_CONFIG");
+  return { config, configText, generationConfig: generation.object, generationConfigText: generation.text };
 }
 
 /** End-of-text ids: generation_config.json's, else config.json's. One or several, or none. */

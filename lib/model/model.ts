@@ -109,11 +109,11 @@ export class CausalLM implements PolicyModel {
     const known = ["dtype", "device", "revision", "token", "cacheDir", "adapter", "threads"];
     checkOptionNames("fromPretrained", options, known);
     const { folder } = await resolveModelFiles(idOrPath, hubSource(options));
-    const { config, generationConfig } = await readModelFolder(folder);
-    const description = readModelConfig(config);
+    const contents = await readModelFolder(folder);
+    const description = readModelConfig(contents.config);
     const table = matchCheckpoint(await readWeights(folder), description.native);
     const stored = FILE_DTYPE[table.tensors[0]?.dtype ?? ""];
-    const parts = { config, generationConfig, description, source: idOrPath };
+    const parts = { ...contents, description, source: idOrPath };
     const model = new CausalLM({ ...parts, ...createEngine(description, description.dtype ?? stored, options) });
     try {
       await model.#queue.run((engine) => engine.loadModel(table));
@@ -133,7 +133,8 @@ export class CausalLM implements PolicyModel {
     if (!isJsonObject(config)) throw new GrpoError("BAD_CONFIG", "fromConfig: expected the content of a config.json.");
     const seed = checkNumber("fromConfig", "seed", options.seed ?? 0, { min: 0, integer: true });
     const description = readModelConfig(config);
-    const parts = { config, generationConfig: {}, description, source: null };
+    const configText = `${JSON.stringify(config, null, 2)}\n`;
+    const parts = { config, configText, generationConfig: {}, description, source: null };
     const model = new CausalLM({ ...parts, ...createEngine(description, description.dtype, options) });
     await model.#queue.run((engine) => engine.initModel(seed));
     return model;

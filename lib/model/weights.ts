@@ -4,7 +4,7 @@
 import path from "node:path";
 import { GrpoError } from "../errors.js";
 import { hubIdOf, modelCard } from "../hub/model-card.js";
-import type { JsonObject } from "../json.js";
+import { withJsonKeys } from "../json.js";
 import type {
   NativeDtype,
   NativeEngine,
@@ -17,7 +17,7 @@ import type { EngineQueue } from "./engine-queue.js";
 import { type ModelDescription, matchCheckpoint, parameterCount } from "./families.js";
 import type { LoraConfig } from "./lora.js";
 import { type ResolvedLora, resolveLora } from "./lora-resolve.js";
-import { CONFIG, type FileContent, GENERATION_CONFIG, isFile, writeFiles } from "./model-files.js";
+import { CONFIG, type FileContent, GENERATION_CONFIG, isFile, type ModelFolder, writeFiles } from "./model-files.js";
 import { buildHeader, inFileOrder, readHeader, readWeights, tableOf } from "./safetensors.js";
 import { removeOtherWeights, weightFiles } from "./shards.js";
 
@@ -25,10 +25,8 @@ const OPTIMIZER_STATE = "optimizer.safetensors";
 const REFERENCE_STATE = "reference.safetensors";
 const DEFAULT_ADAPTER = "default";
 
-export interface ModelFacts {
+export interface ModelFacts extends ModelFolder {
   readonly description: ModelDescription;
-  readonly config: JsonObject;
-  readonly generationConfig: JsonObject;
   readonly dtype: NativeDtype;
   /** Where the base model came from, for adapter_config.json. */
   readonly source: string | null;
@@ -259,16 +257,15 @@ export class ModelWeights {
   async #saveModel(directory: string, set: "model" | "merged" | "safelyMerged", maxBytes: number): Promise<void> {
     const tensors = await this.#list(set);
     const ownOutput = tensors.some(({ name }) => name === "lm_head.weight");
-    const { description, config, generationConfig, dtype } =
+    const { description, config, configText, generationConfigText, dtype } =
       ownOutput && this.#facts.description.native.tieWordEmbeddings ? untiedFacts(this.#facts) : this.#facts;
     const dtypeKey = "torch_dtype" in config && !("dtype" in config) ? "torch_dtype" : "dtype";
-    const saved = { ...config, architectures: [description.architecture], [dtypeKey]: dtype };
+    const changes = { architectures: [description.architecture], [dtypeKey]: dtype };
     const weights = weightFiles(tensors, maxBytes, (part) => this.#writer(set, part));
-    const generation = Object.keys(generationConfig).length > 0;
     await writeFiles(directory, {
       ...weights,
-      [CONFIG]: `${JSON.stringify(saved, null, 2)}\n`,
-      ...(generation ? { [GENERATION_CONFIG]: `${JSON.stringify(generationConfig, null, 2)}\n` } : {}),
+      [CONFIG]: withJsonKeys(configText, changes),
+      ...(generationConfigText === undefined ? {} : { [GENERATION_CONFIG]: generationConfigText }),
     });
     await removeOtherWeights(directory, Object.keys(weights));
   }
@@ -339,10 +336,12 @@ export class ModelWeights {
 }
 
 function untiedFacts(facts: ModelFacts): ModelFacts {
-  const { description } = facts;
+  const { description, config, configText } = facts;
+  const untied = { tie_word_embeddings: false };
   return {
     ...facts,
-    config: { ...facts.config, tie_word_embeddings: false },
+    config: { ...config, ...untied },
+    configText: withJsonKeys(configText, untied),
     description: { ...description, native: { ...description.native, tieWordEmbeddings: false } },
   };
 }

@@ -58,7 +58,8 @@ const weights = (change: Parameters<typeof rewrite>[1]) => (folder: string) =>
   rewrite(path.join(folder, WEIGHTS), change);
 const config = (fields: object) => (folder: string) => setConfig(folder, fields);
 
-const cases: [string, (folder: string) => Promise<void>, RegExp][] = [
+/** What is wrong, how it is made so, what the error names, and the adapter that is broken, if another. */
+const cases: [string, (folder: string) => Promise<void>, RegExp, string?][] = [
   ["no configuration", (folder) => rm(path.join(folder, CONFIG)), /adapter_config\.json/],
   ["no weights", (folder) => rm(path.join(folder, WEIGHTS)), /adapter_model\.safetensors/],
   ["weights of length zero", (folder) => truncate(path.join(folder, WEIGHTS), 0), /adapter_model.*found 0/],
@@ -123,6 +124,15 @@ const cases: [string, (folder: string) => Promise<void>, RegExp][] = [
     }),
     /q_proj\.lora_A\.weight/,
   ],
+  [
+    "an embedding of another base model",
+    weights((header, data) => {
+      const copy = header["base_model.model.model.embed_tokens.base_layer.weight"];
+      data.writeFloatLE(7, copy?.data_offsets[0] ?? 0);
+    }),
+    /model\.embed_tokens\.base_layer\.weight differs from the base model's/,
+    goldenPath("adapters/embedding-scaled"),
+  ],
   ["another rank", config({ r: 5 }), /lora_A\.weight: expected shape \[5, 32\], found \[4, 32\]/],
   ["an unknown key that is on", config({ use_magic: true }), /use_magic is true/],
   ["an option of PEFT's that is not supported", config({ lora_bias: true }), /lora_bias is true/],
@@ -132,17 +142,20 @@ const cases: [string, (folder: string) => Promise<void>, RegExp][] = [
 ];
 
 describe("a malformed adapter", () => {
-  it.each(cases)("with %s is refused by name, and leaves the model as it was", async (_, breakIt, message) => {
-    const folder = await mkdtemp(path.join(tmpdir(), "grpo-test-"));
-    folders.push(folder);
-    await cp(good, folder, { recursive: true });
-    await breakIt(folder);
-    await expect(model.loadAdapter(folder)).rejects.toThrow(
-      expect.objectContaining({ code: "BAD_ADAPTER", message: expect.stringMatching(message) }),
-    );
-    expect(model.trainableParameters().trainable).toBe(0);
-    expect(await model.forward([[3, 4, 5]])).toEqual(before);
-  });
+  it.each(cases)(
+    "with %s is refused by name, and leaves the model as it was",
+    async (_, breakIt, message, from = good) => {
+      const folder = await mkdtemp(path.join(tmpdir(), "grpo-test-"));
+      folders.push(folder);
+      await cp(from, folder, { recursive: true });
+      await breakIt(folder);
+      await expect(model.loadAdapter(folder)).rejects.toThrow(
+        expect.objectContaining({ code: "BAD_ADAPTER", message: expect.stringMatching(message) }),
+      );
+      expect(model.trainableParameters().trainable).toBe(0);
+      expect(await model.forward([[3, 4, 5]])).toEqual(before);
+    },
+  );
 
   it("does not stand in the way of a good one", async () => {
     await model.loadAdapter(good);

@@ -352,6 +352,18 @@ describe("saving", () => {
     expect(await readFile(path.join(folder, "README.md"), "utf8")).toBe("mine");
   });
 
+  it("spells the numbers of both configs as it read them: to a strict reader 1.0 is not 1", async () => {
+    const folder = await writeModel(qwen2);
+    const text = (await readFile(path.join(folder, "config.json"), "utf8")).replace("10000", "10000.0");
+    await writeFile(path.join(folder, "config.json"), text);
+    await writeFile(path.join(folder, "generation_config.json"), '{"temperature": 1.0}');
+    const read = await CausalLM.fromPretrained(folder);
+    const target = await temporaryFolder();
+    await read.savePretrained(target);
+    expect(await readFile(path.join(target, "config.json"), "utf8")).toContain('"rope_theta":10000.0');
+    expect(await readFile(path.join(target, "generation_config.json"), "utf8")).toBe('{"temperature": 1.0}');
+  });
+
   it("writes the whole model without an adapter", async () => {
     const folder = await temporaryFolder();
     await model.savePretrained(folder);
