@@ -2,7 +2,7 @@
 // optimizer. A step whose loss or gradient is not finite changes nothing.
 
 import type { NativeLossResult } from "../native/native.js";
-import type { PolicyModel } from "../policy.js";
+import type { OptimizerStepOptions, PolicyModel } from "../policy.js";
 import { nanMean } from "./advantages.js";
 import type { GRPOConfig } from "./config.js";
 import type { EntropyControl } from "./entropy-control.js";
@@ -107,6 +107,7 @@ export class PolicyUpdater {
     const result = finite
       ? await this.#model.optimizerStep({
           learningRate,
+          ...loraPlus(args, learningRate),
           beta1: args.adamBeta1,
           beta2: args.adamBeta2,
           epsilon: args.adamEpsilon,
@@ -117,6 +118,13 @@ export class PolicyUpdater {
     if (!result.applied) await this.#model.zeroGrad();
     return { ...result, learningRate };
   }
+}
+
+/** PEFT's create_loraplus_optimizer, whose groups all follow one schedule. */
+function loraPlus(args: GRPOConfig, learningRate: number): Partial<OptimizerStepOptions> {
+  if (args.loraplusLrRatio === null || args.learningRate === 0) return {};
+  const embedding = args.loraplusLrEmbedding * (learningRate / args.learningRate);
+  return { loraPlusRatio: args.loraplusLrRatio, loraPlusEmbeddingRate: embedding };
 }
 
 /** How far the log-probabilities of training are from those of sampling: rounding, for both are of the same weights. */
