@@ -315,16 +315,24 @@ void Weights::load_set(TensorSet set, const TensorTable& table, int64_t step) {
     StoredTensors stored;
     for (const TensorRef& ref : table.tensors) stored[ref.name] = &ref;
     if (set == TensorSet::kAdapter) check_base_copies(files, stored);
+    // An adapter that turns out to be broken must not have replaced half of the one that is there.
+    std::vector<std::pair<at::Tensor, at::Tensor>> staged;
     for (const Entry& entry : entries(set)) {
         const auto found = stored.find(entry.name);
         if (found == stored.end()) throw EngineError(code, "tensor " + entry.name + " is missing");
         require(entry.place.defined(), "this set of tensors cannot be loaded");
-        files.read_into(*found->second, entry.place);
+        at::Tensor destination = entry.place;
+        if (set == TensorSet::kAdapter) {
+            destination = at::empty_like(entry.place);
+            staged.emplace_back(entry.place, destination);
+        }
+        files.read_into(*found->second, destination);
         stored.erase(found);
     }
     if (!stored.empty()) {
         throw EngineError(code, "tensor " + stored.begin()->first + " belongs to nothing here");
     }
+    for (const auto& [place, value] : staged) place.copy_(value);
     if (set == TensorSet::kOptimizer && chosen() != nullptr) chosen()->parameters.steps = step;
     for (const auto& [name, adapter] : adapters_) adapter->refresh(decoder);
     for (Adapter* adapter : {whole_.get(), reference_.get()}) {

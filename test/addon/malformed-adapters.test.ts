@@ -157,8 +157,17 @@ describe("a malformed adapter", () => {
     },
   );
 
-  it("does not stand in the way of a good one", async () => {
+  it("does not stand in the way of a good one, and replaces no part of it", async () => {
     await model.loadAdapter(good);
-    expect(await model.forward([[3, 4, 5]])).not.toEqual(before);
+    const adapted = await model.forward([[3, 4, 5]]);
+    expect(adapted).not.toEqual(before);
+    const folder = await mkdtemp(path.join(tmpdir(), "grpo-test-"));
+    folders.push(folder);
+    await cp(good, folder, { recursive: true });
+    await rewrite(path.join(folder, WEIGHTS), (_, data) => {
+      for (let at = 0; at < data.length; at += 4) data.writeFloatLE(at < data.length - 4 ? 1 : Number.NaN, at);
+    });
+    await expect(model.loadAdapter(folder)).rejects.toThrow(expect.objectContaining({ code: "BAD_ADAPTER" }));
+    expect(await model.forward([[3, 4, 5]])).toEqual(adapted);
   });
 });
