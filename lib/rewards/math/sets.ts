@@ -28,7 +28,9 @@ export function setsEqual(goldNode: MathNode, answerNode: MathNode, comparison: 
     const [a, b] = [piecesOf(gold, comparison.budget), piecesOf(answer, comparison.budget)];
     if (a && b && samePieces(a, b)) return true;
     if (gold.kind === "set" && answer.kind === "set") {
-      return unorderedEqual(distinct(gold.args, comparison), distinct(answer.args, comparison), comparison, equal);
+      // In a set a name may also be written as an expression that comes to it, which alone it may not.
+      const same: Equal = (one, other) => equal(one, other, comparison) || sampledEqual(one, other, comparison);
+      return unorderedEqual(distinct(gold.args, comparison), distinct(answer.args, comparison), comparison, same);
     }
     if (gold.kind === "union" && answer.kind === "union") return unionsEqual(gold, answer, comparison, equal);
   }
