@@ -52,6 +52,11 @@ export interface SampleResult {
 export interface SequenceBatch {
   readonly promptIds: readonly TokenIds[];
   readonly completionIds: readonly TokenIds[];
+  /**
+   * Sequence length that rotary embeddings which depend on it are made for (rope types longrope and dynamic). Sampling takes
+   * the longest prompt and maxNewTokens; absent, this is the longest sequence.
+   */
+  readonly contextLength?: number;
 }
 
 export interface TrainBatch extends SequenceBatch {

@@ -302,7 +302,7 @@ export class CausalLM implements PolicyModel {
       "promptIds" in sequences
         ? sequences
         : { promptIds: sequences.map((ids) => ids.slice(0, 1)), completionIds: sequences.map((ids) => ids.slice(1)) };
-    const batch = flattenBatch(pairs.promptIds, pairs.completionIds, this.vocabSize);
+    const batch = flattenBatch(pairs, this.vocabSize);
     this.#checkLengths(pairs);
     const flat = await this.#queue.run((engine) => engine.logprobs(batch, temperature, reference));
     return splitFloats(flat, batch.completionOffsets);

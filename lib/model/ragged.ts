@@ -3,6 +3,7 @@
 import { GrpoError } from "../errors.js";
 import type { NativeBatch } from "../native/native.js";
 import { show } from "../options.js";
+import type { SequenceBatch } from "../policy.js";
 
 export interface FlatIds {
   readonly ids: Int32Array;
@@ -64,8 +65,7 @@ export function flattenFloats(what: string, lists: readonly ArrayLike<number>[],
 
 /** A prompt that several completions in a row continue crosses once, so that the engine computes it once. */
 export function flattenBatch(
-  promptIds: readonly (readonly number[])[],
-  completionIds: readonly (readonly number[])[],
+  { promptIds, completionIds, contextLength }: SequenceBatch,
   vocabSize: number,
 ): NativeBatch {
   const completions = flattenIds("completion", completionIds, vocabSize);
@@ -83,6 +83,7 @@ export function flattenBatch(
   const empty = distinct.findIndex((prompt) => prompt.length === 0);
   if (empty >= 0) throw new GrpoError("BAD_INPUT", `Prompt ${empty} is empty; the first token needs a context.`);
   return {
+    ...(contextLength === undefined ? {} : { contextLength }),
     promptIds: prompts.ids,
     promptOffsets: prompts.offsets,
     completionIds: completions.ids,

@@ -20,13 +20,13 @@ export interface GradientBatch extends SequenceBatch {
 
 const BATCH_FIELDS: readonly (keyof GradientBatch)[] = [
   ...(["promptIds", "completionIds", "advantages", "oldLogprobs", "referenceLogprobs"] as const),
-  ...(["samplingLogprobs"] as const),
+  ...(["samplingLogprobs", "contextLength"] as const),
 ];
 
 /** Throws BAD_INPUT or UNKNOWN_OPTION, naming the field. */
 export function toNativeBatch(batch: GradientBatch, needsReference: boolean, vocabSize: number): NativeTrainBatch {
   checkOptionNames("forwardBackward", batch, BATCH_FIELDS);
-  const flat = flattenBatch(batch.promptIds, batch.completionIds, vocabSize);
+  const flat = flattenBatch(batch, vocabSize);
   const { advantages, oldLogprobs, referenceLogprobs, samplingLogprobs } = batch;
   const rows = flat.promptOf.length;
   if (advantages?.length !== rows) {

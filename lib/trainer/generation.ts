@@ -27,7 +27,10 @@ export async function prepareGeneration(
   const completionIds = rollout.completionIds.map((ids, i) =>
     args.maskTruncatedCompletions && rollout.finishReasons[i] === "length" ? [] : ids,
   );
-  const sequences = { promptIds: rollout.promptIds, completionIds };
+  // As in sampling, whatever part of the generation a step takes.
+  const longestPrompt = rollout.promptIds.reduce((longest, ids) => Math.max(longest, ids.length), 0);
+  const contextLength = longestPrompt + args.maxCompletionLength;
+  const sequences = { promptIds: rollout.promptIds, completionIds, contextLength };
   const options = { temperature: args.temperature };
   const oldLogprobs = trainsOnOldSamples(plan) ? await model.completionLogprobs(sequences, options) : undefined;
   const referenceLogprobs =
@@ -52,6 +55,7 @@ export function takeSlices({ batch }: Generation, slices: readonly number[], row
   return {
     promptIds: take(batch.promptIds),
     completionIds: take(batch.completionIds),
+    ...(batch.contextLength === undefined ? {} : { contextLength: batch.contextLength }),
     advantages: take(batch.advantages),
     ...(batch.oldLogprobs ? { oldLogprobs: take(batch.oldLogprobs) } : {}),
     ...(batch.referenceLogprobs ? { referenceLogprobs: take(batch.referenceLogprobs) } : {}),
@@ -72,6 +76,7 @@ const generationSchema = z.object({
   tokens: z.int().min(0),
   prompt_ids: z.array(z.array(z.int())),
   completion_ids: z.array(z.array(z.int())),
+  context_length: z.int().min(0).optional(),
   advantages: z.array(z.number()),
   old_logprobs: logprobs.optional(),
   reference_logprobs: logprobs.optional(),
@@ -85,6 +90,7 @@ export function generationToJson({ index, tokens, batch }: Generation): string {
     tokens,
     prompt_ids: batch.promptIds.map((ids) => [...ids]),
     completion_ids: batch.completionIds.map((ids) => [...ids]),
+    context_length: batch.contextLength,
     advantages: Array.from(batch.advantages),
     old_logprobs: numbers(batch.oldLogprobs),
     reference_logprobs: numbers(batch.referenceLogprobs),
@@ -102,6 +108,7 @@ export function generationFromJson(text: string): Generation {
     batch: {
       promptIds: stored.prompt_ids,
       completionIds: stored.completion_ids,
+      ...(stored.context_length === undefined ? {} : { contextLength: stored.context_length }),
       advantages: Float32Array.from(stored.advantages),
       ...(stored.old_logprobs ? { oldLogprobs: floats(stored.old_logprobs) } : {}),
       ...(stored.reference_logprobs ? { referenceLogprobs: floats(stored.reference_logprobs) } : {}),

@@ -68,3 +68,34 @@ describe("onToken", () => {
     await expect(Promise.resolve(model.generate(prompts, { ...options, onToken }))).rejects.toThrow("enough");
   });
 });
+
+it("records what training computes, where the rotary embedding depends on the length", async () => {
+  const files = { dtype: "float32", device: "cpu" } as const;
+  const longrope = await CausalLM.fromPretrained(goldenPath("models/family-phi3-longrope"), files);
+  const switchLength = 16;
+  // Below the switch as they are, above it with the room that sampling was given.
+  const sampled = await longrope.generate(prompts, { ...options, maxNewTokens: 4, seed: 3 });
+  const above = await longrope.generate(prompts, { ...options, maxNewTokens: switchLength, seed: 3 });
+  for (const [answers, maxNewTokens] of [
+    [sampled, 4],
+    [above, switchLength],
+  ] as const) {
+    const batch = {
+      promptIds: answers.map(({ prompt }) => prompts[prompt] ?? []),
+      completionIds: answers.map(({ ids }) => ids.slice(0, 4)),
+      contextLength: 3 + maxNewTokens,
+    };
+    const computed = await longrope.logprobs(batch);
+    answers.forEach(({ logprobs }, i) => {
+      for (const [t, value] of (computed[i] ?? []).entries()) {
+        expect(value).toBeCloseTo(logprobs[t] ?? Number.NaN, 4);
+      }
+    });
+  }
+  const asShort = await longrope.logprobs({
+    promptIds: [prompts[0] ?? []],
+    completionIds: [above[0]?.ids.slice(0, 4) ?? []],
+  });
+  expect(Math.abs((asShort[0]?.[3] ?? 0) - (above[0]?.logprobs[3] ?? 0))).toBeGreaterThan(1e-3);
+  longrope.dispose();
+});

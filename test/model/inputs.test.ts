@@ -8,6 +8,8 @@ import { generateToSample, type ModelSampleOptions, sampledGroup, sampleRequest 
 
 const model = { vocabSize: 10, maxPositions: 16, eosTokenIds: [9, 8] };
 
+const pairs = (promptIds: number[][], completionIds: number[][]) => ({ promptIds, completionIds });
+
 describe("ragged lists", () => {
   it("become one flat array with offsets, and come back", () => {
     expect(flattenIds("prompt", [[1, 2], [], [3]], 10)).toEqual({
@@ -23,7 +25,7 @@ describe("ragged lists", () => {
   });
 
   it("share a prompt that several completions in a row continue", () => {
-    const batch = flattenBatch([[1, 2], [1, 2], [3], [1, 2]], [[4], [5, 6], [7], []], 10);
+    const batch = flattenBatch(pairs([[1, 2], [1, 2], [3], [1, 2]], [[4], [5, 6], [7], []]), 10);
     expect(batch.promptIds).toEqual(Int32Array.of(1, 2, 3, 1, 2));
     expect(batch.promptOffsets).toEqual(Int32Array.of(0, 2, 3, 5));
     expect(batch.promptOf).toEqual(Int32Array.of(0, 0, 1, 2));
@@ -49,8 +51,8 @@ describe("ragged lists", () => {
   });
 
   it("refuse prompts and completions that do not pair up, and a prompt of nothing", () => {
-    expect(() => flattenBatch([[1]], [[2], [3]], 10)).toThrow(/one prompt for each/);
-    expect(() => flattenBatch([[]], [[2]], 10)).toThrow(/Prompt 0 is empty/);
+    expect(() => flattenBatch(pairs([[1]], [[2], [3]]), 10)).toThrow(/one prompt for each/);
+    expect(() => flattenBatch(pairs([[]], [[2]]), 10)).toThrow(/Prompt 0 is empty/);
     expect(() => flattenFloats("oldLogprobs", [[1, 2]], Int32Array.of(0, 1))).toThrow(/oldLogprobs\[0\]: expected 1/);
     expect(() => flattenFloats("oldLogprobs", [], Int32Array.of(0, 1))).toThrow(/Expected 1 oldLogprobs, found 0/);
   });
