@@ -24,7 +24,7 @@ describe("hostile input", () => {
   });
 
   it("of 30,000 characters is judged within a second", () => {
-    const inputs = [...hostileInputs()].filter((_, i) => i % 13 === 0);
+    const inputs = [...hostileInputs()].filter((_, i) => i % 29 === 0);
     const worst = slowest(inputs);
     expect(worst.ms, worst.sort).toBeLessThan(1000);
   });
