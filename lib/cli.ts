@@ -31,6 +31,10 @@ const commands: Readonly<Record<string, Entry>> = {
     summary: "show the account of the token in force",
     load: async () => (await import("./commands/whoami.js")).whoamiCommand,
   },
+  train: {
+    summary: "train from a configuration with TRL's keys, or run a script",
+    load: async () => (await import("./commands/train.js")).trainCommand,
+  },
   generate: {
     summary: "ask a model, with or without an adapter",
     load: async () => (await import("./commands/generate.js")).generateCommand,

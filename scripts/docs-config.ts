@@ -25,7 +25,7 @@ export function configurationPage(): string {
   return `${introduction}${marker}\n${[actingTables(), refusedTable(), valuesTable(), ignoredTable(), renamedTable()].join("\n")}`;
 }
 
-interface Option {
+export interface Option {
   readonly name: string;
   readonly description: string;
   /** Heading before the option, if a section begins with it. */
@@ -33,7 +33,7 @@ interface Option {
 }
 
 /** The properties of the object `fields` in lib/trainer/config.ts. A doc comment describes an option, a line comment begins a section. */
-function readOptions(): Option[] {
+export function readOptions(): Option[] {
   const text = readFileSync(source, "utf8");
   const file = ts.createSourceFile(source, text, ts.ScriptTarget.Latest, true);
   return schemaFields(file).properties.map((property) => {

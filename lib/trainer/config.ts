@@ -212,7 +212,7 @@ const fields = {
   logCompletionsHubRepo: optional(z.string().min(1)),
 } as const;
 
-const schema = z.strictObject(fields);
+export const schema = z.strictObject(fields);
 
 /** Every field with its value. */
 export type GRPOConfigFields = z.output<typeof schema>;

@@ -1,0 +1,213 @@
+// The keys of a training configuration that are not GRPOConfig's own: TRL's script, model and data-mixture arguments, and those
+// that open-r1 adds. Three tables say what becomes of each: it acts, it means nothing here, or it would change the result in a
+// way that is not there and is refused.
+
+import { z } from "zod";
+
+const text = z.string().min(1);
+const count = z.int().min(1);
+const list = z.array(text);
+
+/** A part of TRL's mixture (`datasets`). */
+const mixturePart = z.strictObject({
+  path: text.describe("Folder, file or Hub id."),
+  name: text.nullish().describe("Configuration of a data set that has several."),
+  data_files: z
+    .union([text, list, z.record(z.string(), z.union([text, list]))])
+    .nullish()
+    .describe("Patterns of files, for all rows or by split."),
+  split: text.default("train"),
+  columns: list.nullish().describe("Only these columns."),
+  fraction: z.number().min(0).nullish().describe("Share of the mixture; for all its parts or for none."),
+});
+
+/** A part of open-r1's (`dataset_mixture`). */
+const weightedPart = z.strictObject({
+  id: text.describe("Folder, file or Hub id."),
+  config: text.nullish().describe("Configuration of a data set that has several."),
+  split: text.default("train"),
+  columns: list.nullish().describe("Only these columns."),
+  weight: z.number().min(0).max(1).default(1).describe("Share of its rows, drawn by chance."),
+});
+
+export type MixturePart = z.output<typeof mixturePart>;
+
+const model = {
+  model_name_or_path: text.describe("Folder or Hub id of the model."),
+  model_revision: text.default("main").describe("Branch, tag or commit of the model on the Hub."),
+  dtype: z
+    .enum(["auto", "bfloat16", "float16", "float32"])
+    .default("float32")
+    .describe("Type of the weights; auto: the checkpoint's. torch_dtype is the same key."),
+  device: text.default("auto").describe("auto, cpu, cuda, cuda:N or mps. Not a key of TRL."),
+  use_cpu: z.boolean().default(false).describe("The same as device: cpu."),
+  chat_template: text.optional().describe("Jinja template in place of the model's own."),
+};
+
+const lora = {
+  use_peft: z.boolean().default(false).describe("Train a LoRA adapter; otherwise the whole model is trained."),
+  lora_r: count.default(16).describe("Rank of the adapter."),
+  lora_alpha: z.number().positive().default(32).describe("The adapter's update is scaled by lora_alpha / lora_r."),
+  lora_dropout: z.number().min(0).lt(1).default(0.05),
+  lora_target_modules: z
+    .union([list, text])
+    .optional()
+    .describe("Layers that get an adapter: names, a regular expression, or all-linear."),
+  lora_target_parameters: list.optional(),
+  lora_modules_to_save: list.optional().describe("Modules that are trained in full and saved with the adapter."),
+  lora_task_type: z.enum(["CAUSAL_LM"]).default("CAUSAL_LM"),
+  use_rslora: z.boolean().default(false).describe("Scale by lora_alpha / √lora_r."),
+  use_dora: z.boolean().default(false).describe("Weight-decomposed LoRA."),
+};
+
+const data = {
+  dataset_name: text.optional().describe("Folder, file or Hub id of the data."),
+  dataset_config: text.optional().describe("Configuration of a data set that has several."),
+  dataset_train_split: text.default("train").describe("Also with a slice, such as train[:5%]."),
+  dataset_test_split: text.default("test").describe("Read only where something is evaluated."),
+  dataset_streaming: z.boolean().default(false).describe("Read rows as they come; needs max_steps."),
+  dataset_prompt_column: text
+    .optional()
+    .describe("Column whose text becomes the user's message of the prompt. Default with system_prompt: prompt."),
+  system_prompt: text.optional().describe("System message before each prompt."),
+  datasets: z.array(mixturePart).optional().describe("Several data sets, one after another; in place of dataset_name."),
+  streaming: z.boolean().default(false).describe("Read the parts of datasets as they come; needs max_steps."),
+  test_split_size: z.number().positive().optional().describe("Rows of datasets (below 1: share) kept for evaluation."),
+  dataset_mixture: z
+    .strictObject({
+      datasets: z.array(weightedPart).min(1),
+      seed: z.int().min(0).default(0),
+      test_split_size: z.number().positive().nullish(),
+    })
+    .optional()
+    .describe("Several data sets, shuffled together; in place of dataset_name."),
+};
+
+const rewards = {
+  reward_funcs: list.optional().describe("Reward functions by name, or as file.ts#name."),
+  cosine_min_value_wrong: z.number().default(0).describe("cosine: a wrong answer without length."),
+  cosine_max_value_wrong: z.number().default(-0.5).describe("cosine: a wrong answer of cosine_max_len."),
+  cosine_min_value_correct: z.number().default(0.5).describe("cosine: a right answer of cosine_max_len."),
+  cosine_max_value_correct: z.number().default(1).describe("cosine: a right answer without length."),
+  cosine_max_len: z.number().positive().default(1000).describe("cosine: in characters."),
+  repetition_n_grams: count.default(3).describe("repetition_penalty: words of an n-gram."),
+  repetition_max_penalty: z.number().max(0).default(-1).describe("repetition_penalty: of a text that only repeats."),
+  code_language: text.default("python").describe("code_format: where the data has no column language."),
+  max_completion_len: count.default(16384).describe("soft_overlong_punishment: from here on -1, in tokens."),
+  soft_punish_cache: z
+    .int()
+    .min(0)
+    .default(4096)
+    .describe("soft_overlong_punishment: it sets in so many tokens earlier."),
+};
+
+const run = {
+  warmup_ratio: z.number().min(0).lt(1).optional().describe("Share of all steps that warm up, without warmup_steps."),
+  report_to: z
+    .union([list, text])
+    .optional()
+    .describe("tensorboard writes event files; other trackers take a logger of one's own."),
+  resume_from_checkpoint: z.union([z.boolean(), text]).optional().describe("A folder; true: the latest in output_dir."),
+  do_eval: z.boolean().default(false).describe("Evaluate once more at the end."),
+  num_completions_to_print: z.int().min(0).optional().describe("Sample completions in the console; 0: none."),
+  num_processes: count
+    .optional()
+    .describe("Processes that the configuration was written for: one step takes the completions of them all."),
+  env: z.record(z.string(), z.unknown()).optional().describe("Environment variables to set."),
+};
+
+/** Everything that acts and is not a field of GRPOConfig. */
+export const scriptSchema = z.strictObject({ ...model, ...lora, ...data, ...rewards, ...run });
+export type ScriptSettings = z.output<typeof scriptSchema>;
+
+/** Groups in the order of the documentation. */
+export const scriptGroups = {
+  Model: Object.keys(model),
+  LoRA: Object.keys(lora),
+  Data: Object.keys(data),
+  Rewards: Object.keys(rewards),
+  Run: Object.keys(run),
+} as const;
+
+const samples = "the engine samples by itself";
+const oneProcess = "training runs in one process";
+const execution = "no code is executed here";
+const tracker = "no tracker is built in; docs/logging.md has a logger for one";
+const callback = "open-r1's own uploads and benchmark jobs; push_to_hub and hub_strategy upload here";
+const quantised = "weights are not quantised";
+
+/** Means nothing here, whatever its value: name → why. Those of GRPOConfig (withoutEffect) join them. */
+export const ignoredKeys: Readonly<Record<string, string>> = {
+  use_vllm: samples,
+  use_transformers_paged: samples,
+  use_transformers_continuous_batching: samples,
+  transformers_continuous_batching_config: samples,
+  cache_implementation: samples,
+  attn_implementation: "there is one attention",
+  trust_remote_code: "code from a model's repository never runs",
+  bf16: "the type is that of dtype, in all computations",
+  torch_compile: "the engine is compiled",
+  torch_compile_backend: "the engine is compiled",
+  torch_compile_mode: "the engine is compiled",
+  bnb_4bit_quant_type: quantised,
+  use_bnb_nested_quant: quantised,
+  bnb_4bit_quant_storage: quantised,
+  ignore_bias_buffers: oneProcess,
+  accelerate_config: oneProcess,
+  accelerator_config: oneProcess,
+  parallelism_config: oneProcess,
+  deepspeed: oneProcess,
+  fsdp: oneProcess,
+  fsdp_config: oneProcess,
+  overwrite_output_dir: "a run writes into output_dir whatever is there; resume_from_checkpoint goes on with it",
+  logging_dir: "event files are in runs/ of output_dir",
+  save_safetensors: "weights are always saved so",
+  log_unique_prompts: "completions.jsonl has every completion",
+  wandb_log_unique_prompts: tracker,
+  wandb_entity: tracker,
+  wandb_project: tracker,
+  wandb_run_group: tracker,
+  trackio_space_id: tracker,
+  trackio_bucket_id: tracker,
+  trackio_static_space_id: tracker,
+  callbacks: callback,
+  benchmarks: callback,
+  hub_model_revision: `${callback}; hub_revision chooses the branch`,
+  overwrite_hub_revision: callback,
+  push_to_hub_revision: callback,
+  code_eval_test_batch_size: execution,
+  code_eval_scoring_mode: execution,
+  parallel_code_exec_per_proc: execution,
+  enforce_same_language: execution,
+  code_provider: execution,
+  ioi_provider: execution,
+  e2b_router_url: execution,
+  morph_router_url: execution,
+};
+
+export const vllmReason = samples;
+
+interface Refused {
+  /** The only value that is accepted. */
+  readonly only: unknown;
+  readonly hint: string;
+}
+
+/** Would change the result and is not there. */
+export const refusedKeys: Readonly<Record<string, Refused>> = {
+  load_in_8bit: { only: false, hint: "leave it out, and choose dtype: bfloat16 to halve the memory of the weights" },
+  load_in_4bit: { only: false, hint: "leave it out, and choose dtype: bfloat16 to halve the memory of the weights" },
+  reward_model_name_or_path: { only: null, hint: "give a reward function: reward_funcs: [./my-rewards.ts#name]" },
+};
+
+/** The same key under another name. */
+export const aliases: Readonly<Record<string, string>> = { torch_dtype: "dtype" };
+
+/** Names that are not keys, and what to write. */
+export const renamedKeys: Readonly<Record<string, string>> = {
+  config: "give the file as the first argument",
+  evaluation_strategy: "write eval_strategy",
+  no_cuda: "write use_cpu",
+  max_prompt_len: "write max_prompt_length",
+  per_gpu_train_batch_size: "write per_device_train_batch_size",
+};

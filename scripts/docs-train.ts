@@ -1,0 +1,65 @@
+// Writes what is said of the keys of `grpo train`: docs/train.schema.json, by which editors complete and check a configuration, and
+// the tables of docs/cli.md. Names and types come from lib/train-config/, the descriptions of GRPOConfig's fields from the comments in
+// its source. A test compares.
+//
+//   npx tsx scripts/docs-train.ts
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { keySchemas, trainJsonSchema } from "../lib/train-config/json-schema.js";
+import { ignoredKeys, refusedKeys, scriptGroups, scriptSchema } from "../lib/train-config/keys.js";
+import { readOptions } from "./docs-config.js";
+
+export const schemaFile = fileURLToPath(new URL("../docs/train.schema.json", import.meta.url));
+export const pageFile = fileURLToPath(new URL("../docs/cli.md", import.meta.url));
+/** What stands above it in the page is written by hand. */
+const marker = "<!-- From here on: npx tsx scripts/docs-train.ts -->\n";
+
+/** The schema as it should be. */
+export function schemaText(): string {
+  const descriptions = new Map(readOptions().map(({ name, description }) => [name, description]));
+  return `${JSON.stringify(trainJsonSchema(descriptions), null, 1)}\n`;
+}
+
+/** The page as it should be. */
+export function pageText(): string {
+  const [introduction] = readFileSync(pageFile, "utf8").split(marker);
+  return `${introduction}${marker}\n${[...actingTables(), ignoredTable(), refusedTable()].join("\n")}`;
+}
+
+function actingTables(): string[] {
+  const schemas = keySchemas();
+  const defaults = scriptSchema.partial({ model_name_or_path: true }).parse({});
+  return Object.entries(scriptGroups).map(([group, names]) => {
+    const rows = names.map((name) => {
+      const value = Reflect.get(defaults, name) as unknown;
+      const shown = value === undefined ? "" : `\`${JSON.stringify(value)}\``;
+      return `| \`${name}\` | ${shown} | ${cell(String(schemas.get(name)?.description ?? ""))} |`;
+    });
+    return `### ${group}\n\n| key | default | |\n|---|---|---|\n${rows.join("\n")}\n`;
+  });
+}
+
+function ignoredTable(): string {
+  const rows = byReason(Object.entries(ignoredKeys)).map(([why, names]) => `| ${names} | ${cell(why)} |`);
+  return `## Keys without effect\n\nNamed in the notice, together with those of [GRPOConfig](configuration.md) and all that begin with \`vllm_\`.\n\n| keys | because |\n|---|---|\n${rows.join("\n")}\n`;
+}
+
+function refusedTable(): string {
+  const hints = Object.entries(refusedKeys).map(([name, { hint }]): [string, string] => [name, hint]);
+  const rows = byReason(hints).map(([hint, names]) => `| ${names} | ${cell(hint)} |`);
+  return `## Keys that are refused\n\nThey would change the result; so would those of GRPOConfig that are refused there.\n\n| keys | instead |\n|---|---|\n${rows.join("\n")}\n`;
+}
+
+function byReason(entries: readonly (readonly [name: string, reason: string])[]): [reason: string, names: string][] {
+  const reasons = new Map<string, string[]>();
+  for (const [name, reason] of entries) reasons.set(reason, [...(reasons.get(reason) ?? []), `\`${name}\``]);
+  return [...reasons].map(([reason, names]) => [reason, names.join(", ")]);
+}
+
+const cell = (text: string): string => text.replaceAll("|", "\\|");
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  writeFileSync(schemaFile, schemaText());
+  writeFileSync(pageFile, pageText());
+}

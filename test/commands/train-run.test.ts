@@ -1,0 +1,221 @@
+// `grpo train` from end to end with the bundled model: open-r1's recipes as they are, with model and data in local folders; TRL's
+// own keys; scripts. What a key means is in train-config.test.ts.
+
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { readGiven } from "../../lib/train-config/read.js";
+import { runTraining } from "../../lib/train-config/run.js";
+import { resolveSettings } from "../../lib/train-config/settings.js";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const model = join(root, "scripts/assets/tiny-qwen2");
+const recipe = (name: string) => join(root, "test/fixtures/recipes", `${name}.yaml`);
+
+let work = "";
+let data = "";
+let mine = "";
+
+beforeAll(() => {
+  // Below the root, where tsx is found.
+  mkdirSync(join(root, "build"), { recursive: true });
+  work = mkdtempSync(join(root, "build", "train-"));
+  data = join(work, "data");
+  mkdirSync(data);
+  const rows = readFileSync(join(model, "train.jsonl"), "utf8").trim().split("\n").slice(0, 40);
+  // The column of each recipe, and some that the real data have.
+  const wide = rows.map((line) => {
+    const { problem, solution } = JSON.parse(line) as { problem: string; solution: string };
+    const messages = [{ role: "user", content: problem }];
+    return JSON.stringify({
+      problem,
+      prompt: problem,
+      problem_statement: problem,
+      solution,
+      messages,
+      language: "python",
+    });
+  });
+  writeFileSync(join(data, "train.jsonl"), `${wide.join("\n")}\n`);
+  writeFileSync(join(data, "test.jsonl"), `${wide.slice(0, 2).join("\n")}\n`);
+  mine = join(work, "mine.ts");
+  const body = "(batch: { completions: unknown[] }): number[] => batch.completions.map((_, i) => i % 2);\n";
+  writeFileSync(mine, ["code", "ioi_code", "cf_code"].map((name) => `export const ${name} = ${body}`).join(""));
+});
+
+afterAll(() => rmSync(work, { recursive: true, force: true }));
+
+async function train(
+  file: string | undefined,
+  overrides: readonly string[],
+): Promise<{ text: string; folder: string }> {
+  const folder = mkdtempSync(join(work, "run-"));
+  return { text: await printed(file, [...overrides, "--output_dir", folder]), folder };
+}
+
+/** What a run prints. */
+async function printed(file: string | undefined, overrides: readonly string[]): Promise<string> {
+  const parts: string[] = [];
+  await runTraining(resolveSettings(await readGiven(file, overrides)), { write: (part: string) => parts.push(part) });
+  return parts.join("");
+}
+
+const small = (dataset: string): string[] => [
+  ...["--model_name_or_path", model, "--dataset_name", dataset, "--use_cpu", "--push_to_hub", "false"],
+  ...["--max_steps", "1", "--max_completion_length", "16"],
+];
+
+const metricsOf = (folder: string) =>
+  readFileSync(join(folder, "metrics.jsonl"), "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+
+describe("open-r1's recipes", () => {
+  it.each([
+    ["Qwen2.5-1.5B-Instruct-config_demo", [], ["accuracy_reward", "format_reward", "tag_count_reward"]],
+    ["DeepSeek-R1-Distill-Qwen-1.5B-config_demo", [], ["accuracy_reward", "format_reward", "tag_count_reward"]],
+    ["Qwen2.5-1.5B-Instruct-config_demo_code", ["mine.ts#code", "format"], ["code", "format_reward"]],
+    [
+      "Qwen2.5-1.5B-Instruct-config_demo_code_ioi",
+      ["mine.ts#ioi_code", "code_format", "format"],
+      ["ioi_code", "code_format_reward", "format_reward"],
+    ],
+    [
+      "Qwen2.5-Coder-7B-Instruct-config_codeforces",
+      ["mine.ts#cf_code", "code_format"],
+      ["cf_code", "code_format_reward"],
+    ],
+  ])("%s", async (name, functions, names) => {
+    const given = functions.map((fn) => fn.replace("mine.ts", mine));
+    const rewards = given.length > 0 ? ["--reward_funcs", ...given] : [];
+    // Fewer completions than the recipe takes; that it takes them is for its own sizes to say.
+    const sizes = ["--per_device_train_batch_size", "4", "--gradient_accumulation_steps", "4"];
+    const { text, folder } = await train(recipe(name), [...small(data), ...sizes, ...rewards]);
+    expect(text.match(/^notice:/gm)).toHaveLength(1);
+    expect(text).toMatch(/^ {2}use_vllm(, .*)?: no effect, the engine samples by itself$/m);
+    expect(text).toContain("trained to step 1");
+    expect(existsSync(join(folder, "model.safetensors"))).toBe(true);
+    expect(existsSync(join(folder, "tokenizer.json"))).toBe(true);
+    const [begin, step] = metricsOf(folder);
+    expect(begin).toMatchObject({ reward_functions: names });
+    expect(step).toMatchObject({ type: "step", step: 1 });
+    const line = JSON.parse(readFileSync(join(folder, "completions.jsonl"), "utf8").split("\n")[0] ?? "");
+    expect(JSON.stringify(line.prompt)).toContain("You are a helpful AI Assistant that provides well-reasoned");
+  });
+
+  it("those that execute programs say what to give in their place", async () => {
+    const refusal = train(recipe("Qwen2.5-1.5B-Instruct-config_demo_code_ioi"), small(data));
+    await expect(refusal).rejects.toThrow("--reward_funcs ./my-rewards.ts#ioi_code,code_format,format");
+  });
+
+  it("the chat template of a recipe is the one that is rendered and saved", async () => {
+    const sizes = ["--per_device_train_batch_size", "4", "--gradient_accumulation_steps", "4"];
+    const name = "DeepSeek-R1-Distill-Qwen-1.5B-config_demo";
+    const { folder } = await train(recipe(name), [...small(data), ...sizes, "--save_strategy", "no"]);
+    expect(readFileSync(join(folder, "chat_template.jinja"), "utf8")).toContain("<｜Assistant｜>");
+  });
+});
+
+describe("a configuration of TRL's", () => {
+  const yaml = () => {
+    const file = join(work, "trl.yaml");
+    writeFileSync(
+      file,
+      `model_name_or_path: ${model}
+dataset_name: ${data}
+dataset_prompt_column: problem
+reward_funcs: [accuracy_reward, think_format_reward]
+reward_weights: [1.0, 0.5]
+use_peft: true
+lora_r: 4
+lora_target_modules: [q_proj, v_proj]
+use_cpu: true
+per_device_train_batch_size: 4
+num_generations: 4
+max_completion_length: 12
+learning_rate: 1.0e-4
+max_steps: 2
+logging_steps: 1
+save_steps: 1
+eval_strategy: steps
+eval_steps: 2
+do_eval: true
+report_to: tensorboard
+env:
+  GRPO_TRAIN_TEST: 7
+`,
+    );
+    return file;
+  };
+
+  it("trains an adapter, evaluates, and goes on from a checkpoint as if it had never stopped", async () => {
+    const whole = await train(yaml(), []);
+    expect(process.env.GRPO_TRAIN_TEST).toBe("7");
+    const config = JSON.parse(readFileSync(join(whole.folder, "adapter_config.json"), "utf8"));
+    expect(config).toMatchObject({ r: 4, lora_alpha: 32, lora_dropout: 0.05, target_modules: ["q_proj", "v_proj"] });
+    expect(metricsOf(whole.folder).filter(({ type }) => type === "eval")).toHaveLength(2);
+    expect(readdirSync(join(whole.folder, "runs")).length).toBeGreaterThan(0);
+
+    rmSync(join(whole.folder, "checkpoint-2"), { recursive: true });
+    const before = readFileSync(join(whole.folder, "adapter_model.safetensors"));
+    rmSync(join(whole.folder, "adapter_model.safetensors"));
+    const text = await printed(yaml(), ["--resume_from_checkpoint", "--output_dir", whole.folder]);
+    expect(text).toContain("trained to step 2");
+    expect(readFileSync(join(whole.folder, "adapter_model.safetensors")).equals(before)).toBe(true);
+  });
+
+  it.each<[readonly string[], RegExp]>([
+    [["--reward_funcs", "acuracy"], /there is no reward function "acuracy"\n {2}→ did you mean accuracy\?/],
+    [["--reward_funcs", "my_lib.rewards.fn"], /there is no reward function "my_lib\.rewards\.fn"/],
+    [["--reward_funcs", "./none.ts#a"], /there is no file .*none\.ts/],
+    [["--dataset_prompt_column", "problme"], /no column "problme".*\n {2}→ say which one is the prompt: .*: problem/],
+    [["--dataset_prompt_column", "messages"], /row 0: the column "messages" has no text/],
+    [["--lora_target_modules", "q_porj"], /q_porj/],
+  ])("refuses %j before the model is loaded", async (overrides, message) => {
+    await expect(train(yaml(), overrides)).rejects.toThrow(message);
+  });
+
+  it("a file with several functions asks which one", async () => {
+    await expect(train(yaml(), ["--reward_funcs", mine])).rejects.toThrow("it exports code, ioi_code, cf_code");
+    await expect(train(yaml(), ["--reward_funcs", `${mine}#cod`])).rejects.toThrow("has no function cod;");
+  });
+});
+
+describe("the command", () => {
+  const cli = (args: readonly string[]) =>
+    spawnSync(process.execPath, [join(root, "dist/cli.js"), "train", ...args], { encoding: "utf8", cwd: work });
+
+  it("ends with 1 and a message for a key that nobody knows", () => {
+    const { status, stderr } = cli([recipe("Qwen2.5-1.5B-Instruct-config_demo"), "--max_stpes", "1"]);
+    expect([status, stderr]).toEqual([
+      1,
+      "grpo train: unknown option --max_stpes\n  → did you mean max_steps? [UNKNOWN_OPTION]\n",
+    ]);
+    expect(cli([]).stderr).toContain("what is there to train?");
+    expect(cli(["README"]).stderr).toContain("expected a configuration");
+  });
+
+  it("runs a script in TypeScript with its arguments and ends as it does", () => {
+    writeFileSync(
+      join(work, "script.ts"),
+      "const n: number = Number(process.argv[2]);\nconsole.log('n is', n);\nprocess.exit(n);\n",
+    );
+    const { status, stdout } = cli(["script.ts", "3"]);
+    expect([status, stdout]).toEqual([3, "n is 3\n"]);
+    writeFileSync(join(work, "ends.mjs"), 'process.kill(process.pid, "SIGKILL");\n');
+    expect(cli(["ends.mjs"]).status).toBe(137);
+  });
+
+  it("says what is missing where TypeScript cannot be read", () => {
+    const folder = mkdtempSync(join(tmpdir(), "grpo-no-tsx-"));
+    writeFileSync(join(folder, "script.ts"), "export {};\n");
+    const { status, stderr } = cli([join(folder, "script.ts")]);
+    if ("typescript" in process.features && process.features.typescript) expect(status).toBe(0);
+    else expect(stderr).toMatch(/does not read TypeScript, and .* has no tsx\n {2}→ npm install --save-dev tsx/);
+    rmSync(folder, { recursive: true });
+  });
+});
