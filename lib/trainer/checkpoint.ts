@@ -59,11 +59,21 @@ export function checkpointPath(outputDir: string, step: number): string {
   return path.join(outputDir, `checkpoint-${step}`);
 }
 
+const temporaryPrefix = ".tmp-checkpoint-";
+
+/** What a run that was killed while it saved has left behind. */
+export async function removeLeftovers(outputDir: string): Promise<void> {
+  const names = await readdir(outputDir).catch(() => []);
+  for (const name of names.filter((name) => name.startsWith(temporaryPrefix))) {
+    await rm(path.join(outputDir, name), { recursive: true, force: true });
+  }
+}
+
 /** Writes checkpoint-<global_step> and returns its path. */
 export async function saveCheckpoint(options: CheckpointOptions): Promise<string> {
   const { outputDir, state } = options;
   const final = checkpointPath(outputDir, state.global_step);
-  const temporary = path.join(outputDir, `.tmp-checkpoint-${state.global_step}-${process.pid}`);
+  const temporary = path.join(outputDir, `${temporaryPrefix}${state.global_step}-${process.pid}`);
   try {
     await rm(temporary, { recursive: true, force: true });
     await mkdir(temporary, { recursive: true });

@@ -12,6 +12,7 @@ import {
   checkSameOrder,
   findCheckpoint,
   readCheckpoint,
+  removeLeftovers,
   type SavedRun,
   type SavedState,
   saveCheckpoint,
@@ -143,6 +144,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     await trainDataset.load?.(signal);
     const rows = await usableRows(this.#trainPrompts, trainDataset.length, args, signal);
     const plan = planTraining(args, rows.length);
+    await removeLeftovers(args.outputDir);
     if (!this.#begun) await model.beginTraining({ reference: args.beta > 0, mixed: args.syncRefModel });
     this.#begun = true;
     const saved = resume === false ? undefined : await this.#resume(resume, plan);
