@@ -186,6 +186,15 @@ const cases: readonly Case[] = [
         config.tie_word_embeddings = true;
       }),
   ],
+  [
+    "weights that are not numbers",
+    "BAD_CHECKPOINT",
+    /tensor model\.norm\.weight has 1 values that are not finite/,
+    (folder) =>
+      editShard(folder, THIRD, (tensors) => {
+        tensorNamed(tensors, NORM).data.writeFloatLE(Number.NaN, 8);
+      }),
+  ],
 ];
 
 describe("a checkpoint with", () => {
@@ -202,6 +211,19 @@ describe("a checkpoint with", () => {
     await expect(CausalLM.fromPretrained(folder, { device: "cpu" })).rejects.toMatchObject({
       code,
       message: expect.stringMatching(message),
+    });
+  });
+});
+
+describe("a checkpoint that is converted", () => {
+  it("is refused if a weight is too large for the type that is asked for", async () => {
+    const folder = await goodCheckpoint();
+    await editShard(folder, THIRD, (tensors) => {
+      tensorNamed(tensors, NORM).data.writeFloatLE(1e5, 8);
+    });
+    await expect(CausalLM.fromPretrained(folder, { device: "cpu", dtype: "float16" })).rejects.toMatchObject({
+      code: "BAD_CHECKPOINT",
+      message: expect.stringMatching(/tensor model\.norm\.weight .*not finite in Half/),
     });
   });
 });
