@@ -4,7 +4,8 @@
 
 Writes FOLDER/texts.json.gz, FOLDER/NAME.json.gz (the tokenizer) and FOLDER/NAME.golden.json.gz for every family. The
 committed files are `--texts 200` without --add; `npx tsx scripts/check-tokenizers.ts FOLDER` compares any of them. Needs
-the packages of requirements.txt and sentencepiece. Two runs write the same bytes.
+the packages of requirements.txt and sentencepiece. Two runs write the same texts; the trainers of bert, gpt, gaps and unigram
+break ties at random.
 """
 
 import argparse
@@ -368,6 +369,13 @@ def other_families(corpus: list[str]) -> dict[str, Tokenizer]:
     gpt.decoder = decoders.BPEDecoder(suffix="</w>")
     gpt.train_from_iterator(corpus, trainers.BpeTrainer(vocab_size=500, limit_alphabet=100, special_tokens=["<unk>"], end_of_word_suffix="</w>", show_progress=False))
     out["gpt"] = gpt
+
+    # Characters that no token can write are dropped, and offsets move (SmolLM2 lacks some bytes).
+    for name, pre in {"gaps": pre_tokenizers.WhitespaceSplit(), "gaps-bytes": pre_tokenizers.ByteLevel(add_prefix_space=False)}.items():
+        gaps = Tokenizer(models.BPE())
+        gaps.pre_tokenizer = pre
+        gaps.train_from_iterator(corpus, trainers.BpeTrainer(vocab_size=400, limit_alphabet=80, show_progress=False))
+        out[name] = gaps
 
     # Added tokens of every kind under a normalizer that changes them.
     added = byte_level(corpus, pre_tokenizers.ByteLevel(add_prefix_space=False), normalizer=normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()]))

@@ -70,6 +70,7 @@ function createSpelling(config: JsonObject, vocabulary: ReadonlyMap<string, numb
       if (pending) spans.push(...pending);
       pending = undefined;
     };
+    let dropped = false;
     let start = 0;
     for (const char of word) {
       const end = start + char.length;
@@ -92,12 +93,28 @@ function createSpelling(config: JsonObject, vocabulary: ReadonlyMap<string, numb
           flush();
           pending = [start, end];
         }
-      }
+      } else dropped = true;
       start = end;
     }
     flush();
-    return { ids, spans };
+    return { ids, spans: dropped ? spansWithoutGaps(word, spans) : spans };
   };
+}
+
+/** The Rust library adds up the lengths of symbols in bytes, so what was dropped before a symbol moves it to the front. */
+function spansWithoutGaps(word: string, spans: readonly number[]): number[] {
+  const chars: [start: number, end: number][] = [];
+  for (const { 0: char, index } of word.matchAll(/./gsu)) {
+    for (let byte = Buffer.byteLength(char); byte > 0; byte--) chars.push([index, index + char.length]);
+  }
+  const moved: number[] = [];
+  let start = 0;
+  for (let i = 0; i < spans.length; i += 2) {
+    const end = start + Buffer.byteLength(word.slice(spans[i], spans[i + 1]));
+    moved.push(chars[start]?.[0] ?? 0, chars[end - 1]?.[1] ?? 0);
+    start = end;
+  }
+  return moved;
 }
 
 // Rank and position share one number, so that the heap compares numbers: both fit into 53 bits together.
