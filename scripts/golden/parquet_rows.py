@@ -14,6 +14,7 @@ import math
 import sys
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -28,6 +29,14 @@ def fraction(value: int, unit: str) -> str:
 def clock(value: int, unit: str) -> str:
     seconds, rest = divmod(value, PER_SECOND[unit])
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}" + fraction(rest, unit)
+
+
+def calendar_date(days: int) -> str:
+    """The date so many days after 1970-01-01, of any year: Python's dates end at 9999."""
+    eras, days = divmod(days - (datetime.date(2000, 1, 1) - datetime.date(1970, 1, 1)).days, 146_097)  # 400 years
+    date = datetime.date(2000, 1, 1) + datetime.timedelta(days)
+    year = date.year + 400 * eras
+    return f"{'-' if year < 0 else ''}{abs(year):04}-{date.month:02}-{date.day:02}"
 
 
 def plain(scalar: pa.Scalar) -> object:
@@ -45,8 +54,7 @@ def plain(scalar: pa.Scalar) -> object:
         return {name: plain(value) for name, value in scalar.items()}
     if pa.types.is_timestamp(kind):
         days, rest = divmod(scalar.value, 86_400 * PER_SECOND[kind.unit])
-        date = datetime.date(1970, 1, 1) + datetime.timedelta(days)
-        return f"{date.isoformat()}T{clock(rest, kind.unit)}" + ("+00:00" if kind.tz else "")
+        return f"{calendar_date(days)}T{clock(rest, kind.unit)}" + ("+00:00" if kind.tz else "")
     if pa.types.is_time(kind):
         return clock(scalar.value, kind.unit)
     if isinstance(scalar, pa.ExtensionScalar):
@@ -68,10 +76,23 @@ def rows(table: pa.Table) -> list[dict]:
     return [dict(zip(table.column_names, values)) for values in zip(*columns)]
 
 
+def read(file: str) -> pa.Table:
+    table = pq.ParquetFile(file).read()
+    # Nanoseconds of INT96 wrap around beyond the year 2262; microseconds do not.
+    coarse = pq.ParquetFile(file, coerce_int96_timestamp_unit="us").read()
+    for i, column in enumerate(coarse.columns):
+        if column.type == pa.timestamp("us") and table.column(i).type == pa.timestamp("ns"):
+            fine = table.column(i).cast(pa.timestamp("us"), safe=False).cast(pa.int64())
+            apart = pc.max(pc.abs(pc.subtract(fine, column.cast(pa.int64())))).as_py()
+            if apart is not None and apart > 1:
+                table = table.set_column(i, coarse.field(i), column)
+    return table
+
+
 def main() -> None:
     for file in sys.argv[1:]:
         try:
-            print(json.dumps({"file": file, "rows": rows(pq.ParquetFile(file).read())}))
+            print(json.dumps({"file": file, "rows": rows(read(file))}))
         except (pa.ArrowException, OverflowError) as error:
             print(json.dumps({"file": file, "error": str(error)}))
 
