@@ -47,6 +47,7 @@ export type { Offsets } from "./tokenizer/pipeline/aligned-text.js";
 export type { TokenBytes } from "./tokenizer/pipeline/token-bytes.js";
 export { type EncodedText, type MaskedIds, Tokenizer, type TokenizerOptions } from "./tokenizer/tokenizer.js";
 export type { DecodeStream } from "./tokenizer/tokenizer-backend.js";
+export type { TrainerCallback, TrainerControl, TrainerEvent } from "./trainer/callbacks.js";
 export { GRPOConfig, type GRPOConfigFields, type GRPOConfigOptions } from "./trainer/config.js";
 export type { TrainerPushOptions } from "./trainer/hub-push.js";
 export type { RowSource } from "./trainer/prompts.js";
@@ -55,8 +56,6 @@ export type {
   EvaluateOptions,
   Evaluation,
   GRPOTrainerOptions,
-  TrainerCallback,
-  TrainerEvent,
   TrainOptions,
   TrainResult,
 } from "./trainer/trainer-setup.js";

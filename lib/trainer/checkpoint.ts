@@ -34,7 +34,10 @@ const stateSchema = z.object({
     num_iterations: z.int(),
     num_generations: z.int(),
     shuffle_dataset: z.boolean(),
+    dynamic_sampling: z.boolean(),
   }),
+  /** Prompts sampled for so far: with dynamic sampling not what the steps alone would tell. */
+  prompts_taken: z.int().min(0),
   /** Of the entropy bonus. */
   entropy: z.object({ coef: z.number(), last_entropy: z.number().nullable() }),
   log_history: z.array(z.record(z.string(), z.number().nullable())),

@@ -15,7 +15,6 @@ export const unsupportedDefaults: Readonly<Record<string, unknown>> = {
   transformersContinuousBatchingConfig: null,
   useVllm: false,
   maxToolCallingIterations: null,
-  dynamicSampling: false,
   logUniquePrompts: false,
   optimArgs: null,
   optimTargetModules: null,

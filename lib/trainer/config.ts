@@ -66,6 +66,10 @@ const fields = {
   topK: z.int().min(0).default(0),
   minP: optional(ratio),
   repetitionPenalty: z.number().positive().default(1),
+  /** Groups whose rewards have no spread are replaced by groups of further prompts (DAPO). */
+  dynamicSampling: z.boolean().default(false),
+  /** Rounds of sampling for one generation at most; what is missing then is filled with groups without spread. */
+  dynamicSamplingMaxRounds: count.default(10),
   chatTemplateKwargs: optional(z.record(z.string(), z.unknown())),
 
   // Loss.

@@ -1,5 +1,5 @@
-// Which rows a generation samples, from (seed, generation) alone, so that a resumed run needs no stored position. Each epoch is a
-// permutation of all rows, cut into generations; rows that do not fill the last one wait for the next epoch's permutation.
+// Which rows are sampled, from the seed and a position alone. Each epoch is a permutation of all rows, cut into generations; rows
+// that do not fill the last one wait for the next epoch's permutation. The epochs make one endless sequence of prompts.
 
 import { shuffledIndices } from "../dataset/random.js";
 
@@ -12,26 +12,36 @@ export interface PromptOrder {
 
 export class PromptSampler {
   readonly #order: PromptOrder;
+  readonly #perEpoch: number;
   #epoch = -1;
   #permutation: readonly number[] = [];
 
   constructor(order: PromptOrder) {
     this.#order = order;
+    this.#perEpoch = order.rows - (order.rows % order.promptsPerGeneration);
   }
 
-  /** Row indices of generation `generation` (0 is the first). */
-  rowsOf(generation: number): number[] {
-    const { rows, promptsPerGeneration, shuffle, seed } = this.#order;
-    const perEpoch = Math.floor(rows / promptsPerGeneration);
-    const epoch = Math.floor(generation / perEpoch);
+  /** The row indices of `count` prompts from `position` of the sequence on. */
+  take(position: number, count: number): number[] {
+    const taken: number[] = [];
+    while (taken.length < count) {
+      const at = position + taken.length;
+      const start = at % this.#perEpoch;
+      const end = Math.min(start + count - taken.length, this.#perEpoch);
+      taken.push(...this.#permutationOf(Math.floor(at / this.#perEpoch)).slice(start, end));
+    }
+    return taken;
+  }
+
+  #permutationOf(epoch: number): readonly number[] {
+    const { rows, shuffle, seed } = this.#order;
     if (epoch !== this.#epoch) {
       this.#permutation = shuffle
         ? shuffledIndices(rows, mixSeed(seed, epoch))
         : Array.from({ length: rows }, (_, i) => i);
       this.#epoch = epoch;
     }
-    const start = (generation % perEpoch) * promptsPerGeneration;
-    return this.#permutation.slice(start, start + promptsPerGeneration);
+    return this.#permutation;
   }
 }
 

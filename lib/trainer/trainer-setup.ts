@@ -7,35 +7,13 @@ import type { CompletionRecord } from "../log/run-log.js";
 import type { PolicyModel, ProcessingClass } from "../policy.js";
 import { rewardArguments } from "../rewards/per-sample.js";
 import type { RewardRuntime } from "../rewards/runtime.js";
-import type { Prompt, RewardFn, TrainerState } from "../types.js";
+import type { Prompt, RewardFn } from "../types.js";
+import type { TrainerCallback } from "./callbacks.js";
 import type { AnyRewardFn, GRPOConfig } from "./config.js";
 import { PromptTable, type RowSource } from "./prompts.js";
 import type { RolloutRequest, RolloutSource } from "./rollout.js";
 import type { Metrics } from "./step-metrics.js";
 import { evaluationRows, type RowsOrStream, trainingRows } from "./streamed-rows.js";
-
-/** What a callback is told. */
-export interface TrainerEvent {
-  readonly state: TrainerState;
-  readonly args: GRPOConfig;
-  /** The step's metrics (onStepEnd), the window's (onLog), or eval_… (onEvaluate). */
-  readonly metrics: Readonly<Metrics>;
-  /** Path of the checkpoint (onSave). */
-  readonly checkpoint?: string;
-  /** Ends the run after this step; train() then returns as usual. */
-  stop(): void;
-}
-
-type Hook = (event: TrainerEvent) => void | Promise<void>;
-
-export interface TrainerCallback {
-  readonly onTrainBegin?: Hook;
-  readonly onStepEnd?: Hook;
-  readonly onLog?: Hook;
-  readonly onEvaluate?: Hook;
-  readonly onSave?: Hook;
-  readonly onTrainEnd?: Hook;
-}
 
 export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> {
   readonly model: PolicyModel;

@@ -31,9 +31,10 @@ export interface RunState {
   readonly badSteps: number;
   readonly order: SavedState["order"];
   readonly entropy: EntropyState;
+  readonly promptsTaken: number;
 }
 
-export function storeState(state: TrainerState, { badSteps, order, entropy }: RunState): SavedState {
+export function storeState(state: TrainerState, { badSteps, order, entropy, promptsTaken }: RunState): SavedState {
   return {
     schema_version: 1,
     global_step: state.globalStep,
@@ -45,6 +46,7 @@ export function storeState(state: TrainerState, { badSteps, order, entropy }: Ru
     evaluations_without_gain: state.evaluationsWithoutGain,
     bad_steps: badSteps,
     order,
+    prompts_taken: promptsTaken,
     entropy,
     log_history: [...state.logHistory],
   };

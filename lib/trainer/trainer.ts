@@ -1,30 +1,23 @@
 // GRPOTrainer: the training loop. A step samples completions, scores them, turns rewards into advantages, adds up the
 // gradient and updates the adapter; everything in it is a function of (weights, rows, step, seed). The parts live in
-// rollout.ts, advantages.ts, checkpoint.ts and log/; this file is their order, and what happens when a run is cut short.
+// train-step.ts, run-checkpoints.ts, callbacks.ts and log/; this file is their order, and what happens when a run is cut short.
 
 import { GrpoError, reasonOf } from "../errors.js";
 import { type CompletionRecord, describePlan, RunLog } from "../log/run-log.js";
 import { RewardRuntime } from "../rewards/runtime.js";
 import type { Prompt, TrainerState } from "../types.js";
 import { BestModel } from "./best-model.js";
-import {
-  checkpointPath,
-  checkSameOrder,
-  findCheckpoint,
-  readCheckpoint,
-  removeLeftovers,
-  type SavedRun,
-  type SavedState,
-  saveCheckpoint,
-} from "./checkpoint.js";
+import { Callbacks } from "./callbacks.js";
+import { removeLeftovers } from "./checkpoint.js";
 import { GRPOConfig } from "./config.js";
 import { Evaluator } from "./evaluation.js";
 import { HubPush, type TrainerPushOptions } from "./hub-push.js";
 import { type InterruptWatch, watchInterrupts } from "./interrupt.js";
-import { carriedInto, epochAfter, partsOfStep, planTraining, type TrainingPlan } from "./plan.js";
+import { epochAfter, partsOfStep, planTraining, type TrainingPlan } from "./plan.js";
 import { PromptSampler } from "./prompt-sampler.js";
 import type { PromptTable } from "./prompts.js";
 import type { RolloutRequest } from "./rollout.js";
+import { RunCheckpoints } from "./run-checkpoints.js";
 import { type Metrics, MetricWindow } from "./step-metrics.js";
 import { TrainSteps } from "./train-step.js";
 import {
@@ -37,14 +30,13 @@ import {
   rewardColumns,
   rolloutSource,
   samplingOptions,
-  type TrainerCallback,
   type TrainerSetup,
   type TrainOptions,
   type TrainResult,
   usableRows,
   withRowSources,
 } from "./trainer-setup.js";
-import { freshState, type MutableState, restoreState, storeState } from "./trainer-state.js";
+import { freshState, type MutableState, restoreState } from "./trainer-state.js";
 
 /** What one call of train() works with. */
 interface Run {
@@ -56,8 +48,6 @@ interface Run {
   readonly firstStep: number;
   lossSum: number;
   badSteps: number;
-  lastSaved: number;
-  stopped: boolean;
 }
 
 export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
@@ -73,6 +63,8 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   readonly #hub: HubPush;
   readonly #evaluator: Evaluator<Row>;
   readonly #best: BestModel;
+  readonly #callbacks: Callbacks;
+  readonly #checkpoints: RunCheckpoints;
   #training = false;
 
   constructor(options: GRPOTrainerOptions<Row>) {
@@ -93,6 +85,8 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     this.#best = new BestModel(this.args);
     this.#log = new RunLog(this.args, this.#rewards.names, { output: options.output, loggers: options.loggers });
     this.#state = freshState(this.args.maxSteps);
+    this.#callbacks = new Callbacks(options.callbacks ?? [], { state: this.#state, args: this.args });
+    this.#checkpoints = new RunCheckpoints(this.args, this.#options, this.#state);
     this.#hub = new HubPush({
       ...{ args: this.args, state: this.#state, rewardNames: this.#rewards.names },
       note: (text) => this.#log.note(text),
@@ -123,17 +117,18 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
 
   async #train({ resumeFromCheckpoint }: TrainOptions, watch: InterruptWatch): Promise<TrainResult> {
     const run = await this.#prepare(resumeFromCheckpoint ?? false, watch.signal);
-    await this.#emit("onTrainBegin", run, {});
+    const { control } = this.#callbacks;
+    await this.#callbacks.emit("onTrainBegin");
     try {
       if (this.args.evalOnStart && run.firstStep === 0) await this.#evaluateInRun(run);
-      while (this.#state.globalStep < run.plan.totalSteps && !run.stopped) await this.#trainOneStep(run);
+      while (this.#state.globalStep < run.plan.totalSteps && !control.shouldTrainingStop) await this.#trainOneStep(run);
       if (run.plan.saveEvery > 0) await this.#save(run);
       if (this.args.loadBestModelAtEnd) await this.#loadBest();
     } catch (error) {
       throw await this.#cutShort(run, error);
     }
     const result = this.#summary(run);
-    await this.#emit("onTrainEnd", run, result.metrics);
+    await this.#callbacks.emit("onTrainEnd", result.metrics);
     return result;
   }
 
@@ -147,8 +142,10 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     await removeLeftovers(args.outputDir);
     if (!this.#begun) await model.beginTraining({ reference: args.beta > 0, mixed: args.syncRefModel });
     this.#begun = true;
-    const saved = resume === false ? undefined : await this.#resume(resume, plan);
+    const saved = resume === false ? undefined : await this.#checkpoints.resume(resume, plan);
     Object.assign(this.#state, saved ? restoreState(saved.state, plan.totalSteps) : freshState(plan.totalSteps));
+    this.#checkpoints.begin(saved !== undefined);
+    this.#callbacks.control.shouldTrainingStop = false;
     const firstStep = this.#state.globalStep;
     const sampler = new PromptSampler({
       rows: rows.length,
@@ -156,7 +153,9 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       shuffle: args.shuffleDataset,
       seed: args.seed,
     });
-    const survey = await this.#trainPrompts.survey(rowsAhead(sampler, rows, firstStep, plan), signal);
+    const promptsTaken = saved?.state.prompts_taken ?? 0;
+    const ahead = args.dynamicSampling ? rows : rowsAhead(sampler, rows, promptsTaken, plan);
+    const survey = await this.#trainPrompts.survey(ahead, signal);
     const tooLong = trainDataset.length - rows.length;
     await this.#hub.begin();
     const facts = { config: args, plan, model, survey, tooLong, startStep: firstStep };
@@ -167,32 +166,17 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       ...{ source: rolloutSource(this.#options, args, this.#rewards, this.#trainPrompts, trainDataset) },
       sampling: samplingOptions(args, this.#options.processingClass),
     };
-    const steps = new TrainSteps(setup, { generation: saved?.generation, entropy: saved?.state.entropy });
+    const steps = new TrainSteps(setup, {
+      ...{ generation: saved?.generation, entropy: saved?.state.entropy, promptsTaken },
+    });
     return {
       ...{ plan, steps, signal, firstStep, started: performance.now(), window: new MetricWindow() },
-      ...{ lossSum: 0, badSteps: saved?.state.bad_steps ?? 0, lastSaved: saved ? firstStep : -1, stopped: false },
+      ...{ lossSum: 0, badSteps: saved?.state.bad_steps ?? 0 },
     };
   }
 
-  async #resume(resume: string | true, plan: TrainingPlan): Promise<SavedRun> {
-    const folder = await findCheckpoint(resume, this.args.outputDir);
-    const saved = await readCheckpoint(folder);
-    checkSameOrder(folder, saved.state.order, this.#order(plan));
-    const needed = carriedInto(plan, saved.state.global_step);
-    if (needed !== saved.generation?.index) {
-      throw new GrpoError(
-        "BAD_CHECKPOINT",
-        `${folder} lacks the completions that step ${saved.state.global_step + 1} needs`,
-        {
-          hint: "resume from another checkpoint",
-        },
-      );
-    }
-    await this.#options.model.loadCheckpoint(folder);
-    return saved;
-  }
-
   async #trainOneStep(run: Run): Promise<void> {
+    await this.#callbacks.beginStep();
     const step = this.#state.globalStep;
     const outcome = await run.steps.run(step, this.#progress(run, performance.now()));
     run.badSteps = outcome.applied ? 0 : run.badSteps + 1;
@@ -204,31 +188,38 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     await this.#finishStep(run, { ...outcome.metrics, bad_steps: run.badSteps, epoch, num_tokens }, outcome.records);
   }
 
-  /** Logs, evaluates and saves what is due after a step. */
+  /** Logs, evaluates and saves what is due after a step, or what callbacks make of it. */
   async #finishStep(run: Run, metrics: Metrics, records: readonly CompletionRecord[]): Promise<void> {
     const { plan, window } = run;
+    const { control } = this.#callbacks;
     const step = this.#state.globalStep;
+    const due = (every: number) => every > 0 && (step % every === 0 || step === plan.totalSteps);
     window.add(metrics);
     await this.#log.step(step, metrics, records);
-    await this.#emit("onStepEnd", run, metrics);
-    const last = step === plan.totalSteps || run.stopped;
-    if (step % plan.logEvery === 0 || last || (step === 1 && this.args.loggingFirstStep)) {
-      const means = { step, ...window.take() };
-      this.#state.logHistory.push(means);
-      await this.#log.window(step, plan.totalSteps, means, last ? undefined : this.#secondsLeft(run));
-      if (this.args.logCompletions) this.#log.samples(records, this.args.numCompletionsToPrint ?? records.length);
-      await this.#emit("onLog", run, means);
-    }
+    control.shouldLog ||= due(plan.logEvery) || (step === 1 && this.args.loggingFirstStep);
+    control.shouldEvaluate ||= plan.evalEvery > 0 && step % plan.evalEvery === 0;
+    control.shouldSave ||= due(plan.saveEvery);
+    await this.#callbacks.emit("onStepEnd", metrics);
+    if (control.shouldLog || control.shouldTrainingStop) await this.#logWindow(run, records);
     if (run.badSteps >= this.args.maxBadSteps) throw await this.#nonFinite(run);
-    if (plan.evalEvery > 0 && step % plan.evalEvery === 0) await this.#evaluateInRun(run);
-    if (plan.saveEvery > 0 && (step % plan.saveEvery === 0 || last)) await this.#save(run);
+    if (control.shouldEvaluate) await this.#evaluateInRun(run);
+    if (control.shouldSave) await this.#save(run);
+  }
+
+  async #logWindow(run: Run, records: readonly CompletionRecord[]): Promise<void> {
+    const { globalStep: step } = this.#state;
+    const { totalSteps } = run.plan;
+    const means = { step, ...run.window.take() };
+    const last = step === totalSteps || this.#callbacks.control.shouldTrainingStop;
+    this.#state.logHistory.push(means);
+    await this.#log.window(step, totalSteps, means, last ? undefined : this.#secondsLeft(run));
+    if (this.args.logCompletions) this.#log.samples(records, this.args.numCompletionsToPrint ?? records.length);
+    await this.#callbacks.emit("onLog", means);
   }
 
   async #loadBest(): Promise<void> {
-    const { bestModelCheckpoint: folder, bestMetric, globalStep } = this.#state;
-    if (folder === null || folder === checkpointPath(this.args.outputDir, globalStep)) return;
-    await this.#options.model.loadCheckpoint(folder);
-    this.#log.note(`took back the best model, of ${folder} (${bestMetric})`);
+    const folder = await this.#checkpoints.loadBest();
+    if (folder !== undefined) this.#log.note(`took back the best model, of ${folder} (${this.#state.bestMetric})`);
   }
 
   async #nonFinite(run: Run): Promise<GrpoError> {
@@ -253,14 +244,14 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     this.#state.logHistory.push({ step: this.#state.globalStep, ...metrics });
     const { best, stop } = this.#best.take(metrics, this.#state);
     if (best && this.args.loadBestModelAtEnd) {
-      this.#state.bestModelCheckpoint = checkpointPath(this.args.outputDir, this.#state.globalStep);
+      this.#state.bestModelCheckpoint = this.#checkpoints.path;
       await this.#save(run);
     }
     if (stop) {
       this.#log.note(`stopping early: ${this.#state.evaluationsWithoutGain} evaluations without a gain`);
-      run.stopped = true;
+      this.#callbacks.control.shouldTrainingStop = true;
     }
-    await this.#emit("onEvaluate", run, metrics);
+    await this.#callbacks.emit("onEvaluate", metrics);
   }
 
   /** The adapter and the tokenizer files. With the option pushToHub they also go to the Hub. */
@@ -281,24 +272,10 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
 
   /** Saves the current step unless it is saved already; the path of its checkpoint. */
   async #save(run: Run): Promise<string> {
-    const step = this.#state.globalStep;
-    if (run.lastSaved === step) return checkpointPath(this.args.outputDir, step);
-    const { model, processingClass: tokenizer } = this.#options;
-    const { outputDir, saveTotalLimit: totalLimit } = this.args;
-    const { generation, entropy } = run.steps.carried;
-    const state = storeState(this.#state, { badSteps: run.badSteps, order: this.#order(run.plan), entropy });
-    const checkpoint = await saveCheckpoint({
-      outputDir,
-      model,
-      tokenizer,
-      state,
-      generation,
-      totalLimit,
-      keep: this.#state.bestModelCheckpoint,
-    });
-    run.lastSaved = step;
+    if (this.#checkpoints.isSaved) return this.#checkpoints.path;
+    const checkpoint = await this.#checkpoints.save(run);
     await this.#hub.afterSave(checkpoint);
-    await this.#emit("onSave", run, {}, checkpoint);
+    await this.#callbacks.emit("onSave", {}, checkpoint);
     return checkpoint;
   }
 
@@ -357,34 +334,6 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     return perStep * (run.plan.totalSteps - this.#state.globalStep);
   }
 
-  async #emit(hook: keyof TrainerCallback, run: Run, metrics: Readonly<Metrics>, checkpoint?: string): Promise<void> {
-    const stop = (): void => {
-      run.stopped = true;
-    };
-    for (const callback of this.#options.callbacks ?? []) {
-      await callback[hook]?.({
-        state: this.#state,
-        args: this.args,
-        metrics,
-        stop,
-        ...(checkpoint ? { checkpoint } : {}),
-      });
-    }
-  }
-
-  #order(plan: TrainingPlan): SavedState["order"] {
-    return {
-      seed: this.args.seed,
-      rows: plan.rows,
-      prompts_per_generation: plan.promptsPerGeneration,
-      slices_per_generation: plan.slicesPerGeneration,
-      slices_per_step: plan.slicesPerStep,
-      num_iterations: plan.iterations,
-      num_generations: this.args.numGenerations,
-      shuffle_dataset: this.args.shuffleDataset,
-    };
-  }
-
   #runRecord(plan: TrainingPlan, firstStep: number): Record<string, unknown> {
     const { device, dtype } = this.#options.model;
     return {
@@ -399,18 +348,18 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   }
 }
 
-/** Rows of all steps still to come, each once. */
+/** Rows of all generations still to come, each once. */
 function rowsAhead(
   sampler: PromptSampler,
   rows: readonly number[],
-  firstStep: number,
+  promptsTaken: number,
   plan: TrainingPlan,
 ): Set<number> {
+  const { promptsPerGeneration: prompts } = plan;
+  const end = ((partsOfStep(plan, plan.totalSteps - 1).at(-1)?.generation ?? 0) + 1) * prompts;
   const ahead = new Set<number>();
-  for (let step = firstStep; step < plan.totalSteps && ahead.size < rows.length; step++) {
-    for (const { generation } of partsOfStep(plan, step)) {
-      for (const index of sampler.rowsOf(generation)) ahead.add(rows[index] ?? 0);
-    }
+  for (let at = promptsTaken; at < end && ahead.size < rows.length; at += prompts) {
+    for (const index of sampler.take(at, prompts)) ahead.add(rows[index] ?? 0);
   }
   return ahead;
 }

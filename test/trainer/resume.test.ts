@@ -2,10 +2,11 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import type { TrainerEvent } from "../../lib/trainer/callbacks.js";
 import { listCheckpoints } from "../../lib/trainer/checkpoint.js";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
 import { GRPOTrainer } from "../../lib/trainer/trainer.js";
-import type { GRPOTrainerOptions, TrainerEvent } from "../../lib/trainer/trainer-setup.js";
+import type { GRPOTrainerOptions } from "../../lib/trainer/trainer-setup.js";
 import type { RewardBatch } from "../../lib/types.js";
 import { FakePolicy, type FakeRow, FakeTokenizer, fakeRows } from "./fake-policy.js";
 
@@ -87,7 +88,11 @@ test.each([1, 2, 3, 4, 5, 7])(
 
     const outputDir = path.join(folder, "cut");
     const callbacks = [
-      { onStepEnd: ({ state, stop }: TrainerEvent) => (state.globalStep === step ? stop() : undefined) },
+      {
+        onStepEnd: ({ state, control }: TrainerEvent) => {
+          control.shouldTrainingStop = state.globalStep === step;
+        },
+      },
     ];
     await bench(outputDir, reusing, { callbacks }).trainer.train();
     const { trainer, policy } = bench(outputDir, reusing);

@@ -75,7 +75,7 @@ test("each step samples the prompts of the seed's permutation, with the options 
   await trainer.train();
   const sampler = new PromptSampler({ rows: 10, promptsPerGeneration: 2, shuffle: true, seed: 5 });
   expect(policy.samples.map(({ options }) => options.promptKeys)).toEqual(
-    [0, 1, 2, 3, 4, 5].map((s) => sampler.rowsOf(s)),
+    [0, 1, 2, 3, 4, 5].map((s) => sampler.take(2 * s, 2)),
   );
   expect(policy.samples[3]?.options).toMatchObject({
     ...{ groupSize: 4, maxNewTokens: 8, doSample: true, temperature: 0.7, topP: 0.9, minP: 0.1, topK: 0 },
@@ -446,25 +446,6 @@ test("evaluation during training comes every evalSteps and is logged", async () 
   await trainer.train();
   const evaluated = trainer.state.logHistory.filter((entry) => entry.eval_reward !== undefined);
   expect(evaluated.map(({ step }) => step)).toEqual([3, 6]);
-});
-
-test("callbacks see each step and can end the run", async () => {
-  const seen: string[] = [];
-  const callbacks = [
-    {
-      onTrainBegin: () => void seen.push("begin"),
-      onStepEnd: ({ state, stop }: { state: { globalStep: number }; stop: () => void }) => {
-        seen.push(`step ${state.globalStep}`);
-        if (state.globalStep === 2) stop();
-      },
-      onSave: ({ checkpoint }: { checkpoint?: string }) => void seen.push(path.basename(checkpoint ?? "")),
-      onTrainEnd: () => void seen.push("end"),
-    },
-  ];
-  const { trainer } = bench({}, { callbacks });
-  const result = await trainer.train();
-  expect(result.globalStep).toBe(2);
-  expect(seen).toEqual(["begin", "step 1", "step 2", "checkpoint-2", "end"]);
 });
 
 test("train() twice at the same time is refused", async () => {

@@ -1,0 +1,66 @@
+// Callbacks: functions of the user's at the moments of a run, and the flags by which they steer it, as in transformers. Each
+// moment waits for them, one after another in the order given.
+
+import type { TrainerState } from "../types.js";
+import type { GRPOConfig } from "./config.js";
+import type { Metrics } from "./step-metrics.js";
+
+/** What happens next. The run sets the flags by its plan; a callback may set any of them either way. */
+export interface TrainerControl {
+  /** The run ends after this step; train() then returns as usual. */
+  shouldTrainingStop: boolean;
+  /** The three that follow hold for the running step, and are all false when a step begins. */
+  shouldLog: boolean;
+  shouldEvaluate: boolean;
+  shouldSave: boolean;
+}
+
+/** What a callback is told. */
+export interface TrainerEvent {
+  readonly state: TrainerState;
+  readonly args: GRPOConfig;
+  readonly control: TrainerControl;
+  /** The step's metrics (onStepEnd), the window's (onLog), or eval_… (onEvaluate). */
+  readonly metrics: Readonly<Metrics>;
+  /** Path of the checkpoint (onSave). */
+  readonly checkpoint?: string;
+}
+
+type Hook = (event: TrainerEvent) => void | Promise<void>;
+
+export interface TrainerCallback {
+  readonly onTrainBegin?: Hook;
+  readonly onStepBegin?: Hook;
+  /** The flags say what the plan has for this step; what they say afterwards is done. */
+  readonly onStepEnd?: Hook;
+  readonly onLog?: Hook;
+  readonly onEvaluate?: Hook;
+  readonly onSave?: Hook;
+  readonly onTrainEnd?: Hook;
+}
+
+export class Callbacks {
+  readonly control: TrainerControl = {
+    ...{ shouldTrainingStop: false, shouldLog: false, shouldEvaluate: false, shouldSave: false },
+  };
+  readonly #callbacks: readonly TrainerCallback[];
+  readonly #about: { readonly state: TrainerState; readonly args: GRPOConfig };
+
+  constructor(
+    callbacks: readonly TrainerCallback[],
+    about: { readonly state: TrainerState; readonly args: GRPOConfig },
+  ) {
+    this.#callbacks = callbacks;
+    this.#about = about;
+  }
+
+  async emit(hook: keyof TrainerCallback, metrics: Readonly<Metrics> = {}, checkpoint?: string): Promise<void> {
+    const event = { ...this.#about, control: this.control, metrics, ...(checkpoint ? { checkpoint } : {}) };
+    for (const callback of this.#callbacks) await callback[hook]?.(event);
+  }
+
+  async beginStep(): Promise<void> {
+    Object.assign(this.control, { shouldLog: false, shouldEvaluate: false, shouldSave: false });
+    await this.emit("onStepBegin");
+  }
+}

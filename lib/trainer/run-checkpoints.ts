@@ -1,0 +1,102 @@
+// The checkpoints of one trainer: what goes into them and what must agree before a run goes on from one. How they lie on disk is
+// in checkpoint.ts.
+
+import { GrpoError } from "../errors.js";
+import {
+  checkpointPath,
+  checkSameOrder,
+  findCheckpoint,
+  readCheckpoint,
+  type SavedRun,
+  type SavedState,
+  saveCheckpoint,
+} from "./checkpoint.js";
+import type { GRPOConfig } from "./config.js";
+import { carriedInto, type TrainingPlan } from "./plan.js";
+import type { CarriedState } from "./train-step.js";
+import type { TrainerSetup } from "./trainer-setup.js";
+import { type MutableState, storeState } from "./trainer-state.js";
+
+/** What of a run is stored beside the state that callbacks see. */
+export interface RunToSave {
+  readonly plan: TrainingPlan;
+  readonly steps: { readonly carried: CarriedState & { readonly entropy: SavedState["entropy"] } };
+  readonly badSteps: number;
+}
+
+export class RunCheckpoints {
+  readonly #args: GRPOConfig;
+  readonly #setup: Pick<TrainerSetup<never>, "model" | "processingClass">;
+  readonly #state: MutableState;
+  #lastSaved = -1;
+
+  constructor(args: GRPOConfig, setup: Pick<TrainerSetup<never>, "model" | "processingClass">, state: MutableState) {
+    this.#args = args;
+    this.#setup = setup;
+    this.#state = state;
+  }
+
+  /** Of the step that is done. */
+  get path(): string {
+    return checkpointPath(this.#args.outputDir, this.#state.globalStep);
+  }
+
+  /** Whether the step that is done is saved. */
+  get isSaved(): boolean {
+    return this.#lastSaved === this.#state.globalStep;
+  }
+
+  /** A run begins, at a step that is saved already or not. */
+  begin(resumed: boolean): void {
+    this.#lastSaved = resumed ? this.#state.globalStep : -1;
+  }
+
+  /** Takes back the model; the caller takes the rest from the result. */
+  async resume(from: string | true, plan: TrainingPlan): Promise<SavedRun> {
+    const folder = await findCheckpoint(from, this.#args.outputDir);
+    const saved = await readCheckpoint(folder);
+    checkSameOrder(folder, saved.state.order, this.#order(plan));
+    if (carriedInto(plan, saved.state.global_step) !== saved.generation?.index) {
+      const next = saved.state.global_step + 1;
+      throw new GrpoError("BAD_CHECKPOINT", `${folder} lacks the completions that step ${next} needs`, {
+        hint: "resume from another checkpoint",
+      });
+    }
+    await this.#setup.model.loadCheckpoint(folder);
+    return saved;
+  }
+
+  async save({ plan, steps, badSteps }: RunToSave): Promise<string> {
+    const { model, processingClass: tokenizer } = this.#setup;
+    const { outputDir, saveTotalLimit: totalLimit } = this.#args;
+    const { generation, entropy, promptsTaken } = steps.carried;
+    const state = storeState(this.#state, { badSteps, order: this.#order(plan), entropy, promptsTaken });
+    const keep = this.#state.bestModelCheckpoint;
+    const checkpoint = await saveCheckpoint({ outputDir, model, tokenizer, state, generation, totalLimit, keep });
+    this.#lastSaved = this.#state.globalStep;
+    return checkpoint;
+  }
+
+  /** Takes back the model of the best evaluation; its folder, or undefined where the model is that one. */
+  async loadBest(): Promise<string | undefined> {
+    const { bestModelCheckpoint: folder } = this.#state;
+    if (folder === null || folder === this.path) return undefined;
+    await this.#setup.model.loadCheckpoint(folder);
+    return folder;
+  }
+
+  #order(plan: TrainingPlan): SavedState["order"] {
+    const { seed, numGenerations, shuffleDataset, dynamicSampling } = this.#args;
+    return {
+      seed,
+      rows: plan.rows,
+      prompts_per_generation: plan.promptsPerGeneration,
+      slices_per_generation: plan.slicesPerGeneration,
+      slices_per_step: plan.slicesPerStep,
+      num_iterations: plan.iterations,
+      num_generations: numGenerations,
+      shuffle_dataset: shuffleDataset,
+      dynamic_sampling: dynamicSampling,
+    };
+  }
+}
