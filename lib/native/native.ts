@@ -358,6 +358,14 @@ export interface NativeEngine {
   dispose(): void;
 }
 
+export interface NativeMachineProbe {
+  /** One pass over memory that no cache holds. */
+  readGBPerSecond: number;
+  /** Products of square matrices, two operations for each multiplication. */
+  gemmGflopsFloat32: number;
+  gemmGflopsBfloat16: number;
+}
+
 export interface NativeCore {
   Engine: new (options: {
     config: NativeModelConfig;
@@ -368,6 +376,8 @@ export interface NativeCore {
   torchVersion(): string;
   /** "cpu", and "cuda" / "mps" with their device counts, where they can be used now. */
   devices(): { type: string; count: number }[];
+  /** What the device can do right now, for benchmarks: blocks for about a second. `threads` 0: libtorch's own choice. */
+  machineProbe(device: string, threads: number): NativeMachineProbe;
   /** The production loss on given scores in float64, for finite-difference tests: loss, dloss/dlogprob, dloss/dentropy. */
   lossAndGradient(
     batch: {

@@ -10,6 +10,7 @@
 #include "device.h"
 #include "error.h"
 #include "grpo/loss.h"
+#include "machine_probe.h"
 #include "rollout/sampler.h"
 
 namespace grpo {
@@ -22,6 +23,18 @@ Napi::Value torch_version(const Napi::CallbackInfo& info) {
 Napi::Value devices(const Napi::CallbackInfo& info) {
     return guarded(info.Env(),
                    [&]() -> Napi::Value { return to_js(info.Env(), available_devices()); });
+}
+
+Napi::Value machine_probe(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+        const MachineProbe probe =
+            probe_machine(string_argument(info, 0), static_cast<int>(number_argument(info, 1)));
+        Napi::Object object = Napi::Object::New(info.Env());
+        object.Set("readGBPerSecond", probe.read_gb_per_second);
+        object.Set("gemmGflopsFloat32", probe.gemm_gflops_float32);
+        object.Set("gemmGflopsBfloat16", probe.gemm_gflops_bfloat16);
+        return object;
+    });
 }
 
 Napi::Value loss_and_gradient(const Napi::CallbackInfo& info) {
@@ -78,6 +91,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     exports.Set("Engine", EngineWrap::define(env));
     exports.Set("torchVersion", Napi::Function::New<torch_version>(env));
     exports.Set("devices", Napi::Function::New<devices>(env));
+    exports.Set("machineProbe", Napi::Function::New<machine_probe>(env));
     exports.Set("lossAndGradient", Napi::Function::New<loss_and_gradient>(env));
     exports.Set("samplingProbabilities", Napi::Function::New<sampling_probabilities>(env));
     return exports;

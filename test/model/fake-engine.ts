@@ -133,6 +133,7 @@ export class FakeEngine implements NativeEngine {
 export const fakeCore: NativeCore = {
   Engine: FakeEngine,
   torchVersion: () => "0",
+  machineProbe: () => ({ readGBPerSecond: 1, gemmGflopsFloat32: 1, gemmGflopsBfloat16: 1 }),
   devices: () => [{ type: "cpu", count: 1 }],
   lossAndGradient: () => ({ loss: 0, logprobs: new Float64Array(), entropy: new Float64Array() }),
   samplingProbabilities: () => new Float32Array(),
