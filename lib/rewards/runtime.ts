@@ -5,6 +5,8 @@
 import { GrpoError, reasonOf } from "../errors.js";
 import type { AnyRewardFn } from "../trainer/config.js";
 import type { Completion, FinishReason, Prompt, TrainerState } from "../types.js";
+import { checkRewards, type FailureKind, RewardError } from "./failure.js";
+import { Semaphore } from "./semaphore.js";
 
 export interface RewardRuntimeOptions {
   readonly functions: readonly AnyRewardFn[];
@@ -14,6 +16,8 @@ export interface RewardRuntimeOptions {
   readonly timeout?: number | null;
   /** What a failed call counts as. */
   readonly onError?: "fail" | "null" | number;
+  /** Told of every failed call that does not end the run. */
+  readonly onFailure?: (name: string, kind: FailureKind, error: GrpoError) => void;
 }
 
 /** One call's worth of completions; every list has one entry per completion. */
@@ -28,18 +32,32 @@ export interface RewardInput {
 
 export interface RewardOutput {
   /** [functions][completions] */
-  readonly rewards: (number | null)[][];
-  /** Values sent with logMetric, in order. */
-  readonly metrics: { readonly name: string; readonly value: number }[];
+  readonly rewards: readonly (readonly (number | null)[])[];
+  /** Values sent with logMetric, in the order of the functions. */
+  readonly metrics: readonly SentMetric[];
   /** Columns sent with logExtra, one value per completion. */
-  readonly extras: Record<string, unknown[]>;
-  /** Failed calls per function. */
-  readonly errors: number[];
+  readonly extras: Readonly<Record<string, unknown[]>>;
+  /** [functions] how the call failed; undefined: it did not. */
+  readonly failures: readonly (FailureKind | undefined)[];
   /** Wall seconds from the first call to the last result. */
   readonly seconds: number;
 }
 
-type Rewards = (number | null)[];
+interface SentMetric {
+  readonly name: string;
+  readonly value: number;
+}
+
+/** What a function sends beside its rewards. Only that of a call that ends well is taken over. */
+interface Sent {
+  readonly metrics: SentMetric[];
+  readonly extras: Record<string, unknown[]>;
+}
+
+interface CallResult extends Sent {
+  readonly rewards: (number | null)[];
+  readonly failure?: FailureKind;
+}
 
 export class RewardRuntime {
   /** One name per function, unique: the function's own, or reward_<index>. */
@@ -47,6 +65,7 @@ export class RewardRuntime {
   readonly #functions: readonly AnyRewardFn[];
   readonly #timeout: number | null;
   readonly #onError: "fail" | "null" | number;
+  readonly #onFailure: NonNullable<RewardRuntimeOptions["onFailure"]>;
   readonly #slots: Semaphore;
 
   constructor(options: RewardRuntimeOptions) {
@@ -54,44 +73,52 @@ export class RewardRuntime {
     this.names = uniqueNames(options.functions);
     this.#timeout = options.timeout ?? null;
     this.#onError = options.onError ?? "fail";
+    this.#onFailure = options.onFailure ?? (() => {});
     this.#slots = new Semaphore(options.concurrency ?? 16);
   }
 
   /** Runs every function on the batch. Rejects with REWARD_FAILED, BAD_REWARD or CANCELLED. */
   async score(input: RewardInput, signal: AbortSignal): Promise<RewardOutput> {
     const started = performance.now();
-    const output: RewardOutput = { rewards: [], metrics: [], extras: {}, errors: [], seconds: 0 };
-    const calls = this.#functions.map((_, k) => this.#slots.run(() => this.#scoreOne(k, input, output, signal)));
-    output.rewards.push(...(await Promise.all(calls)));
-    return { ...output, seconds: (performance.now() - started) / 1000 };
+    const calls = this.#functions.map((_, k) => this.#slots.run(() => this.#scoreOne(k, input, signal)));
+    const results = await Promise.all(calls);
+    return {
+      rewards: results.map(({ rewards }) => rewards),
+      metrics: results.flatMap(({ metrics }) => metrics),
+      extras: Object.assign({}, ...results.map(({ extras }) => extras)),
+      failures: results.map(({ failure }) => failure),
+      seconds: (performance.now() - started) / 1000,
+    };
   }
 
-  async #scoreOne(k: number, input: RewardInput, output: RewardOutput, signal: AbortSignal): Promise<Rewards> {
+  /** Lets functions that hold something between their calls, such as processes, let go of it. They may be called again. */
+  async close(): Promise<void> {
+    await Promise.all(this.#functions.map((fn) => (fn as { close?: () => unknown }).close?.()));
+  }
+
+  async #scoreOne(k: number, input: RewardInput, signal: AbortSignal): Promise<CallResult> {
     const name = this.names[k] ?? "";
     const size = input.completions.length;
-    output.errors[k] = 0;
+    const sent: Sent = { metrics: [], extras: {} };
     try {
-      const result = await this.#call(k, name, input, output, signal);
-      return checkRewards(name, result, size);
+      const result = await this.#call(k, name, input, sent, signal);
+      return { rewards: checkRewards(name, result, size), metrics: [...sent.metrics], extras: { ...sent.extras } };
     } catch (error) {
+      if (signal.aborted) throw cancelled(name);
       const failed = error instanceof GrpoError ? error : rewardFailed(name, size, input.trainerState, error);
-      if (this.#onError === "fail" || failed.code === "CANCELLED") throw failed;
-      output.errors[k] = 1;
-      return new Array<number | null>(size).fill(this.#onError === "null" ? null : this.#onError);
+      if (this.#onError === "fail") throw failed;
+      const failure = failed instanceof RewardError ? failed.kind : "exceptions";
+      this.#onFailure(name, failure, failed);
+      const value = this.#onError === "null" ? null : this.#onError;
+      return { rewards: new Array<number | null>(size).fill(value), metrics: [], extras: {}, failure };
     }
   }
 
-  async #call(
-    k: number,
-    name: string,
-    input: RewardInput,
-    output: RewardOutput,
-    signal: AbortSignal,
-  ): Promise<unknown> {
+  async #call(k: number, name: string, input: RewardInput, sent: Sent, signal: AbortSignal): Promise<unknown> {
     if (signal.aborted) throw cancelled(name);
     const fn = this.#functions[k] as (batch: unknown) => unknown;
     const limit = new AbortController();
-    const batch = callArguments(name, input, output, AbortSignal.any([signal, limit.signal]));
+    const batch = callArguments(name, input, sent, AbortSignal.any([signal, limit.signal]));
     let onAbort = () => {};
     let timer: NodeJS.Timeout | undefined;
     const interrupted = new Promise<never>((_, reject) => {
@@ -114,7 +141,7 @@ export class RewardRuntime {
 }
 
 /** TRL's named arguments. Lists are copied, so that a function that changes its own cannot disturb another's. */
-function callArguments(name: string, input: RewardInput, output: RewardOutput, signal: AbortSignal): object {
+function callArguments(name: string, input: RewardInput, sent: Sent, signal: AbortSignal): object {
   return {
     ...Object.fromEntries(Object.entries(input.columns).map(([column, values]) => [column, [...values]])),
     prompts: [...input.prompts],
@@ -126,55 +153,32 @@ function callArguments(name: string, input: RewardInput, output: RewardOutput, s
     logMetric(metric: string, value: number): void {
       if (typeof value !== "number")
         throw new TypeError(`logMetric("${metric}") takes a number, found ${typeof value}`);
-      output.metrics.push({ name: metric, value });
+      sent.metrics.push({ name: metric, value });
     },
     logExtra(column: string, values: readonly unknown[]): void {
       const size = input.completions.length;
       if (values.length !== size) {
-        throw new GrpoError(
-          "BAD_REWARD",
+        throw new RewardError(
+          "invalid",
           `reward function "${name}": logExtra("${column}") got ${values.length} values for ${size} completions`,
         );
       }
-      output.extras[column] = [...values];
+      sent.extras[column] = [...values];
     },
   };
 }
 
-function checkRewards(name: string, result: unknown, size: number): Rewards {
-  if (!Array.isArray(result)) {
-    throw badReward(name, `returned ${describe(result)}, expected an array of ${size} numbers or nulls`);
-  }
-  if (result.length !== size) {
-    throw badReward(name, `returned ${result.length} rewards for ${size} completions`);
-  }
-  return Array.from(result, (value: unknown, i) => {
-    if (value === null) return null;
-    if (typeof value === "number" && Number.isFinite(value)) return value;
-    throw badReward(
-      name,
-      `returned ${describe(value)} for completion ${i} of ${size}, expected a finite number or null`,
-    );
-  });
-}
-
-function badReward(name: string, what: string): GrpoError {
-  return new GrpoError("BAD_REWARD", `reward function "${name}" ${what}`, {
-    hint: "return exactly one finite number per completion, or null to abstain",
-  });
-}
-
-function rewardFailed(name: string, size: number, state: TrainerState, cause: unknown): GrpoError {
+function rewardFailed(name: string, size: number, state: TrainerState, cause: unknown): RewardError {
   const where = `on ${size} completions after step ${state.globalStep}`;
-  return new GrpoError("REWARD_FAILED", `reward function "${name}" threw ${where}: ${reasonOf(cause)}`, {
+  return new RewardError("exceptions", `reward function "${name}" threw ${where}: ${reasonOf(cause)}`, {
     cause,
     hint: 'to go on after such failures, set onRewardError to "null" or to a number',
   });
 }
 
-function timedOut(name: string, seconds: number, size: number): GrpoError {
-  return new GrpoError(
-    "REWARD_FAILED",
+function timedOut(name: string, seconds: number, size: number): RewardError {
+  return new RewardError(
+    "timeouts",
     `reward function "${name}" took longer than ${seconds} s for ${size} completions`,
     {
       hint: 'raise rewardTimeout, or set onRewardError to "null" or to a number',
@@ -186,13 +190,6 @@ function cancelled(name: string): GrpoError {
   return new GrpoError("CANCELLED", `stopped while reward function "${name}" was at work`);
 }
 
-function describe(value: unknown): string {
-  if (value === undefined) return "undefined";
-  return typeof value === "number"
-    ? String(value)
-    : `${typeof value} ${JSON.stringify(value)?.slice(0, 40) ?? ""}`.trim();
-}
-
 function uniqueNames(functions: readonly AnyRewardFn[]): string[] {
   const seen = new Map<string, number>();
   return functions.map((fn, index) => {
@@ -201,25 +198,4 @@ function uniqueNames(functions: readonly AnyRewardFn[]): string[] {
     seen.set(name, times);
     return times === 1 ? name : `${name}_${times}`;
   });
-}
-
-class Semaphore {
-  #free: number;
-  readonly #waiting: (() => void)[] = [];
-
-  constructor(size: number) {
-    this.#free = size;
-  }
-
-  async run<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#free > 0) this.#free--;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    try {
-      return await work();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next) next();
-      else this.#free++;
-    }
-  }
 }

@@ -3,6 +3,7 @@
 
 import type { LossOptions } from "../model/loss.js";
 import type { NativeLossResult } from "../native/native.js";
+import { failureKinds } from "../rewards/failure.js";
 import type { Advantages } from "./advantages.js";
 import { nanMean, nanStd } from "./advantages.js";
 import type { Rollout } from "./rollout.js";
@@ -16,7 +17,9 @@ export function rolloutMetrics(rollout: Rollout, scored: Advantages, names: read
     const values = (rollout.rewards[k] ?? []).map((reward) => reward ?? Number.NaN);
     metrics[`rewards/${name}/mean`] = nanMean(values);
     metrics[`rewards/${name}/std`] = nanStd(values);
-    metrics[`rewards/${name}/errors`] = rollout.rewardErrors[k] ?? 0;
+    const failures = Object.entries(rollout.rewardFailures[k] ?? {});
+    metrics[`rewards/${name}/errors`] = failures.reduce((sum, [, count]) => sum + count, 0);
+    for (const [kind, count] of failures) metrics[`rewards/${name}/${kind}`] = count;
   });
   metrics.reward = nanMean(scored.rewards);
   metrics.reward_std = nanStd(scored.rewards);
@@ -75,6 +78,9 @@ function typeMetrics(result: NativeLossResult, lossType: LossOptions["lossType"]
 /** Counters and settings: a window shows where they stand, not their mean. */
 const latest = new Set(["step", "epoch", "learning_rate", "grad_norm", "num_tokens", "bad_steps"]);
 
+/** Numbers of failed reward calls: a window has their sum, and where one is left out it is 0. */
+const counted = new RegExp(`^rewards/.+/(errors|${failureKinds.join("|")})$`);
+
 /** Mean of each name over the lists that have it. */
 export function meanMetrics(all: readonly Readonly<Metrics>[]): Metrics {
   const window = new MetricWindow();
@@ -95,7 +101,9 @@ export class MetricWindow {
 
   /** Means since the last call. */
   take(): Metrics {
-    const means = Object.fromEntries([...this.#values].map(([name, values]) => [name, nanMean(values)]));
+    const summary = (name: string, values: number[]) =>
+      counted.test(name) ? values.reduce((sum, value) => sum + value, 0) : nanMean(values);
+    const means = Object.fromEntries([...this.#values].map(([name, values]) => [name, summary(name, values)]));
     this.#values.clear();
     return means;
   }

@@ -30,6 +30,8 @@ export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> {
   readonly loggers?: readonly Logger[];
   /** Where console lines go; process.stdout by default. */
   readonly output?: Output;
+  /** What a run that was cut short says about going on; by default the call of train(). */
+  readonly resumeHint?: (checkpoint: string) => string;
 }
 
 export interface TrainOptions {
@@ -91,7 +93,9 @@ export function resolveRewardFunctions(given: unknown, args: GRPOConfig): readon
   }
   functions.forEach((fn, k) => {
     if (typeof fn === "function") return;
-    throw new GrpoError("BAD_OPTION", `rewardFuncs[${k}] is ${typeof fn}, expected a function`);
+    const hint =
+      typeof fn === "string" ? { hint: `for a reward model: await rewards.model(${JSON.stringify(fn)})` } : {};
+    throw new GrpoError("BAD_OPTION", `rewardFuncs[${k}] is ${typeof fn}, expected a function`, hint);
   });
   return functions as readonly AnyRewardFn[];
 }

@@ -4,6 +4,7 @@
 
 import { GrpoError, reasonOf } from "../errors.js";
 import { type CompletionRecord, describePlan, RunLog } from "../log/run-log.js";
+import { noteFirstFailures } from "../rewards/failure.js";
 import { RewardRuntime } from "../rewards/runtime.js";
 import type { Prompt, TrainerState } from "../types.js";
 import { BestModel } from "./best-model.js";
@@ -78,6 +79,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       concurrency: this.args.rewardConcurrency,
       timeout: this.args.rewardTimeout,
       onError: this.args.onRewardError,
+      onFailure: noteFirstFailures((text) => this.#log.note(text), this.args.onRewardError),
     });
     rewardColumns(trainDataset, this.args.removeUnusedColumns);
     this.#trainPrompts = promptTable(trainDataset, options.processingClass, options.model, this.args);
@@ -109,6 +111,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     } finally {
       await this.#hub.finish();
       this.#training = false;
+      await this.#closeRewards();
       await this.#log.close();
       watch.dispose();
       watch.passOn();
@@ -234,9 +237,13 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
 
   /** Samples evalDataset and scores it; weights do not change. Greedy with doSample: false. */
   async evaluate(options: EvaluateOptions = {}): Promise<Evaluation> {
-    const evaluation = await this.#evaluator.run(options, this.#state);
-    await this.#log.evaluation(this.#state.globalStep, evaluation.metrics, evaluation.completions);
-    return evaluation;
+    try {
+      const evaluation = await this.#evaluator.run(options, this.#state);
+      await this.#log.evaluation(this.#state.globalStep, evaluation.metrics, evaluation.completions);
+      return evaluation;
+    } finally {
+      if (!this.#training) await this.#closeRewards();
+    }
   }
 
   async #evaluateInRun(run: Run): Promise<void> {
@@ -288,7 +295,9 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     await this.#options.model.zeroGrad().catch(() => {});
     if (step > 0 && run.plan.saveEvery > 0) {
       try {
-        saved = `step ${step} is saved; go on with train({ resumeFromCheckpoint: "${await this.#save(run)}" })`;
+        const checkpoint = await this.#save(run);
+        const own = this.#options.resumeHint?.(checkpoint);
+        saved = `step ${step} is saved; go on with ${own ?? `train({ resumeFromCheckpoint: "${checkpoint}" })`}`;
       } catch (failure) {
         saved = `saving step ${step} failed too: ${reasonOf(failure)}`;
       }
@@ -303,6 +312,10 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       hint,
       cause: error,
     });
+  }
+
+  async #closeRewards(): Promise<void> {
+    await this.#rewards.close().catch((error: unknown) => this.#log.note(`closing the rewards: ${reasonOf(error)}`));
   }
 
   #summary(run: Run): TrainResult {

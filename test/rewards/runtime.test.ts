@@ -72,9 +72,15 @@ test("a function that throws at once fails like one that rejects", async () => {
 
 test("the error policy turns failures into abstentions or a number, and counts them", async () => {
   const failing = () => Promise.reject(new Error("down"));
-  expect(await score(failing, { onError: "null" })).toMatchObject({ rewards: [[null, null]], errors: [1] });
-  expect(await score(failing, { onError: -1 })).toMatchObject({ rewards: [[-1, -1]], errors: [1] });
-  expect(await score(() => [1, Number.NaN], { onError: 0 })).toMatchObject({ rewards: [[0, 0]], errors: [1] });
+  expect(await score(failing, { onError: "null" })).toMatchObject({
+    rewards: [[null, null]],
+    failures: ["exceptions"],
+  });
+  expect(await score(failing, { onError: -1 })).toMatchObject({ rewards: [[-1, -1]], failures: ["exceptions"] });
+  expect(await score(() => [1, Number.NaN], { onError: 0 })).toMatchObject({
+    rewards: [[0, 0]],
+    failures: ["invalid"],
+  });
 });
 
 test("a call over the timeout fails, and its signal tells it to stop", async () => {

@@ -1,0 +1,62 @@
+// The ways in which a call of a reward function fails, and the check of what it returns.
+
+import { GrpoError } from "../errors.js";
+
+/** As the metrics rewards/<function>/<kind> count them. */
+export const failureKinds = ["exceptions", "timeouts", "invalid", "crashes"] as const;
+export type FailureKind = (typeof failureKinds)[number];
+
+export class RewardError extends GrpoError {
+  readonly kind: FailureKind;
+
+  constructor(kind: FailureKind, message: string, options: { readonly hint?: string; readonly cause?: unknown } = {}) {
+    super(kind === "invalid" ? "BAD_REWARD" : "REWARD_FAILED", message, options);
+    this.kind = kind;
+  }
+}
+
+/** Tells of the first failure of each kind of each function; how many follow is in the metrics. */
+export function noteFirstFailures(note: (text: string) => void, counts: "fail" | "null" | number) {
+  const noted = new Set<string>();
+  return (name: string, kind: FailureKind, error: GrpoError): void => {
+    const metric = `rewards/${name}/${kind}`;
+    if (noted.has(metric)) return;
+    noted.add(metric);
+    note(`note     ${error.message.split("\n")[0]}; its rewards count as ${counts}, and ${metric} says how often`);
+  };
+}
+
+/** The rewards of `size` completions. Throws a RewardError that says what was found in their place. */
+export function checkRewards(name: string, result: unknown, size: number): (number | null)[] {
+  if (!Array.isArray(result)) {
+    throw badReward(name, `returned ${describe(result)}, expected an array of ${size} numbers or nulls`);
+  }
+  if (result.length !== size) {
+    throw badReward(name, `returned ${result.length} rewards for ${size} completions`);
+  }
+  return Array.from(result, (value: unknown, i) => {
+    if (value === null) return null;
+    if (typeof value === "number" && Number.isFinite(value)) return value;
+    throw badReward(
+      name,
+      `returned ${describe(value)} for completion ${i} of ${size}, expected a finite number or null`,
+    );
+  });
+}
+
+function badReward(name: string, what: string): RewardError {
+  return new RewardError("invalid", `reward function "${name}" ${what}`, {
+    hint: "return exactly one finite number per completion, or null to abstain",
+  });
+}
+
+function describe(value: unknown): string {
+  if (value === undefined) return "undefined";
+  if (typeof value === "number" || typeof value === "bigint" || typeof value === "symbol") return String(value);
+  try {
+    return `${typeof value} ${JSON.stringify(value)?.slice(0, 40) ?? ""}`.trim();
+  } catch {
+    // A value that refers to itself.
+    return typeof value;
+  }
+}
