@@ -61,6 +61,7 @@ struct ModelConfig {
     double attention_scale = 0;    // on q·k
     double attention_softcap = 0;  // 0: off
     double logit_softcap = 0;      // 0: off
+    int64_t num_labels = 0;  // not 0: a classifier, with the output layer score [num_labels, C]
 };
 
 struct TensorRef {

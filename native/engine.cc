@@ -54,7 +54,14 @@ void Engine::check_ids(const std::vector<int32_t>& ids) const {
     }
 }
 
+void Engine::check_language_model() const {
+    if (decoder_.config().num_labels == 0) return;
+    throw EngineError("BAD_INPUT", "a classifier has no distribution over tokens",
+                      "load a model with a language-model head");
+}
+
 void Engine::check_batch(const Batch& batch) const {
+    check_language_model();
     check_ids(batch.prompt_ids);
     check_ids(batch.completion_ids);
     require(!batch.prompt_offsets.empty() &&
@@ -83,6 +90,7 @@ ForwardMode Engine::policy() const {
 
 SampleStats Engine::sample(const SampleRequest& request, const Cancelled& cancelled,
                            SampleEvents events) {
+    check_language_model();
     check_ids(request.prompt_ids);
     check_ids(request.stop_ids);
     require(static_cast<int64_t>(request.prompt_keys.size()) == request.num_prompts(),

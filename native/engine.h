@@ -34,7 +34,7 @@ class Engine {
     /// Under the policy, or under the reference.
     std::vector<float> logprobs(const Batch& batch, double temperature, bool reference,
                                 const Cancelled& cancelled);
-    /// Logits of whole sequences, flat: [tokens · V].
+    /// Logits of whole sequences, flat: [tokens · V], of a classifier [tokens · labels].
     std::vector<float> forward(const std::vector<int32_t>& ids,
                                const std::vector<int32_t>& offsets);
     LossResult forward_backward(const TrainBatch& batch, const LossOptions& options,
@@ -48,6 +48,8 @@ class Engine {
 
   private:
     void check_ids(const std::vector<int32_t>& ids) const;
+    /// Throws BAD_INPUT for a classifier, whose output is no distribution over tokens.
+    void check_language_model() const;
     void check_batch(const Batch& batch) const;
     ForwardMode policy() const;
 

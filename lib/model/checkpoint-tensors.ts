@@ -55,7 +55,8 @@ export function expectedTensors(config: NativeModelConfig): Map<string, readonly
     for (const [name, width] of blockNorms(config)) expected.set(`model.layers.${layer}.${name}.weight`, [width]);
   }
   expected.set("model.norm.weight", [C]);
-  if (!config.tieWordEmbeddings) expected.set("lm_head.weight", [V, C]);
+  if (config.numLabels > 0) expected.set("score.weight", [config.numLabels, C]);
+  else if (!config.tieWordEmbeddings) expected.set("lm_head.weight", [V, C]);
   return expected;
 }
 

@@ -25,18 +25,24 @@ export interface ModelDescription {
   readonly dtype: NativeDtype | undefined;
 }
 
+/** What is on top of the decoder: a distribution over tokens, or one number (a reward model). */
+export type ModelHead = "tokens" | "score";
+
 /** Throws BAD_CONFIG for a value that is wrong and UNSUPPORTED_ARCHITECTURE for one that is right but not supported. */
-export function readModelConfig(json: JsonObject): ModelDescription {
+export function readModelConfig(json: JsonObject, head: ModelHead = "tokens"): ModelDescription {
   const modelType = json.model_type;
   if (typeof modelType !== "string") {
     throw new GrpoError("BAD_CONFIG", `config.json: model_type must be a string, found ${show(modelType)}.`);
   }
   const family = familyOf(modelType);
-  checkArchitecture(json, family);
+  const architecture = head === "tokens" ? family.architecture : classifierOf(family);
+  checkArchitecture(json, architecture);
   const config: JsonObject = { ...commonDefaults, ...family.defaults, ...json };
   refuseUnread(config, family);
-  const native = nativeConfig(config, family);
-  const { architecture, module, loraTargets } = family;
+  const own = nativeConfig(config, family);
+  // A score is neither shared with the embedding nor capped.
+  const native = head === "tokens" ? own : { ...own, tieWordEmbeddings: false, logitSoftcap: 0, numLabels: 1 };
+  const { module, loraTargets } = family;
   return { modelType, architecture, module, loraTargets, native, dtype: configDtype(json) };
 }
 
@@ -50,11 +56,15 @@ function familyOf(modelType: string): Family {
   );
 }
 
-function checkArchitecture(json: JsonObject, family: Family): void {
+function classifierOf({ architecture, classifier }: Family): string {
+  return classifier ?? architecture.replace("ForCausalLM", "ForSequenceClassification");
+}
+
+function checkArchitecture(json: JsonObject, architecture: string): void {
   const names = json.architectures;
   if (names === undefined || names === null) return;
-  if (Array.isArray(names) && names.includes(family.architecture)) return;
-  throw unsupported(`architectures ${show(names)}`, `Expected ${family.architecture}.`);
+  if (Array.isArray(names) && names.includes(architecture)) return;
+  throw unsupported(`architectures ${show(names)}`, `Expected ${architecture}.`);
 }
 
 /** Refuses what would act in another family and is not read by this one, rather than to compute without it. */
@@ -101,6 +111,7 @@ function nativeConfig(config: JsonObject, family: Family): NativeModelConfig {
     attentionScale: (optional("query_pre_attn_scalar") || heads.headDim) ** -0.5,
     attentionSoftcap: optional("attn_logit_softcapping"),
     logitSoftcap: optional("final_logit_softcapping"),
+    numLabels: 0,
   };
 }
 

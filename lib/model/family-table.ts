@@ -10,6 +10,8 @@ type Switch = boolean | string;
 export interface Family {
   /** The class with the language-model head, as "architectures" names it. */
   readonly architecture: string;
+  /** The one with a score head, where it is not named alike. */
+  readonly classifier?: string;
   /** transformers' module path of the family, as PEFT writes it into auto_mapping. */
   readonly module: string;
   /** Defaults of the family's config class, where they are not those of `commonDefaults`. */
@@ -162,6 +164,7 @@ export const families: Readonly<Record<string, Family>> = {
   gemma3_text: {
     ...gemma2,
     architecture: "Gemma3ForCausalLM",
+    classifier: "Gemma3TextForSequenceClassification",
     module: "transformers.models.gemma3.modeling_gemma3",
     defaults: {
       ...{ ...gemma2.defaults, max_position_embeddings: 131_072, sliding_window_pattern: 6 },

@@ -1,6 +1,6 @@
 // How a model is opened: the options of fromPretrained and fromConfig, and the native engine that they ask for.
 
-import type { NativeDtype, NativeEngine } from "../native/native.js";
+import type { NativeDtype, NativeEngine, NativeTensorTable } from "../native/native.js";
 import { loadCore } from "../native/native-loader.js";
 import { badOption, checkBoolean, checkNumber, checkOneOf, checkOptionNames } from "../options.js";
 import { type Device, resolveDevice } from "./device.js";
@@ -52,6 +52,15 @@ export interface SaveOptions {
 export type SaveMergedOptions = Pick<SaveOptions, "maxShardSize"> & Pick<MergeOptions, "safeMerge">;
 
 const DTYPES = ["auto", "bfloat16", "float16", "float32", "float64"] as const;
+
+const FILE_DTYPES: Readonly<Record<string, NativeDtype>> = {
+  ...{ F32: "float32", BF16: "bfloat16", F16: "float16", F64: "float64" },
+};
+
+/** Of the first tensor. */
+export function storedDtype({ tensors }: NativeTensorTable): NativeDtype | undefined {
+  return FILE_DTYPES[tensors[0]?.dtype ?? ""];
+}
 
 /** `ownDtype` is what "auto" means for this model. */
 export function createEngine(

@@ -34,6 +34,7 @@ import {
   mergeOptions,
   type SaveMergedOptions,
   type SaveOptions,
+  storedDtype,
 } from "./model-options.js";
 import { flattenBatch, flattenIds, splitFloats } from "./ragged.js";
 import { readWeights } from "./safetensors.js";
@@ -65,10 +66,6 @@ export type LossResult = NativeLossResult;
 /** Tools that want one for `await using` need Symbol.asyncDispose, which the oldest supported Node may lack. */
 const asyncDispose: typeof Symbol.asyncDispose =
   Symbol.asyncDispose ?? (Symbol.for("Symbol.asyncDispose") as typeof Symbol.asyncDispose);
-
-const FILE_DTYPE: Readonly<Record<string, NativeDtype>> = {
-  ...{ F32: "float32", BF16: "bfloat16", F16: "float16", F64: "float64" },
-};
 
 interface Parts extends ModelFacts {
   readonly device: string;
@@ -112,9 +109,9 @@ export class CausalLM implements PolicyModel {
     const contents = await readModelFolder(folder);
     const description = readModelConfig(contents.config);
     const table = matchCheckpoint(await readWeights(folder), description.native);
-    const stored = FILE_DTYPE[table.tensors[0]?.dtype ?? ""];
     const parts = { ...contents, description, source: idOrPath };
-    const model = new CausalLM({ ...parts, ...createEngine(description, description.dtype ?? stored, options) });
+    const dtype = description.dtype ?? storedDtype(table);
+    const model = new CausalLM({ ...parts, ...createEngine(description, dtype, options) });
     try {
       await model.#queue.run((engine) => engine.loadModel(table));
       // The revision names a commit of the base model; an adapter is another repository.

@@ -63,6 +63,8 @@ export interface NativeModelConfig {
   /** s · tanh(x / s) on attention scores and on logits (Gemma 2); 0: off. */
   attentionSoftcap: number;
   logitSoftcap: number;
+  /** Not 0: a classifier, whose output layer is `score` [numLabels, C]; it has forward() and no verb that draws or trains. */
+  numLabels: number;
 }
 
 /** Where one tensor lies: `files[file]`, `bytes` bytes from `offset`, row-major. Checked in TypeScript, re-checked in C++. */
@@ -344,7 +346,7 @@ export interface NativeEngine {
   ): Promise<NativeSampleStats>;
   /** Under the policy, or under the reference. */
   logprobs(batch: NativeBatch, temperature: number, reference?: boolean): Promise<Float32Array>; // [tokens]
-  forward(ids: Int32Array, offsets: Int32Array): Promise<Float32Array>; // [tokens, V]
+  forward(ids: Int32Array, offsets: Int32Array): Promise<Float32Array>; // [tokens, V], of a classifier [tokens, numLabels]
   forwardBackward(batch: NativeTrainBatch, loss: NativeLoss): Promise<NativeLossResult>;
   optimizerStep(options: NativeAdamW): Promise<NativeStepResult>;
   zeroGrad(): Promise<void>;

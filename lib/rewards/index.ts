@@ -3,6 +3,7 @@
 import { accuracy, reasoningAccuracy } from "./accuracy.js";
 import { answerFormat, codeFormat, reasoningSteps, tagCount, thinkFormat } from "./format.js";
 import { cosineScaled, lengthPenalty, softOverlongPunishment } from "./length.js";
+import { model } from "./model.js";
 import { perSample } from "./per-sample.js";
 import { repetitionPenalty } from "./repetition.js";
 
@@ -10,5 +11,5 @@ export const rewards = {
   ...{ accuracy, reasoningAccuracy },
   ...{ thinkFormat, answerFormat, codeFormat, tagCount, reasoningSteps },
   ...{ softOverlongPunishment, cosineScaled, lengthPenalty, repetitionPenalty },
-  perSample,
+  ...{ perSample, model },
 } as const;

@@ -84,6 +84,9 @@ const data = {
 };
 
 const rewards = {
+  reward_model_name_or_path: text
+    .optional()
+    .describe("Folder or Hub id of a reward model; its rewards come before those of reward_funcs."),
   reward_funcs: list.optional().describe("Reward functions by name, or as file.ts#name."),
   cosine_min_value_wrong: z.number().default(0).describe("cosine: a wrong answer without length."),
   cosine_max_value_wrong: z.number().default(-0.5).describe("cosine: a wrong answer of cosine_max_len."),
@@ -197,7 +200,6 @@ interface Refused {
 export const refusedKeys: Readonly<Record<string, Refused>> = {
   load_in_8bit: { only: false, hint: "leave it out, and choose dtype: bfloat16 to halve the memory of the weights" },
   load_in_4bit: { only: false, hint: "leave it out, and choose dtype: bfloat16 to halve the memory of the weights" },
-  reward_model_name_or_path: { only: null, hint: "give a reward function: reward_funcs: [./my-rewards.ts#name]" },
 };
 
 /** The same key under another name. */

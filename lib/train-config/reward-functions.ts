@@ -63,9 +63,10 @@ const executing = ["code", "binary_code", "ioi_code", "cf_code"];
 
 export async function resolveRewards(script: ScriptSettings): Promise<AnyRewardFn[]> {
   const { reward_funcs: names = [] } = script;
-  if (names.length === 0) {
+  if (names.length === 0 && script.reward_model_name_or_path === undefined) {
+    const functions = `reward_funcs: names (${Object.keys(namedRewards).join(", ")}) or files (./my-rewards.ts#name)`;
     throw new GrpoError("BAD_OPTION", "which reward functions?", {
-      hint: `give reward_funcs: names (${Object.keys(namedRewards).join(", ")}) or files (./my-rewards.ts#name)`,
+      hint: `give ${functions}, or reward_model_name_or_path`,
     });
   }
   const functions: AnyRewardFn[] = [];
@@ -112,5 +113,9 @@ async function fromModule(file: string, exported: string | undefined): Promise<A
 }
 
 function renamed(fn: AnyRewardFn, name: string): AnyRewardFn {
-  return Object.defineProperty((batch: never) => fn(batch), "name", { value: name });
+  // With what it has beside its name, such as close().
+  return Object.assign(
+    Object.defineProperty((batch: never) => fn(batch), "name", { value: name }),
+    fn,
+  );
 }

@@ -6,6 +6,8 @@ import { formatDuration } from "../log/format.js";
 import type { Device } from "../model/device.js";
 import { LoraConfig, type LoraOptions } from "../model/lora.js";
 import { CausalLM } from "../model/model.js";
+import { rewards } from "../rewards/index.js";
+import type { ModelReward } from "../rewards/model.js";
 import { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { GRPOConfig } from "../trainer/config.js";
 import { GRPOTrainer } from "../trainer/trainer.js";
@@ -21,18 +23,16 @@ export async function runTraining(settings: TrainSettings, output: Output = proc
   const notice = noticeText(notices);
   if (notice !== undefined) output.write(notice);
   const lora = script.use_peft ? loraConfig(script) : undefined;
-  const rewardFuncs = (await resolveRewards(script)) as readonly unknown[] as readonly RewardFn<PromptRow>[];
+  const functions = (await resolveRewards(script)) as readonly unknown[] as readonly RewardFn<PromptRow>[];
   const data = await loadTrainData(script, args.evalStrategy !== "no" || script.do_eval, args.seed);
   const tokenizer = await loadTokenizer(script);
-  const model = await CausalLM.fromPretrained(script.model_name_or_path, {
-    dtype: script.dtype,
-    device: script.use_cpu ? "cpu" : (script.device as Device),
-    revision: script.model_revision,
-  });
+  const { model, judge } = await openModels(script, args);
   try {
+    const rewardFuncs = judge ? [judge, ...functions] : functions;
     if (lora) model.applyLora(lora, { seed: args.seed });
     const trainer = new GRPOTrainer<PromptRow>({
       ...{ model, processingClass: tokenizer, args, rewardFuncs, output },
+      resumeHint: (checkpoint) => `the same command and --resume_from_checkpoint ${checkpoint}`,
       ...dataOptions(data),
     });
     const { globalStep, metrics } = await trainer.train({
@@ -42,7 +42,32 @@ export async function runTraining(settings: TrainSettings, output: Output = proc
     output.write(`trained to step ${globalStep} in ${took}\n`);
     await finish(trainer, model, tokenizer, script, output);
   } finally {
+    judge?.dispose();
     model.dispose();
+  }
+}
+
+interface Models {
+  readonly model: CausalLM;
+  readonly judge: ModelReward | undefined;
+}
+
+/** As TRL opens them: the reward model in the type and the revision of the model. */
+async function openModels(script: ScriptSettings, args: GRPOConfig): Promise<Models> {
+  const options = {
+    dtype: script.dtype,
+    device: script.use_cpu ? "cpu" : (script.device as Device),
+    revision: script.model_revision,
+  };
+  const model = await CausalLM.fromPretrained(script.model_name_or_path, options);
+  const id = script.reward_model_name_or_path;
+  if (id === undefined) return { model, judge: undefined };
+  try {
+    const { chatTemplateKwargs } = args;
+    return { model, judge: await rewards.model(id, { ...options, ...(chatTemplateKwargs && { chatTemplateKwargs }) }) };
+  } catch (error) {
+    model.dispose();
+    throw error;
   }
 }
 

@@ -209,7 +209,9 @@ ModelConfig model_config_from(const Napi::Object& object) {
         .attention_scale = number_field(object, "attentionScale"),
         .attention_softcap = number_field(object, "attentionSoftcap"),
         .logit_softcap = number_field(object, "logitSoftcap"),
+        .num_labels = integer_field(object, "numLabels"),
     };
+    require(config.num_labels >= 0, "numLabels must not be negative");
     for (const int64_t size :
          {config.hidden_size, config.intermediate_size, config.num_layers, config.num_heads,
           config.num_kv_heads, config.head_dim, config.vocab_size, config.max_positions}) {

@@ -128,10 +128,12 @@ Decoder::Decoder(const ModelConfig& config, at::ScalarType dtype, at::Device dev
     norm_ = {"model.norm", at::empty({config.hidden_size}, options)};
     for (int64_t i = 0; i < config.num_layers; ++i)
         layers_.push_back(LayerMaker(config_, i, options).make());
-    output_ = Linear({{kOutput, config.vocab_size}}, config.hidden_size, /*bias=*/false,
-                     options.device(at::kMeta));  // its weight follows
-    tied_ = config.tie_word_embeddings;
-    output_.weight = tied_ ? embed_tokens_ : at::empty_like(embed_tokens_);
+    const bool classifies = config.num_labels > 0;
+    const int64_t outputs = classifies ? config.num_labels : config.vocab_size;
+    output_ = Linear({{classifies ? kScore : kOutput, outputs}}, config.hidden_size,
+                     /*bias=*/false, options.device(at::kMeta));  // its weight follows
+    tied_ = config.tie_word_embeddings && !classifies;
+    output_.weight = tied_ ? embed_tokens_ : at::empty({outputs, config.hidden_size}, options);
     number_modules();
 }
 

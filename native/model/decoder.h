@@ -52,7 +52,7 @@ class Decoder {
                        const std::shared_ptr<Attention>& attention, const ForwardMode& mode) const;
     /// hidden [n, C] -> [n, C], the input of the output layer.
     at::Tensor final_norm(const at::Tensor& hidden, const ForwardMode& mode) const;
-    /// normed [n, C] -> [n, V] in fp32 (or fp64), before temperature.
+    /// normed [n, C] -> [n, V] in fp32 (or fp64), before temperature; of a classifier [n, labels].
     at::Tensor logits(const at::Tensor& normed, const ForwardMode& mode) const;
 
     /// Every checkpoint tensor by name, as views to write into. The output layer is absent when
@@ -62,6 +62,7 @@ class Decoder {
     // What an adapter can change, each numbered by its place here.
     static constexpr const char* kEmbedding = "model.embed_tokens";
     static constexpr const char* kOutput = "lm_head";
+    static constexpr const char* kScore = "score";  // the output layer of a classifier
     std::vector<const Linear*> linears() const { return {linears_.begin(), linears_.end()}; }
     std::vector<const Norm*> norms() const { return {norms_.begin(), norms_.end()}; }
     const at::Tensor& embedding() const { return embed_tokens_; }  // [V, C]
@@ -103,7 +104,7 @@ class Decoder {
     at::Tensor embed_tokens_;  // [V, C]
     double embedding_scale_ = 1;
     Norm norm_;      // [C]
-    Linear output_;  // lm_head, its weight the embedding itself when tied
+    Linear output_;  // lm_head, its weight the embedding itself when tied; or score
     bool tied_ = false;
     std::vector<DecoderLayer> layers_;
     std::vector<Linear*> linears_;  // into layers_ and output_

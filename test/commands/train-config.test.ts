@@ -182,7 +182,6 @@ describe("what is refused", () => {
     ["evaluation_strategy: steps", "UNKNOWN_OPTION", /write eval_strategy/],
     ["load_in_4bit: true", "BAD_OPTION", /load_in_4bit true is not supported/],
     ["load_in_8bit: true", "BAD_OPTION", /load_in_8bit true is not supported/],
-    ["reward_model_name_or_path: a/b", "BAD_OPTION", /reward_model_name_or_path "a\/b" is not supported/],
     ["fp16: true", "BAD_OPTION", /^fp16 true is not supported/],
     ["neftune_noise_alpha: 5", "BAD_OPTION", /^neftune_noise_alpha 5 is not supported/],
     ["learning_rate: fast", "BAD_OPTION", /^learning_rate: found "fast"/],

@@ -2,7 +2,7 @@
 // own keys; scripts. What a key means is in train-config.test.ts.
 
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -166,6 +166,37 @@ env:
     const text = await printed(yaml(), ["--resume_from_checkpoint", "--output_dir", whole.folder]);
     expect(text).toContain("trained to step 2");
     expect(readFileSync(join(whole.folder, "adapter_model.safetensors")).equals(before)).toBe(true);
+  });
+
+  it("takes a reward model, with functions and alone", async () => {
+    const judge = join(work, "judge");
+    cpSync(join(root, "test/fixtures/golden/models/reward-qwen2"), judge, { recursive: true });
+    for (const file of ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]) {
+      cpSync(join(model, file), join(judge, file));
+    }
+    const short = ["--max_steps", "1", "--eval_strategy", "no", "--do_eval", "false", "--save_strategy", "no"];
+    const given = ["--reward_model_name_or_path", judge, ...short];
+    const both = await train(yaml(), [...given, "--reward_funcs", "think_format_reward"]);
+    expect(metricsOf(both.folder)[0]).toMatchObject({ reward_functions: ["judge", "think_format_reward"] });
+    const alone = join(work, "alone.yaml");
+    writeFileSync(alone, readFileSync(yaml(), "utf8").replace(/^reward_.*\n/gm, ""));
+    const [begin, step] = metricsOf((await train(alone, given)).folder);
+    expect(begin).toMatchObject({ reward_functions: ["judge"] });
+    expect(Number(step?.["rewards/judge/std"])).toBeGreaterThan(0);
+  });
+
+  it("that is cut short says with which key to go on", async () => {
+    const failing = join(work, "failing.ts");
+    const body = "{ if (trainerState.globalStep === 1) throw new Error('down'); return completions.map(() => 0); }";
+    const fn = `export function judge({ completions, trainerState }: { completions: unknown[]; trainerState: { globalStep: number } }) ${body}\n`;
+    writeFileSync(failing, fn);
+    const folder = mkdtempSync(join(work, "run-"));
+    const parts: string[] = [];
+    const args = ["--reward_funcs", failing, "--reward_weights", "1", "--eval_strategy", "no", "--output_dir", folder];
+    const run = runTraining(resolveSettings(await readGiven(yaml(), args)), { write: (part) => parts.push(part) });
+    await expect(run).rejects.toMatchObject({ code: "REWARD_FAILED" });
+    const checkpoint = join(folder, "checkpoint-1");
+    expect(parts.join("")).toContain(`go on with the same command and --resume_from_checkpoint ${checkpoint}\n`);
   });
 
   it.each<[readonly string[], RegExp]>([
