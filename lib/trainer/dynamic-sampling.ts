@@ -99,7 +99,7 @@ function joinRollouts(rollouts: readonly Rollout[]): Rollout {
     rewards: (first?.rewards ?? []).map((_, k) => all(({ rewards }) => rewards[k] ?? [])),
     extras: Object.fromEntries([...columns].map((name) => [name, extra(name)])),
     userMetrics: all(({ userMetrics }) => userMetrics),
-    rewardErrors: (first?.rewardErrors ?? []).map((_, k) => total(({ rewardErrors }) => rewardErrors[k] ?? 0)),
+    rewardFailures: (first?.rewardFailures ?? []).map((_, k) => all(({ rewardFailures }) => rewardFailures[k] ?? [])),
     seconds: { rollout: total(({ seconds }) => seconds.rollout), reward: total(({ seconds }) => seconds.reward) },
   };
 }

@@ -49,8 +49,8 @@ export interface Rollout {
   /** Columns from logExtra, [B] each; undefined where a group sent none. */
   readonly extras: Readonly<Record<string, readonly unknown[]>>;
   readonly userMetrics: readonly { readonly name: string; readonly value: number }[];
-  /** [functions] failed calls by kind; a kind without any is left out. */
-  readonly rewardFailures: readonly Readonly<Partial<Record<FailureKind, number>>>[];
+  /** [functions] how each failed call failed. */
+  readonly rewardFailures: readonly (readonly FailureKind[])[];
   readonly seconds: {
     readonly rollout: number;
     /** Waiting for rewards after the last token was drawn. */
@@ -214,15 +214,9 @@ function assemble<Row>(
     rewards: source.rewards.names.map((_, k) => scores.flatMap(({ output }) => output.rewards[k] ?? [])),
     extras: mergeExtras(scores),
     userMetrics: scores.flatMap(({ output }) => output.metrics),
-    rewardFailures: source.rewards.names.map((_, k) => countFailures(scores.map(({ output }) => output.failures[k]))),
+    rewardFailures: source.rewards.names.map((_, k) => scores.flatMap(({ output }) => output.failures[k] ?? [])),
     seconds,
   };
-}
-
-function countFailures(kinds: readonly (FailureKind | undefined)[]): Partial<Record<FailureKind, number>> {
-  const counts: Partial<Record<FailureKind, number>> = {};
-  for (const kind of kinds) if (kind) counts[kind] = (counts[kind] ?? 0) + 1;
-  return counts;
 }
 
 function mergeExtras(scores: readonly Score[]): Record<string, unknown[]> {

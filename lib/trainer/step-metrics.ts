@@ -17,9 +17,11 @@ export function rolloutMetrics(rollout: Rollout, scored: Advantages, names: read
     const values = (rollout.rewards[k] ?? []).map((reward) => reward ?? Number.NaN);
     metrics[`rewards/${name}/mean`] = nanMean(values);
     metrics[`rewards/${name}/std`] = nanStd(values);
-    const failures = Object.entries(rollout.rewardFailures[k] ?? {});
-    metrics[`rewards/${name}/errors`] = failures.reduce((sum, [, count]) => sum + count, 0);
-    for (const [kind, count] of failures) metrics[`rewards/${name}/${kind}`] = count;
+    const failures = rollout.rewardFailures[k] ?? [];
+    metrics[`rewards/${name}/errors`] = failures.length;
+    for (const kind of new Set(failures)) {
+      metrics[`rewards/${name}/${kind}`] = failures.filter((other) => other === kind).length;
+    }
   });
   metrics.reward = nanMean(scored.rewards);
   metrics.reward_std = nanStd(scored.rewards);

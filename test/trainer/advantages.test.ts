@@ -31,7 +31,7 @@ function rolloutWith(rewards: (number | null)[][]): Rollout {
     rewards,
     extras: {},
     userMetrics: [],
-    rewardFailures: rewards.map(() => ({})),
+    rewardFailures: rewards.map(() => []),
     seconds: { rollout: 1, reward: 0 },
   };
 }

@@ -37,7 +37,7 @@ async function rounds(groups: number, maxRounds: number, spread: readonly boolea
 }
 const empty: Rollout = {
   ...{ row: [], prompts: [], promptIds: [], completions: [], completionIds: [], samplingLogprobs: [] },
-  ...{ finishReasons: [], rewards: [], extras: {}, userMetrics: [], rewardErrors: [] },
+  ...{ finishReasons: [], rewards: [], extras: {}, userMetrics: [], rewardFailures: [] },
   seconds: { rollout: 0, reward: 0 },
 };
 const [yes, no] = [true, false];
