@@ -49,7 +49,7 @@ async function haveLibtorch() {
     // An explicit setting is the user's to mend.
     if (process.env.LIBTORCH || !String(error.code).startsWith("LIBTORCH_")) throw error;
   }
-  const { setupLibtorch } = await import("../dist/native/libtorch-setup.js");
+  const { setupLibtorch } = await import("../dist/setup/setup.js");
   const libtorch = await setupLibtorch({ onProgress: (line) => console.error(`grpo: ${line}`) });
   console.error(`grpo: libtorch ${libtorch.version}+${libtorch.flavour} is in ${libtorch.dir}`);
   return libtorch;

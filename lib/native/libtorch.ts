@@ -94,12 +94,10 @@ export function inspectLibtorch(dir: string, source: LibtorchSource): LibtorchCa
   return { dir, source, found: { dir, source, minor, ...release } };
 }
 
-/** The libraries to open before a core, in order. Only the dependencies' names may be visible to everything else. */
-export function librariesToOpen(libtorch: Libtorch): { path: string; global: boolean }[] {
-  // What Python's torch does as well: OpenMP (and CUDA) become global through this one empty library, libtorch stays local.
-  const globalDeps = join(libtorch.dir, "lib", sharedLibraryName("torch_global_deps"));
-  const torch = join(libtorch.dir, "lib", sharedLibraryName("torch"));
-  return [...(existsSync(globalDeps) ? [{ path: globalDeps, global: true }] : []), { path: torch, global: false }];
+/** Reads one folder of the managed cache: a libtorch, or one that lies beside NVIDIA's libraries as in site-packages. */
+export function inspectCached(dir: string): LibtorchCandidate {
+  const inner = join(dir, "torch");
+  return inspectLibtorch(existsSync(inner) ? inner : dir, "cache");
 }
 
 /** File name of the core for a torch minor version. */
@@ -111,7 +109,7 @@ function* cachedCandidates(cache: string): Generator<LibtorchCandidate> {
   // A name that starts with a dot is an unfinished download.
   const names = listFolder(cache).filter((name) => !name.startsWith("."));
   if (names.length === 0) yield { dir: cache, source: "cache", problem: "nothing is installed there" };
-  for (const name of names.sort(newestAndAcceleratedFirst)) yield inspectLibtorch(join(cache, name), "cache");
+  for (const name of names.sort(newestAndAcceleratedFirst)) yield inspectCached(join(cache, name));
 }
 
 function* pythonCandidates(prefix: string, source: LibtorchSource): Generator<LibtorchCandidate> {

@@ -5,12 +5,14 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { GrpoError, reasonOf } from "../errors.js";
-import { coreFileName, findLibtorch, type Libtorch, librariesToOpen } from "./libtorch.js";
+import { requireSupportedHost } from "./host.js";
+import { type LibraryToOpen, librariesToOpen } from "./libraries.js";
+import { coreFileName, findLibtorch, type Libtorch } from "./libtorch.js";
 import type { NativeCore } from "./native.js";
 
 /** What grpo.node exports. */
 interface Stub {
-  load(paths: { libraries: { path: string; global: boolean }[]; core: string }): NativeCore;
+  load(paths: { libraries: readonly LibraryToOpen[]; core: string }): NativeCore;
 }
 
 const require = createRequire(import.meta.url);
@@ -20,24 +22,41 @@ let loaded: NativeCore | undefined;
 
 /** The native core. Throws NATIVE_NOT_BUILT or a LIBTORCH_… error, each with the command that mends it. */
 export function loadCore(): NativeCore {
-  loaded ??= loadFor(findLibtorch());
+  if (loaded) return loaded;
+  requireSupportedHost();
+  loaded = loadFor(findLibtorch());
   return loaded;
 }
 
-/** The file of the core for a libtorch; throws NATIVE_NOT_BUILT. Looks beside the stub, as builds and prebuilds lie. */
+/**
+ * The file of the core for a libtorch; throws NATIVE_NOT_BUILT. Looks beside the stub and then where else builds and prebuilds
+ * lie: who has built one core from source still has the others.
+ */
 export function findCore(libtorch: Libtorch): string {
-  const core = join(dirname(findStub()), coreFileName(libtorch.minor));
-  if (!existsSync(core)) throw notBuilt(`there is no core for torch ${libtorch.minor} (${core})`);
-  return core;
+  const prebuilds = join(packageRoot, "prebuilds", `${process.platform}-${process.arch}`);
+  const folders = new Set([dirname(findStub()), join(packageRoot, "build", "Release"), prebuilds]);
+  const name = coreFileName(libtorch.minor);
+  const core = [...folders].map((folder) => join(folder, name)).find((path) => existsSync(path));
+  if (core) return core;
+  throw notBuilt(`there is no core for torch ${libtorch.minor} (${name} in ${[...folders].join(", ")})`);
 }
 
 function loadFor(libtorch: Libtorch): NativeCore {
   const core = findCore(libtorch);
-  const stub: Stub = require(findStub());
+  const stub = loadStub();
   try {
     return stub.load({ libraries: librariesToOpen(libtorch), core });
   } catch (error) {
     throw loadError(libtorch, core, error);
+  }
+}
+
+function loadStub(): Stub {
+  const file = findStub();
+  try {
+    return require(file);
+  } catch (error) {
+    throw notBuilt(`${file} does not load: ${reasonOf(error)}`, error);
   }
 }
 
@@ -75,15 +94,7 @@ function loadError(libtorch: Libtorch, core: string, error: unknown): GrpoError 
 }
 
 function loadHint(reason: string): string {
-  if (isMusl())
-    return "libtorch needs glibc; this system has musl (Alpine). Use a Debian, Ubuntu, Fedora or similar image";
-  if (/GLIBC|GLIBCXX/.test(reason)) return "libtorch needs glibc 2.28 or newer: use a newer Linux distribution";
+  if (/GLIBC|GLIBCXX/.test(reason))
+    return "this libtorch needs a newer C or C++ library: use a newer Linux distribution";
   return "run `npx grpo setup --force` to fetch libtorch again, and unset LIBTORCH if it is set";
-}
-
-function isMusl(): boolean {
-  if (process.platform !== "linux") return false;
-  const report: unknown = process.report.getReport();
-  const header = typeof report === "object" && report && "header" in report ? report.header : undefined;
-  return typeof header === "object" && header !== null && !("glibcVersionRuntime" in header);
 }

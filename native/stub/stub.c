@@ -49,11 +49,22 @@ static char* get_string(napi_env env, napi_value object, const char* key) {
     return NULL;
 }
 
+// object[key] where it is there; false leaves a JavaScript error pending or means another type.
+static bool get_optional_bool(napi_env env, napi_value object, const char* key, bool* result) {
+    napi_value value;
+    napi_valuetype type;
+    *result = false;
+    if (napi_get_named_property(env, object, key, &value) != napi_ok ||
+        napi_typeof(env, value, &type) != napi_ok)
+        return false;
+    return type == napi_undefined || napi_get_value_bool(env, value, result) == napi_ok;
+}
+
 // Like Python's torch: everything is opened with RTLD_LOCAL except the library that only exists to
 // make libtorch's own dependencies (OpenMP, CUDA) global.
-static void* open_library(napi_env env, const char* path, bool global) {
+static void* open_library(napi_env env, const char* path, bool global, bool optional) {
     void* handle = dlopen(path, RTLD_NOW | (global ? RTLD_GLOBAL : RTLD_LOCAL));
-    if (!handle) {
+    if (!handle && !optional) {
         const char* reason = dlerror();
         fail(env, "ERR_DLOPEN", reason ? reason : path);
     }
@@ -70,15 +81,17 @@ static bool open_libraries(napi_env env, napi_value paths) {
     }
     for (uint32_t i = 0; i < count; i++) {
         napi_value library, global_value;
-        bool global = false;
+        bool global = false, optional = false;
         if (napi_get_element(env, libraries, i, &library) != napi_ok ||
             napi_get_named_property(env, library, "global", &global_value) != napi_ok ||
-            napi_get_value_bool(env, global_value, &global) != napi_ok) {
-            fail(env, "ERR_INVALID_ARGUMENT", "load: expected { path, global } in \"libraries\"");
+            napi_get_value_bool(env, global_value, &global) != napi_ok ||
+            !get_optional_bool(env, library, "optional", &optional)) {
+            fail(env, "ERR_INVALID_ARGUMENT",
+                 "load: expected { path, global, optional } in \"libraries\"");
             return false;
         }
         char* path = get_string(env, library, "path");
-        bool opened = path && open_library(env, path, global);
+        bool opened = path && (open_library(env, path, global, optional) || optional);
         free(path);
         if (!opened) return false;
     }
@@ -103,7 +116,7 @@ static bool open_core(napi_env env, char* path, napi_value paths) {
         return same;
     }
     tame_spinning();
-    void* handle = open_libraries(env, paths) ? open_library(env, path, false) : NULL;
+    void* handle = open_libraries(env, paths) ? open_library(env, path, false, false) : NULL;
     if (!handle) {
         free(path);
         return false;

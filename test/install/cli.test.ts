@@ -34,10 +34,14 @@ test("an unknown option is refused with the usage", () => {
   expect(stderr).toContain("usage: grpo setup");
 });
 
-test("setup says what it does not do yet instead of ignoring it", () => {
-  const { status, stderr } = grpo(["setup", "--cuda"]);
+test.each([
+  [["--cuda", "--flavour", "cpu"], "both given"],
+  [["--flavour", "rocm"], '--flavour is "rocm"'],
+])("setup refuses %j", (args, reason) => {
+  const { status, stderr } = grpo(["setup", ...args]);
   expect(status).toBe(1);
   expect(stderr).toContain("[BAD_OPTION]");
+  expect(stderr).toContain(reason);
 });
 
 test("doctor loads the engine in a child process and reports success", () => {

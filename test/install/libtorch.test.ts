@@ -3,7 +3,8 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { GrpoError } from "../../lib/errors.js";
-import { coreFileName, findLibtorch, librariesToOpen, sharedLibraryName } from "../../lib/native/libtorch.js";
+import { librariesToOpen } from "../../lib/native/libraries.js";
+import { coreFileName, findLibtorch, sharedLibraryName } from "../../lib/native/libtorch.js";
 import { fakeLibtorch, temporaryFolder, writeFiles } from "./fake-libtorch.js";
 
 /** One libtorch in each place that the search knows, with different versions so that the choice shows. */

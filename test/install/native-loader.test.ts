@@ -4,7 +4,8 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { expect, test } from "vitest";
-import { findLibtorch, librariesToOpen, sharedLibraryName } from "../../lib/native/libtorch.js";
+import { librariesToOpen } from "../../lib/native/libraries.js";
+import { findLibtorch, sharedLibraryName } from "../../lib/native/libtorch.js";
 import { findCore, loadCore } from "../../lib/native/native-loader.js";
 import { fakeLibtorch, temporaryFolder } from "./fake-libtorch.js";
 

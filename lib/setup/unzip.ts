@@ -3,6 +3,7 @@
 import { createWriteStream, mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { Transform } from "node:stream";
+import { text } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
 import { crc32 } from "node:zlib";
 import * as yauzl from "yauzl";
@@ -17,14 +18,29 @@ export async function zipSize(file: string, place: Placement): Promise<number> {
   return bytes;
 }
 
+/** The text of the first entry whose name matches; undefined if there is none. */
+export async function readZipText(file: string, name: RegExp): Promise<string | undefined> {
+  for await (const [zip, entry] of entriesOf(file)) {
+    if (!name.test(entry.fileName)) continue;
+    return text((await zip.openReadStreamPromise(entry)).pipe(checksum(entry)));
+  }
+  return undefined;
+}
+
 /** Unpacks what `place` keeps below `target`; rejects on a damaged file. */
-export async function unzip(file: string, target: string, place: Placement): Promise<void> {
+export async function unzip(
+  file: string,
+  target: string,
+  place: Placement,
+  onBytes: (count: number) => void = () => {},
+): Promise<void> {
   for await (const [zip, entry] of entriesOf(file)) {
     const path = place(entry.fileName);
     if (!path || entry.fileName.endsWith("/")) continue;
     mkdirSync(dirname(join(target, path)), { recursive: true });
     const content = await zip.openReadStreamPromise(entry);
     await pipeline(content, checksum(entry), createWriteStream(join(target, path)));
+    onBytes(entry.uncompressedSize);
   }
 }
 
