@@ -1,7 +1,8 @@
 // GRPO from end to end on a tiny chat model that comes with the project: about two minutes on a laptop, no download. The
 // model answers small sums; half of its answers have the asked format and fewer are right. Training rewards both.
 //
-//   npm run quickstart -- [--steps 120] [--seed 42] [--output quickstart-output] [--targets all|qv] [--learning-rate 1e-3]
+//   npm run quickstart -- [--steps 120] [--problems 200] [--seed 42] [--output quickstart-output] [--targets all|qv]
+//                         [--learning-rate 1e-3]
 
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -10,6 +11,7 @@ import { CausalLM, type Evaluation, GRPOConfig, GRPOTrainer, LoraConfig, loadDat
 const { values: flags } = parseArgs({
   options: {
     steps: { type: "string", default: "120" },
+    problems: { type: "string", default: "200" }, // held out, to measure with
     seed: { type: "string", default: "42" },
     output: { type: "string", default: "quickstart-output" },
     targets: { type: "string", default: "all" },
@@ -46,7 +48,7 @@ const load = async (split: "train" | "test") => {
     }))
     .removeColumns("problem");
 };
-const [trainDataset, evalDataset] = [await load("train"), await load("test")];
+const [trainDataset, evalDataset] = [await load("train"), (await load("test")).take(Number(flags.problems))];
 
 // 2. The model, with a small adapter that is all that will be trained.
 
@@ -103,13 +105,13 @@ const summary = ({ metrics }: Evaluation) => ({
   format: metrics["eval_rewards/format/mean"] ?? 0,
   accuracy: metrics["eval_rewards/accuracy/mean"] ?? 0,
 });
+const heldOut = `${evalDataset.length} held-out problems`;
 const table = (["sampled", "greedy"] as const).flatMap((how) => [
-  { "200 held-out problems": `${how}, before`, ...summary(before[how]) },
-  { "200 held-out problems": `${how}, after`, ...summary(after[how]) },
+  { [heldOut]: `${how}, before`, ...summary(before[how]) },
+  { [heldOut]: `${how}, after`, ...summary(after[how]) },
 ]);
 console.table(table);
-for (const i of [0, 1, 2]) {
-  const row = evalDataset.at(i);
+for (const [i, row] of [...evalDataset.take(3)].entries()) {
   console.log(`\n${row.prompt[1]?.content}  (solution ${row.solution})`);
   console.log(`  before  ${JSON.stringify(before.sampled.completions[i * samples]?.completion)}`);
   console.log(`  after   ${JSON.stringify(after.sampled.completions[i * samples]?.completion)}`);
