@@ -1,7 +1,7 @@
 // `grpo train`: a run from a configuration in YAML with TRL's keys, or a training script of one's own.
 
 import { GrpoError } from "../errors.js";
-import { isModulePath } from "../train-config/modules.js";
+import { isModulePath } from "../modules.js";
 import { readGiven } from "../train-config/read.js";
 import { runTraining } from "../train-config/run.js";
 import { runScript } from "../train-config/run-script.js";

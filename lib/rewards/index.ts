@@ -6,10 +6,11 @@ import { cosineScaled, lengthPenalty, softOverlongPunishment } from "./length.js
 import { model } from "./model.js";
 import { perSample } from "./per-sample.js";
 import { repetitionPenalty } from "./repetition.js";
+import { worker } from "./worker.js";
 
 export const rewards = {
   ...{ accuracy, reasoningAccuracy },
   ...{ thinkFormat, answerFormat, codeFormat, tagCount, reasoningSteps },
   ...{ softOverlongPunishment, cosineScaled, lengthPenalty, repetitionPenalty },
-  ...{ perSample, model },
+  ...{ perSample, model, worker },
 } as const;

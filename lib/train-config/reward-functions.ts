@@ -1,12 +1,11 @@
 // Reward functions by the names that TRL's script and open-r1 have for them, with their settings there, and those of one's own from
 // a module. Each keeps the name that its metrics have in Python.
 
-import path from "node:path";
 import { GrpoError, nearestName } from "../errors.js";
+import { importFunction, isModulePath } from "../modules.js";
 import { rewards } from "../rewards/index.js";
 import type { AnyRewardFn } from "../trainer/config.js";
 import type { ScriptSettings } from "./keys.js";
-import { importModule, isModulePath } from "./modules.js";
 
 interface Named {
   /** Of the function in Python. */
@@ -98,18 +97,14 @@ async function resolveReward(name: string, script: ScriptSettings, all: readonly
 
 /** `file.ts#name`; without a name the default export, or the only one. */
 async function fromModule(file: string, exported: string | undefined): Promise<AnyRewardFn> {
-  const exports = await importModule(file);
-  const functions = Object.keys(exports).filter((name) => typeof exports[name] === "function");
-  const only = functions.length === 1 ? functions[0] : undefined;
-  const name = exported ?? (functions.includes("default") ? "default" : only);
-  const value = name === undefined ? undefined : exports[name];
-  if (typeof value === "function") {
-    return renamed(value as AnyRewardFn, name === "default" || name === undefined ? path.parse(file).name : name);
+  try {
+    const { fn, name } = await importFunction(file, exported);
+    return renamed(fn as AnyRewardFn, name);
+  } catch (error) {
+    if (!(error instanceof GrpoError) || error.code !== "BAD_OPTION") throw error;
+    const [what] = error.message.split("\n");
+    throw new GrpoError("BAD_OPTION", `reward_funcs: ${what}`, { hint: `write ${file}#name`, cause: error });
   }
-  const found = functions.length > 0 ? `it exports ${functions.join(", ")}` : "it exports no function";
-  throw new GrpoError("BAD_OPTION", `reward_funcs: ${file} has no function ${name ?? "to choose"}; ${found}`, {
-    hint: `write ${file}#${functions[0] ?? "name"}`,
-  });
 }
 
 function renamed(fn: AnyRewardFn, name: string): AnyRewardFn {

@@ -2,7 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { constants } from "node:os";
-import { loaderArguments } from "./modules.js";
+import { loaderArguments } from "../modules.js";
 
 /** Runs it to its end; the exit status, 128 + n where signal n ended it. */
 export async function runScript(file: string, args: readonly string[]): Promise<number> {
