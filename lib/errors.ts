@@ -1,36 +1,66 @@
 // Every failure a user can meet is a GrpoError: a stable code for programs, and for people what was expected, what was
 // found, and what to do next.
 
+/** What went wrong, for programs; docs/troubleshooting.md has an entry for each. */
 export type GrpoErrorCode =
+  /** No libtorch in any of the places that are looked at. */
   | "LIBTORCH_NOT_FOUND"
+  /** A libtorch of a version that the engine is not built for. */
   | "LIBTORCH_UNSUPPORTED"
+  /** The system's loader refuses libtorch or the engine. */
   | "LIBTORCH_LOAD_FAILED"
+  /** The engine is not there for this libtorch. */
   | "NATIVE_NOT_BUILT"
+  /** No libtorch runs on this system. */
   | "UNSUPPORTED_PLATFORM"
+  /** `grpo setup` could not do its work. */
   | "SETUP_FAILED"
+  /** A download of `grpo setup` failed for good. */
   | "DOWNLOAD_FAILED"
+  /** Not enough space for what would be written. */
   | "DISK_FULL"
+  /** A path that does not exist or cannot be read. */
   | "FILE_NOT_FOUND"
+  /** Weights or a trainer's checkpoint that are not whole or do not fit. */
   | "BAD_CHECKPOINT"
+  /** A value in config.json or a YAML configuration that cannot be meant. */
   | "BAD_CONFIG"
+  /** tokenizer.json is missing, damaged or not supported. */
   | "BAD_TOKENIZER"
+  /** A chat template that is missing, broken, or refuses the conversation. */
   | "BAD_TEMPLATE"
+  /** An adapter that does not fit the model or this version. */
   | "BAD_ADAPTER"
+  /** Data that cannot be read, or lacks a split, a column or rows. */
   | "BAD_DATASET"
+  /** An argument of a call that cannot be used. */
   | "BAD_INPUT"
+  /** A model type, or a switch of one, that is not supported. */
   | "UNSUPPORTED_ARCHITECTURE"
+  /** A name that no option has. */
   | "UNKNOWN_OPTION"
+  /** A value or a combination of options that is not possible. */
   | "BAD_OPTION"
+  /** The device that was asked for is not there. */
   | "DEVICE_UNAVAILABLE"
+  /** An allocation failed. */
   | "OUT_OF_MEMORY"
+  /** The Hub refused or could not be reached. */
   | "HUB_ERROR"
+  /** A reward function threw or took too long. */
   | "REWARD_FAILED"
+  /** A reward function returned something that is no reward. */
   | "BAD_REWARD"
+  /** Loss or gradient was not finite too many times in a row. */
   | "NON_FINITE"
+  /** Stopped by a signal or Ctrl-C. */
   | "CANCELLED"
+  /** A model was used after dispose(). */
   | "DISPOSED"
+  /** A bug, or an error of libtorch without a code of its own. */
   | "INTERNAL";
 
+/** Every failure that a user can meet. `message` says what was expected and what was found, and ends with the hint. */
 export class GrpoError extends Error {
   override readonly name = "GrpoError";
   /** Stable identifier; never changes between releases. */

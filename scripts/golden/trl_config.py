@@ -1,16 +1,18 @@
-"""What `trl grpo` can be told: every key of its four argument groups with its default, and how its parser reads some command
-lines. Writes test/fixtures/golden/trl-config.json.
+"""What `trl grpo` can be told: every key of its four argument groups with its default, how its parser reads some command
+lines, and the arguments of GRPOTrainer. Writes test/fixtures/golden/trl-config.json.
 
     python scripts/golden/trl_config.py
 """
 
 import dataclasses
 import enum
+import inspect
 import json
 import pathlib
 import sys
 import tempfile
 
+from trl import GRPOTrainer
 from trl.scripts.grpo import make_parser
 
 OUT = pathlib.Path(__file__).resolve().parents[2] / "test/fixtures/golden/trl-config.json"
@@ -76,7 +78,8 @@ def main() -> None:
             groups = make_parser().parse_args_and_config(["--config", str(config), *line])
             values = {name: value for group in groups for name, value in vars(group).items()}
             parsed.append({"line": line, "values": {name: plain(values[name]) for name in asked}})
-    OUT.write_text(json.dumps({"keys": keys, "yaml": YAML, "parsed": parsed}, indent=1) + "\n")
+    trainer = [name for name in inspect.signature(GRPOTrainer.__init__).parameters if name != "self"]
+    OUT.write_text(json.dumps({"keys": keys, "trainer": trainer, "yaml": YAML, "parsed": parsed}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

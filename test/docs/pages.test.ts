@@ -1,11 +1,12 @@
 // What the pages say, held against the project: links and paths lead somewhere, commands exist, the tables of options are
 // those of the code.
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { configurationPage } from "../../scripts/docs-config.js";
 import { expectedRows, writtenRows } from "../../scripts/docs-models.js";
+import { trlPage, trlPageText } from "../../scripts/docs-trl.js";
 import { codeBlocks, inlineCode, pages, root } from "./pages.js";
 
 test("every link to a file of the project leads to one", () => {
@@ -17,6 +18,13 @@ test("every link to a file of the project leads to one", () => {
   );
   expect(links.length).toBeGreaterThan(5);
   expect(links.filter(({ found }) => !found)).toEqual([]);
+});
+
+test("the index has every page", () => {
+  const index = readFileSync(join(root, "docs/README.md"), "utf8");
+  const listed = [...index.matchAll(/\]\(([\w-]+\.md)\)/g)].map((match) => `docs/${match[1]}`);
+  const files = pages().map(({ file }) => file);
+  expect(listed.toSorted()).toEqual(files.filter((file) => /^docs\/(?!README)/.test(file)).toSorted());
 });
 
 test("every path that is named exists", () => {
@@ -48,6 +56,37 @@ test("the tables of options are those of the code (else: npx tsx scripts/docs-co
   expect(readFileSync(join(root, "docs/configuration.md"), "utf8")).toBe(configurationPage());
 });
 
+test("what became of TRL's options is in the page for those who come from it (else: npx tsx scripts/docs-trl.ts)", () => {
+  const page = trlPageText();
+  expect(readFileSync(trlPage, "utf8")).toBe(page);
+  const { trainer } = JSON.parse(readFileSync(join(root, "test/fixtures/golden/trl-config.json"), "utf8"));
+  const [, table = ""] = /^## GRPOTrainer\n([\s\S]*?)^## /m.exec(page) ?? [];
+  const named = [...table.matchAll(/^\| `(\w+)` \|/gm)].map((match) => match[1]);
+  expect(named).toEqual(trainer);
+});
+
 test("the table of models has every row that is tested (else: npx tsx scripts/docs-models.ts)", () => {
   expect(writtenRows()).toEqual(expectedRows());
+});
+
+test("every error code, and no other, has an entry in the page on troubleshooting", () => {
+  const read = (file: string) => readFileSync(join(root, file), "utf8");
+  const codes = [...read("lib/errors.ts").matchAll(/^ {2}\| "([A-Z_]+)"/gm)].map((match) => match[1] ?? "");
+  expect(codes.length).toBeGreaterThan(20);
+  const headings = [...read("docs/troubleshooting.md").matchAll(/^### ([A-Z_]+)$/gm)].map((match) => match[1] ?? "");
+  expect(headings.toSorted()).toEqual(codes.toSorted());
+});
+
+test("the engine throws no code but those", () => {
+  const known = readFileSync(join(root, "lib/errors.ts"), "utf8");
+  const files = readdirSync(join(root, "native"), { recursive: true, encoding: "utf8" }).filter((file) =>
+    /\.(cc|h)$/.test(file),
+  );
+  const thrown = files.flatMap((file) => {
+    const text = readFileSync(join(root, "native", file), "utf8");
+    return [...text.matchAll(/(?:EngineError\(|return \{|\? |: )"([A-Z]+(?:_[A-Z]+)+|INTERNAL|DISPOSED|CANCELLED)"/g)];
+  });
+  const codes = new Set(thrown.map((match) => match[1] ?? ""));
+  expect(codes.size).toBeGreaterThan(5);
+  expect([...codes].filter((code) => !known.includes(`| "${code}"`))).toEqual([]);
 });
