@@ -11,6 +11,10 @@ interface Entry {
 }
 
 const commands: Readonly<Record<string, Entry>> = {
+  quickstart: {
+    summary: "train a tiny bundled model, two minutes, no download",
+    load: async () => (await import("./commands/quickstart.js")).quickstartCommand,
+  },
   setup: {
     summary: "fetch libtorch once into the cache",
     load: async () => (await import("./commands/setup.js")).setupCommand,

@@ -34,7 +34,7 @@ function runQuickstart(seed: number): Step[] {
   const metrics = path.join(output, "metrics.jsonl");
   if (!existsSync(metrics)) {
     const tsx = createRequire(import.meta.url).resolve("tsx/cli");
-    const args = [tsx, path.join(here, "quickstart.ts"), "--seed", String(seed), "--output", output];
+    const args = [tsx, path.join(here, "../lib/cli.ts"), "quickstart", "--seed", String(seed), "--output", output];
     const { status } = spawnSync(process.execPath, args, { stdio: ["ignore", "ignore", "inherit"] });
     if (status !== 0) throw new Error(`the quickstart with seed ${seed} ended with status ${status}`);
   }

@@ -55,12 +55,8 @@ async function haveLibtorch() {
   return libtorch;
 }
 
-async function main() {
-  const { values } = parseArgs({ options: { only: { type: "string" } } });
-  const lib = ["lib", "tsconfig.json", "tsconfig.build.json", "package.json"];
-  await unlessFresh(join(root, "dist", ".stamp"), lib, "compiling TypeScript", compileTypeScript);
-  if (values.only === "ts") return;
-  const libtorch = await haveLibtorch();
+/** Builds the core for a libtorch, and the stub, unless they are newer than their sources. */
+export async function haveCore(libtorch) {
   const { coreFileName } = await import("../dist/native/libtorch.js");
   const core = join(root, "build", "Release", coreFileName(libtorch.minor));
   const stamp = `${core}.stamp`;
@@ -71,7 +67,20 @@ async function main() {
   );
 }
 
-main().catch((error) => {
-  console.error(`grpo: ${error.message}`);
-  process.exitCode = 1;
-});
+export function haveTypeScript() {
+  const lib = ["lib", "tsconfig.json", "tsconfig.build.json", "package.json"];
+  return unlessFresh(join(root, "dist", ".stamp"), lib, "compiling TypeScript", compileTypeScript);
+}
+
+async function main() {
+  const { values } = parseArgs({ options: { only: { type: "string" } } });
+  await haveTypeScript();
+  if (values.only !== "ts") await haveCore(await haveLibtorch());
+}
+
+if (process.argv[1] && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  main().catch((error) => {
+    console.error(`grpo: ${error.message}`);
+    process.exitCode = 1;
+  });
+}

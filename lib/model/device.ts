@@ -23,7 +23,7 @@ export function resolveDevice(wanted: string, available: ReturnType<NativeCore["
   throw new GrpoError("DEVICE_UNAVAILABLE", `Device ${wanted} was asked for, but libtorch sees ${found}.`, {
     hint:
       type === "cuda"
-        ? 'Use device "auto" or "cpu", or run `npx grpo setup --cuda` for a CUDA libtorch.'
+        ? 'Use device "auto" or "cpu"; or see with `npx grpo doctor` whether the driver is there, and `npx grpo setup --cuda` for a CUDA libtorch.'
         : 'Use device "auto" or "cpu".',
   });
 }

@@ -44,25 +44,55 @@ test.each([
   expect(stderr).toContain(reason);
 });
 
-test("doctor loads the engine in a child process and reports success", () => {
+test("doctor runs a training step on every device in a child process and says what to do next", () => {
   const { status, stdout, stderr } = grpo(["doctor"]);
   expect(stderr).toBe("");
-  expect(stdout).toMatch(/engine +\{"torch":"2\.\d+/);
-  expect(stdout).toContain("Everything is there");
+  expect(stdout).toMatch(/^system +\S+-\S+/m);
+  expect(stdout).toMatch(/^libtorch +2\.\d+\.\d+\+/m);
+  expect(stdout).toMatch(/^cpu +a training step works \(\d+ ms\)$/m);
+  expect(stdout.trim().split("\n").at(-1)).toMatch(/^→ /);
   expect(status).toBe(0);
 });
 
-test("doctor with a broken LIBTORCH ends with the reason and status 1", () => {
+test("doctor --json gives programs the same, and the status tells them whether it works", () => {
+  const { status, stdout } = grpo(["doctor", "--json"]);
+  expect(JSON.parse(stdout)).toMatchObject({
+    ok: true,
+    node: process.version,
+    host: { platform: process.platform, arch: process.arch, memoryTotal: expect.any(Number) },
+    libtorch: { version: expect.stringMatching(/^2\./), flavour: expect.any(String) },
+    core: expect.stringContaining("grpo-core"),
+    engine: { devices: expect.arrayContaining([{ device: "cpu", stepMs: expect.any(Number) }]) },
+    next: expect.any(String),
+  });
+  expect(status).toBe(0);
+});
+
+test("doctor with a broken LIBTORCH ends with the command that mends it and status 1", () => {
   const dir = join(temporaryFolder(), "absent");
   const { status, stdout } = grpo(["doctor"], { LIBTORCH: dir });
   expect(status).toBe(1);
   expect(stdout).toContain(`LIBTORCH is set to ${dir}`);
+  expect(stdout).toMatch(/→ point LIBTORCH at .*npx grpo setup/);
 });
 
-test("doctor reports a libtorch that is found but does not load", () => {
+test("doctor reports a libtorch that is found but does not load, once", () => {
   const dir = fakeLibtorch(temporaryFolder(), "2.13.0+cpu");
   const { status, stdout } = grpo(["doctor"], { LIBTORCH: dir });
   expect(status).toBe(1);
-  expect(stdout).toContain("could not be loaded");
+  expect(stdout.match(/could not be loaded/g)).toHaveLength(1);
   expect(stdout).toContain("[LIBTORCH_LOAD_FAILED]");
+  expect(stdout).toMatch(/→ run `npx grpo setup --force`/);
+});
+
+test("doctor --json names what is wrong by its code", () => {
+  const { status, stdout } = grpo(["doctor", "--json"], { LIBTORCH: fakeLibtorch(temporaryFolder(), "2.5.1+cpu") });
+  expect(status).toBe(1);
+  expect(JSON.parse(stdout)).toMatchObject({ ok: false, problem: { code: "LIBTORCH_UNSUPPORTED" } });
+});
+
+test("quickstart refuses targets that it does not know before it loads anything", () => {
+  const { status, stderr } = grpo(["quickstart", "--targets", "none"]);
+  expect(status).toBe(1);
+  expect(stderr).toContain('--targets is "none"; expected all or qv');
 });
