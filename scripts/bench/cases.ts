@@ -23,10 +23,15 @@ export interface BenchCase {
   readonly maxNewTokens: number;
   readonly lengths: Lengths;
   readonly topP: number;
-  readonly lora: { readonly r: number; readonly alpha: number; readonly targets: readonly string[] };
+  /** Absent: the model alone, as the peers in sampling have it. */
+  readonly lora?: undefined | { readonly r: number; readonly alpha: number; readonly targets: readonly string[] };
   /** Before the measured ones; 0 where one step takes minutes on the other side. */
   readonly warmup: number;
   readonly repeats: number;
+  /** Of the other side, where it is not the one that its products are faster in. */
+  readonly peerDtypes?: readonly ("bfloat16" | "float32")[];
+  /** llama.cpp takes part. */
+  readonly llama?: boolean;
   /** Another vocabulary than the shape's. */
   readonly vocabulary?: number;
 }
@@ -44,6 +49,7 @@ const guide: Omit<BenchCase, "name" | "work" | "model" | "dtype"> = {
   ...{ topP: 0.95, lora: QV, warmup: 0, repeats: 1 },
 };
 const smollm2 = { ...guide, model: "smollm2-135m", dtype: "bfloat16", promptTokens: 0, topP: 1, lora: ALL } as const;
+const decode = { ...smollm2, work: "rollout", lora: undefined, warmup: 1, repeats: 2, llama: true } as const;
 
 /** Cheap ones first, so that a run that is stopped has most of the table. */
 export const CASES: readonly BenchCase[] = [
@@ -51,17 +57,14 @@ export const CASES: readonly BenchCase[] = [
     ...{ ...guide, name: "tiny step", work: "step", model: "tiny", dtype: "float32", promptTokens: 0, prompts: 8 },
     ...{ maxNewTokens: 48, lengths: "natural", topP: 1, warmup: 2, repeats: 8 },
   },
-  { ...smollm2, name: "SmolLM2 decode, batch 1", work: "rollout", groupSize: 1, warmup: 1, repeats: 3 },
-  { ...smollm2, name: "SmolLM2 decode, batch 8", work: "rollout", warmup: 1, repeats: 2 },
-  { ...smollm2, name: "SmolLM2 decode, batch 16", work: "rollout", prompts: 2, warmup: 1, repeats: 2 },
+  // For one row memory decides, not arithmetic: transformers may be faster in the smaller dtype.
+  { ...decode, name: "SmolLM2 decode, batch 1", groupSize: 1, repeats: 3, peerDtypes: ["float32", "bfloat16"] },
+  { ...decode, name: "SmolLM2 decode, batch 8" },
+  { ...decode, name: "SmolLM2 decode, batch 16", prompts: 2 },
   { ...smollm2, name: "SmolLM2 step", work: "step", prompts: 2, warmup: 1, repeats: 2 },
   {
-    ...guide,
-    name: "0.5B first token, bf16",
-    work: "first-token",
-    model: "qwen2-0.5b",
-    dtype: "bfloat16",
-    groupSize: 1,
+    ...{ ...guide, name: "0.5B first token, bf16", work: "first-token", model: "qwen2-0.5b", dtype: "bfloat16" },
+    ...{ groupSize: 1, warmup: 1, repeats: 3 },
   },
   { ...guide, name: "0.5B step, bf16", work: "step", model: "qwen2-0.5b", dtype: "bfloat16" },
   { ...guide, name: "0.5B step, fp32", work: "step", model: "qwen2-0.5b", dtype: "float32" },

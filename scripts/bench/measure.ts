@@ -45,8 +45,10 @@ export interface Measurement {
 export async function measure(request: MeasureRequest): Promise<Measurement> {
   const { bench } = request;
   const model = await load(request);
-  model.applyLora(new LoraConfig(loraOptions(bench)), { seed: 1 });
-  await model.beginTraining();
+  if (bench.lora) {
+    model.applyLora(new LoraConfig(loraOptions(bench.lora)), { seed: 1 });
+    await model.beginTraining();
+  }
   const loadedBytes = memory("VmRSS");
   const work = { step: steps, rollout: rollouts, update: updates, "first-token": rollouts, memory: peaks }[bench.work];
   const measured = await work(bench, model);
@@ -64,7 +66,7 @@ function load({ bench, folder, device, threads }: MeasureRequest): Promise<Causa
   return CausalLM.fromConfig(config, { ...options, seed: 1 });
 }
 
-function loraOptions({ lora }: BenchCase): LoraOptions {
+function loraOptions(lora: NonNullable<BenchCase["lora"]>): LoraOptions {
   return { r: lora.r, loraAlpha: lora.alpha, targetModules: [...lora.targets] };
 }
 

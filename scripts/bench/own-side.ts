@@ -64,10 +64,12 @@ function lastLine(request: MeasureRequest): Promise<string> {
   return output(process.execPath, [tsx, script, "--child", JSON.stringify(request)], request.threads);
 }
 
+const LONGEST_RUN = 12 * 60_000; // ms
+
 /** The last line that a command prints. Its errors go where this process's go. */
 export function output(command: string, args: readonly string[], threads: number): Promise<string> {
   const env = { ...process.env, OMP_NUM_THREADS: String(threads) };
-  const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"], env });
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"], env, timeout: LONGEST_RUN });
   let text = "";
   child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
     text += chunk;

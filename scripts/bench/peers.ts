@@ -1,0 +1,108 @@
+// The other sides: TRL and transformers in a Python environment, llama.cpp in a folder of npm packages. Both are made on
+// first use and kept in the cache. A text instead of numbers says why there are none.
+
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { type BenchCase, promptIds, vocabularyOf } from "./cases.js";
+import type { LlamaCase } from "./llama-cpp.js";
+import { modelFolder } from "./models.js";
+import { output, type Setting } from "./own-side.js";
+
+export interface PeerMeasurement {
+  readonly dtype: string;
+  readonly step?: readonly number[];
+  readonly rollout?: readonly number[];
+  readonly update?: readonly number[];
+  readonly firstToken?: readonly number[];
+  readonly decode?: readonly number[];
+  readonly tokens?: readonly number[];
+  readonly peakBytes?: number;
+}
+
+const scripts = fileURLToPath(new URL("..", import.meta.url));
+const REQUIREMENTS = path.join(scripts, "golden/requirements.txt");
+const NODE_LLAMA_CPP = "3.22.1";
+
+/** A Python with TRL: the given one, or an environment made in the cache with the CPU build of torch. */
+export function pythonWithTrl(given: string | undefined, cache: string): string {
+  if (given) return given;
+  const folder = path.resolve(cache, "python");
+  const python = path.join(folder, "bin/python");
+  const done = path.join(folder, "complete");
+  if (existsSync(done)) return python;
+  console.error("making a Python environment with TRL (about 1 GB) …");
+  const pip = [python, "-m", "pip", "install", "--quiet", "--no-deps"];
+  for (const [command = "", ...args] of [
+    ["python3", "-m", "venv", folder],
+    [...pip, "--index-url", "https://download.pytorch.org/whl/cpu", "torch==2.13.0"],
+    [...pip, "-r", REQUIREMENTS],
+  ]) {
+    const { status } = spawnSync(command, args, { stdio: ["ignore", "inherit", "inherit"] });
+    if (status !== 0) throw new Error(`${command} ${args.join(" ")} failed; or give a Python that has TRL: --python`);
+  }
+  writeFileSync(done, "");
+  return python;
+}
+
+export async function measureTrl(
+  bench: BenchCase,
+  options: { readonly python: string; readonly dtype: string; readonly lengths: readonly number[] | undefined },
+  { device, threads, places }: Setting,
+): Promise<PeerMeasurement | string> {
+  const folder = await modelFolder(bench.model, places);
+  if (folder === undefined) return "SmolLM2-135M-Instruct is not there";
+  const file = path.resolve(places.cache, "trl-case.json");
+  const content = {
+    ...{ ...bench, folder, device, threads, dtype: options.dtype, promptsPerRepeat: bench.prompts },
+    prompts: await promptIds(bench, bench.prompts * (bench.warmup + bench.repeats)),
+    rowLengths: options.lengths ?? null,
+    endId: bench.lengths === "natural" ? TINY_END : null,
+    vocabulary: vocabularyOf(bench) || (bench.model === "tiny" ? TINY_VOCABULARY : SMOLLM2_VOCABULARY),
+  };
+  writeFileSync(file, JSON.stringify(content));
+  const line = await output(options.python, [path.join(scripts, "baselines/bench_trl.py"), file], threads);
+  return { dtype: options.dtype, ...(JSON.parse(line) as object) };
+}
+
+const TINY_END = 467;
+const TINY_VOCABULARY = 512;
+const SMOLLM2_VOCABULARY = 49_152;
+
+export async function measureLlama(
+  bench: BenchCase,
+  python: string,
+  { threads, places }: Setting,
+): Promise<PeerMeasurement | string> {
+  const folder = await modelFolder(bench.model, places);
+  if (folder === undefined) return "SmolLM2-135M-Instruct is not there";
+  const packages = installLlama(places.cache);
+  if (packages === undefined) return `npm could not install node-llama-cpp ${NODE_LLAMA_CPP}`;
+  const gguf = path.resolve(places.cache, `${bench.model}.gguf`);
+  if (!existsSync(gguf)) await output(python, [path.join(scripts, "baselines/to_gguf.py"), folder, gguf], threads);
+  const prompts = (await promptIds(bench, bench.prompts)).flatMap((ids) =>
+    Array.from({ length: bench.groupSize }, () => ids),
+  );
+  const { maxNewTokens, warmup, repeats } = bench;
+  const content: LlamaCase = { packages, gguf, prompts, maxNewTokens, warmup, repeats, threads };
+  const file = path.resolve(places.cache, "llama-case.json");
+  writeFileSync(file, JSON.stringify(content));
+  const tsx = createRequire(import.meta.url).resolve("tsx/cli");
+  const line = await output(process.execPath, [tsx, path.join(scripts, "bench/llama-cpp.ts"), file], threads);
+  return { dtype: "float16", ...(JSON.parse(line) as object) };
+}
+
+/** Only the build for this processor: the packages for GPUs are hundreds of megabytes. */
+function installLlama(cache: string): string | undefined {
+  const folder = path.resolve(cache, "llama");
+  if (existsSync(path.join(folder, "node_modules/node-llama-cpp"))) return folder;
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(path.join(folder, "package.json"), '{ "private": true }\n');
+  const binary = `@node-llama-cpp/${process.platform}-${process.arch}@${NODE_LLAMA_CPP}`;
+  const args = ["install", "--omit=optional", "--ignore-scripts", "--no-audit", "--no-fund"];
+  const packages = [`node-llama-cpp@${NODE_LLAMA_CPP}`, binary];
+  const { status } = spawnSync("npm", [...args, ...packages], { cwd: folder, stdio: ["ignore", "ignore", "inherit"] });
+  return status === 0 ? folder : undefined;
+}

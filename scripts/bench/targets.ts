@@ -1,0 +1,181 @@
+// From measurements of both sides to the table of targets. What the numbers mean is in docs/benchmarks.md.
+
+import { type BenchCase, CASES } from "./cases.js";
+import type { Measurement } from "./measure.js";
+import { SHAPES, type ShapeName } from "./models.js";
+import { type MachineProbe, median } from "./own-side.js";
+import type { PeerMeasurement } from "./peers.js";
+
+/** The rounds of one case. */
+export interface CaseRounds {
+  readonly own: readonly Measurement[];
+  readonly trl: readonly PeerMeasurement[];
+  readonly llama: readonly PeerMeasurement[];
+}
+
+export interface Ratio {
+  readonly value: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+export interface TargetRow {
+  readonly what: string;
+  readonly target: string;
+  readonly measured: Ratio | undefined;
+  readonly met: boolean | undefined;
+  /** The medians that the ratio comes from. */
+  readonly detail: string;
+}
+
+type Seconds = "step" | "rollout" | "update" | "firstToken";
+type Rates = readonly number[];
+
+const flat = <T>(rounds: readonly T[], values: (round: T) => readonly number[] | undefined) =>
+  rounds.flatMap((round) => values(round) ?? []);
+
+/** Tokens a second, prompts included. */
+function rates(rounds: readonly (Measurement | PeerMeasurement)[]): Rates {
+  return flat(rounds, (round) => round.rollout?.map((seconds, i) => (round.tokens?.[i] ?? 0) / seconds));
+}
+
+/** Decoded tokens a second without the first, which belongs to the prompt. */
+export function decodeRates(rounds: readonly (Measurement | PeerMeasurement)[], bench: BenchCase): Rates {
+  const tokens = bench.prompts * bench.groupSize * (bench.maxNewTokens - 1);
+  return flat(rounds, (round) => {
+    const seconds = round.decode ?? round.rollout?.map((whole, i) => whole - (round.firstToken?.[i] ?? 0));
+    return seconds?.map((value) => tokens / value);
+  });
+}
+
+/** a / b of medians; the spread is that of the extremes on both sides. */
+export function ratio(a: Rates, b: Rates): Ratio | undefined {
+  if (a.length === 0 || b.length === 0) return undefined;
+  return {
+    value: median(a) / median(b),
+    low: Math.min(...a) / Math.max(...b),
+    high: Math.max(...a) / Math.min(...b),
+  };
+}
+
+const number = (value: number) => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
+const none: CaseRounds = { own: [], trl: [], llama: [] };
+
+function atLeast(what: string, target: number, measured: Ratio | undefined, detail: string): TargetRow {
+  return { what, target: `≥ ${target}×`, measured, met: measured && measured.value >= target, detail };
+}
+
+function atMost(what: string, target: number, measured: Ratio | undefined, detail: string): TargetRow {
+  return { what, target: `≤ ${target}×`, measured, met: measured && measured.value <= target, detail };
+}
+
+function detail(own: Rates, peer: Rates, unit: string, peerName = "TRL"): string {
+  const text = (values: Rates) => (values.length > 0 ? `${number(median(values))} ${unit}` : "not measured");
+  return `grpo ${text(own)}, ${peerName} ${text(peer)}`;
+}
+
+export function targetRows(results: ReadonlyMap<string, CaseRounds>, probes: readonly MachineProbe[]): TargetRow[] {
+  const of = (name: string) => results.get(name) ?? none;
+  const faster = (what: string, name: string, key: Seconds, target: number) => {
+    const { own, trl } = of(name);
+    const [a, b] = [flat(trl, (round) => round[key]), flat(own, (round) => round[key])];
+    return atLeast(what, target, ratio(a, b), detail(b, a, "s"));
+  };
+  const rollout = (what: string, name: string, target: number) => {
+    const [a, b] = [rates(of(name).own), rates(of(name).trl)];
+    return atLeast(what, target, ratio(a, b), detail(a, b, "tokens/s"));
+  };
+  const memory = (what: string, name: string) => {
+    const gigabytes = (round: { readonly peakBytes?: number }) => [(round.peakBytes ?? 0) / 1e9];
+    const [a, b] = [flat(of(name).own, gigabytes), flat(of(name).trl, gigabytes)];
+    return atMost(what, 0.5, ratio(a, b), detail(a, b, "GB"));
+  };
+  return [
+    ...["bf16", "fp32"].flatMap((kind) => [
+      rollout(`0.5B rollout, ${kind}`, `0.5B step, ${kind}`, 10),
+      rollout(`0.5B rollout, lengths spread 1–256, ${kind}`, `0.5B rollout, spread lengths, ${kind}`, 15),
+      faster(`0.5B update, ${kind}`, `0.5B step, ${kind}`, "update", 5),
+      faster(`0.5B step, ${kind}`, `0.5B step, ${kind}`, "step", 6),
+      memory(`0.5B peak memory of the step, ${kind}`, `0.5B step, ${kind}`),
+    ]),
+    ...[1, 8, 16].map((batch) => decodeRow(of, batch)),
+    faster("SmolLM2 step", "SmolLM2 step", "step", 6),
+    memory("SmolLM2 peak memory of the step", "SmolLM2 step"),
+    faster("bundled tiny model, step", "tiny step", "step", 10),
+    rollout("1.5B rollout, 16 tokens, bf16", "1.5B step, bf16", 10),
+    faster("1.5B update, bf16", "1.5B step, bf16", "update", 5),
+    floorRow(of, probes),
+    updateFlopsRow(of, probes),
+  ];
+}
+
+/** Against the better of transformers, in each dtype that was measured, and llama.cpp. */
+function decodeRow(of: (name: string) => CaseRounds, batch: number): TargetRow {
+  const bench = CASES.find(({ name }) => name === `SmolLM2 decode, batch ${batch}`) as BenchCase;
+  const { own, trl, llama } = of(bench.name);
+  const peers = [...new Set(trl.map(({ dtype }) => dtype))].map((dtype) => ({
+    name: `transformers ${dtype}`,
+    rates: decodeRates(
+      trl.filter((round) => round.dtype === dtype),
+      bench,
+    ),
+  }));
+  peers.push({ name: "llama.cpp float16", rates: decodeRates(llama, bench) });
+  const measured = peers.filter((peer) => peer.rates.length > 0);
+  const best = measured.toSorted((a, b) => median(b.rates) - median(a.rates))[0]?.rates ?? [];
+  const mine = decodeRates(own, bench);
+  const all = [{ name: "grpo", rates: mine }, ...measured].filter((side) => side.rates.length > 0);
+  const text = all.map((side) => `${side.name} ${number(median(side.rates))}`).join(", ");
+  return atLeast(
+    `SmolLM2 decode, batch ${batch}, vs the better peer`,
+    batch === 1 ? 1.3 : 5,
+    ratio(mine, best),
+    text && `${text} tokens/s`,
+  );
+}
+
+/** Parameters of the linear layers, without the output layer; and of that. */
+function parameters(shape: ShapeName): { layers: number; head: number } {
+  const value = (key: string) => Number((SHAPES[shape] as Record<string, unknown>)[key]);
+  const [c, f, heads, kv] = ["hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads"].map(
+    value,
+  );
+  const attention = 2 * (c ?? 0) ** 2 * (1 + (kv ?? 0) / (heads ?? 1));
+  const layers = value("num_hidden_layers") * (attention + 3 * (c ?? 0) * (f ?? 0));
+  return { layers, head: (c ?? 0) * value("vocab_size") };
+}
+
+const best = (probes: readonly MachineProbe[], key: keyof MachineProbe) =>
+  Math.max(0, ...probes.map((probe) => probe[key]));
+const fastestGemm = (probes: readonly MachineProbe[]) =>
+  Math.max(best(probes, "gemmGflopsFloat32"), best(probes, "gemmGflopsBfloat16"));
+
+/** A decode step reads all weights once and multiplies each with every row. */
+function floorRow(of: (name: string) => CaseRounds, probes: readonly MachineProbe[]): TargetRow {
+  const name = "0.5B rollout, spread lengths, bf16";
+  const { own } = of(name);
+  const steps = flat(own, (round) => round.decode?.map((seconds, i) => seconds / (round.decodeSteps?.[i] ?? 1)));
+  const { layers, head } = parameters("qwen2-0.5b");
+  const read = (2 * (layers + head)) / (best(probes, "readGBPerSecond") * 1e9);
+  const rows = median(flat(own, (round) => [round.lengths.reduce((a, b) => a + b, 0) / Math.max(...round.lengths)]));
+  const multiply = (2 * rows * (layers + head)) / (fastestGemm(probes) * 1e9);
+  const floor = Math.max(read, multiply);
+  const measured = steps.length > 0 && probes.length > 0 ? ratio(steps, [floor]) : undefined;
+  const text = measured
+    ? `${number(1000 * median(steps))} ms a step of ${number(rows)} rows on average; reading takes ${number(1000 * read)} ms, multiplying ${number(1000 * multiply)} ms`
+    : "";
+  return atMost("0.5B decode step vs the floor of the machine", 1.3, measured, text);
+}
+
+/** Forward and backward of every token through frozen layers, and the output layer on completion tokens. */
+function updateFlopsRow(of: (name: string) => CaseRounds, probes: readonly MachineProbe[]): TargetRow {
+  const bench = CASES.find(({ name }) => name === "0.5B step, bf16") as BenchCase;
+  const update = flat(of(bench.name).own, (round) => round.update);
+  const { layers, head } = parameters("qwen2-0.5b");
+  const completion = bench.prompts * bench.groupSize * bench.maxNewTokens;
+  const flops = 4 * layers * (bench.prompts * bench.promptTokens + completion) + 4 * head * completion;
+  const speeds = update.map((seconds) => flops / seconds / 1e9);
+  const measured = speeds.length > 0 && probes.length > 0 ? ratio(speeds, [fastestGemm(probes)]) : undefined;
+  const text = measured ? `${number(median(speeds))} of ${number(fastestGemm(probes))} GFLOP/s` : "";
+  return atLeast("0.5B update, all of it, vs the GEMM probe", 0.7, measured, text);
+}
