@@ -108,7 +108,7 @@ export async function trainingCheck(device: Device, outputDir: string): Promise<
     processingClass: await Tokenizer.fromPretrained(TINY),
     args: new GRPOConfig({
       ...{ outputDir, maxSteps: 8, perDeviceTrainBatchSize: 16, numGenerations: 8, maxCompletionLength: 32 },
-      ...{ learningRate: 1e-3, saveSteps: 4, logTo: ["jsonl"], seed: 1 },
+      ...{ learningRate: 1e-3, saveSteps: 4, loggingSteps: 1, logTo: ["jsonl"], seed: 1 },
     }),
     rewardFuncs: rewards.perSample(function short({ completionIds }) {
       return -completionIds.length / 32;

@@ -1,0 +1,107 @@
+// The benchmarks themselves: that a case measures what it says, that the table of targets reads the medians, and that a run
+// which was stopped goes on. Speeds are not tested.
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, expect, test } from "vitest";
+import { type BenchCase, CASES, GROWTH, OWN_CASES, promptIds, stopIds } from "../../scripts/bench/cases.js";
+import { measure } from "../../scripts/bench/measure.js";
+import { TINY } from "../../scripts/bench/models.js";
+import { median } from "../../scripts/bench/own-side.js";
+import { parityChecks } from "../../scripts/bench/parity.js";
+import { keyOf, ResultStore } from "../../scripts/bench/store.js";
+import { type CaseRounds, targetRows } from "../../scripts/bench/targets.js";
+
+const tiny = CASES.find(({ name }) => name === "tiny step") as BenchCase;
+const short = { ...tiny, prompts: 2, groupSize: 2, maxNewTokens: 4, warmup: 0, repeats: 2 };
+const run = (bench: BenchCase) => measure({ bench, folder: TINY, device: "cpu", threads: 1 });
+
+test("a step is a rollout and an update", async () => {
+  const { step = [], rollout = [], update = [], ...rest } = await run({ ...short, work: "step" });
+  expect([step.length, rollout.length, update.length]).toEqual([2, 2, 2]);
+  step.forEach((seconds, i) => {
+    expect(rollout[i]).toBeGreaterThan(0);
+    expect(update[i]).toBeGreaterThan(0);
+    expect(seconds).toBeGreaterThanOrEqual((rollout[i] ?? 0) + (update[i] ?? 0));
+  });
+  expect(rest.lengths).toHaveLength(4);
+  expect(rest.tokens.at(-1)).toBe(rest.lengths.reduce((sum, length) => sum + length, 0));
+  expect(rest.peakBytes).toBeGreaterThanOrEqual(rest.loadedBytes);
+});
+
+test("a rollout counts its tokens, and a first token is one", async () => {
+  const rollout = await run({ ...short, work: "rollout" });
+  expect(rollout.rollout).toHaveLength(2);
+  expect(rollout.tokens.at(-1)).toBe(rollout.lengths.reduce((sum, length) => sum + length, 0));
+  const first = await run({ ...short, work: "first-token" });
+  expect(first.firstToken).toHaveLength(2);
+  expect(first.lengths).toEqual([1, 1, 1, 1]);
+});
+
+test("memory has a peak for each phase", async () => {
+  const { rolloutPeakBytes = 0, updatePeakBytes = 0, ...rest } = await run({ ...short, work: "memory" });
+  expect(rolloutPeakBytes).toBeGreaterThan(0);
+  expect(rest.peakBytes).toBeGreaterThanOrEqual(Math.max(rolloutPeakBytes, updatePeakBytes));
+});
+
+test("cases have names of their own, prompts of the length they say, and a share of stop tokens", async () => {
+  const all = [...CASES, ...OWN_CASES, ...Object.values(GROWTH).flat()];
+  expect(new Set(all.map(({ name }) => name)).size).toBe(all.length);
+  const guide = CASES.find(({ name }) => name === "0.5B step, bf16") as BenchCase;
+  const prompts = await promptIds(guide, 2);
+  expect(prompts.map((ids) => ids.length)).toEqual([159, 159]);
+  expect(prompts[0]).not.toEqual(prompts[1]);
+  expect(stopIds({ ...guide, lengths: "spread" }).length / 151_936).toBeCloseTo(1 / 80, 4);
+  expect(stopIds(guide)).toEqual([]);
+});
+
+const times = { loadedBytes: 1e9, peakBytes: 2e9, lengths: [64], tokens: [512, 512] };
+const sides = (own: number, trl: number): CaseRounds => ({
+  own: [{ ...times, step: [own, own], rollout: [own, own], update: [own, own] }],
+  trl: [{ dtype: "float32", step: [trl], rollout: [trl], update: [trl], tokens: [512], peakBytes: 5e9 }],
+  llama: [],
+});
+
+test("a target is met where the ratio of the medians says so, and open where a side is missing", () => {
+  const rows = targetRows(new Map([["0.5B step, bf16", sides(2, 22)]]), []);
+  const row = (what: string) => rows.find((candidate) => candidate.what === what);
+  expect(row("0.5B rollout, bf16")).toMatchObject({ met: true, measured: { value: 11, low: 11, high: 11 } });
+  expect(row("0.5B peak memory of the step, bf16")).toMatchObject({ met: true, measured: { value: 0.4 } });
+  expect(row("0.5B step, fp32")).toMatchObject({ met: undefined, measured: undefined });
+  const slower = targetRows(new Map([["0.5B step, bf16", sides(2, 8)]]), []);
+  expect(slower.find(({ what }) => what === "0.5B step, bf16")).toMatchObject({ met: false, measured: { value: 4 } });
+  expect([median([3, 1, 2]), median([4, 1, 2, 3])]).toEqual([2, 2.5]);
+});
+
+test("decoding is held against the better of the peers", () => {
+  const name = "SmolLM2 decode, batch 1";
+  const round = (seconds: number) => ({ dtype: "x", decode: [seconds] });
+  const own = [{ ...times, decode: [1] }];
+  const rows = targetRows(new Map([[name, { own, trl: [round(4)], llama: [round(2)] }]]), []);
+  expect(rows.find(({ what }) => what.startsWith(name))).toMatchObject({ met: true, measured: { value: 2 } });
+});
+
+let folder: string | undefined;
+afterEach(() => {
+  if (folder) rmSync(folder, { recursive: true, force: true });
+  folder = undefined;
+});
+
+test("results are kept after every run, and only those of the same work count", () => {
+  folder = mkdtempSync(path.join(tmpdir(), "bench-"));
+  const file = path.join(folder, "results.json");
+  const key = keyOf("own", tiny, { threads: 1 });
+  new ResultStore(file, false).add({ key, side: "own", result: { step: [1] }, at: "", load: 0 });
+  expect(readFileSync(file, "utf8")).toContain("step");
+  expect(new ResultStore(file, false).results(key)).toHaveLength(1);
+  expect(new ResultStore(file, false).results(keyOf("own", tiny, { threads: 2 }))).toEqual([]);
+  expect(new ResultStore(file, true).results(key)).toEqual([]);
+  expect(keyOf("trl", { ...tiny, name: "another name" }, {})).toBe(keyOf("trl", tiny, {}));
+});
+
+test("the checks of a device hold where both sides are the CPU", async () => {
+  const checks = [];
+  for await (const check of parityChecks("cpu")) checks.push(check);
+  expect(checks.map(({ name }) => name)).toContain("float32 gradients");
+  expect(checks.filter(({ ok }) => !ok)).toEqual([]);
+});
