@@ -3,7 +3,14 @@
 // model's business.
 
 import type { LossOptions } from "./model/loss.js";
-import type { NativeAdamW, NativeLossResult, NativeSampleStats, NativeStepResult } from "./native/native.js";
+import type {
+  NativeLossResult,
+  NativeMemory,
+  NativeOptimizer,
+  NativeSampleStats,
+  NativeStepResult,
+} from "./native/native.js";
+import type { MemoryModel } from "./trainer/memory.js";
 import type { FinishReason, Message } from "./types.js";
 
 export type TokenIds = readonly number[];
@@ -67,8 +74,14 @@ export interface TrainBatch extends SequenceBatch {
   readonly samplingLogprobs?: readonly Float32Array[];
 }
 
-/** AdamW's numbers: betas 0.9 and 0.999, epsilon 1e-8, no weight decay and clipping at 1 unless others are given. */
-export type OptimizerStepOptions = Pick<NativeAdamW, "learningRate"> & Partial<NativeAdamW>;
+/**
+ * AdamW with betas 0.9 and 0.999, epsilon 1e-8, no weight decay and clipping at 1 unless others are given; SGD and Muon with the
+ * defaults of torch.optim, but matchAdamW is true. The first step decides which optimizer it is.
+ */
+export type OptimizerStepOptions = Pick<NativeOptimizer, "learningRate"> &
+  Partial<Omit<NativeOptimizer, "optimizer">> & {
+    readonly optimizer?: Exclude<NativeOptimizer["optimizer"], "sgd_momentum">;
+  };
 
 /** The model as the trainer sees it. */
 export interface PolicyModel {
@@ -94,6 +107,8 @@ export interface PolicyModel {
   /** Clips, updates, and clears the gradient. */
   optimizerStep(options: OptimizerStepOptions): Promise<NativeStepResult>;
   zeroGrad(): Promise<void>;
+  /** What it will have in memory when it is trained, and the memory of its device. */
+  memory(): Promise<{ readonly model: MemoryModel; readonly device: NativeMemory; readonly dropout: boolean }>;
   trainableParameters(): { readonly trainable: number; readonly all: number };
   /** The adapter in PEFT's format, or the model. */
   savePretrained(directory: string): Promise<void>;

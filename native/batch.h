@@ -246,15 +246,34 @@ struct LossResult {
     int64_t micro_batches = 0;
 };
 
-struct AdamWOptions {
+enum class OptimizerKind : uint8_t { kAdamW, kAdamW8bit, kSgd, kSgdMomentum, kAdafactor, kMuon };
+
+/// In the order of the enumerators.
+inline const std::vector<std::string> kOptimizerNames{"adamw",        "adamw_8bit", "sgd",
+                                                      "sgd_momentum", "adafactor",  "muon"};
+
+struct OptimizerOptions {
+    OptimizerKind kind = OptimizerKind::kAdamW;
     double learning_rate = 0;
     double lora_plus_ratio = 1;           // rate of B, magnitudes, biases, norms / learning_rate
     double lora_plus_embedding_rate = 0;  // of LoRA on the embedding; 0: learning_rate
     double beta1 = 0.9;
     double beta2 = 0.999;
     double epsilon = 1e-8;
+    double momentum = 0;   // kSgdMomentum, kMuon
+    double dampening = 0;  // kSgdMomentum
+    bool nesterov = false;
+    int64_t newton_schulz_steps = 5;  // kMuon
+    bool match_adamw = true;          // kMuon: steps about as long as AdamW's
     double weight_decay = 0;
     double max_grad_norm = 0;  // 0: no clipping
+};
+
+/// What the engine computes with, and the memory of its device; zeros for the host's.
+struct EngineMemory {
+    int64_t compute_bytes = 0;  // of a number in a pass
+    int64_t free = 0;
+    int64_t total = 0;
 };
 
 struct StepResult {

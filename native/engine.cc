@@ -1,6 +1,7 @@
 #include "engine.h"
 
 #include <ATen/Context.h>
+#include <ATen/DeviceAccelerator.h>
 #include <ATen/Functions.h>
 #include <c10/core/InferenceMode.h>
 
@@ -8,7 +9,7 @@
 
 #include "error.h"
 #include "grpo/train.h"
-#include "optim/adamw.h"
+#include "optim/optimizer.h"
 #include "rollout/rollout.h"
 
 namespace grpo {
@@ -172,12 +173,23 @@ LossResult Engine::forward_backward(const TrainBatch& batch, const LossOptions& 
     return grpo::forward_backward(decoder_, adapter, batch, options, read_back_, cancelled);
 }
 
-StepResult Engine::optimizer_step(const AdamWOptions& options) {
+StepResult Engine::optimizer_step(const OptimizerOptions& options) {
     Adapter& adapter = weights_.trained();
-    const StepResult result = adamw_step(adapter.parameters, options, read_back_);
+    const StepResult result = grpo::optimizer_step(adapter.parameters, options, read_back_);
     adapter.parameters.zero_grad();
     if (result.applied) adapter.refresh(decoder_);
     return result;
+}
+
+EngineMemory Engine::memory() const {
+    EngineMemory memory{.compute_bytes = static_cast<int64_t>(c10::elementSize(decoder_.dtype()))};
+    const at::Device device = decoder_.device();
+    // Metal shares the host's memory.
+    if (!device.is_cuda()) return memory;
+    const auto [free, total] = at::accelerator::getMemoryInfo(std::max<int>(device.index(), 0));
+    memory.free = static_cast<int64_t>(free);
+    memory.total = static_cast<int64_t>(total);
+    return memory;
 }
 
 void Engine::zero_grad() { weights_.zero_grad(); }

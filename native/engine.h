@@ -40,10 +40,11 @@ class Engine {
     LossResult forward_backward(const TrainBatch& batch, const LossOptions& options,
                                 const Cancelled& cancelled);
     /// Clips, steps, and clears the gradient, also when it was not finite and nothing was applied.
-    StepResult optimizer_step(const AdamWOptions& options);
+    StepResult optimizer_step(const OptimizerOptions& options);
     void zero_grad();
     std::vector<std::pair<std::string, std::vector<float>>> gradients();
 
+    EngineMemory memory() const;
     int64_t syncs() const { return read_back_.count(); }
 
   private:

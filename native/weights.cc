@@ -7,6 +7,7 @@
 #include "io/tensor_file.h"
 #include "model/merge.h"
 #include "model/random_fill.h"
+#include "optim/optimizer.h"
 
 namespace grpo {
 namespace {
@@ -190,6 +191,18 @@ int64_t Weights::optimizer_steps() const {
     return trained == nullptr ? 0 : trained->steps;
 }
 
+std::string Weights::optimizer() const {
+    const Parameters* trained = parameters();
+    if (trained == nullptr || !trained->optimizer) return "";
+    return kOptimizerNames.at(static_cast<size_t>(trained->optimizer->kind()));
+}
+
+void Weights::set_optimizer(OptimizerKind kind) {
+    Parameters* trained = parameters();
+    require(trained != nullptr, "the model has no trainable parameters");
+    trained->optimizer = make_optimizer(kind, *trained);
+}
+
 void Weights::zero_grad() {
     if (Parameters* trained = parameters()) trained->zero_grad();
 }
@@ -207,21 +220,21 @@ std::vector<Weights::Entry> Weights::parameter_entries(Adapter& adapter) const {
     return entries;
 }
 
-/// The moments, and the masters of tensors that other sets hold in a narrower dtype.
-std::vector<Weights::Entry> Weights::optimizer_entries(Parameters& parameters,
+/// The optimizer's memory, and the masters of tensors that other sets hold in a narrower dtype.
+std::vector<Weights::Entry> Weights::optimizer_entries(const Parameters& parameters,
                                                        at::ScalarType dtype) {
-    parameters.need_moments();
     std::vector<Entry> entries;
+    const auto add = [&](const std::string& name, const at::Tensor& tensor) {
+        entries.push_back({name, tensor.scalar_type(), tensor.sizes().vec(), tensor,
+                           [tensor] { return tensor; }});
+    };
+    if (parameters.optimizer) {
+        for (const auto& [name, tensor] : parameters.optimizer->memory(parameters))
+            add(name, tensor);
+    }
     for (size_t i = 0; i < parameters.size(); ++i) {
-        const auto add = [&](const char* suffix, const at::Tensor& buffer) {
-            const at::Tensor part = parameters.slice(buffer, i);
-            entries.push_back({parameters.name(i) + suffix, part.scalar_type(), part.sizes().vec(),
-                               part, [part] { return part; }});
-        };
-        add(".exp_avg", parameters.exp_avg);
-        add(".exp_avg_sq", parameters.exp_avg_sq);
         if (is_model_tensor(parameters.name(i)) && parameters.values.scalar_type() != dtype)
-            add(".master", parameters.values);
+            add(parameters.name(i) + ".master", parameters.slice(parameters.values, i));
     }
     return entries;
 }

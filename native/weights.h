@@ -56,6 +56,10 @@ class Weights {
     /// Of what is active or trained in full, on or off; nullptr without one.
     Parameters* parameters() const;
     int64_t optimizer_steps() const;
+    /// Its name; "" before the first step.
+    std::string optimizer() const;
+    /// Fresh memory of that optimizer, for a state that is loaded next.
+    void set_optimizer(OptimizerKind kind);
     void zero_grad();
 
     /// Every tensor of the set must be in the table; step: optimizer steps taken (optimizer only).
@@ -83,7 +87,7 @@ class Weights {
     std::vector<Entry> entries(TensorSet set);
     std::vector<Entry> merged_entries(bool safe) const;
     std::vector<Entry> parameter_entries(Adapter& adapter) const;
-    static std::vector<Entry> optimizer_entries(Parameters& parameters, at::ScalarType dtype);
+    static std::vector<Entry> optimizer_entries(const Parameters& parameters, at::ScalarType dtype);
     /// The one that is active or trained in full, on or off; nullptr without one.
     Adapter* chosen() const;
     Adapter& find(const std::string& name) const;

@@ -160,10 +160,12 @@ export interface PlanFacts {
   /** Rows whose prompt was too long and that were left out. */
   readonly tooLong: number;
   readonly startStep: number;
+  /** About memory, as the preflight words it. */
+  readonly memory: readonly string[];
 }
 
 /** What the run will do, in words, before it does it. */
-export function describePlan({ config, plan, model, survey, tooLong, startStep }: PlanFacts): string[] {
+export function describePlan({ config, plan, model, survey, tooLong, startStep, memory }: PlanFacts): string[] {
   const { trainable, all } = model.trainableParameters();
   const perEpoch =
     plan.droppedRows > 0 ? `; ${plan.droppedRows} rows of each epoch fill no generation and are left out` : "";
@@ -176,6 +178,7 @@ export function describePlan({ config, plan, model, survey, tooLong, startStep }
     `epoch    ${describeEpoch(plan)}${perEpoch}`,
     `run      ${plan.totalSteps} steps${startStep > 0 ? `, going on after step ${startStep}` : ""}; ${loss}`,
     `prompts  ${survey.rows} rendered, longest ${survey.longest} tokens${cut}${left}; completions up to ${config.maxCompletionLength}`,
+    ...memory,
     ...config.notes.map((note) => `note     ${note}`),
     ...(config.bf16 && model.dtype !== "bfloat16"
       ? [`note     bf16 has no effect: the model's type is ${model.dtype}`]

@@ -47,7 +47,7 @@ import {
   sampleRequest,
 } from "./sampling.js";
 import { DEFAULT_SHARD_SIZE, shardBytes } from "./shards.js";
-import { type GradientBatch, type OptimizerStepOptions, toNativeAdamW, toNativeBatch } from "./training-inputs.js";
+import { type GradientBatch, type OptimizerStepOptions, toNativeBatch, toNativeOptimizer } from "./training-inputs.js";
 import { type ModelFacts, ModelWeights } from "./weights.js";
 
 export type {
@@ -226,6 +226,11 @@ export class CausalLM implements PolicyModel {
     return this.#weights.parameters();
   }
 
+  /** What it will have in memory when it is trained, and the memory of its device. */
+  memory(): ReturnType<PolicyModel["memory"]> {
+    return this.#weights.memory();
+  }
+
   printTrainableParameters(): void {
     const { trainable, all } = this.trainableParameters();
     const [a, b] = [trainable.toLocaleString("en-US"), all.toLocaleString("en-US")];
@@ -331,9 +336,9 @@ export class CausalLM implements PolicyModel {
     return this.#queue.run((engine) => engine.forwardBackward(native, options));
   }
 
-  /** Clips the gradient, makes one AdamW step, and clears the gradient. Not applied if the gradient is not finite. */
+  /** Clips the gradient, makes one step of the optimizer, and clears the gradient. Not applied if the gradient is not finite. */
   async optimizerStep(options: OptimizerStepOptions): Promise<NativeStepResult> {
-    const step = toNativeAdamW(options);
+    const step = toNativeOptimizer(options);
     return this.#queue.run((engine) => engine.optimizerStep(step));
   }
 

@@ -231,7 +231,7 @@ export function buildHeader(tensors: readonly NativeTensorInfo[], metadata: Reco
 export interface TensorData {
   readonly dtype: string;
   readonly shape: readonly number[];
-  readonly data: Float32Array | Float64Array | Int32Array | BigInt64Array;
+  readonly data: Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array;
 }
 
 /** Every tensor of a file, in memory: for tests and scripts. BF16 becomes float32. */
@@ -244,6 +244,7 @@ export async function readTensors(file: string): Promise<Map<string, TensorData>
     if (dtype === "F32") return { dtype, shape, data: new Float32Array(buffer) };
     if (dtype === "F64") return { dtype, shape, data: new Float64Array(buffer) };
     if (dtype === "I32") return { dtype, shape, data: new Int32Array(buffer) };
+    if (dtype === "U8") return { dtype, shape, data: new Uint8Array(buffer) };
     if (dtype === "I64") return { dtype, shape, data: new BigInt64Array(buffer) };
     if (dtype !== "BF16") throw bad(file, `tensor ${name}: reading ${dtype} is not supported`);
     // bfloat16 is the upper half of a float32.

@@ -2,8 +2,8 @@
 // and in their form for the engine. The loss options are in loss.ts.
 
 import { GrpoError } from "../errors.js";
-import type { NativeAdamW, NativeTrainBatch } from "../native/native.js";
-import { checkNumber, checkOptionNames } from "../options.js";
+import type { NativeOptimizer, NativeTrainBatch } from "../native/native.js";
+import { badOption, checkBoolean, checkNumber, checkOneOf, checkOptionNames } from "../options.js";
 import type { OptimizerStepOptions, SequenceBatch } from "../policy.js";
 import { flattenBatch, flattenFloats } from "./ragged.js";
 
@@ -51,26 +51,42 @@ export function toNativeBatch(batch: GradientBatch, needsReference: boolean, voc
 
 export type { OptimizerStepOptions } from "../policy.js";
 
-const STEP_OPTIONS: readonly (keyof NativeAdamW)[] = [
-  ...(["learningRate", "loraPlusRatio", "loraPlusEmbeddingRate"] as const),
-  ...(["beta1", "beta2", "epsilon", "weightDecay", "maxGradNorm"] as const),
+const STEP_OPTIONS: readonly (keyof NativeOptimizer)[] = [
+  ...(["optimizer", "learningRate", "loraPlusRatio", "loraPlusEmbeddingRate", "beta1", "beta2", "epsilon"] as const),
+  ...(["momentum", "nesterov", "dampening", "newtonSchulzSteps", "matchAdamW", "weightDecay", "maxGradNorm"] as const),
 ];
 
+export const OPTIMIZERS = ["adamw", "adamw_8bit", "sgd", "adafactor", "muon"] as const;
+
 /** Throws UNKNOWN_OPTION or BAD_OPTION, naming the option. */
-export function toNativeAdamW(options: OptimizerStepOptions): NativeAdamW {
+export function toNativeOptimizer(options: OptimizerStepOptions): NativeOptimizer {
   const where = "optimizerStep";
   checkOptionNames(where, options, STEP_OPTIONS);
-  const number = (key: keyof NativeAdamW, fallback?: number) =>
-    checkNumber(where, key, options[key] ?? fallback, { min: 0 });
-  const beta = (key: "beta1" | "beta2", fallback: number) =>
+  type Numbers = { [K in keyof NativeOptimizer]: NativeOptimizer[K] extends number ? K : never }[keyof NativeOptimizer];
+  const number = (key: Numbers, fallback?: number) => checkNumber(where, key, options[key] ?? fallback, { min: 0 });
+  const share = (key: Numbers, fallback: number) =>
     checkNumber(where, key, options[key] ?? fallback, { min: 0, max: 1 });
+  const optimizer = checkOneOf(where, "optimizer", options.optimizer ?? "adamw", OPTIMIZERS);
+  const momentum = share("momentum", optimizer === "muon" ? 0.95 : 0);
+  const nesterov = checkBoolean(where, "nesterov", options.nesterov ?? optimizer === "muon");
+  const dampening = share("dampening", 0);
+  if (optimizer === "sgd" && nesterov && (momentum === 0 || dampening !== 0)) {
+    throw badOption(where, "nesterov", "false without momentum or with dampening", nesterov);
+  }
   return {
+    optimizer: optimizer === "sgd" && momentum > 0 ? "sgd_momentum" : optimizer,
     learningRate: number("learningRate"),
     loraPlusRatio: number("loraPlusRatio", 1),
     loraPlusEmbeddingRate: number("loraPlusEmbeddingRate", 0),
-    beta1: beta("beta1", 0.9),
-    beta2: beta("beta2", 0.999),
+    beta1: share("beta1", 0.9),
+    beta2: share("beta2", 0.999),
     epsilon: number("epsilon", 1e-8),
+    ...{ momentum, nesterov, dampening },
+    newtonSchulzSteps: checkNumber(where, "newtonSchulzSteps", options.newtonSchulzSteps ?? 5, {
+      min: 1,
+      integer: true,
+    }),
+    matchAdamW: checkBoolean(where, "matchAdamW", options.matchAdamW ?? true),
     weightDecay: number("weightDecay", 0),
     maxGradNorm: number("maxGradNorm", 1),
   };

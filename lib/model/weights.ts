@@ -8,10 +8,15 @@ import { withJsonKeys } from "../json.js";
 import type {
   NativeDtype,
   NativeEngine,
+  NativeLoraTarget,
+  NativeOptimizerName,
   NativeTensorInfo,
   NativeTensorSet,
   NativeTensorTable,
 } from "../native/native.js";
+import { show } from "../options.js";
+import type { PolicyModel } from "../policy.js";
+import type { MemoryModel } from "../trainer/memory.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, readAdapter, writeAdapterConfig } from "./adapter-files.js";
 import type { EngineQueue } from "./engine-queue.js";
 import { type ModelDescription, matchCheckpoint, parameterCount } from "./families.js";
@@ -20,10 +25,12 @@ import { type ResolvedLora, resolveLora } from "./lora-resolve.js";
 import { CONFIG, type FileContent, GENERATION_CONFIG, isFile, type ModelFolder, writeFiles } from "./model-files.js";
 import { buildHeader, inFileOrder, readHeader, readWeights, tableOf } from "./safetensors.js";
 import { removeOtherWeights, weightFiles } from "./shards.js";
+import { OPTIMIZERS } from "./training-inputs.js";
 
 const OPTIMIZER_STATE = "optimizer.safetensors";
 const REFERENCE_STATE = "reference.safetensors";
 const DEFAULT_ADAPTER = "default";
+const DTYPE_BYTES: Readonly<Record<NativeDtype, number>> = { float64: 8, float32: 4, bfloat16: 2, float16: 2 };
 
 export interface ModelFacts extends ModelFolder {
   readonly description: ModelDescription;
@@ -67,6 +74,24 @@ export class ModelWeights {
     if (this.#trainsAll) return { trainable: base, all: base };
     const added = [...this.#adapters.values()].reduce((sum, { resolved }) => sum + resolved.parameters.added, 0);
     return { trainable: this.#current()?.resolved.parameters.trainable ?? 0, all: base + added };
+  }
+
+  async memory(): ReturnType<PolicyModel["memory"]> {
+    const { description, dtype } = this.#facts;
+    const full = this.#adapters.size === 0;
+    const current = this.#current();
+    const device = await this.#queue.run((engine) => engine.memory());
+    const parameters = parameterCount(description.native);
+    const adapters = [...this.#adapters.values()].reduce((sum, { resolved }) => sum + resolved.parameters.added, 0);
+    const model: MemoryModel = {
+      ...{ shape: description.native, parameters, adapters, full },
+      trained: full ? parameters : (current?.resolved.parameters.trainable ?? 0),
+      mlpTrained: full ? 3 : mlpPairs(current?.resolved.spec.targets ?? []),
+      copiesReference: full || current?.loaded === true,
+      weightBytes: DTYPE_BYTES[dtype],
+      computeBytes: device.computeBytes,
+    };
+    return { model, device, dropout: (current?.resolved.config.loraDropout ?? 0) > 0 };
   }
 
   /** The name under which a trained tensor is saved. */
@@ -203,9 +228,12 @@ export class ModelWeights {
   async saveCheckpoint(directory: string): Promise<void> {
     if (this.#trainsAll) await this.#saveModel(directory, "model", Number.MAX_SAFE_INTEGER);
     else await this.#saveAdapter(directory, this.#activeName("saveCheckpoint"));
-    const steps = await this.#queue.run((engine) => engine.optimizerSteps());
+    const [steps, optimizer] = await this.#queue.run((engine) =>
+      Promise.all([engine.optimizerSteps(), engine.optimizer()]),
+    );
+    const metadata = { step: String(steps), optimizer };
     const files: Record<string, FileContent> = {
-      [OPTIMIZER_STATE]: this.#writer("optimizer", await this.#list("optimizer"), { step: String(steps) }),
+      [OPTIMIZER_STATE]: this.#writer("optimizer", await this.#list("optimizer"), metadata),
     };
     if (this.#mixedReference) {
       files[REFERENCE_STATE] = this.#writer("reference", await this.#list("reference"));
@@ -235,7 +263,11 @@ export class ModelWeights {
       throw new GrpoError("BAD_CHECKPOINT", `${file}: metadata names no step.`);
     }
     const table: NativeTensorTable = tableOf([stored]);
-    await this.#queue.run((engine) => engine.loadSet(set, table, step));
+    const optimizer = set === "optimizer" ? optimizerOf(file, stored.metadata.optimizer) : "";
+    await this.#queue.run(async (engine) => {
+      if (optimizer !== "") await engine.setOptimizer(optimizer);
+      await engine.loadSet(set, table, step);
+    });
   }
 
   async #saveAdapter(directory: string, name: string): Promise<void> {
@@ -333,6 +365,20 @@ export class ModelWeights {
     this.#trainsAll = false;
     this.#mixedReference = false;
   }
+}
+
+/** How many of gate, up and down carry a pair. */
+function mlpPairs(targets: readonly NativeLoraTarget[]): number {
+  const names = targets.filter(({ module }) => module.includes(".mlp.")).map(({ module }) => module.split(".mlp.")[1]);
+  return [...new Set(names)].reduce((count, name) => count + (name === "gate_up_proj" ? 2 : 1), 0);
+}
+
+/** "": it had not made a step. */
+function optimizerOf(file: string, name: string | undefined): NativeOptimizerName | "" {
+  const known = ["", "sgd_momentum", ...OPTIMIZERS] as const;
+  const found = known.find((optimizer) => optimizer === name);
+  if (found !== undefined) return found;
+  throw new GrpoError("BAD_CHECKPOINT", `${file}: metadata names no optimizer that is known, found ${show(name)}.`);
 }
 
 function untiedFacts(facts: ModelFacts): ModelFacts {

@@ -273,19 +273,41 @@ export interface NativeLossResult {
   microBatches: number;
 }
 
-export interface NativeAdamW {
+export type NativeOptimizerName = "adamw" | "adamw_8bit" | "sgd" | "sgd_momentum" | "adafactor" | "muon";
+
+export interface NativeOptimizer {
+  optimizer: NativeOptimizerName;
   learningRate: number;
   /** LoRA+: the rate of B, magnitudes, biases and norms is `learningRate` times this; 1: off. */
   loraPlusRatio: number;
   /** LoRA+: the rate of lora_embedding_A and B; 0: `learningRate`. */
   loraPlusEmbeddingRate: number;
+  /** Of AdamW, and of what Muon leaves to it. */
   beta1: number;
   beta2: number;
   epsilon: number;
+  /** Of "sgd_momentum" and "muon". */
+  momentum: number;
+  nesterov: boolean;
+  /** Of "sgd_momentum". */
+  dampening: number;
+  /** Of "muon". */
+  newtonSchulzSteps: number;
+  /** Of "muon": steps about as long as AdamW's (torch's adjust_lr_fn "match_rms_adamw", else "original"). */
+  matchAdamW: boolean;
   /** Not of biases and norms. */
   weightDecay: number;
   /** Global gradient norm limit; 0 = no clipping. */
   maxGradNorm: number;
+}
+
+/** Bytes. */
+export interface NativeMemory {
+  /** Of a number in a pass: bfloat16 models compute in float32 on processors without its arithmetic. */
+  computeBytes: number;
+  /** Of the device; 0 where it has the host's memory. */
+  free: number;
+  total: number;
 }
 
 export interface NativeStepResult {
@@ -338,6 +360,11 @@ export interface NativeEngine {
   saveSet(set: NativeTensorSet, file: string, header: Uint8Array, names: string[]): Promise<void>;
   tensors(set: NativeTensorSet): Promise<NativeTensorInfo[]>;
   optimizerSteps(): Promise<number>;
+  /** "" before the first step. */
+  optimizer(): Promise<NativeOptimizerName | "">;
+  /** Fresh memory of that optimizer, for a set "optimizer" that is loaded next. */
+  setOptimizer(name: NativeOptimizerName): Promise<void>;
+  memory(): Promise<NativeMemory>;
 
   sample(
     request: NativeSampleRequest,
@@ -348,7 +375,7 @@ export interface NativeEngine {
   logprobs(batch: NativeBatch, temperature: number, reference?: boolean): Promise<Float32Array>; // [tokens]
   forward(ids: Int32Array, offsets: Int32Array): Promise<Float32Array>; // [tokens, V], of a classifier [tokens, numLabels]
   forwardBackward(batch: NativeTrainBatch, loss: NativeLoss): Promise<NativeLossResult>;
-  optimizerStep(options: NativeAdamW): Promise<NativeStepResult>;
+  optimizerStep(options: NativeOptimizer): Promise<NativeStepResult>;
   zeroGrad(): Promise<void>;
   gradients(): Promise<Record<string, Float32Array>>;
 

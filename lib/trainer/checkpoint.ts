@@ -24,7 +24,7 @@ const stateSchema = z.object({
   evaluations_without_gain: z.int().min(0),
   /** Non-finite steps in a row up to here. */
   bad_steps: z.int().min(0),
-  /** What the order of prompts depends on; a resumed run must have the same. */
+  /** What the order of prompts and the optimizer's state depend on; a resumed run must have the same. */
   order: z.object({
     seed: z.int(),
     rows: z.int(),
@@ -35,6 +35,7 @@ const stateSchema = z.object({
     num_generations: z.int(),
     shuffle_dataset: z.boolean(),
     dynamic_sampling: z.boolean(),
+    optimizer: z.string(),
   }),
   /** Prompts sampled for so far: with dynamic sampling not what the steps alone would tell. */
   prompts_taken: z.int().min(0),
@@ -194,12 +195,12 @@ async function readState(folder: string): Promise<SavedState> {
   throw new GrpoError("BAD_CHECKPOINT", `${file}: ${issue?.path.join(".")}: ${issue?.message}`);
 }
 
-/** A run may go on only with the order of prompts that it had. */
+/** A run may go on only with the order of prompts and the optimizer that it had. */
 export function checkSameOrder(folder: string, saved: SavedState["order"], now: SavedState["order"]): void {
   for (const key of Object.keys(now) as (keyof SavedState["order"])[]) {
     if (saved[key] === now[key]) continue;
     throw new GrpoError("BAD_CHECKPOINT", `${folder} was written with ${key} ${saved[key]}, this run has ${now[key]}`, {
-      hint: "resume with the same data and batch options, or start a new run from its adapter",
+      hint: "resume with the same data, batch options and optimizer, or start a new run from its adapter",
     });
   }
 }

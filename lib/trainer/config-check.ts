@@ -4,6 +4,7 @@
 import { GrpoError } from "../errors.js";
 import { show } from "../options.js";
 import type { GRPOConfig } from "./config.js";
+import { optimizerOptions } from "./optimizer.js";
 
 /** What no single field can tell: each message names the fields, their values and the nearest that work. */
 export function checkCombinations(config: GRPOConfig): void {
@@ -37,6 +38,7 @@ export function checkCombinations(config: GRPOConfig): void {
     );
   }
   checkTerms(config);
+  optimizerOptions(config);
   for (const [name, value] of [
     ["loggingSteps", config.loggingSteps],
     ["saveSteps", config.saveSteps],

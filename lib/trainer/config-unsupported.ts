@@ -16,7 +16,6 @@ export const unsupportedDefaults: Readonly<Record<string, unknown>> = {
   useVllm: false,
   maxToolCallingIterations: null,
   logUniquePrompts: false,
-  optimArgs: null,
   optimTargetModules: null,
   labelSmoothingFactor: 0.0,
   fp16: false,
@@ -113,4 +112,13 @@ export const renamedOptions: Readonly<Record<string, string>> = {
 /** Values that TRL takes for an option of ours and that come later. */
 export const unsupportedValues: Readonly<Record<string, readonly string[]>> = {
   lrSchedulerType: ["reduce_lr_on_plateau", "greedy"],
+  optim: [
+    ...["adamw_torch_xla", "adamw_torch_npu_fused", "adamw_anyprecision", "adamw_torch_4bit", "adamw_torch_8bit"],
+    ...["ademamix", "ademamix_8bit", "adagrad", "lion_8bit", "lion_32bit", "paged_adamw_32bit", "paged_adamw_8bit"],
+    ...["paged_ademamix_32bit", "paged_ademamix_8bit", "paged_lion_32bit", "paged_lion_8bit", "rmsprop", "rmsprop_bnb"],
+    ...["rmsprop_bnb_8bit", "rmsprop_bnb_32bit", "galore_adamw", "galore_adamw_8bit", "galore_adafactor"],
+    ...["galore_adamw_layerwise", "galore_adamw_8bit_layerwise", "galore_adafactor_layerwise", "lomo", "adalomo"],
+    ...["grokadamw", "schedule_free_radam", "schedule_free_adamw", "schedule_free_sgd", "apollo_adamw"],
+    ...["apollo_adamw_layerwise", "stable_adamw"],
+  ],
 };

@@ -7,6 +7,7 @@ import { IMPORTANCE_SAMPLING_LEVELS, LOSS_TYPES } from "../model/loss.js";
 import type { RewardFn } from "../types.js";
 import { adviceOn, checkCombinations } from "./config-check.js";
 import { renamedOptions, unsupportedDefaults, unsupportedValues, withoutEffect } from "./config-unsupported.js";
+import { OPTIM_NAMES } from "./optimizer.js";
 import { SCHEDULES } from "./schedule.js";
 
 /** A reward function whose row type is not known here; the trainer's own argument is the typed one. */
@@ -51,6 +52,8 @@ const fields = {
   maxTokensPerMicroBatch: count.default(2048),
   /** Memory only: keep each layer's input and compute the layer again in the backward. */
   gradientCheckpointing: z.boolean().default(false),
+  /** Of the estimate before the first step. "refuse": what cannot fit is an error, what may not fit a warning. "warn": warnings only. */
+  memoryCheck: z.enum(["refuse", "warn", "off"]).default("refuse"),
 
   // Prompts and sampling.
   /** Longest prompt in tokens; null: what the model's context leaves. */
@@ -146,7 +149,10 @@ const fields = {
   lrSchedulerKwargs: optional(z.record(z.string(), z.unknown())),
   /** Steps of linear warm-up; below 1: a share of all steps. */
   warmupSteps: z.number().min(0).default(0),
-  optim: z.enum(["adamw_torch", "adamw_torch_fused"]).default("adamw_torch_fused"),
+  /** The two AdamWs are one. "adamw_8bit" (or adamw_bnb_8bit) keeps AdamW's moments in 8 bits; "muon" is for matrices, with AdamW for the rest. */
+  optim: z.enum(Object.keys(OPTIM_NAMES) as (keyof typeof OPTIM_NAMES)[]).default("adamw_torch_fused"),
+  /** What the optimizer has of its own, "name=value,…" or an object. sgd: momentum, dampening, nesterov; muon: momentum, nesterov, ns_steps, adjust_lr_fn. */
+  optimArgs: optional(z.union([z.string().min(1), z.record(z.string(), z.unknown())])),
   adamBeta1: z.number().min(0).lt(1).default(0.9),
   adamBeta2: z.number().min(0).lt(1).default(0.999),
   adamEpsilon: z.number().positive().default(1e-8),

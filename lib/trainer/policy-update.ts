@@ -7,6 +7,7 @@ import { nanMean } from "./advantages.js";
 import type { GRPOConfig } from "./config.js";
 import type { EntropyControl } from "./entropy-control.js";
 import { type Generation, takeSlices } from "./generation.js";
+import { optimizerOptions } from "./optimizer.js";
 import type { TrainingPlan } from "./plan.js";
 import { mixSeed } from "./prompt-sampler.js";
 import { learningRateSchedule, type Schedule } from "./schedule.js";
@@ -108,6 +109,7 @@ export class PolicyUpdater {
       ? await this.#model.optimizerStep({
           learningRate,
           ...loraPlus(args, learningRate),
+          ...optimizerOptions(args),
           beta1: args.adamBeta1,
           beta2: args.adamBeta2,
           epsilon: args.adamEpsilon,

@@ -12,6 +12,7 @@ import {
   saveCheckpoint,
 } from "./checkpoint.js";
 import type { GRPOConfig } from "./config.js";
+import { nativeOptimizer } from "./optimizer.js";
 import { carriedInto, type TrainingPlan } from "./plan.js";
 import type { CarriedState } from "./train-step.js";
 import type { TrainerSetup } from "./trainer-setup.js";
@@ -97,6 +98,7 @@ export class RunCheckpoints {
       num_generations: numGenerations,
       shuffle_dataset: shuffleDataset,
       dynamic_sampling: dynamicSampling,
+      optimizer: nativeOptimizer(this.#args),
     };
   }
 }

@@ -15,6 +15,7 @@ import { Evaluator } from "./evaluation.js";
 import { HubPush, type TrainerPushOptions } from "./hub-push.js";
 import { type InterruptWatch, watchInterrupts } from "./interrupt.js";
 import { epochAfter, partsOfStep, planTraining, type TrainingPlan } from "./plan.js";
+import { capacityOf, memoryRun, preflight } from "./preflight.js";
 import { PromptSampler } from "./prompt-sampler.js";
 import type { PromptTable } from "./prompts.js";
 import type { RolloutRequest } from "./rollout.js";
@@ -143,6 +144,8 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const rows = await usableRows(this.#trainPrompts, trainDataset.length, args, signal);
     const plan = planTraining(args, rows.length);
     await removeLeftovers(args.outputDir);
+    // What cannot fit even with prompts of one token is refused before anything is allocated.
+    await this.#preflight(plan, 1);
     if (!this.#begun) await model.beginTraining({ reference: args.beta > 0, mixed: args.syncRefModel });
     this.#begun = true;
     const saved = resume === false ? undefined : await this.#checkpoints.resume(resume, plan);
@@ -161,7 +164,8 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const survey = await this.#trainPrompts.survey(ahead, signal);
     const tooLong = trainDataset.length - rows.length;
     await this.#hub.begin();
-    const facts = { config: args, plan, model, survey, tooLong, startStep: firstStep };
+    const memory = await this.#preflight(plan, survey.longest);
+    const facts = { config: args, plan, model, survey, tooLong, memory, startStep: firstStep };
     for (const line of describePlan(facts)) this.#log.note(line);
     await this.#log.begin(this.#runRecord(plan, firstStep), firstStep);
     const setup = {
@@ -176,6 +180,15 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       ...{ plan, steps, signal, firstStep, started: performance.now(), window: new MetricWindow() },
       ...{ lossSum: 0, badSteps: saved?.state.bad_steps ?? 0 },
     };
+  }
+
+  async #preflight(plan: TrainingPlan, longestPrompt: number): Promise<string[]> {
+    const { args } = this;
+    const { model, evalDataset } = this.#options;
+    const { model: facts, device, dropout } = await model.memory();
+    const evalPrompts = args.evalStrategy !== "no" || args.evalOnStart ? (evalDataset?.length ?? 0) : 0;
+    const run = memoryRun({ args, plan, longestPrompt, evalPrompts, dropout });
+    return preflight(facts, run, capacityOf(model.device, device), args.memoryCheck);
   }
 
   async #trainOneStep(run: Run): Promise<void> {

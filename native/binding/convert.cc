@@ -392,13 +392,25 @@ LossOptions loss_options_from(const Napi::Object& object) {
     return options;
 }
 
-AdamWOptions adamw_options_from(const Napi::Object& object) {
-    return {.learning_rate = number_field(object, "learningRate"),
+OptimizerKind optimizer_kind_from(const std::string& name) {
+    const auto found = std::find(kOptimizerNames.begin(), kOptimizerNames.end(), name);
+    require(found != kOptimizerNames.end(), name + " is no optimizer");
+    return static_cast<OptimizerKind>(found - kOptimizerNames.begin());
+}
+
+OptimizerOptions optimizer_options_from(const Napi::Object& object) {
+    return {.kind = optimizer_kind_from(string_field(object, "optimizer")),
+            .learning_rate = number_field(object, "learningRate"),
             .lora_plus_ratio = number_field(object, "loraPlusRatio"),
             .lora_plus_embedding_rate = number_field(object, "loraPlusEmbeddingRate"),
             .beta1 = number_field(object, "beta1"),
             .beta2 = number_field(object, "beta2"),
             .epsilon = number_field(object, "epsilon"),
+            .momentum = number_field(object, "momentum"),
+            .dampening = number_field(object, "dampening"),
+            .nesterov = bool_field(object, "nesterov"),
+            .newton_schulz_steps = integer_field(object, "newtonSchulzSteps"),
+            .match_adamw = bool_field(object, "matchAdamW"),
             .weight_decay = number_field(object, "weightDecay"),
             .max_grad_norm = number_field(object, "maxGradNorm")};
 }
@@ -421,6 +433,8 @@ Napi::Float32Array to_js(Napi::Env env, const std::vector<float>& values) {
 Napi::Float64Array to_js(Napi::Env env, const std::vector<double>& values) {
     return copy_to_js<Napi::Float64Array>(env, values);
 }
+
+Napi::Value to_js(Napi::Env env, const std::string& value) { return Napi::String::New(env, value); }
 
 Napi::Value to_js(Napi::Env env, int64_t value) {
     return Napi::Number::New(env, static_cast<double>(value));
@@ -460,6 +474,14 @@ Napi::Object to_js(Napi::Env env, const SampleStats& stats) {
     object.Set("prefillTokens", static_cast<double>(stats.prefill_tokens));
     object.Set("prefillSeconds", stats.prefill_seconds);
     object.Set("decodeSeconds", stats.decode_seconds);
+    return object;
+}
+
+Napi::Object to_js(Napi::Env env, const EngineMemory& memory) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("computeBytes", static_cast<double>(memory.compute_bytes));
+    object.Set("free", static_cast<double>(memory.free));
+    object.Set("total", static_cast<double>(memory.total));
     return object;
 }
 

@@ -19,7 +19,8 @@ SampleRequest sample_request_from(const Napi::Object& object);
 Batch batch_from(const Napi::Object& object);
 TrainBatch train_batch_from(const Napi::Object& object);
 LossOptions loss_options_from(const Napi::Object& object);
-AdamWOptions adamw_options_from(const Napi::Object& object);
+OptimizerKind optimizer_kind_from(const std::string& name);
+OptimizerOptions optimizer_options_from(const Napi::Object& object);
 TensorSet tensor_set_from(const Napi::Value& value);
 
 std::string string_field(const Napi::Object& object, const char* name);
@@ -39,12 +40,14 @@ Napi::Float32Array to_js(Napi::Env env, const std::vector<float>& values);
 Napi::Float64Array to_js(Napi::Env env, const std::vector<double>& values);
 Napi::Value to_js(Napi::Env env, int64_t value);
 Napi::Value to_js(Napi::Env env, bool value);
+Napi::Value to_js(Napi::Env env, const std::string& value);
 /// name -> Float32Array
 Napi::Object to_js(Napi::Env env,
                    const std::vector<std::pair<std::string, std::vector<float>>>& arrays);
 Napi::Object to_js(Napi::Env env, const Group& group);
 Napi::Object to_js(Napi::Env env, const StepTokens& tokens);
 Napi::Object to_js(Napi::Env env, const SampleStats& stats);
+Napi::Object to_js(Napi::Env env, const EngineMemory& memory);
 Napi::Object to_js(Napi::Env env, const LossResult& result);
 Napi::Object to_js(Napi::Env env, const StepResult& result);
 Napi::Array to_js(Napi::Env env, const std::vector<TensorInfo>& tensors);

@@ -32,6 +32,9 @@ Napi::Function EngineWrap::define(Napi::Env env) {
                         InstanceMethod<&EngineWrap::save_set>("saveSet"),
                         InstanceMethod<&EngineWrap::tensors>("tensors"),
                         InstanceMethod<&EngineWrap::optimizer_steps>("optimizerSteps"),
+                        InstanceMethod<&EngineWrap::optimizer>("optimizer"),
+                        InstanceMethod<&EngineWrap::set_optimizer>("setOptimizer"),
+                        InstanceMethod<&EngineWrap::memory>("memory"),
                         InstanceMethod<&EngineWrap::set_adapter_enabled>("setAdapterEnabled"),
                         InstanceMethod<&EngineWrap::sample>("sample"),
                         InstanceMethod<&EngineWrap::logprobs>("logprobs"),
@@ -222,6 +225,22 @@ Napi::Value EngineWrap::optimizer_steps(const Napi::CallbackInfo& info) {
                [](Engine& engine, const Cancelled&) { return engine.weights().optimizer_steps(); });
 }
 
+Napi::Value EngineWrap::optimizer(const Napi::CallbackInfo& info) {
+    return job(info, [](Engine& engine, const Cancelled&) { return engine.weights().optimizer(); });
+}
+
+Napi::Value EngineWrap::set_optimizer(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&] {
+        return job(info,
+                   [kind = optimizer_kind_from(string_argument(info, 0))](
+                       Engine& engine, const Cancelled&) { engine.weights().set_optimizer(kind); });
+    });
+}
+
+Napi::Value EngineWrap::memory(const Napi::CallbackInfo& info) {
+    return job(info, [](Engine& engine, const Cancelled&) { return engine.memory(); });
+}
+
 Napi::Value EngineWrap::set_adapter_enabled(const Napi::CallbackInfo& info) {
     return job(info, [enabled = info[0].ToBoolean().Value()](Engine& engine, const Cancelled&) {
         engine.weights().set_enabled(enabled);
@@ -274,7 +293,7 @@ Napi::Value EngineWrap::forward_backward(const Napi::CallbackInfo& info) {
 Napi::Value EngineWrap::optimizer_step(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] {
         return job(
-            info, [options = adamw_options_from(object_argument(info, 0))](
+            info, [options = optimizer_options_from(object_argument(info, 0))](
                       Engine& engine, const Cancelled&) { return engine.optimizer_step(options); });
     });
 }

@@ -38,6 +38,9 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
     Napi::Value save_set(const Napi::CallbackInfo& info);
     Napi::Value tensors(const Napi::CallbackInfo& info);
     Napi::Value optimizer_steps(const Napi::CallbackInfo& info);
+    Napi::Value optimizer(const Napi::CallbackInfo& info);
+    Napi::Value set_optimizer(const Napi::CallbackInfo& info);
+    Napi::Value memory(const Napi::CallbackInfo& info);
     Napi::Value set_adapter_enabled(const Napi::CallbackInfo& info);
     Napi::Value sample(const Napi::CallbackInfo& info);
     Napi::Value logprobs(const Napi::CallbackInfo& info);

@@ -105,6 +105,10 @@ void TensorFiles::read_into(const TensorRef& ref, const at::Tensor& destination)
                                      describe_shape(ref.shape));
     }
     const at::ScalarType dtype = dtype_from_name(ref.dtype);
+    if ((dtype == at::kByte) != (destination.scalar_type() == at::kByte)) {
+        throw EngineError(code_, "tensor " + ref.name + ": dtype " + ref.dtype + " is not " +
+                                     dtype_name(destination.scalar_type()));
+    }
     require(ref.file >= 0 && ref.file < static_cast<int64_t>(files_.size()),
             "tensor " + ref.name + ": no such file");
     require(ref.bytes == destination.numel() * static_cast<int64_t>(c10::elementSize(dtype)),
@@ -152,6 +156,8 @@ std::string dtype_name(at::ScalarType dtype) {
             return "F16";
         case at::kDouble:
             return "F64";
+        case at::kByte:
+            return "U8";
         default:
             throw EngineError("INTERNAL", "no safetensors name for this dtype");
     }
@@ -162,6 +168,7 @@ at::ScalarType dtype_from_name(const std::string& name) {
     if (name == "BF16") return at::kBFloat16;
     if (name == "F16") return at::kHalf;
     if (name == "F64") return at::kDouble;
+    if (name == "U8") return at::kByte;
     throw EngineError("BAD_CHECKPOINT", "weights of dtype " + name + " are not supported",
                       "use a checkpoint in F32, BF16, F16 or F64");
 }

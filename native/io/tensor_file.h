@@ -48,7 +48,8 @@ class TensorFiles {
 void write_tensor_file(const std::string& path, const std::vector<uint8_t>& header,
                        const std::vector<std::function<at::Tensor()>>& tensors);
 
-/// safetensors name of a dtype and back; throws BAD_CHECKPOINT for the ones that no weight has.
+/// safetensors name of a dtype and back; throws BAD_CHECKPOINT for the ones that no weight and no
+/// optimizer has.
 std::string dtype_name(at::ScalarType dtype);
 at::ScalarType dtype_from_name(const std::string& name);
 

@@ -1,6 +1,12 @@
-#include "optim/adamw.h"
+// AdamW (Loshchilov & Hutter 2019) as torch.optim.AdamW computes it, t the number of the step:
+//   p <- p (1 - lr wd);  m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2
+//   p <- p - lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps)
+#include <ATen/Functions.h>
 
-#include <c10/core/GradMode.h>
+#include <algorithm>
+#include <cmath>
+
+#include "optim/optimizer.h"
 
 namespace grpo {
 namespace {
@@ -8,66 +14,58 @@ namespace {
 // Elements updated at a time: the step's own memory is one piece, however large the model.
 constexpr int64_t kStepElements = int64_t{64} << 20;
 
-struct GroupOptions {
-    double learning_rate;
-    double weight_decay;
-};
+class AdamW : public Optimizer {
+  public:
+    explicit AdamW(const Parameters& parameters)
+        : Optimizer(OptimizerKind::kAdamW),
+          exp_avg_(at::zeros_like(parameters.values)),
+          exp_avg_sq_(at::zeros_like(parameters.values)) {}
 
-GroupOptions of_group(const AdamWOptions& options, ParameterGroup group) {
-    const double rate = options.learning_rate, boosted = rate * options.lora_plus_ratio;
-    const double embedding =
-        options.lora_plus_embedding_rate > 0 ? options.lora_plus_embedding_rate : rate;
-    switch (group) {
-        case ParameterGroup::kMatrix:
-            return {rate, options.weight_decay};
-        case ParameterGroup::kLoraB:
-            return {boosted, options.weight_decay};
-        case ParameterGroup::kEmbedding:
-            return {embedding, options.weight_decay};
-        case ParameterGroup::kVector:
-            break;
+    void step(Parameters& parameters, const OptimizerOptions& options) override {
+        for (size_t index = 0; index < kParameterGroups; ++index) {
+            const auto [start, size] = parameters.groups()[index];
+            const GroupOptions group = of_group(options, static_cast<ParameterGroup>(index));
+            for (int64_t from = start; from < start + size; from += kStepElements) {
+                const int64_t n = std::min(kStepElements, start + size - from);
+                const auto piece = [&](const at::Tensor& all) { return all.narrow(0, from, n); };
+                adamw_update(piece(parameters.values), piece(parameters.gradient), piece(exp_avg_),
+                             piece(exp_avg_sq_), options, group, parameters.steps);
+            }
+        }
     }
-    return {boosted, 0};
-}
+
+    std::vector<std::pair<std::string, at::Tensor>> memory(
+        const Parameters& parameters) const override {
+        std::vector<std::pair<std::string, at::Tensor>> list;
+        for (size_t i = 0; i < parameters.size(); ++i) {
+            list.emplace_back(parameters.name(i) + ".exp_avg", parameters.slice(exp_avg_, i));
+            list.emplace_back(parameters.name(i) + ".exp_avg_sq", parameters.slice(exp_avg_sq_, i));
+        }
+        return list;
+    }
+
+  private:
+    at::Tensor exp_avg_;     // [n] m
+    at::Tensor exp_avg_sq_;  // [n] v
+};
 
 }  // namespace
 
-StepResult adamw_step(Parameters& parameters, const AdamWOptions& options, ReadBack& read_back) {
-    const c10::NoGradGuard no_grad;
-    parameters.need_gradient();
-    parameters.need_moments();
-    at::Tensor& gradient = parameters.gradient;
-    StepResult result;
-    // On the meta device the norm reads as zero, which is finite, so the whole step runs there too.
-    result.grad_norm = read_back.operator()<double>(at::linalg_vector_norm(gradient))[0];
-    if (!std::isfinite(result.grad_norm)) return result;
-
-    if (options.max_grad_norm > 0) {
-        const double factor = options.max_grad_norm / (result.grad_norm + 1e-6);
-        if (factor < 1) gradient.mul_(factor);
-    }
-    const int64_t t = ++parameters.steps;
+void adamw_update(const at::Tensor& values, const at::Tensor& gradient, const at::Tensor& exp_avg,
+                  const at::Tensor& exp_avg_sq, const OptimizerOptions& options,
+                  const GroupOptions& group, int64_t t) {
     const double correction1 = 1 - std::pow(options.beta1, t);
     const double correction2 = 1 - std::pow(options.beta2, t);
-    parameters.exp_avg.lerp_(gradient, 1 - options.beta1);
-    parameters.exp_avg_sq.mul_(options.beta2).addcmul_(gradient, gradient, 1 - options.beta2);
-    for (size_t group = 0; group < kParameterGroups; ++group) {
-        const auto [start, size] = parameters.groups()[group];
-        const auto [rate, decay] = of_group(options, static_cast<ParameterGroup>(group));
-        for (int64_t from = start; from < start + size; from += kStepElements) {
-            const int64_t n = std::min(kStepElements, start + size - from);
-            at::Tensor values = parameters.values.narrow(0, from, n);
-            if (decay != 0) values.mul_(1 - rate * decay);
-            const at::Tensor denominator = parameters.exp_avg_sq.narrow(0, from, n)
-                                               .sqrt()
-                                               .div_(std::sqrt(correction2))
-                                               .add_(options.epsilon);
-            values.addcdiv_(parameters.exp_avg.narrow(0, from, n), denominator,
-                            -rate / correction1);
-        }
-    }
-    result.applied = true;
-    return result;
+    exp_avg.lerp_(gradient, 1 - options.beta1);
+    exp_avg_sq.mul_(options.beta2).addcmul_(gradient, gradient, 1 - options.beta2);
+    if (group.weight_decay != 0) values.mul_(1 - group.learning_rate * group.weight_decay);
+    const at::Tensor denominator =
+        exp_avg_sq.sqrt().div_(std::sqrt(correction2)).add_(options.epsilon);
+    values.addcdiv_(exp_avg, denominator, -group.learning_rate / correction1);
+}
+
+std::unique_ptr<Optimizer> make_adamw(const Parameters& parameters) {
+    return std::make_unique<AdamW>(parameters);
 }
 
 }  // namespace grpo

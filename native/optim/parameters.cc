@@ -26,7 +26,7 @@ Parameters::Parameters(std::vector<Spec> specs, at::ScalarType dtype, at::Device
             end += product(tensor.shape);
         }
         range.size = end - range.start;
-        leaves_.emplace_back();
+        leaves_.push_back({.value = {}, .start = 0, .group = spec.group});
     }
     values = at::zeros({end}, at::TensorOptions().dtype(dtype).device(device));
     for (size_t i = 0; i < named_.size();) {
@@ -63,12 +63,6 @@ void Parameters::need_gradient() {
         leaf.value.mutable_grad() =
             gradient.narrow(0, leaf.start, leaf.value.numel()).view(leaf.value.sizes());
     }
-}
-
-void Parameters::need_moments() {
-    if (exp_avg.defined()) return;
-    exp_avg = at::zeros_like(values);
-    exp_avg_sq = at::zeros_like(values);
 }
 
 void Parameters::zero_grad() {

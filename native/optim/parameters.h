@@ -1,7 +1,7 @@
 // The trainable parameters of an adapter and all that belongs to them, each kind in one flat
 // buffer: clipping and the optimizer are then a handful of operators however many layers there are.
 // The named tensors are views into the buffers, so writing through either is seen by both; autograd
-// accumulates straight into the flat gradient. Gradient and moments exist from the first training
+// accumulates straight into the flat gradient. Gradient and optimizer exist from the first training
 // call on: an adapter that only answers costs its values.
 #pragma once
 
@@ -9,10 +9,13 @@
 
 #include <array>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 namespace grpo {
+
+class Optimizer;
 
 /// Parameters that an optimizer may treat alike; each group is one range of the buffers.
 enum class ParameterGroup { kMatrix, kLoraB, kEmbedding, kVector };
@@ -43,7 +46,8 @@ class Parameters {
     bool empty() const { return named_.empty(); }
     size_t size() const { return named_.size(); }
     const std::string& name(size_t i) const { return named_[i].name; }
-    /// View into `buffer` (values, exp_avg, ...) of tensor i, in its shape.
+    ParameterGroup group(size_t i) const { return leaves_[named_[i].leaf].group; }
+    /// View into `buffer` (values, gradient, ...) of tensor i, in its shape.
     at::Tensor slice(const at::Tensor& buffer, size_t i) const;
     /// The leaf that holds the tensor of this name; undefined when absent.
     at::Tensor find(const std::string& name) const;
@@ -54,14 +58,12 @@ class Parameters {
     const std::array<ParameterRange, kParameterGroups>& groups() const { return groups_; }
 
     void need_gradient();
-    void need_moments();
     void zero_grad();
 
-    at::Tensor values;      // [n]
-    at::Tensor gradient;    // [n], undefined before need_gradient()
-    at::Tensor exp_avg;     // [n] AdamW's first moment, undefined before need_moments()
-    at::Tensor exp_avg_sq;  // [n] its second
-    int64_t steps = 0;      // optimizer steps taken
+    at::Tensor values;                     // [n]
+    at::Tensor gradient;                   // [n], undefined before need_gradient()
+    std::shared_ptr<Optimizer> optimizer;  // none before the first step
+    int64_t steps = 0;                     // optimizer steps taken
 
   private:
     struct View {
@@ -73,6 +75,7 @@ class Parameters {
     struct Leaf {
         at::Tensor value;
         int64_t start = 0;
+        ParameterGroup group = ParameterGroup::kMatrix;
     };
 
     std::vector<View> named_;

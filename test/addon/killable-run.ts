@@ -42,6 +42,7 @@ export async function killableRun(outputDir: string, resume: boolean, watch: Wat
       },
       ...{ perDeviceTrainBatchSize: 4, numGenerations: 4, stepsPerGeneration: 2, numIterations: 2, beta: 0.04 },
       ...{ maxCompletionLength: 10, useAdaptiveEntropy: true, entropyTarget: 5, lrSchedulerType: "cosine" },
+      optim: "adamw_8bit",
     }),
     rewardFuncs: ({ completionIds, answer }) => {
       watch("reward");

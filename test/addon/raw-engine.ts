@@ -5,6 +5,7 @@ import { readFile } from "node:fs/promises";
 import type { JsonObject } from "../../lib/json.js";
 import { linearLayers, readModelConfig } from "../../lib/model/families.js";
 import { toNativeLoss } from "../../lib/model/loss.js";
+import { toNativeOptimizer } from "../../lib/model/training-inputs.js";
 import type {
   NativeAdapterSpec,
   NativeBatch,
@@ -63,15 +64,4 @@ export const LOSS: NativeLoss = toNativeLoss({
   ...{ beta: 0.04, temperature: 0.9, rowsPerSlice: 2, maxTokensPerMicroBatch: 8, dropoutSeed: 3 },
 });
 
-export const ADAMW = {
-  ...{
-    learningRate: 1e-3,
-    loraPlusRatio: 1,
-    loraPlusEmbeddingRate: 0,
-    beta1: 0.9,
-    beta2: 0.999,
-    epsilon: 1e-8,
-    weightDecay: 0.01,
-    maxGradNorm: 1,
-  },
-};
+export const ADAMW = toNativeOptimizer({ learningRate: 1e-3, weightDecay: 0.01 });

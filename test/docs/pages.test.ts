@@ -5,6 +5,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { configurationPage } from "../../scripts/docs-config.js";
+import { memoryPage } from "../../scripts/docs-memory.js";
 import { expectedRows, writtenRows } from "../../scripts/docs-models.js";
 import { trlPage, trlPageText } from "../../scripts/docs-trl.js";
 import { codeBlocks, inlineCode, pages, root } from "./pages.js";
@@ -89,4 +90,8 @@ test("the engine throws no code but those", () => {
   const codes = new Set(thrown.map((match) => match[1] ?? ""));
   expect(codes.size).toBeGreaterThan(5);
   expect([...codes].filter((code) => !known.includes(`| "${code}"`))).toEqual([]);
+});
+
+test("the tables of memory are what the estimate gives (else: npx tsx scripts/docs-memory.ts)", () => {
+  expect(readFileSync(join(root, "docs/memory.md"), "utf8")).toBe(memoryPage());
 });

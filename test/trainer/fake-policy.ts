@@ -126,6 +126,17 @@ export class FakePolicy implements PolicyModel {
     this.gradient.fill(0);
   }
 
+  async memory(): ReturnType<PolicyModel["memory"]> {
+    const heads = { numHeads: 1, numKvHeads: 1, headDim: 4, numLayers: 1 };
+    const shape = { hiddenSize: 4, intermediateSize: 4, vocabSize: 128, ...heads };
+    const counts = { parameters: 1000, trained: 4, adapters: 4, full: false, mlpTrained: 0, copiesReference: false };
+    return {
+      model: { shape, ...counts, weightBytes: 4, computeBytes: 4 },
+      device: { computeBytes: 4, free: 0, total: 0 },
+      dropout: false,
+    };
+  }
+
   trainableParameters(): { trainable: number; all: number } {
     return { trainable: 4, all: 1000 };
   }

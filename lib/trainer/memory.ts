@@ -1,0 +1,190 @@
+// How much memory training takes at worst, by component: arithmetic on the shape of a model and on what a run asks of it, no more.
+// Completions count as long as they may become. What stays all the time is added to the largest of the phases that follow each
+// other. scripts/memory.ts compares with processes that were measured.
+//
+// Letters as in native/batch.h: N tokens of one pass, C hidden, F mlp, H heads, K kv heads, D head dim, V vocabulary; also
+// W tokens of a prompt, T of a completion, G completions of a prompt.
+
+import type { NativeModelConfig, NativeOptimizerName } from "../native/native.js";
+
+export type ModelShape = Pick<
+  NativeModelConfig,
+  "hiddenSize" | "intermediateSize" | "numLayers" | "numHeads" | "numKvHeads" | "headDim" | "vocabSize"
+>;
+
+/** A model as it is about to be trained. */
+export interface MemoryModel {
+  readonly shape: ModelShape;
+  /** Values of the base model; of it and the active adapter together those that are trained; of all adapters. */
+  readonly parameters: number;
+  readonly trained: number;
+  readonly adapters: number;
+  /** How many of gate, up and down carry an adapter, or are trained: their inputs are kept. */
+  readonly mlpTrained: number;
+  /** Whether the model itself is trained: it has no adapter. */
+  readonly full: boolean;
+  /** Whether a reference policy is a copy of what is trained; of a fresh adapter it is the base model. */
+  readonly copiesReference: boolean;
+  /** Bytes of a stored weight, and of a number in a pass. */
+  readonly weightBytes: number;
+  readonly computeBytes: number;
+}
+
+/** What a run asks of it. */
+export interface MemoryRun {
+  readonly promptTokens: number; // W, of the longest
+  readonly completionTokens: number; // T
+  readonly groupSize: number; // G
+  /** Prompts of one generation. */
+  readonly prompts: number;
+  /** Completions of one optimizer step. */
+  readonly completionsPerStep: number;
+  readonly maxTokensPerMicroBatch: number;
+  readonly gradientCheckpointing: boolean;
+  readonly dropout: boolean;
+  /** Sampling sorts the vocabulary (topP) or remembers which tokens came (repetitionPenalty). */
+  readonly sortsVocabulary: boolean;
+  readonly repetitionPenalty: boolean;
+  /** Old or reference log-probabilities are computed before the update. */
+  readonly scores: boolean;
+  readonly reference: boolean;
+  readonly optimizer: NativeOptimizerName;
+}
+
+export type Phase = "rollout" | "scoring" | "update" | "optimizer step";
+/** Bytes by part. */
+export type Bytes = Readonly<Record<string, number>>;
+
+export interface MemoryEstimate {
+  /** There all the time. */
+  readonly resident: Bytes;
+  /** Of each phase, beside the resident parts. */
+  readonly phases: Readonly<Record<Phase, Bytes>>;
+  readonly largestPhase: Phase;
+  readonly peak: number;
+}
+
+/** How the engine uses memory; each number belongs to the place that is named. */
+export const ENGINE_MEMORY = {
+  /** Node and libtorch without a model. */
+  runtime: 300e6,
+  /** Rows decoded together, and prompts in the cache for each full group: sampling.ts, rollout.cc. */
+  maxRows: 256,
+  promptsPerFullGroup: 2,
+  /** Tokens of a pass without gradient: rollout.cc, engine.cc. */
+  passTokens: 8192,
+  /** Logits of one chunk, and how many tensors of their size live together: logprobs.cc. */
+  chunkElements: 2 ** 24,
+  chunkTensors: 4,
+  /** Bytes for each logit of a draw, and what sorting adds: sampler.cc. */
+  drawBytes: 24,
+  sortBytes: 26,
+  /** Copies of the scores of decode attention, in fp32: kv_cache.cc. */
+  decodeScores: 4,
+  /** Numbers of a weight widened at a time, where a pass has a wider type: frozen_linear.cc. */
+  widenedElements: 2 ** 24,
+  /** Values that the temporary of an optimizer step covers: optim/. */
+  stepElements: 2 ** 26,
+  /** Numbers that a layer keeps for its backward, for each token in units of C, H·D and F, for each key in units of H·D: decoder.cc, linear.cc. */
+  saved: { C: 6, HD: 4, F: 3, perMlpTrained: 1, key: 2.5 },
+  /** The same of a pass that keeps nothing. */
+  passing: { C: 4, HD: 3, F: 4, key: 3 },
+  /** Bytes of state for each trained value: optim/. */
+  state: { adamw: 8, adamw_8bit: 2.1, sgd: 0, sgd_momentum: 4, adafactor: 0.1, muon: 4.5 },
+} as const;
+
+const sum = (bytes: Bytes) => Object.values(bytes).reduce((a, b) => a + b, 0);
+
+export function estimateMemory(model: MemoryModel, run: MemoryRun): MemoryEstimate {
+  const resident = residentBytes(model, run);
+  const phases: Record<Phase, Bytes> = {
+    rollout: rolloutBytes(model, run),
+    scoring: run.scores ? scoringBytes(model, run) : {},
+    update: updateBytes(model, run),
+    "optimizer step": { temporary: Math.min(model.trained, ENGINE_MEMORY.stepElements) * 4 },
+  };
+  const order = Object.keys(phases) as Phase[];
+  const largestPhase = order.reduce((a, b) => (sum(phases[b]) > sum(phases[a]) ? b : a));
+  return { resident, phases, largestPhase, peak: sum(resident) + sum(phases[largestPhase]) };
+}
+
+function residentBytes(model: MemoryModel, run: MemoryRun): Bytes {
+  const { parameters, trained, adapters, full, weightBytes, copiesReference } = model;
+  // A model that is trained in full has its fp32 masters beside the weights, unless these are fp32 themselves.
+  const masters = full ? (weightBytes === 4 ? 0 : trained * 4) : adapters * 4;
+  const copy = full ? parameters * weightBytes : trained * 4;
+  return {
+    runtime: ENGINE_MEMORY.runtime,
+    weights: parameters * weightBytes,
+    [full ? "fp32 masters" : "adapter"]: masters,
+    reference: run.reference && copiesReference ? copy : 0,
+    gradient: trained * 4,
+    "optimizer state": trained * ENGINE_MEMORY.state[run.optimizer],
+  };
+}
+
+function rolloutBytes(model: MemoryModel, run: MemoryRun): Bytes {
+  const { shape, computeBytes } = model;
+  const { promptTokens: W, completionTokens: T, groupSize } = run;
+  const groups = Math.min(Math.max(1, Math.floor(ENGINE_MEMORY.maxRows / groupSize)), run.prompts);
+  const rows = groups * groupSize;
+  const prompts = Math.min(ENGINE_MEMORY.promptsPerFullGroup * groups, run.prompts);
+  const perToken = 2 * shape.numLayers * shape.numKvHeads * shape.headDim * computeBytes;
+  const draw = ENGINE_MEMORY.drawBytes + (run.sortsVocabulary ? ENGINE_MEMORY.sortBytes : 0);
+  const scores = rows * shape.numHeads * (W + T) * 4 * ENGINE_MEMORY.decodeScores;
+  const decode = rows * shape.vocabSize * (draw + (run.repetitionPenalty ? 1 : 0)) + scores;
+  return {
+    "KV cache": perToken * (prompts * W + rows * T),
+    sampling: decode,
+    prefill: Math.max(0, passBytes(model, Math.min(prompts * W, Math.max(W, ENGINE_MEMORY.passTokens))) - decode),
+  };
+}
+
+function scoringBytes(model: MemoryModel, run: MemoryRun): Bytes {
+  const { tokens, keys } = microBatch(run, ENGINE_MEMORY.passTokens);
+  return { activations: passBytes(model, tokens, keys), "logit chunk": chunkBytes(model, tokens) };
+}
+
+function updateBytes(model: MemoryModel, run: MemoryRun): Bytes {
+  const { tokens, keys } = microBatch(run, run.maxTokensPerMicroBatch);
+  const { numLayers, hiddenSize } = model.shape;
+  const { saved } = ENGINE_MEMORY;
+  const units = { ...saved, F: saved.F + model.mlpTrained * saved.perMlpTrained * (run.dropout ? 1.5 : 1) };
+  const layer = layerBytes(model, units, tokens, keys);
+  const kept = run.gradientCheckpointing
+    ? numLayers * tokens * hiddenSize * model.computeBytes + layer
+    : numLayers * layer;
+  return {
+    activations: kept + passBytes(model, tokens, keys),
+    "logit chunk": chunkBytes(model, tokens),
+  };
+}
+
+/** The largest piece that a step is cut into: whole completions, each prompt once; every completion sees the keys of its prompt. */
+function microBatch(run: MemoryRun, budget: number): { readonly tokens: number; readonly keys: number } {
+  const { promptTokens: W, completionTokens: T, groupSize: G } = run;
+  const prompts = run.completionsPerStep / G;
+  const all = prompts * W + run.completionsPerStep * T;
+  const tokens = Math.min(Math.max(budget, W + T), all);
+  const completions = Math.max(1, Math.min((tokens * G) / (W + G * T), (tokens - W) / T));
+  return { tokens, keys: completions * (W + T) + Math.max(1, completions / G) * W };
+}
+
+type Units = { readonly C: number; readonly HD: number; readonly F: number; readonly key: number };
+
+function layerBytes({ shape, computeBytes }: MemoryModel, units: Units, tokens: number, keys: number): number {
+  const HD = shape.numHeads * shape.headDim;
+  const perToken = units.C * shape.hiddenSize + units.HD * HD + units.F * shape.intermediateSize;
+  return (tokens * perToken + keys * units.key * HD) * computeBytes;
+}
+
+/** Of one layer, whatever is kept for a backward; and a slice of its weights in the type of the pass. */
+function passBytes(model: MemoryModel, tokens: number, keys: number = tokens): number {
+  const widened = model.computeBytes > model.weightBytes ? ENGINE_MEMORY.widenedElements * model.computeBytes : 0;
+  return layerBytes(model, ENGINE_MEMORY.passing, tokens, keys) + widened;
+}
+
+function chunkBytes({ shape }: MemoryModel, tokens: number): number {
+  const elements = Math.min(tokens * shape.vocabSize, Math.max(ENGINE_MEMORY.chunkElements, shape.vocabSize));
+  return elements * 4 * ENGINE_MEMORY.chunkTensors;
+}

@@ -1,0 +1,73 @@
+#include "optim/optimizer.h"
+
+#include <ATen/Functions.h>
+#include <c10/core/GradMode.h>
+
+#include <cmath>
+
+#include "error.h"
+
+namespace grpo {
+
+GroupOptions of_group(const OptimizerOptions& options, ParameterGroup group) {
+    const double rate = options.learning_rate, boosted = rate * options.lora_plus_ratio;
+    const double embedding =
+        options.lora_plus_embedding_rate > 0 ? options.lora_plus_embedding_rate : rate;
+    switch (group) {
+        case ParameterGroup::kMatrix:
+            return {rate, options.weight_decay};
+        case ParameterGroup::kLoraB:
+            return {boosted, options.weight_decay};
+        case ParameterGroup::kEmbedding:
+            return {embedding, options.weight_decay};
+        case ParameterGroup::kVector:
+            break;
+    }
+    return {boosted, 0};
+}
+
+std::unique_ptr<Optimizer> make_optimizer(OptimizerKind kind, const Parameters& parameters) {
+    switch (kind) {
+        case OptimizerKind::kAdamW:
+            return make_adamw(parameters);
+        case OptimizerKind::kAdamW8bit:
+            return make_adamw_8bit(parameters);
+        case OptimizerKind::kSgd:
+        case OptimizerKind::kSgdMomentum:
+            return make_sgd(parameters, kind);
+        case OptimizerKind::kAdafactor:
+            return make_adafactor(parameters);
+        case OptimizerKind::kMuon:
+            break;
+    }
+    return make_muon(parameters);
+}
+
+StepResult optimizer_step(Parameters& parameters, const OptimizerOptions& options,
+                          ReadBack& read_back) {
+    const c10::NoGradGuard no_grad;
+    parameters.need_gradient();
+    if (!parameters.optimizer) {
+        parameters.optimizer = make_optimizer(options.kind, parameters);
+    } else if (parameters.optimizer->kind() != options.kind) {
+        throw EngineError("BAD_INPUT",
+                          "the optimizer's state belongs to another optimizer than this step's",
+                          "go on with the one that the earlier steps or the checkpoint had");
+    }
+    at::Tensor& gradient = parameters.gradient;
+    StepResult result;
+    // On the meta device the norm reads as zero, which is finite, so the whole step runs there too.
+    result.grad_norm = read_back.operator()<double>(at::linalg_vector_norm(gradient))[0];
+    if (!std::isfinite(result.grad_norm)) return result;
+
+    if (options.max_grad_norm > 0) {
+        const double factor = options.max_grad_norm / (result.grad_norm + 1e-6);
+        if (factor < 1) gradient.mul_(factor);
+    }
+    ++parameters.steps;
+    parameters.optimizer->step(parameters, options);
+    result.applied = true;
+    return result;
+}
+
+}  // namespace grpo
