@@ -41,7 +41,9 @@ export type {
 } from "./policy.js";
 export { type ReportOptions, writeReport } from "./report/report.js";
 export { rewards } from "./rewards/index.js";
+export type { ModelReward, RewardModelOptions } from "./rewards/model.js";
 export { completionText, type RewardSample } from "./rewards/per-sample.js";
+export type { WorkerOptions, WorkerReward } from "./rewards/worker.js";
 export type { ChatTemplateOptions } from "./tokenizer/chat-template.js";
 export type { Offsets } from "./tokenizer/pipeline/aligned-text.js";
 export type { TokenBytes } from "./tokenizer/pipeline/token-bytes.js";
