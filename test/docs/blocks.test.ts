@@ -5,6 +5,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { format } from "node:util";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { parse } from "yaml";
 import { readGiven } from "../../lib/train-config/read.js";
@@ -38,6 +39,12 @@ vi.mock("../../lib/index.js", async (original) => {
   return { ...grpo, GRPOConfig };
 });
 
+/** What the judges of the pages answer. */
+const judges: Readonly<Record<string, unknown>> = {
+  "http://localhost:8000/judge": [0.5, 1],
+  "http://localhost:8000/v1/chat/completions": { choices: [{ message: { content: "9" } }] },
+};
+
 const hub = new HubServer();
 const python = spawnSync("python3", ["--version"]).status === 0;
 let place = "";
@@ -47,11 +54,11 @@ beforeAll(async () => {
   place = makePlace();
   await serveHub(hub);
   for (const [name, value] of Object.entries(hubEnvironment(hub, place))) vi.stubEnv(name, value);
-  // The judge of the page on rewards.
   const fetchElsewhere = globalThis.fetch;
-  vi.stubGlobal("fetch", (...args: Parameters<typeof fetch>) =>
-    String(args[0]).startsWith("http://localhost:8000/") ? Response.json([0.5, 1]) : fetchElsewhere(...args),
-  );
+  vi.stubGlobal("fetch", (...args: Parameters<typeof fetch>) => {
+    const answer = judges[String(args[0])];
+    return answer === undefined ? fetchElsewhere(...args) : Response.json(answer);
+  });
 });
 
 afterAll(async () => {
@@ -61,10 +68,10 @@ afterAll(async () => {
   rmSync(place, { recursive: true, force: true });
 });
 
-/** Imports the block as a module, in the folder; gives what it printed. */
-async function runTypeScript({ code, line, file }: Block): Promise<string> {
+/** Imports the block as a module, in the folder; it prints what its comments say. */
+async function runTypeScript({ code, line, file }: Block): Promise<void> {
   const printed: string[] = [];
-  const keep = (text: unknown): boolean => printed.push(String(text)) > 0;
+  const keep = (...values: unknown[]): boolean => printed.push(format(...values)) > 0;
   const spies = (["log", "error", "warn"] as const).map((name) => vi.spyOn(console, name).mockImplementation(keep));
   const stdout = vi.spyOn(process.stdout, "write").mockImplementation(keep);
   const cwd = process.cwd();
@@ -78,7 +85,7 @@ async function runTypeScript({ code, line, file }: Block): Promise<string> {
     process.chdir(cwd);
     for (const spy of [...spies, stdout]) spy.mockRestore();
   }
-  return printed.join("\n");
+  for (const [, said] of code.matchAll(/^console\.log\(.*\); \/\/ prints (.+)$/gm)) expect(printed).toContain(said);
 }
 
 async function runShellBlock({ code }: Block): Promise<void> {

@@ -2,7 +2,7 @@
 // model and small data sets under the names that the pages use.
 
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { HubServer } from "../support/hub-server.js";
 import { serveNotebook } from "../support/notebook.js";
@@ -29,6 +29,9 @@ export function makePlace(): string {
   // A clone of the project, with the files that the pages speak of beside it.
   for (const name of ["scripts", "test", "docs", "tsconfig.json"]) symlinkSync(join(root, name), join(folder, name));
   symlinkSync(tiny, join(folder, "SmolLM2-135M-Instruct"));
+  const judge = join(folder, "my-reward-model");
+  cpSync(join(root, "test/fixtures/golden/models/reward-qwen2"), judge, { recursive: true });
+  for (const file of ["tokenizer.json", "tokenizer_config.json"]) cpSync(join(tiny, file), join(judge, file));
   writeFileSync(join(folder, "train.jsonl"), gsm8kRows(40));
   writeFileSync(join(folder, "train-gsm8k.ts"), readFileSync(join(root, "scripts/train-gsm8k.ts")));
   const recipe = readFileSync(join(root, "test/fixtures/recipes/Qwen2.5-1.5B-Instruct-config_demo_code.yaml"));
