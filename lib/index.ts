@@ -40,6 +40,9 @@ export type {
   TokenIds,
 } from "./policy.js";
 export { type ReportOptions, writeReport } from "./report/report.js";
+export type { CodeOptions, ExecutingReward, VerificationInfo } from "./rewards/code/code.js";
+export type { CfCodeOptions } from "./rewards/code/codeforces.js";
+export type { IoiCodeOptions } from "./rewards/code/ioi.js";
 export { rewards } from "./rewards/index.js";
 export type { ModelReward, RewardModelOptions } from "./rewards/model.js";
 export { completionText, type RewardSample } from "./rewards/per-sample.js";

@@ -1,6 +1,9 @@
 // The reward functions that come with the library, under one name: rewards.thinkFormat, rewards.perSample(…), …
 
 import { accuracy, reasoningAccuracy } from "./accuracy.js";
+import { binaryCode, code } from "./code/code.js";
+import { cfCode } from "./code/codeforces.js";
+import { ioiCode } from "./code/ioi.js";
 import { answerFormat, codeFormat, reasoningSteps, tagCount, thinkFormat } from "./format.js";
 import { cosineScaled, lengthPenalty, softOverlongPunishment } from "./length.js";
 import { model } from "./model.js";
@@ -12,5 +15,6 @@ export const rewards = {
   ...{ accuracy, reasoningAccuracy },
   ...{ thinkFormat, answerFormat, codeFormat, tagCount, reasoningSteps },
   ...{ softOverlongPunishment, cosineScaled, lengthPenalty, repetitionPenalty },
+  ...{ code, binaryCode, ioiCode, cfCode },
   ...{ perSample, model, worker },
 } as const;

@@ -3,6 +3,8 @@
 // way that is not there and is refused.
 
 import { z } from "zod";
+import { scoringModes } from "../rewards/code/codeforces.js";
+import { codeProviders } from "../rewards/code/python-graders.js";
 
 const text = z.string().min(1);
 const count = z.int().min(1);
@@ -96,6 +98,25 @@ const rewards = {
   repetition_n_grams: count.default(3).describe("repetition_penalty: words of an n-gram."),
   repetition_max_penalty: z.number().max(0).default(-1).describe("repetition_penalty: of a text that only repeats."),
   code_language: text.default("python").describe("code_format: where the data has no column language."),
+  code_provider: z
+    .enum(codeProviders)
+    .optional()
+    .describe("code, binary_code: where programs run. Default: e2b by its router, else local if HF_ALLOW_CODE_EVAL=1."),
+  e2b_router_url: text.optional().describe("code, binary_code: host:port of open-r1's router to E2B."),
+  morph_router_url: text.optional().describe("code, binary_code: host:port of open-r1's router to Morph."),
+  parallel_code_exec_per_proc: count
+    .default(2)
+    .describe("code, binary_code, cf_code: programs at once on this machine."),
+  enforce_same_language: z
+    .boolean()
+    .default(false)
+    .describe("code, binary_code: rows of several languages are an error."),
+  ioi_provider: z.enum(["piston", "morph"]).default("piston").describe("ioi_code: piston; morph is refused."),
+  code_eval_test_batch_size: z.int().min(-1).default(1).describe("ioi_code, cf_code: tests at once; -1: all."),
+  code_eval_scoring_mode: z
+    .enum(scoringModes)
+    .default("weighted_sum")
+    .describe("cf_code: 1 or 0, the share of tests, or the one plus a tenth of the other."),
   max_completion_len: count.default(16384).describe("soft_overlong_punishment: from here on -1, in tokens."),
   soft_punish_cache: z
     .int()
@@ -134,7 +155,6 @@ export const scriptGroups = {
 
 const samples = "the engine samples by itself";
 const oneProcess = "training runs in one process";
-const execution = "no code is executed here";
 const tracker = "no tracker is built in; docs/logging.md has a logger for one";
 const callback = "open-r1's own uploads and benchmark jobs; push_to_hub and hub_strategy upload here";
 const quantised = "weights are not quantised";
@@ -178,14 +198,6 @@ export const ignoredKeys: Readonly<Record<string, string>> = {
   hub_model_revision: `${callback}; hub_revision chooses the branch`,
   overwrite_hub_revision: callback,
   push_to_hub_revision: callback,
-  code_eval_test_batch_size: execution,
-  code_eval_scoring_mode: execution,
-  parallel_code_exec_per_proc: execution,
-  enforce_same_language: execution,
-  code_provider: execution,
-  ioi_provider: execution,
-  e2b_router_url: execution,
-  morph_router_url: execution,
 };
 
 export const vllmReason = samples;

@@ -3,9 +3,11 @@
 
 import { GrpoError, nearestName } from "../errors.js";
 import { importFunction, isModulePath } from "../modules.js";
+import type { CodeOptions } from "../rewards/code/code.js";
 import { rewards } from "../rewards/index.js";
 import type { AnyRewardFn } from "../trainer/config.js";
 import type { ScriptSettings } from "./keys.js";
+import type { Notice } from "./settings.js";
 
 interface Named {
   /** Of the function in Python. */
@@ -34,6 +36,18 @@ export const namedRewards: Readonly<Record<string, Named>> = {
     python: "code_format_reward",
     make: ({ code_language: language }) => rewards.codeFormat({ language }),
   },
+  code: { python: "code_reward", make: (script) => rewards.code(graderOptions(script)) },
+  binary_code: { python: "binary_code_reward", make: (script) => rewards.binaryCode(graderOptions(script)) },
+  ioi_code: { python: "ioi_code_reward", make: ioiCode },
+  cf_code: {
+    python: "cf_code_reward",
+    make: (script) =>
+      rewards.cfCode({
+        testBatchSize: script.code_eval_test_batch_size,
+        scoringMode: script.code_eval_scoring_mode,
+        numParallel: script.parallel_code_exec_per_proc,
+      }),
+  },
   cosine: {
     python: "cosine_scaled_reward",
     make: (script) =>
@@ -57,10 +71,31 @@ export const namedRewards: Readonly<Record<string, Named>> = {
   },
 };
 
-/** open-r1's rewards that send programs to a service, which is another one in every place. */
-const executing = ["code", "binary_code", "ioi_code", "cf_code"];
+function graderOptions(script: ScriptSettings): CodeOptions {
+  const { code_provider: provider, e2b_router_url: e2bRouterUrl, morph_router_url: morphRouterUrl } = script;
+  return {
+    ...(provider === undefined ? {} : { provider }),
+    ...(e2bRouterUrl === undefined ? {} : { e2bRouterUrl }),
+    ...(morphRouterUrl === undefined ? {} : { morphRouterUrl }),
+    numParallel: script.parallel_code_exec_per_proc,
+    enforceSameLanguage: script.enforce_same_language,
+  };
+}
 
-export async function resolveRewards(script: ScriptSettings): Promise<AnyRewardFn[]> {
+function ioiCode({ ioi_provider: provider, code_eval_test_batch_size: testBatchSize }: ScriptSettings): AnyRewardFn {
+  if (provider === "piston") return rewards.ioiCode({ testBatchSize });
+  throw new GrpoError("BAD_OPTION", "ioi_provider: morph is not supported", {
+    hint: "leave it out, and name workers of Piston in the environment: PISTON_ENDPOINTS",
+  });
+}
+
+export interface ResolvedRewards {
+  readonly functions: readonly AnyRewardFn[];
+  /** Where those execute programs that do. */
+  readonly notices: readonly Notice[];
+}
+
+export async function resolveRewards(script: ScriptSettings): Promise<ResolvedRewards> {
   const { reward_funcs: names = [] } = script;
   if (names.length === 0 && script.reward_model_name_or_path === undefined) {
     const functions = `reward_funcs: names (${Object.keys(namedRewards).join(", ")}) or files (./my-rewards.ts#name)`;
@@ -69,25 +104,22 @@ export async function resolveRewards(script: ScriptSettings): Promise<AnyRewardF
     });
   }
   const functions: AnyRewardFn[] = [];
-  for (const name of names) functions.push(await resolveReward(name, script, names));
-  return functions;
+  const notices: Notice[] = [];
+  for (const name of names) {
+    const fn = await resolveReward(name, script);
+    functions.push(fn);
+    const { executesOn } = fn as { readonly executesOn?: string };
+    if (executesOn !== undefined)
+      notices.push({ keys: [`reward_funcs ${name}`], text: `programs run on ${executesOn}` });
+  }
+  return { functions, notices };
 }
 
-async function resolveReward(name: string, script: ScriptSettings, all: readonly string[]): Promise<AnyRewardFn> {
+async function resolveReward(name: string, script: ScriptSettings): Promise<AnyRewardFn> {
   const known = Object.hasOwn(namedRewards, name) ? namedRewards[name] : undefined;
   if (known) return renamed(known.make(script), known.python);
   const [file = "", exported] = name.split("#");
   if (isModulePath(file)) return fromModule(file, exported);
-  if (executing.includes(name)) {
-    const instead = all.map((other) => (other === name ? `./my-rewards.ts#${name}` : other)).join(",");
-    throw new GrpoError(
-      "BAD_OPTION",
-      `reward_funcs: ${name} executes what the model writes, for which there is no service here`,
-      {
-        hint: `give a function of your own in its place: --reward_funcs ${instead}`,
-      },
-    );
-  }
   const near = nearestName(name, Object.keys(namedRewards));
   const hint = near
     ? `did you mean ${near}?`

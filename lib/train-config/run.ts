@@ -20,10 +20,11 @@ import { noticeText, type TrainSettings } from "./settings.js";
 export async function runTraining(settings: TrainSettings, output: Output = process.stdout): Promise<void> {
   const { script, args, notices } = settings;
   for (const [name, value] of Object.entries(script.env ?? {})) process.env[name] = String(value);
-  const notice = noticeText(notices);
+  const rewards = await resolveRewards(script);
+  const notice = noticeText([...notices, ...rewards.notices]);
   if (notice !== undefined) output.write(notice);
   const lora = script.use_peft ? loraConfig(script) : undefined;
-  const functions = (await resolveRewards(script)) as readonly unknown[] as readonly RewardFn<PromptRow>[];
+  const functions = rewards.functions as readonly unknown[] as readonly RewardFn<PromptRow>[];
   const data = await loadTrainData(script, args.evalStrategy !== "no" || script.do_eval, args.seed);
   const tokenizer = await loadTokenizer(script);
   const { model, judge } = await openModels(script, args);

@@ -221,7 +221,7 @@ describe("what is refused", () => {
 
 describe("reward functions", () => {
   const calls = async (yaml: string, batch: object): Promise<[name: string, rewards: unknown][]> => {
-    const functions = await resolveRewards((await settings(yaml)).script);
+    const { functions } = await resolveRewards((await settings(yaml)).script);
     return functions.map((fn) => [fn.name, fn(batch as never)]);
   };
   const tokens = (n: number) => new Array<number>(n).fill(1);

@@ -6,10 +6,12 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { readGiven } from "../../lib/train-config/read.js";
+import { resolveRewards } from "../../lib/train-config/reward-functions.js";
 import { runTraining } from "../../lib/train-config/run.js";
 import { resolveSettings } from "../../lib/train-config/settings.js";
+import { block, type FakePiston, fakePiston, hasPython, needs, said } from "../support/code-services.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const model = join(root, "scripts/assets/tiny-qwen2");
@@ -19,13 +21,37 @@ let work = "";
 let data = "";
 let mine = "";
 
-beforeAll(() => {
+let piston: FakePiston;
+
+beforeAll(async () => {
+  piston = await fakePiston();
   // Below the root, where tsx is found.
   mkdirSync(join(root, "build"), { recursive: true });
   work = mkdtempSync(join(root, "build", "train-"));
   data = join(work, "data");
   mkdirSync(data);
   const rows = readFileSync(join(model, "train.jsonl"), "utf8").trim().split("\n").slice(0, 40);
+  const test = (stdout: string) => JSON.stringify({ run: { stdout, stderr: "", code: 0, signal: null } });
+  // What the rewards for programs read; the input of a test is what the Piston of the test answers.
+  const program = {
+    verification_info: {
+      language: "python",
+      test_cases: [
+        { input: "", output: "" },
+        { input: "1", output: "1" },
+      ],
+    },
+    ...{ id: "1/A", year: 2020, test_names: ["1", "2"], grader_files: [["graders/grader.cpp", "int main();"]] },
+    ...{ time_limit: 1, memory_limit: 2 ** 28, score_precision: 2, input_mode: "stdio", generated_checker: null },
+    test_cases: [
+      [test("0.75"), ""],
+      [test("1"), ""],
+    ],
+    official_tests: [
+      { input: test("1"), output: "" },
+      { input: test("0"), output: "" },
+    ],
+  };
   // The column of each recipe, and some that the real data have.
   const wide = rows.map((line) => {
     const { problem, solution } = JSON.parse(line) as { problem: string; solution: string };
@@ -37,6 +63,7 @@ beforeAll(() => {
       solution,
       messages,
       language: "python",
+      ...program,
     });
   });
   writeFileSync(join(data, "train.jsonl"), `${wide.join("\n")}\n`);
@@ -46,7 +73,18 @@ beforeAll(() => {
   writeFileSync(mine, ["code", "ioi_code", "cf_code"].map((name) => `export const ${name} = ${body}`).join(""));
 });
 
-afterAll(() => rmSync(work, { recursive: true, force: true }));
+beforeEach(() => {
+  // What the machine's own environment may say.
+  for (const name of ["HF_ALLOW_CODE_EVAL", "E2B_API_KEY", "PISTON_ENDPOINTS", "CF_TESTS_FOLDER"])
+    vi.stubEnv(name, undefined);
+});
+
+afterEach(() => void vi.unstubAllEnvs());
+
+afterAll(() => {
+  piston.server.close();
+  rmSync(work, { recursive: true, force: true });
+});
 
 async function train(
   file: string | undefined,
@@ -75,41 +113,75 @@ const metricsOf = (folder: string) =>
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 
 describe("open-r1's recipes", () => {
-  it.each([
-    ["Qwen2.5-1.5B-Instruct-config_demo", [], ["accuracy_reward", "format_reward", "tag_count_reward"]],
-    ["DeepSeek-R1-Distill-Qwen-1.5B-config_demo", [], ["accuracy_reward", "format_reward", "tag_count_reward"]],
-    ["Qwen2.5-1.5B-Instruct-config_demo_code", ["mine.ts#code", "format"], ["code", "format_reward"]],
-    [
-      "Qwen2.5-1.5B-Instruct-config_demo_code_ioi",
-      ["mine.ts#ioi_code", "code_format", "format"],
-      ["ioi_code", "code_format_reward", "format_reward"],
-    ],
-    [
-      "Qwen2.5-Coder-7B-Instruct-config_codeforces",
-      ["mine.ts#cf_code", "code_format"],
-      ["cf_code", "code_format_reward"],
-    ],
-  ])("%s", async (name, functions, names) => {
-    const given = functions.map((fn) => fn.replace("mine.ts", mine));
-    const rewards = given.length > 0 ? ["--reward_funcs", ...given] : [];
+  const math = ["accuracy_reward", "format_reward", "tag_count_reward"];
+
+  /** One step with its own rewards; what it printed. */
+  async function step(name: string, functions: readonly string[], means: Readonly<Record<string, number>>) {
     // Fewer completions than the recipe takes; that it takes them is for its own sizes to say.
     const sizes = ["--per_device_train_batch_size", "4", "--gradient_accumulation_steps", "4"];
-    const { text, folder } = await train(recipe(name), [...small(data), ...sizes, ...rewards]);
+    const { text, folder } = await train(recipe(name), [...small(data), ...sizes]);
     expect(text.match(/^notice:/gm)).toHaveLength(1);
     expect(text).toMatch(/^ {2}use_vllm(, .*)?: no effect, the engine samples by itself$/m);
     expect(text).toContain("trained to step 1");
     expect(existsSync(join(folder, "model.safetensors"))).toBe(true);
     expect(existsSync(join(folder, "tokenizer.json"))).toBe(true);
-    const [begin, step] = metricsOf(folder);
-    expect(begin).toMatchObject({ reward_functions: names });
-    expect(step).toMatchObject({ type: "step", step: 1 });
+    const [begin, metrics] = metricsOf(folder);
+    expect(begin).toMatchObject({ reward_functions: functions });
+    expect(metrics).toMatchObject({ type: "step", step: 1 });
+    for (const [fn, mean] of Object.entries(means)) expect(metrics).toHaveProperty([`rewards/${fn}/mean`], mean);
     const line = JSON.parse(readFileSync(join(folder, "completions.jsonl"), "utf8").split("\n")[0] ?? "");
     expect(JSON.stringify(line.prompt)).toContain("You are a helpful AI Assistant that provides well-reasoned");
+    return text;
+  }
+
+  it.each(["Qwen2.5-1.5B-Instruct-config_demo", "DeepSeek-R1-Distill-Qwen-1.5B-config_demo"])("%s", async (name) => {
+    await step(name, math, {});
   });
 
-  it("those that execute programs say what to give in their place", async () => {
-    const refusal = train(recipe("Qwen2.5-1.5B-Instruct-config_demo_code_ioi"), small(data));
-    await expect(refusal).rejects.toThrow("--reward_funcs ./my-rewards.ts#ioi_code,code_format,format");
+  const code = "Qwen2.5-1.5B-Instruct-config_demo_code";
+  it.skipIf(!hasPython)(`${code}, on this machine${needs(hasPython, "python3")}`, async () => {
+    vi.stubEnv("HF_ALLOW_CODE_EVAL", "1");
+    // A program that prints nothing passes one of the two tests.
+    const text = await step(code, ["code_reward", "format_reward"], { code_reward: 0.5 });
+    expect(text).toMatch(/^ {2}reward_funcs code: programs run on this machine, with limits/m);
+  });
+
+  it.each<[string, string[], Record<string, number>]>([
+    [
+      "Qwen2.5-1.5B-Instruct-config_demo_code_ioi",
+      ["ioi_code_reward", "code_format_reward", "format_reward"],
+      { ioi_code_reward: 0 },
+    ],
+    // No program was submitted.
+    ["Qwen2.5-Coder-7B-Instruct-config_codeforces", ["cf_code_reward", "code_format_reward"], { cf_code_reward: -1 }],
+  ])("%s, over Piston", async (name, functions, means) => {
+    vi.stubEnv("PISTON_ENDPOINTS", piston.url);
+    expect(await step(name, functions, means)).toContain(`_code: programs run on ${piston.url}`);
+  });
+
+  it("score programs, by the recipe's own settings", async () => {
+    vi.stubEnv("PISTON_ENDPOINTS", piston.url);
+    const scores = async (name: string, batch: object): Promise<unknown> => {
+      const settings = resolveSettings(await readGiven(recipe(name), small(data)));
+      const { functions } = await resolveRewards(settings.script);
+      return functions[0]?.(batch as never);
+    };
+    const row = JSON.parse(readFileSync(join(data, "train.jsonl"), "utf8").split("\n")[0] ?? "") as object;
+    const columns = (language: string) =>
+      Object.fromEntries(Object.entries({ ...row, language }).map(([key, value]) => [key, [value, value]]));
+    const completions = (language: string) => said([block("a program", language), "none"]);
+    const ioi = { ...columns("cpp"), completions: completions("cpp") };
+    expect(await scores("Qwen2.5-1.5B-Instruct-config_demo_code_ioi", ioi)).toEqual([0.75, 0]);
+    const codeforces = { ...columns("python"), completions: completions("python") };
+    expect(await scores("Qwen2.5-Coder-7B-Instruct-config_codeforces", codeforces)).toEqual([0.05, -1]);
+  });
+
+  it("those that execute programs ask for a place to do it, before the model is loaded", async () => {
+    const names = ["demo_code", "demo_code_ioi"].map((name) => `Qwen2.5-1.5B-Instruct-config_${name}`);
+    for (const name of [...names, "Qwen2.5-Coder-7B-Instruct-config_codeforces"]) {
+      const refusal = train(recipe(name), small("/no/such/data"));
+      await expect(refusal, name).rejects.toThrow(/executes what the model writes, and nothing says where/);
+    }
   });
 
   it("the chat template of a recipe is the one that is rendered and saved", async () => {
