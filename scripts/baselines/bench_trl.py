@@ -2,7 +2,7 @@
 
     python3 scripts/baselines/bench_trl.py CASE.json
 
-Needs the packages of scripts/golden/requirements.txt. Prints one JSON line last: seconds of every repeat, tokens, and the
+Needs trl, peft and transformers. Prints one JSON line last: seconds of every repeat, tokens, and the
 high-water mark of the process's memory. Everything is TRL's own way of working, but for three settings that make it faster
 or equal: no gradient checkpointing, no logging to services, and completions that end where the case says. Tokens are spelt
 as their numbers, so that both sides get the same ids.

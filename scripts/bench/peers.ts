@@ -23,7 +23,9 @@ export interface PeerMeasurement {
 }
 
 const scripts = fileURLToPath(new URL("..", import.meta.url));
-const REQUIREMENTS = path.join(scripts, "golden/requirements.txt");
+/** The CPU build; the versions that the fixtures are made with. */
+const TORCH = "torch==2.13.0+cpu";
+const PACKAGES = ["trl==1.13.0", "peft==0.21.0", "transformers==5.18.0", "gguf==0.19.0"];
 const NODE_LLAMA_CPP = "3.22.1";
 
 /** A Python with TRL: the given one, or an environment made in the cache with the CPU build of torch. */
@@ -34,15 +36,14 @@ export function pythonWithTrl(given: string | undefined, cache: string): string 
   const done = path.join(folder, "complete");
   if (existsSync(done)) return python;
   console.error("making a Python environment with TRL (about 1 GB) …");
-  const pip = [python, "-m", "pip", "install", "--quiet", "--no-deps"];
-  for (const [command = "", ...args] of [
-    ["python3", "-m", "venv", folder],
-    [...pip, "--index-url", "https://download.pytorch.org/whl/cpu", "torch==2.13.0"],
-    [...pip, "-r", REQUIREMENTS],
-  ]) {
-    const { status } = spawnSync(command, args, { stdio: ["ignore", "inherit", "inherit"] });
-    if (status !== 0) throw new Error(`${command} ${args.join(" ")} failed; or give a Python that has TRL: --python`);
-  }
+  const run = (command: string, ...args: string[]) =>
+    spawnSync(command, args, { stdio: ["ignore", "inherit", "inherit"] }).status === 0;
+  const pip = (...args: string[]) => run(python, "-m", "pip", "install", "--quiet", ...args);
+  const made =
+    run("python3", "-m", "venv", folder) &&
+    (pip("--no-deps", TORCH) || pip("--no-deps", TORCH, "--index-url", "https://download.pytorch.org/whl/cpu")) &&
+    pip(...PACKAGES);
+  if (!made) throw new Error("the Python environment could not be made; give one that has TRL with --python");
   writeFileSync(done, "");
   return python;
 }
