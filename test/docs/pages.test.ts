@@ -7,6 +7,7 @@ import { expect, test } from "vitest";
 import { configurationPage } from "../../scripts/docs-config.js";
 import { memoryPage } from "../../scripts/docs-memory.js";
 import { expectedRows, writtenRows } from "../../scripts/docs-models.js";
+import { treePage, treeText } from "../../scripts/docs-tree.js";
 import { trlPage, trlPageText } from "../../scripts/docs-trl.js";
 import { codeBlocks, inlineCode, pages, root } from "./pages.js";
 
@@ -94,4 +95,19 @@ test("the engine throws no code but those", () => {
 
 test("the tables of memory are what the estimate gives (else: npx tsx scripts/docs-memory.ts)", () => {
   expect(readFileSync(join(root, "docs/memory.md"), "utf8")).toBe(memoryPage());
+});
+
+test("the list of files is that of the checkout (else: npx tsx scripts/docs-tree.ts)", () => {
+  expect(readFileSync(treePage, "utf8")).toBe(treeText());
+});
+
+test("the README's list of folders has every folder of lib/ and native/, and no other", () => {
+  const [, table = ""] = /^## What is where\n([\s\S]*?)^## /m.exec(readFileSync(join(root, "README.md"), "utf8")) ?? [];
+  const listed = inlineCode(table).filter((path) => /^(lib|native)\/.+\/$/.test(path));
+  const there = ["lib", "native"].flatMap((parent) =>
+    readdirSync(join(root, parent), { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map((entry) => `${parent}/${entry.name}/`),
+  );
+  expect(listed.toSorted()).toEqual(there.toSorted());
 });
