@@ -109,6 +109,8 @@ export interface PolicyModel {
   zeroGrad(): Promise<void>;
   /** What it will have in memory when it is trained, and the memory of its device. */
   memory(): Promise<{ readonly model: MemoryModel; readonly device: NativeMemory; readonly dropout: boolean }>;
+  /** Seconds in which the engine had something to do, so far. */
+  readonly busySeconds: number;
   trainableParameters(): { readonly trainable: number; readonly all: number };
   /** The adapter in PEFT's format, or the model. */
   savePretrained(directory: string): Promise<void>;

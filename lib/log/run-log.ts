@@ -48,6 +48,7 @@ export class RunLog {
   readonly #completions: JsonlFile | undefined;
   readonly #names: readonly string[];
   #loggers: readonly Logger[];
+  #pending: Promise<void> = Promise.resolve();
 
   constructor(config: GRPOConfig, rewardNames: readonly string[], options: RunLogOptions = {}) {
     this.#names = rewardNames;
@@ -76,9 +77,20 @@ export class RunLog {
     ]);
   }
 
-  async step(step: number, metrics: Readonly<Metrics>, completions: readonly CompletionRecord[]): Promise<void> {
-    await this.#completions?.append(completions);
-    await this.#metrics?.append([{ type: "step", step, ...metrics }]);
+  /** Writes while the run goes on; an error is thrown by the next call that waits. */
+  step(step: number, metrics: Readonly<Metrics>, completions: readonly CompletionRecord[]): void {
+    this.#pending = this.#pending.then(async () => {
+      await this.#completions?.append(completions);
+      await this.#metrics?.append([{ type: "step", step, ...metrics }]);
+    });
+    this.#pending.catch(() => {});
+  }
+
+  /** When every step so far is in the files. */
+  async written(): Promise<void> {
+    const pending = this.#pending;
+    this.#pending = Promise.resolve();
+    await pending;
   }
 
   /** The means of a logging window. */
@@ -96,6 +108,7 @@ export class RunLog {
   }
 
   async evaluation(step: number, metrics: Readonly<Metrics>, completions: readonly CompletionRecord[]): Promise<void> {
+    await this.written();
     await this.#completions?.append(completions);
     await this.#metrics?.append([{ type: "eval", step, ...metrics }]);
     await this.#tell((logger) => logger.log(step, metrics));
@@ -112,6 +125,7 @@ export class RunLog {
   }
 
   async close(): Promise<void> {
+    await this.#pending.catch(() => {});
     await this.#tell((logger) => logger.end?.());
     this.#console?.close();
   }

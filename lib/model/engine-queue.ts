@@ -22,6 +22,8 @@ export class EngineQueue {
   #tail: Promise<void> = Promise.resolve();
   #failure: { readonly error: unknown } | undefined;
   #disposed = false;
+  #busyMilliseconds = 0;
+  #runningSince: number | undefined;
 
   constructor(engine: NativeEngine) {
     this.#engine = engine;
@@ -40,6 +42,12 @@ export class EngineQueue {
       this.#failure ??= { error };
       onFailure();
     });
+  }
+
+  /** In which a job was running, so far. */
+  get busySeconds(): number {
+    const running = this.#runningSince === undefined ? 0 : performance.now() - this.#runningSince;
+    return (this.#busyMilliseconds + running) / 1000;
   }
 
   checkAlive(): void {
@@ -66,12 +74,15 @@ export class EngineQueue {
       if (!this.#disposed) this.#engine.cancel();
     };
     signal?.addEventListener("abort", abort, { once: true });
+    this.#runningSince = performance.now();
     try {
       return await job(this.#engine);
     } catch (thrown) {
       const error = toGrpoError(thrown);
       throw error.code === "CANCELLED" && signal?.aborted ? cancelled(signal) : error;
     } finally {
+      this.#busyMilliseconds += performance.now() - (this.#runningSince ?? 0);
+      this.#runningSince = undefined;
       signal?.removeEventListener("abort", abort);
     }
   }

@@ -231,6 +231,11 @@ export class CausalLM implements PolicyModel {
     return this.#weights.memory();
   }
 
+  /** Seconds in which the engine had something to do, so far. */
+  get busySeconds(): number {
+    return this.#queue.busySeconds;
+  }
+
   printTrainableParameters(): void {
     const { trainable, all } = this.trainableParameters();
     const [a, b] = [trainable.toLocaleString("en-US"), all.toLocaleString("en-US")];

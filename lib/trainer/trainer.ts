@@ -21,6 +21,7 @@ import type { PromptTable } from "./prompts.js";
 import type { RolloutRequest } from "./rollout.js";
 import { RunCheckpoints } from "./run-checkpoints.js";
 import { type Metrics, MetricWindow } from "./step-metrics.js";
+import { Timeline } from "./timeline.js";
 import { TrainSteps } from "./train-step.js";
 import {
   type EvaluateOptions,
@@ -46,6 +47,7 @@ interface Run {
   readonly steps: TrainSteps<unknown>;
   readonly signal: AbortSignal;
   readonly window: MetricWindow;
+  readonly timeline: Timeline;
   readonly started: number;
   readonly firstStep: number;
   lossSum: number;
@@ -126,6 +128,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     try {
       if (this.args.evalOnStart && run.firstStep === 0) await this.#evaluateInRun(run);
       while (this.#state.globalStep < run.plan.totalSteps && !control.shouldTrainingStop) await this.#trainOneStep(run);
+      await this.#log.written();
       if (run.plan.saveEvery > 0) await this.#save(run);
       if (this.args.loadBestModelAtEnd) await this.#loadBest();
     } catch (error) {
@@ -178,6 +181,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     });
     return {
       ...{ plan, steps, signal, firstStep, started: performance.now(), window: new MetricWindow() },
+      timeline: new Timeline(() => model.busySeconds),
       ...{ lossSum: 0, badSteps: saved?.state.bad_steps ?? 0 },
     };
   }
@@ -195,13 +199,18 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     await this.#callbacks.beginStep();
     const step = this.#state.globalStep;
     const outcome = await run.steps.run(step, this.#progress(run, performance.now()));
+    const timeline = run.timeline.lap(outcome.metrics);
     run.badSteps = outcome.applied ? 0 : run.badSteps + 1;
     if (outcome.applied) run.lossSum += outcome.metrics.loss ?? 0;
     this.#state.globalStep = step + 1;
     this.#state.epoch = epochAfter(run.plan, step + 1);
     this.#state.numInputTokensSeen += outcome.tokens;
     const { epoch, numInputTokensSeen: num_tokens } = this.#state;
-    await this.#finishStep(run, { ...outcome.metrics, bad_steps: run.badSteps, epoch, num_tokens }, outcome.records);
+    await this.#finishStep(
+      run,
+      { ...outcome.metrics, ...timeline, bad_steps: run.badSteps, epoch, num_tokens },
+      outcome.records,
+    );
   }
 
   /** Logs, evaluates and saves what is due after a step, or what callbacks make of it. */
@@ -211,7 +220,9 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const step = this.#state.globalStep;
     const due = (every: number) => every > 0 && (step % every === 0 || step === plan.totalSteps);
     window.add(metrics);
-    await this.#log.step(step, metrics, records);
+    // The step before had all of this one's time to be written.
+    await this.#log.written();
+    this.#log.step(step, metrics, records);
     control.shouldLog ||= due(plan.logEvery) || (step === 1 && this.args.loggingFirstStep);
     control.shouldEvaluate ||= plan.evalEvery > 0 && step % plan.evalEvery === 0;
     control.shouldSave ||= due(plan.saveEvery);
@@ -293,6 +304,8 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   /** Saves the current step unless it is saved already; the path of its checkpoint. */
   async #save(run: Run): Promise<string> {
     if (this.#checkpoints.isSaved) return this.#checkpoints.path;
+    // What a run that goes on from here does not write again.
+    await this.#log.written();
     const checkpoint = await this.#checkpoints.save(run);
     await this.#hub.afterSave(checkpoint);
     await this.#callbacks.emit("onSave", {}, checkpoint);

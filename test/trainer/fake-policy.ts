@@ -25,6 +25,7 @@ export class FakePolicy implements PolicyModel {
   readonly maxPositions: number = 256;
   readonly device = "cpu";
   readonly dtype = "float32";
+  readonly busySeconds = 0;
   weights = [0, 0, 0, 0];
   momentum = [0, 0, 0, 0];
   gradient = [0, 0, 0, 0];
