@@ -149,7 +149,14 @@ function updateBytes(model: MemoryModel, run: MemoryRun): Bytes {
   const { tokens, keys } = microBatch(run, run.maxTokensPerMicroBatch);
   const { numLayers, hiddenSize } = model.shape;
   const { saved } = ENGINE_MEMORY;
-  const units = { ...saved, F: saved.F + model.mlpTrained * saved.perMlpTrained * (run.dropout ? 1.5 : 1) };
+  const dropout = run.dropout ? 1 : 0;
+  const units = {
+    ...saved,
+    // Dropout keeps a mask and an input of its own for every pair.
+    C: saved.C + dropout * (6 + 2 * Math.min(2, model.mlpTrained)),
+    HD: saved.HD + dropout * 2,
+    F: saved.F + model.mlpTrained * saved.perMlpTrained + (model.mlpTrained === 3 ? dropout * 2 : 0),
+  };
   const layer = layerBytes(model, units, tokens, keys);
   const kept = run.gradientCheckpointing
     ? numLayers * tokens * hiddenSize * model.computeBytes + layer

@@ -18,7 +18,7 @@ const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resol
 it("a reward of 200 ms a completion leaves the engine idle for less than a tenth of a step", async () => {
   const config = JSON.parse(readFileSync(path.join(tinyQwen2, "config.json"), "utf8"));
   // Random weights: completions are long. Wide enough that a step takes seconds on any machine.
-  const sizes = { hidden_size: 256, intermediate_size: 1024, num_hidden_layers: 8 };
+  const sizes = { hidden_size: 512, intermediate_size: 2048 };
   await using model = await CausalLM.fromConfig(
     { ...config, ...sizes },
     { dtype: "float32", device: "cpu", threads: 1 },
@@ -34,8 +34,8 @@ it("a reward of 200 ms a completion leaves the engine idle for less than a tenth
     processingClass: await Tokenizer.fromPretrained(tinyQwen2),
     args: new GRPOConfig({
       ...{ outputDir, maxSteps: 2, perDeviceTrainBatchSize: 64, numGenerations: 8, logTo: ["jsonl"], saveSteps: 1 },
-      // Three seconds of sampling, and the update beside it.
-      maxCompletionLength: Math.min(900, Math.ceil(3000 / perToken)),
+      // Two seconds of sampling, and an update that takes about as long.
+      maxCompletionLength: Math.min(900, Math.ceil(2000 / perToken)),
     }),
     rewardFuncs: async ({ completions }) => {
       // One after another would be 1.6 s a group: a service is asked for all of them at once.
