@@ -60,8 +60,8 @@ export const CASES: readonly BenchCase[] = [
   // For one row memory decides, not arithmetic: transformers may be faster in the smaller dtype.
   { ...decode, name: "SmolLM2 decode, batch 1", groupSize: 1, repeats: 3, peerDtypes: ["float32", "bfloat16"] },
   { ...decode, name: "SmolLM2 decode, batch 8" },
-  { ...decode, name: "SmolLM2 decode, batch 16", prompts: 2 },
-  { ...smollm2, name: "SmolLM2 step", work: "step", prompts: 2, warmup: 1, repeats: 2 },
+  { ...decode, name: "SmolLM2 decode, batch 16", prompts: 2, warmup: 0 },
+  { ...smollm2, name: "SmolLM2 step", work: "step", prompts: 2, warmup: 1 },
   {
     ...{ ...guide, name: "0.5B first token, bf16", work: "first-token", model: "qwen2-0.5b", dtype: "bfloat16" },
     ...{ groupSize: 1, warmup: 1, repeats: 3 },

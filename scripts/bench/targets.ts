@@ -61,7 +61,9 @@ export function ratio(a: Rates, b: Rates): Ratio | undefined {
 const number = (value: number) => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
 const none: CaseRounds = { own: [], trl: [], llama: [] };
 
-function atLeast(what: string, target: number, measured: Ratio | undefined, detail: string): TargetRow {
+/** Without a target: only what it is. */
+function atLeast(what: string, target: number | undefined, measured: Ratio | undefined, detail: string): TargetRow {
+  if (target === undefined) return { what, target: "none", measured, met: undefined, detail };
   return { what, target: `≥ ${target}×`, measured, met: measured && measured.value >= target, detail };
 }
 
@@ -76,7 +78,7 @@ function detail(own: Rates, peer: Rates, unit: string, peerName = "TRL"): string
 
 export function targetRows(results: ReadonlyMap<string, CaseRounds>, probes: readonly MachineProbe[]): TargetRow[] {
   const of = (name: string) => results.get(name) ?? none;
-  const faster = (what: string, name: string, key: Seconds, target: number) => {
+  const faster = (what: string, name: string, key: Seconds, target?: number) => {
     const { own, trl } = of(name);
     const [a, b] = [flat(trl, (round) => round[key]), flat(own, (round) => round[key])];
     return atLeast(what, target, ratio(a, b), detail(b, a, "s"));
@@ -99,6 +101,7 @@ export function targetRows(results: ReadonlyMap<string, CaseRounds>, probes: rea
       memory(`0.5B peak memory of the step, ${kind}`, `0.5B step, ${kind}`),
     ]),
     ...[1, 8, 16].map((batch) => decodeRow(of, batch)),
+    faster("0.5B first token of one prompt, bf16", "0.5B first token, bf16", "firstToken"),
     faster("SmolLM2 step", "SmolLM2 step", "step", 6),
     memory("SmolLM2 peak memory of the step", "SmolLM2 step"),
     faster("bundled tiny model, step", "tiny step", "step", 10),
