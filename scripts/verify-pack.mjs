@@ -152,10 +152,8 @@ function useCleanly(work, tarball) {
   const bin = join(work, "bin");
   mkdirSync(bin);
   for (const tool of ["node", "npm", "npx", "sh", "env", "python3"]) {
-    const path = (process.env.PATH ?? "")
-      .split(delimiter)
-      .map((dir) => join(dir, tool))
-      .find(existsSync);
+    const folders = (process.env.PATH ?? "").split(delimiter);
+    const path = tool === "python3" ? realPython() : folders.map((dir) => join(dir, tool)).find(existsSync);
     if (path) symlinkSync(path, join(bin, tool));
   }
   const { LIBTORCH: _, VIRTUAL_ENV: __, CONDA_PREFIX: ___, ...rest } = process.env;
@@ -175,6 +173,11 @@ function useCleanly(work, tarball) {
   }
   const bytes = [join(project, "node_modules"), env.GRPO_CACHE].map((folder) => megabytes(sizeOf(folder)));
   console.log(`\nin all ${seconds(started)} s; ${bytes[0]} MB in node_modules, ${bytes[1]} MB in the cache`);
+}
+
+/** The program itself: what PATH has may be a script of a version manager, which needs more programs. */
+function realPython() {
+  return spawnSync("python3", ["-c", "import sys; print(sys.executable)"], { encoding: "utf8" }).stdout?.trim();
 }
 
 function run(program, args, options) {

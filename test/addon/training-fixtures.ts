@@ -115,7 +115,8 @@ export function expectMetrics(result: NativeLossResult, metrics: Readonly<Record
   };
   for (const [name, expected] of Object.entries(metrics)) {
     if (name === "entropy_coef") continue; // the option itself
-    const tolerance = Math.max(1e-6, 1e-5 * Math.abs(expected));
+    // Another minor version of libtorch rounds otherwise: 2.14 was seen to be 1.0003e-5 away in one case.
+    const tolerance = Math.max(1e-6, 2e-5 * Math.abs(expected));
     expect(Math.abs((own[name] ?? Number.NaN) - expected), name).toBeLessThanOrEqual(tolerance);
   }
 }
