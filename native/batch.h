@@ -125,6 +125,7 @@ struct SampleRequest {
     uint64_t step = 0;
     int64_t max_rows = 0;
     int64_t context_length = 0;  // of length-dependent ropes; 0: longest prompt + max_new_tokens
+    bool plain = false;          // without the CPU kernels, whose results are tested against this
 
     int64_t num_prompts() const { return static_cast<int64_t>(prompt_offsets.size()) - 1; }
     int64_t prompt_length(int64_t p) const { return prompt_offsets[p + 1] - prompt_offsets[p]; }

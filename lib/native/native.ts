@@ -164,6 +164,8 @@ export interface NativeSampleRequest {
   maxRows: number;
   /** Sequence length that length-dependent ropes are made for; absent: the longest prompt and maxNewTokens. */
   contextLength?: number;
+  /** On a CPU, without the kernels made for it: what those are tested against. */
+  plain?: boolean;
 }
 
 export interface NativeGroup {
@@ -424,6 +426,6 @@ export interface NativeCore {
     logits: Float32Array,
     seen: Uint8Array,
     rows: number,
-    request: Pick<NativeSampleRequest, "temperature" | "topP" | "topK" | "minP" | "repetitionPenalty">,
+    request: Pick<NativeSampleRequest, "temperature" | "topP" | "topK" | "minP" | "repetitionPenalty" | "plain">,
   ): Float32Array;
 }

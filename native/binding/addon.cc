@@ -7,6 +7,7 @@
 #include "binding/engine_wrap.h"
 #include "binding/errors.h"
 #include "binding/napi_setup.h"
+#include "cpu/row_sampler.h"
 #include "device.h"
 #include "error.h"
 #include "grpo/loss.h"
@@ -65,6 +66,22 @@ Napi::Value loss_and_gradient(const Napi::CallbackInfo& info) {
     });
 }
 
+/// By the kernels of the CPU.
+std::vector<float> sampling_probabilities_of(const std::vector<float>& logits,
+                                             const std::vector<uint8_t>& seen, int64_t rows,
+                                             const SampleRequest& request) {
+    const auto vocab_size = static_cast<int64_t>(logits.size()) / rows;
+    cpu::RowSampler sampler(request, vocab_size);
+    std::vector<float> result;
+    for (int64_t row = 0; row < rows; ++row) {
+        const auto* marks = reinterpret_cast<const bool*>(seen.data()) + row * vocab_size;
+        const std::vector<float> probabilities =
+            sampler.probabilities({logits.data() + row * vocab_size, marks, 0});
+        result.insert(result.end(), probabilities.begin(), probabilities.end());
+    }
+    return result;
+}
+
 Napi::Value sampling_probabilities(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
         const std::vector<float> values = float_vector(info[0], "logits");
@@ -79,6 +96,8 @@ Napi::Value sampling_probabilities(const Napi::CallbackInfo& info) {
         request.top_k = static_cast<int64_t>(number_field(options, "topK"));
         request.min_p = number_field(options, "minP");
         request.repetition_penalty = number_field(options, "repetitionPenalty");
+        if (!options.Get("plain").ToBoolean())
+            return to_js(info.Env(), sampling_probabilities_of(values, marks, rows, request));
         const at::Tensor logits = to_device(values, at::kCPU).view({rows, -1});
         const at::Tensor seen = to_device(marks, at::kCPU).view({rows, -1}).to(at::kBool);
         ReadBack read_back;

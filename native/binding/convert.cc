@@ -322,6 +322,7 @@ SampleRequest sample_request_from(const Napi::Object& object) {
         .step = static_cast<uint64_t>(number_field(object, "step")),
         .max_rows = integer_field(object, "maxRows"),
         .context_length = optional_integer(object, "contextLength"),
+        .plain = object.Get("plain").ToBoolean(),
     };
     fill_stop_strings(request, object);
     check_offsets(request.prompt_offsets, request.prompt_ids.size(), "promptOffsets");

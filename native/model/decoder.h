@@ -47,6 +47,8 @@ class Decoder {
     Decoder(const Decoder&) = delete;
     Decoder& operator=(const Decoder&) = delete;
 
+    /// ids [N] int64 -> [N, C], the input of the first layer.
+    at::Tensor embed(const at::Tensor& ids, const ForwardMode& mode) const;
     /// ids [N], positions [N] int64 -> hidden [N, C] before the last norm.
     at::Tensor forward(const at::Tensor& ids, const at::Tensor& positions,
                        const std::shared_ptr<Attention>& attention, const ForwardMode& mode) const;
@@ -66,6 +68,8 @@ class Decoder {
     std::vector<const Linear*> linears() const { return {linears_.begin(), linears_.end()}; }
     std::vector<const Norm*> norms() const { return {norms_.begin(), norms_.end()}; }
     const at::Tensor& embedding() const { return embed_tokens_; }  // [V, C]
+    const std::vector<DecoderLayer>& layers() const { return layers_; }
+    const Norm& last_norm() const { return norm_; }
     const Linear& output() const { return output_; }
     /// The output layer's weight is the embedding.
     bool tied() const { return tied_; }
@@ -88,7 +92,6 @@ class Decoder {
   private:
     using RopeTables = std::vector<RopeTable>;  // one for each of config.ropes
 
-    at::Tensor embed(const at::Tensor& ids, const ForwardMode& mode) const;
     at::Tensor layer_forward(int64_t index, const at::Tensor& hidden, const RopeTables& ropes,
                              Attention& attention, const ForwardMode& mode) const;
     at::Tensor attention_block(int64_t index, const at::Tensor& normed, const RopeTables& ropes,

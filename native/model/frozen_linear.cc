@@ -4,7 +4,7 @@
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "cpu/bf16_linear.h"
+#include "cpu/linear.h"
 
 namespace grpo {
 namespace {

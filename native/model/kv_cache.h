@@ -38,6 +38,11 @@ class KvCache {
     at::Tensor prompt_v(int64_t layer, int64_t prompts) const;          // [U·K, W, D]
     at::Tensor row_k(int64_t layer, int64_t rows, int64_t time) const;  // [n·K, time, D]
     at::Tensor row_v(int64_t layer, int64_t rows, int64_t time) const;  // [n·K, time, D]
+    /// Whole caches: of prompts [U_max, K, W, D], of rows [n_max, K, T, D].
+    const at::Tensor& all_prompt_k(int64_t layer) const { return prompt_k_[layer]; }
+    const at::Tensor& all_prompt_v(int64_t layer) const { return prompt_v_[layer]; }
+    const at::Tensor& all_row_k(int64_t layer) const { return row_k_[layer]; }
+    const at::Tensor& all_row_v(int64_t layer) const { return row_v_[layer]; }
     int64_t prompt_width() const { return prompt_width_; }
     int64_t time_capacity() const { return time_capacity_; }
     int64_t kv_heads() const { return kv_heads_; }

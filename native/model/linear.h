@@ -45,13 +45,14 @@ class Linear {
     const std::vector<LinearPart>& parts() const { return parts_; }
     at::Tensor part_weight(size_t i) const;  // [out_i, in] view
     at::Tensor part_bias(size_t i) const;    // [out_i] view, undefined without bias
+    /// The bias with those that the adapter trains in their places.
+    at::Tensor bias_with(const LinearAdapter& adapter) const;
 
     at::Tensor weight;  // [sum of out, in]
     at::Tensor bias;    // [sum of out] or undefined
     int64_t index = 0;  // in the tables of an adapter
 
   private:
-    at::Tensor bias_with(const LinearAdapter& adapter) const;
     at::Tensor with_pair(size_t part, const at::Tensor& x, const at::Tensor& y,
                          const at::Tensor& bias, const Lora& lora, const ForwardMode& mode) const;
     at::Tensor of_part(const at::Tensor& rows, size_t i) const;

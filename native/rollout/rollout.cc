@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t kPrefillTokens = 8192;  // of one pass
 constexpr int64_t kPromptsPerFullGroup = 2;
+constexpr int64_t kLogitRows = 48;  // rows on a CPU whose logits are held at a time
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -47,6 +48,11 @@ Rollout::Rollout(const Decoder& decoder, const SampleRequest& request, const For
     const auto options = at::TensorOptions().dtype(decoder.dtype()).device(decoder.device());
     cache_ = std::make_unique<KvCache>(decoder.config(), max_prompts_, width, max_rows_,
                                        std::max<int64_t>(1, request.max_new_tokens - 1), options);
+    if (!request.plain && cpu::StepDecoder::can_run(decoder)) {
+        step_decoder_ = std::make_unique<cpu::StepDecoder>(decoder, mode, *cache_,
+                                                           width + request.max_new_tokens);
+        row_sampler_ = std::make_unique<cpu::RowSampler>(request, decoder.config().vocab_size);
+    }
     if (request.repetition_penalty != 1) {
         seen_ = at::zeros({max_rows_, decoder.config().vocab_size}, options.dtype(at::kBool));
     }
@@ -125,68 +131,105 @@ void Rollout::prefill(const std::vector<int64_t>& prompts) {
     attention->store_prompts(cache_.get(), slots);
     const at::Tensor hidden = decoder_.forward(
         to_device(ids, device), to_device(layout.positions(), device), attention, mode_);
-    const at::Tensor last = take_rows(hidden, to_device(last_token, device));  // [P, C]
-    const at::Tensor logits = take_rows(decoder_.logits(decoder_.final_norm(last, mode_), mode_),
-                                        to_device(prompt_of_row, device));  // [P·G, V]
-    advance(first_row, logits);
+    const at::Tensor last = take_rows(hidden, to_device(last_token, device));            // [P, C]
+    const at::Tensor logits = decoder_.logits(decoder_.final_norm(last, mode_), mode_);  // [P, V]
+    if (row_sampler_) {
+        std::vector<const float*> rows;
+        for (const int64_t prompt : prompt_of_row)
+            rows.push_back(logits.const_data_ptr<float>() + prompt * logits.size(1));
+        draw(first_row, rows);
+    } else {
+        draw(first_row, take_rows(logits, to_device(prompt_of_row, device)));
+    }
+    advance(first_row);
 }
 
 void Rollout::decode() {
     const auto start = std::chrono::steady_clock::now();
-    const at::Device device = decoder_.device();
-    std::vector<int64_t> ids, positions, times, slot_of_row, prompt_lengths;
-    for (const LivePrompt& live : live_)
-        prompt_lengths.push_back(request_.prompt_length(live.prompt));
-    for (const Row& row : rows_) {
-        ids.push_back(row.ids.back());
-        times.push_back(static_cast<int64_t>(row.ids.size()) - 1);
-        positions.push_back(prompt_lengths[row.slot] + times.back());
-        slot_of_row.push_back(row.slot);
+    const cpu::DecodeRows rows = decode_rows();
+    if (step_decoder_) {
+        step_decoder_->step(rows);
+        const auto total = static_cast<int64_t>(rows_.size());
+        const int64_t vocabulary = decoder_.config().vocab_size;
+        for (int64_t first = 0; first < total; first += kLogitRows) {
+            const int64_t count = std::min(kLogitRows, total - first);
+            const float* logits = step_decoder_->logits(first, count);
+            std::vector<const float*> of_row;
+            for (int64_t i = 0; i < count; ++i) of_row.push_back(logits + i * vocabulary);
+            draw(first, of_row);
+        }
+    } else {
+        const at::Device device = decoder_.device();
+        std::vector<int64_t> positions;
+        for (size_t r = 0; r < rows_.size(); ++r)
+            positions.push_back(rows.prompt_lengths[rows.slots[r]] + rows.times[r]);
+        const auto attention = std::make_shared<DecodeAttention>(
+            decoder_.config(), *cache_, rows.slots, rows.prompt_lengths, rows.times,
+            decoder_.dtype(), device);
+        const at::Tensor hidden = decoder_.forward(to_device(rows.ids, device),
+                                                   to_device(positions, device), attention, mode_);
+        draw(0, decoder_.logits(decoder_.final_norm(hidden, mode_), mode_));
     }
-    const auto attention = std::make_shared<DecodeAttention>(
-        decoder_.config(), *cache_, slot_of_row, prompt_lengths, times, decoder_.dtype(), device);
-    const at::Tensor hidden =
-        decoder_.forward(to_device(ids, device), to_device(positions, device), attention, mode_);
-    advance(0, decoder_.logits(decoder_.final_norm(hidden, mode_), mode_));
+    advance(0);
     ++stats_.decode_steps;
     stats_.decode_seconds += seconds_since(start);
 }
 
-at::Tensor Rollout::uniforms(size_t first) const {
-    std::vector<double> values;
-    for (size_t r = first; r < rows_.size(); ++r) {
-        const Row& row = rows_[r];
-        const auto key = static_cast<uint32_t>(request_.prompt_keys[live_[row.slot].prompt]);
-        values.push_back(token_uniform(request_.seed, request_.step, key,
-                                       static_cast<uint32_t>(row.sample),
-                                       static_cast<uint32_t>(row.ids.size())));
+cpu::DecodeRows Rollout::decode_rows() const {
+    cpu::DecodeRows rows;
+    for (const LivePrompt& live : live_)
+        rows.prompt_lengths.push_back(request_.prompt_length(live.prompt));
+    for (const Row& row : rows_) {
+        rows.ids.push_back(row.ids.back());
+        rows.slots.push_back(row.slot);
+        rows.times.push_back(static_cast<int64_t>(row.ids.size()) - 1);
     }
-    return to_device(values, decoder_.device());
+    return rows;
 }
 
-void Rollout::mark_seen(size_t first, const at::Tensor& tokens) {
-    if (!seen_.defined()) return;
-    seen_.narrow(0, static_cast<int64_t>(first), tokens.size(0))
-        .scatter_(1, tokens.unsqueeze(1), true);
+double Rollout::uniform(const Row& row) const {
+    return token_uniform(request_.seed, request_.step,
+                         static_cast<uint32_t>(request_.prompt_keys[live_[row.slot].prompt]),
+                         static_cast<uint32_t>(row.sample), static_cast<uint32_t>(row.ids.size()));
 }
 
-void Rollout::advance(size_t first, const at::Tensor& logits) {
-    const at::Tensor seen = seen_.defined()
-                                ? seen_.narrow(0, static_cast<int64_t>(first), logits.size(0))
-                                : at::Tensor();
-    const Drawn drawn = draw(logits, seen, uniforms(first), request_);
-    mark_seen(first, drawn.tokens);
+void Rollout::draw(size_t first, const at::Tensor& logits) {
+    const int64_t count = logits.size(0);
+    const at::Tensor seen =
+        seen_.defined() ? seen_.narrow(0, static_cast<int64_t>(first), count) : at::Tensor();
+    std::vector<double> uniforms;
+    for (int64_t i = 0; i < count; ++i) uniforms.push_back(uniform(rows_[first + i]));
+    const Drawn drawn = grpo::draw(logits, seen, to_device(uniforms, decoder_.device()), request_);
+    if (seen.defined()) seen.scatter_(1, drawn.tokens.unsqueeze(1), true);
     // The only read-back of a decode step: every token id is below 2^53, so one float64 tensor
     // carries both rows.
     const std::vector<double> values = read_back_.operator()<double>(
         at::stack({drawn.tokens.to(at::kDouble), drawn.logprobs.to(at::kDouble)}));
-    const size_t count = rows_.size() - first;
-    for (size_t i = 0; i < count; ++i) {
+    for (int64_t i = 0; i < count; ++i) {
         rows_[first + i].ids.push_back(static_cast<int32_t>(values[i]));
         rows_[first + i].logprobs.push_back(static_cast<float>(values[count + i]));
     }
+}
+
+void Rollout::draw(size_t first, const std::vector<const float*>& logits) {
+    const int64_t vocabulary = decoder_.config().vocab_size;
+    const auto seen = [&](size_t row) {
+        return seen_.defined() ? seen_.mutable_data_ptr<bool>() + row * vocabulary : nullptr;
+    };
+    std::vector<cpu::SamplerRow> rows;
+    for (size_t i = 0; i < logits.size(); ++i)
+        rows.push_back({logits[i], seen(first + i), uniform(rows_[first + i])});
+    const std::vector<cpu::DrawnToken> drawn = row_sampler_->draw(rows);
+    for (size_t i = 0; i < drawn.size(); ++i) {
+        rows_[first + i].ids.push_back(drawn[i].id);
+        rows_[first + i].logprobs.push_back(drawn[i].logprob);
+        if (bool* marks = seen(first + i)) marks[drawn[i].id] = true;
+    }
+}
+
+void Rollout::advance(size_t first) {
     report_tokens(first);
-    stats_.tokens += static_cast<int64_t>(count);
+    stats_.tokens += static_cast<int64_t>(rows_.size() - first);
     // From the back, because a row that leaves is replaced by the last one.
     for (size_t row = rows_.size(); row-- > first;) {
         if (const std::optional<Finish> finish = ending(rows_[row])) retire(row, *finish);

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "batch.h"
+#include "cpu/row_sampler.h"
+#include "cpu/step_decoder.h"
 #include "device.h"
 #include "model/decoder.h"
 #include "model/kv_cache.h"
@@ -44,16 +46,20 @@ class Rollout {
     std::vector<int64_t> choose_prompts() const;
     void prefill(const std::vector<int64_t>& prompts);
     void decode();
-    /// Draws the next token of rows first..n-1 from their logits and retires the rows that end.
-    void advance(size_t first, const at::Tensor& logits);
+    cpu::DecodeRows decode_rows() const;
+    /// Draws the next token of rows first, first + 1, ... from logits [.., V].
+    void draw(size_t first, const at::Tensor& logits);
+    /// The same on a CPU; logits of each row.
+    void draw(size_t first, const std::vector<const float*>& logits);
+    /// Retires those of the rows first..n-1 that the token just drawn ends.
+    void advance(size_t first);
     /// Whether the row's last token ends it, and why.
     std::optional<Finish> ending(Row& row) const;
     bool completes_stop_string(Row& row) const;
     void report_tokens(size_t first) const;
     void retire(size_t row, Finish finish);
     void complete_group(int64_t slot);
-    at::Tensor uniforms(size_t first) const;
-    void mark_seen(size_t first, const at::Tensor& tokens);
+    double uniform(const Row& row) const;
 
     const Decoder& decoder_;
     const SampleRequest& request_;
@@ -66,6 +72,9 @@ class Rollout {
     int64_t max_rows_ = 0;
     int64_t max_prompts_ = 0;
     std::unique_ptr<KvCache> cache_;
+    // On CPUs, instead of the decoder's own operators and those of the sampler.
+    std::unique_ptr<cpu::StepDecoder> step_decoder_;
+    std::unique_ptr<cpu::RowSampler> row_sampler_;
     at::Tensor seen_;  // [max_rows, V] bool, with a repetition penalty only
     std::vector<Row> rows_;
     std::vector<LivePrompt> live_;

@@ -43,7 +43,7 @@ describe("what the sampler recorded", () => {
     const { recorded, ...batch } = batchOf(await model.sample(prompts, { ...sampling, ...options }));
     const computed = await model.logprobs(batch, { temperature: options.temperature });
     // The cache and the packed pass sum in another order: a few units of float32's seventh digit, on values up to 20.
-    expect(largestDifference(flat(recorded), flat(computed))).toBeLessThan(2e-5);
+    expect(largestDifference(flat(recorded), flat(computed))).toBeLessThan(5e-5);
   });
 
   it("is nearly what logprobs() computes in bfloat16", async () => {
@@ -67,7 +67,7 @@ describe("the first pass over fresh completions", () => {
     for (const oldLogprobs of [recorded, computed]) {
       const result = await model.forwardBackward({ ...batch, advantages, oldLogprobs });
       expect(result).toMatchObject({ clipLow: 0, clipHigh: 0, clipRegion: 0, clipLowMin: 0, clipHighMax: 0 });
-      expect(result.logpDifferenceMax).toBeLessThan(2e-5);
+      expect(result.logpDifferenceMax).toBeLessThan(5e-5);
     }
     const result = await model.forwardBackward({ ...batch, advantages }, { lossType: "grpo" });
     expect(result).toMatchObject({ clipRegion: 0, logpDifferenceMax: 0, logpDifferenceMean: 0 });

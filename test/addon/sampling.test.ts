@@ -25,15 +25,49 @@ describe("the sampling distribution", async () => {
 
   const title =
     "equals transformers' for temperature $temperature, topP $topP, topK $topK, minP $minP, penalty $repetitionPenalty";
-  it.each(cases)(title, ({ index, kept, ...filters }) => {
+  const both = cases.flatMap((one) => [true, false].map((plain) => ({ ...one, plain })));
+  it.each(both)(`${title}, plain $plain`, ({ index, kept, ...filters }) => {
     const logits = Float32Array.from(numbers(tensors, "logits"));
     const probabilities = loadCore().samplingProbabilities(logits, seen, rows, filters);
+    const expected = numbers(tensors, `probs.${index}`);
     // Probabilities in float32.
-    expect(largestDifference(probabilities, numbers(tensors, `probs.${index}`))).toBeLessThan(1e-6);
-    const keptHere = kept.map((_, row) => {
-      return probabilities.subarray(row * vocabSize, (row + 1) * vocabSize).filter((p) => p > 0).length;
-    });
-    expect(keptHere).toEqual(kept);
+    expect(largestDifference(probabilities, expected)).toBeLessThan(1e-6);
+    // The kernels of the CPU have no probabilities below float32's normal range.
+    const least = filters.plain ? 0 : 1e-37;
+    const countKept = (all: ArrayLike<number>) =>
+      kept.map(
+        (_, row) =>
+          Array.from(all)
+            .slice(row * vocabSize, (row + 1) * vocabSize)
+            .filter((p) => p > least).length,
+      );
+    expect(countKept(probabilities)).toEqual(filters.plain ? kept : countKept(expected));
+  });
+});
+
+describe("the sampling distribution of a large vocabulary", () => {
+  const vocabSize = 50_000;
+  // Scores of a few hundred values, so that many are equal at every cut.
+  const logits = Float32Array.from(
+    { length: vocabSize },
+    (_, i) => Math.round(20 * Math.sin(i * 1.7) * Math.cos(i * 0.3)) / 4,
+  );
+  const unseen = new Uint8Array(vocabSize);
+  const filters: Partial<Filters>[] = [
+    { topP: 0.9 },
+    { topP: 0.05 },
+    { topK: 1000 },
+    { topK: 300, topP: 0.7, minP: 0.3 },
+  ];
+  it.each(filters)("is that of the plain path with %o", (options) => {
+    const of = (plain: boolean) => loadCore().samplingProbabilities(logits, unseen, 1, { ...OFF, ...options, plain });
+    const [fast, plain] = [of(false), of(true)];
+    // Of equal scores either path may keep others, and one more or less where a float32 sum decides.
+    const kept = (all: Float32Array) => all.filter((p) => p > 0).sort();
+    expect(Math.abs(kept(fast).length - kept(plain).length)).toBeLessThanOrEqual(2);
+    expect(Math.min(...kept(fast)) / Math.min(...kept(plain))).toBeCloseTo(1, 2);
+    expect(Math.max(...kept(fast)) / Math.max(...kept(plain))).toBeCloseTo(1, 3);
+    expect(fast.reduce((sum, p) => sum + p, 0)).toBeCloseTo(1, 4);
   });
 });
 

@@ -1,0 +1,77 @@
+#include "cpu/linear.h"
+
+#include <ATen/Functions.h>
+
+#include <algorithm>
+
+#include "cpu/parallel.h"
+#include "error.h"
+
+namespace grpo::cpu {
+namespace {
+
+/// Rows that go through the kernel together: packed, they stay in the second-level cache.
+constexpr int64_t kRowsTogether = 48;
+/// Reading a weight costs as much as multiplying it this often.
+constexpr int64_t kReadCost = 4;
+
+}  // namespace
+
+void* Scratch::bytes(int64_t count) {
+    if (count > size_) {
+        const int64_t grown = std::max(count, size_ + size_ / 2);
+        memory_.reset();
+        size_ = 0;
+        memory_.reset(::operator new (static_cast<size_t>(grown), std::align_val_t{64}));
+        size_ = grown;
+    }
+    return memory_.get();
+}
+
+bool can_store(at::ScalarType dtype) { return dtype == at::kFloat || dtype == at::kBFloat16; }
+
+Storage storage_of(at::ScalarType dtype) {
+    return dtype == at::kFloat ? Storage::kFloat : Storage::kBFloat16;
+}
+
+Weight::Weight(const at::Tensor& tensor)
+    : data(tensor.const_data_ptr()),
+      storage(storage_of(tensor.scalar_type())),
+      in(tensor.size(1)),
+      out(tensor.size(0)) {
+    require(can_store(tensor.scalar_type()) && tensor.is_contiguous(),
+            "a weight of the CPU kernels must be contiguous, in float32 or bfloat16");
+}
+
+void linear(const float* x, int64_t rows, const Weight& weight, float* y, int64_t stride,
+            Scratch& packed) {
+    const Kernels& run = kernels();
+    const int64_t in = weight.in;
+    for (int64_t first = 0; first < rows; first += kRowsTogether) {
+        const int64_t count = std::min(kRowsTogether, rows - first);
+        void* x_packed = packed.bytes(run.packed_bytes(count, in));
+        run.pack(weight.storage, x + first * in, count, in, x_packed);
+        float* y_first = y + first * stride;
+        parallel(weight.out, in * std::max(count, kReadCost), [&](int64_t begin, int64_t end) {
+            run.dot_products(weight.storage, x_packed, count, weight.data, in, y_first, stride,
+                             begin, end);
+        });
+    }
+}
+
+bool can_skinny_linear(const at::Tensor& x, const at::Tensor& weight) {
+    return x.is_cpu() && x.dim() == 2 && x.size(0) <= kSkinnyRows &&
+           x.scalar_type() == at::kFloat && weight.scalar_type() == at::kBFloat16 &&
+           weight.is_contiguous();
+}
+
+at::Tensor skinny_linear(const at::Tensor& x, const at::Tensor& weight) {
+    const at::Tensor rows = x.contiguous();
+    at::Tensor y = at::empty({rows.size(0), weight.size(0)}, rows.options());
+    Scratch packed;
+    linear(rows.const_data_ptr<float>(), rows.size(0), Weight(weight), y.mutable_data_ptr<float>(),
+           y.size(1), packed);
+    return y;
+}
+
+}  // namespace grpo::cpu

@@ -1,0 +1,260 @@
+// Products for kernels_impl.h. They run over tiles of R rows of x by C rows of the weight, R·C sums
+// kept in registers, the sum going over whole vectors of k; weights are read once for all rows, in
+// the order of memory.
+#pragma once
+
+#if defined(GRPO_BF16_PAIRS)
+#include <immintrin.h>
+#endif
+
+#include "cpu/kernels.h"
+#include "cpu/vectors_impl.h"
+
+namespace grpo::cpu {
+namespace {
+
+constexpr int kColumns = GRPO_COLUMNS;  // of a tile of four rows
+constexpr int kRows = 4;
+
+// How a type of weight is multiplied: a block of k takes two passes over vectors. x is packed as
+// tiles of up to four rows, in the order of use: [tile][block][pass][row][lanes].
+
+struct FloatDot {
+    using Weight = float;
+    using X = Vec;
+    static constexpr int64_t kBlock = 2 * kLanes;  // of k
+    static Vec weights(const float* w, int pass) { return load(w + pass * kLanes); }
+    static Vec add(Vec sum, X x, Vec w) { return sum + x * w; }
+    static X pack(const float* x, int pass) { return load(x + pass * kLanes); }
+};
+
+#if defined(GRPO_BF16_PAIRS)
+struct HalfDot {
+    using Weight = uint16_t;
+    using X = __m512bh;
+    static constexpr int64_t kBlock = 4 * kLanes;
+    static X weights(const uint16_t* w, int pass) { return load_as<X>(w + pass * 2 * kLanes); }
+    static Vec add(Vec sum, X x, X w) { return (Vec)_mm512_dpbf16_ps((__m512)sum, x, w); }
+    static X pack(const float* x, int pass) {
+        x += pass * 2 * kLanes;
+        return _mm512_cvtne2ps_pbh((__m512)load(x + kLanes), (__m512)load(x));
+    }
+};
+#else
+/// Read as words of two: the even ones in the first pass, the odd ones in the second, so that
+/// widening costs one shift or one mask.
+struct HalfDot {
+    using Weight = uint16_t;
+    using X = Vec;
+    static constexpr int64_t kBlock = 2 * kLanes;
+    static Vec weights(const uint16_t* w, int pass) {
+        const Words words = load_as<Words>(w);
+        return (Vec)(pass == 0 ? words << 16 : words & 0xFFFF0000U);
+    }
+    static Vec add(Vec sum, X x, Vec w) { return sum + x * w; }
+    static X pack(const float* x, int pass) {
+        X packed;
+        for (int64_t i = 0; i < kLanes; ++i) packed[i] = x[2 * i + pass];
+        return packed;
+    }
+};
+#endif
+
+template <typename P>
+void pack_rows(const float* x, int64_t rows, int64_t in, typename P::X* out) {
+    for (int64_t first = 0; first < rows; first += kRows) {
+        const int64_t tile = least(kRows, rows - first);
+        for (int64_t k = 0; k < in; k += P::kBlock) {
+            float rest[P::kBlock] = {};
+            for (int pass = 0; pass < 2; ++pass) {
+                for (int64_t r = 0; r < tile; ++r) {
+                    const float* from = x + (first + r) * in + k;
+                    if (k + P::kBlock > in) {
+                        std::memcpy(rest, from, (in - k) * sizeof(float));
+                        from = rest;
+                    }
+                    *out++ = P::pack(from, pass);
+                }
+            }
+        }
+    }
+}
+
+/// Lines of memory ahead. A processor's own prefetcher follows one stream well and several short
+/// ones badly, so tiles of several columns fetch the next columns themselves, in linear order.
+struct Ahead {
+    const char* from;
+    int64_t step;  // bytes a block
+};
+
+/// Few sums would wait for each other: then the two passes have sums of their own.
+template <int R, int C>
+constexpr int kSets = R* C < 8 ? 2 : 1;
+
+template <typename P, int R, int C>
+inline __attribute__((always_inline)) void add_block(Vec (&sums)[kSets<R, C>][R][C],
+                                                     const typename P::X* x,
+                                                     const typename P::Weight* w,
+                                                     int64_t w_stride) {
+#pragma GCC unroll 2
+    for (int pass = 0; pass < 2; ++pass) {
+#pragma GCC unroll 8
+        for (int c = 0; c < C; ++c) {
+            const auto column = P::weights(w + c * w_stride, pass);
+#pragma GCC unroll 4
+            for (int r = 0; r < R; ++r) {
+                Vec& sum = sums[pass % kSets<R, C>][r][c];
+                sum = P::add(sum, x[pass * R + r], column);
+            }
+        }
+    }
+}
+
+/// R rows of packed x against C rows of the weight, fetching kLines lines a block.
+template <typename P, int R, int C, int kLines>
+void tile(const typename P::X* x, const typename P::Weight* w, int64_t in, float* y, int64_t stride,
+          Ahead ahead) {
+    Vec sums[kSets<R, C>][R][C] = {};
+    int64_t k = 0;
+    for (; k + P::kBlock <= in; k += P::kBlock, x += 2 * R) {
+        for (int line = 0; line < kLines; ++line) __builtin_prefetch(ahead.from + line * 64);
+        ahead.from += ahead.step;
+        add_block<P, R, C>(sums, x, w + k, in);
+    }
+    if (k < in) {
+        typename P::Weight rest[C][P::kBlock] = {};
+        for (int c = 0; c < C; ++c) std::memcpy(rest[c], w + c * in + k, (in - k) * sizeof(*w));
+        add_block<P, R, C>(sums, x, rest[0], P::kBlock);
+    }
+    for (int c = 0; c < C; ++c) {
+        Vec totals[R];
+        for (int r = 0; r < R; ++r) {
+            totals[r] = sums[0][r][c];
+            if (kSets<R, C> == 2) totals[r] += sums[kSets<R, C> - 1][r][c];
+        }
+        if constexpr (R == kRows) {
+            const Four total = sums_of(totals[0], totals[1], totals[2], totals[3]);
+            for (int r = 0; r < R; ++r) y[r * stride + c] = total[r];
+        } else {
+            for (int r = 0; r < R; ++r) y[r * stride + c] = sum_of(totals[r]);
+        }
+    }
+}
+
+/// All rows, at least four, against C rows of the weight, which are in the nearest cache after the
+/// first tile. The first two tiles share in fetching the next C.
+template <typename P, int C>
+void columns(const typename P::X* x, int64_t rows, const typename P::Weight* w, int64_t in,
+             float* y, int64_t stride) {
+    constexpr int64_t kBytes = C * P::kBlock * static_cast<int64_t>(sizeof(*w));  // a block
+    constexpr int kAll = (kBytes + 63) / 64, kHalf = (kBytes / 2 + 63) / 64;
+    const auto* next = reinterpret_cast<const char*>(w + C * in);
+    const int64_t x_tile = (in + P::kBlock - 1) / P::kBlock * 2 * kRows;
+    if (rows < 2 * kRows) {
+        tile<P, kRows, C, kAll>(x, w, in, y, stride, {next, kBytes});
+    } else {
+        const Ahead first{next, kBytes / 2};
+        const Ahead second{next + in / P::kBlock * (kBytes / 2), kBytes / 2};
+        tile<P, kRows, C, kHalf>(x, w, in, y, stride, first);
+        tile<P, kRows, C, kHalf>(x + x_tile, w, in, y + kRows * stride, stride, second);
+    }
+    int64_t r = rows < 2 * kRows ? kRows : 2 * kRows;
+    for (; r + kRows <= rows; r += kRows)
+        tile<P, kRows, C, 0>(x + r / kRows * x_tile, w, in, y + r * stride, stride, {});
+    x += r / kRows * x_tile;
+    y += r * stride;
+    switch (rows - r) {
+        case 1:
+            return tile<P, 1, C, 0>(x, w, in, y, stride, {});
+        case 2:
+            return tile<P, 2, C, 0>(x, w, in, y, stride, {});
+        case 3:
+            return tile<P, 3, C, 0>(x, w, in, y, stride, {});
+    }
+}
+
+template <typename P>
+void products(const void* packed, int64_t rows, const void* weight, int64_t in, float* y,
+              int64_t stride, int64_t begin, int64_t end) {
+    const auto* x = static_cast<const typename P::X*>(packed);
+    const auto* w = static_cast<const typename P::Weight*>(weight);
+    int64_t n = begin;
+    if (rows >= kRows) {
+        for (; n + kColumns <= end; n += kColumns)
+            columns<P, kColumns>(x, rows, w + n * in, in, y + n, stride);
+        for (; n < end; ++n) columns<P, 1>(x, rows, w + n * in, in, y + n, stride);
+        return;
+    }
+    // One column after the other: a single stream.
+    const auto run = rows == 1 ? tile<P, 1, 1, 0> : rows == 2 ? tile<P, 2, 1, 0> : tile<P, 3, 1, 0>;
+    for (; n < end; ++n) run(x, w + n * in, in, y + n, stride, {});
+}
+
+int64_t packed_bytes(int64_t rows, int64_t in) {
+    const int64_t bytes = rows * (in + 4 * kLanes) * static_cast<int64_t>(sizeof(float));
+    return (bytes + 63) / 64 * 64;
+}
+
+void pack(Storage storage, const float* x, int64_t rows, int64_t in, void* packed) {
+    if (storage == Storage::kFloat)
+        return pack_rows<FloatDot>(x, rows, in, static_cast<FloatDot::X*>(packed));
+    pack_rows<HalfDot>(x, rows, in, static_cast<HalfDot::X*>(packed));
+}
+
+void dot_products(Storage storage, const void* packed, int64_t rows, const void* weight, int64_t in,
+                  float* y, int64_t stride, int64_t begin, int64_t end) {
+    const auto run = storage == Storage::kFloat ? products<FloatDot> : products<HalfDot>;
+    run(packed, rows, weight, in, y, stride, begin, end);
+}
+
+/// R rows of weights over C vectors of the width.
+template <typename T, int R, int C>
+void sums_tile(const float* p, int64_t p_stride, const T* v, int64_t count, int64_t width, float* y,
+               int64_t y_stride) {
+    Vec sums[R][C];
+    for (int r = 0; r < R; ++r) {
+        for (int c = 0; c < C; ++c) sums[r][c] = load(y + r * y_stride + c * kLanes);
+    }
+    for (int64_t j = 0; j < count; ++j) {
+        Vec values[C];
+        for (int c = 0; c < C; ++c) values[c] = load(v + j * width + c * kLanes);
+        for (int r = 0; r < R; ++r) {
+            for (int c = 0; c < C; ++c) sums[r][c] += p[r * p_stride + j] * values[c];
+        }
+    }
+    for (int r = 0; r < R; ++r) {
+        for (int c = 0; c < C; ++c) store(y + r * y_stride + c * kLanes, sums[r][c]);
+    }
+}
+
+template <typename T, int R>
+void sums_rows(const float* p, int64_t p_stride, const T* v, int64_t count, int64_t width, float* y,
+               int64_t y_stride) {
+    int64_t d = 0;
+    for (; d + 2 * kLanes <= width; d += 2 * kLanes)
+        sums_tile<T, R, 2>(p, p_stride, v + d, count, width, y + d, y_stride);
+    for (; d + kLanes <= width; d += kLanes)
+        sums_tile<T, R, 1>(p, p_stride, v + d, count, width, y + d, y_stride);
+    for (; d < width; ++d) {
+        for (int r = 0; r < R; ++r) {
+            float sum = y[r * y_stride + d];
+            for (int64_t j = 0; j < count; ++j)
+                sum += p[r * p_stride + j] * widen(v[j * width + d]);
+            y[r * y_stride + d] = sum;
+        }
+    }
+}
+
+template <typename T>
+void weighted_sums(const float* p, int64_t p_stride, int64_t rows, const T* v, int64_t count,
+                   int64_t width, float* y, int64_t y_stride) {
+    int64_t r = 0;
+    for (; r + kRows <= rows; r += kRows)
+        sums_rows<T, kRows>(p + r * p_stride, p_stride, v, count, width, y + r * y_stride,
+                            y_stride);
+    for (; r < rows; ++r)
+        sums_rows<T, 1>(p + r * p_stride, p_stride, v, count, width, y + r * y_stride, y_stride);
+}
+
+}  // namespace
+}  // namespace grpo::cpu

@@ -1,0 +1,113 @@
+// The kernels that decode and draw on a CPU, against the plain path of the same engine: same tokens, same log-probabilities, for
+// everything that an adapter can change, for weights in both dtypes, and for batches that fill and do not fill their tiles.
+
+import { describe, expect, it } from "vitest";
+import type {
+  NativeAdapterSpec,
+  NativeDtype,
+  NativeEngine,
+  NativeGroup,
+  NativeSampleRequest,
+} from "../../lib/native/native.js";
+import { largestDifference } from "./golden.js";
+import { ADAMW, BATCH, LOSS, PROMPTS, REQUEST, rawEngine, rawModel } from "./raw-engine.js";
+
+/** Prompts of 70 and 1 tokens: more and less than any vector or tile. */
+const LONG = {
+  promptIds: Int32Array.from({ length: 71 }, (_, i) => (i * 37) % 400),
+  promptOffsets: Int32Array.from([0, 70, 71]),
+  promptKeys: Int32Array.from([0, 1]),
+};
+
+async function groupsOf(engine: NativeEngine, request: NativeSampleRequest): Promise<NativeGroup[]> {
+  const groups: NativeGroup[] = [];
+  await engine.sample(request, (group) => groups.push(group));
+  return groups.sort((a, b) => a.prompt - b.prompt);
+}
+
+/** The same tokens; log-probabilities but for sums in another order. */
+async function expectAsPlain(engine: NativeEngine, options: Partial<NativeSampleRequest>): Promise<void> {
+  const request = { ...REQUEST, ...options };
+  const [plain, fast] = [await groupsOf(engine, { ...request, plain: true }), await groupsOf(engine, request)];
+  expect(fast.map(({ ids }) => ids)).toEqual(plain.map(({ ids }) => ids));
+  expect(fast.map(({ finish }) => finish)).toEqual(plain.map(({ finish }) => finish));
+  fast.forEach(({ logprobs }, i) => {
+    expect(largestDifference(logprobs, plain[i]?.logprobs ?? [])).toBeLessThan(2e-5);
+  });
+}
+
+/** Steps that move what the adapter has, so that none of it is zero. */
+async function train(engine: NativeEngine): Promise<void> {
+  const batch = { ...BATCH, advantages: Float32Array.from([1, -1, 0.5, 2, -2]) };
+  for (let step = 0; step < 2; step++) {
+    await engine.forwardBackward(batch, { ...LOSS, beta: 0 });
+    await engine.optimizerStep({ ...ADAMW, learningRate: 0.02 });
+  }
+}
+
+describe.each(["float32", "bfloat16"] satisfies NativeDtype[])("with weights in %s", (dtype) => {
+  it.each([1, 2, 3, 4, 5, 8, 13, 60])(
+    "decodes %i completions of a prompt as the plain path does",
+    async (groupSize) => {
+      const engine = await rawModel("cpu", dtype);
+      await expectAsPlain(engine, { ...LONG, groupSize, maxNewTokens: 12, maxRows: 128 });
+      engine.dispose();
+    },
+  );
+
+  it("decodes rows that enter and leave", async () => {
+    const engine = await rawModel("cpu", dtype);
+    // A third of the vocabulary ends a completion, and the cache grows on the way.
+    const stopIds = Int32Array.from({ length: 8 }, (_, i) => i * 60);
+    await expectAsPlain(engine, { groupSize: 2, maxNewTokens: 90, maxRows: 4, stopIds });
+    engine.dispose();
+  });
+
+  it("decodes a model that is trained in full", async () => {
+    const engine = await rawModel("cpu", dtype);
+    await engine.trainAll();
+    await train(engine);
+    await expectAsPlain(engine, {});
+    engine.dispose();
+  });
+});
+
+describe("an adapter with", () => {
+  const attention = "model.layers.0.self_attn";
+  const embedding = "model.embed_tokens";
+  const targets = (...modules: string[]) => modules.map((module) => ({ module, rank: 5, scaling: 4 }));
+  const ids = Int32Array.from([5, 9, 300]);
+  const kinds: [string, Partial<NativeAdapterSpec>][] = [
+    ["pairs on all linear layers", {}],
+    ["magnitudes, and pairs on embedding and output", { dora: true, targets: targets(embedding, "lm_head") }],
+    ["magnitudes", { dora: true }],
+    ["PiSSA", { init: "pissa" }],
+    ["magnitudes and OLoRA", { init: "olora", dora: true, targets: targets(`${attention}.v_proj`) }],
+    ["biases", { biases: [`${attention}.k_proj`, "model.layers.1.mlp.down_proj"] }],
+    ["rows of tokens", { targets: [], tokenRows: [{ module: embedding, ids }] }],
+    ["modules in full", { targets: [], fullModules: [embedding, "lm_head", "model.norm", `${attention}.k_proj`] }],
+  ];
+  it.each(kinds)("%s decodes as the plain path does", async (_, spec) => {
+    const engine = await rawEngine("cpu", spec);
+    await train(engine);
+    await expectAsPlain(engine, { groupSize: 3 });
+    engine.dispose();
+  });
+});
+
+describe("drawing", () => {
+  const variants: Partial<NativeSampleRequest>[] = [
+    { doSample: false },
+    { temperature: 0.3 },
+    { topP: 0.6 },
+    { topK: 7 },
+    { minP: 0.6 },
+    { doSample: false, repetitionPenalty: 1.5 },
+    { temperature: 1.3, topP: 0.9, topK: 50, minP: 0.02, repetitionPenalty: 1.2 },
+  ];
+  it.each(variants)("gives the plain path's tokens with %o", async (options) => {
+    const engine = await rawModel("cpu");
+    await expectAsPlain(engine, { ...PROMPTS, groupSize: 4, maxNewTokens: 20, ...options });
+    engine.dispose();
+  });
+});
