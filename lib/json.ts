@@ -3,6 +3,7 @@
 import { readFile } from "node:fs/promises";
 import { GrpoError, type GrpoErrorCode, reasonOf } from "./errors.js";
 
+/** An object as JSON.parse gives it. */
 export type JsonObject = Readonly<Record<string, unknown>>;
 
 export function isJsonObject(value: unknown): value is JsonObject {

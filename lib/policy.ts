@@ -13,8 +13,10 @@ import type {
 import type { MemoryModel } from "./trainer/memory.js";
 import type { FinishReason, Message } from "./types.js";
 
+/** Token ids, whole numbers from 0. */
 export type TokenIds = readonly number[];
 
+/** One sampled completion: ids with the log-probability of each, in float32 and nats. */
 export interface SampledCompletion {
   /** The drawn tokens, the stop id included. */
   readonly ids: number[];
@@ -29,6 +31,7 @@ export interface SampledGroup {
   readonly completions: readonly SampledCompletion[];
 }
 
+/** How groups are sampled. */
 export interface SampleOptions {
   readonly groupSize: number;
   readonly maxNewTokens: number;
@@ -49,6 +52,7 @@ export interface SampleOptions {
   readonly onGroup?: (group: SampledGroup) => void;
 }
 
+/** All groups of one rollout. */
 export interface SampleResult {
   /** In the order of the prompts. */
   readonly groups: readonly SampledGroup[];
@@ -89,6 +93,7 @@ export interface PolicyModel {
   readonly maxPositions: number;
   readonly device: string;
   readonly dtype: string;
+  /** Samples groups of completions; see CausalLM.sample. */
   sample(prompts: readonly TokenIds[], options: SampleOptions): Promise<SampleResult>;
   /**
    * Once before the first step: decides what is trained and, with `reference`, fixes the reference policy as it is now.
@@ -106,11 +111,13 @@ export interface PolicyModel {
   forwardBackward(batch: TrainBatch, loss: LossOptions): Promise<NativeLossResult>;
   /** Clips, updates, and clears the gradient. */
   optimizerStep(options: OptimizerStepOptions): Promise<NativeStepResult>;
+  /** Forgets the gradient. */
   zeroGrad(): Promise<void>;
   /** What it will have in memory when it is trained, and the memory of its device. */
   memory(): Promise<{ readonly model: MemoryModel; readonly device: NativeMemory; readonly dropout: boolean }>;
   /** Seconds in which the engine had something to do, so far. */
   readonly busySeconds: number;
+  /** Counts of parameters. */
   trainableParameters(): { readonly trainable: number; readonly all: number };
   /** The adapter in PEFT's format, or the model. */
   savePretrained(directory: string): Promise<void>;
@@ -123,12 +130,15 @@ export interface PolicyModel {
 /** The tokenizer as the trainer sees it. */
 export interface ProcessingClass {
   readonly eosTokenIds: readonly number[];
+  /** Token ids of a text. */
   encode(text: string): number[];
+  /** The text of token ids. */
   decode(ids: TokenIds, options?: { readonly skipSpecialTokens?: boolean }): string;
   /** The text of a conversation, or its token ids with `tokenize: true`. */
   applyChatTemplate(
     messages: readonly Message[],
     options: { readonly addGenerationPrompt: boolean; readonly tokenize: true; readonly [key: string]: unknown },
   ): number[];
+  /** Writes the tokenizer's files into a folder. */
   savePretrained(directory: string): Promise<void>;
 }

@@ -1,5 +1,6 @@
 // The nouns that the rest of the library shares: messages, prompts, completions, and the shape of a reward function.
 
+/** One turn of a conversation; other fields are for the chat template. */
 export interface Message {
   readonly role: string;
   readonly content: string;
@@ -15,6 +16,7 @@ export type Completion = string | readonly Message[];
 /** Why a completion ended: a stop id of the model, the token limit, or a stop string. */
 export type FinishReason = "eos" | "length" | "stop";
 
+/** Where a run stands. */
 export interface TrainerState {
   /** Optimizer steps done so far. */
   globalStep: number;
@@ -38,7 +40,9 @@ export type RewardBatch<Row = unknown> = {
   completionIds: number[][];
   finishReasons: FinishReason[];
   trainerState: TrainerState;
+  /** Adds to a metric of this name; the step logs the mean. */
   logMetric(name: string, value: number): void;
+  /** A column of completions.jsonl: one value for each completion. */
   logExtra(column: string, values: unknown[]): void;
   signal: AbortSignal;
 } & { [K in keyof Row as K extends "prompt" ? never : K]: Row[K][] };

@@ -13,6 +13,7 @@ export type Mapped<Row, Result> = Omit<Row, keyof Result> & Result;
 /** The row with one column under another name. */
 export type Renamed<Row, From extends keyof Row, To extends string> = Omit<Row, From | To> & { [K in To]: Row[From] };
 
+/** Rows with named columns, read when they are asked for. Every method gives a new data set; none changes its own. */
 export class Dataset<Row extends object = Record<string, unknown>> implements Iterable<Row> {
   readonly columnNames: readonly string[];
   readonly #store: RowStore<Row>;
@@ -28,6 +29,7 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
     return fromRows(rows, []);
   }
 
+  /** Rows. Of a filtered data set, counting looks at all of them. */
   get length(): number {
     return this.#store.length;
   }
@@ -46,6 +48,7 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
     return Array.from(this.#project<Row>([[name, name]]), (row) => row[name]);
   }
 
+  /** Row by row. */
   *[Symbol.iterator](): Iterator<Row> {
     for (let index = 0; ; index++) {
       const row = this.#store.row(index);
@@ -109,6 +112,7 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
     return this.#view(new NumpyRandom(checkedSeed(options.seed)).permutation(this.length));
   }
 
+  /** Without these columns. Throws BAD_INPUT where there is none of that name. */
   removeColumns<K extends keyof Row & string>(...names: K[]): Dataset<Omit<Row, K>> {
     this.#checkColumns(names);
     const removed = new Set<string>(names);
@@ -116,6 +120,7 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
     return this.#project(kept.map((name) => [name, name]));
   }
 
+  /** With another name for one column. Throws BAD_INPUT where it is taken. */
   renameColumn<K extends keyof Row & string, To extends string>(from: K, to: To): Dataset<Renamed<Row, K, To>> {
     this.#checkColumns([from]);
     if (this.columnNames.includes(to)) {
@@ -146,6 +151,7 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
     return { test: order.take(rows), train: order.skip(rows) };
   }
 
+  /** All rows at once. */
   toArray(): Row[] {
     return [...this];
   }
@@ -155,6 +161,7 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
     return `Dataset({ features: [${features}], numRows: ${this.length} })`;
   }
 
+  /** As console.log shows it. */
   [inspect.custom](): string {
     return this.toString();
   }

@@ -10,6 +10,7 @@ import { changedStream, fixedStream, type RowStream, shuffledStream } from "./ro
 /** `batch(n)` makes one row of n: every column is a list. */
 export type Batched<Row> = { [K in keyof Row]: Row[K][] };
 
+/** How a stream is shuffled: rows are drawn from a buffer that is filled again. */
 export interface StreamShuffleOptions {
   readonly seed?: number;
   /** Rows to draw from. Default 1000. */
@@ -18,6 +19,7 @@ export interface StreamShuffleOptions {
   readonly maxBufferInputShards?: number;
 }
 
+/** Rows as they come, none kept. Every method gives a new stream; going through it twice reads it twice. */
 export class IterableDataset<Row extends object = Record<string, unknown>> implements AsyncIterable<Row> {
   /** Undefined after a map, which may return any. */
   readonly columnNames: readonly string[] | undefined;
@@ -39,6 +41,7 @@ export class IterableDataset<Row extends object = Record<string, unknown>> imple
     return new IterableDataset(stream, undefined);
   }
 
+  /** Row by row. */
   [Symbol.asyncIterator](): AsyncIterator<Row> {
     return this.stream.rows()[Symbol.asyncIterator]();
   }
@@ -57,6 +60,7 @@ export class IterableDataset<Row extends object = Record<string, unknown>> imple
     return new IterableDataset(changedStream(this.stream, change), undefined);
   }
 
+  /** Rows for which the function, which may be async, is true. */
   filter(fn: (row: Row, index: number) => boolean | Promise<boolean>): IterableDataset<Row> {
     const change = async function* (rows: AsyncIterable<Row>) {
       let index = 0;
@@ -119,6 +123,7 @@ export class IterableDataset<Row extends object = Record<string, unknown>> imple
     return new IterableDataset(shuffledStream(this.stream, { seed, bufferSize, inputShards }), this.columnNames);
   }
 
+  /** Without these columns. */
   removeColumns<K extends keyof Row & string>(...names: K[]): IterableDataset<Omit<Row, K>> {
     this.#checkColumns(names);
     const removed = new Set<string>(names);
@@ -131,6 +136,7 @@ export class IterableDataset<Row extends object = Record<string, unknown>> imple
     return new IterableDataset(changedStream(this.stream, change), left);
   }
 
+  /** With another name for one column. */
   renameColumn<K extends keyof Row & string, To extends string>(from: K, to: To): IterableDataset<Renamed<Row, K, To>> {
     this.#checkColumns([from]);
     const rename = (name: string) => (name === from ? to : name);
@@ -155,6 +161,7 @@ export class IterableDataset<Row extends object = Record<string, unknown>> imple
     return `IterableDataset({ features: ${features === undefined ? "unknown" : `[${features}]`}, numShards: ${this.stream.shards} })`;
   }
 
+  /** As console.log shows it. */
   [inspect.custom](): string {
     return this.toString();
   }

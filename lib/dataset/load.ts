@@ -14,6 +14,7 @@ import { shardStream } from "./row-stream.js";
 import { parseSplit, type SplitSlice, sliceBounds, unknownSplit } from "./split.js";
 import { blockOf, dataFormat, numRows, type Table } from "./table.js";
 
+/** Which part of a data set is read, and from where. */
 export interface LoadDatasetOptions extends HubOptions {
   /** "train", "train[:5%]", "train+test", or an array of such. Without it: all splits, by name. */
   readonly split?: string | readonly string[];

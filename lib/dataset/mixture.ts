@@ -16,6 +16,7 @@ import {
   sourceOrder,
 } from "./row-stream.js";
 
+/** How rows of several data sets follow each other. */
 export interface InterleaveOptions {
   /** One for each data set; without them the data sets take turns. */
   readonly probabilities?: readonly number[];

@@ -8,6 +8,7 @@ import type { Dataset } from "./dataset.js";
 import type { KnownDatasets } from "./known-datasets.js";
 import { loadDataset } from "./load.js";
 
+/** Which part is loaded, from where, and with which system message. */
 export interface ReadyDatasetOptions extends HubOptions {
   /** Default "train". */
   readonly split?: string;
@@ -17,6 +18,7 @@ export interface ReadyDatasetOptions extends HubOptions {
   readonly source?: string;
 }
 
+/** A problem as a conversation, and the solution that rewards judge by. */
 export interface MathRow {
   prompt: Message[];
   solution: string;
@@ -48,6 +50,11 @@ async function math(options: ReadyDatasetOptions = {}): Promise<Dataset<MathRow 
   return rows.map(({ problem }) => ({ prompt: conversation(problem, options) })).removeColumns("problem");
 }
 
+/**
+ * Well-known data sets with the columns that training needs: `prompt` and `solution`.
+ *
+ * @namespace
+ */
 export const datasets = { numinaMathTir, gsm8k, math } as const;
 
 function load<Id extends keyof KnownDatasets>(

@@ -9,6 +9,7 @@ import { checkOptionNames } from "../options.js";
 import { asHubError, createHubClient } from "./hub-client.js";
 import { findToken, tokenPath } from "./hub-env.js";
 
+/** The owner of a token. */
 export interface Account {
   readonly name: string;
   readonly organizations: readonly string[];

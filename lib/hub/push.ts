@@ -23,6 +23,7 @@ import {
 import { findToken, xetEnabled } from "./hub-env.js";
 import { whoami } from "./login.js";
 
+/** Where and how files go to the Hub. */
 export interface PushOptions {
   readonly type?: RepoType;
   readonly token?: string;

@@ -13,6 +13,7 @@ export interface Logger {
   begin?(run: Readonly<Record<string, unknown>>, step: number): void | Promise<void>;
   /** Every loggingSteps: the means since the last call. After an evaluation: its metrics, with the prefix eval_. */
   log(step: number, metrics: Readonly<Metrics>): void | Promise<void>;
+  /** After the last step, however the run ended. */
   end?(): void | Promise<void>;
 }
 

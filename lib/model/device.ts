@@ -4,6 +4,7 @@ import { GrpoError } from "../errors.js";
 import type { NativeCore } from "../native/native.js";
 import { badOption } from "../options.js";
 
+/** Where a model computes; "auto" is the first accelerator that libtorch can use, else the CPU. */
 export type Device = "auto" | "cpu" | "mps" | "cuda" | `cuda:${number}`;
 
 /** The engine's name of the device: "cpu", "mps" or "cuda:N". `available` is core.devices(). */

@@ -3,6 +3,7 @@
 
 import type { SampledCompletion, SampledGroup, SampleResult } from "../policy.js";
 
+/** One completion of `generate`. */
 export interface GeneratedCompletion extends SampledCompletion {
   /** Index of the prompt that it continues. */
   readonly prompt: number;
@@ -10,6 +11,7 @@ export interface GeneratedCompletion extends SampledCompletion {
 
 type Start = (onGroup: (group: SampledGroup) => void, signal: AbortSignal) => Promise<SampleResult>;
 
+/** What `generate` returns: a promise of all completions, and an async iterator of each as it finishes. */
 export class Generation implements PromiseLike<GeneratedCompletion[]>, AsyncIterable<GeneratedCompletion> {
   readonly #all: Promise<GeneratedCompletion[]>;
   readonly #finished: GeneratedCompletion[] = [];
@@ -46,6 +48,7 @@ export class Generation implements PromiseLike<GeneratedCompletion[]>, AsyncIter
     return this.#all.then(onFulfilled, onRejected);
   }
 
+  /** Completions as they finish, in no fixed order. */
   async *[Symbol.asyncIterator](): AsyncGenerator<GeneratedCompletion, void, undefined> {
     let whole = false;
     try {

@@ -7,6 +7,7 @@ import { badOption, checkBoolean, checkNumber, checkOneOf, checkOptionNames } fr
 /** How a fresh adapter begins; docs/lora.md describes each. */
 export type LoraInit = boolean | "gaussian" | "pissa" | `pissa_niter_${number}` | "olora" | "orthogonal";
 
+/** The options of LoraConfig; docs/lora.md describes each. */
 export interface LoraOptions {
   /** Only "CAUSAL_LM"; PEFT writes it into adapter_config.json. */
   readonly taskType?: "CAUSAL_LM" | null;
@@ -65,6 +66,7 @@ const TASK_TYPES = ["CAUSAL_LM", "SEQ_CLS", "SEQ_2_SEQ_LM", "TOKEN_CLS", "QUESTI
 
 const WHERE = "LoraConfig";
 
+/** PEFT's LoraConfig: its options in camelCase, with its defaults and checks. docs/lora.md describes each. */
 export class LoraConfig {
   readonly taskType: "CAUSAL_LM" | null;
   readonly r: number;

@@ -6,11 +6,13 @@ import type { NativeLoss } from "../native/native.js";
 import { checkBoolean, checkNumber, checkOneOf, checkOptionNames, type NumberRange } from "../options.js";
 
 export const LOSS_TYPES = ["dapo", "grpo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"] as const;
+/** TRL's names of the losses; the formula of each is in native/grpo/loss.h. */
 export type LossType = (typeof LOSS_TYPES)[number];
 
 export const IMPORTANCE_SAMPLING_LEVELS = ["token", "sequence"] as const;
 export type ImportanceSamplingLevel = (typeof IMPORTANCE_SAMPLING_LEVELS)[number];
 
+/** The loss part of GRPOConfig, for `forwardBackward`. */
 export interface LossOptions {
   /** Default "dapo". */
   readonly lossType?: LossType;

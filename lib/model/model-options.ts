@@ -8,6 +8,7 @@ import { toGrpoError } from "./engine-queue.js";
 import type { ModelDescription } from "./families.js";
 import type { ShardSize } from "./shards.js";
 
+/** Which version of a Hub repository, with which token and cache. */
 export interface HubSource {
   /** Branch, tag or commit on the Hub. Default "main". */
   readonly revision?: string;
@@ -15,6 +16,7 @@ export interface HubSource {
   readonly cacheDir?: string;
 }
 
+/** How a model is loaded: type, device, adapter, and where on the Hub. */
 export interface FromPretrainedOptions extends HubSource {
   /** "auto": the checkpoint's own. */
   readonly dtype?: NativeDtype | "auto";
@@ -26,6 +28,7 @@ export interface FromPretrainedOptions extends HubSource {
   readonly threads?: number;
 }
 
+/** Type, device and seed of a model with random weights. */
 export interface FromConfigOptions {
   /** Default: the config's, else float32. */
   readonly dtype?: NativeDtype | "auto";
@@ -35,6 +38,7 @@ export interface FromConfigOptions {
   readonly threads?: number;
 }
 
+/** How an adapter is merged into the weights. */
 export interface MergeOptions {
   /** Names, in this order. Default: the active adapter. */
   readonly adapters?: readonly string[];
@@ -42,6 +46,7 @@ export interface MergeOptions {
   readonly safeMerge?: boolean;
 }
 
+/** How a model is written. */
 export interface SaveOptions {
   /** Largest file, in bytes or as in "5GB". Default "50GB". */
   readonly maxShardSize?: ShardSize;
@@ -49,6 +54,7 @@ export interface SaveOptions {
   readonly adapters?: readonly string[];
 }
 
+/** How a merged model is written. */
 export type SaveMergedOptions = Pick<SaveOptions, "maxShardSize"> & Pick<MergeOptions, "safeMerge">;
 
 const DTYPES = ["auto", "bfloat16", "float16", "float32", "float64"] as const;

@@ -61,6 +61,7 @@ export type {
 
 export type { GradientBatch, OptimizerStepOptions } from "./training-inputs.js";
 
+/** What one `forwardBackward` gives: the loss, and TRL's metrics by name. */
 export type LossResult = NativeLossResult;
 
 /** Tools that want one for `await using` need Symbol.asyncDispose, which the oldest supported Node may lack. */
@@ -170,6 +171,7 @@ export class CausalLM implements PolicyModel {
     return this.#weights.active;
   }
 
+  /** Makes this adapter the active one: it computes and trains. Throws BAD_INPUT where there is none of that name. */
   setAdapter(name: string): Promise<void> {
     return this.#weights.setAdapter(name);
   }
@@ -185,6 +187,7 @@ export class CausalLM implements PolicyModel {
     await this.#weights.merge(adapters, safeMerge);
   }
 
+  /** Puts back the very weights that `mergeAdapter` changed. */
   unmergeAdapter(): Promise<void> {
     return this.#queue.run((engine) => engine.unmergeAdapters());
   }
@@ -236,6 +239,7 @@ export class CausalLM implements PolicyModel {
     return this.#queue.busySeconds;
   }
 
+  /** Prints one line, as PEFT does: trainable and all parameters, and the share in percent. */
   printTrainableParameters(): void {
     const { trainable, all } = this.trainableParameters();
     const [a, b] = [trainable.toLocaleString("en-US"), all.toLocaleString("en-US")];
@@ -347,6 +351,7 @@ export class CausalLM implements PolicyModel {
     return this.#queue.run((engine) => engine.optimizerStep(step));
   }
 
+  /** Forgets the gradient that `forwardBackward` has added up. */
   zeroGrad(): Promise<void> {
     return this.#queue.run((engine) => engine.zeroGrad());
   }
@@ -402,6 +407,7 @@ export class CausalLM implements PolicyModel {
     this.#queue.dispose();
   }
 
+  /** `await using` disposes of the model at the end of the block. */
   async [asyncDispose](): Promise<void> {
     this.dispose();
   }

@@ -23,7 +23,10 @@ export interface TokenBytes {
 /** Texts that end a completion, wherever in a token they end; they need the tokenizer that spells the tokens. */
 export interface StopStringOptions {
   readonly stopStrings?: readonly string[];
-  readonly tokenizer?: { tokenBytes(): TokenBytes };
+  readonly tokenizer?: {
+    /** The bytes that each token stands for. */
+    tokenBytes(): TokenBytes;
+  };
 }
 
 /** A token as it is drawn. */
@@ -142,6 +145,7 @@ export function sampledGroup(group: NativeGroup): SampledGroup {
   return { prompt: group.prompt, completions };
 }
 
+/** How `generate` samples. Greedy, unless an option or the model's generation_config.json asks for sampling. */
 export interface GenerateOptions extends StopStringOptions {
   /** Default: generation_config.json's, else 256 or what fits after the longest prompt. */
   readonly maxNewTokens?: number;

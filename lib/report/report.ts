@@ -6,6 +6,7 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import { readRun } from "./read-run.js";
 
+/** What goes into a report, and where it is written. */
 export interface ReportOptions {
   /** Default: report.html in the output folder. */
   readonly file?: string;

@@ -11,6 +11,11 @@ import { perSample } from "./per-sample.js";
 import { repetitionPenalty } from "./repetition.js";
 import { worker } from "./worker.js";
 
+/**
+ * The reward functions that come with the library; docs/rewards.md describes them.
+ *
+ * @namespace
+ */
 export const rewards = {
   ...{ accuracy, reasoningAccuracy },
   ...{ thinkFormat, answerFormat, codeFormat, tagCount, reasoningSteps },

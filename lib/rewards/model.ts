@@ -10,6 +10,7 @@ import { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { Completion, Prompt, RewardBatch } from "../types.js";
 import { completionText } from "./per-sample.js";
 
+/** How a reward model is loaded, and with which tokenizer. */
 export interface RewardModelOptions extends Omit<FromPretrainedOptions, "adapter"> {
   /** Default: the reward model's own. */
   readonly tokenizer?: Tokenizer;
@@ -17,7 +18,9 @@ export interface RewardModelOptions extends Omit<FromPretrainedOptions, "adapter
   readonly chatTemplateKwargs?: JsonObject;
 }
 
+/** A reward model as a reward function: one score for each completion. */
 export interface ModelReward {
+  /** Scores of the completions, in their order. */
   (batch: Pick<RewardBatch, "prompts" | "completions" | "signal">): Promise<number[]>;
   /** Frees the weights. */
   dispose(): void;

@@ -13,6 +13,7 @@ import { RewardError } from "./failure.js";
 import { Semaphore } from "./semaphore.js";
 import type { WorkerAnswer, WorkerTask } from "./worker-entry.js";
 
+/** How many processes run the functions, and under which limits. */
 export interface WorkerOptions {
   /** The function's name in its module. Default: the default export, or the only function. */
   readonly export?: string;
@@ -24,6 +25,7 @@ export interface WorkerOptions {
   readonly memoryLimitMb?: number;
 }
 
+/** A reward function that runs in a process of its own. */
 export type WorkerReward<Row = unknown> = RewardFn<Row> & {
   /** Ends the processes; the next call starts them again. The trainer does this when a run ends. */
   close(): Promise<void>;

@@ -11,6 +11,7 @@ import { compileJinja, type Rendered } from "./jinja/template.js";
 /** One template, or several by name, as transformers keeps them. */
 export type ChatTemplates = string | Readonly<Record<string, string>>;
 
+/** How a conversation is rendered. Any other key is a variable of the template. */
 export interface ChatTemplateOptions {
   /** End with the header of an assistant turn, so that the model answers. Default false. */
   readonly addGenerationPrompt?: boolean;

@@ -28,6 +28,7 @@ import {
   writeTokenizerFiles,
 } from "./tokenizer-files.js";
 
+/** Where a tokenizer is loaded from. */
 export interface TokenizerOptions {
   /** Branch, tag or commit on the Hub. Default "main". */
   readonly revision?: string;
@@ -35,17 +36,20 @@ export interface TokenizerOptions {
   readonly cacheDir?: string;
 }
 
+/** Token ids, and for each whether the assistant wrote it. */
 export interface MaskedIds {
   readonly ids: number[];
   /** 1 for the tokens that the assistant wrote, 0 for others; as long as `ids`. */
   readonly assistantMask: number[];
 }
 
+/** Token ids with the piece of the text that each comes from. */
 export interface EncodedText {
   readonly ids: number[];
   readonly offsets: Offsets[];
 }
 
+/** A tokenizer with the model's chat template, as transformers reads them from tokenizer.json and its companions. */
 export class Tokenizer {
   readonly #files: TokenizerFiles;
   readonly #backend: TokenizerBackend;
@@ -156,10 +160,12 @@ export class Tokenizer {
     return { ids, assistantMask: maskOf(offsets, rendered.generated) };
   }
 
+  /** Jinja source, or several by name; undefined where the model has none. */
   get chatTemplate(): ChatTemplates | undefined {
     return this.#templates;
   }
 
+  /** Takes the place of the model's own. */
   set chatTemplate(template: string) {
     compileTemplate(template);
     this.#templates = template;
@@ -171,46 +177,57 @@ export class Tokenizer {
     return this.#backend.size;
   }
 
+  /** The id of a token; undefined where the vocabulary has none. */
   tokenToId(token: string): number | undefined {
     return this.#backend.tokenToId(token);
   }
 
+  /** The token of an id, as it is spelt in the vocabulary. */
   idToToken(id: number): string | undefined {
     return this.#backend.idToToken(id);
   }
 
+  /** The token that begins a text. */
   get bosToken(): string | undefined {
     return this.#special.bos_token;
   }
 
+  /** Throws BAD_INPUT for a token that the vocabulary has not. */
   set bosToken(token: string | undefined) {
     this.#setSpecial("bos_token", token);
   }
 
+  /** Its id. */
   get bosTokenId(): number | undefined {
     return this.#idOf("bos_token");
   }
 
+  /** The token that ends a text. */
   get eosToken(): string | undefined {
     return this.#special.eos_token;
   }
 
+  /** Throws BAD_INPUT for a token that the vocabulary has not. */
   set eosToken(token: string | undefined) {
     this.#setSpecial("eos_token", token);
   }
 
+  /** Its id. */
   get eosTokenId(): number | undefined {
     return this.#idOf("eos_token");
   }
 
+  /** The padding token, which means nothing here but is saved. */
   get padToken(): string | undefined {
     return this.#special.pad_token;
   }
 
+  /** Throws BAD_INPUT for a token that the vocabulary has not. */
   set padToken(token: string | undefined) {
     this.#setSpecial("pad_token", token);
   }
 
+  /** Its id. */
   get padTokenId(): number | undefined {
     return this.#idOf("pad_token");
   }

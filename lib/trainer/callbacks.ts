@@ -28,6 +28,7 @@ export interface TrainerEvent {
 
 type Hook = (event: TrainerEvent) => void | Promise<void>;
 
+/** Functions that a run calls at its moments, and waits for. */
 export interface TrainerCallback {
   readonly onTrainBegin?: Hook;
   readonly onStepBegin?: Hook;

@@ -239,6 +239,10 @@ const FieldHolder = class {
   values: GRPOConfigFields,
 ) => Readonly<GRPOConfigFields>;
 
+/**
+ * Every training option: TRL's names in camelCase with TRL's defaults, checked. docs/configuration.md lists them. Throws
+ * UNKNOWN_OPTION or BAD_OPTION, naming the option.
+ */
 export class GRPOConfig extends FieldHolder {
   /** What the plan prints about the options: those that change nothing here, and combinations that are unusual. */
   readonly notes: readonly string[];
@@ -252,6 +256,7 @@ export class GRPOConfig extends FieldHolder {
     checkCombinations(this);
   }
 
+  /** Completions of one optimizer step. */
   get completionsPerStep(): number {
     return this.perDeviceTrainBatchSize * this.gradientAccumulationSteps;
   }
@@ -262,6 +267,7 @@ export class GRPOConfig extends FieldHolder {
     return this.stepsPerGeneration ?? this.gradientAccumulationSteps;
   }
 
+  /** Completions sampled at a time. */
   get completionsPerGeneration(): number {
     return this.perDeviceTrainBatchSize * this.slicesPerGeneration;
   }

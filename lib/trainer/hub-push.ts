@@ -12,6 +12,7 @@ import { checkOptionNames } from "../options.js";
 import type { TrainerState } from "../types.js";
 import type { GRPOConfig } from "./config.js";
 
+/** What `trainer.pushToHub` uploads, and where. */
 export interface TrainerPushOptions {
   /** Default: hubModelId, or the name of outputDir in the account of the token. */
   readonly repo?: string;

@@ -8,6 +8,7 @@ import type { Message, Prompt } from "../types.js";
 /** A data set as the trainer reads it; Dataset and plain arrays both are. */
 export interface RowSource<Row> {
   readonly length: number;
+  /** The row of an index from 0. */
   at(index: number): Row | undefined;
   readonly columnNames?: readonly string[];
   /** Called before rows are asked for, where they have to be fetched first. */

@@ -15,6 +15,7 @@ import type { RolloutRequest, RolloutSource } from "./rollout.js";
 import type { Metrics } from "./step-metrics.js";
 import { evaluationRows, type RowsOrStream, trainingRows } from "./streamed-rows.js";
 
+/** What a trainer is made of. */
 export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> {
   readonly model: PolicyModel;
   /** The tokenizer. */
@@ -34,6 +35,7 @@ export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> {
   readonly resumeHint?: (checkpoint: string) => string;
 }
 
+/** Where a run goes on, and what can stop it. */
 export interface TrainOptions {
   /** A checkpoint folder, or true for the latest one in outputDir. */
   readonly resumeFromCheckpoint?: string | boolean;
@@ -41,12 +43,14 @@ export interface TrainOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Where a run ended, and how long it took. */
 export interface TrainResult {
   readonly globalStep: number;
   /** train_runtime (seconds), train_loss, train_samples_per_second, train_steps_per_second. */
   readonly metrics: Readonly<Metrics>;
 }
 
+/** How an evaluation samples. */
 export interface EvaluateOptions {
   /** false: greedy. Default evalDoSample. */
   readonly doSample?: boolean;
@@ -55,6 +59,7 @@ export interface EvaluateOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What an evaluation found. */
 export interface Evaluation {
   /** TRL's names with the prefix eval_. */
   readonly metrics: Readonly<Metrics>;

@@ -54,6 +54,10 @@ interface Run {
   badSteps: number;
 }
 
+/**
+ * Trains a model with GRPO: samples groups of completions, scores them, and raises the likelihood of the better
+ * ones.
+ */
 export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   readonly args: GRPOConfig;
   readonly #options: TrainerSetup<Row>;
@@ -98,6 +102,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     });
   }
 
+  /** Where the run stands: steps, epochs, and the history of logged metrics. */
   get state(): TrainerState {
     return this.#state;
   }

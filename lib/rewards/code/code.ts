@@ -7,6 +7,7 @@ import { extractCode, lastContent } from "./programs.js";
 import { type GraderJob, type GraderOptions, pythonGrader, type TestCase } from "./python-graders.js";
 import { type CodeBatch, settle } from "./service.js";
 
+/** Where and how long the programs of completions run. */
 export interface CodeOptions extends GraderOptions {
   /** Refuse a call whose rows name several languages. Default false. */
   readonly enforceSameLanguage?: boolean;

@@ -15,6 +15,7 @@ import { batched, type CodeBatch, rowOf, settle } from "./service.js";
 export const scoringModes = ["pass_fail", "partial", "weighted_sum"] as const;
 export type ScoringMode = (typeof scoringModes)[number];
 
+/** Where and how long solutions of Codeforces problems run. */
 export interface CfCodeOptions extends JudgeOptions {
   /** Tests of a solution at once; -1: all. With pass_fail a failed one ends the judgement. Default 1. */
   readonly testBatchSize?: number;

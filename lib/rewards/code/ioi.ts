@@ -10,6 +10,7 @@ import { extractCode, lastContent, withIoiIncludes } from "./programs.js";
 import { parseFloatStrictly, round } from "./python-text.js";
 import { batched, type CodeBatch, rowOf, ServiceError, settle } from "./service.js";
 
+/** Where and how long solutions of IOI problems run. */
 export interface IoiCodeOptions extends PistonOptions {
   /** Tests of a solution at once; a failed one ends its judgement. -1: all at once. Default 1. */
   readonly testBatchSize?: number;

@@ -64,6 +64,7 @@ export interface CallNode {
   readonly known: boolean;
 }
 
+/** A formula that was read, as a tree. */
 export type MathNode =
   | NumberNode
   | SymbolNode

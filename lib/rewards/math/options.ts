@@ -28,6 +28,7 @@ function oneOf(name: string, key: string, value: string, choices: readonly strin
   });
 }
 
+/** How LaTeX is tidied before it is read. */
 export interface NormalizationOptions {
   /** Spellings of one command; default true. */
   readonly basicLatex?: boolean;
@@ -58,6 +59,7 @@ export class NormalizationConfig {
   }
 }
 
+/** How LaTeX is found; names and defaults are math_verify's. */
 export interface LatexExtractionOptions {
   /** Also take formulas that no "answer" announces; default true. */
   readonly tryExtractWithoutAnchor?: boolean;
@@ -95,6 +97,7 @@ export class ExprExtractionConfig {
   }
 }
 
+/** How single words, such as letters of choices, are found. */
 export interface StringExtractionOptions {
   readonly strings?: readonly string[];
   readonly tryExtractWithoutAnchor?: boolean;
@@ -118,8 +121,10 @@ export class StringExtractionConfig {
   }
 }
 
+/** What `parse` looks for. */
 export type ExtractionConfig = LatexExtractionConfig | ExprExtractionConfig | StringExtractionConfig;
 
+/** What `parse` looks for, and within which bounds. */
 export interface ParseOptions {
   /** What to look for; default LaTeX and plain expressions. */
   readonly extractionConfig?: readonly ExtractionConfig[];
@@ -146,6 +151,7 @@ export function parseOptions(options: ParseOptions): Required<ParseOptions> {
   return all;
 }
 
+/** When two answers count as equal, and within which bounds. */
 export interface VerifyOptions {
   /** Decimals to which a number with a decimal point is compared; default 6. */
   readonly floatRounding?: number;
