@@ -71,9 +71,9 @@ function atMost(what: string, target: number, measured: Ratio | undefined, detai
   return { what, target: `≤ ${target}×`, measured, met: measured && measured.value <= target, detail };
 }
 
-function detail(own: Rates, peer: Rates, unit: string, peerName = "TRL"): string {
+function detail(own: Rates, peer: Rates, unit: string, trl: readonly PeerMeasurement[]): string {
   const text = (values: Rates) => (values.length > 0 ? `${number(median(values))} ${unit}` : "not measured");
-  return `grpo ${text(own)}, ${peerName} ${text(peer)}`;
+  return `grpo ${text(own)}, TRL ${text(peer)}${trl[0] ? ` in ${trl[0].dtype}` : ""}`;
 }
 
 export function targetRows(results: ReadonlyMap<string, CaseRounds>, probes: readonly MachineProbe[]): TargetRow[] {
@@ -81,16 +81,16 @@ export function targetRows(results: ReadonlyMap<string, CaseRounds>, probes: rea
   const faster = (what: string, name: string, key: Seconds, target?: number) => {
     const { own, trl } = of(name);
     const [a, b] = [flat(trl, (round) => round[key]), flat(own, (round) => round[key])];
-    return atLeast(what, target, ratio(a, b), detail(b, a, "s"));
+    return atLeast(what, target, ratio(a, b), detail(b, a, "s", trl));
   };
   const rollout = (what: string, name: string, target: number) => {
     const [a, b] = [rates(of(name).own), rates(of(name).trl)];
-    return atLeast(what, target, ratio(a, b), detail(a, b, "tokens/s"));
+    return atLeast(what, target, ratio(a, b), detail(a, b, "tokens/s", of(name).trl));
   };
   const memory = (what: string, name: string) => {
     const gigabytes = (round: { readonly peakBytes?: number }) => [(round.peakBytes ?? 0) / 1e9];
     const [a, b] = [flat(of(name).own, gigabytes), flat(of(name).trl, gigabytes)];
-    return atMost(what, 0.5, ratio(a, b), detail(a, b, "GB"));
+    return atMost(what, 0.5, ratio(a, b), detail(a, b, "GB", of(name).trl));
   };
   return [
     ...["bf16", "fp32"].flatMap((kind) => [
