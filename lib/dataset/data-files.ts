@@ -1,7 +1,6 @@
 // Which files of a data-set folder belong to which split, by the conventions of Hugging Face datasets: the `configs` of the
 // README's front matter, shard names like data/train-00000-of-00001.parquet, or a split's name in folder and file names.
 
-import { parse } from "yaml";
 import { GrpoError, nearestName, reasonOf } from "../errors.js";
 import { matching } from "../hub/hub.js";
 import { isJsonObject, type JsonObject } from "../json.js";
@@ -34,13 +33,13 @@ export function splitsFromOption(option: DataFilesOption, files: readonly string
 }
 
 /** Splits by the README's front matter; undefined when it names no files. */
-export function splitsFromReadme(
+export async function splitsFromReadme(
   readme: string,
   files: readonly string[],
   name: string | undefined,
   source: string,
-): SplitFiles | undefined {
-  const configs = readConfigs(readme, source);
+): Promise<SplitFiles | undefined> {
+  const configs = await readConfigs(readme, source);
   if (configs.length === 0) return undefined;
   const config = name === undefined ? defaultConfig(configs) : configs.find((candidate) => candidate.name === name);
   if (config === undefined) {
@@ -147,9 +146,10 @@ interface ReadmeConfig {
   readonly dataFiles: DataFilesOption;
 }
 
-function readConfigs(readme: string, source: string): ReadmeConfig[] {
+async function readConfigs(readme: string, source: string): Promise<ReadmeConfig[]> {
   const front = /^\uFEFF?---\r?\n([\s\S]*?)\r?\n---/.exec(readme)?.[1];
   if (front === undefined) return [];
+  const { parse } = await import("yaml");
   let header: unknown;
   try {
     header = parse(front);

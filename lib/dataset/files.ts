@@ -16,7 +16,6 @@ import {
   splitsFromOption,
   splitsFromReadme,
 } from "./data-files.js";
-import { openParquet } from "./parquet.js";
 import { openRangedFile } from "./ranged-source.js";
 import { firstColumns, type StreamInput, streamRows } from "./stream-file.js";
 import { dataFormat, type RawRow, readableFormat, type Table } from "./table.js";
@@ -70,7 +69,7 @@ async function splitsOf(source: string, snapshot: Snapshot, options: LocateOptio
   if (files.includes("README.md")) {
     await snapshot.fetch(["README.md"]);
     const readme = await readFile(path.join(snapshot.folder, "README.md"), "utf8");
-    const splits = splitsFromReadme(readme, files, options.name, source);
+    const splits = await splitsFromReadme(readme, files, options.name, source);
     if (splits !== undefined) return splits;
   }
   if (options.name !== undefined && options.name !== "default") {
@@ -164,7 +163,7 @@ function hubFiles(id: string, snapshot: HubSnapshot, splits: SplitFiles, options
       open: snapshot.onHub.has(file) ? () => remote(file) : undefined,
       fetchWhole: () => fetchWhole(file),
     });
-    return openParquet(source);
+    return (await import("./parquet.js")).openParquet(source);
   };
   return {
     ...{ source: id, splits, names: snapshot.files },
@@ -205,7 +204,7 @@ async function openLocal(file: string): Promise<Table> {
   if (format !== "parquet") return openTextTable(file, format);
   if (file.endsWith(".gz"))
     throw new GrpoError("BAD_DATASET", `${file}: parquet is not read from gzip; unpack it first.`);
-  return openParquet(localSource(file));
+  return (await import("./parquet.js")).openParquet(localSource(file));
 }
 
 async function exists(file: string): Promise<boolean> {

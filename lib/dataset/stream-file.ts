@@ -7,10 +7,9 @@ import { createGunzip } from "node:zlib";
 import { GrpoError } from "../errors.js";
 import type { RemoteFile } from "../hub/remote-file.js";
 import { localSource } from "./byte-source.js";
-import { CsvTypes, type Delimiter, parseCsv } from "./csv.js";
+import type { CsvTypes, Delimiter } from "./csv.js";
 import { parseJsonLines, parseTextLines } from "./json-lines.js";
 import { lineBlocks } from "./line-blocks.js";
-import { openParquet } from "./parquet.js";
 import { RangedMemory } from "./ranged-source.js";
 import { isGzip, type RawRow, readableFormat } from "./table.js";
 import { firstCharacterOf, pickColumns } from "./text-table.js";
@@ -45,6 +44,7 @@ export async function* streamRows(
 }
 
 async function parquetOf({ name, path, remote }: StreamInput) {
+  const { openParquet } = await import("./parquet.js");
   return openParquet(remote ? new RangedMemory(name, remote) : localSource(path ?? name));
 }
 
@@ -90,6 +90,7 @@ async function* csvRows(
   delimiter: Delimiter,
   name: string,
 ): AsyncGenerator<readonly RawRow[]> {
+  const { CsvTypes, parseCsv } = await import("./csv.js");
   let types: CsvTypes | undefined;
   for await (const block of lineBlocks(chunks, { quoted: true })) {
     const records = parseCsv(block, delimiter, name);

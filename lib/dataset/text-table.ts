@@ -10,7 +10,7 @@ import { createGunzip } from "node:zlib";
 import { GrpoError, reasonOf } from "../errors.js";
 import { cacheFolder } from "../native/libtorch.js";
 import { readRange } from "./byte-source.js";
-import { CsvTypes, type Delimiter, parseCsv } from "./csv.js";
+import type { CsvTypes, Delimiter } from "./csv.js";
 import { checkRow, parseJson, parseJsonLines, parseTextLines } from "./json-lines.js";
 import { type LineBlock, lineBlocks } from "./line-blocks.js";
 import { type DataFormat, isGzip, type RawRow, type Table } from "./table.js";
@@ -56,6 +56,7 @@ async function openLines({ file, plain }: Names, parse: (block: LineBlock) => Ra
 async function openCsv({ file, plain }: Names, delimiter: Delimiter): Promise<Table> {
   const index: BlockIndex = { rows: [0], offsets: [0] };
   const firstLines: number[] = [];
+  const { CsvTypes, parseCsv } = await import("./csv.js");
   let types: CsvTypes | undefined;
   for await (const block of lineBlocks(createReadStream(plain), { quoted: true })) {
     const records = parseCsv(block, delimiter, file);

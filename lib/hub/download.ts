@@ -5,7 +5,6 @@ import { createHash, type Hash } from "node:crypto";
 import { constants } from "node:fs";
 import { type FileHandle, open, rename, rm, stat } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { downloadFile } from "@huggingface/hub";
 import { GrpoError, reasonOf } from "../errors.js";
 import { HubUnreachable, type RepoType, redacted } from "./hub-client.js";
 import { stallTimeout, xetEnabled } from "./hub-env.js";
@@ -179,6 +178,7 @@ async function openChunks(
 ): Promise<ReadableStream<Uint8Array>> {
   const { repo, commit: revision, hubUrl } = source;
   const fetch: typeof globalThis.fetch = (input, init) => source.fetch(input, { ...init, signal });
+  const { downloadFile } = await import("@huggingface/hub");
   const content = await downloadFile({ repo, path: file.name, revision, hubUrl, fetch });
   if (content === null) {
     throw new GrpoError("HUB_ERROR", `The Hub lists ${file.name} in "${repo.name}" but does not have it.`);

@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { datasetInfo, type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub";
+import type { ListFileEntry } from "@huggingface/hub";
 import { GrpoError } from "../errors.js";
 import type { RemoteFile } from "./download.js";
 import { fetchFiles, repoFolder, saveRef } from "./hub-cache.js";
@@ -200,6 +200,7 @@ function remoteFile(id: string, name: string, entry: ListFileEntry | undefined):
 
 /** The commit that a revision is at the moment, and the files in it. */
 export async function listRevision(client: HubClient, repo: HubRepo, revision: string): Promise<Listing> {
+  const { listFiles } = await import("@huggingface/hub");
   const access = { hubUrl: client.url, fetch: client.fetch };
   const commit = await resolveCommit(client, repo, revision);
   const files = new Map<string, ListFileEntry>();
@@ -214,6 +215,7 @@ export async function listRevision(client: HubClient, repo: HubRepo, revision: s
 
 export async function resolveCommit(client: HubClient, { type, id }: HubRepo, revision: string): Promise<string> {
   if (/^[0-9a-f]{40}$/.test(revision)) return revision;
+  const { datasetInfo, modelInfo } = await import("@huggingface/hub");
   const info = type === "model" ? modelInfo<"sha"> : datasetInfo<"sha">;
   const access = { hubUrl: client.url, fetch: client.fetch };
   try {

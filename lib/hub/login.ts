@@ -3,7 +3,6 @@
 import { randomUUID } from "node:crypto";
 import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { whoAmI } from "@huggingface/hub";
 import { GrpoError } from "../errors.js";
 import { checkOptionNames } from "../options.js";
 import { asHubError, createHubClient } from "./hub-client.js";
@@ -48,6 +47,7 @@ export async function whoami(options: { readonly token?: string } = {}): Promise
   }
   const client = createHubClient(undefined, token);
   try {
+    const { whoAmI } = await import("@huggingface/hub");
     const answer = await whoAmI({ hubUrl: client.url, fetch: client.fetch, accessToken: "" });
     return { name: answer.name, organizations: answer.type === "user" ? answer.orgs.map((org) => org.name) : [] };
   } catch (thrown) {

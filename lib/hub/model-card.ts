@@ -5,7 +5,6 @@
 import { existsSync } from "node:fs";
 import { readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { stringify } from "yaml";
 import { curveTable, type RewardPoint, rewardCurve } from "./reward-curve.js";
 
 /** What a training run adds to a card. */
@@ -42,7 +41,7 @@ export async function writeModelCard(folder: string, repo: string, facts: CardFa
   if (curve !== undefined) await writeFile(path.join(folder, CURVE), curve);
   // The file may be a link to one that is in use elsewhere.
   await rm(card, { force: true });
-  await writeFile(card, modelCard(repo, weights, training));
+  await writeFile(card, await modelCard(repo, weights, training));
 }
 
 export interface CardWeights {
@@ -73,7 +72,8 @@ export function hubIdOf(name: unknown): string | undefined {
 }
 
 /** `repo` is the name to load it by: a Hub id, or a folder. */
-export function modelCard(repo: string, weights: CardWeights, training?: TrainingFacts): string {
+export async function modelCard(repo: string, weights: CardWeights, training?: TrainingFacts): Promise<string> {
+  const { stringify } = await import("yaml");
   const name = repo.split("/").at(-1) ?? repo;
   const { base, kind } = weights;
   const origin = base && `[${base}](https://huggingface.co/${base})`;

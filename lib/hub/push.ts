@@ -6,7 +6,6 @@ import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
-import { createBranch, createRepo, uploadFiles } from "@huggingface/hub";
 import { GrpoError } from "../errors.js";
 import { badOption, checkBoolean, checkOptionNames } from "../options.js";
 import { checkRepoId, forgetListings, type Listing, listRevision, matching, resolveCommit, walk } from "./hub.js";
@@ -120,6 +119,7 @@ function checkPushOptions(options: FolderPushOptions): void {
 
 /** The commit that a branch is at; repository and branch are made if they are not there. */
 async function ensureBranch(client: HubClient, repo: HubRepo, branch: string, isPrivate?: boolean): Promise<string> {
+  const { createBranch, createRepo } = await import("@huggingface/hub");
   const target = { repo: { type: repo.type, name: repo.id }, hubUrl: client.url, fetch: client.fetch };
   const found = await findBranch(client, repo, branch);
   if (found === "no repository") {
@@ -194,6 +194,7 @@ async function tryCommit(push: FolderPush, parentCommit: string): Promise<Commit
   };
   try {
     const files = await wantedFiles(push);
+    const { uploadFiles } = await import("@huggingface/hub");
     const output = await uploadFiles({
       ...{ repo: { type: repo.type, name: repo.id }, hubUrl: client.url, fetch, branch, parentCommit },
       ...{ commitTitle: title, useXet: xetEnabled() },

@@ -281,7 +281,7 @@ export class ModelWeights {
     };
     const readme = "README.md";
     if (!(await isFile(path.join(directory, readme)))) {
-      files[readme] = modelCard("path/of/this-folder", { kind: "adapter", base: hubIdOf(source) });
+      files[readme] = await modelCard("path/of/this-folder", { kind: "adapter", base: hubIdOf(source) });
     }
     await writeFiles(directory, files);
   }

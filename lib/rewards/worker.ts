@@ -5,7 +5,7 @@
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { deserialize, serialize } from "node:v8";
-import { Tinypool } from "tinypool";
+import type { Tinypool } from "tinypool";
 import { loaderArguments } from "../modules.js";
 import { checkNumber, checkOptionNames } from "../options.js";
 import type { RewardBatch, RewardFn } from "../types.js";
@@ -68,7 +68,7 @@ class WorkerProcesses {
   readonly #slots: Semaphore;
   readonly #starting = new Set<AbortController>();
   #running = 0;
-  #pool: Tinypool | undefined;
+  #pool: Promise<Tinypool> | undefined;
 
   constructor(target: Target, limits: Limits) {
     this.#target = target;
@@ -95,7 +95,7 @@ class WorkerProcesses {
   }
 
   async close(): Promise<void> {
-    const pool = this.#pool;
+    const pool = await this.#pool;
     this.#pool = undefined;
     await pool?.destroy();
   }
@@ -116,7 +116,7 @@ class WorkerProcesses {
     this.#starting.add(stop);
     try {
       const options = { signal: AbortSignal.any([signal, stop.signal]), channel: { postMessage: started } };
-      return deserialize(await this.#open().run(bytes, options)) as WorkerAnswer;
+      return deserialize(await (await this.#open()).run(bytes, options)) as WorkerAnswer;
     } catch (cause) {
       signal.throwIfAborted();
       stop.signal.throwIfAborted();
@@ -127,8 +127,13 @@ class WorkerProcesses {
     }
   }
 
-  #open(): Tinypool {
-    if (this.#pool) return this.#pool;
+  #open(): Promise<Tinypool> {
+    this.#pool ??= this.#startPool();
+    return this.#pool;
+  }
+
+  async #startPool(): Promise<Tinypool> {
+    const { Tinypool } = await import("tinypool");
     const pool = new Tinypool({
       ...{ runtime: "child_process", serialization: "advanced", filename: entryFile, name: "callReward" },
       ...{ minThreads: 0, maxThreads: this.#limits.concurrency, idleTimeout: IDLE_TIMEOUT },
@@ -141,7 +146,6 @@ class WorkerProcesses {
       const orphans = [...this.#starting].slice(0, Math.max(0, this.#running - pool.threads.length));
       for (const stop of orphans) stop.abort(this.#failed("crashes", "ended while it was starting"));
     });
-    this.#pool = pool;
     return pool;
   }
 

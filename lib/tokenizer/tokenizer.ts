@@ -18,7 +18,7 @@ import {
 import type { Rendered } from "./jinja/template.js";
 import type { Offsets } from "./pipeline/aligned-text.js";
 import type { TokenBytes } from "./pipeline/token-bytes.js";
-import { type DecodeStream, TokenizerBackend } from "./tokenizer-backend.js";
+import type { DecodeStream, TokenizerBackend } from "./tokenizer-backend.js";
 import {
   readTokenizerFiles,
   type SpecialTokenName,
@@ -59,9 +59,9 @@ export class Tokenizer {
   /** Set only when the program sets a template; then it is written on saving. */
   #ownTemplate: string | undefined;
 
-  private constructor(files: TokenizerFiles) {
+  private constructor(files: TokenizerFiles, Backend: typeof TokenizerBackend) {
     this.#files = files;
-    this.#backend = new TokenizerBackend(files.json, files.addedTokens, {
+    this.#backend = new Backend(files.json, files.addedTokens, {
       cleanUp: cleansUp(files),
       splitSpecialTokens: files.config.split_special_tokens === true,
     });
@@ -73,7 +73,8 @@ export class Tokenizer {
   static async fromPretrained(idOrPath: string, options: TokenizerOptions = {}): Promise<Tokenizer> {
     checkOptionNames("Tokenizer.fromPretrained", options, ["revision", "token", "cacheDir"]);
     const { folder, files } = await resolveModelFiles(idOrPath, { ...options, patterns: TOKENIZER_PATTERNS });
-    return new Tokenizer(await readTokenizerFiles(folder, files));
+    const { TokenizerBackend } = await import("./tokenizer-backend.js");
+    return new Tokenizer(await readTokenizerFiles(folder, files), TokenizerBackend);
   }
 
   /** Token ids of a text. Special tokens are those that tokenizer.json's post-processor adds, such as a leading BOS. */
