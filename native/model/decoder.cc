@@ -80,12 +80,6 @@ class LayerMaker {
     at::TensorOptions options_;
 };
 
-/// The outputs of a layer of several parts, or the pieces of one fused part.
-std::vector<at::Tensor> pieces(std::vector<at::Tensor> outputs, at::IntArrayRef sizes) {
-    if (outputs.size() > 1) return outputs;
-    return at::split_with_sizes(outputs[0], sizes, -1);
-}
-
 /// A number as a tensor of that dtype would hold it.
 double rounded(double value, at::ScalarType dtype) {
     return at::scalar_tensor(value, at::TensorOptions().dtype(dtype)).item<double>();
@@ -111,13 +105,6 @@ at::Tensor with_token_rows(const at::Tensor& rows, const TokenRows& own, const a
 }
 
 }  // namespace
-
-at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, double offset) {
-    const at::Tensor wide = x.to(at::promote_types(x.scalar_type(), at::kFloat));
-    const at::Tensor normed = wide * at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);
-    if (offset == 0) return normed.to(x.scalar_type()) * weight;
-    return (normed * (weight.to(wide.scalar_type()) + offset)).to(x.scalar_type());
-}
 
 Decoder::Decoder(const ModelConfig& config, at::ScalarType dtype, at::Device device)
     : config_(config),
@@ -198,21 +185,21 @@ at::Tensor Decoder::embed(const at::Tensor& ids, const ForwardMode& mode) const 
 at::Tensor Decoder::layer_forward(int64_t index, const at::Tensor& hidden, const RopeTables& ropes,
                                   Attention& attention, const ForwardMode& mode) const {
     const DecoderLayer& layer = layers_[index];
-    const at::Tensor attended = attention_block(
-        index, apply_norm(hidden, layer.before_attention, mode), ropes, attention, mode);
-    const at::Tensor between = hidden + apply_norm(attended, layer.after_attention, mode);
-    const at::Tensor fed = mlp_block(layer, apply_norm(between, layer.before_mlp, mode), mode);
-    return between + apply_norm(fed, layer.after_mlp, mode);
+    const at::Tensor between =
+        add_block(hidden, attention_block(index, hidden, ropes, attention, mode),
+                  layer.after_attention, mode);
+    return add_block(between, mlp_block(layer, between, mode), layer.after_mlp, mode);
 }
 
-at::Tensor Decoder::attention_block(int64_t index, const at::Tensor& normed,
+at::Tensor Decoder::attention_block(int64_t index, const at::Tensor& hidden,
                                     const RopeTables& ropes, Attention& attention,
                                     const ForwardMode& mode) const {
     const DecoderLayer& layer = layers_[index];
-    const int64_t n = normed.size(0), heads = config_.num_heads, kv_heads = config_.num_kv_heads,
+    const int64_t n = hidden.size(0), heads = config_.num_heads, kv_heads = config_.num_kv_heads,
                   dim = config_.head_dim;
-    const auto qkv =
-        pieces(layer.qkv.forward(normed, mode), {heads * dim, kv_heads * dim, kv_heads * dim});
+    const auto qkv = at::split_with_sizes(
+        layer.qkv.forward(through_norm(hidden, layer.before_attention, mode), mode),
+        {heads * dim, kv_heads * dim, kv_heads * dim}, -1);
     const bool full = config_.qk_norm == QkNorm::kFull;
     // Over all heads together, or over each.
     const auto split = [&](const at::Tensor& x, int64_t count, const Norm& norm) {
@@ -224,25 +211,40 @@ at::Tensor Decoder::attention_block(int64_t index, const at::Tensor& normed,
         q = apply_rope(q, ropes[rope]);
         k = apply_rope(k, ropes[rope]);
     }
-    const at::Tensor v = qkv[2].view({n, kv_heads, dim});
-    return layer.o_proj.forward_one(attention.attend(index, q, k, v), mode);
+    // A copy: the view would keep q and k as they were before the rotation.
+    const at::Tensor v = qkv[2].contiguous().view({n, kv_heads, dim});
+    return layer.o_proj.forward({attention.attend(index, q, k, v)}, mode);
 }
 
-at::Tensor Decoder::mlp_block(const DecoderLayer& layer, const at::Tensor& normed,
+at::Tensor Decoder::mlp_block(const DecoderLayer& layer, const at::Tensor& hidden,
                               const ForwardMode& mode) const {
-    const int64_t size = config_.intermediate_size;
-    const auto gate_up = pieces(layer.gate_up.forward(normed, mode), {size, size});  // 2 × [N, F]
-    const at::Tensor gate = config_.activation == Activation::kSilu ? at::silu(gate_up[0])
-                                                                    : at::gelu(gate_up[0], "tanh");
-    return layer.down_proj.forward_one(gate * gate_up[1], mode);
+    const at::Tensor gate_up =
+        layer.gate_up.forward(through_norm(hidden, layer.before_mlp, mode), mode);  // [N, 2F]
+    LinearInput activated;
+    activated.x = gate_up;
+    activated.activation = config_.activation;
+    return layer.down_proj.forward(activated, mode);
+}
+
+at::Tensor Decoder::add_block(const at::Tensor& hidden, at::Tensor block, const Norm& norm,
+                              const ForwardMode& mode) const {
+    return norm.weight.defined() ? hidden + apply_norm(block, norm, mode) : block.add_(hidden);
+}
+
+LinearInput Decoder::through_norm(const at::Tensor& x, const Norm& norm,
+                                  const ForwardMode& mode) const {
+    LinearInput input;
+    input.x = x;
+    if (!norm.weight.defined()) return input;
+    const bool trained = mode.adapter && mode.adapter->norm(norm.index).defined();
+    input.norm_weight = trained ? mode.adapter->norm(norm.index).value() : norm.weight;
+    input.norm = {config_.rms_norm_eps, config_.norm_offset};
+    return input;
 }
 
 at::Tensor Decoder::apply_norm(const at::Tensor& x, const Norm& norm,
                                const ForwardMode& mode) const {
-    if (!norm.weight.defined()) return x;
-    const bool trained = mode.adapter && mode.adapter->norm(norm.index).defined();
-    return rms_norm(x, trained ? mode.adapter->norm(norm.index).value() : norm.weight,
-                    config_.rms_norm_eps, config_.norm_offset);
+    return through_norm(x, norm, mode).value();
 }
 
 at::Tensor Decoder::final_norm(const at::Tensor& hidden, const ForwardMode& mode) const {
@@ -250,7 +252,7 @@ at::Tensor Decoder::final_norm(const at::Tensor& hidden, const ForwardMode& mode
 }
 
 at::Tensor Decoder::logits(const at::Tensor& normed, const ForwardMode& mode) const {
-    const at::Tensor logits = output_.forward_one(normed, mode);
+    const at::Tensor logits = output_.forward({normed}, mode);
     return softcap(logits.to(at::promote_types(compute_dtype_, at::kFloat)), config_.logit_softcap);
 }
 

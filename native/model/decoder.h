@@ -94,11 +94,15 @@ class Decoder {
 
     at::Tensor layer_forward(int64_t index, const at::Tensor& hidden, const RopeTables& ropes,
                              Attention& attention, const ForwardMode& mode) const;
-    at::Tensor attention_block(int64_t index, const at::Tensor& normed, const RopeTables& ropes,
+    at::Tensor attention_block(int64_t index, const at::Tensor& hidden, const RopeTables& ropes,
                                Attention& attention, const ForwardMode& mode) const;
-    at::Tensor mlp_block(const DecoderLayer& layer, const at::Tensor& normed,
+    at::Tensor mlp_block(const DecoderLayer& layer, const at::Tensor& hidden,
                          const ForwardMode& mode) const;
-    /// x itself where the norm is absent.
+    /// hidden + the norm of what a block made, which is overwritten.
+    at::Tensor add_block(const at::Tensor& hidden, at::Tensor block, const Norm& norm,
+                         const ForwardMode& mode) const;
+    /// x through the norm; x itself where that is absent.
+    LinearInput through_norm(const at::Tensor& x, const Norm& norm, const ForwardMode& mode) const;
     at::Tensor apply_norm(const at::Tensor& x, const Norm& norm, const ForwardMode& mode) const;
     void number_modules();
 
@@ -113,9 +117,5 @@ class Decoder {
     std::vector<Linear*> linears_;  // into layers_ and output_
     std::vector<Norm*> norms_;
 };
-
-/// x [.., C] / sqrt(mean(x²) + eps) in fp32 (Zhang & Sennrich 2019), rounded to x's dtype, times
-/// weight. With an offset: times (offset + weight) in fp32, then rounded, as Gemma has it.
-at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, double offset = 0);
 
 }  // namespace grpo

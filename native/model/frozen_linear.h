@@ -11,6 +11,10 @@ namespace grpo {
 /// with respect to x.
 at::Tensor frozen_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
+/// The product and its gradient by x, without autograd: dy W, [n, in].
+at::Tensor linear_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+at::Tensor linear_product_backward(const at::Tensor& dy, const at::Tensor& weight);
+
 /// The same with a weight that is trained: `master` is the leaf, `narrow` its copy in the model's
 /// dtype or undefined. Differentiable with respect to x, the master and the bias.
 at::Tensor trained_linear(const at::Tensor& x, const at::Tensor& master, const at::Tensor& narrow,

@@ -41,26 +41,63 @@ Linear::Linear(std::vector<LinearPart> parts, int64_t in, bool has_bias,
     if (has_bias) bias = at::empty({out}, options);
 }
 
-std::vector<at::Tensor> Linear::forward(const at::Tensor& x, const ForwardMode& mode) const {
+at::Tensor Linear::forward(const LinearInput& input, const ForwardMode& mode) const {
     const LinearAdapter* adapter = mode.adapter ? mode.adapter->linear(index) : nullptr;
-    const at::Tensor b = adapter ? bias_with(*adapter) : bias;
-    const at::Tensor fused = adapter && adapter->weight.whole.defined()
-                                 ? trained_product(x, adapter->weight.whole, b)
+    // In float64 autograd takes every step by itself: what the fused layer is tested against.
+    if (input.x.scalar_type() != at::kDouble && can_fuse(adapter, mode)) {
+        return fused_linear(input, terms(adapter));
+    }
+    const at::Tensor x = input.value();
+    return adapter ? with_adapter(*adapter, x, mode) : frozen_linear(x, weight, bias);
+}
+
+bool Linear::can_fuse(const LinearAdapter* adapter, const ForwardMode& mode) const {
+    if (!adapter) return true;
+    const auto plain = [&](const std::optional<Lora>& lora) {
+        return !lora ||
+               (mode.dropout == 0 && !lora->magnitude.defined() && !lora->initial_a.defined());
+    };
+    const auto& parts = adapter->weight.parts;
+    return !adapter->rows &&
+           std::none_of(parts.begin(), parts.end(), [](const Trained& t) { return t.defined(); }) &&
+           std::all_of(adapter->loras.begin(), adapter->loras.end(), plain);
+}
+
+LinearTerms Linear::terms(const LinearAdapter* adapter) const {
+    if (!adapter) return {.weight = weight, .master = {}, .bias = bias, .pairs = {}};
+    const Trained& whole = adapter->weight.whole;
+    LinearTerms terms{.weight = whole.defined() ? whole.stored() : weight,
+                      .master = whole.master,
+                      .bias = bias_with(*adapter),
+                      .pairs = {}};
+    int64_t start = 0;
+    for (size_t i = 0; i < parts_.size(); ++i) {
+        if (const auto& lora = adapter->loras[i])
+            terms.pairs.push_back({lora->a, lora->b, lora->scaling, start});
+        start += outs_[i];
+    }
+    return terms;
+}
+
+at::Tensor Linear::with_adapter(const LinearAdapter& adapter, const at::Tensor& x,
+                                const ForwardMode& mode) const {
+    const at::Tensor b = bias_with(adapter);
+    const at::Tensor fused = adapter.weight.whole.defined()
+                                 ? trained_product(x, adapter.weight.whole, b)
                                  : frozen_linear(x, weight, b);
     std::vector<at::Tensor> outputs = parts_.size() == 1 ? std::vector<at::Tensor>{fused}
                                                          : at::split_with_sizes(fused, outs_, -1);
-    if (!adapter) return outputs;
     for (size_t i = 0; i < parts_.size(); ++i) {
-        if (!adapter->weight.parts.empty() && adapter->weight.parts[i].defined())
-            outputs[i] = trained_product(x, adapter->weight.parts[i], of_part(b, i));
-        if (adapter->loras[i])
-            outputs[i] = with_pair(i, x, outputs[i], of_part(b, i), *adapter->loras[i], mode);
+        if (!adapter.weight.parts.empty() && adapter.weight.parts[i].defined())
+            outputs[i] = trained_product(x, adapter.weight.parts[i], of_part(b, i));
+        if (adapter.loras[i])
+            outputs[i] = with_pair(i, x, outputs[i], of_part(b, i), *adapter.loras[i], mode);
     }
-    if (adapter->rows) {
-        const at::Tensor own = trained_product(x, adapter->rows->rows, {});  // [N, n]
-        outputs[0] = replace_columns(outputs[0], adapter->rows->ids, own);
+    if (adapter.rows) {
+        const at::Tensor own = trained_product(x, adapter.rows->rows, {});  // [N, n]
+        outputs[0] = replace_columns(outputs[0], adapter.rows->ids, own);
     }
-    return outputs;
+    return outputs.size() == 1 ? outputs[0] : at::cat(outputs, -1);
 }
 
 /// y [N, out] of the base, with its bias, -> y of the base with the pair on top. As PEFT has it:
@@ -99,10 +136,6 @@ at::Tensor Linear::bias_with(const LinearAdapter& adapter) const {
     for (size_t i = 0; i < parts_.size(); ++i)
         biases.push_back(own[i].defined() ? own[i].value() : part_bias(i));
     return at::cat(biases);
-}
-
-at::Tensor Linear::forward_one(const at::Tensor& x, const ForwardMode& mode) const {
-    return forward(x, mode)[0];
 }
 
 at::Tensor Linear::of_part(const at::Tensor& rows, size_t i) const {

@@ -10,6 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "model/fused_linear.h"
+#include "model/linear_input.h"
+
 namespace grpo {
 
 class Adapter;
@@ -36,10 +39,8 @@ class Linear {
     Linear() = default;
     Linear(std::vector<LinearPart> parts, int64_t in, bool bias, const at::TensorOptions& options);
 
-    /// x [N, in] -> one [N, out_i] per part, in x's dtype.
-    std::vector<at::Tensor> forward(const at::Tensor& x, const ForwardMode& mode) const;
-    /// The same for a layer of one part.
-    at::Tensor forward_one(const at::Tensor& x, const ForwardMode& mode) const;
+    /// -> [N, sum of out], the parts side by side, in the dtype of the input.
+    at::Tensor forward(const LinearInput& input, const ForwardMode& mode) const;
 
     int64_t in() const { return weight.size(1); }
     const std::vector<LinearPart>& parts() const { return parts_; }
@@ -53,6 +54,11 @@ class Linear {
     int64_t index = 0;  // in the tables of an adapter
 
   private:
+    /// Whether fused_linear() has everything that the adapter adds.
+    bool can_fuse(const LinearAdapter* adapter, const ForwardMode& mode) const;
+    LinearTerms terms(const LinearAdapter* adapter) const;
+    at::Tensor with_adapter(const LinearAdapter& adapter, const at::Tensor& x,
+                            const ForwardMode& mode) const;
     at::Tensor with_pair(size_t part, const at::Tensor& x, const at::Tensor& y,
                          const at::Tensor& bias, const Lora& lora, const ForwardMode& mode) const;
     at::Tensor of_part(const at::Tensor& rows, size_t i) const;

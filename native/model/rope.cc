@@ -1,9 +1,12 @@
 #include "model/rope.h"
 
 #include <ATen/Functions.h>
+#include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
 
+#include "cpu/fused_ops.h"
 #include "device.h"
 
 namespace grpo {
@@ -23,6 +26,21 @@ std::vector<float> dynamic_frequencies(const RopeConfig& config, int64_t sequenc
     }
     return frequencies;
 }
+
+/// A rotation: its gradient is the rotation back, and nothing of x is kept.
+class Rotate : public torch::autograd::Function<Rotate> {
+  public:
+    static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
+                              const RopeTable& table) {
+        context->save_for_backward({table.cos, table.sin});
+        return cpu::rope(x, table.cos, table.sin, 1);
+    }
+    static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                   torch::autograd::variable_list gradients) {
+        const auto saved = context->get_saved_variables();
+        return {cpu::rope(gradients[0], saved[0], saved[1], -1), {}};
+    }
+};
 
 }  // namespace
 
@@ -44,6 +62,10 @@ RopeTable make_rope_table(const RopeConfig& config, const at::Tensor& positions,
 }
 
 at::Tensor apply_rope(const at::Tensor& x, const RopeTable& table) {
+    if (cpu::fits(x)) {
+        return c10::GradMode::is_enabled() ? Rotate::apply(x, table)
+                                           : cpu::rope(x, table.cos, table.sin, 1);
+    }
     const int64_t rotary = table.cos.size(-1), half = rotary / 2, rest = x.size(-1) - rotary;
     const at::Tensor turned = rest == 0 ? x : x.narrow(-1, 0, rotary);
     const at::Tensor rotated =

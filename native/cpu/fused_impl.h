@@ -1,0 +1,272 @@
+// The source of every set of fused kernels; included once by each fused_<instruction set>.cc, which
+// says how many floats a vector has. Vectors are the compiler's own vector types, so that one
+// source serves all processors; what does not fill a vector goes through one that is padded.
+//
+// Includes no ATen and no standard algorithm: an inline function of theirs, compiled with these
+// flags, could be picked by the linker for the rest of the program. Everything is static.
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "cpu/fused.h"
+
+namespace grpo::cpu {
+namespace {
+
+constexpr int64_t kLanes = GRPO_LANES;
+constexpr int64_t kBlock = 4096;  // floats whose sum is taken in fp32
+
+typedef float Vec __attribute__((vector_size(GRPO_LANES * 4)));
+typedef int32_t Ints __attribute__((vector_size(GRPO_LANES * 4)));
+
+Vec load(const float* from) {
+    Vec v;
+    std::memcpy(&v, from, sizeof(v));
+    return v;
+}
+void store(float* to, Vec v) { std::memcpy(to, &v, sizeof(v)); }
+Vec fill(float x) { return x - Vec{}; }
+Vec larger(Vec a, Vec b) { return a > b ? a : b; }
+Vec smaller(Vec a, Vec b) { return a < b ? a : b; }
+Vec load_part(const float* from, int64_t n, float padding) {
+    Vec v = fill(padding);
+    std::memcpy(&v, from, n * sizeof(float));
+    return v;
+}
+void store_part(float* to, int64_t n, Vec v) { std::memcpy(to, &v, n * sizeof(float)); }
+
+double sum_of(Vec v) {
+    double sum = 0;
+    for (int64_t i = 0; i < kLanes; ++i) sum += v[i];
+    return sum;
+}
+float max_of(Vec v) {
+    float best = v[0];
+    for (int64_t i = 1; i < kLanes; ++i) best = v[i] > best ? v[i] : best;
+    return best;
+}
+
+/// exp(x) to about one unit in the last place: 2^n times a polynomial (Cephes). Zero below -87; NaN
+/// stays NaN.
+Vec exp_of(Vec x) {
+    const Vec given = x;
+    const Ints tiny = x < fill(-87.0F);
+    x = larger(smaller(x, fill(88.0F)), fill(-87.0F));
+    const Vec magic = fill(12582912.0F);  // 1.5 · 2^23: its last bits become the rounded integer
+    const Vec shifted = x * 1.44269504088896341F + magic;
+    const Vec n = shifted - magic;
+    x = (x - n * 0.693359375F) - n * -2.12194440e-4F;
+    Vec p = fill(1.9875691500e-4F);
+    p = p * x + 1.3981999507e-3F;
+    p = p * x + 8.3334519073e-3F;
+    p = p * x + 4.1665795894e-2F;
+    p = p * x + 1.6666665459e-1F;
+    p = p * x + 5.0000001201e-1F;
+    p = p * (x * x) + x + 1.0F;
+    const Ints exponent = ((Ints)shifted - (Ints)magic) << 23;
+    const Vec result = (Vec)((Ints)p + exponent);
+    return given == given ? (Vec)((Ints)result & ~tiny) : given;
+}
+Vec sigmoid(Vec x) { return 1.0F / (1.0F + exp_of(-x)); }
+
+/// Calls f(i, n) for every vector of [0, size); n is kLanes but for the last.
+template <typename F>
+inline __attribute__((always_inline)) void each_vector(int64_t size, F f) {
+    int64_t i = 0;
+    for (; i + kLanes <= size; i += kLanes) f(i, kLanes);
+    if (i < size) f(i, size - i);
+}
+inline __attribute__((always_inline)) Vec get(const float* x, int64_t i, int64_t n,
+                                              float padding = 0) {
+    return n == kLanes ? load(x + i) : load_part(x + i, n, padding);
+}
+inline __attribute__((always_inline)) void put(float* x, int64_t i, int64_t n, Vec v) {
+    n == kLanes ? store(x + i, v) : store_part(x + i, n, v);
+}
+
+// --- norms --------------------------------------------------------------------------------------
+
+void rms_norm(const float* x, const float* weight, float offset, float eps, int64_t rows,
+              int64_t size, float* y, float* scale) {
+    for (int64_t row = 0; row < rows; ++row, x += size, y += size) {
+        Vec squares{};
+        each_vector(size, [&](int64_t i, int64_t n) {
+            const Vec v = get(x, i, n);
+            squares += v * v;
+        });
+        const double mean = sum_of(squares) / static_cast<double>(size);
+        const float s = static_cast<float>(1 / std::sqrt(mean + static_cast<double>(eps)));
+        each_vector(size, [&](int64_t i, int64_t n) {
+            put(y, i, n, get(x, i, n) * s * (get(weight, i, n) + offset));
+        });
+        scale[row] = s;
+    }
+}
+
+/// With g = dy · (w + offset) and x̂ = s x:  dx = s (g - x̂ mean(g x̂)),  dw = Σ dy x̂.
+void rms_norm_backward(const float* dy, const float* x, const float* weight, float offset,
+                       const float* scale, int64_t rows, int64_t size, float* dx, float* dweight) {
+    for (int64_t row = 0; row < rows; ++row, dy += size, x += size, dx += size) {
+        const float s = scale[row];
+        Vec products{};
+        each_vector(size, [&](int64_t i, int64_t n) {
+            products += get(dy, i, n) * (get(weight, i, n) + offset) * get(x, i, n);
+        });
+        const double mean = sum_of(products) / static_cast<double>(size);
+        const float c = static_cast<float>(mean * s * s);
+        each_vector(size, [&](int64_t i, int64_t n) {
+            const Vec g = get(dy, i, n) * (get(weight, i, n) + offset);
+            put(dx, i, n, s * (g - get(x, i, n) * c));
+        });
+        if (dweight == nullptr) continue;
+        each_vector(size, [&](int64_t i, int64_t n) {
+            put(dweight, i, n, get(dweight, i, n) + get(dy, i, n) * get(x, i, n) * s);
+        });
+    }
+}
+
+// --- gated activations --------------------------------------------------------------------------
+
+struct Activated {
+    Vec value;
+    Vec slope;
+};
+
+/// silu(x) = x σ(x)
+Activated silu(Vec x) {
+    const Vec s = sigmoid(x);
+    return {x * s, s * (1.0F + x * (1.0F - s))};
+}
+
+/// x (1 + tanh u) / 2 = x σ(2u) with u = √(2/π) (x + 0.044715 x³)
+Activated gelu(Vec x) {
+    const Vec square = x * x;
+    const Vec s = sigmoid(2 * 0.7978845608F * x * (1.0F + 0.044715F * square));
+    const Vec slope = 2 * 0.7978845608F * (1.0F + 3 * 0.044715F * square);  // of 2u
+    return {x * s, s * (1.0F + x * (1.0F - s) * slope)};
+}
+
+template <typename F>
+inline __attribute__((always_inline)) void gated_rows(const float* gate_up, int64_t rows,
+                                                      int64_t size, float* y, F activation) {
+    for (int64_t row = 0; row < rows; ++row, gate_up += 2 * size, y += size) {
+        each_vector(size, [&](int64_t i, int64_t n) {
+            put(y, i, n, activation(get(gate_up, i, n)).value * get(gate_up + size, i, n));
+        });
+    }
+}
+
+void gated(const float* gate_up, bool is_gelu, int64_t rows, int64_t size, float* y) {
+    if (is_gelu) return gated_rows(gate_up, rows, size, y, [](Vec x) { return gelu(x); });
+    gated_rows(gate_up, rows, size, y, [](Vec x) { return silu(x); });
+}
+
+template <typename F>
+inline __attribute__((always_inline)) void gated_backward_rows(const float* dy,
+                                                               const float* gate_up, int64_t rows,
+                                                               int64_t size, float* dgate_up,
+                                                               F activation) {
+    for (int64_t row = 0; row < rows;
+         ++row, dy += size, gate_up += 2 * size, dgate_up += 2 * size) {
+        each_vector(size, [&](int64_t i, int64_t n) {
+            const Activated gate = activation(get(gate_up, i, n));
+            const Vec d = get(dy, i, n);
+            put(dgate_up, i, n, d * get(gate_up + size, i, n) * gate.slope);
+            put(dgate_up + size, i, n, d * gate.value);
+        });
+    }
+}
+
+void gated_backward(const float* dy, const float* gate_up, bool is_gelu, int64_t rows, int64_t size,
+                    float* dgate_up) {
+    if (is_gelu)
+        return gated_backward_rows(dy, gate_up, rows, size, dgate_up,
+                                   [](Vec x) { return gelu(x); });
+    gated_backward_rows(dy, gate_up, rows, size, dgate_up, [](Vec x) { return silu(x); });
+}
+
+// --- rotary embedding ---------------------------------------------------------------------------
+
+/// Pairs (x_i, x_{i + half}) turn by the angle of i; the same angle stands in both halves of cos
+/// and sin.
+void rope(const RotaryRows& call, const float* x, int64_t x_stride, float* y, int64_t y_stride) {
+    const int64_t half = call.rotary / 2, rest = call.head_dim - call.rotary;
+    for (int64_t row = 0; row < call.rows; ++row) {
+        const float* cos = call.cos + row * call.rotary;
+        const float* sin = call.sin + row * call.rotary;
+        for (int64_t head = 0; head < call.heads; ++head) {
+            const float* from = x + row * x_stride + head * call.head_dim;
+            float* to = y + row * y_stride + head * call.head_dim;
+            each_vector(half, [&](int64_t i, int64_t n) {
+                const Vec c = get(cos, i, n), s = get(sin, i, n) * call.direction;
+                const Vec a = get(from, i, n), b = get(from + half, i, n);
+                put(to, i, n, a * c - b * s);
+                put(to + half, i, n, b * c + a * s);
+            });
+            std::memcpy(to + call.rotary, from + call.rotary, rest * sizeof(float));
+        }
+    }
+}
+
+// --- scores -------------------------------------------------------------------------------------
+
+/// So that what is -inf, and padding, has a term of 0 · t and not NaN; NaN stays NaN.
+Vec finite(Vec t) { return larger(fill(-1000.0F), t); }
+
+/// With t = z/τ and M = max t:  log Σ e^t = M + log S,  S = Σ e^(t - M),
+///   H = log Σ e^t - Σ p t.
+void score(const float* logits, LogitRow& row) {
+    const float inverse = row.inverse_temperature;
+    const float lowest = -3.4028234e38F;
+    Vec best = fill(lowest);
+    each_vector(row.size, [&](int64_t i, int64_t n) {
+        best = larger(best, get(logits, i, n, lowest));
+    });
+    const float largest = max_of(best);
+    double sum = 0, weighted = 0;  // Σ e^(t - M), Σ e^(t - M) (t - M)
+    for (int64_t start = 0; start < row.size; start += kBlock) {
+        const int64_t count = row.size - start < kBlock ? row.size - start : kBlock;
+        Vec part{}, part_weighted{};
+        each_vector(count, [&](int64_t i, int64_t n) {
+            const Vec t = finite((get(logits + start, i, n, lowest) - largest) * inverse);
+            const Vec e = exp_of(t);
+            part += e;
+            part_weighted += e * t;
+        });
+        sum += sum_of(part);
+        weighted += sum_of(part_weighted);
+    }
+    const double log_sum = std::log(sum);
+    row.log_sum = static_cast<float>(log_sum + static_cast<double>(largest) * inverse);
+    row.logprob = static_cast<float>(
+        (static_cast<double>(logits[row.target]) - static_cast<double>(largest)) * inverse -
+        log_sum);
+    row.entropy = static_cast<float>(log_sum - weighted / sum);
+}
+
+/// dl/dt = onehot - p and dH/dt = -p (log p + H), times dt/dz = 1/τ.
+void score_backward(float* logits, const LogitRow& row, float dl, float dh) {
+    const float inverse = row.inverse_temperature;
+    const float a = dl * inverse, b = dh * inverse;
+    if (dh == 0) {
+        each_vector(row.size, [&](int64_t i, int64_t n) {
+            put(logits, i, n, exp_of(get(logits, i, n) * inverse - row.log_sum) * -a);
+        });
+    } else {
+        each_vector(row.size, [&](int64_t i, int64_t n) {
+            const Vec log_p = finite(get(logits, i, n) * inverse - row.log_sum);
+            put(logits, i, n, exp_of(log_p) * -(a + b * (log_p + row.entropy)));
+        });
+    }
+    logits[row.target] += a;
+}
+
+}  // namespace
+
+extern const FusedKernels GRPO_FUSED;
+const FusedKernels GRPO_FUSED = {
+    GRPO_FUSED_NAME, rms_norm, rms_norm_backward, gated, gated_backward, rope, score,
+    score_backward,
+};
+
+}  // namespace grpo::cpu

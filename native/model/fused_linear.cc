@@ -1,0 +1,190 @@
+#include "model/fused_linear.h"
+
+#include <ATen/Functions.h>
+#include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/custom_class.h>
+
+#include "model/frozen_linear.h"
+#include "model/gated.h"
+
+namespace grpo {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// p, and of a norm the scale that its backward needs.
+struct Read {
+    at::Tensor p;
+    at::Tensor scale;
+};
+
+Read read(const LinearInput& input, const at::Tensor& x) {
+    if (input.activation) return {gated_forward(x, *input.activation), {}};
+    if (!input.norm_weight.defined()) return {x, {}};
+    const Normed normed = rms_norm_forward(x, input.norm_weight.detach(), input.norm);
+    return {normed.y, normed.scale};
+}
+
+/// All A below each other: [ΣR, in].
+at::Tensor stacked_a(const std::vector<LowRankPair>& pairs, at::ScalarType dtype) {
+    if (pairs.size() == 1) return pairs[0].a.detach().to(dtype);
+    std::vector<at::Tensor> all;
+    for (const LowRankPair& pair : pairs) all.push_back(pair.a.detach());
+    return at::cat(all).to(dtype);
+}
+
+/// Calls f(pair, its columns of the [N, ΣR] products).
+template <typename F>
+void each_pair(const std::vector<LowRankPair>& pairs, F f) {
+    int64_t from = 0;
+    for (const LowRankPair& pair : pairs) {
+        const int64_t rank = pair.a.size(0);
+        f(pair, from, rank);
+        from += rank;
+    }
+}
+
+/// s_i p A_iᵀ of all pairs beside each other, added to y through their B: [N, ΣR].
+at::Tensor add_pairs(const std::vector<LowRankPair>& pairs, const at::Tensor& p, at::Tensor& y) {
+    if (pairs.empty()) return {};
+    const at::ScalarType dtype = p.scalar_type();
+    at::Tensor products = at::mm(p, stacked_a(pairs, dtype).t());
+    each_pair(pairs, [&](const LowRankPair& pair, int64_t from, int64_t rank) {
+        const at::Tensor own = products.narrow(1, from, rank).mul_(pair.scaling);
+        y.narrow(1, pair.start, pair.b.size(0)).addmm_(own, pair.b.detach().to(dtype).t());
+    });
+    return products;
+}
+
+/// What the backward needs beside the tensors that autograd keeps.
+struct Call : torch::CustomClassHolder {
+    LinearInput input;  // without x
+    LinearTerms terms;
+    bool needs_input = false;
+    bool needs_norm = false;
+};
+
+/// The inputs that exist, in this order: x, the norm's weight, master, bias, a and b of the pairs.
+variable_list inputs_of(const at::Tensor& x, const Call& call) {
+    variable_list inputs{x};
+    const auto add = [&](const at::Tensor& tensor) {
+        if (tensor.defined()) inputs.push_back(tensor);
+    };
+    add(call.input.norm_weight);
+    add(call.terms.master);
+    add(call.terms.bias);
+    for (const LowRankPair& pair : call.terms.pairs) {
+        add(pair.a);
+        add(pair.b);
+    }
+    return inputs;
+}
+
+class FusedLinear : public torch::autograd::Function<FusedLinear> {
+  public:
+    static at::Tensor forward(AutogradContext* context, const at::TensorList& inputs,
+                              const c10::intrusive_ptr<Call>& call) {
+        const at::Tensor& norm_weight = call->input.norm_weight;
+        call->needs_input = inputs[0].requires_grad();
+        call->needs_norm = norm_weight.defined() && norm_weight.requires_grad();
+        const Read from = read(call->input, inputs[0]);
+        at::Tensor y = linear_product(from.p, call->terms.weight, call->terms.bias);
+        const at::Tensor products = add_pairs(call->terms.pairs, from.p, y);
+        context->save_for_backward({inputs[0], from.scale, products});
+        context->saved_data["call"] = c10::IValue::make_capsule(call);
+        return y;
+    }
+
+    static variable_list backward(AutogradContext* context, variable_list gradients) {
+        const auto capsule = context->saved_data["call"].toCapsule();
+        const auto* call = static_cast<const Call*>(capsule.get());
+        const auto saved = context->get_saved_variables();
+        const LinearTerms& terms = call->terms;
+        const at::Tensor &dy = gradients[0], &x = saved[0];
+
+        const bool to_input = call->needs_input || call->needs_norm;
+        at::Tensor p, dp;
+        if (terms.master.defined() || !terms.pairs.empty()) p = read(call->input, x).p;
+        if (to_input) dp = linear_product_backward(dy, terms.weight);
+        const variable_list of_pairs = backward_of_pairs(terms.pairs, dy, p, saved[2], dp);
+        variable_list result(1);
+        if (to_input) backward_of_input(*call, x, dp, saved[1], result);
+        else if (call->input.norm_weight.defined()) result.emplace_back();
+        if (terms.master.defined())
+            result.push_back(at::mm(dy.t(), p).to(terms.master.scalar_type()));
+        if (terms.bias.defined()) {
+            result.push_back(terms.bias.requires_grad() ? dy.sum(0).to(terms.bias.scalar_type())
+                                                        : at::Tensor());
+        }
+        result.insert(result.end(), of_pairs.begin(), of_pairs.end());
+        result.emplace_back();  // for the call
+        return result;
+    }
+
+  private:
+    /// Gradients of a and b of every pair; adds to dp where it is defined.
+    static variable_list backward_of_pairs(const std::vector<LowRankPair>& pairs,
+                                           const at::Tensor& dy, const at::Tensor& p,
+                                           const at::Tensor& products, at::Tensor& dp) {
+        variable_list result;
+        if (pairs.empty()) return result;
+        const at::ScalarType dtype = dy.scalar_type();
+        at::Tensor dproducts = at::empty_like(products);  // [N, ΣR]
+        each_pair(pairs, [&](const LowRankPair& pair, int64_t from, int64_t rank) {
+            at::Tensor own = dproducts.narrow(1, from, rank);
+            const at::Tensor columns = dy.narrow(1, pair.start, pair.b.size(0));
+            at::mm_out(own, columns, pair.b.detach().to(dtype)).mul_(pair.scaling);
+        });
+        if (dp.defined()) dp.addmm_(dproducts, stacked_a(pairs, dtype));
+        const at::Tensor da = at::mm(dproducts.t(), p);  // [ΣR, in]
+        each_pair(pairs, [&](const LowRankPair& pair, int64_t from, int64_t rank) {
+            const at::Tensor columns = dy.narrow(1, pair.start, pair.b.size(0));
+            const at::Tensor db = at::mm(columns.t(), products.narrow(1, from, rank));
+            result.push_back(da.narrow(0, from, rank).to(pair.a.scalar_type()));
+            result.push_back(db.to(pair.b.scalar_type()));
+        });
+        return result;
+    }
+
+    /// Sets the gradient of x, and appends that of the norm's weight where there is one.
+    static void backward_of_input(const Call& call, const at::Tensor& x, const at::Tensor& dp,
+                                  const at::Tensor& scale, variable_list& result) {
+        const LinearInput& input = call.input;
+        if (input.activation) {
+            result[0] = gated_backward(dp, x, *input.activation);
+        } else if (input.norm_weight.defined()) {
+            const NormGradient gradient = rms_norm_backward(dp, x, input.norm_weight, scale,
+                                                            input.norm, call.needs_norm);
+            if (call.needs_input) result[0] = gradient.x;
+            result.push_back(gradient.weight);
+        } else {
+            result[0] = dp;
+        }
+    }
+};
+
+}  // namespace
+
+at::Tensor LinearInput::value() const {
+    if (activation) return gated(x, *activation);
+    return norm_weight.defined() ? rms_norm(x, norm_weight, norm) : x;
+}
+
+at::Tensor fused_linear(const LinearInput& input, const LinearTerms& terms) {
+    if (!c10::GradMode::is_enabled()) {
+        const at::Tensor p = read(input, input.x).p;
+        at::Tensor y = linear_product(p, terms.weight, terms.bias);
+        add_pairs(terms.pairs, p, y);
+        return y;
+    }
+    auto call = c10::make_intrusive<Call>();
+    call->input = input;
+    call->input.x = at::Tensor();
+    call->terms = terms;
+    const variable_list inputs = inputs_of(input.x, *call);
+    return FusedLinear::apply(at::TensorList(inputs), call);
+}
+
+}  // namespace grpo

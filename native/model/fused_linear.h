@@ -1,0 +1,35 @@
+// A linear layer with all that an adapter most often has, in one node of autograd with a backward
+// of its own:
+//   y = p Wᵀ + b + Σ s_i (p A_iᵀ) B_iᵀ          p: the layer's input, see linear_input.h
+//   dp = dy W + Σ s_i (dy_i B_i) A_i,   dA_i = s_i (dy_i B_i)ᵀ p,   dB_i = s_i dy_iᵀ (p A_iᵀ)
+// where pair i adds to its own columns y_i. The pairs of a layer share two products, and what is
+// kept is x and p A_iᵀ.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "model/linear_input.h"
+
+namespace grpo {
+
+struct LowRankPair {
+    at::Tensor a;  // [R, in] leaf
+    at::Tensor b;  // [columns, R] leaf
+    double scaling = 1;
+    int64_t start = 0;  // of its columns in y
+};
+
+struct LinearTerms {
+    at::Tensor weight;  // [out, in] as it is used, without gradient
+    at::Tensor master;  // the leaf that it is a copy of, where it is trained
+    at::Tensor bias;    // [out] or undefined
+    std::vector<LowRankPair> pairs;
+};
+
+/// [N, out] in the dtype of x. Differentiable by x, the norm's weight, the master, the bias and the
+/// pairs.
+at::Tensor fused_linear(const LinearInput& input, const LinearTerms& terms);
+
+}  // namespace grpo
