@@ -32,7 +32,9 @@ export async function prepareGeneration(
   const contextLength = longestPrompt + args.maxCompletionLength;
   const sequences = { promptIds: rollout.promptIds, completionIds, contextLength };
   const options = { temperature: args.temperature };
-  const oldLogprobs = trainsOnOldSamples(plan) ? await model.completionLogprobs(sequences, options) : undefined;
+  const oldLogprobs = trainsOnOldSamples(plan)
+    ? await scoreActive(model, sequences, activeRows(args, advantages), options)
+    : undefined;
   const referenceLogprobs =
     args.beta > 0 ? await model.completionLogprobs(sequences, { ...options, reference: true }) : undefined;
   return {
@@ -46,6 +48,24 @@ export async function prepareGeneration(
     },
     tokens: countTokens(completionIds),
   };
+}
+
+/** Rows that the update will compute: without a term that reaches them all, those that have an advantage. */
+function activeRows(args: GRPOConfig, advantages: Float32Array): boolean[] {
+  const entropyTerm = args.useAdaptiveEntropy || args.entropyCoef !== 0 || args.topEntropyQuantile < 1;
+  return Array.from(advantages, (advantage) => args.beta !== 0 || entropyTerm || advantage !== 0);
+}
+
+/** Log-probabilities of the rows that count; zeros, which nothing reads, in place of the others. */
+async function scoreActive(
+  model: PolicyModel,
+  sequences: SequenceBatch,
+  active: readonly boolean[],
+  options: { readonly temperature: number },
+): Promise<Float32Array[]> {
+  const completionIds = sequences.completionIds.map((ids, row) => (active[row] ? ids : []));
+  const scored = await model.completionLogprobs({ ...sequences, completionIds }, options);
+  return scored.map((values, row) => (active[row] ? values : new Float32Array(sequences.completionIds[row]?.length ?? 0)));
 }
 
 /** The rows of some slices, in the order of the slices. */

@@ -219,9 +219,8 @@ void score(const float* logits, LogitRow& row) {
     const float inverse = row.inverse_temperature;
     const float lowest = -3.4028234e38F;
     Vec best = fill(lowest);
-    each_vector(row.size, [&](int64_t i, int64_t n) {
-        best = larger(best, get(logits, i, n, lowest));
-    });
+    each_vector(row.size,
+                [&](int64_t i, int64_t n) { best = larger(best, get(logits, i, n, lowest)); });
     const float largest = max_of(best);
     double sum = 0, weighted = 0;  // Σ e^(t - M), Σ e^(t - M) (t - M)
     for (int64_t start = 0; start < row.size; start += kBlock) {
@@ -265,8 +264,8 @@ void score_backward(float* logits, const LogitRow& row, float dl, float dh) {
 
 extern const FusedKernels GRPO_FUSED;
 const FusedKernels GRPO_FUSED = {
-    GRPO_FUSED_NAME, rms_norm, rms_norm_backward, gated, gated_backward, rope, score,
-    score_backward,
+    GRPO_FUSED_NAME, rms_norm,       rms_norm_backward, gated, gated_backward, rope,
+    score,           score_backward,
 };
 
 }  // namespace grpo::cpu

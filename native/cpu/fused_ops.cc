@@ -117,7 +117,7 @@ std::vector<LogitRow> score(const at::Tensor& logits, const at::Tensor& targets,
     return rows;
 }
 
-at::Tensor of_rows(const std::vector<LogitRow>& rows, float LogitRow::* member) {
+at::Tensor of_rows(const std::vector<LogitRow>& rows, float LogitRow::*member) {
     at::Tensor values = at::empty({static_cast<int64_t>(rows.size())}, at::kFloat);
     for (size_t i = 0; i < rows.size(); ++i) *row(values, i, 1) = rows[i].*member;
     return values;

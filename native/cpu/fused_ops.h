@@ -35,7 +35,7 @@ at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& si
 std::vector<LogitRow> score(const at::Tensor& logits, const at::Tensor& targets,
                             double temperature);
 /// One number of each row as a tensor [n].
-at::Tensor of_rows(const std::vector<LogitRow>& rows, float LogitRow::* member);
+at::Tensor of_rows(const std::vector<LogitRow>& rows, float LogitRow::*member);
 /// logits <- dloss/dlogits, with dl [n] and dh [n] or undefined.
 void score_backward(at::Tensor& logits, const std::vector<LogitRow>& rows, const at::Tensor& dl,
                     const at::Tensor& dh);

@@ -5,44 +5,69 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
+#include <vector>
+
+#include "cpu/fused_ops.h"
 
 namespace grpo {
 namespace {
 
-constexpr int64_t kChunkElements = int64_t{16} << 20;  // logits of one chunk: 64 MiB in fp32
+constexpr int64_t kChunkElements = int64_t{32} << 20;  // logits of one chunk: 128 MiB in fp32
 
 /// Tokens whose logits fit one chunk.
 int64_t chunk_tokens(const Decoder& decoder) {
     return std::max<int64_t>(1, kChunkElements / decoder.config().vocab_size);
 }
 
-struct Scored {
-    TokenScores scores;
-    at::Tensor probabilities;  // [n, V]
-};
-
-Scored score(at::Tensor logits, const at::Tensor& targets, double temperature) {
-    if (temperature != 1) logits = logits / temperature;
-    const at::Tensor all = logits.log_softmax(-1);  // [n, V]
-    const at::Tensor probabilities = all.exp();
-    return {{all.gather(1, targets.unsqueeze(1)).squeeze(1), (probabilities * all).sum(-1).neg()},
-            probabilities};
-}
-
-/// dloss/dz [n, V], in the memory of p: onehot · dl - p dl - dH (p log p + p H).
-at::Tensor logit_gradient(Scored& scored, const at::Tensor& targets, const ScoreGradient& gradient,
-                          double temperature) {
-    const at::Tensor dl = (gradient.logprobs / temperature).unsqueeze(1);  // [n, 1]
-    at::Tensor& dz = scored.probabilities;
-    if (gradient.entropy.defined()) {
-        const at::Tensor dh = (gradient.entropy / temperature).unsqueeze(1);  // [n, 1]
-        const at::Tensor surprise = at::xlogy(dz, dz).mul_(dh);
-        dz.mul_(-(dl + dh * scored.scores.entropy.unsqueeze(1))).sub_(surprise);
-    } else {
-        dz.mul_(-dl);
+/// The scores of a chunk of tokens and, from the same logits, their derivatives. On a CPU two
+/// passes over the logits and nothing beside them; else ATen's operators.
+class Chunk {
+  public:
+    /// logits [n, V], targets [n].
+    Chunk(const at::Tensor& logits, const at::Tensor& targets, double temperature)
+        : targets_(targets), temperature_(temperature) {
+        if (cpu::fits(logits)) {
+            logits_ = logits.contiguous();
+            rows_ = cpu::score(logits_, targets, temperature);
+            scores_ = {cpu::of_rows(rows_, &cpu::LogitRow::logprob),
+                       cpu::of_rows(rows_, &cpu::LogitRow::entropy)};
+            return;
+        }
+        const at::Tensor all = (temperature == 1 ? logits : logits / temperature).log_softmax(-1);
+        probabilities_ = all.exp();
+        scores_ = {all.gather(1, targets.unsqueeze(1)).squeeze(1),
+                   (probabilities_ * all).sum(-1).neg()};
     }
-    return dz.scatter_add_(1, targets.unsqueeze(1), dl.to(dz.scalar_type()));
-}
+
+    const TokenScores& scores() const { return scores_; }
+
+    /// dloss/dlogits [n, V] = onehot · dl - p dl - dH (p log p + p H), in memory that is
+    /// overwritten.
+    at::Tensor derivative(const ScoreGradient& gradient) {
+        if (logits_.defined()) {
+            cpu::score_backward(logits_, rows_, gradient.logprobs, gradient.entropy);
+            return logits_;
+        }
+        const at::Tensor dl = (gradient.logprobs / temperature_).unsqueeze(1);  // [n, 1]
+        at::Tensor& dz = probabilities_;
+        if (gradient.entropy.defined()) {
+            const at::Tensor dh = (gradient.entropy / temperature_).unsqueeze(1);  // [n, 1]
+            const at::Tensor surprise = at::xlogy(dz, dz).mul_(dh);
+            dz.mul_(-(dl + dh * scores_.entropy.unsqueeze(1))).sub_(surprise);
+        } else {
+            dz.mul_(-dl);
+        }
+        return dz.scatter_add_(1, targets_.unsqueeze(1), dl.to(dz.scalar_type()));
+    }
+
+  private:
+    at::Tensor targets_;
+    double temperature_;
+    TokenScores scores_;
+    at::Tensor logits_;  // on a CPU
+    std::vector<cpu::LogitRow> rows_;
+    at::Tensor probabilities_;  // elsewhere
+};
 
 }  // namespace
 
@@ -54,9 +79,9 @@ TokenScores score_tokens(const Decoder& decoder, const at::Tensor& normed,
     for (int64_t start = 0; start < total; start += chunk) {
         const int64_t n = std::min(chunk, total - start);
         const at::Tensor logits = decoder.logits(normed.narrow(0, start, n), mode);
-        const TokenScores scores = score(logits, targets.narrow(0, start, n), temperature).scores;
-        logprobs.push_back(scores.logprobs);
-        entropy.push_back(scores.entropy);
+        const Chunk scored(logits, targets.narrow(0, start, n), temperature);
+        logprobs.push_back(scored.scores().logprobs);
+        entropy.push_back(scored.scores().entropy);
     }
     return {at::cat(logprobs), at::cat(entropy)};
 }
@@ -77,9 +102,9 @@ at::Tensor backward_through_output(
             const at::AutoGradMode with_grad(true);
             return decoder.logits(leaf, mode);
         }();
-        Scored scored = score(logits.detach(), chunk_targets, temperature);
-        const at::Tensor dz =
-            logit_gradient(scored, chunk_targets, derivative(start, scored.scores), temperature);
+        Chunk scored(logits.detach(), chunk_targets, temperature);
+        // In the memory of the logits, whose values no backward reads.
+        const at::Tensor dz = scored.derivative(derivative(start, scored.scores()));
         torch::autograd::backward({logits}, {dz});
         gradient.narrow(0, start, n).copy_(leaf.grad());
     }

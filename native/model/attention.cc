@@ -76,6 +76,7 @@ PackedAttention::PackedAttention(const ModelConfig& config, PackedLayout layout,
       device_(device),
       prompt_tokens_(layout_.num_prompt_tokens()),
       completion_tokens_(layout_.num_completion_tokens()),
+      segments_(std::make_shared<Segments>(layout_)),
       prompts_(layout_.prompt_lengths, device) {
     if (completion_tokens_ == 0) return;
     completions_ = Padding(layout_.completion_lengths, device);
@@ -89,10 +90,14 @@ void PackedAttention::store_prompts(KvCache* cache, std::vector<int64_t> slots) 
 
 at::Tensor PackedAttention::attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
                                    const at::Tensor& v) {
+    const int64_t window = config_.layers[layer].window;
+    const bool whole = in_segments(window);
+    if (whole && cache_ == nullptr)
+        return segment_attention(q, k, v, segments_, config_.attention_scale);
     const at::Tensor prompt_k = prompts_.pad(k.narrow(0, 0, prompt_tokens_));  // [P, K, W, D]
     const at::Tensor prompt_v = prompts_.pad(v.narrow(0, 0, prompt_tokens_));
     if (cache_ != nullptr) cache_->store_prompts(layer, slots_, prompt_k, prompt_v);
-    const int64_t window = config_.layers[layer].window;
+    if (whole) return segment_attention(q, k, v, segments_, config_.attention_scale);
     const at::Tensor prompt_out =
         attend_prompts(window, q.narrow(0, 0, prompt_tokens_), prompt_k, prompt_v);  // [Np, H·D]
     if (completion_tokens_ == 0) return prompt_out;
@@ -101,6 +106,12 @@ at::Tensor PackedAttention::attend(int64_t layer, const at::Tensor& q, const at:
                            k.narrow(0, prompt_tokens_, completion_tokens_),
                            v.narrow(0, prompt_tokens_, completion_tokens_), prompt_k, prompt_v);
     return at::cat({prompt_out, completion_out});
+}
+
+bool PackedAttention::in_segments(int64_t window) const {
+    // In float64 the padded form is computed: what the other is tested against.
+    return device_.is_cpu() && dtype_ != at::kDouble && config_.attention_softcap == 0 &&
+           (window == 0 || window >= segments_->longest);
 }
 
 at::Tensor PackedAttention::attend_prompts(int64_t window, const at::Tensor& q, const at::Tensor& k,

@@ -10,9 +10,11 @@
 #include <ATen/core/Tensor.h>
 
 #include <map>
+#include <memory>
 #include <vector>
 
 #include "batch.h"
+#include "model/segment_attention.h"
 
 namespace grpo {
 
@@ -70,6 +72,8 @@ class PackedAttention : public Attention {
                       const at::Tensor& v) override;
 
   private:
+    /// Whether segment_attention() computes a layer with this window.
+    bool in_segments(int64_t window) const;
     at::Tensor attend_prompts(int64_t window, const at::Tensor& q, const at::Tensor& k,
                               const at::Tensor& v);
     at::Tensor attend_completions(int64_t window, const at::Tensor& q, const at::Tensor& k,
@@ -86,6 +90,7 @@ class PackedAttention : public Attention {
     at::Device device_;
     int64_t prompt_tokens_ = 0;
     int64_t completion_tokens_ = 0;
+    std::shared_ptr<const Segments> segments_;
     Padding prompts_;
     Padding completions_;
     at::Tensor prompt_of_;                           // [B] int64

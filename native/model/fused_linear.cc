@@ -110,8 +110,10 @@ class FusedLinear : public torch::autograd::Function<FusedLinear> {
         if (to_input) dp = linear_product_backward(dy, terms.weight);
         const variable_list of_pairs = backward_of_pairs(terms.pairs, dy, p, saved[2], dp);
         variable_list result(1);
-        if (to_input) backward_of_input(*call, x, dp, saved[1], result);
-        else if (call->input.norm_weight.defined()) result.emplace_back();
+        if (to_input)
+            backward_of_input(*call, x, dp, saved[1], result);
+        else if (call->input.norm_weight.defined())
+            result.emplace_back();
         if (terms.master.defined())
             result.push_back(at::mm(dy.t(), p).to(terms.master.scalar_type()));
         if (terms.bias.defined()) {
@@ -155,8 +157,8 @@ class FusedLinear : public torch::autograd::Function<FusedLinear> {
         if (input.activation) {
             result[0] = gated_backward(dp, x, *input.activation);
         } else if (input.norm_weight.defined()) {
-            const NormGradient gradient = rms_norm_backward(dp, x, input.norm_weight, scale,
-                                                            input.norm, call.needs_norm);
+            const NormGradient gradient =
+                rms_norm_backward(dp, x, input.norm_weight, scale, input.norm, call.needs_norm);
             if (call.needs_input) result[0] = gradient.x;
             result.push_back(gradient.weight);
         } else {

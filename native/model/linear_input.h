@@ -13,8 +13,8 @@
 namespace grpo {
 
 struct LinearInput {
-    at::Tensor x;                          // [N, in], or [N, 2 · in] where gated
-    at::Tensor norm_weight = {};           // defined: the layer reads rms_norm(x)
+    at::Tensor x;                 // [N, in], or [N, 2 · in] where gated
+    at::Tensor norm_weight = {};  // defined: the layer reads rms_norm(x)
     NormParameters norm = {};
     std::optional<Activation> activation = {};  // set: the layer reads gated(x)
 

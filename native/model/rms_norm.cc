@@ -75,8 +75,7 @@ NormGradient rms_norm_backward(const at::Tensor& dy, const at::Tensor& x, const 
     if (!cpu::fits(x)) return plain_backward(dy, x, weight, scale, parameters, need_weight);
     at::Tensor dweight;
     if (need_weight) dweight = at::zeros({x.size(-1)}, x.options());
-    const at::Tensor dx =
-        cpu::rms_norm_backward(dy, x, weight, scale, parameters.offset, dweight);
+    const at::Tensor dx = cpu::rms_norm_backward(dy, x, weight, scale, parameters.offset, dweight);
     return {dx, need_weight ? dweight.to(weight.scalar_type()) : dweight};
 }
 

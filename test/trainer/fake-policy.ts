@@ -34,6 +34,8 @@ export class FakePolicy implements PolicyModel {
   readonly begun: { readonly reference: boolean; readonly mixed: boolean }[] = [];
   readonly losses: LossOptions[] = [];
   readonly batches: TrainBatch[] = [];
+  /** What log-probabilities were asked of. */
+  readonly scored: SequenceBatch[] = [];
   readonly samples: { prompts: readonly TokenIds[]; options: SampleOptions }[] = [];
   readonly optimizerSteps: OptimizerStepOptions[] = [];
   /** Loss to report at a given call of forwardBackward (0 is the first). */
@@ -81,6 +83,7 @@ export class FakePolicy implements PolicyModel {
 
   async completionLogprobs(batch: SequenceBatch, options: { readonly reference?: boolean }): Promise<Float32Array[]> {
     this.calls.push(options.reference ? "reference" : "logprobs");
+    this.scored.push(batch);
     return batch.completionIds.map((ids) => new Float32Array(ids.length).fill(-1));
   }
 

@@ -125,6 +125,30 @@ test("with beta the reference is fixed before the first step, and its log-probab
   expect(trainer.state.logHistory[0]?.kl).toBe(0.25);
 });
 
+test("the old log-probabilities of groups without spread, which the update leaves out, are not computed", async () => {
+  const [first] = new PromptSampler({ rows: 10, promptsPerGeneration: 2, shuffle: true, seed: 42 }).rowsOf(0);
+  const sameForFirst = ({ completionIds, prompts }: RewardBatch<FakeRow>): number[] =>
+    completionIds.map((ids, i) => (prompts[i] === fakeRows(10)[first ?? 0]?.prompt ? 1 : ids.length));
+  const { trainer, policy } = bench({ maxSteps: 1, numIterations: 2 }, { rewardFuncs: [sameForFirst] });
+  await trainer.train();
+  const [batch] = policy.batches;
+  const lengths = (ids: readonly ArrayLike<number>[] | undefined) => (ids ?? []).map(({ length }) => length);
+  const active = Array.from(batch?.advantages ?? [], (advantage) => advantage !== 0);
+  expect(active.filter(Boolean).length).toBeGreaterThan(0);
+  expect(active.slice(0, 4)).toEqual([false, false, false, false]);
+  expect(lengths(policy.scored[0]?.completionIds)).toEqual(
+    lengths(batch?.completionIds).map((length, row) => (active[row] ? length : 0)),
+  );
+  expect(lengths(batch?.oldLogprobs)).toEqual(lengths(batch?.completionIds));
+  expect(policy.scored[0]?.contextLength).toBe(batch?.contextLength);
+  // A term that reaches every token needs them all.
+  const withBonus = bench({ maxSteps: 1, numIterations: 2, entropyCoef: 0.01 }, { rewardFuncs: [sameForFirst] });
+  await withBonus.trainer.train();
+  expect(lengths(withBonus.policy.scored[0]?.completionIds)).toEqual(
+    lengths(withBonus.policy.batches[0]?.completionIds),
+  );
+});
+
 test("with several iterations the policy's own log-probabilities are kept from the time of sampling", async () => {
   const { trainer, policy } = bench({ maxSteps: 4, numIterations: 2, beta: 0.04 });
   await trainer.train();
