@@ -65,7 +65,9 @@ async function scoreActive(
 ): Promise<Float32Array[]> {
   const completionIds = sequences.completionIds.map((ids, row) => (active[row] ? ids : []));
   const scored = await model.completionLogprobs({ ...sequences, completionIds }, options);
-  return scored.map((values, row) => (active[row] ? values : new Float32Array(sequences.completionIds[row]?.length ?? 0)));
+  return scored.map((values, row) =>
+    active[row] ? values : new Float32Array(sequences.completionIds[row]?.length ?? 0),
+  );
 }
 
 /** The rows of some slices, in the order of the slices. */
