@@ -11,14 +11,14 @@ namespace grpo {
 /// with respect to x.
 at::Tensor frozen_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
-/// The product and its gradient by x, without autograd: dy W, [n, in].
-at::Tensor linear_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
-at::Tensor linear_product_backward(const at::Tensor& dy, const at::Tensor& weight);
-
 /// The same with a weight that is trained: `master` is the leaf, `narrow` its copy in the model's
 /// dtype or undefined. Differentiable with respect to x, the master and the bias.
 at::Tensor trained_linear(const at::Tensor& x, const at::Tensor& master, const at::Tensor& narrow,
                           const at::Tensor& bias);
+
+/// x Wᵀ + b, and its gradient by x (dy W), without autograd.
+at::Tensor linear_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+at::Tensor linear_product_backward(const at::Tensor& dy, const at::Tensor& weight);
 
 /// The dtype of activations for weights of `dtype` on `device`.
 at::ScalarType compute_dtype(at::ScalarType dtype, at::Device device);

@@ -1,0 +1,89 @@
+// The fast paths of the update against the plain one: float64 goes operator by operator through autograd, with padded
+// attention, and float32 through fused layers, attention in segments and scores in place.
+
+import { describe, expect, it } from "vitest";
+import { linearLayers, readModelConfig } from "../../lib/model/families.js";
+import { toNativeLoss } from "../../lib/model/loss.js";
+import type { NativeDtype, NativeEngine, NativeTrainBatch } from "../../lib/native/native.js";
+import { loadCore } from "../../lib/native/native-loader.js";
+
+const SHAPE = {
+  ...{ hidden_size: 40, intermediate_size: 52, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2 },
+  ...{ head_dim: 12, vocab_size: 101, rms_norm_eps: 1e-6, rope_theta: 10000, max_position_embeddings: 512 },
+};
+const MODELS = {
+  qwen2: { ...SHAPE, model_type: "qwen2", hidden_act: "silu", tie_word_embeddings: true, head_dim: 10 },
+  qwen3: { ...SHAPE, model_type: "qwen3", hidden_act: "silu", tie_word_embeddings: true },
+  // Norms with an offset on both sides of a block, gelu, windows shorter than the sequences.
+  gemma3: {
+    ...{ ...SHAPE, model_type: "gemma3_text", hidden_activation: "gelu_pytorch_tanh", query_pre_attn_scalar: 12 },
+    ...{ layer_types: ["sliding_attention", "full_attention"], sliding_window: 5, rope_local_base_freq: 10000 },
+  },
+};
+
+/** Groups of one, two and three completions; equal lengths beside each other, one of a single token, one empty. */
+function batch(): NativeTrainBatch {
+  const prompts = [7, 7, 3];
+  const lengths = [6, 6, 11, 1, 0, 19];
+  let state = 1;
+  const next = () => {
+    state = (state * 48271) % 2147483647;
+    return state % 101;
+  };
+  const ids = (n: number) => Int32Array.from({ length: n }, next);
+  const offsets = (list: readonly number[]) =>
+    Int32Array.from([0, ...list.map((_, i) => list.slice(0, i + 1).reduce((a, b) => a + b, 0))]);
+  return {
+    ...{ promptIds: ids(17), promptOffsets: offsets(prompts), completionIds: ids(43) },
+    ...{ completionOffsets: offsets(lengths), promptOf: Int32Array.from([0, 0, 0, 1, 1, 2]) },
+    advantages: Float32Array.from([1, -1, 0.5, 2, 1, -0.5]),
+  };
+}
+
+async function engineOf(config: object, dtype: NativeDtype, train: "pairs" | "all"): Promise<NativeEngine> {
+  const native = readModelConfig(JSON.parse(JSON.stringify(config))).native;
+  const engine = new (loadCore().Engine)({ config: native, device: "cpu", dtype, threads: 0 });
+  await engine.initModel(3);
+  if (train === "all") {
+    await engine.trainAll();
+    return engine;
+  }
+  const targets = linearLayers(native).map(({ module }, i) => ({ module, rank: 2 + (i % 3), scaling: 1 + (i % 2) }));
+  const none = { initIterations: 0, dora: false, biases: [], fullModules: [], tokenRows: [], tieOutput: false };
+  await engine.addAdapter("default", { targets, dropout: 0, init: "random", ...none, seed: 5 });
+  return engine;
+}
+
+/** Loss and gradients; `more` for the loss. */
+async function update(config: object, dtype: NativeDtype, train: "pairs" | "all", more: object) {
+  const engine = await engineOf(config, dtype, train);
+  const loss = toNativeLoss({ temperature: 0.8, rowsPerSlice: 3, maxTokensPerMicroBatch: 40, ...more });
+  const result = await engine.forwardBackward(batch(), loss);
+  const gradients = await engine.gradients();
+  await engine.dispose();
+  return { result, gradients };
+}
+
+// Float32 rounding of a sum over a few dozen tokens; the largest element is the measure.
+const TOLERANCE = 1e-5;
+
+describe.each(Object.entries(MODELS))("an update of %s", (_, config) => {
+  it.each([
+    ["LoRA pairs", "pairs", {}],
+    ["LoRA pairs with an entropy bonus", "pairs", { entropyCoef: 0.1 }],
+    ["LoRA pairs with layers computed again", "pairs", { gradientCheckpointing: true }],
+    ["all weights", "all", { entropyCoef: 0.1 }],
+  ] as const)("of %s has the gradient of the plain path", async (_name, train, more) => {
+    const fast = await update(config, "float32", train, more);
+    const plain = await update(config, "float64", train, more);
+    expect(fast.result.loss).toBeCloseTo(plain.result.loss, 5);
+    expect(fast.result.entropy).toBeCloseTo(plain.result.entropy, 5);
+    for (const [name, expected] of Object.entries(plain.gradients)) {
+      const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+      const apart = expected.map((value, i) => Math.abs(value - (fast.gradients[name]?.[i] ?? Number.NaN)));
+      const worst = apart.reduce((most, value) => (value > most || Number.isNaN(value) ? value : most), 0);
+      expect(largest, name).toBeGreaterThan(0);
+      expect(worst / largest, name).toBeLessThan(TOLERANCE);
+    }
+  });
+});
