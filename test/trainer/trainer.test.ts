@@ -126,7 +126,7 @@ test("with beta the reference is fixed before the first step, and its log-probab
 });
 
 test("the old log-probabilities of groups without spread, which the update leaves out, are not computed", async () => {
-  const [first] = new PromptSampler({ rows: 10, promptsPerGeneration: 2, shuffle: true, seed: 42 }).rowsOf(0);
+  const [first] = new PromptSampler({ rows: 10, promptsPerGeneration: 2, shuffle: true, seed: 42 }).take(0, 2);
   const sameForFirst = ({ completionIds, prompts }: RewardBatch<FakeRow>): number[] =>
     completionIds.map((ids, i) => (prompts[i] === fakeRows(10)[first ?? 0]?.prompt ? 1 : ids.length));
   const { trainer, policy } = bench({ maxSteps: 1, numIterations: 2 }, { rewardFuncs: [sameForFirst] });
