@@ -22,6 +22,13 @@ function gsm8kRows(count: number): string {
   return `${rows.join("\n")}\n`;
 }
 
+/** Problems for programs, in the columns of open-r1's data. */
+function programRows(count: number): string {
+  const tests = { language: "python", test_cases: [{ input: "1 2\n", output: "3\n" }] };
+  const row = JSON.stringify({ problem_statement: "Add two numbers.", verification_info: tests });
+  return `${row}\n`.repeat(count);
+}
+
 /** A folder below the root, where "grpo" means this package and tsx is found. */
 export function makePlace(): string {
   mkdirSync(join(root, "build"), { recursive: true });
@@ -34,6 +41,9 @@ export function makePlace(): string {
   for (const file of ["tokenizer.json", "tokenizer_config.json"]) cpSync(join(tiny, file), join(judge, file));
   writeFileSync(join(folder, "train.jsonl"), gsm8kRows(40));
   writeFileSync(join(folder, "train-gsm8k.ts"), readFileSync(join(root, "scripts/train-gsm8k.ts")));
+  symlinkSync(tiny, join(folder, "model"));
+  mkdirSync(join(folder, "data"));
+  writeFileSync(join(folder, "data/train.jsonl"), programRows(40));
   const recipe = readFileSync(join(root, "test/fixtures/recipes/Qwen2.5-1.5B-Instruct-config_demo_code.yaml"));
   writeFileSync(join(folder, "config_demo_code.yaml"), recipe);
   for (const { code } of pages().flatMap(blocksOf)) {
@@ -47,12 +57,10 @@ export function makePlace(): string {
 export async function serveHub(hub: HubServer): Promise<void> {
   await serveNotebook(hub);
   const model = Object.fromEntries(hub.filesOf("Qwen/Qwen2-0.5B-Instruct"));
-  for (const size of ["0.5B", "1.5B"]) hub.add(`Qwen/Qwen2.5-${size}-Instruct`, { files: model });
+  hub.add("Qwen/Qwen2.5-0.5B-Instruct", { files: model });
   const card =
     "---\nconfigs:\n- config_name: main\n  data_files: main/*.jsonl\n- config_name: socratic\n  data_files: s/*\n---\n";
   hub.add("openai/gsm8k", { type: "dataset", files: { "README.md": card, "main/train.jsonl": gsm8kRows(40) } });
-  const programs = { "train.jsonl": gsm8kRows(40).replaceAll('"question"', '"problem_statement"') };
-  hub.add("open-r1/verifiable-coding-problems-python", { type: "dataset", files: programs });
 }
 
 export function hubEnvironment(hub: HubServer, folder: string): Readonly<Record<string, string>> {
@@ -70,9 +78,17 @@ export async function runShell(
   code: string,
   options: { cwd: string; env: Readonly<Record<string, string>>; input: string },
 ): Promise<ShellRun> {
-  const handler = `command_not_found_handle() { "${process.execPath}" "${standIn}" "$@"; }`;
-  const notes = { DOCS_NOT_EXECUTED: join(options.cwd, "not-executed"), DOCS_DONE: join(options.cwd, "done") };
-  const env = { ...process.env, ...options.env, ...notes, PATH: options.cwd };
+  // Functions, which come before whatever is on the machine; and for programs that nobody thought of, bash's own hook.
+  const run = `"${process.execPath}" "${standIn}"`;
+  const known = ["npm", "npx", "node", "python3"].map((name) => `${name}() { ${run} ${name} "$@"; }`);
+  const handler = [...known, `command_not_found_handle() { ${run} "$@"; }`].join("\n");
+  const notes = {
+    DOCS_NOT_EXECUTED: join(options.cwd, "not-executed"),
+    DOCS_DONE: join(options.cwd, "done"),
+    DOCS_PATH: process.env.PATH,
+  };
+  // Nothing is found there.
+  const env = { ...process.env, ...options.env, ...notes, PATH: join(options.cwd, "no-programs") };
   const child = spawn("/bin/bash", ["-e", "-c", `${handler}\n${code}`], { cwd: options.cwd, env });
   const parts: string[] = [];
   child.stdout.on("data", (part) => parts.push(String(part)));

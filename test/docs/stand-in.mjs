@@ -79,6 +79,7 @@ if (smaller !== undefined && existsSync(done) && readFileSync(done, "utf8").spli
 appendFileSync(done, `${command.join(" ")}\n`);
 const more = smaller?.add ?? [];
 const child = spawn(process.execPath, nodeArguments([...command, ...more]), {
+  env: { ...process.env, PATH: process.env.DOCS_PATH },
   stdio: ["inherit", command.includes("--watch") ? "pipe" : "inherit", "inherit"],
 });
 // What goes on until it is stopped is stopped once it has said something.
