@@ -1,33 +1,18 @@
 // The source of every set of fused kernels; included once by each fused_<instruction set>.cc, which
-// says how many floats a vector has. Vectors are the compiler's own vector types, so that one
-// source serves all processors; what does not fill a vector goes through one that is padded.
-//
-// Includes no ATen and no standard algorithm: an inline function of theirs, compiled with these
-// flags, could be picked by the linker for the rest of the program. Everything is static.
+// says how many floats a vector has. What does not fill a vector goes through one that is padded.
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 
+#pragma GCC diagnostic ignored "-Wunused-function"  // the rest of the vectors' functions
 #include "cpu/fused.h"
+#include "cpu/vectors_impl.h"
 
 namespace grpo::cpu {
 namespace {
 
-constexpr int64_t kLanes = GRPO_LANES;
 constexpr int64_t kBlock = 4096;  // floats whose sum is taken in fp32
 
-typedef float Vec __attribute__((vector_size(GRPO_LANES * 4)));
-typedef int32_t Ints __attribute__((vector_size(GRPO_LANES * 4)));
-
-Vec load(const float* from) {
-    Vec v;
-    std::memcpy(&v, from, sizeof(v));
-    return v;
-}
-void store(float* to, Vec v) { std::memcpy(to, &v, sizeof(v)); }
-Vec fill(float x) { return x - Vec{}; }
-Vec larger(Vec a, Vec b) { return a > b ? a : b; }
-Vec smaller(Vec a, Vec b) { return a < b ? a : b; }
 Vec load_part(const float* from, int64_t n, float padding) {
     Vec v = fill(padding);
     std::memcpy(&v, from, n * sizeof(float));
@@ -35,39 +20,14 @@ Vec load_part(const float* from, int64_t n, float padding) {
 }
 void store_part(float* to, int64_t n, Vec v) { std::memcpy(to, &v, n * sizeof(float)); }
 
-double sum_of(Vec v) {
+double wide_sum_of(Vec v) {
     double sum = 0;
     for (int64_t i = 0; i < kLanes; ++i) sum += v[i];
     return sum;
 }
-float max_of(Vec v) {
-    float best = v[0];
-    for (int64_t i = 1; i < kLanes; ++i) best = v[i] > best ? v[i] : best;
-    return best;
-}
-
-/// exp(x) to about one unit in the last place: 2^n times a polynomial (Cephes). Zero below -87; NaN
-/// stays NaN.
-Vec exp_of(Vec x) {
-    const Vec given = x;
-    const Ints tiny = x < fill(-87.0F);
-    x = larger(smaller(x, fill(88.0F)), fill(-87.0F));
-    const Vec magic = fill(12582912.0F);  // 1.5 · 2^23: its last bits become the rounded integer
-    const Vec shifted = x * 1.44269504088896341F + magic;
-    const Vec n = shifted - magic;
-    x = (x - n * 0.693359375F) - n * -2.12194440e-4F;
-    Vec p = fill(1.9875691500e-4F);
-    p = p * x + 1.3981999507e-3F;
-    p = p * x + 8.3334519073e-3F;
-    p = p * x + 4.1665795894e-2F;
-    p = p * x + 1.6666665459e-1F;
-    p = p * x + 5.0000001201e-1F;
-    p = p * (x * x) + x + 1.0F;
-    const Ints exponent = ((Ints)shifted - (Ints)magic) << 23;
-    const Vec result = (Vec)((Ints)p + exponent);
-    return given == given ? (Vec)((Ints)result & ~tiny) : given;
-}
-Vec sigmoid(Vec x) { return 1.0F / (1.0F + exp_of(-x)); }
+/// NaN stays NaN: a step whose loss is not finite must be seen.
+Vec exp_or_nan(Vec x) { return x == x ? exp_of(x) : x; }
+Vec sigmoid(Vec x) { return 1.0F / (1.0F + exp_or_nan(-x)); }
 
 /// Calls f(i, n) for every vector of [0, size); n is kLanes but for the last.
 template <typename F>
@@ -84,7 +44,8 @@ inline __attribute__((always_inline)) void put(float* x, int64_t i, int64_t n, V
     n == kLanes ? store(x + i, v) : store_part(x + i, n, v);
 }
 
-// --- norms --------------------------------------------------------------------------------------
+// --- norms
+// --------------------------------------------------------------------------------------
 
 void rms_norm(const float* x, const float* weight, float offset, float eps, int64_t rows,
               int64_t size, float* y, float* scale) {
@@ -94,7 +55,7 @@ void rms_norm(const float* x, const float* weight, float offset, float eps, int6
             const Vec v = get(x, i, n);
             squares += v * v;
         });
-        const double mean = sum_of(squares) / static_cast<double>(size);
+        const double mean = wide_sum_of(squares) / static_cast<double>(size);
         const float s = static_cast<float>(1 / std::sqrt(mean + static_cast<double>(eps)));
         each_vector(size, [&](int64_t i, int64_t n) {
             put(y, i, n, get(x, i, n) * s * (get(weight, i, n) + offset));
@@ -103,7 +64,8 @@ void rms_norm(const float* x, const float* weight, float offset, float eps, int6
     }
 }
 
-/// With g = dy · (w + offset) and x̂ = s x:  dx = s (g - x̂ mean(g x̂)),  dw = Σ dy x̂.
+/// With g = dy · (w + offset) and x̂ = s x:  dx = s (g - x̂ mean(g x̂)),  dw = Σ
+/// dy x̂.
 void rms_norm_backward(const float* dy, const float* x, const float* weight, float offset,
                        const float* scale, int64_t rows, int64_t size, float* dx, float* dweight) {
     for (int64_t row = 0; row < rows; ++row, dy += size, x += size, dx += size) {
@@ -112,7 +74,7 @@ void rms_norm_backward(const float* dy, const float* x, const float* weight, flo
         each_vector(size, [&](int64_t i, int64_t n) {
             products += get(dy, i, n) * (get(weight, i, n) + offset) * get(x, i, n);
         });
-        const double mean = sum_of(products) / static_cast<double>(size);
+        const double mean = wide_sum_of(products) / static_cast<double>(size);
         const float c = static_cast<float>(mean * s * s);
         each_vector(size, [&](int64_t i, int64_t n) {
             const Vec g = get(dy, i, n) * (get(weight, i, n) + offset);
@@ -125,7 +87,8 @@ void rms_norm_backward(const float* dy, const float* x, const float* weight, flo
     }
 }
 
-// --- gated activations --------------------------------------------------------------------------
+// --- gated activations
+// --------------------------------------------------------------------------
 
 struct Activated {
     Vec value;
@@ -185,10 +148,11 @@ void gated_backward(const float* dy, const float* gate_up, bool is_gelu, int64_t
     gated_backward_rows(dy, gate_up, rows, size, dgate_up, [](Vec x) { return silu(x); });
 }
 
-// --- rotary embedding ---------------------------------------------------------------------------
+// --- rotary embedding
+// ---------------------------------------------------------------------------
 
-/// Pairs (x_i, x_{i + half}) turn by the angle of i; the same angle stands in both halves of cos
-/// and sin.
+/// Pairs (x_i, x_{i + half}) turn by the angle of i; the same angle stands in
+/// both halves of cos and sin.
 void rope(const RotaryRows& call, const float* x, int64_t x_stride, float* y, int64_t y_stride) {
     const int64_t half = call.rotary / 2, rest = call.head_dim - call.rotary;
     for (int64_t row = 0; row < call.rows; ++row) {
@@ -208,9 +172,11 @@ void rope(const RotaryRows& call, const float* x, int64_t x_stride, float* y, in
     }
 }
 
-// --- scores -------------------------------------------------------------------------------------
+// --- scores
+// -------------------------------------------------------------------------------------
 
-/// So that what is -inf, and padding, has a term of 0 · t and not NaN; NaN stays NaN.
+/// So that what is -inf, and padding, has a term of 0 · t and not NaN; NaN
+/// stays NaN.
 Vec finite(Vec t) { return larger(fill(-1000.0F), t); }
 
 /// With t = z/τ and M = max t:  log Σ e^t = M + log S,  S = Σ e^(t - M),
@@ -228,12 +194,12 @@ void score(const float* logits, LogitRow& row) {
         Vec part{}, part_weighted{};
         each_vector(count, [&](int64_t i, int64_t n) {
             const Vec t = finite((get(logits + start, i, n, lowest) - largest) * inverse);
-            const Vec e = exp_of(t);
+            const Vec e = exp_or_nan(t);
             part += e;
             part_weighted += e * t;
         });
-        sum += sum_of(part);
-        weighted += sum_of(part_weighted);
+        sum += wide_sum_of(part);
+        weighted += wide_sum_of(part_weighted);
     }
     const double log_sum = std::log(sum);
     row.log_sum = static_cast<float>(log_sum + static_cast<double>(largest) * inverse);
@@ -249,12 +215,12 @@ void score_backward(float* logits, const LogitRow& row, float dl, float dh) {
     const float a = dl * inverse, b = dh * inverse;
     if (dh == 0) {
         each_vector(row.size, [&](int64_t i, int64_t n) {
-            put(logits, i, n, exp_of(get(logits, i, n) * inverse - row.log_sum) * -a);
+            put(logits, i, n, exp_or_nan(get(logits, i, n) * inverse - row.log_sum) * -a);
         });
     } else {
         each_vector(row.size, [&](int64_t i, int64_t n) {
             const Vec log_p = finite(get(logits, i, n) * inverse - row.log_sum);
-            put(logits, i, n, exp_of(log_p) * -(a + b * (log_p + row.entropy)));
+            put(logits, i, n, exp_or_nan(log_p) * -(a + b * (log_p + row.entropy)));
         });
     }
     logits[row.target] += a;

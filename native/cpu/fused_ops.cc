@@ -1,9 +1,8 @@
 #include "cpu/fused_ops.h"
 
 #include <ATen/Functions.h>
-#include <ATen/Parallel.h>
 
-#include <algorithm>
+#include "cpu/parallel.h"
 
 namespace grpo::cpu {
 namespace {
@@ -15,11 +14,11 @@ float* row(at::Tensor& x, int64_t index, int64_t size) {
     return x.mutable_data_ptr<float>() + index * size;
 }
 
-/// Calls f(begin, end) for ranges of rows; a thread's share is worth waking it.
+/// Calls f(begin, end) for ranges of rows; a float counts for more than a
+/// multiplication, since it comes from memory.
 template <typename F>
 void each_rows(int64_t rows, int64_t size, F f) {
-    constexpr int64_t kShare = 32768;  // floats
-    at::parallel_for(0, rows, std::max<int64_t>(1, kShare / std::max<int64_t>(1, size)), f);
+    parallel(rows, 8 * size, f);
 }
 
 at::Tensor contiguous_floats(const at::Tensor& x) { return x.to(at::kFloat).contiguous(); }

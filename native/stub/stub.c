@@ -106,10 +106,6 @@ static void tame_spinning(void) {
     if (!getenv("OMP_WAIT_POLICY")) setenv("GOMP_SPINCOUNT", "1000", 0);
 }
 
-// Linux hands memory out zeroed, page by page, and an update takes and gives back the same large
-// tensors in every layer: with pages of 2 MiB that is a few faults instead of thousands.
-static void take_large_pages(void) { setenv("THP_MEM_ALLOC_ENABLE", "1", 0); }
-
 // Opens the core on the first call of the process; later calls must name the same file. Takes
 // `path` over.
 static bool open_core(napi_env env, char* path, napi_value paths) {
@@ -120,7 +116,6 @@ static bool open_core(napi_env env, char* path, napi_value paths) {
         return same;
     }
     tame_spinning();
-    take_large_pages();
     void* handle = open_libraries(env, paths) ? open_library(env, path, false, false) : NULL;
     if (!handle) {
         free(path);
