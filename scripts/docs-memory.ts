@@ -40,6 +40,7 @@ function memoryModel(name: keyof typeof models, full: boolean, computeBytes: num
   return {
     shape: description.native,
     ...{ parameters, full, mlpTrained: 3, copiesReference: full, weightBytes: 2, computeBytes },
+    device: computeBytes === 4 ? "cpu" : "other",
     ...(full ? { trained: parameters, adapters: 0 } : { trained: trainable, adapters: trainable }),
   };
 }

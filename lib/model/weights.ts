@@ -90,6 +90,7 @@ export class ModelWeights {
       copiesReference: full || current?.loaded === true,
       weightBytes: DTYPE_BYTES[dtype],
       computeBytes: device.computeBytes,
+      device: device.total === 0 ? "cpu" : "other",
     };
     return { model, device, dropout: (current?.resolved.config.loraDropout ?? 0) > 0 };
   }

@@ -28,6 +28,7 @@ export interface MemoryModel {
   /** Bytes of a stored weight, and of a number in a pass. */
   readonly weightBytes: number;
   readonly computeBytes: number;
+  readonly device: "cpu" | "other";
 }
 
 /** What a run asks of it. */
@@ -74,21 +75,26 @@ export const ENGINE_MEMORY = {
   /** Tokens of a pass without gradient: rollout.cc, engine.cc. */
   passTokens: 8192,
   /** Logits of one chunk, and how many tensors of their size live together: logprobs.cc. */
-  chunkElements: 2 ** 24,
-  chunkTensors: 4,
-  /** Bytes for each logit of a draw, and what sorting adds: sampler.cc. */
+  chunkElements: 2 ** 25,
+  chunkTensors: { cpu: 1, other: 4 },
+  /** Rows whose logits a CPU holds at a time, and bytes for each logit: rollout.cc, row_sampler.cc. */
+  cpuLogitRows: 48,
+  cpuDrawBytes: 4,
+  /** Elsewhere bytes for each logit of a draw, and what sorting adds: sampler.cc. */
   drawBytes: 24,
   sortBytes: 26,
-  /** Copies of the scores of decode attention, in fp32: kv_cache.cc. */
+  /** Copies of the scores of decode attention, in fp32, where ATen computes it: kv_cache.cc. */
   decodeScores: 4,
   /** Numbers of a weight widened at a time, where a pass has a wider type: frozen_linear.cc. */
-  widenedElements: 2 ** 24,
+  widenedElements: 2 ** 22,
   /** Values that the temporary of an optimizer step covers: optim/. */
   stepElements: 2 ** 26,
-  /** Numbers that a layer keeps for its backward, for each token in units of C, H·D and F, for each key in units of H·D: decoder.cc, linear.cc. */
-  saved: { C: 6, HD: 4, F: 3, perMlpTrained: 1, key: 2.5 },
+  /** Numbers that a layer keeps for its backward, for each token in units of C, H·D, K·D and F: fused_linear.cc, segment_attention.cc. */
+  saved: { C: 2, HD: 2, KD: 2, F: 2, key: 0 },
+  /** The same where operators of ATen compute it; for each key in units of H·D: linear.cc, attention.cc. */
+  savedPlain: { C: 6, HD: 4, KD: 0, F: 3, perMlpTrained: 1, key: 2.5 },
   /** The same of a pass that keeps nothing. */
-  passing: { C: 4, HD: 3, F: 4, key: 3 },
+  passing: { C: 4, HD: 3, KD: 0, F: 4, key: 3 },
   /** Bytes of state for each trained value: optim/. */
   state: { adamw: 8, adamw_8bit: 2.1, sgd: 0, sgd_momentum: 4, adafactor: 0.1, muon: 4.5 },
 } as const;
@@ -130,14 +136,24 @@ function rolloutBytes(model: MemoryModel, run: MemoryRun): Bytes {
   const rows = groups * groupSize;
   const prompts = Math.min(ENGINE_MEMORY.promptsPerFullGroup * groups, run.prompts);
   const perToken = 2 * shape.numLayers * shape.numKvHeads * shape.headDim * computeBytes;
-  const draw = ENGINE_MEMORY.drawBytes + (run.sortsVocabulary ? ENGINE_MEMORY.sortBytes : 0);
-  const scores = rows * shape.numHeads * (W + T) * 4 * ENGINE_MEMORY.decodeScores;
-  const decode = rows * shape.vocabSize * (draw + (run.repetitionPenalty ? 1 : 0)) + scores;
+  const seen = run.repetitionPenalty ? rows * shape.vocabSize : 0;
+  const decode = seen + (model.device === "cpu" ? cpuDecodeBytes(model, rows) : decodeBytes(model, run, rows));
   return {
     "KV cache": perToken * (prompts * W + rows * T),
     sampling: decode,
     prefill: Math.max(0, passBytes(model, Math.min(prompts * W, Math.max(W, ENGINE_MEMORY.passTokens))) - decode),
   };
+}
+
+/** One step of plain loops: all logits of some rows. */
+function cpuDecodeBytes({ shape }: MemoryModel, rows: number): number {
+  return Math.min(rows, ENGINE_MEMORY.cpuLogitRows) * shape.vocabSize * ENGINE_MEMORY.cpuDrawBytes;
+}
+
+function decodeBytes({ shape }: MemoryModel, run: MemoryRun, rows: number): number {
+  const draw = ENGINE_MEMORY.drawBytes + (run.sortsVocabulary ? ENGINE_MEMORY.sortBytes : 0);
+  const keys = run.promptTokens + run.completionTokens;
+  return rows * (shape.vocabSize * draw + shape.numHeads * keys * 4 * ENGINE_MEMORY.decodeScores);
 }
 
 function scoringBytes(model: MemoryModel, run: MemoryRun): Bytes {
@@ -148,22 +164,28 @@ function scoringBytes(model: MemoryModel, run: MemoryRun): Bytes {
 function updateBytes(model: MemoryModel, run: MemoryRun): Bytes {
   const { tokens, keys } = microBatch(run, run.maxTokensPerMicroBatch);
   const { numLayers, hiddenSize } = model.shape;
-  const { saved } = ENGINE_MEMORY;
-  const dropout = run.dropout ? 1 : 0;
-  const units = {
-    ...saved,
-    // Dropout keeps a mask and an input of its own for every pair.
-    C: saved.C + dropout * (6 + 2 * Math.min(2, model.mlpTrained)),
-    HD: saved.HD + dropout * 2,
-    F: saved.F + model.mlpTrained * saved.perMlpTrained + (model.mlpTrained === 3 ? dropout * 2 : 0),
-  };
-  const layer = layerBytes(model, units, tokens, keys);
+  const layer = layerBytes(model, savedUnits(model, run), tokens, keys);
   const kept = run.gradientCheckpointing
     ? numLayers * tokens * hiddenSize * model.computeBytes + layer
     : numLayers * layer;
   return {
     activations: kept + passBytes(model, tokens, keys),
     "logit chunk": chunkBytes(model, tokens),
+  };
+}
+
+/** Layers with dropout, and all layers of an accelerator, are computed by operators of ATen. */
+function savedUnits({ device, mlpTrained }: MemoryModel, run: MemoryRun): Units {
+  const { saved, savedPlain } = ENGINE_MEMORY;
+  if (device === "cpu" && !run.dropout) return saved;
+  const dropout = run.dropout ? 1 : 0;
+  return {
+    ...savedPlain,
+    // Dropout keeps a mask and an input of its own for every pair.
+    C: savedPlain.C + dropout * (6 + 2 * Math.min(2, mlpTrained)),
+    HD: savedPlain.HD + dropout * 2,
+    F: savedPlain.F + mlpTrained * savedPlain.perMlpTrained + (mlpTrained === 3 ? dropout * 2 : 0),
+    key: device === "cpu" ? 0 : savedPlain.key,
   };
 }
 
@@ -177,11 +199,12 @@ function microBatch(run: MemoryRun, budget: number): { readonly tokens: number; 
   return { tokens, keys: completions * (W + T) + Math.max(1, completions / G) * W };
 }
 
-type Units = { readonly C: number; readonly HD: number; readonly F: number; readonly key: number };
+type Units = Readonly<Record<"C" | "HD" | "KD" | "F" | "key", number>>;
 
 function layerBytes({ shape, computeBytes }: MemoryModel, units: Units, tokens: number, keys: number): number {
   const HD = shape.numHeads * shape.headDim;
-  const perToken = units.C * shape.hiddenSize + units.HD * HD + units.F * shape.intermediateSize;
+  const KD = shape.numKvHeads * shape.headDim;
+  const perToken = units.C * shape.hiddenSize + units.HD * HD + units.KD * KD + units.F * shape.intermediateSize;
   return (tokens * perToken + keys * units.key * HD) * computeBytes;
 }
 
@@ -191,7 +214,7 @@ function passBytes(model: MemoryModel, tokens: number, keys: number = tokens): n
   return layerBytes(model, ENGINE_MEMORY.passing, tokens, keys) + widened;
 }
 
-function chunkBytes({ shape }: MemoryModel, tokens: number): number {
+function chunkBytes({ shape, device }: MemoryModel, tokens: number): number {
   const elements = Math.min(tokens * shape.vocabSize, Math.max(ENGINE_MEMORY.chunkElements, shape.vocabSize));
-  return elements * 4 * ENGINE_MEMORY.chunkTensors;
+  return elements * 4 * ENGINE_MEMORY.chunkTensors[device === "cpu" ? "cpu" : "other"];
 }

@@ -19,7 +19,7 @@ const model: MemoryModel = {
     mlpTrained: 0,
     copiesReference: false,
   },
-  ...{ weightBytes: 2, computeBytes: 4 },
+  ...{ weightBytes: 2, computeBytes: 4, device: "cpu" },
 };
 const run: MemoryRun = {
   ...{ promptTokens: 160, completionTokens: 256, groupSize: 8, prompts: 4, completionsPerStep: 32 },
