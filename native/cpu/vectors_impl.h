@@ -1,4 +1,5 @@
-// Vectors for kernels_impl.h and fused_impl.h, in the compiler's own vector types, and the exponential on them.
+// Vectors for kernels_impl.h and fused_impl.h, in the compiler's own vector types, and the
+// exponential on them.
 //
 // Includes no ATen and no standard algorithm: an inline function of theirs, compiled with the flags
 // of one instruction set, could be picked by the linker for the rest of the program. Everything is
