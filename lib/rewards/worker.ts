@@ -95,9 +95,9 @@ class WorkerProcesses {
   }
 
   async close(): Promise<void> {
-    const pool = await this.#pool;
+    const pool = this.#pool;
     this.#pool = undefined;
-    await pool?.destroy();
+    await (await pool)?.destroy();
   }
 
   async #answer({ logMetric: _, logExtra: __, signal, ...rest }: RewardBatch): Promise<WorkerAnswer> {
