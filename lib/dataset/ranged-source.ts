@@ -167,12 +167,15 @@ async function fetchAll(
       give(range, await remote.slice(range.start, range.end));
     }
   };
-  try {
-    await Promise.all(Array.from({ length: AT_ONCE }, worker));
-  } finally {
-    // After a failure the others end with the range in their hands.
-    queue.length = 0;
-  }
+  const workers = Array.from({ length: AT_ONCE }, () =>
+    worker().catch((thrown: unknown) => {
+      // The others end with the range in their hands, and nothing is given any more once the failure is reported.
+      queue.length = 0;
+      throw thrown;
+    }),
+  );
+  const failed = (await Promise.allSettled(workers)).find((end) => end.status === "rejected");
+  if (failed !== undefined) throw failed.reason;
 }
 
 function writeAt(file: string, start: number, bytes: Uint8Array): void {

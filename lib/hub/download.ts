@@ -25,6 +25,8 @@ export interface RemoteCommit {
   readonly commit: string;
   readonly hubUrl: string;
   readonly fetch: typeof fetch;
+  /** Stops a transfer; what has arrived stays for the next one. */
+  readonly signal?: AbortSignal;
 }
 
 /** Attempts in a row that bring nothing. */
@@ -78,6 +80,7 @@ async function transfer(
           throw new Error(`the connection closed after ${arrived.size} of ${file.size} bytes`);
       } catch (thrown) {
         failures = arrived.size > before ? 1 : failures + 1;
+        source.signal?.throwIfAborted();
         // Trying again helps against a broken connection, not against an answer.
         const isAnswer = thrown instanceof GrpoError && !(thrown instanceof HubUnreachable);
         if (isAnswer || failures === ATTEMPTS) throw failed(source, file, thrown);
@@ -116,7 +119,8 @@ async function receive(
   const stall = new AbortController();
   const viaXet = file.xet && xetEnabled();
   const patience = stallTimeout() * (viaXet ? XET_PATIENCE : 1);
-  const body = await (viaXet ? openChunks : openPlain)(source, file, arrived, stall.signal);
+  const signal = source.signal === undefined ? stall.signal : AbortSignal.any([stall.signal, source.signal]);
+  const body = await (viaXet ? openChunks : openPlain)(source, file, arrived, signal);
   const give = () => stall.abort(new Error(`no data for ${patience / 1000} s`));
   let timer = setTimeout(give, patience);
   try {

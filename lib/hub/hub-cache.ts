@@ -40,18 +40,17 @@ export async function fetchFiles(source: RemoteCommit, cacheDir: string, files: 
   await checkSpace(source, place, missing);
   const progress = startProgress(source.repo.name, missing);
   const queue = [...missing];
+  const stop = new AbortController();
+  const stoppable = { ...source, signal: stop.signal };
   const worker = async () => {
-    for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
-      await fetchFile(source, place, file, progress);
+    for (let file = queue.shift(); file !== undefined && !stop.signal.aborted; file = queue.shift()) {
+      await fetchFile(stoppable, place, file, progress).catch((thrown: unknown) => stop.abort(thrown));
     }
   };
-  try {
-    await Promise.all(Array.from({ length: Math.min(AT_ONCE, missing.length) }, worker));
-  } finally {
-    // After a failure the other workers end with the file in their hands.
-    queue.length = 0;
-    progress.end();
-  }
+  // The first failure stops the others, and nothing is written any more once it is reported.
+  await Promise.all(Array.from({ length: Math.min(AT_ONCE, missing.length) }, worker));
+  progress.end();
+  stop.signal.throwIfAborted();
 }
 
 /** Where a repository is in the cache. */

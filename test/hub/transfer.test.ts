@@ -104,6 +104,21 @@ describe("a file that is not what the Hub states", () => {
     await expect(resolveModelFiles(ID)).resolves.toBeDefined();
   });
 
+  it("stops the other transfers, and nothing is written any more once it is reported", async () => {
+    at.hub.damaged.set("config.json", Buffer.alloc(FILES["config.json"].length));
+    at.hub.slow.set("model.safetensors", 300);
+    await expect(resolveModelFiles(ID)).rejects.toThrow("arrived damaged");
+    const state = async () =>
+      Promise.all((await blobs()).map(async (blob) => [blob, (await stat(blobPath(blob))).size]));
+    const reported = await state();
+    await new Promise((done) => setTimeout(done, 700));
+    expect(await state()).toEqual(reported);
+    expect(reported.map(([, size]) => size)).not.toContain(FILES["model.safetensors"].length);
+    at.hub.damaged.clear();
+    at.hub.slow.clear();
+    expect(await weights((await resolveModelFiles(ID)).folder)).toBe(true);
+  });
+
   it("is fetched again from the start when what an earlier run left is the damaged part", async () => {
     at.hub.breakAfter.set("model.safetensors", [70_000, 0, 0, 0, 0]);
     await resolveModelFiles(ID).catch(() => {});
