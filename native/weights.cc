@@ -92,7 +92,7 @@ void Weights::make_reference() {
         own_reference_ = true;
     } else {
         require(!active_.empty(), "there is no active adapter to make a reference of");
-        reference_ = find(active_).frozen_copy(decoder);
+        reference_ = find(active_).copy(decoder);
     }
 }
 

@@ -1,6 +1,7 @@
 #include "grpo/logprobs.h"
 
 #include <ATen/Functions.h>
+#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -14,9 +15,10 @@ namespace {
 
 constexpr int64_t kChunkElements = int64_t{32} << 20;  // logits of one chunk: 128 MiB in fp32
 
-/// Tokens whose logits fit one chunk.
+/// Tokens whose logits fit one chunk; threads side by side share it.
 int64_t chunk_tokens(const Decoder& decoder) {
-    return std::max<int64_t>(1, kChunkElements / decoder.config().vocab_size);
+    const int64_t sharing = at::in_parallel_region() ? at::get_num_threads() : 1;
+    return std::max<int64_t>(1, kChunkElements / sharing / decoder.config().vocab_size);
 }
 
 /// The scores of a chunk of tokens and, from the same logits, their derivatives. On a CPU two

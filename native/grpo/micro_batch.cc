@@ -3,6 +3,8 @@
 #include <ATen/Functions.h>
 
 #include <algorithm>
+#include <limits>
+#include <utility>
 
 #include "device.h"
 #include "model/rows.h"
@@ -19,6 +21,75 @@ int64_t context_length(const Batch& batch) {
             longest, batch.prompt_length(batch.prompt_of[row]) + batch.completion_length(row));
     }
     return longest;
+}
+
+constexpr double kUneven = 1.125;  // of the largest share against the mean
+
+/// Tokens that a pass over these rows feeds, with every prompt once.
+int64_t tokens_fed(const Batch& batch, RowRange rows) {
+    int64_t tokens = 0, prompt = -1;
+    for (int64_t row = rows.begin; row < rows.end; ++row) {
+        if (batch.completion_length(row) == 0) continue;
+        tokens += batch.completion_length(row);
+        if (batch.prompt_of[row] != prompt) tokens += batch.prompt_length(batch.prompt_of[row]);
+        prompt = batch.prompt_of[row];
+    }
+    return tokens;
+}
+
+/// Consecutive rows in pieces of about as many tokens. To cut between the completions of a prompt
+/// costs that prompt once more.
+std::vector<RowRange> share_out(const Batch& batch, int64_t pieces) {
+    const int64_t rows = batch.num_rows();
+    std::vector<int64_t> before{0};  // tokens fed for the rows before each
+    for (int64_t row = 0, prompt = -1; row < rows; ++row) {
+        int64_t tokens = batch.completion_length(row);
+        if (tokens > 0 && batch.prompt_of[row] != std::exchange(prompt, batch.prompt_of[row]))
+            tokens += batch.prompt_length(prompt);
+        before.push_back(before.back() + tokens);
+    }
+    const auto between = [&](int64_t begin, int64_t end) {
+        const bool cut =
+            begin > 0 && begin < end && batch.prompt_of[begin] == batch.prompt_of[begin - 1];
+        return before[end] - before[begin] +
+               (cut ? batch.prompt_length(batch.prompt_of[begin]) : 0);
+    };
+    std::vector<RowRange> ranges;
+    for (int64_t begin = 0, others = pieces - 1; others >= 0; --others) {
+        int64_t end = rows, best = std::numeric_limits<int64_t>::max();
+        for (int64_t cut = begin; cut <= rows && others > 0; ++cut) {
+            const int64_t largest = std::max(between(begin, cut), between(cut, rows) / others);
+            if (largest >= best) continue;
+            best = largest;
+            end = cut;
+        }
+        ranges.push_back({begin, end});
+        begin = end;
+    }
+    return ranges;
+}
+
+/// Consecutive rows within max_tokens, at least one row each.
+std::vector<RowRange> plan_micro_batches(const Batch& batch, RowRange rows, int64_t max_tokens) {
+    std::vector<RowRange> ranges;
+    int64_t tokens = 0, prompt = -1;
+    for (int64_t row = rows.begin; row < rows.end; ++row) {
+        int64_t cost = batch.completion_length(row);
+        if (cost == 0 && !ranges.empty()) {  // not computed, and neither is its prompt
+            ranges.back().end = row + 1;
+            continue;
+        }
+        if (batch.prompt_of[row] != prompt) cost += batch.prompt_length(batch.prompt_of[row]);
+        if (!ranges.empty() && tokens + cost <= max_tokens) {
+            ranges.back().end = row + 1;
+            tokens += cost;
+        } else {
+            ranges.push_back({row, row + 1});
+            tokens = batch.completion_length(row) + batch.prompt_length(batch.prompt_of[row]);
+        }
+        prompt = batch.prompt_of[row];
+    }
+    return ranges;
 }
 
 }  // namespace
@@ -46,26 +117,31 @@ TrainBatch leave_out(const TrainBatch& batch, const std::vector<bool>& rows) {
     return kept;
 }
 
-std::vector<RowRange> plan_micro_batches(const Batch& batch, int64_t max_tokens) {
-    std::vector<RowRange> ranges;
-    int64_t tokens = 0, prompt = -1;
-    for (int64_t row = 0; row < batch.num_rows(); ++row) {
-        int64_t cost = batch.completion_length(row);
-        if (cost == 0 && !ranges.empty()) {  // not computed, and neither is its prompt
-            ranges.back().end = row + 1;
-            continue;
-        }
-        if (batch.prompt_of[row] != prompt) cost += batch.prompt_length(batch.prompt_of[row]);
-        if (!ranges.empty() && tokens + cost <= max_tokens) {
-            ranges.back().end = row + 1;
-            tokens += cost;
-        } else {
-            ranges.push_back({row, row + 1});
-            tokens = batch.completion_length(row) + batch.prompt_length(batch.prompt_of[row]);
-        }
-        prompt = batch.prompt_of[row];
+std::vector<std::vector<MicroBatch>> plan_lanes(const Batch& batch, int64_t max_tokens,
+                                                int64_t threads) {
+    const RowRange all{0, batch.num_rows()};
+    std::vector<RowRange> shares = share_out(batch, threads);
+    int64_t largest_share = 0, longest_row = 0;
+    for (const RowRange rows : shares)
+        largest_share = std::max(largest_share, tokens_fed(batch, rows));
+    for (int64_t row = 0; row < batch.num_rows(); ++row)
+        longest_row = std::max(longest_row, tokens_fed(batch, {row, row + 1}));
+    const bool even = static_cast<double>(largest_share * threads) <=
+                      kUneven * static_cast<double>(tokens_fed(batch, all));
+    if (!even || longest_row > max_tokens / threads) {
+        shares = {all};
+        threads = 1;
     }
-    return ranges;
+    std::vector<std::vector<MicroBatch>> lanes;
+    int64_t index = 0;
+    for (const RowRange share : shares) {
+        lanes.emplace_back();
+        for (const RowRange rows : plan_micro_batches(batch, share, max_tokens / threads)) {
+            if (batch.completion_offsets[rows.end] > batch.completion_offsets[rows.begin])
+                lanes.back().push_back({rows, index++});
+        }
+    }
+    return lanes;
 }
 
 PackedInput pack_rows(const Batch& batch, RowRange rows, at::Device device) {

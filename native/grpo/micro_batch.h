@@ -16,9 +16,19 @@ namespace grpo {
 /// The batch with the completions of some rows emptied.
 TrainBatch leave_out(const TrainBatch& batch, const std::vector<bool>& rows);
 
-/// Consecutive rows whose prompts (each counted once) and completions stay within max_tokens; at
-/// least one row each.
-std::vector<RowRange> plan_micro_batches(const Batch& batch, int64_t max_tokens);
+/// Consecutive rows, and their place among all micro-batches.
+struct MicroBatch {
+    RowRange rows;
+    int64_t index = 0;
+};
+
+/// Micro-batches whose prompts (each counted once) and completions stay within max_tokens, at least
+/// one row each; those without anything to score are left out. In as many lists as threads should
+/// compute them side by side, each thread a list. One list where the rows cannot be shared out
+/// evenly, or not within max_tokens for all threads together: then every operator uses all threads
+/// instead.
+std::vector<std::vector<MicroBatch>> plan_lanes(const Batch& batch, int64_t max_tokens,
+                                                int64_t threads);
 
 /// One piece, ready for the decoder. A completion's last token is scored but never fed; its first
 /// token is predicted by the last token of its prompt.

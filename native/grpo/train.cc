@@ -2,9 +2,12 @@
 
 #include <ATen/Context.h>
 #include <ATen/Functions.h>
+#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 #include <c10/core/InferenceMode.h>
 #include <torch/csrc/autograd/autograd.h>
+
+#include <mutex>
 
 #include "error.h"
 #include "grpo/logprobs.h"
@@ -18,17 +21,57 @@ namespace {
 
 using Cancelled = std::function<bool()>;
 
-/// Calls `visit(input, index)` with the packed micro-batches that have something to score.
-int64_t each_micro_batch(const Batch& batch, int64_t max_tokens, at::Device device,
-                         const Cancelled& cancelled,
-                         const std::function<void(const PackedInput&, int64_t)>& visit) {
-    int64_t count = 0;
-    for (const RowRange rows : plan_micro_batches(batch, max_tokens)) {
-        if (cancelled()) throw EngineError("CANCELLED", "the job was cancelled");
-        const PackedInput input = pack_rows(batch, rows, device);
-        if (input.targets.size(0) > 0) visit(input, count++);
+/// Gradients of an adapter beside its own, for as many threads as may compute side by side.
+constexpr int64_t kCopiesBytes = int64_t{64} << 20;
+
+/// Calls `visit(input, index, lane)` with every packed micro-batch that has something to score;
+/// lanes run side by side, each on one thread. Which micro-batch goes to which lane depends on
+/// nothing but the arguments.
+class MicroBatches {
+  public:
+    MicroBatches(const Batch& batch, int64_t max_tokens, int64_t threads, at::Device device,
+                 const Cancelled& cancelled)
+        : batch_(batch),
+          lanes_(plan_lanes(batch, max_tokens, threads)),
+          device_(device),
+          cancelled_(cancelled) {}
+
+    size_t lanes() const { return lanes_.size(); }
+    size_t count() const {
+        size_t count = 0;
+        for (const auto& lane : lanes_) count += lane.size();
+        return count;
     }
-    return count;
+
+    template <typename F>
+    void each(const F& visit) const {
+        if (lanes_.size() == 1) return run(0, visit);
+        const bool grad = c10::GradMode::is_enabled(), inference = c10::InferenceMode::is_enabled();
+        at::parallel_for(0, static_cast<int64_t>(lanes_.size()), 1,
+                         [&](int64_t begin, int64_t end) {
+                             const c10::InferenceMode inference_guard(inference);
+                             const at::AutoGradMode grad_guard(grad);
+                             for (int64_t lane = begin; lane < end; ++lane) run(lane, visit);
+                         });
+    }
+
+  private:
+    template <typename F>
+    void run(size_t lane, const F& visit) const {
+        for (const MicroBatch& part : lanes_[lane]) {
+            if (cancelled_()) throw EngineError("CANCELLED", "the job was cancelled");
+            visit(pack_rows(batch_, part.rows, device_), part.index, lane);
+        }
+    }
+
+    const Batch& batch_;
+    std::vector<std::vector<MicroBatch>> lanes_;
+    at::Device device_;
+    const Cancelled& cancelled_;
+};
+
+int64_t cpu_threads(const Decoder& decoder) {
+    return decoder.device().is_cpu() ? at::get_num_threads() : 1;
 }
 
 /// An independent generator of dropout masks, a function of the seed and the micro-batch.
@@ -60,6 +103,13 @@ at::Tensor narrow_or_undefined(const at::Tensor& tensor, int64_t start, int64_t 
     return tensor.defined() ? tensor.narrow(0, start, n) : tensor;
 }
 
+/// Threads that may compute side by side: each but the first needs a gradient of its own.
+int64_t side_by_side(const Decoder& decoder, const Adapter& adapter) {
+    const int64_t threads = cpu_threads(decoder);
+    const auto bytes = static_cast<int64_t>(adapter.parameters.values.nbytes());
+    return 2 * bytes * (threads - 1) <= kCopiesBytes ? threads : 1;
+}
+
 /// One batch on its way through the loss.
 class LossPass {
   public:
@@ -69,7 +119,8 @@ class LossPass {
           adapter_(adapter),
           batch_(leave_out(batch, idle_rows(batch, options))),
           options_(options),
-          cancelled_(cancelled),
+          micro_batches_(batch_, options.max_tokens_per_micro_batch, side_by_side(decoder, adapter),
+                         decoder.device(), cancelled),
           metrics_(batch.completion_lengths(), batch_.completion_lengths(), options,
                    decoder.device()),
           tokens_(batch_tokens({batch.advantages.begin(), batch.advantages.end()},
@@ -88,27 +139,31 @@ class LossPass {
             add_entropy_terms(tokens_, masked ? entropies() : at::Tensor(),
                               batch_.completion_lengths(), options_);
         }
-        const int64_t micro_batches = each([&](const PackedInput& input, int64_t index) {
-            ForwardMode forward = mode(index);
+        // Autograd adds to the leaves' gradients, so every lane has leaves of its own.
+        std::vector<std::unique_ptr<Adapter>> copies;
+        for (size_t lane = 1; lane < micro_batches_.lanes(); ++lane) {
+            copies.push_back(adapter_.copy(decoder_));
+            copies.back()->parameters.need_gradient();
+        }
+        micro_batches_.each([&](const PackedInput& input, int64_t index, size_t lane) {
+            ForwardMode forward = mode(lane == 0 ? adapter_ : *copies[lane - 1], index);
             forward.checkpoint = options_.gradient_checkpointing;
             const at::Tensor normed = predict_hidden(decoder_, input, forward);  // [n, C]
             const at::Tensor gradient = output_gradient(input, normed.detach(), forward);
             // Nothing below the output layer may be trained.
             if (normed.requires_grad()) torch::autograd::backward({normed}, {gradient});
         });
+        // In the order of lanes, whichever was ready first.
+        at::Tensor sum = adapter_.parameters.gradient;
+        for (const auto& copy : copies) sum.add_(copy->parameters.gradient);
         LossResult result = metrics_.result(read_back);
-        result.micro_batches = micro_batches;
+        result.micro_batches = static_cast<int64_t>(micro_batches_.count());
         return result;
     }
 
   private:
-    int64_t each(const std::function<void(const PackedInput&, int64_t)>& visit) {
-        return each_micro_batch(batch_, options_.max_tokens_per_micro_batch, decoder_.device(),
-                                cancelled_, visit);
-    }
-
-    ForwardMode mode(int64_t micro_batch) const {
-        return training_mode(adapter_, options_.dropout_seed, micro_batch, decoder_.device());
+    ForwardMode mode(const Adapter& adapter, int64_t micro_batch) const {
+        return training_mode(adapter, options_.dropout_seed, micro_batch, decoder_.device());
     }
 
     at::Tensor upload(const std::vector<float>& values) const {
@@ -118,13 +173,13 @@ class LossPass {
     /// Of all tokens, by a pass of its own: which are the top ones is known only after the last.
     at::Tensor entropies() {
         const c10::NoGradGuard no_grad;
-        std::vector<at::Tensor> pieces;
-        each([&](const PackedInput& input, int64_t index) {
-            const ForwardMode forward = mode(index);
+        std::vector<at::Tensor> pieces(micro_batches_.count());
+        micro_batches_.each([&](const PackedInput& input, int64_t index, size_t) {
+            const ForwardMode forward = mode(adapter_, index);
             const at::Tensor normed = predict_hidden(decoder_, input, forward);
-            pieces.push_back(
+            pieces[index] =
                 score_tokens(decoder_, normed, input.targets, options_.temperature, forward)
-                    .entropy);
+                    .entropy;
         });
         return at::cat(pieces);
     }
@@ -175,7 +230,11 @@ class LossPass {
                                 .entropy = scores.entropy.detach(),
                                 .completions = completions};
         const TokenLoss loss = token_loss(tokens, options_);
-        metrics_.add(from, tokens, loss);
+        {
+            // Lanes add to rows of their own.
+            const std::lock_guard lock(metrics_mutex_);
+            metrics_.add(from, tokens, loss);
+        }
         // The loss is linear in the entropies, so their derivative is known.
         return {torch::autograd::grad({loss.loss.sum()}, {tokens.logprobs})[0],
                 tokens.batch.entropy_weights.defined() ? tokens.batch.entropy_weights.neg()
@@ -186,8 +245,9 @@ class LossPass {
     const Adapter& adapter_;
     const TrainBatch batch_;
     const LossOptions& options_;
-    const Cancelled& cancelled_;
+    const MicroBatches micro_batches_;
     MetricSums metrics_;
+    std::mutex metrics_mutex_;
     BatchTokens tokens_;
     bool whole_completions_ = false;
 };
@@ -207,13 +267,13 @@ std::vector<float> completion_logprobs(const Decoder& decoder, const Batch& batc
                                        const ForwardMode& mode, ReadBack& read_back,
                                        const Cancelled& cancelled) {
     const c10::InferenceMode inference;
-    std::vector<at::Tensor> pieces;
-    each_micro_batch(
-        batch, max_tokens, decoder.device(), cancelled, [&](const PackedInput& input, int64_t) {
-            const at::Tensor normed = predict_hidden(decoder, input, mode);
-            pieces.push_back(
-                score_tokens(decoder, normed, input.targets, temperature, mode).logprobs);
-        });
+    const MicroBatches micro_batches(batch, max_tokens, cpu_threads(decoder), decoder.device(),
+                                     cancelled);
+    std::vector<at::Tensor> pieces(micro_batches.count());
+    micro_batches.each([&](const PackedInput& input, int64_t index, size_t) {
+        const at::Tensor normed = predict_hidden(decoder, input, mode);
+        pieces[index] = score_tokens(decoder, normed, input.targets, temperature, mode).logprobs;
+    });
     if (pieces.empty()) return {};
     return read_back.operator()<float>(at::cat(pieces));
 }

@@ -181,7 +181,7 @@ Adapter::Adapter(const AdapterSpec& spec, const Decoder& decoder)
     initialise(decoder);
 }
 
-std::unique_ptr<Adapter> Adapter::frozen_copy(const Decoder& decoder) const {
+std::unique_ptr<Adapter> Adapter::copy(const Decoder& decoder) const {
     const c10::NoGradGuard no_grad;
     std::unique_ptr<Adapter> copy(new Adapter(spec_, decoder, Uninitialised{}));
     copy->parameters.values.copy_(parameters.values);

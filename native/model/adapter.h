@@ -87,8 +87,8 @@ class Adapter {
     Adapter(const AdapterSpec& spec, const Decoder& decoder);
     Adapter(const Adapter&) = delete;
     Adapter& operator=(const Adapter&) = delete;
-    /// The same values, never trained.
-    std::unique_ptr<Adapter> frozen_copy(const Decoder& decoder) const;
+    /// The same values, and no gradient yet.
+    std::unique_ptr<Adapter> copy(const Decoder& decoder) const;
     /// All modules of the decoder in full.
     static AdapterSpec whole_model(const Decoder& decoder);
 

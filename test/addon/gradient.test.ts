@@ -13,7 +13,8 @@ const TOLERANCE = 1e-5;
 
 type Gradients = Record<string, Float32Array>;
 
-const f32 = { dtype: "float32", device: "cpu" } as const;
+// One thread takes a batch that fits in one piece.
+const f32 = { dtype: "float32", device: "cpu", threads: 1 } as const;
 const allLinear = { r: 4, loraAlpha: 8, targetModules: "all-linear", initLoraWeights: false } as const;
 
 /** One completion in its batch, so that rows can be reordered, dropped and duplicated as a whole. */
@@ -48,10 +49,13 @@ function batchOf(rows: readonly Row[]): GradientBatch {
 }
 
 let model: CausalLM;
+let twoThreads: CausalLM;
 let rows: Row[];
 beforeAll(async () => {
-  model = await CausalLM.fromPretrained(goldenPath("models/llama-random-bias"), f32);
-  model.applyLora(new LoraConfig(allLinear));
+  const folder = goldenPath("models/llama-random-bias");
+  model = await CausalLM.fromPretrained(folder, f32);
+  twoThreads = await CausalLM.fromPretrained(folder, { ...f32, threads: 2 });
+  for (const each of [model, twoThreads]) each.applyLora(new LoraConfig(allLinear));
   const current = await model.logprobs({
     promptIds: SHAPE.map(({ prompt }) => prompt),
     completionIds: SHAPE.map(({ completion }) => completion),
@@ -61,16 +65,20 @@ beforeAll(async () => {
     Array.from(current[i] ?? [], (l, t) => l + scale * Math.sin(5 * i + 3 * t));
   rows = SHAPE.map((row, i) => ({ ...row, old: near(i, 0.4), reference: near(i, -0.3) }));
 });
-afterAll(() => model.dispose());
+afterAll(() => {
+  model.dispose();
+  twoThreads.dispose();
+});
 beforeEach(() => model.zeroGrad());
 
 async function gradientOf(
   batch: GradientBatch,
   loss: LossOptions = {},
+  of = model,
 ): Promise<{ result: LossResult; gradients: Gradients }> {
-  await model.zeroGrad();
-  const result = await model.forwardBackward(batch, { beta: 0.04, ...loss });
-  return { result, gradients: await model.gradients() };
+  await of.zeroGrad();
+  const result = await of.forwardBackward(batch, { beta: 0.04, ...loss });
+  return { result, gradients: await of.gradients() };
 }
 
 function expectSame(actual: Gradients, expected: Gradients, scale = 1): void {
@@ -116,6 +124,18 @@ describe.each([...WHOLE, ...SLICED])("the gradient of %o", (variant) => {
     expectSame(gradients, whole.gradients);
     expect(result.loss).toBeCloseTo(whole.result.loss, 5);
     expect(result).toMatchObject({ clipLow: whole.result.clipLow, clipHigh: whole.result.clipHigh });
+  });
+
+  it.each([
+    [{}, 2],
+    [{ gradientCheckpointing: true, maxTokensPerMicroBatch: 90 }, 4],
+  ])("does not depend on threads that compute micro-batches side by side: %o", async (memory, microBatches) => {
+    const { result, gradients } = await gradientOf(batchOf(rows), { ...loss, ...memory }, twoThreads);
+    expect(result).toMatchObject({ microBatches, clipLow: whole.result.clipLow, clipHigh: whole.result.clipHigh });
+    expectSame(gradients, whole.gradients);
+    expect(result.loss).toBeCloseTo(whole.result.loss, 5);
+    // Whichever thread is first: the same bits.
+    expect((await gradientOf(batchOf(rows), { ...loss, ...memory }, twoThreads)).gradients).toEqual(gradients);
   });
 
   it("does not depend on the order of completions and prompts", async () => {

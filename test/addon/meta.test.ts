@@ -16,7 +16,8 @@ describe.each([
 ] as const)("on device %s, plain %s", (device, plain) => {
   let engine: NativeEngine;
   beforeAll(async () => {
-    engine = await rawEngine(device);
+    // Two threads would take a micro-batch each.
+    engine = await rawEngine(device, {}, 1);
   });
   afterAll(() => engine.dispose());
 

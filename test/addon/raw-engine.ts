@@ -24,16 +24,20 @@ export async function tinyConfig(): Promise<NativeModelConfig> {
 }
 
 /** The bundled model's shape with random weights. */
-export async function rawModel(device: string, dtype: NativeDtype = "float32"): Promise<NativeEngine> {
+export async function rawModel(device: string, dtype: NativeDtype = "float32", threads = 0): Promise<NativeEngine> {
   const { Engine } = loadCore();
-  const engine = new Engine({ config: await tinyConfig(), device, dtype, threads: 0 });
+  const engine = new Engine({ config: await tinyConfig(), device, dtype, threads });
   await engine.initModel(1);
   return engine;
 }
 
 /** The same with an adapter with dropout on every linear layer, and what `more` adds. */
-export async function rawEngine(device: string, more: Partial<NativeAdapterSpec> = {}): Promise<NativeEngine> {
-  const engine = await rawModel(device);
+export async function rawEngine(
+  device: string,
+  more: Partial<NativeAdapterSpec> = {},
+  threads = 0,
+): Promise<NativeEngine> {
+  const engine = await rawModel(device, "float32", threads);
   const targets = linearLayers(await tinyConfig()).map(({ module }) => ({ module, rank: 8, scaling: 4 }));
   const none = { initIterations: 0, dora: false, biases: [], fullModules: [], tokenRows: [], tieOutput: false };
   await engine.addAdapter("default", { targets, dropout: 0.1, init: "default", ...none, seed: 1, ...more });
