@@ -32,7 +32,7 @@ export interface Option {
   readonly section: string | undefined;
 }
 
-/** The properties of the object `fields` in lib/trainer/config.ts. A doc comment describes an option, a line comment begins a section. */
+/** The properties of the object that `fields` in lib/trainer/config.ts gives. A doc comment describes an option, a line comment begins a section. */
 export function readOptions(): Option[] {
   const text = readFileSync(source, "utf8");
   const file = ts.createSourceFile(source, text, ts.ScriptTarget.Latest, true);
@@ -56,9 +56,10 @@ export function readOptions(): Option[] {
 function schemaFields(file: ts.SourceFile): ts.ObjectLiteralExpression {
   const declarations = file.statements.filter(ts.isVariableStatement).flatMap((s) => s.declarationList.declarations);
   const value = declarations.find(({ name }) => name.getText() === "fields")?.initializer;
-  const literal = value && ts.isAsExpression(value) ? value.expression : value;
+  const body = value && ts.isArrowFunction(value) ? value.body : undefined;
+  const literal = body && ts.isParenthesizedExpression(body) ? body.expression : undefined;
   if (literal && ts.isObjectLiteralExpression(literal)) return literal;
-  throw new Error(`${source} has no object "fields" any more; scripts/docs-config.ts must follow it`);
+  throw new Error(`${source} has no function "fields" of one object any more; scripts/docs-config.ts must follow it`);
 }
 
 function actingTables(): string {

@@ -98,7 +98,8 @@ function optionTable(): string {
 
 function whatBecameOf(key: string, theirs: unknown, ours: unknown): [name: string, note: string] {
   const name = toCamel(key);
-  if (Object.hasOwn(schema.shape, name)) return [`\`${name}\``, joined(defaultNote(key, theirs, ours), different[key])];
+  if (Object.hasOwn(schema().shape, name))
+    return [`\`${name}\``, joined(defaultNote(key, theirs, ours), different[key])];
   if (Object.hasOwn(withoutEffect, name)) return ["no effect", withoutEffect[name] ?? ""];
   if (key.startsWith("vllm_")) return ["no effect", "the engine samples by itself"];
   const reason = reasons.find(([, keys]) => keys.includes(key))?.[0];
@@ -117,7 +118,7 @@ const joined = (...notes: (string | undefined)[]): string => notes.filter(Boolea
 
 function ownTable(): string {
   const fields = trlFields();
-  const own = Object.keys(schema.shape).filter((name) => !Object.hasOwn(fields, toSnake(name)));
+  const own = Object.keys(schema().shape).filter((name) => !Object.hasOwn(fields, toSnake(name)));
   const names = own.map((name) => `\`${name}\``).join(", ");
   return `## Options that TRL has not\n\n${names}: [configuration.md](configuration.md) says what each does.\n`;
 }

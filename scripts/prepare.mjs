@@ -1,12 +1,11 @@
 // Does what a checkout still needs before a script or the tests can run: compile the TypeScript, get a libtorch, build the
 // native engine. Says nothing when there is nothing to do. `--only ts` stops after the first step.
-import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { buildNative } from "./build.mjs";
+import { buildTypeScript } from "./build-ts.mjs";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 
@@ -33,12 +32,6 @@ async function unlessFresh(stamp, sources, what, step) {
   // The time when the work began: a source saved meanwhile makes it stale again.
   utimesSync(stamp, started / 1000, started / 1000);
   console.error(`grpo: ${what}: done in ${((Date.now() - started) / 1000).toFixed(1)} s`);
-}
-
-function compileTypeScript() {
-  const tsc = join(dirname(createRequire(import.meta.url).resolve("typescript/package.json")), "bin", "tsc");
-  const { status } = spawnSync(process.execPath, [tsc, "-p", "tsconfig.build.json"], { cwd: root, stdio: "inherit" });
-  if (status !== 0) throw new Error("the TypeScript of lib/ does not compile");
 }
 
 async function haveLibtorch() {
@@ -68,8 +61,8 @@ export async function haveCore(libtorch) {
 }
 
 export function haveTypeScript() {
-  const lib = ["lib", "tsconfig.json", "tsconfig.build.json", "package.json"];
-  return unlessFresh(join(root, "dist", ".stamp"), lib, "compiling TypeScript", compileTypeScript);
+  const lib = ["lib", "tsconfig.json", "tsconfig.build.json", "package.json", "scripts/build-ts.mjs"];
+  return unlessFresh(join(root, "dist", ".stamp"), lib, "compiling TypeScript", buildTypeScript);
 }
 
 async function main() {

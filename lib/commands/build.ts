@@ -1,6 +1,7 @@
 // `grpo build`: builds the stub and the core from the sources in this package, for platforms without a prebuilt core.
 import { spawnSync } from "node:child_process";
-import { fileURLToPath } from "node:url";
+import path from "node:path";
+import { packageRoot } from "../package-files.js";
 import type { Command } from "./command.js";
 
 export const buildCommand: Command = {
@@ -10,7 +11,7 @@ export const buildCommand: Command = {
   --jobs       compilers at the same time (default: one for each processor)`,
 
   async run(args) {
-    const script = fileURLToPath(new URL("../../scripts/build.mjs", import.meta.url));
+    const script = path.join(packageRoot, "scripts/build.mjs");
     return spawnSync(process.execPath, [script, ...args], { stdio: "inherit" }).status ?? 1;
   },
 };

@@ -1,15 +1,15 @@
 // `grpo doctor`: what was found and whether it works, as text or JSON. The engine is loaded and runs a small step on every
 // device in a child process, so that a libtorch that crashes ends the child and is reported here. Ends with the one thing to do.
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
 import { availableParallelism, freemem, totalmem } from "node:os";
-import { fileURLToPath } from "node:url";
+import path from "node:path";
 import { parseArgs } from "node:util";
 import { GrpoError } from "../errors.js";
 import { cLibrary, type Host, readHost, requireSupportedHost } from "../native/host.js";
 import { findLibtorch, type Libtorch, type LibtorchCandidate, libtorchCandidates } from "../native/libtorch.js";
 import { findCore } from "../native/native-loader.js";
 import type { EngineProbe } from "../native/probe.js";
+import { isCheckout, packageRoot } from "../package-files.js";
 import type { Command } from "./command.js";
 
 interface Gpu {
@@ -90,7 +90,7 @@ function examine(found: Findings): GrpoError | undefined {
 }
 
 function probeInChild(): EngineProbe {
-  const cli = fileURLToPath(new URL("../cli.js", import.meta.url));
+  const cli = path.join(packageRoot, "dist/cli.js");
   const child = spawnSync(process.execPath, [cli, "doctor", "--probe"], { encoding: "utf8" });
   if (child.status === 0) return JSON.parse(child.stdout);
   // "grpo doctor: <message>\n  → <hint> [CODE]"
@@ -123,9 +123,7 @@ function nextStep({ libtorch, engine }: Findings, gpus: readonly Gpu[]): string 
       ? "there is a GPU: run `npx grpo setup --cuda` for a libtorch that can use it"
       : "libtorch sees no GPU: compare the driver above with the CUDA version of libtorch, and update it";
   }
-  return existsSync(fileURLToPath(new URL("../../tsconfig.json", import.meta.url)))
-    ? "everything works: `npm run quickstart`"
-    : "everything works: `npx grpo quickstart`";
+  return isCheckout ? "everything works: `npm run quickstart`" : "everything works: `npx grpo quickstart`";
 }
 
 function withoutHint({ message, hint }: GrpoError): string {

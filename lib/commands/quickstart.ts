@@ -1,13 +1,14 @@
 // `grpo quickstart`: GRPO from end to end on a tiny chat model that comes with the package, about two minutes on a laptop, no
 // download. The model answers small sums; half of its answers have the asked format and fewer are right. Training rewards both.
 // scripts/train-gsm8k.ts is the program to copy for a model of one's own.
-import { fileURLToPath } from "node:url";
+import path from "node:path";
 import { parseArgs } from "node:util";
 import type { Dataset } from "../dataset/dataset.js";
 import { loadDataset } from "../dataset/load.js";
 import { GrpoError } from "../errors.js";
 import { LoraConfig } from "../model/lora.js";
 import { CausalLM } from "../model/model.js";
+import { packageRoot } from "../package-files.js";
 import { rewards } from "../rewards/index.js";
 import { Tokenizer } from "../tokenizer/tokenizer.js";
 import { GRPOConfig } from "../trainer/config.js";
@@ -16,7 +17,7 @@ import type { Evaluation } from "../trainer/trainer-setup.js";
 import type { Message } from "../types.js";
 import type { Command } from "./command.js";
 
-const modelId = fileURLToPath(new URL("../../scripts/assets/tiny-qwen2", import.meta.url));
+const modelId = path.join(packageRoot, "scripts/assets/tiny-qwen2");
 
 // q_proj and v_proj, the usual two, are not enough for a model this small to learn in so few steps.
 const targetModules: Readonly<Record<string, readonly string[]>> = {

@@ -1,10 +1,9 @@
 // Loads the engine: the stub (always loadable), then the libtorch that was found, then the core built for its minor version.
 // The result is kept for this environment (main thread or worker); the process can have one core only.
 import { existsSync } from "node:fs";
-import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { GrpoError, reasonOf } from "../errors.js";
+import { isCheckout, packageRequire, packageRoot } from "../package-files.js";
 import { requireSupportedHost } from "./host.js";
 import { type LibraryToOpen, librariesToOpen } from "./libraries.js";
 import { coreFileName, findLibtorch, type Libtorch } from "./libtorch.js";
@@ -14,9 +13,6 @@ import type { NativeCore } from "./native.js";
 interface Stub {
   load(paths: { libraries: readonly LibraryToOpen[]; core: string }): NativeCore;
 }
-
-const require = createRequire(import.meta.url);
-const packageRoot = fileURLToPath(new URL("../..", import.meta.url));
 
 let loaded: NativeCore | undefined;
 
@@ -54,14 +50,14 @@ function loadFor(libtorch: Libtorch): NativeCore {
 function loadStub(): Stub {
   const file = findStub();
   try {
-    return require(file);
+    return packageRequire(file);
   } catch (error) {
     throw notBuilt(`${file} does not load: ${reasonOf(error)}`, error);
   }
 }
 
 function findStub(): string {
-  const { resolve }: { resolve(dir: string): string } = require("node-gyp-build");
+  const { resolve }: { resolve(dir: string): string } = packageRequire("node-gyp-build");
   try {
     return resolve(packageRoot);
   } catch (error) {
@@ -70,9 +66,7 @@ function findStub(): string {
 }
 
 function notBuilt(what: string, cause?: unknown): GrpoError {
-  const hint = existsSync(join(packageRoot, "tsconfig.json"))
-    ? "run `npm run build:native`"
-    : "run `npx grpo build` (needs a C++20 compiler and CMake)";
+  const hint = isCheckout ? "run `npm run build:native`" : "run `npx grpo build` (needs a C++20 compiler and CMake)";
   return new GrpoError("NATIVE_NOT_BUILT", `The native engine is not built: ${what}`, { hint, cause });
 }
 

@@ -2,8 +2,8 @@
 // and can be sent to someone. The page itself is in lib/report/page/, plain files that the browser runs as they are.
 
 import { readFile, rename, writeFile } from "node:fs/promises";
-import { createRequire } from "node:module";
 import path from "node:path";
+import { packageRequire, packageRoot } from "../package-files.js";
 import { readRun } from "./read-run.js";
 
 /** What goes into a report, and where it is written. */
@@ -16,9 +16,7 @@ export interface ReportOptions {
   readonly reload?: number;
 }
 
-const require = createRequire(import.meta.url);
-/** From lib/report/ and from dist/report/ alike. */
-const pageFolder = new URL("../../lib/report/page/", import.meta.url);
+const pageFolder = path.join(packageRoot, "lib/report/page");
 
 /** Writes the report and returns its path. Throws BAD_INPUT where there is no run. */
 export async function writeReport(outputDir: string, options: ReportOptions = {}): Promise<string> {
@@ -37,12 +35,12 @@ export async function writeReport(outputDir: string, options: ReportOptions = {}
 
 /** page.html with every file that it links written into it. */
 async function renderReport(data: object): Promise<string> {
-  const page = await readFile(new URL("page.html", pageFolder), "utf8");
-  const uplot = path.join(path.dirname(require.resolve("uplot/package.json")), "dist");
+  const page = await readFile(path.join(pageFolder, "page.html"), "utf8");
+  const uplot = path.join(path.dirname(packageRequire.resolve("uplot/package.json")), "dist");
   const names = [...page.matchAll(/(?:href|src)="([\w.]+)"/g)].map(([, name]) => name ?? "");
   const contents = new Map<string, string>();
   for (const name of names) {
-    const file = name.startsWith("uPlot.") ? path.join(uplot, name) : new URL(name, pageFolder);
+    const file = path.join(name.startsWith("uPlot.") ? uplot : pageFolder, name);
     contents.set(name, await readFile(file, "utf8"));
   }
   // No "<" may end the script element from within a text.

@@ -8,6 +8,7 @@ import { deserialize, serialize } from "node:v8";
 import type { Tinypool } from "tinypool";
 import { loaderArguments } from "../modules.js";
 import { checkNumber, checkOptionNames } from "../options.js";
+import { entryFile } from "../package-files.js";
 import type { RewardBatch, RewardFn } from "../types.js";
 import { RewardError } from "./failure.js";
 import { Semaphore } from "./semaphore.js";
@@ -31,8 +32,7 @@ export type WorkerReward<Row = unknown> = RewardFn<Row> & {
   close(): Promise<void>;
 };
 
-/** Beside this file, in TypeScript or built. */
-const entryFile = fileURLToPath(new URL(`./worker-entry${path.extname(import.meta.url)}`, import.meta.url));
+const processEntry = entryFile("rewards/worker-entry");
 /** Seconds that a process may take to start and to import the function. */
 const START_LIMIT = 60;
 /** Milliseconds; longer than what lies between the rewards of two steps, as a rule. */
@@ -74,7 +74,7 @@ class WorkerProcesses {
     this.#target = target;
     this.#limits = limits;
     this.#slots = new Semaphore(limits.concurrency);
-    const loader = [entryFile, target.file].map(loaderArguments).find((args) => args.length > 0) ?? [];
+    const loader = [processEntry, target.file].map(loaderArguments).find((args) => args.length > 0) ?? [];
     const { memoryLimitMb } = limits;
     this.#nodeArguments = [
       ...loader,
@@ -135,7 +135,7 @@ class WorkerProcesses {
   async #startPool(): Promise<Tinypool> {
     const { Tinypool } = await import("tinypool");
     const pool = new Tinypool({
-      ...{ runtime: "child_process", serialization: "advanced", filename: entryFile, name: "callReward" },
+      ...{ runtime: "child_process", serialization: "advanced", filename: processEntry, name: "callReward" },
       ...{ minThreads: 0, maxThreads: this.#limits.concurrency, idleTimeout: IDLE_TIMEOUT },
       // The pool's default is an empty environment.
       env: { ...process.env } as Record<string, string>,

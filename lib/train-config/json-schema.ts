@@ -1,10 +1,11 @@
 // Every key with its JSON Schema, from the schemas and tables that decide what a key does: for editors, and to read text from a
 // command line as the type that its key has.
 
-import { z } from "zod";
+import type * as Zod from "zod";
 import { isJsonObject, type JsonObject } from "../json.js";
 import { schema as grpoSchema } from "../trainer/config.js";
 import { unsupportedDefaults, withoutEffect } from "../trainer/config-unsupported.js";
+import { zod } from "../zod.js";
 import { aliases, ignoredKeys, refusedKeys, scriptSchema, vllmReason } from "./keys.js";
 import { toSnake } from "./names.js";
 import { namedRewards } from "./reward-functions.js";
@@ -17,7 +18,7 @@ export function keySchemas(): ReadonlyMap<string, JsonObject> {
   };
   for (const [name, why] of Object.entries(ignoredKeys)) add(name, withoutEffectHere(why));
   for (const [name, { only, hint }] of Object.entries(refusedKeys)) add(name, refused(only, hint));
-  for (const [name, property] of Object.entries(propertiesOf(grpoSchema))) add(toSnake(name), property);
+  for (const [name, property] of Object.entries(propertiesOf(grpoSchema()))) add(toSnake(name), property);
   for (const [name, only] of Object.entries(unsupportedDefaults)) add(toSnake(name), refused(only));
   for (const [name, why] of Object.entries(withoutEffect)) add(toSnake(name), withoutEffectHere(why));
   for (const [alias, name] of Object.entries(aliases)) keys.set(alias, keys.get(name) ?? {});
@@ -76,8 +77,8 @@ function refused(only: unknown, hint?: string): JsonObject {
   return { description: `Not supported${hint === undefined ? " yet" : `: ${hint}`}.`, enum: choices };
 }
 
-function propertiesOf(object: z.ZodObject): Readonly<Record<string, JsonObject>> {
-  const { properties = {} } = z.toJSONSchema(object, { io: "input", unrepresentable: "any", target: "draft-7" });
+function propertiesOf(object: Zod.ZodObject): Readonly<Record<string, JsonObject>> {
+  const { properties = {} } = zod().toJSONSchema(object, { io: "input", unrepresentable: "any", target: "draft-7" });
   return withoutBounds(properties) as Record<string, JsonObject>;
 }
 

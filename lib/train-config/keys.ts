@@ -2,10 +2,12 @@
 // that open-r1 adds. Three tables say what becomes of each: it acts, it means nothing here, or it would change the result in a
 // way that is not there and is refused.
 
-import { z } from "zod";
+import type * as Zod from "zod";
 import { scoringModes } from "../rewards/code/codeforces.js";
 import { codeProviders } from "../rewards/code/python-graders.js";
+import { zod } from "../zod.js";
 
+const z = zod();
 const text = z.string().min(1);
 const count = z.int().min(1);
 const list = z.array(text);
@@ -32,7 +34,7 @@ const weightedPart = z.strictObject({
   weight: z.number().min(0).max(1).default(1).describe("Share of its rows, drawn by chance."),
 });
 
-export type MixturePart = z.output<typeof mixturePart>;
+export type MixturePart = Zod.output<typeof mixturePart>;
 
 const model = {
   model_name_or_path: text.describe("Folder or Hub id of the model."),
@@ -142,7 +144,7 @@ const run = {
 
 /** Everything that acts and is not a field of GRPOConfig. */
 export const scriptSchema = z.strictObject({ ...model, ...lora, ...data, ...rewards, ...run });
-export type ScriptSettings = z.output<typeof scriptSchema>;
+export type ScriptSettings = Zod.output<typeof scriptSchema>;
 
 /** Groups in the order of the documentation. */
 export const scriptGroups = {

@@ -1,7 +1,7 @@
 // From names and values to what a run needs: the settings of the script, a GRPOConfig, and one notice of all that means nothing
 // here. Nothing is dropped in silence: a name that nobody knows and a value that cannot be honoured are errors.
 
-import type { z } from "zod";
+import type * as Zod from "zod";
 import { GrpoError, nearestName } from "../errors.js";
 import { show } from "../options.js";
 import { GRPOConfig, type GRPOConfigOptions, schema as grpoSchema } from "../trainer/config.js";
@@ -117,7 +117,7 @@ function isGrpoKey(key: string): boolean {
   const name = toCamel(key);
   // Python's spelling only: loraR is no key.
   if (toSnake(name) !== key) return false;
-  return Object.hasOwn(grpoSchema.shape, name) || Object.hasOwn(unsupportedDefaults, name);
+  return Object.hasOwn(grpoSchema().shape, name) || Object.hasOwn(unsupportedDefaults, name);
 }
 
 function checkRefused(key: string, value: unknown, where: string): void {
@@ -142,7 +142,7 @@ function parseScript(own: Values, given: GivenKeys): ScriptSettings {
   throw scriptError(result.error.issues[0], own, given);
 }
 
-function scriptError(issue: z.core.$ZodIssue | undefined, own: Values, given: GivenKeys): GrpoError {
+function scriptError(issue: Zod.core.$ZodIssue | undefined, own: Values, given: GivenKeys): GrpoError {
   const path = (issue?.path ?? []).map(String);
   const value = path.reduce<unknown>(
     (at, key) => (at === null || at === undefined ? at : Reflect.get(Object(at), key)),
@@ -244,6 +244,6 @@ function grpoConfig(options: Values): GRPOConfig {
 
 function inPython(text: string): string {
   return text.replaceAll(/\b[a-z]+(?:[A-Z][a-z0-9]*)+\b/g, (word) =>
-    Object.hasOwn(grpoSchema.shape, word) || Object.hasOwn(unsupportedDefaults, word) ? toSnake(word) : word,
+    Object.hasOwn(grpoSchema().shape, word) || Object.hasOwn(unsupportedDefaults, word) ? toSnake(word) : word,
   );
 }

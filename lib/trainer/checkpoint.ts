@@ -5,46 +5,49 @@
 
 import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { z } from "zod";
+import type * as Zod from "zod";
 import { GrpoError, reasonOf } from "../errors.js";
 import type { PolicyModel, ProcessingClass } from "../policy.js";
+import { lazySchema } from "../zod.js";
 import { type Generation, generationFromJson, generationToJson } from "./generation.js";
 
 const stateFile = "trainer_state.json";
 const generationFile = "generation.json";
 
-const stateSchema = z.object({
-  schema_version: z.literal(1),
-  global_step: z.int().min(0),
-  max_steps: z.int().min(1),
-  epoch: z.number(),
-  num_input_tokens_seen: z.number().min(0),
-  best_metric: z.number().nullable(),
-  best_model_checkpoint: z.string().nullable(),
-  evaluations_without_gain: z.int().min(0),
-  /** Non-finite steps in a row up to here. */
-  bad_steps: z.int().min(0),
-  /** What the order of prompts and the optimizer's state depend on; a resumed run must have the same. */
-  order: z.object({
-    seed: z.int(),
-    rows: z.int(),
-    prompts_per_generation: z.int(),
-    slices_per_generation: z.int(),
-    slices_per_step: z.int(),
-    num_iterations: z.int(),
-    num_generations: z.int(),
-    shuffle_dataset: z.boolean(),
-    dynamic_sampling: z.boolean(),
-    optimizer: z.string(),
+const stateSchema = lazySchema((z) =>
+  z.object({
+    schema_version: z.literal(1),
+    global_step: z.int().min(0),
+    max_steps: z.int().min(1),
+    epoch: z.number(),
+    num_input_tokens_seen: z.number().min(0),
+    best_metric: z.number().nullable(),
+    best_model_checkpoint: z.string().nullable(),
+    evaluations_without_gain: z.int().min(0),
+    /** Non-finite steps in a row up to here. */
+    bad_steps: z.int().min(0),
+    /** What the order of prompts and the optimizer's state depend on; a resumed run must have the same. */
+    order: z.object({
+      seed: z.int(),
+      rows: z.int(),
+      prompts_per_generation: z.int(),
+      slices_per_generation: z.int(),
+      slices_per_step: z.int(),
+      num_iterations: z.int(),
+      num_generations: z.int(),
+      shuffle_dataset: z.boolean(),
+      dynamic_sampling: z.boolean(),
+      optimizer: z.string(),
+    }),
+    /** Prompts sampled for so far: with dynamic sampling not what the steps alone would tell. */
+    prompts_taken: z.int().min(0),
+    /** Of the entropy bonus. */
+    entropy: z.object({ coef: z.number(), last_entropy: z.number().nullable() }),
+    log_history: z.array(z.record(z.string(), z.number().nullable())),
   }),
-  /** Prompts sampled for so far: with dynamic sampling not what the steps alone would tell. */
-  prompts_taken: z.int().min(0),
-  /** Of the entropy bonus. */
-  entropy: z.object({ coef: z.number(), last_entropy: z.number().nullable() }),
-  log_history: z.array(z.record(z.string(), z.number().nullable())),
-});
+);
 
-export type SavedState = z.infer<typeof stateSchema>;
+export type SavedState = Zod.infer<ReturnType<typeof stateSchema>>;
 
 export interface CheckpointOptions {
   readonly outputDir: string;
@@ -189,7 +192,7 @@ async function readState(folder: string): Promise<SavedState> {
   } catch (cause) {
     throw new GrpoError("BAD_CHECKPOINT", `${file} is not JSON: ${reasonOf(cause)}`, { cause });
   }
-  const parsed = stateSchema.safeParse(content);
+  const parsed = stateSchema().safeParse(content);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0];
   throw new GrpoError("BAD_CHECKPOINT", `${file}: ${issue?.path.join(".")}: ${issue?.message}`);

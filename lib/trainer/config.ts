@@ -1,10 +1,11 @@
 // GRPOConfig: every training option, TRL's names in camelCase and TRL's defaults. Shapes and ranges are checked by the
 // schema below, combinations by `checkCombinations`. What TRL has and this version has not is in config-unsupported.ts.
 
-import { z } from "zod";
+import type * as Zod from "zod";
 import { GrpoError, nearestName } from "../errors.js";
 import { IMPORTANCE_SAMPLING_LEVELS, LOSS_TYPES } from "../model/loss.js";
 import type { RewardFn } from "../types.js";
+import { lazySchema, type ZodModule } from "../zod.js";
 import { adviceOn, checkCombinations } from "./config-check.js";
 import { renamedOptions, unsupportedDefaults, unsupportedValues, withoutEffect } from "./config-unsupported.js";
 import { OPTIM_NAMES } from "./optimizer.js";
@@ -13,13 +14,16 @@ import { SCHEDULES } from "./schedule.js";
 /** A reward function whose row type is not known here; the trainer's own argument is the typed one. */
 export type AnyRewardFn = (batch: never) => ReturnType<RewardFn>;
 
-const count = z.int().min(1);
-const ratio = z.number().min(0).max(1);
-/** An interval in steps, or below 1 a share of all steps. */
-const interval = z.number().positive();
-const optional = <T extends z.ZodType>(type: T) => type.nullish().transform((value) => value ?? null);
+const types = (z: ZodModule) => ({
+  z,
+  count: z.int().min(1),
+  ratio: z.number().min(0).max(1),
+  /** In steps, or below 1 a share of all steps. */
+  interval: z.number().positive(),
+  optional: <T extends Zod.ZodType>(type: T) => type.nullish().transform((value) => value ?? null),
+});
 
-const fields = {
+const fields = ({ z, count, ratio, interval, optional }: ReturnType<typeof types>) => ({
   /** Where checkpoints and logs go. */
   outputDir: z.string().min(1).default("trainer_output"),
   runName: optional(z.string()),
@@ -220,15 +224,16 @@ const fields = {
   hubRevision: optional(z.string().min(1)),
   /** Data set on the Hub that gets completions.jsonl at each save. */
   logCompletionsHubRepo: optional(z.string().min(1)),
-} as const;
+});
 
-export const schema = z.strictObject(fields);
+export const schema = lazySchema((z) => z.strictObject(fields(types(z))));
+type Schema = ReturnType<typeof schema>;
 
 /** Every field with its value. */
-export type GRPOConfigFields = z.output<typeof schema>;
+export type GRPOConfigFields = Zod.output<Schema>;
 /** What may be given: TRL also takes true ("group") and false ("none") for scaleRewards. */
 export type GRPOConfigOptions = Readonly<
-  Omit<z.input<typeof schema>, "scaleRewards"> & { scaleRewards?: "group" | "batch" | "none" | boolean | undefined }
+  Omit<Zod.input<Schema>, "scaleRewards"> & { scaleRewards?: "group" | "batch" | "none" | boolean | undefined }
 >;
 
 const FieldHolder = class {
@@ -273,8 +278,6 @@ export class GRPOConfig extends FieldHolder {
   }
 }
 
-const allNames = [...Object.keys(fields), ...Object.keys(unsupportedDefaults), ...Object.keys(withoutEffect)];
-
 /** Takes out TRL's options that are not in the schema; refuses those that would have changed the result. */
 function setAsideForeign(options: GRPOConfigOptions): { known: Record<string, unknown>; notes: string[] } {
   if (typeof options !== "object" || options === null || Array.isArray(options)) {
@@ -284,7 +287,7 @@ function setAsideForeign(options: GRPOConfigOptions): { known: Record<string, un
   const notes: string[] = [];
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined) continue;
-    if (Object.hasOwn(fields, name)) known[name] = value;
+    if (Object.hasOwn(schema().shape, name)) known[name] = value;
     else if (Object.hasOwn(withoutEffect, name)) notes.push(`${name} has no effect: ${withoutEffect[name]}`);
     else if (name.startsWith("vllm")) notes.push(`${name} has no effect: the engine samples by itself`);
     else if (Object.hasOwn(unsupportedDefaults, name)) checkUnsupported(name, value);
@@ -304,19 +307,20 @@ function checkUnsupported(name: string, value: unknown): void {
 
 function unknownOption(name: string): GrpoError {
   const renamed = renamedOptions[name];
-  const near = nearestName(name, allNames);
+  const names = [schema().shape, unsupportedDefaults, withoutEffect].flatMap(Object.keys);
+  const near = nearestName(name, names);
   const hint =
     renamed ?? (near ? `did you mean ${near}?` : "the options are listed in docs and in the type GRPOConfigOptions");
   return new GrpoError("UNKNOWN_OPTION", `GRPOConfig has no option ${JSON.stringify(name)}`, { hint });
 }
 
 function parse(known: Record<string, unknown>): GRPOConfigFields {
-  const result = schema.safeParse(known);
+  const result = schema().safeParse(known);
   if (result.success) return result.data;
   throw optionError(result.error.issues[0], known);
 }
 
-function optionError(issue: z.core.$ZodIssue | undefined, known: Record<string, unknown>): GrpoError {
+function optionError(issue: Zod.core.$ZodIssue | undefined, known: Record<string, unknown>): GrpoError {
   const name = String(issue?.path[0] ?? "");
   const value = (issue?.path ?? []).reduce<unknown>(
     (at, key) => (typeof at === "object" && at !== null ? Reflect.get(at, key) : undefined),

@@ -2,8 +2,9 @@
 // log-probabilities that belong to the moment of sampling: the reference's, and the policy's own where it will have changed
 // before the last of them is trained on. Steps take slices of it.
 
-import { z } from "zod";
+import type * as Zod from "zod";
 import type { PolicyModel, SequenceBatch, TrainBatch } from "../policy.js";
+import { lazySchema } from "../zod.js";
 import type { GRPOConfig } from "./config.js";
 import { type TrainingPlan, trainsOnOldSamples } from "./plan.js";
 import type { Rollout } from "./rollout.js";
@@ -89,24 +90,24 @@ export function countTokens(sequences: SequenceBatch["completionIds"]): number {
   return sequences.reduce((sum, ids) => sum + ids.length, 0);
 }
 
-const logprobs = z.array(z.array(z.number()));
-
 /** A generation in a checkpoint. Float32 numbers are exact as JSON. */
-const generationSchema = z.object({
-  schema_version: z.literal(1),
-  index: z.int().min(0),
-  tokens: z.int().min(0),
-  prompt_ids: z.array(z.array(z.int())),
-  completion_ids: z.array(z.array(z.int())),
-  context_length: z.int().min(0).optional(),
-  advantages: z.array(z.number()),
-  old_logprobs: logprobs.optional(),
-  reference_logprobs: logprobs.optional(),
-});
+const generationSchema = lazySchema((z) =>
+  z.object({
+    schema_version: z.literal(1),
+    index: z.int().min(0),
+    tokens: z.int().min(0),
+    prompt_ids: z.array(z.array(z.int())),
+    completion_ids: z.array(z.array(z.int())),
+    context_length: z.int().min(0).optional(),
+    advantages: z.array(z.number()),
+    old_logprobs: z.array(z.array(z.number())).optional(),
+    reference_logprobs: z.array(z.array(z.number())).optional(),
+  }),
+);
 
 export function generationToJson({ index, tokens, batch }: Generation): string {
   const numbers = (lists: readonly ArrayLike<number>[] | undefined) => lists?.map((list) => Array.from(list));
-  const stored: z.input<typeof generationSchema> = {
+  const stored: Zod.input<ReturnType<typeof generationSchema>> = {
     schema_version: 1,
     index,
     tokens,
@@ -122,7 +123,7 @@ export function generationToJson({ index, tokens, batch }: Generation): string {
 
 /** Throws what JSON.parse or zod throws. */
 export function generationFromJson(text: string): Generation {
-  const stored = generationSchema.parse(JSON.parse(text));
+  const stored = generationSchema().parse(JSON.parse(text));
   const floats = (lists: number[][]) => lists.map((list) => Float32Array.from(list));
   return {
     index: stored.index,

@@ -19,6 +19,32 @@ function run(code: string): string {
   return child.stdout.trim();
 }
 
+/** Milliseconds of processor time that the import itself took: those of the clock say more about the machine's other work. */
+function importTime(): number {
+  const code = `
+    const before = process.cpuUsage();
+    await import(${dist("index.js")});
+    const { user, system } = process.cpuUsage(before);
+    console.log((user + system) / 1000);`;
+  return Number(run(code));
+}
+
+test("the package loads in less than 150 ms", () => {
+  expect(Math.min(...Array.from({ length: 5 }, importTime))).toBeLessThan(150);
+});
+
+test("what one entry point throws is an instance of the other's classes", () => {
+  const code = `
+    import { GrpoError, rewards } from ${dist("index.js")};
+    import { parse } from ${dist("rewards/math/index.js")};
+    import { rewards as same } from ${dist("rewards/index.js")};
+    import { findLibtorch } from ${dist("native/libtorch.js")};
+    try { findLibtorch({ LIBTORCH: "/none" }) } catch (error) { console.log(error instanceof GrpoError, error.name) }
+    try { parse("1", { parsingTimeuot: 1 }) } catch (error) { console.log(error instanceof GrpoError) }
+    console.log(rewards === same, rewards.thinkFormat.name);`;
+  expect(run(code)).toBe("true GrpoError\ntrue\ntrue thinkFormat");
+});
+
 test("grpo/math and loadDataset work", () => {
   const file = JSON.stringify(join(root, "scripts/assets/tiny-qwen2/test.jsonl"));
   const code = `
