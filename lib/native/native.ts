@@ -397,6 +397,25 @@ export interface NativeMachineProbe {
   gemmGflopsBfloat16: number;
 }
 
+/** c [m, n] = scale · a b, or += with `add`; element (i, j) stands at i · strides[0] + j · strides[1]. */
+export interface NativeProduct {
+  m: number;
+  n: number;
+  k: number;
+  a: Float32Array;
+  aStrides: Int32Array; // [2]
+  b: Float32Array;
+  bStrides: Int32Array; // [2]
+  /** b in bfloat16. */
+  narrow: boolean;
+  c: Float32Array;
+  cStride: number; // between rows
+  scale: number;
+  add: boolean;
+  /** By the kernels that every processor can run. */
+  generic: boolean;
+}
+
 export interface NativeCore {
   Engine: new (options: {
     config: NativeModelConfig;
@@ -421,6 +440,8 @@ export interface NativeCore {
     },
     loss: NativeLoss,
   ): { loss: number; logprobs: Float64Array; entropy: Float64Array };
+  /** c as the CPU's kernels compute it, for tests. */
+  multiplyMatrices(product: NativeProduct): Float32Array;
   /** The distribution that one draw uses, for tests: logits and result [rows, V]; seen [rows, V] marks earlier tokens. */
   samplingProbabilities(
     logits: Float32Array,

@@ -7,6 +7,8 @@
 #include "binding/engine_wrap.h"
 #include "binding/errors.h"
 #include "binding/napi_setup.h"
+#include "cpu/gemm.h"
+#include "cpu/linear.h"
 #include "cpu/row_sampler.h"
 #include "device.h"
 #include "error.h"
@@ -66,6 +68,49 @@ Napi::Value loss_and_gradient(const Napi::CallbackInfo& info) {
     });
 }
 
+/// The kernels of the CPU on numbers of the caller's, none of which is copied but to narrow b.
+Napi::Value multiply_matrices(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+        const Napi::Object call = object_argument(info, 0);
+        const auto size = [&](const char* name) {
+            return static_cast<int64_t>(number_field(call, name));
+        };
+        const auto strides = [&](const char* name) {
+            const std::vector<int32_t> values = int32_vector(call.Get(name), name);
+            require(values.size() == 2, "a matrix has two strides");
+            return values;
+        };
+        const std::vector<float> a = float_vector(call.Get("a"), "a");
+        at::Tensor b = to_device(float_vector(call.Get("b"), "b"), at::kCPU);
+        if (bool_field(call, "narrow")) b = b.to(at::kBFloat16);
+        std::vector<float> c = float_vector(call.Get("c"), "c");
+        const cpu::Storage storage = cpu::storage_of(b.scalar_type());
+        const auto as = strides("aStrides"), bs = strides("bStrides");
+        const cpu::Product product{.m = size("m"),
+                                   .n = size("n"),
+                                   .k = size("k"),
+                                   .a = {a.data(), cpu::Storage::kFloat, as[0], as[1]},
+                                   .b = {b.const_data_ptr(), storage, bs[0], bs[1]},
+                                   .c = c.data(),
+                                   .c_stride = size("cStride"),
+                                   .scale = static_cast<float>(number_field(call, "scale")),
+                                   .add = bool_field(call, "add")};
+        const auto within = [](int64_t rows, int64_t columns, int64_t row_stride,
+                               int64_t column_stride, int64_t count) {
+            return (rows - 1) * row_stride + (columns - 1) * column_stride < count;
+        };
+        require(
+            product.m > 0 && product.n > 0 && product.k > 0 &&
+                within(product.m, product.k, as[0], as[1], static_cast<int64_t>(a.size())) &&
+                within(product.k, product.n, bs[0], bs[1], b.numel()) &&
+                within(product.m, product.n, product.c_stride, 1, static_cast<int64_t>(c.size())),
+            "sizes, strides and numbers disagree");
+        const bool generic = bool_field(call, "generic");
+        cpu::multiply(generic ? cpu::generic_gemm_kernels() : cpu::gemm_kernels(), product);
+        return to_js(info.Env(), c);
+    });
+}
+
 /// By the kernels of the CPU.
 std::vector<float> sampling_probabilities_of(const std::vector<float>& logits,
                                              const std::vector<uint8_t>& seen, int64_t rows,
@@ -112,6 +157,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     exports.Set("devices", Napi::Function::New<devices>(env));
     exports.Set("machineProbe", Napi::Function::New<machine_probe>(env));
     exports.Set("lossAndGradient", Napi::Function::New<loss_and_gradient>(env));
+    exports.Set("multiplyMatrices", Napi::Function::New<multiply_matrices>(env));
     exports.Set("samplingProbabilities", Napi::Function::New<sampling_probabilities>(env));
     return exports;
 }

@@ -1,5 +1,7 @@
 #include "cpu/fused.h"
 
+#include "cpu/instruction_set.h"
+
 namespace grpo::cpu {
 
 // One of each file that exists for this architecture.
@@ -9,18 +11,17 @@ extern const FusedKernels kFusedAvx2, kFusedAvx512;
 #endif
 
 const FusedKernels& fused_kernels() {
+    switch (instruction_set()) {
 #if defined(__x86_64__)
-    static const FusedKernels& chosen = []() -> const FusedKernels& {
-        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+        case InstructionSet::kAvx512Bf16:
+        case InstructionSet::kAvx512:
             return kFusedAvx512;
-        if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kFusedAvx2;
-        return kFusedGeneric;
-    }();
-    return chosen;
-#else
-    return kFusedGeneric;
+        case InstructionSet::kAvx2:
+            return kFusedAvx2;
 #endif
+        default:
+            return kFusedGeneric;
+    }
 }
 
 }  // namespace grpo::cpu

@@ -1,5 +1,7 @@
 #include "cpu/kernels.h"
 
+#include "cpu/instruction_set.h"
+
 namespace grpo::cpu {
 
 // One of each file that exists for this architecture.
@@ -9,20 +11,18 @@ extern const Kernels kAvx2Kernels, kAvx512Kernels, kAvx512Bf16Kernels;
 #endif
 
 const Kernels& kernels() {
+    switch (instruction_set()) {
 #if defined(__x86_64__)
-    static const Kernels& chosen = []() -> const Kernels& {
-        const bool avx512 =
-            __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-        if (avx512 && __builtin_cpu_supports("avx512bf16")) return kAvx512Bf16Kernels;
-        if (avx512) return kAvx512Kernels;
-        if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kAvx2Kernels;
-        return kGenericKernels;
-    }();
-    return chosen;
-#else
-    return kGenericKernels;
+        case InstructionSet::kAvx512Bf16:
+            return kAvx512Bf16Kernels;
+        case InstructionSet::kAvx512:
+            return kAvx512Kernels;
+        case InstructionSet::kAvx2:
+            return kAvx2Kernels;
 #endif
+        default:
+            return kGenericKernels;
+    }
 }
 
 }  // namespace grpo::cpu

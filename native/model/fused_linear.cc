@@ -7,6 +7,7 @@
 
 #include "model/frozen_linear.h"
 #include "model/gated.h"
+#include "model/product.h"
 
 namespace grpo {
 namespace {
@@ -50,10 +51,10 @@ void each_pair(const std::vector<LowRankPair>& pairs, F f) {
 at::Tensor add_pairs(const std::vector<LowRankPair>& pairs, const at::Tensor& p, at::Tensor& y) {
     if (pairs.empty()) return {};
     const at::ScalarType dtype = p.scalar_type();
-    at::Tensor products = at::mm(p, stacked_a(pairs, dtype).t());
+    at::Tensor products = product(p, stacked_a(pairs, dtype).t());
     each_pair(pairs, [&](const LowRankPair& pair, int64_t from, int64_t rank) {
         const at::Tensor own = products.narrow(1, from, rank).mul_(pair.scaling);
-        y.narrow(1, pair.start, pair.b.size(0)).addmm_(own, pair.b.detach().to(dtype).t());
+        add_product(y.narrow(1, pair.start, pair.b.size(0)), own, pair.b.detach().to(dtype).t());
     });
     return products;
 }
@@ -115,7 +116,7 @@ class FusedLinear : public torch::autograd::Function<FusedLinear> {
         else if (call->input.norm_weight.defined())
             result.emplace_back();
         if (terms.master.defined())
-            result.push_back(at::mm(dy.t(), p).to(terms.master.scalar_type()));
+            result.push_back(product(dy.t(), p).to(terms.master.scalar_type()));
         if (terms.bias.defined()) {
             result.push_back(terms.bias.requires_grad() ? dy.sum(0).to(terms.bias.scalar_type())
                                                         : at::Tensor());
@@ -135,15 +136,16 @@ class FusedLinear : public torch::autograd::Function<FusedLinear> {
         const at::ScalarType dtype = dy.scalar_type();
         at::Tensor dproducts = at::empty_like(products);  // [N, ΣR]
         each_pair(pairs, [&](const LowRankPair& pair, int64_t from, int64_t rank) {
-            at::Tensor own = dproducts.narrow(1, from, rank);
             const at::Tensor columns = dy.narrow(1, pair.start, pair.b.size(0));
-            at::mm_out(own, columns, pair.b.detach().to(dtype)).mul_(pair.scaling);
+            product_into(dproducts.narrow(1, from, rank), columns, pair.b.detach().to(dtype),
+                         pair.scaling);
         });
-        if (dp.defined()) dp.addmm_(dproducts, stacked_a(pairs, dtype));
-        const at::Tensor da = at::mm(dproducts.t(), p);  // [ΣR, in]
+        if (dp.defined()) add_product(dp, dproducts, stacked_a(pairs, dtype));
+        const at::Tensor da = product(dproducts.t(), p);  // [ΣR, in]
         each_pair(pairs, [&](const LowRankPair& pair, int64_t from, int64_t rank) {
             const at::Tensor columns = dy.narrow(1, pair.start, pair.b.size(0));
-            const at::Tensor db = at::mm(columns.t(), products.narrow(1, from, rank));
+            // Transposed, so that the wide side fills the kernels' vectors.
+            const at::Tensor db = product(products.narrow(1, from, rank).t(), columns).t();
             result.push_back(da.narrow(0, from, rank).to(pair.a.scalar_type()));
             result.push_back(db.to(pair.b.scalar_type()));
         });

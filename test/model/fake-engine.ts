@@ -139,5 +139,6 @@ export const fakeCore: NativeCore = {
   machineProbe: () => ({ readGBPerSecond: 1, gemmGflopsFloat32: 1, gemmGflopsBfloat16: 1 }),
   devices: () => [{ type: "cpu", count: 1 }],
   lossAndGradient: () => ({ loss: 0, logprobs: new Float64Array(), entropy: new Float64Array() }),
+  multiplyMatrices: () => new Float32Array(),
   samplingProbabilities: () => new Float32Array(),
 };
