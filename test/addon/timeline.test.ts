@@ -34,8 +34,8 @@ it("a reward of 200 ms a completion leaves the engine idle for less than a tenth
     processingClass: await Tokenizer.fromPretrained(tinyQwen2),
     args: new GRPOConfig({
       ...{ outputDir, maxSteps: 2, perDeviceTrainBatchSize: 64, numGenerations: 8, logTo: ["jsonl"], saveSteps: 1 },
-      // Two seconds of sampling, and an update that takes about as long.
-      maxCompletionLength: Math.min(900, Math.ceil(2000 / perToken)),
+      // Three seconds of sampling, and an update that takes about as long.
+      maxCompletionLength: Math.min(900, Math.ceil(3000 / perToken)),
     }),
     rewardFuncs: async ({ completions }) => {
       // One after another would be 1.6 s a group: a service is asked for all of them at once.
