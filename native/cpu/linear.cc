@@ -12,6 +12,9 @@ namespace {
 
 /// Rows that go through the kernel together: packed, they stay in the second-level cache.
 constexpr int64_t kRowsTogether = 48;
+/// Columns of one part of a loop: a multiple of any tile's, so that a sum's order does not depend
+/// on who computes it.
+constexpr int64_t kColumnsOfPart = 12;
 /// Reading a weight costs as much as multiplying it this often.
 constexpr int64_t kReadCost = 4;
 
@@ -52,9 +55,11 @@ void linear(const float* x, int64_t rows, const Weight& weight, float* y, int64_
         void* x_packed = packed.bytes(run.packed_bytes(count, in));
         run.pack(weight.storage, x + first * in, count, in, x_packed);
         float* y_first = y + first * stride;
-        parallel(weight.out, in * std::max(count, kReadCost), [&](int64_t begin, int64_t end) {
+        const int64_t parts = (weight.out + kColumnsOfPart - 1) / kColumnsOfPart;
+        const int64_t cost = kColumnsOfPart * in * std::max(count, kReadCost);
+        parallel(parts, cost, [&](int64_t begin, int64_t end) {
             run.dot_products(weight.storage, x_packed, count, weight.data, in, y_first, stride,
-                             begin, end);
+                             begin * kColumnsOfPart, std::min(end * kColumnsOfPart, weight.out));
         });
     }
 }

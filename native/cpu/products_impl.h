@@ -1,11 +1,14 @@
 // Products for kernels_impl.h. They run over tiles of R rows of x by C rows of the weight, R·C sums
-// kept in registers, the sum going over whole vectors of k; weights are read once for all rows, in
-// the order of memory.
+// kept in registers, the sum going over whole vectors of k; weights are read from memory once for
+// all rows, in its order.
 #pragma once
 
 #if defined(GRPO_BF16_PAIRS)
 #include <immintrin.h>
 #endif
+
+#include <type_traits>
+#include <utility>
 
 #include "cpu/kernels.h"
 #include "cpu/vectors_impl.h"
@@ -13,8 +16,38 @@
 namespace grpo::cpu {
 namespace {
 
-constexpr int kColumns = GRPO_COLUMNS;  // of a tile of four rows
 constexpr int kRows = 4;
+constexpr int64_t kGroupBytes = 16 << 10;  // of weights that stay in the second-level cache
+
+/// f(0), f(1), .. as constants. Loops over registers are written so, because a compiler that
+/// unrolls a loop itself does it after it has placed the arrays in memory.
+template <int N, typename F>
+inline __attribute__((always_inline)) void each(F f) {
+    [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) {
+        (f(std::integral_constant<int, I>{}), ...);
+    }
+    (std::make_integer_sequence<int, N>{});
+}
+
+/// Loaded once, not again at each use.
+template <typename V>
+inline __attribute__((always_inline)) V in_register(V v) {
+#if defined(__x86_64__)
+    asm("" : "+v"(v));
+#elif defined(__aarch64__)
+    asm("" : "+w"(v));
+#endif
+    return v;
+}
+
+/// Elements first, first + 2, .. of two vectors.
+template <int first>
+Vec every_second(Vec a, Vec b) {
+    return [&]<int... I>(std::integer_sequence<int, I...>) {
+        return __builtin_shufflevector(a, b, (2 * I + first)...);
+    }
+    (std::make_integer_sequence<int, kLanes>{});
+}
 
 // How a type of weight is multiplied: a block of k takes two passes over vectors. x is packed as
 // tiles of up to four rows, in the order of use: [tile][block][pass][row][lanes].
@@ -22,20 +55,32 @@ constexpr int kRows = 4;
 struct FloatDot {
     using Weight = float;
     using X = Vec;
+    static constexpr int kColumns = GRPO_COLUMNS;  // of a tile of four rows
     static constexpr int64_t kBlock = 2 * kLanes;  // of k
-    static Vec weights(const float* w, int pass) { return load(w + pass * kLanes); }
+    template <int pass>
+    static Vec weights(const float* w) {
+        return load(w + pass * kLanes);
+    }
     static Vec add(Vec sum, X x, Vec w) { return sum + x * w; }
-    static X pack(const float* x, int pass) { return load(x + pass * kLanes); }
+    template <int pass>
+    static X pack(const float* x) {
+        return load(x + pass * kLanes);
+    }
 };
 
 #if defined(GRPO_BF16_PAIRS)
 struct HalfDot {
     using Weight = uint16_t;
     using X = __m512bh;
+    static constexpr int kColumns = GRPO_COLUMNS;
     static constexpr int64_t kBlock = 4 * kLanes;
-    static X weights(const uint16_t* w, int pass) { return load_as<X>(w + pass * 2 * kLanes); }
+    template <int pass>
+    static X weights(const uint16_t* w) {
+        return load_as<X>(w + pass * 2 * kLanes);
+    }
     static Vec add(Vec sum, X x, X w) { return (Vec)_mm512_dpbf16_ps((__m512)sum, x, w); }
-    static X pack(const float* x, int pass) {
+    template <int pass>
+    static X pack(const float* x) {
         x += pass * 2 * kLanes;
         return _mm512_cvtne2ps_pbh((__m512)load(x + kLanes), (__m512)load(x));
     }
@@ -46,16 +91,18 @@ struct HalfDot {
 struct HalfDot {
     using Weight = uint16_t;
     using X = Vec;
+    // The mask takes a register: of sixteen, there is none for a third column.
+    static constexpr int kColumns = GRPO_COLUMNS == 3 ? 2 : GRPO_COLUMNS;
     static constexpr int64_t kBlock = 2 * kLanes;
-    static Vec weights(const uint16_t* w, int pass) {
+    template <int pass>
+    static Vec weights(const uint16_t* w) {
         const Words words = load_as<Words>(w);
         return (Vec)(pass == 0 ? words << 16 : words & 0xFFFF0000U);
     }
     static Vec add(Vec sum, X x, Vec w) { return sum + x * w; }
-    static X pack(const float* x, int pass) {
-        X packed;
-        for (int64_t i = 0; i < kLanes; ++i) packed[i] = x[2 * i + pass];
-        return packed;
+    template <int pass>
+    static X pack(const float* x) {
+        return every_second<pass>(load(x), load(x + kLanes));
     }
 };
 #endif
@@ -64,24 +111,23 @@ template <typename P>
 void pack_rows(const float* x, int64_t rows, int64_t in, typename P::X* out) {
     for (int64_t first = 0; first < rows; first += kRows) {
         const int64_t tile = least(kRows, rows - first);
-        for (int64_t k = 0; k < in; k += P::kBlock) {
-            float rest[P::kBlock] = {};
-            for (int pass = 0; pass < 2; ++pass) {
-                for (int64_t r = 0; r < tile; ++r) {
-                    const float* from = x + (first + r) * in + k;
-                    if (k + P::kBlock > in) {
-                        std::memcpy(rest, from, (in - k) * sizeof(float));
-                        from = rest;
-                    }
-                    *out++ = P::pack(from, pass);
+        for (int64_t k = 0; k < in; k += P::kBlock, out += 2 * tile) {
+            for (int64_t r = 0; r < tile; ++r) {
+                float rest[P::kBlock] = {};
+                const float* from = x + (first + r) * in + k;
+                if (k + P::kBlock > in) {
+                    std::memcpy(rest, from, (in - k) * sizeof(float));
+                    from = rest;
                 }
+                out[r] = P::template pack<0>(from);
+                out[tile + r] = P::template pack<1>(from);
             }
         }
     }
 }
 
 /// Lines of memory ahead. A processor's own prefetcher follows one stream well and several short
-/// ones badly, so tiles of several columns fetch the next columns themselves, in linear order.
+/// ones badly, so tiles of several columns fetch the next ones themselves, in linear order.
 struct Ahead {
     const char* from;
     int64_t step;  // bytes a block
@@ -96,25 +142,30 @@ inline __attribute__((always_inline)) void add_block(Vec (&sums)[kSets<R, C>][R]
                                                      const typename P::X* x,
                                                      const typename P::Weight* w,
                                                      int64_t w_stride) {
-#pragma GCC unroll 2
-    for (int pass = 0; pass < 2; ++pass) {
-#pragma GCC unroll 8
-        for (int c = 0; c < C; ++c) {
-            const auto column = P::weights(w + c * w_stride, pass);
-#pragma GCC unroll 4
-            for (int r = 0; r < R; ++r) {
+    each<2>([&](auto pass) __attribute__((always_inline)) {
+        decltype(P::template weights<0>(w)) columns[C];
+        each<C>([&](auto c) __attribute__((always_inline)) {
+            columns[c] = in_register(P::template weights<pass>(w + c * w_stride));
+        });
+        each<R>([&](auto r) __attribute__((always_inline)) {
+            const typename P::X row = in_register(x[pass * R + r]);
+            each<C>([&](auto c) __attribute__((always_inline)) {
                 Vec& sum = sums[pass % kSets<R, C>][r][c];
-                sum = P::add(sum, x[pass * R + r], column);
-            }
-        }
-    }
+                sum = P::add(sum, row, columns[c]);
+            });
+        });
+    });
 }
 
 /// R rows of packed x against C rows of the weight, fetching kLines lines a block.
 template <typename P, int R, int C, int kLines>
 void tile(const typename P::X* x, const typename P::Weight* w, int64_t in, float* y, int64_t stride,
           Ahead ahead) {
-    Vec sums[kSets<R, C>][R][C] = {};
+    constexpr int S = kSets<R, C>;
+    Vec sums[S][R][C];
+    each<S * R * C>([&](auto i) __attribute__((always_inline)) {
+        sums[i / (R * C)][i / C % R][i % C] = Vec{};
+    });
     int64_t k = 0;
     for (; k + P::kBlock <= in; k += P::kBlock, x += 2 * R) {
         for (int line = 0; line < kLines; ++line) __builtin_prefetch(ahead.from + line * 64);
@@ -126,50 +177,63 @@ void tile(const typename P::X* x, const typename P::Weight* w, int64_t in, float
         for (int c = 0; c < C; ++c) std::memcpy(rest[c], w + c * in + k, (in - k) * sizeof(*w));
         add_block<P, R, C>(sums, x, rest[0], P::kBlock);
     }
-    for (int c = 0; c < C; ++c) {
-        Vec totals[R];
-        for (int r = 0; r < R; ++r) {
-            totals[r] = sums[0][r][c];
-            if (kSets<R, C> == 2) totals[r] += sums[kSets<R, C> - 1][r][c];
+    each<C>([&](auto c) __attribute__((always_inline)) {
+        if constexpr (S == 2) {
+            each<R>([&](auto r)
+                        __attribute__((always_inline)) { sums[0][r][c] += sums[S - 1][r][c]; });
         }
         if constexpr (R == kRows) {
-            const Four total = sums_of(totals[0], totals[1], totals[2], totals[3]);
+            const Four total = sums_of(sums[0][0][c], sums[0][1][c], sums[0][2][c], sums[0][3][c]);
             for (int r = 0; r < R; ++r) y[r * stride + c] = total[r];
         } else {
-            for (int r = 0; r < R; ++r) y[r * stride + c] = sum_of(totals[r]);
+            each<R>([&](auto r) __attribute__((always_inline)) {
+                y[r * stride + c] = sum_of(sums[0][r][c]);
+            });
         }
+    });
+}
+
+/// As many columns as there are, C at a time, against R rows.
+template <typename P, int R, int C, int kLines>
+void tiles(const typename P::X* x, const typename P::Weight* w, int64_t in, int64_t count, float* y,
+           int64_t stride, Ahead ahead) {
+    for (int64_t n = 0; n < count; n += C) {
+        tile<P, R, C, kLines>(x, w + n * in, in, y + n, stride, ahead);
+        ahead.from += in / P::kBlock * ahead.step;
     }
 }
 
-/// All rows, at least four, against C rows of the weight, which are in the nearest cache after the
-/// first tile. The first two tiles share in fetching the next C.
+/// All rows, at least four, against `count` rows of the weight, a multiple of C: they are in the
+/// second-level cache after the first tile of rows. The first two share in fetching the next group.
 template <typename P, int C>
 void columns(const typename P::X* x, int64_t rows, const typename P::Weight* w, int64_t in,
-             float* y, int64_t stride) {
+             int64_t count, float* y, int64_t stride) {
     constexpr int64_t kBytes = C * P::kBlock * static_cast<int64_t>(sizeof(*w));  // a block
     constexpr int kAll = (kBytes + 63) / 64, kHalf = (kBytes / 2 + 63) / 64;
-    const auto* next = reinterpret_cast<const char*>(w + C * in);
+    const auto* next = reinterpret_cast<const char*>(w + count * in);
     const int64_t x_tile = (in + P::kBlock - 1) / P::kBlock * 2 * kRows;
+    int64_t r = kRows;
     if (rows < 2 * kRows) {
-        tile<P, kRows, C, kAll>(x, w, in, y, stride, {next, kBytes});
+        tiles<P, kRows, C, kAll>(x, w, in, count, y, stride, {next, kBytes});
     } else {
         const Ahead first{next, kBytes / 2};
-        const Ahead second{next + in / P::kBlock * (kBytes / 2), kBytes / 2};
-        tile<P, kRows, C, kHalf>(x, w, in, y, stride, first);
-        tile<P, kRows, C, kHalf>(x + x_tile, w, in, y + kRows * stride, stride, second);
+        const Ahead second{next + count / C * (in / P::kBlock) * (kBytes / 2), kBytes / 2};
+        tiles<P, kRows, C, kHalf>(x, w, in, count, y, stride, first);
+        tiles<P, kRows, C, kHalf>(x + x_tile, w, in, count, y + kRows * stride, stride, second);
+        r = 2 * kRows;
     }
-    int64_t r = rows < 2 * kRows ? kRows : 2 * kRows;
-    for (; r + kRows <= rows; r += kRows)
-        tile<P, kRows, C, 0>(x + r / kRows * x_tile, w, in, y + r * stride, stride, {});
+    for (; r + kRows <= rows; r += kRows) {
+        tiles<P, kRows, C, 0>(x + r / kRows * x_tile, w, in, count, y + r * stride, stride, {});
+    }
     x += r / kRows * x_tile;
     y += r * stride;
     switch (rows - r) {
         case 1:
-            return tile<P, 1, C, 0>(x, w, in, y, stride, {});
+            return tiles<P, 1, C, 0>(x, w, in, count, y, stride, {});
         case 2:
-            return tile<P, 2, C, 0>(x, w, in, y, stride, {});
+            return tiles<P, 2, C, 0>(x, w, in, count, y, stride, {});
         case 3:
-            return tile<P, 3, C, 0>(x, w, in, y, stride, {});
+            return tiles<P, 3, C, 0>(x, w, in, count, y, stride, {});
     }
 }
 
@@ -180,14 +244,22 @@ void products(const void* packed, int64_t rows, const void* weight, int64_t in, 
     const auto* w = static_cast<const typename P::Weight*>(weight);
     int64_t n = begin;
     if (rows >= kRows) {
-        for (; n + kColumns <= end; n += kColumns)
-            columns<P, kColumns>(x, rows, w + n * in, in, y + n, stride);
-        for (; n < end; ++n) columns<P, 1>(x, rows, w + n * in, in, y + n, stride);
+        constexpr int C = P::kColumns;
+        const int64_t tile_bytes = C * in * static_cast<int64_t>(sizeof(*w));
+        const int64_t group = rows < 2 * kRows ? C : C * most(1, kGroupBytes / tile_bytes);
+        while (n + C <= end) {
+            const int64_t count = least(group, (end - n) / C * C);
+            columns<P, C>(x, rows, w + n * in, in, count, y + n, stride);
+            n += count;
+        }
+        if (n < end) columns<P, 1>(x, rows, w + n * in, in, end - n, y + n, stride);
         return;
     }
     // One column after the other: a single stream.
-    const auto run = rows == 1 ? tile<P, 1, 1, 0> : rows == 2 ? tile<P, 2, 1, 0> : tile<P, 3, 1, 0>;
-    for (; n < end; ++n) run(x, w + n * in, in, y + n, stride, {});
+    const auto run = rows == 1   ? tiles<P, 1, 1, 0>
+                     : rows == 2 ? tiles<P, 2, 1, 0>
+                                 : tiles<P, 3, 1, 0>;
+    run(x, w + n * in, in, end - n, y + n, stride, {});
 }
 
 int64_t packed_bytes(int64_t rows, int64_t in) {

@@ -86,7 +86,7 @@ std::vector<DrawnToken> RowSampler::draw(const std::vector<SamplerRow>& rows) {
     std::vector<DrawnToken> drawn(rows.size());
     parallel(static_cast<int64_t>(rows.size()), kExpCost * vocab_size_,
              [&](int64_t begin, int64_t end) {
-                 Memory& memory = of_thread_[at::get_thread_num()];
+                 Memory& memory = of_thread_[thread_index()];
                  for (int64_t r = begin; r < end; ++r) drawn[r] = draw_row(rows[r], memory);
              });
     return drawn;

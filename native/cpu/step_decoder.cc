@@ -195,7 +195,7 @@ void StepDecoder::attend(int64_t index, const DecodeRows& rows) {
         keys += rows.prompt_lengths[rows.slots[r]] + rows.times[r] + 1;
     const int64_t cost = keys * config_.num_heads * (2 * config_.head_dim + kExpCost) / items;
     parallel(items, cost, [&](int64_t begin, int64_t end) {
-        Workspace& scratch = of_thread_[at::get_thread_num()];
+        Workspace& scratch = of_thread_[thread_index()];
         for (int64_t i = begin; i < end; ++i)
             attend_head(index, rows, groups_[i / kv_heads], i % kv_heads, scratch);
     });

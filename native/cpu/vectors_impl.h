@@ -49,6 +49,7 @@ uint16_t narrow(float x) {
 Vec larger(Vec a, Vec b) { return a > b ? a : b; }
 Vec smaller(Vec a, Vec b) { return a < b ? a : b; }
 int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 Four fold(Vec v) {
     Four parts[kLanes / 4], sum;

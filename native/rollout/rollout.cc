@@ -1,6 +1,7 @@
 #include "rollout/rollout.h"
 
 #include <ATen/Functions.h>
+#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <chrono>
@@ -49,6 +50,7 @@ Rollout::Rollout(const Decoder& decoder, const SampleRequest& request, const For
     cache_ = std::make_unique<KvCache>(decoder.config(), max_prompts_, width, max_rows_,
                                        std::max<int64_t>(1, request.max_new_tokens - 1), options);
     if (!request.plain && cpu::StepDecoder::can_run(decoder)) {
+        team_ = std::make_unique<cpu::Team>(at::get_num_threads());
         step_decoder_ = std::make_unique<cpu::StepDecoder>(decoder, mode, *cache_,
                                                            width + request.max_new_tokens);
         row_sampler_ = std::make_unique<cpu::RowSampler>(request, decoder.config().vocab_size);
@@ -148,6 +150,7 @@ void Rollout::decode() {
     const auto start = std::chrono::steady_clock::now();
     const cpu::DecodeRows rows = decode_rows();
     if (step_decoder_) {
+        const cpu::Team::Awake awake(*team_);
         step_decoder_->step(rows);
         const auto total = static_cast<int64_t>(rows_.size());
         const int64_t vocabulary = decoder_.config().vocab_size;

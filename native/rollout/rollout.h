@@ -12,6 +12,7 @@
 #include "batch.h"
 #include "cpu/row_sampler.h"
 #include "cpu/step_decoder.h"
+#include "cpu/team.h"
 #include "device.h"
 #include "model/decoder.h"
 #include "model/kv_cache.h"
@@ -73,6 +74,7 @@ class Rollout {
     int64_t max_prompts_ = 0;
     std::unique_ptr<KvCache> cache_;
     // On CPUs, instead of the decoder's own operators and those of the sampler.
+    std::unique_ptr<cpu::Team> team_;
     std::unique_ptr<cpu::StepDecoder> step_decoder_;
     std::unique_ptr<cpu::RowSampler> row_sampler_;
     at::Tensor seen_;  // [max_rows, V] bool, with a repetition penalty only
