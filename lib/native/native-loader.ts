@@ -1,6 +1,7 @@
 // Loads the engine: the stub (always loadable), then the libtorch that was found, then the core built for its minor version.
 // The result is kept for this environment (main thread or worker); the process can have one core only.
-import { existsSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { GrpoError, reasonOf } from "../errors.js";
 import { isCheckout, packageRequire, packageRoot } from "../package-files.js";
@@ -41,10 +42,31 @@ function loadFor(libtorch: Libtorch): NativeCore {
   const core = findCore(libtorch);
   const stub = loadStub();
   try {
-    return stub.load({ libraries: librariesToOpen(libtorch), core });
+    return checkRevision(stub.load({ libraries: librariesToOpen(libtorch), core }), core);
   } catch (error) {
-    throw loadError(libtorch, core, error);
+    throw error instanceof GrpoError ? error : loadError(libtorch, core, error);
   }
+}
+
+/** Throws NATIVE_NOT_BUILT: a core from other sources may lack what is called here, or read its arguments otherwise. */
+export function checkRevision(loaded: NativeCore, core: string): NativeCore {
+  const wanted = bindingRevision();
+  if (wanted === undefined || loaded.bindingRevision === wanted) return loaded;
+  throw notBuilt(`${core} was built from another version of the sources`);
+}
+
+/** The hash of native/binding/ that CMakeLists.txt compiles into the core; undefined where the sources were removed. */
+export function bindingRevision(): string | undefined {
+  const folder = join(packageRoot, "native", "binding");
+  if (!existsSync(folder)) return undefined;
+  const sha256 = (data: string | Buffer) => createHash("sha256").update(data).digest("hex");
+  const names = readdirSync(folder).filter((name) => /\.(h|cc)$/.test(name));
+  return sha256(
+    names
+      .sort()
+      .map((name) => `${sha256(readFileSync(join(folder, name)))} ${name}\n`)
+      .join(""),
+  );
 }
 
 function loadStub(): Stub {

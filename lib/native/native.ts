@@ -423,6 +423,8 @@ export interface NativeCore {
     dtype: NativeDtype;
     threads: number; // 0: libtorch's own choice
   }) => NativeEngine;
+  /** Of native/binding/, as the core was compiled: a hash that CMakeLists.txt takes. */
+  readonly bindingRevision: string;
   torchVersion(): string;
   /** "cpu", and "cuda" / "mps" with their device counts, where they can be used now. */
   devices(): { type: string; count: number }[];

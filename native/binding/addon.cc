@@ -7,6 +7,7 @@
 #include "binding/engine_wrap.h"
 #include "binding/errors.h"
 #include "binding/napi_setup.h"
+#include "binding_revision.h"
 #include "cpu/gemm.h"
 #include "cpu/linear.h"
 #include "cpu/row_sampler.h"
@@ -152,6 +153,7 @@ Napi::Value sampling_probabilities(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
+    exports.Set("bindingRevision", GRPO_BINDING_REVISION);
     exports.Set("Engine", EngineWrap::define(env));
     exports.Set("torchVersion", Napi::Function::New<torch_version>(env));
     exports.Set("devices", Napi::Function::New<devices>(env));

@@ -6,7 +6,8 @@ import { Worker } from "node:worker_threads";
 import { expect, test } from "vitest";
 import { librariesToOpen } from "../../lib/native/libraries.js";
 import { findLibtorch, sharedLibraryName } from "../../lib/native/libtorch.js";
-import { findCore, loadCore } from "../../lib/native/native-loader.js";
+import type { NativeCore } from "../../lib/native/native.js";
+import { bindingRevision, checkRevision, findCore, loadCore } from "../../lib/native/native-loader.js";
 import { fakeLibtorch, temporaryFolder } from "./fake-libtorch.js";
 
 const libtorch = findLibtorch();
@@ -46,6 +47,22 @@ test("a libtorch that does not load is a typed error with the loader's own reaso
   expect(attempt).toThrow(expect.objectContaining({ code: "LIBTORCH_LOAD_FAILED" }));
   expect(attempt).toThrow(/could not be loaded: .*libtorch\.(so|dylib)/);
   expect(loadCore().torchVersion()).toMatch(new RegExp(`^${libtorch.minor.replace(".", "\\.")}\\.`));
+});
+
+test("a core carries the hash of the sources it was built from", () => {
+  expect(loadCore().bindingRevision).toBe(bindingRevision());
+});
+
+test("a core that was built from other sources is refused, with the command that mends it", () => {
+  const stale = { ...loadCore(), bindingRevision: "of yesterday" };
+  expect(checkRevision(loadCore(), core)).toBe(loadCore());
+  expect(() => checkRevision(stale, core)).toThrow(
+    expect.objectContaining({ code: "NATIVE_NOT_BUILT", hint: "run `npm run build:native`" }),
+  );
+  const { bindingRevision: _, ...older } = loadCore();
+  expect(() => checkRevision(older as NativeCore, core)).toThrow(
+    `${core} was built from another version of the sources`,
+  );
 });
 
 test("loading again gives the same exports", () => {

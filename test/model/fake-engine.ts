@@ -134,6 +134,7 @@ export class FakeEngine implements NativeEngine {
 }
 
 export const fakeCore: NativeCore = {
+  bindingRevision: "",
   Engine: FakeEngine,
   torchVersion: () => "0",
   machineProbe: () => ({ readGBPerSecond: 1, gemmGflopsFloat32: 1, gemmGflopsBfloat16: 1 }),
