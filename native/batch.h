@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -125,6 +126,7 @@ struct SampleRequest {
     uint64_t step = 0;
     int64_t max_rows = 0;
     int64_t context_length = 0;  // of length-dependent ropes; 0: longest prompt + max_new_tokens
+    bool graph_capture = false;  // steps of few shapes, recorded where the device has graphs
     bool plain = false;          // without the CPU kernels, whose results are tested against this
 
     int64_t num_prompts() const { return static_cast<int64_t>(prompt_offsets.size()) - 1; }
@@ -275,6 +277,14 @@ struct EngineMemory {
     int64_t compute_bytes = 0;  // of a number in a pass
     int64_t free = 0;
     int64_t total = 0;
+};
+
+/// What operators amount to; op_counter.h.
+struct OperatorCounts {
+    int64_t operators = 0;                   // dispatched
+    std::map<std::string, int64_t> kernels;  // name -> number of those that compute or copy
+    int64_t flops = 0;                       // of matrix products
+    int64_t peak_bytes = 0;                  // held at most; 0 on the meta device
 };
 
 struct StepResult {

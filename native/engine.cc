@@ -147,9 +147,10 @@ std::vector<float> Engine::forward(const std::vector<int32_t>& ids,
     ForwardMode mode = policy();
     mode.context_length =
         *std::max_element(layout.prompt_lengths.begin(), layout.prompt_lengths.end());
-    const at::Tensor hidden =
-        decoder_.forward(to_device(std::vector<int64_t>(ids.begin(), ids.end()), device),
-                         to_device(layout.positions(), device), attention, mode);
+    const at::Tensor hidden = decoder_.forward(
+        to_device(std::vector<int64_t>(ids.begin(), ids.end()), device),
+        decoder_.rope_tables(to_device(layout.positions(), device), mode.context_length), attention,
+        mode);
     return read_back_.operator()<float>(decoder_.logits(decoder_.final_norm(hidden, mode), mode));
 }
 
@@ -190,6 +191,13 @@ EngineMemory Engine::memory() const {
     memory.free = static_cast<int64_t>(free);
     memory.total = static_cast<int64_t>(total);
     return memory;
+}
+
+OperatorCounts Engine::count_operators(bool count) {
+    const OperatorCounts counts = counter_ ? counter_->counts() : OperatorCounts();
+    counter_.reset();
+    if (count) counter_ = std::make_unique<OperatorCounter>();
+    return counts;
 }
 
 void Engine::zero_grad() { weights_.zero_grad(); }

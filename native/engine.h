@@ -14,6 +14,7 @@
 
 #include "batch.h"
 #include "device.h"
+#include "op_counter.h"
 #include "weights.h"
 
 namespace grpo {
@@ -45,6 +46,8 @@ class Engine {
     std::vector<std::pair<std::string, std::vector<float>>> gradients();
 
     EngineMemory memory() const;
+    /// Counts operators from here on, or no more; returns what was counted up to here.
+    OperatorCounts count_operators(bool count);
     int64_t syncs() const { return read_back_.count(); }
 
   private:
@@ -57,6 +60,7 @@ class Engine {
     Weights weights_;
     const Decoder& decoder_;
     ReadBack read_back_;
+    std::unique_ptr<OperatorCounter> counter_;
 };
 
 /// A device that can be used now, e.g. {"cpu", 1}.

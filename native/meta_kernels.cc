@@ -30,6 +30,12 @@ at::Tensor logical_not_meta(const at::Tensor& self) {
     return at::empty_like(self, self.options().dtype(at::kBool));
 }
 
+at::Tensor& index_put_meta(at::Tensor& self,
+                           const c10::List<std::optional<at::Tensor>>& /*indices*/,
+                           const at::Tensor& /*values*/, bool /*accumulate*/, bool /*unsafe*/) {
+    return self;
+}
+
 }  // namespace
 }  // namespace grpo
 
@@ -37,5 +43,6 @@ TORCH_LIBRARY_IMPL(aten, Meta, library) {
     library.impl("where.self", grpo::where_meta);
     library.impl("where.self_out", grpo::where_out_meta);
     library.impl("logical_and.out", grpo::logical_and_out_meta);
+    library.impl("_index_put_impl_", grpo::index_put_meta);
     library.impl("logical_not", grpo::logical_not_meta);
 }

@@ -166,6 +166,8 @@ export interface NativeSampleRequest {
   contextLength?: number;
   /** On a CPU, without the kernels made for it: what those are tested against. */
   plain?: boolean;
+  /** Decode steps in few fixed shapes, by operators, recorded as graphs where the device has graphs. */
+  graphCapture?: boolean;
 }
 
 export interface NativeGroup {
@@ -312,6 +314,18 @@ export interface NativeMemory {
   total: number;
 }
 
+/** What the operators of some jobs amount to. */
+export interface NativeOperatorCounts {
+  /** Dispatched by libtorch, views and those that operators are made of included. */
+  operators: number;
+  /** Those that compute or copy, by name: what a device would have to run. */
+  kernels: Record<string, number>;
+  /** Of matrix products: two for each multiplication. */
+  flops: number;
+  /** Held at most, beside what was there before. 0 on the meta device. */
+  peakBytes: number;
+}
+
 export interface NativeStepResult {
   gradNorm: number;
   /** False: the gradient was not finite and nothing was changed. */
@@ -384,6 +398,8 @@ export interface NativeEngine {
   /** Every job asked for so far ends at its next check with code CANCELLED; later ones run. A cancelled forwardBackward leaves
    *  a part of the gradient behind. */
   cancel(): void;
+  /** Counts operators from here on, or no more; what was counted up to here. Slows the engine down while it counts. */
+  countOperators(count: boolean): Promise<NativeOperatorCounts>;
   /** Read-backs from the device so far. */
   syncs(): number;
   dispose(): void;

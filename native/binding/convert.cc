@@ -322,6 +322,7 @@ SampleRequest sample_request_from(const Napi::Object& object) {
         .step = static_cast<uint64_t>(number_field(object, "step")),
         .max_rows = integer_field(object, "maxRows"),
         .context_length = optional_integer(object, "contextLength"),
+        .graph_capture = object.Get("graphCapture").ToBoolean(),
         .plain = object.Get("plain").ToBoolean(),
     };
     fill_stop_strings(request, object);
@@ -483,6 +484,17 @@ Napi::Object to_js(Napi::Env env, const EngineMemory& memory) {
     object.Set("computeBytes", static_cast<double>(memory.compute_bytes));
     object.Set("free", static_cast<double>(memory.free));
     object.Set("total", static_cast<double>(memory.total));
+    return object;
+}
+
+Napi::Object to_js(Napi::Env env, const OperatorCounts& counts) {
+    Napi::Object kernels = Napi::Object::New(env);
+    for (const auto& [name, count] : counts.kernels) kernels.Set(name, static_cast<double>(count));
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("operators", static_cast<double>(counts.operators));
+    object.Set("kernels", kernels);
+    object.Set("flops", static_cast<double>(counts.flops));
+    object.Set("peakBytes", static_cast<double>(counts.peak_bytes));
     return object;
 }
 

@@ -48,6 +48,7 @@ Napi::Object to_js(Napi::Env env, const Group& group);
 Napi::Object to_js(Napi::Env env, const StepTokens& tokens);
 Napi::Object to_js(Napi::Env env, const SampleStats& stats);
 Napi::Object to_js(Napi::Env env, const EngineMemory& memory);
+Napi::Object to_js(Napi::Env env, const OperatorCounts& counts);
 Napi::Object to_js(Napi::Env env, const LossResult& result);
 Napi::Object to_js(Napi::Env env, const StepResult& result);
 Napi::Array to_js(Napi::Env env, const std::vector<TensorInfo>& tensors);

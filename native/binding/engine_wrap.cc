@@ -44,6 +44,7 @@ Napi::Function EngineWrap::define(Napi::Env env) {
                         InstanceMethod<&EngineWrap::zero_grad>("zeroGrad"),
                         InstanceMethod<&EngineWrap::gradients>("gradients"),
                         InstanceMethod<&EngineWrap::cancel>("cancel"),
+                        InstanceMethod<&EngineWrap::count_operators>("countOperators"),
                         InstanceMethod<&EngineWrap::syncs>("syncs"),
                         InstanceMethod<&EngineWrap::dispose>("dispose")});
 }
@@ -309,6 +310,12 @@ Napi::Value EngineWrap::gradients(const Napi::CallbackInfo& info) {
 Napi::Value EngineWrap::cancel(const Napi::CallbackInfo& info) {
     if (engine_) queue_->cancel();
     return info.Env().Undefined();
+}
+
+Napi::Value EngineWrap::count_operators(const Napi::CallbackInfo& info) {
+    return job(info, [count = info[0].ToBoolean().Value()](Engine& engine, const Cancelled&) {
+        return engine.count_operators(count);
+    });
 }
 
 Napi::Value EngineWrap::syncs(const Napi::CallbackInfo& info) {

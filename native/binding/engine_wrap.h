@@ -50,6 +50,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
     Napi::Value zero_grad(const Napi::CallbackInfo& info);
     Napi::Value gradients(const Napi::CallbackInfo& info);
     Napi::Value cancel(const Napi::CallbackInfo& info);
+    Napi::Value count_operators(const Napi::CallbackInfo& info);
     Napi::Value syncs(const Napi::CallbackInfo& info);
     Napi::Value dispose(const Napi::CallbackInfo& info);
 

@@ -9,18 +9,10 @@
 
 #include "batch.h"
 #include "cpu/decode_linear.h"
+#include "model/decode_attention.h"
 #include "model/decoder.h"
-#include "model/kv_cache.h"
 
 namespace grpo::cpu {
-
-/// What is decoded in one step.
-struct DecodeRows {
-    std::vector<int64_t> ids;             // [n] the token that each row ends with
-    std::vector<int64_t> slots;           // [n] of the row's prompt
-    std::vector<int64_t> times;           // [n] the place of that token among the row's own
-    std::vector<int64_t> prompt_lengths;  // [U]
-};
 
 class StepDecoder {
   public:

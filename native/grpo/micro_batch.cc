@@ -189,7 +189,9 @@ at::Tensor predict_hidden(const Decoder& decoder, const PackedInput& input,
                                                              decoder.dtype(), decoder.device());
     ForwardMode with_length = mode;
     with_length.context_length = input.context_length;
-    const at::Tensor hidden = decoder.forward(input.ids, input.positions, attention, with_length);
+    const at::Tensor hidden =
+        decoder.forward(input.ids, decoder.rope_tables(input.positions, with_length.context_length),
+                        attention, with_length);
     return decoder.final_norm(take_rows(hidden, input.scored), with_length);
 }
 

@@ -3,6 +3,7 @@
 #include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
 
+#include "cpu/fused_ops.h"
 #include "device.h"
 #include "model/checkpoint.h"
 #include "model/frozen_linear.h"
@@ -104,6 +105,12 @@ at::Tensor with_token_rows(const at::Tensor& rows, const TokenRows& own, const a
     return at::where(is_own, values.to(rows.scalar_type()), rows);
 }
 
+/// Where a backward follows, a part of qkv that is kept would keep q and k as they were before the
+/// rotation.
+at::Tensor own_copy(const at::Tensor& part) {
+    return c10::GradMode::is_enabled() ? part.contiguous() : part;
+}
+
 }  // namespace
 
 Decoder::Decoder(const ModelConfig& config, at::ScalarType dtype, at::Device device)
@@ -151,13 +158,16 @@ void Decoder::set_tied(bool tied) {
     output_.weight = tied ? embed_tokens_ : embed_tokens_.clone();
 }
 
-at::Tensor Decoder::forward(const at::Tensor& ids, const at::Tensor& positions,
+RopeTables Decoder::rope_tables(const at::Tensor& positions, int64_t context_length) const {
+    RopeTables ropes;
+    for (const RopeConfig& rope : config_.ropes)
+        ropes.push_back(make_rope_table(rope, positions, context_length, compute_dtype_));
+    return ropes;
+}
+
+at::Tensor Decoder::forward(const at::Tensor& ids, const RopeTables& ropes,
                             const std::shared_ptr<Attention>& attention,
                             const ForwardMode& mode) const {
-    RopeTables ropes;
-    for (const RopeConfig& rope : config_.ropes) {
-        ropes.push_back(make_rope_table(rope, positions, mode.context_length, compute_dtype_));
-    }
     at::Tensor hidden = embed(ids, mode);  // [N, C]
     for (int64_t i = 0; i < config_.num_layers; ++i) {
         if (mode.checkpoint && c10::GradMode::is_enabled()) {
@@ -195,25 +205,40 @@ at::Tensor Decoder::attention_block(int64_t index, const at::Tensor& hidden,
                                     const RopeTables& ropes, Attention& attention,
                                     const ForwardMode& mode) const {
     const DecoderLayer& layer = layers_[index];
-    const int64_t n = hidden.size(0), heads = config_.num_heads, kv_heads = config_.num_kv_heads,
-                  dim = config_.head_dim;
-    const auto qkv = at::split_with_sizes(
-        layer.qkv.forward(through_norm(hidden, layer.before_attention, mode), mode),
-        {heads * dim, kv_heads * dim, kv_heads * dim}, -1);
+    const auto [q, k, v] = queries_keys_values(
+        index, layer.qkv.forward(through_norm(hidden, layer.before_attention, mode), mode), ropes,
+        mode);
+    return layer.o_proj.forward({attention.attend(index, q, k, v)}, mode);
+}
+
+std::array<at::Tensor, 3> Decoder::queries_keys_values(int64_t index, const at::Tensor& qkv,
+                                                       const RopeTables& ropes,
+                                                       const ForwardMode& mode) const {
+    const DecoderLayer& layer = layers_[index];
+    const int64_t n = qkv.size(0), heads = config_.num_heads, kv_heads = config_.num_kv_heads,
+                  dim = config_.head_dim, rope = config_.layers[index].rope;
+    if (rope >= 0 && config_.qk_norm == QkNorm::kNone && !cpu::fits(qkv)) {
+        // Operators cost more than elements: one rotation for q and k.
+        const auto parts =
+            at::split_with_sizes(qkv.view({n, -1, dim}), {heads + kv_heads, kv_heads}, 1);
+        const auto turned =
+            at::split_with_sizes(apply_rope(parts[0], ropes[rope]), {heads, kv_heads}, 1);
+        return {turned[0], turned[1], own_copy(parts[1])};
+    }
+    const auto parts = at::split_with_sizes(qkv, {heads * dim, kv_heads * dim, kv_heads * dim}, -1);
     const bool full = config_.qk_norm == QkNorm::kFull;
     // Over all heads together, or over each.
     const auto split = [&](const at::Tensor& x, int64_t count, const Norm& norm) {
         return full ? apply_norm(x, norm, mode).view({n, count, dim})
                     : apply_norm(x.view({n, count, dim}), norm, mode);
     };
-    at::Tensor q = split(qkv[0], heads, layer.q_norm), k = split(qkv[1], kv_heads, layer.k_norm);
-    if (const int64_t rope = config_.layers[index].rope; rope >= 0) {
+    at::Tensor q = split(parts[0], heads, layer.q_norm),
+               k = split(parts[1], kv_heads, layer.k_norm);
+    if (rope >= 0) {
         q = apply_rope(q, ropes[rope]);
         k = apply_rope(k, ropes[rope]);
     }
-    // A copy: the view would keep q and k as they were before the rotation.
-    const at::Tensor v = qkv[2].contiguous().view({n, kv_heads, dim});
-    return layer.o_proj.forward({attention.attend(index, q, k, v)}, mode);
+    return {q, k, own_copy(parts[2]).view({n, kv_heads, dim})};
 }
 
 at::Tensor Decoder::mlp_block(const DecoderLayer& layer, const at::Tensor& hidden,

@@ -5,6 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <memory>
 #include <string>
 #include <utility>
@@ -49,8 +50,10 @@ class Decoder {
 
     /// ids [N] int64 -> [N, C], the input of the first layer.
     at::Tensor embed(const at::Tensor& ids, const ForwardMode& mode) const;
-    /// ids [N], positions [N] int64 -> hidden [N, C] before the last norm.
-    at::Tensor forward(const at::Tensor& ids, const at::Tensor& positions,
+    /// positions [N] int64 -> one table for each of config.ropes.
+    RopeTables rope_tables(const at::Tensor& positions, int64_t context_length) const;
+    /// ids [N] int64 with the tables of their positions -> hidden [N, C] before the last norm.
+    at::Tensor forward(const at::Tensor& ids, const RopeTables& ropes,
                        const std::shared_ptr<Attention>& attention, const ForwardMode& mode) const;
     /// hidden [n, C] -> [n, C], the input of the output layer.
     at::Tensor final_norm(const at::Tensor& hidden, const ForwardMode& mode) const;
@@ -90,12 +93,14 @@ class Decoder {
     at::Device device() const { return embed_tokens_.device(); }
 
   private:
-    using RopeTables = std::vector<RopeTable>;  // one for each of config.ropes
-
     at::Tensor layer_forward(int64_t index, const at::Tensor& hidden, const RopeTables& ropes,
                              Attention& attention, const ForwardMode& mode) const;
     at::Tensor attention_block(int64_t index, const at::Tensor& hidden, const RopeTables& ropes,
                                Attention& attention, const ForwardMode& mode) const;
+    /// [N, (H + 2 K) · D] -> q [N, H, D], k and v [N, K, D], q and k normed and turned.
+    std::array<at::Tensor, 3> queries_keys_values(int64_t index, const at::Tensor& qkv,
+                                                  const RopeTables& ropes,
+                                                  const ForwardMode& mode) const;
     at::Tensor mlp_block(const DecoderLayer& layer, const at::Tensor& hidden,
                          const ForwardMode& mode) const;
     /// hidden + the norm of what a block made, which is overwritten.

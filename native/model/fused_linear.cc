@@ -176,11 +176,27 @@ at::Tensor LinearInput::value() const {
     return norm_weight.defined() ? rms_norm(x, norm_weight, norm) : x;
 }
 
+StackedPairs stack_pairs(const LinearTerms& terms, at::ScalarType dtype) {
+    const auto& pairs = terms.pairs;
+    const auto differs = [&](const LowRankPair& pair) { return pair.scaling != pairs[0].scaling; };
+    if (pairs.empty() || std::any_of(pairs.begin(), pairs.end(), differs)) return {};
+    const at::Tensor a_t = stacked_a(pairs, dtype).t();
+    at::Tensor b_t = at::zeros({a_t.size(1), terms.weight.size(0)}, a_t.options());
+    each_pair(pairs, [&](const LowRankPair& pair, int64_t from, int64_t rank) {
+        b_t.narrow(0, from, rank).narrow(1, pair.start, pair.b.size(0)).copy_(pair.b.detach().t());
+    });
+    return {a_t, b_t, pairs[0].scaling};
+}
+
 at::Tensor fused_linear(const LinearInput& input, const LinearTerms& terms) {
     if (!c10::GradMode::is_enabled()) {
         const at::Tensor p = read(input, input.x).p;
         at::Tensor y = linear_product(p, terms.weight, terms.bias);
-        add_pairs(terms.pairs, p, y);
+        if (terms.stacked.a_t.defined()) {
+            y.addmm_(at::mm(p, terms.stacked.a_t).mul_(terms.stacked.scaling), terms.stacked.b_t);
+        } else {
+            add_pairs(terms.pairs, p, y);
+        }
         return y;
     }
     auto call = c10::make_intrusive<Call>();

@@ -21,12 +21,23 @@ struct LowRankPair {
     int64_t start = 0;  // of its columns in y
 };
 
+/// All pairs of a layer as one, for passes without gradient: two products however many there are.
+struct StackedPairs {
+    at::Tensor a_t;  // [in, ΣR]
+    at::Tensor b_t;  // [ΣR, out], zero outside the columns of each pair
+    double scaling = 1;
+};
+
 struct LinearTerms {
     at::Tensor weight;  // [out, in] as it is used, without gradient
     at::Tensor master;  // the leaf that it is a copy of, where it is trained
     at::Tensor bias;    // [out] or undefined
     std::vector<LowRankPair> pairs;
+    StackedPairs stacked = {};  // the same pairs, or undefined
 };
+
+/// Undefined where there are no pairs or their scalings differ.
+StackedPairs stack_pairs(const LinearTerms& terms, at::ScalarType dtype);
 
 /// [N, out] in the dtype of x. Differentiable by x, the norm's weight, the master, the bias and the
 /// pairs.

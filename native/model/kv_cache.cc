@@ -4,9 +4,6 @@
 
 #include <algorithm>
 
-#include "device.h"
-#include "model/rows.h"
-
 namespace grpo {
 
 constexpr int64_t kFirstTimeCapacity = 64;
@@ -38,10 +35,10 @@ void KvCache::store_prompts(int64_t layer, const std::vector<int64_t>& slots, co
     }
 }
 
-void KvCache::store_step(int64_t layer, const at::Tensor& row_index, const at::Tensor& k,
-                         const at::Tensor& v) {
-    row_k_[layer].view({-1, head_dim_}).index_copy_(0, row_index, k.reshape({-1, head_dim_}));
-    row_v_[layer].view({-1, head_dim_}).index_copy_(0, row_index, v.reshape({-1, head_dim_}));
+void KvCache::store_step(int64_t layer, const at::Tensor& row, const at::Tensor& head,
+                         const at::Tensor& time, const at::Tensor& k, const at::Tensor& v) {
+    row_k_[layer].index_put_({row, head, time}, k);
+    row_v_[layer].index_put_({row, head, time}, v);
 }
 
 void KvCache::reserve_time(int64_t time) {
@@ -94,106 +91,6 @@ at::Tensor KvCache::row_v(int64_t layer, int64_t rows, int64_t time) const {
         .narrow(0, 0, rows)
         .narrow(2, 0, time)
         .view({rows * kv_heads_, time, head_dim_});
-}
-
-DecodeAttention::DecodeAttention(const ModelConfig& config, KvCache& cache,
-                                 const std::vector<int64_t>& slot_of_row,
-                                 const std::vector<int64_t>& prompt_lengths,
-                                 const std::vector<int64_t>& times, at::ScalarType dtype,
-                                 at::Device device)
-    : config_(config),
-      cache_(cache),
-      mask_dtype_(at::promote_types(dtype, at::kFloat)),
-      rows_(static_cast<int64_t>(slot_of_row.size())),
-      prompts_(static_cast<int64_t>(prompt_lengths.size())),
-      group_width_(0),
-      time_(*std::max_element(times.begin(), times.end()) + 1) {
-    cache_.reserve_time(time_ - 1);
-    std::vector<std::vector<int64_t>> members(prompts_);
-    for (int64_t row = 0; row < rows_; ++row) members[slot_of_row[row]].push_back(row);
-    for (const auto& rows : members) {
-        group_width_ = std::max(group_width_, static_cast<int64_t>(rows.size()));
-    }
-    std::vector<int64_t> to_group(prompts_ * group_width_, rows_), to_row(rows_), row_index;
-    std::vector<int64_t> prompt_length_of_row;
-    for (int64_t slot = 0; slot < prompts_; ++slot) {
-        for (size_t i = 0; i < members[slot].size(); ++i) {
-            const int64_t place = slot * group_width_ + static_cast<int64_t>(i);
-            to_group[place] = members[slot][i];
-            to_row[members[slot][i]] = place;
-        }
-    }
-    for (int64_t row = 0; row < rows_; ++row) {
-        prompt_length_of_row.push_back(prompt_lengths[slot_of_row[row]]);
-        for (int64_t head = 0; head < cache.kv_heads(); ++head) {
-            row_index.push_back((row * cache.kv_heads() + head) * cache.time_capacity() +
-                                times[row]);
-        }
-    }
-    to_group_ = to_device(to_group, device);
-    to_row_ = to_device(to_row, device);
-    row_index_ = to_device(row_index, device);
-
-    prompt_length_ = to_device(prompt_length_of_row, device).unsqueeze(1);
-    times_ = to_device(times, device).unsqueeze(1);
-}
-
-const at::Tensor& DecodeAttention::mask(int64_t window) {
-    at::Tensor& mask = mask_[window];
-    if (mask.defined()) return mask;
-    const auto index = times_.options();
-    const at::Tensor key = at::arange(cache_.prompt_width(), index), own = at::arange(time_, index);
-    at::Tensor in_prompt = key.lt(prompt_length_), in_own = own.le(times_);
-    if (window != 0) {
-        in_prompt = in_prompt.logical_and(key.gt(prompt_length_ + times_ - window));
-        in_own = in_own.logical_and(own.gt(times_ - window));
-    }
-    const at::Tensor visible = at::cat({in_prompt, in_own}, 1).view({rows_, 1, 1, -1});
-    return mask = additive_mask(visible, mask_dtype_);
-}
-
-at::Tensor DecodeAttention::group_rows(const at::Tensor& rows) const {
-    const int64_t heads = rows.size(1), repeats = rows.size(2), width = rows.size(3);
-    const at::Tensor empty = at::zeros({1, heads, repeats, width}, rows.options());
-    return take_rows(at::cat({rows, empty}), to_group_)
-        .view({prompts_, group_width_, heads, repeats, width})
-        .transpose(1, 2)
-        .reshape({prompts_ * heads, group_width_ * repeats, width});
-}
-
-at::Tensor DecodeAttention::ungroup_rows(const at::Tensor& grouped, int64_t repeats) const {
-    const int64_t heads = cache_.kv_heads(), width = grouped.size(2);
-    return take_rows(grouped.view({prompts_, heads, group_width_, repeats, width})
-                         .transpose(1, 2)
-                         .reshape({prompts_ * group_width_, heads, repeats, width}),
-                     to_row_);
-}
-
-at::Tensor DecodeAttention::attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
-                                   const at::Tensor& v) {
-    cache_.store_step(layer, row_index_, k, v);
-    const int64_t heads = cache_.kv_heads(), head_dim = q.size(2), repeats = q.size(1) / heads;
-    const int64_t width = cache_.prompt_width();
-    const at::Tensor scaled = (q * config_.attention_scale).view({rows_, heads, repeats, head_dim});
-
-    const at::Tensor prompt_scores = ungroup_rows(
-        at::bmm(group_rows(scaled), cache_.prompt_k(layer, prompts_).transpose(1, 2)), repeats);
-    const at::Tensor own_scores = at::bmm(scaled.view({rows_ * heads, repeats, head_dim}),
-                                          cache_.row_k(layer, rows_, time_).transpose(1, 2))
-                                      .view({rows_, heads, repeats, time_});
-    const at::Tensor scores = softcap(at::cat({prompt_scores, own_scores}, -1).to(mask_dtype_),
-                                      config_.attention_softcap) +
-                              mask(config_.layers[layer].window);
-    const at::Tensor weights = at::softmax(scores, -1).to(q.scalar_type());  // [n, K, r, W + time]
-
-    const at::Tensor from_prompt = ungroup_rows(
-        at::bmm(group_rows(weights.narrow(-1, 0, width)), cache_.prompt_v(layer, prompts_)),
-        repeats);
-    const at::Tensor from_own =
-        at::bmm(weights.narrow(-1, width, time_).reshape({rows_ * heads, repeats, time_}),
-                cache_.row_v(layer, rows_, time_))
-            .view({rows_, heads, repeats, head_dim});
-    return (from_prompt + from_own).view({rows_, heads * repeats * head_dim});
 }
 
 }  // namespace grpo

@@ -45,7 +45,9 @@ at::Tensor Linear::forward(const LinearInput& input, const ForwardMode& mode) co
     const LinearAdapter* adapter = mode.adapter ? mode.adapter->linear(index) : nullptr;
     // In float64 autograd takes every step by itself: what the fused layer is tested against.
     if (input.x.scalar_type() != at::kDouble && can_fuse(adapter, mode)) {
-        return fused_linear(input, terms(adapter));
+        LinearTerms all = terms(adapter);
+        if (mode.stacked) all.stacked = (*mode.stacked)[index];
+        return fused_linear(input, all);
     }
     const at::Tensor x = input.value();
     return adapter ? with_adapter(*adapter, x, mode) : frozen_linear(x, weight, bias);
@@ -61,6 +63,11 @@ bool Linear::can_fuse(const LinearAdapter* adapter, const ForwardMode& mode) con
     return !adapter->rows &&
            std::none_of(parts.begin(), parts.end(), [](const Trained& t) { return t.defined(); }) &&
            std::all_of(adapter->loras.begin(), adapter->loras.end(), plain);
+}
+
+StackedPairs Linear::stacked_pairs(const ForwardMode& mode, at::ScalarType dtype) const {
+    const LinearAdapter* adapter = mode.adapter ? mode.adapter->linear(index) : nullptr;
+    return adapter && can_fuse(adapter, mode) ? stack_pairs(terms(adapter), dtype) : StackedPairs();
 }
 
 LinearTerms Linear::terms(const LinearAdapter* adapter) const {

@@ -19,13 +19,17 @@ class Adapter;
 struct LinearAdapter;
 struct Lora;
 
+/// The pairs of each linear layer as one (fused_linear.h), by its index.
+using StackedPairsTable = std::vector<StackedPairs>;
+
 /// What a forward pass needs to know besides its tokens. Dropout acts in the training forward only.
 struct ForwardMode {
     const Adapter* adapter = nullptr;  // nullptr: the base model
     bool checkpoint = false;           // keep only the layers' inputs for the backward
     int64_t context_length = 0;  // of the longest sequence of the call, for length-dependent ropes
     double dropout = 0;
-    std::optional<at::Generator> generator;  // of the dropout masks
+    std::optional<at::Generator> generator;      // of the dropout masks
+    const StackedPairsTable* stacked = nullptr;  // of passes without gradient only
 };
 
 /// One checkpoint module, e.g. "model.layers.0.self_attn.q_proj".
@@ -41,6 +45,9 @@ class Linear {
 
     /// -> [N, sum of out], the parts side by side, in the dtype of the input.
     at::Tensor forward(const LinearInput& input, const ForwardMode& mode) const;
+
+    /// Undefined where there are none, or the layer is not one that fuses.
+    StackedPairs stacked_pairs(const ForwardMode& mode, at::ScalarType dtype) const;
 
     int64_t in() const { return weight.size(1); }
     const std::vector<LinearPart>& parts() const { return parts_; }

@@ -12,20 +12,20 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-at::Tensor plain_scale(const at::Tensor& wide, double eps) {
-    return at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);
-}
-
 at::Tensor widened(const at::Tensor& x) {
     return x.to(at::promote_types(x.scalar_type(), at::kFloat));
 }
 
 Normed plain_forward(const at::Tensor& x, const at::Tensor& weight, NormParameters parameters) {
-    const at::Tensor wide = widened(x), scale = plain_scale(wide, parameters.eps);
-    const at::Tensor normed = wide * scale;
-    if (parameters.offset == 0) return {normed.to(x.scalar_type()) * weight, scale};
+    if (parameters.offset == 0) {
+        // One kernel on CUDA, a handful of operators elsewhere.
+        const auto [y, scale] = at::_fused_rms_norm(x, {x.size(-1)}, weight, parameters.eps);
+        return {y, scale};
+    }
+    const at::Tensor wide = widened(x);
+    const at::Tensor scale = at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + parameters.eps);
     const at::Tensor factor = weight.to(wide.scalar_type()) + parameters.offset;
-    return {(normed * factor).to(x.scalar_type()), scale};
+    return {(wide * scale * factor).to(x.scalar_type()), scale};
 }
 
 NormGradient plain_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,

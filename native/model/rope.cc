@@ -27,18 +27,32 @@ std::vector<float> dynamic_frequencies(const RopeConfig& config, int64_t sequenc
     return frequencies;
 }
 
+/// [x1, x2] -> [x1 cos - d x2 sin, x2 cos + d x1 sin]; direction d = 1, or -1 for the way back.
+at::Tensor rotate(const at::Tensor& x, const RopeTable& table, double direction) {
+    if (cpu::fits(x)) return cpu::rope(x, table.cos, table.sin, direction);
+    const int64_t rotary = table.cos.size(-1), half = rotary / 2;
+    const bool whole = rotary == x.size(-1);
+    const at::Tensor y = whole ? x * table.cos : x.clone(at::MemoryFormat::Contiguous);
+    if (!whole) y.narrow(-1, 0, rotary).mul_(table.cos);
+    const auto first = [&](const at::Tensor& t) { return t.narrow(-1, 0, half); };
+    const auto second = [&](const at::Tensor& t) { return t.narrow(-1, half, half); };
+    first(y).addcmul_(second(x), first(table.sin), -direction);
+    second(y).addcmul_(first(x), second(table.sin), direction);
+    return y;
+}
+
 /// A rotation: its gradient is the rotation back, and nothing of x is kept.
 class Rotate : public torch::autograd::Function<Rotate> {
   public:
     static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
                               const RopeTable& table) {
         context->save_for_backward({table.cos, table.sin});
-        return cpu::rope(x, table.cos, table.sin, 1);
+        return rotate(x, table, 1);
     }
     static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                    torch::autograd::variable_list gradients) {
         const auto saved = context->get_saved_variables();
-        return {cpu::rope(gradients[0], saved[0], saved[1], -1), {}};
+        return {rotate(gradients[0], {saved[0], saved[1]}, -1), {}};
     }
 };
 
@@ -61,17 +75,12 @@ RopeTable make_rope_table(const RopeConfig& config, const at::Tensor& positions,
     return {(angles.cos() * scaling).to(dtype), (angles.sin() * scaling).to(dtype)};
 }
 
+RopeTable at_positions(const RopeTable& all, const at::Tensor& positions) {
+    return {at::index(all.cos, {positions}), at::index(all.sin, {positions})};
+}
+
 at::Tensor apply_rope(const at::Tensor& x, const RopeTable& table) {
-    if (cpu::fits(x)) {
-        return c10::GradMode::is_enabled() ? Rotate::apply(x, table)
-                                           : cpu::rope(x, table.cos, table.sin, 1);
-    }
-    const int64_t rotary = table.cos.size(-1), half = rotary / 2, rest = x.size(-1) - rotary;
-    const at::Tensor turned = rest == 0 ? x : x.narrow(-1, 0, rotary);
-    const at::Tensor rotated =
-        at::cat({turned.narrow(-1, half, half).neg(), turned.narrow(-1, 0, half)}, -1);
-    const at::Tensor result = turned * table.cos + rotated * table.sin;
-    return rest == 0 ? result : at::cat({result, x.narrow(-1, rotary, rest)}, -1);
+    return c10::GradMode::is_enabled() ? Rotate::apply(x, table) : rotate(x, table, 1);
 }
 
 }  // namespace grpo

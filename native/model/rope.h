@@ -18,9 +18,14 @@ struct RopeTable {
     at::Tensor sin;  // [N, 1, D_rot]
 };
 
+using RopeTables = std::vector<RopeTable>;
+
 /// positions [N] int64; sequence_length: of the longest sequence of the call.
 RopeTable make_rope_table(const RopeConfig& config, const at::Tensor& positions,
                           int64_t sequence_length, at::ScalarType dtype);
+
+/// The rows `positions` [N] of a table of all positions.
+RopeTable at_positions(const RopeTable& all, const at::Tensor& positions);
 
 /// x [N, H, D] -> [N, H, D]
 at::Tensor apply_rope(const at::Tensor& x, const RopeTable& table);

@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 
 #include "error.h"
@@ -16,6 +17,8 @@ namespace {
 
 constexpr int64_t kPrefillTokens = 8192;  // of one pass
 constexpr int64_t kPromptsPerFullGroup = 2;
+constexpr int64_t kSmallestRows = 8;  // of the shapes of recorded steps
+constexpr int64_t kSmallestTime = 64;
 constexpr int64_t kLogitRows = 48;  // rows on a CPU whose logits are held at a time
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
@@ -47,17 +50,30 @@ Rollout::Rollout(const Decoder& decoder, const SampleRequest& request, const For
     // A prompt stays until its last completion ends, so there are more of them than full groups.
     max_prompts_ = std::min(kPromptsPerFullGroup * groups, request.num_prompts());
     const auto options = at::TensorOptions().dtype(decoder.dtype()).device(decoder.device());
-    cache_ = std::make_unique<KvCache>(decoder.config(), max_prompts_, width, max_rows_,
-                                       std::max<int64_t>(1, request.max_new_tokens - 1), options);
-    if (!request.plain && cpu::StepDecoder::can_run(decoder)) {
+    const int64_t time = std::max<int64_t>(1, request.max_new_tokens - 1);
+    cache_ =
+        std::make_unique<KvCache>(decoder.config(), max_prompts_, width, max_rows_, time, options);
+    const int64_t positions = width + request.max_new_tokens;
+    if (!request.plain && !request.graph_capture && cpu::StepDecoder::can_run(decoder)) {
         team_ = std::make_unique<cpu::Team>(at::get_num_threads());
-        step_decoder_ = std::make_unique<cpu::StepDecoder>(decoder, mode, *cache_,
-                                                           width + request.max_new_tokens);
+        step_decoder_ = std::make_unique<cpu::StepDecoder>(decoder, mode_, *cache_, positions);
         row_sampler_ = std::make_unique<cpu::RowSampler>(request, decoder.config().vocab_size);
+    } else {
+        prepare_operators(positions);
     }
+    // A recorded step knows the cache by its address.
+    if (request.graph_capture) cache_->reserve_time(time - 1);
     if (request.repetition_penalty != 1) {
         seen_ = at::zeros({max_rows_, decoder.config().vocab_size}, options.dtype(at::kBool));
     }
+}
+
+void Rollout::prepare_operators(int64_t positions) {
+    for (const Linear* linear : decoder_.linears())
+        stacked_pairs_.push_back(linear->stacked_pairs(mode_, decoder_.dtype()));
+    mode_.stacked = &stacked_pairs_;
+    const auto index = at::TensorOptions().dtype(at::kLong).device(decoder_.device());
+    ropes_ = decoder_.rope_tables(at::arange(positions, index), mode_.context_length);
 }
 
 SampleStats Rollout::run() {
@@ -132,7 +148,9 @@ void Rollout::prefill(const std::vector<int64_t>& prompts) {
         std::make_shared<PackedAttention>(decoder_.config(), layout, decoder_.dtype(), device);
     attention->store_prompts(cache_.get(), slots);
     const at::Tensor hidden = decoder_.forward(
-        to_device(ids, device), to_device(layout.positions(), device), attention, mode_);
+        to_device(ids, device),
+        decoder_.rope_tables(to_device(layout.positions(), device), mode_.context_length),
+        attention, mode_);
     const at::Tensor last = take_rows(hidden, to_device(last_token, device));            // [P, C]
     const at::Tensor logits = decoder_.logits(decoder_.final_norm(last, mode_), mode_);  // [P, V]
     if (row_sampler_) {
@@ -141,51 +159,107 @@ void Rollout::prefill(const std::vector<int64_t>& prompts) {
             rows.push_back(logits.const_data_ptr<float>() + prompt * logits.size(1));
         draw(first_row, rows);
     } else {
-        draw(first_row, take_rows(logits, to_device(prompt_of_row, device)));
+        const auto count = static_cast<int64_t>(prompt_of_row.size());
+        std::vector<double> uniforms;
+        for (size_t row = first_row; row < rows_.size(); ++row)
+            uniforms.push_back(uniform(rows_[row]));
+        const at::Tensor drawn = grpo::draw(take_rows(logits, to_device(prompt_of_row, device)),
+                                            seen_rows(static_cast<int64_t>(first_row), count),
+                                            to_device(uniforms, device), request_);
+        take(first_row, drawn, count);
     }
     advance(first_row);
 }
 
 void Rollout::decode() {
     const auto start = std::chrono::steady_clock::now();
-    const cpu::DecodeRows rows = decode_rows();
+    const DecodeRows rows = decode_rows();
     if (step_decoder_) {
-        const cpu::Team::Awake awake(*team_);
-        step_decoder_->step(rows);
-        const auto total = static_cast<int64_t>(rows_.size());
-        const int64_t vocabulary = decoder_.config().vocab_size;
-        for (int64_t first = 0; first < total; first += kLogitRows) {
-            const int64_t count = std::min(kLogitRows, total - first);
-            const float* logits = step_decoder_->logits(first, count);
-            std::vector<const float*> of_row;
-            for (int64_t i = 0; i < count; ++i) of_row.push_back(logits + i * vocabulary);
-            draw(first, of_row);
-        }
+        decode_in_loops(rows);
     } else {
-        const at::Device device = decoder_.device();
-        std::vector<int64_t> positions;
-        for (size_t r = 0; r < rows_.size(); ++r)
-            positions.push_back(rows.prompt_lengths[rows.slots[r]] + rows.times[r]);
-        const auto attention = std::make_shared<DecodeAttention>(
-            decoder_.config(), *cache_, rows.slots, rows.prompt_lengths, rows.times,
-            decoder_.dtype(), device);
-        const at::Tensor hidden = decoder_.forward(to_device(rows.ids, device),
-                                                   to_device(positions, device), attention, mode_);
-        draw(0, decoder_.logits(decoder_.final_norm(hidden, mode_), mode_));
+        decode_by_operators(rows);
     }
     advance(0);
     ++stats_.decode_steps;
     stats_.decode_seconds += seconds_since(start);
 }
 
-cpu::DecodeRows Rollout::decode_rows() const {
-    cpu::DecodeRows rows;
+void Rollout::decode_in_loops(const DecodeRows& rows) {
+    const cpu::Team::Awake awake(*team_);
+    step_decoder_->step(rows);
+    const auto total = static_cast<int64_t>(rows_.size());
+    const int64_t vocabulary = decoder_.config().vocab_size;
+    for (int64_t first = 0; first < total; first += kLogitRows) {
+        const int64_t count = std::min(kLogitRows, total - first);
+        const float* logits = step_decoder_->logits(first, count);
+        std::vector<const float*> of_row;
+        for (int64_t i = 0; i < count; ++i) of_row.push_back(logits + i * vocabulary);
+        draw(first, of_row);
+    }
+}
+
+void Rollout::decode_by_operators(const DecodeRows& rows) {
+    const at::Device device = decoder_.device();
+    const int64_t kv_heads = decoder_.config().num_kv_heads;
+    const auto count = static_cast<int64_t>(rows.ids.size());
+    if (!request_.graph_capture) {
+        DecodeInputs inputs(rows.shape(), kv_heads, device);
+        inputs.write(rows);
+        return take(0, step(inputs), count);
+    }
+    const DecodeShape shape = shape_of(rows);
+    const auto [found, fresh] =
+        static_steps_.try_emplace(shape, DecodeInputs(shape, kv_heads, device));
+    StaticStep& recorded = found->second;
+    recorded.inputs.write(rows);
+    const auto run = [&] { recorded.drawn = step(recorded.inputs); };
+    if (!StepGraph::can_record(device)) {
+        run();
+    } else {
+        if (fresh) recorded.graph = std::make_unique<StepGraph>(device, run);
+        recorded.graph->replay();
+    }
+    take(0, recorded.drawn, count);
+}
+
+DecodeShape Rollout::shape_of(const DecodeRows& rows) const {
+    const auto bucket = [](int64_t size, int64_t smallest, int64_t limit) {
+        return std::min(std::max<int64_t>(std::bit_ceil(static_cast<uint64_t>(size)), smallest),
+                        limit);
+    };
+    const DecodeShape exact = rows.shape();
+    return {.rows = bucket(exact.rows, kSmallestRows, max_rows_),
+            .prompts = bucket(exact.prompts, 1, max_prompts_),
+            .width = request_.group_size,
+            .time = bucket(exact.time, kSmallestTime, cache_->time_capacity())};
+}
+
+at::Tensor Rollout::step(const DecodeInputs& inputs) {
+    RopeTables ropes;
+    for (const RopeTable& all : ropes_) ropes.push_back(at_positions(all, inputs.positions));
+    const auto attention =
+        std::make_shared<DecodeAttention>(decoder_.config(), *cache_, inputs, decoder_.dtype());
+    const at::Tensor hidden = decoder_.forward(inputs.ids, ropes, attention, mode_);
+    const at::Tensor logits = decoder_.logits(decoder_.final_norm(hidden, mode_), mode_);
+    const at::Tensor seen = seen_rows(0, inputs.shape().rows);
+    // Not after the draw: a step that runs twice over the same inputs draws the same.
+    if (seen.defined()) seen.scatter_(1, inputs.ids.unsqueeze(1), true);
+    return grpo::draw(logits, seen, inputs.uniforms, request_);
+}
+
+at::Tensor Rollout::seen_rows(int64_t first, int64_t count) const {
+    return seen_.defined() ? seen_.narrow(0, first, count) : at::Tensor();
+}
+
+DecodeRows Rollout::decode_rows() const {
+    DecodeRows rows;
     for (const LivePrompt& live : live_)
         rows.prompt_lengths.push_back(request_.prompt_length(live.prompt));
     for (const Row& row : rows_) {
         rows.ids.push_back(row.ids.back());
         rows.slots.push_back(row.slot);
         rows.times.push_back(static_cast<int64_t>(row.ids.size()) - 1);
+        rows.uniforms.push_back(uniform(row));
     }
     return rows;
 }
@@ -196,21 +270,13 @@ double Rollout::uniform(const Row& row) const {
                          static_cast<uint32_t>(row.sample), static_cast<uint32_t>(row.ids.size()));
 }
 
-void Rollout::draw(size_t first, const at::Tensor& logits) {
-    const int64_t count = logits.size(0);
-    const at::Tensor seen =
-        seen_.defined() ? seen_.narrow(0, static_cast<int64_t>(first), count) : at::Tensor();
-    std::vector<double> uniforms;
-    for (int64_t i = 0; i < count; ++i) uniforms.push_back(uniform(rows_[first + i]));
-    const Drawn drawn = grpo::draw(logits, seen, to_device(uniforms, decoder_.device()), request_);
-    if (seen.defined()) seen.scatter_(1, drawn.tokens.unsqueeze(1), true);
-    // The only read-back of a decode step: every token id is below 2^53, so one float64 tensor
-    // carries both rows.
-    const std::vector<double> values = read_back_.operator()<double>(
-        at::stack({drawn.tokens.to(at::kDouble), drawn.logprobs.to(at::kDouble)}));
+void Rollout::take(size_t first, const at::Tensor& drawn, int64_t count) {
+    // The only read-back of a decode step.
+    const std::vector<double> values = read_back_.operator()<double>(drawn);
+    const int64_t width = drawn.size(1);
     for (int64_t i = 0; i < count; ++i) {
         rows_[first + i].ids.push_back(static_cast<int32_t>(values[i]));
-        rows_[first + i].logprobs.push_back(static_cast<float>(values[count + i]));
+        rows_[first + i].logprobs.push_back(static_cast<float>(values[width + i]));
     }
 }
 

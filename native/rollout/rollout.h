@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,8 +15,9 @@
 #include "cpu/step_decoder.h"
 #include "cpu/team.h"
 #include "device.h"
+#include "model/decode_attention.h"
 #include "model/decoder.h"
-#include "model/kv_cache.h"
+#include "rollout/step_graph.h"
 
 namespace grpo {
 
@@ -43,14 +45,23 @@ class Rollout {
         std::vector<std::vector<float>> logprobs;
     };
 
+    void prepare_operators(int64_t positions);
     void admit();
     std::vector<int64_t> choose_prompts() const;
     void prefill(const std::vector<int64_t>& prompts);
     void decode();
-    cpu::DecodeRows decode_rows() const;
-    /// Draws the next token of rows first, first + 1, ... from logits [.., V].
-    void draw(size_t first, const at::Tensor& logits);
-    /// The same on a CPU; logits of each row.
+    /// By the kernels of the CPU.
+    void decode_in_loops(const DecodeRows& rows);
+    /// By operators, in the tensors of a shape that may be larger than the rows need.
+    void decode_by_operators(const DecodeRows& rows);
+    DecodeRows decode_rows() const;
+    DecodeShape shape_of(const DecodeRows& rows) const;
+    /// One step from the inputs to what was drawn: [2, n] fp64, tokens and their log-probabilities.
+    at::Tensor step(const DecodeInputs& inputs);
+    at::Tensor seen_rows(int64_t first, int64_t count) const;
+    /// Reads back what was drawn, [2, rows], for rows first, first + 1, ...
+    void take(size_t first, const at::Tensor& drawn, int64_t count);
+    /// Draws the next token of rows first, first + 1, ... of a CPU from the logits of each.
     void draw(size_t first, const std::vector<const float*>& logits);
     /// Retires those of the rows first..n-1 that the token just drawn ends.
     void advance(size_t first);
@@ -64,7 +75,7 @@ class Rollout {
 
     const Decoder& decoder_;
     const SampleRequest& request_;
-    const ForwardMode& mode_;
+    ForwardMode mode_;
     ReadBack& read_back_;
     const std::function<bool()>& cancelled_;
     SampleEvents events_;
@@ -78,6 +89,16 @@ class Rollout {
     std::unique_ptr<cpu::StepDecoder> step_decoder_;
     std::unique_ptr<cpu::RowSampler> row_sampler_;
     at::Tensor seen_;  // [max_rows, V] bool, with a repetition penalty only
+    // Otherwise:
+    StackedPairsTable stacked_pairs_;
+    RopeTables ropes_;  // of all positions
+    /// A decode step whose tensors stay where they are.
+    struct StaticStep {
+        DecodeInputs inputs;
+        at::Tensor drawn;                  // as of step()
+        std::unique_ptr<StepGraph> graph;  // where the device has graphs
+    };
+    std::map<DecodeShape, StaticStep> static_steps_;
     std::vector<Row> rows_;
     std::vector<LivePrompt> live_;
     int64_t next_prompt_ = 0;

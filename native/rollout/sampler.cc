@@ -52,8 +52,8 @@ at::Tensor process_logits(const at::Tensor& logits, const at::Tensor& seen,
     return scores;
 }
 
-Drawn draw(const at::Tensor& logits, const at::Tensor& seen, const at::Tensor& uniforms,
-           const SampleRequest& request) {
+at::Tensor draw(const at::Tensor& logits, const at::Tensor& seen, const at::Tensor& uniforms,
+                const SampleRequest& request) {
     const at::Tensor scores = process_logits(logits, seen, request);
     at::Tensor tokens;
     if (request.do_sample) {
@@ -68,7 +68,9 @@ Drawn draw(const at::Tensor& logits, const at::Tensor& seen, const at::Tensor& u
         tokens = scores.argmax(-1);
     }
     const at::Tensor scaled = request.temperature == 1 ? logits : logits / request.temperature;
-    return {tokens, scaled.log_softmax(-1).gather(1, tokens.unsqueeze(1)).squeeze(1)};
+    const at::Tensor logprobs = scaled.log_softmax(-1).gather(1, tokens.unsqueeze(1)).squeeze(1);
+    // One tensor of both, to be read back at once: every id is below 2^53.
+    return at::stack({tokens.to(at::kDouble), logprobs.to(at::kDouble)});
 }
 
 }  // namespace grpo

@@ -14,13 +14,9 @@ namespace grpo {
 at::Tensor process_logits(const at::Tensor& logits, const at::Tensor& seen,
                           const SampleRequest& request);
 
-struct Drawn {
-    at::Tensor tokens;    // [n] int64
-    at::Tensor logprobs;  // [n] log softmax(logits / temperature)[token], before any filter
-};
-
-/// uniforms [n] float64 in [0, 1); unused when greedy.
-Drawn draw(const at::Tensor& logits, const at::Tensor& seen, const at::Tensor& uniforms,
-           const SampleRequest& request);
+/// [2, n] fp64: tokens, and their log softmax(logits / temperature) before any filter. uniforms [n]
+/// fp64 in [0, 1); unused when greedy.
+at::Tensor draw(const at::Tensor& logits, const at::Tensor& seen, const at::Tensor& uniforms,
+                const SampleRequest& request);
 
 }  // namespace grpo

@@ -127,6 +127,7 @@ export class FakeEngine implements NativeEngine {
     this.cancels++;
     this.#cancelled = true;
   }
+  countOperators = async () => ({ operators: 0, kernels: {}, flops: 0, peakBytes: 0 });
   syncs = () => 0;
   dispose(): void {
     this.disposed++;
