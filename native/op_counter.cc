@@ -70,7 +70,10 @@ OperatorCounts OperatorCounter::counts() const {
 std::unique_ptr<at::ObserverContext> OperatorCounter::begin(const at::RecordFunction& function) {
     if (active == nullptr) return nullptr;
     const char* name = function.name();
-    ++active->counts_.operators;
+    const auto& open = active->open_;
+    const bool inside_fused =
+        std::any_of(open.begin(), open.end(), [](const Open& o) { return is_fused(o.name); });
+    if (!inside_fused) ++active->counts_.operators;
     active->counts_.flops += product_flops(name, function.inputs());
     active->open_.push_back({active->is_kernel(function), false, name});
     return nullptr;

@@ -23,10 +23,15 @@ export async function tinyConfig(): Promise<NativeModelConfig> {
   return readModelConfig(json).native;
 }
 
-/** The bundled model's shape with random weights. */
-export async function rawModel(device: string, dtype: NativeDtype = "float32", threads = 0): Promise<NativeEngine> {
+/** The bundled model's shape, or that of `config`, with random weights. */
+export async function rawModel(
+  device: string,
+  dtype: NativeDtype = "float32",
+  threads = 0,
+  config?: NativeModelConfig,
+): Promise<NativeEngine> {
   const { Engine } = loadCore();
-  const engine = new Engine({ config: await tinyConfig(), device, dtype, threads });
+  const engine = new Engine({ config: config ?? (await tinyConfig()), device, dtype, threads });
   await engine.initModel(1);
   return engine;
 }

@@ -1,0 +1,174 @@
+// What stands for time and memory where there is no accelerator: operators, kernels, operations and bytes of the path that runs
+// on one. The bounds are what was counted when they were written; docs/profile.md has the same numbers.
+
+import { afterEach, describe, expect, it } from "vitest";
+import { linearLayers } from "../../lib/model/families.js";
+import type {
+  NativeAdapterSpec,
+  NativeEngine,
+  NativeModelConfig,
+  NativeOperatorCounts,
+  NativeSampleRequest,
+} from "../../lib/native/native.js";
+import { ADAMW, BATCH, LOSS, REQUEST, rawModel, tinyConfig } from "./raw-engine.js";
+
+const RANK = 8;
+let engine: NativeEngine;
+afterEach(() => engine.dispose());
+
+async function configOf(numLayers: number): Promise<NativeModelConfig> {
+  const config = await tinyConfig();
+  const layer = config.layers[0];
+  if (!layer) throw new Error("the model has no layer");
+  return { ...config, numLayers, layers: Array.from({ length: numLayers }, () => layer) };
+}
+
+/** An engine on the meta device, with LoRA on every linear layer or without. */
+async function modelOf(numLayers: number, lora: boolean, device = "meta"): Promise<NativeEngine> {
+  const config = await configOf(numLayers);
+  const made = await rawModel(device, "float32", 1, config);
+  if (!lora) return made;
+  const spec: NativeAdapterSpec = {
+    ...{ targets: linearLayers(config).map(({ module }) => ({ module, rank: RANK, scaling: 4 })), dropout: 0 },
+    ...{ init: "default", initIterations: 0, dora: false, biases: [], fullModules: [], tokenRows: [] },
+    ...{ tieOutput: false, seed: 1 },
+  };
+  await made.addAdapter("default", spec);
+  return made;
+}
+
+async function countsOf(job: () => Promise<unknown>): Promise<NativeOperatorCounts> {
+  await engine.countOperators(true);
+  await job();
+  return engine.countOperators(false);
+}
+
+const kernelsOf = ({ kernels }: NativeOperatorCounts) => Object.values(kernels).reduce((sum, n) => sum + n, 0);
+
+/** Of one decode step of 6 rows: what one token more adds. */
+async function decodeStep(options: Partial<NativeSampleRequest> = {}) {
+  const sample = (maxNewTokens: number) =>
+    countsOf(() => engine.sample({ ...REQUEST, plain: true, maxNewTokens, ...options }, () => {}));
+  const [eight, nine] = [await sample(8), await sample(9)];
+  return {
+    operators: nine.operators - eight.operators,
+    kernels: kernelsOf(nine) - kernelsOf(eight),
+    flops: nine.flops - eight.flops,
+  };
+}
+
+/** The same, a layer and beside the layers. */
+async function decodeStepByLayer(lora: boolean, options: Partial<NativeSampleRequest> = {}) {
+  const of = async (layers: number) => {
+    engine = await modelOf(layers, lora);
+    return decodeStep(options);
+  };
+  const [two, three] = [await of(2), await of(3)];
+  const kernels = three.kernels - two.kernels;
+  const operators = three.operators - two.operators;
+  return { kernels, operators, otherKernels: two.kernels - 2 * kernels, otherOperators: two.operators - 2 * operators };
+}
+
+/** Multiplications for one token: of the linear layers, of the pairs on them, of the output layer; for one key, of attention. */
+function perToken(config: NativeModelConfig) {
+  const { hiddenSize: c, intermediateSize: f, headDim, numHeads, numKvHeads, numLayers, vocabSize } = config;
+  const [q, kv] = [numHeads * headDim, numKvHeads * headDim];
+  const shapes = [
+    [c, q],
+    [c, kv],
+    [c, kv],
+    [q, c],
+    [c, f],
+    [c, f],
+    [f, c],
+  ] as const;
+  const total = (of: (input: number, output: number) => number) =>
+    numLayers * shapes.reduce((sum, [input, output]) => sum + of(input, output), 0);
+  return {
+    base: total((input, output) => input * output),
+    pairs: total((input, output) => RANK * (input + output)),
+    output: c * vocabSize,
+    attention: numLayers * q,
+    /** What the backward to the input of the first q, k and v would take. */
+    firstInput: c * (q + 2 * kv) + 3 * RANK * c,
+  };
+}
+
+describe("a decode step", () => {
+  it.each([
+    [false, { kernels: 27, operators: 148, otherKernels: 27, otherOperators: 114 }],
+    [true, { kernels: 39, operators: 164, otherKernels: 27, otherOperators: 114 }],
+  ])("with LoRA %s has no more operators than were counted", async (lora, bound) => {
+    const counted = await decodeStepByLayer(lora);
+    for (const key of Object.keys(bound) as (keyof typeof bound)[])
+      expect(counted[key], key).toBeLessThanOrEqual(bound[key]);
+  });
+
+  it("of a fixed shape has as many", async () => {
+    const [exact, fixed] = [await decodeStepByLayer(true), await decodeStepByLayer(true, { graphCapture: true })];
+    expect(fixed).toEqual(exact);
+  });
+
+  it("does not grow with its rows", async () => {
+    engine = await modelOf(2, true);
+    const few = await decodeStep();
+    expect(await decodeStep({ groupSize: 20 })).toMatchObject({ kernels: few.kernels, operators: few.operators });
+  });
+
+  it("multiplies what its shape says", async () => {
+    engine = await modelOf(3, false);
+    const config = await configOf(3);
+    const [rows, time, places, width] = [6, 8, 3 * 2, 4];
+    const { base, output, attention } = perToken(config);
+    const { flops } = await decodeStep();
+    // Products with keys and with values, of each row's own and of its prompt.
+    expect(flops).toBe(2 * rows * (base + output) + 2 * 2 * attention * (rows * time + places * width));
+  });
+});
+
+describe("an update", () => {
+  const batch = { ...BATCH, advantages: Float32Array.from([1, -1, 0.5, 2, -2]) };
+  const update = () =>
+    countsOf(() => engine.forwardBackward(batch, { ...LOSS, beta: 0, maxTokensPerMicroBatch: 8192 }));
+  /** 8 tokens of 3 prompts, each once; the last token of a completion is not fed, and an empty one is no row. */
+  const [fed, drawn, prompts, longestPrompt, rows, longestFed] = [12, 8, 3, 4, 4, 2];
+  /** Two products forward, four backward, over padded lengths. */
+  const attended = 2 * 6 * (prompts * longestPrompt ** 2 + rows * longestFed * (longestPrompt + longestFed));
+
+  it("of LoRA multiplies no base weight's gradient and each prompt once", async () => {
+    engine = await modelOf(2, true);
+    const { base, pairs, output, attention, firstInput } = perToken(await configOf(2));
+    const { flops } = await update();
+    // Forward and backward to the input; a pair also has gradients; nothing flows below the first layer.
+    const linear = 2 * fed * (2 * base + 3 * pairs - firstInput) + 2 * drawn * 2 * output;
+    expect(flops).toBe(linear + attention * attended);
+  });
+
+  it("of the whole model adds the gradient of every weight", async () => {
+    engine = await modelOf(2, false);
+    await engine.trainAll();
+    const { base, output, attention } = perToken(await configOf(2));
+    const { flops } = await update();
+    expect(flops).toBe(2 * fed * 3 * base + 2 * drawn * 3 * output + attention * attended);
+  });
+
+  it("and its optimizer step have no more kernels than were counted", async () => {
+    engine = await modelOf(2, true);
+    expect(kernelsOf(await update())).toBeLessThanOrEqual(594);
+    expect(kernelsOf(await countsOf(() => engine.optimizerStep(ADAMW)))).toBeLessThanOrEqual(20);
+  });
+});
+
+describe("the bytes held at most", () => {
+  it("are no more than were counted", async () => {
+    engine = await modelOf(2, true, "cpu");
+    const batch = { ...BATCH, advantages: Float32Array.from([1, -1, 0.5, 2, -2]) };
+    const rollout = await countsOf(() => engine.sample({ ...REQUEST, plain: true, maxNewTokens: 64 }, () => {}));
+    const update = await countsOf(() => engine.forwardBackward(batch, { ...LOSS, beta: 0 }));
+    const optimizer = await countsOf(() => engine.optimizerStep(ADAMW));
+    expect(rollout.peakBytes).toBeLessThanOrEqual(720_000);
+    expect(update.peakBytes).toBeLessThanOrEqual(405_000);
+    expect(optimizer.peakBytes).toBeLessThanOrEqual(394_000);
+    expect(Math.min(rollout.peakBytes, update.peakBytes, optimizer.peakBytes)).toBeGreaterThan(100_000);
+  });
+});
