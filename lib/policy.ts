@@ -47,6 +47,11 @@ export interface SampleOptions {
   readonly seed?: number;
   readonly step?: number;
   readonly promptKeys?: readonly number[];
+  /**
+   * Decode steps in few fixed shapes, which a device with graphs (CUDA) records once and replays: one call from the host for a
+   * step in place of hundreds. Written for such devices and not run on one yet; elsewhere it is slower. Default false.
+   */
+  readonly graphCapture?: boolean;
   readonly signal?: AbortSignal;
   /** Called with each group as it finishes, while others are still being decoded. */
   readonly onGroup?: (group: SampledGroup) => void;

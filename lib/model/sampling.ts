@@ -47,7 +47,7 @@ export interface ModelSampleOptions extends SampleOptions, StopStringOptions {
 const SAMPLE_OPTIONS: readonly (keyof ModelSampleOptions)[] = [
   ...(["groupSize", "maxNewTokens", "doSample", "temperature", "topP", "topK", "minP", "repetitionPenalty"] as const),
   ...(["stopIds", "seed", "step", "promptKeys", "signal", "onGroup", "maxRows"] as const),
-  ...(["stopStrings", "tokenizer", "onToken"] as const),
+  ...(["stopStrings", "tokenizer", "onToken", "graphCapture"] as const),
 ];
 
 /** Throws BAD_INPUT for prompts, UNKNOWN_OPTION or BAD_OPTION for options. */
@@ -84,6 +84,7 @@ export function sampleRequest(
     seed: number("seed", 0, { min: 0, integer: true }),
     step: number("step", 0, { min: 0, integer: true }),
     maxRows: number("maxRows", 256, { min: 1, integer: true }),
+    ...(checkBoolean(where, "graphCapture", options.graphCapture ?? false) ? { graphCapture: true } : {}),
   };
 }
 

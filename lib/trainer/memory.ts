@@ -83,7 +83,7 @@ export const ENGINE_MEMORY = {
   /** Elsewhere bytes for each logit of a draw, and what sorting adds: sampler.cc. */
   drawBytes: 24,
   sortBytes: 26,
-  /** Copies of the scores of decode attention, in fp32, where ATen computes it: kv_cache.cc. */
+  /** Copies of the scores of decode attention, in fp32, where ATen computes it: decode_attention.cc. */
   decodeScores: 4,
   /** Numbers of a weight widened at a time, where a pass has a wider type: frozen_linear.cc. */
   widenedElements: 2 ** 22,

@@ -198,5 +198,6 @@ export function samplingOptions(
     minP: args.minP ?? 0,
     repetitionPenalty: args.repetitionPenalty,
     stopIds: tokenizer.eosTokenIds,
+    ...(args.graphCapture ? { graphCapture: true } : {}),
   };
 }
