@@ -92,6 +92,9 @@ export type OptimizerStepOptions = Pick<NativeOptimizer, "learningRate"> &
     readonly optimizer?: Exclude<NativeOptimizer["optimizer"], "sgd_momentum">;
   };
 
+/** Writes what it holds into a folder; once only. */
+export type CheckpointWriter = (directory: string) => Promise<void>;
+
 /** The model as the trainer sees it. */
 export interface PolicyModel {
   /** Longest sequence the model can take, prompt and completion together. */
@@ -126,8 +129,11 @@ export interface PolicyModel {
   trainableParameters(): { readonly trainable: number; readonly all: number };
   /** The adapter in PEFT's format, or the model. */
   savePretrained(directory: string): Promise<void>;
-  /** What is trained, and the optimizer's state. */
-  saveCheckpoint(directory: string): Promise<void>;
+  /**
+   * What is trained and the optimizer's state, as they are now; the result writes them into a folder. With `copy` the model may
+   * go on meanwhile; without it nothing is copied, and it must not change before they are written.
+   */
+  takeCheckpoint(options: { readonly copy: boolean }): Promise<CheckpointWriter>;
   /** Takes both back; later steps are those of a run that never stopped. */
   loadCheckpoint(directory: string): Promise<void>;
 }

@@ -353,9 +353,8 @@ void Weights::load_set(TensorSet set, const TensorTable& table, int64_t step) {
     }
 }
 
-void Weights::save_set(TensorSet set, const std::string& path, const std::vector<uint8_t>& header,
-                       const std::vector<std::string>& names) {
-    const c10::NoGradGuard no_grad;
+std::vector<std::function<at::Tensor()>> Weights::readers(TensorSet set,
+                                                          const std::vector<std::string>& names) {
     std::map<std::string, std::function<at::Tensor()>> by_name;
     for (Entry& entry : entries(set)) by_name[entry.name] = std::move(entry.read);
     std::vector<std::function<at::Tensor()>> ordered;
@@ -364,7 +363,24 @@ void Weights::save_set(TensorSet set, const std::string& path, const std::vector
         require(found != by_name.end(), "there is no tensor " + name + " to save");
         ordered.push_back(found->second);
     }
-    write_tensor_file(path, header, ordered);
+    return ordered;
+}
+
+void Weights::save_set(TensorSet set, const std::string& path, const std::vector<uint8_t>& header,
+                       const std::vector<std::string>& names) {
+    const c10::NoGradGuard no_grad;
+    write_tensor_file(path, header, readers(set, names));
+}
+
+std::vector<at::Tensor> Weights::copy_set(TensorSet set, const std::vector<std::string>& names) {
+    const c10::NoGradGuard no_grad;
+    std::vector<at::Tensor> copies;
+    for (const auto& read : readers(set, names)) {
+        const at::Tensor tensor = read();
+        copies.push_back(at::empty(tensor.sizes(), tensor.options().device(at::kCPU)));
+        copies.back().copy_(tensor);
+    }
+    return copies;
 }
 
 std::vector<TensorInfo> Weights::tensors(TensorSet set) {

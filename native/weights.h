@@ -66,6 +66,8 @@ class Weights {
     void load_set(TensorSet set, const TensorTable& table, int64_t step);
     void save_set(TensorSet set, const std::string& path, const std::vector<uint8_t>& header,
                   const std::vector<std::string>& names);
+    /// Copies in host memory, in the order of the names.
+    std::vector<at::Tensor> copy_set(TensorSet set, const std::vector<std::string>& names);
     std::vector<TensorInfo> tensors(TensorSet set);
 
     Decoder decoder;
@@ -85,6 +87,8 @@ class Weights {
     /// such a copy out of `stored`; throws BAD_ADAPTER for one that is not equal to the base's.
     void check_base_copies(const TensorFiles& files, StoredTensors& stored) const;
     std::vector<Entry> entries(TensorSet set);
+    std::vector<std::function<at::Tensor()>> readers(TensorSet set,
+                                                     const std::vector<std::string>& names);
     std::vector<Entry> merged_entries(bool safe) const;
     std::vector<Entry> parameter_entries(Adapter& adapter) const;
     static std::vector<Entry> optimizer_entries(const Parameters& parameters, at::ScalarType dtype);

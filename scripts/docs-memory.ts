@@ -49,7 +49,7 @@ function memoryModel(name: keyof typeof models, full: boolean, computeBytes: num
 const run: MemoryRun = {
   ...{ promptTokens: 512, completionTokens: 512, groupSize: 8, prompts: 8, completionsPerStep: 64 },
   ...{ maxTokensPerMicroBatch: 2048, gradientCheckpointing: false, dropout: false, sortsVocabulary: false },
-  ...{ repetitionPenalty: false, scores: false, reference: false, optimizer: "adamw" },
+  ...{ repetitionPenalty: false, scores: false, reference: false, copiesCheckpoints: false, optimizer: "adamw" },
 };
 
 const lengths = [256, 512, 1024, 2048, 4096];

@@ -22,7 +22,7 @@ interface Case {
 const usual: MemoryRun = {
   ...{ promptTokens: 100, completionTokens: 128, groupSize: 8, prompts: 1, completionsPerStep: 8 },
   ...{ maxTokensPerMicroBatch: 2048, gradientCheckpointing: false, dropout: false, sortsVocabulary: false },
-  ...{ repetitionPenalty: false, scores: false, reference: false, optimizer: "adamw" },
+  ...{ repetitionPenalty: false, scores: false, reference: false, copiesCheckpoints: false, optimizer: "adamw" },
 };
 
 const cases: readonly Case[] = [

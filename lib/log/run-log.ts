@@ -35,6 +35,8 @@ export interface CompletionRecord {
 }
 
 const schemaVersion = 1;
+/** Steps whose lines are held in memory at most, while a slow disk takes them. */
+const mostStepsBehind = 16;
 
 export interface RunLogOptions {
   /** Where console lines go; process.stdout by default. */
@@ -49,6 +51,8 @@ export class RunLog {
   readonly #names: readonly string[];
   #loggers: readonly Logger[];
   #pending: Promise<void> = Promise.resolve();
+  #failure: { readonly error: unknown } | undefined;
+  #stepsBehind = 0;
 
   constructor(config: GRPOConfig, rewardNames: readonly string[], options: RunLogOptions = {}) {
     this.#names = rewardNames;
@@ -77,41 +81,38 @@ export class RunLog {
     ]);
   }
 
-  /** Writes while the run goes on; an error is thrown by the next call that waits. */
-  step(step: number, metrics: Readonly<Metrics>, completions: readonly CompletionRecord[]): void {
-    this.#pending = this.#pending.then(async () => {
+  /** Writes while the run goes on, which waits only where the disk is many steps behind. Throws what failed before. */
+  async step(step: number, metrics: Readonly<Metrics>, completions: readonly CompletionRecord[]): Promise<void> {
+    this.#check();
+    this.#stepsBehind++;
+    const written = this.#enqueue(async () => {
       await this.#completions?.append(completions);
       await this.#metrics?.append([{ type: "step", step, ...metrics }]);
-    });
-    this.#pending.catch(() => {});
+    }).finally(() => this.#stepsBehind--);
+    if (this.#stepsBehind > mostStepsBehind) await written;
   }
 
-  /** When every step so far is in the files. */
-  async written(): Promise<void> {
-    const pending = this.#pending;
-    this.#pending = Promise.resolve();
-    await pending;
+  /** When everything so far is in the files, and what must not run while they grow is done. Throws what failed. */
+  async written(then: () => Promise<void> = async () => {}): Promise<void> {
+    await this.#enqueue(then);
+    this.#check();
   }
 
   /** The means of a logging window. */
-  async window(
-    step: number,
-    totalSteps: number,
-    metrics: Readonly<Metrics>,
-    secondsLeft: number | undefined,
-  ): Promise<void> {
-    await this.#tell((logger) => logger.log(step, metrics));
+  window(step: number, totalSteps: number, metrics: Readonly<Metrics>, secondsLeft: number | undefined): void {
+    void this.#enqueue(() => this.#tell((logger) => logger.log(step, metrics)));
     if (!this.#console) return;
     const { width } = this.#console;
     const left = secondsLeft === undefined ? {} : { secondsLeft };
     this.#console.line(formatStepLine({ step, totalSteps, metrics, rewardNames: this.#names, width, ...left }));
   }
 
-  async evaluation(step: number, metrics: Readonly<Metrics>, completions: readonly CompletionRecord[]): Promise<void> {
-    await this.written();
-    await this.#completions?.append(completions);
-    await this.#metrics?.append([{ type: "eval", step, ...metrics }]);
-    await this.#tell((logger) => logger.log(step, metrics));
+  evaluation(step: number, metrics: Readonly<Metrics>, completions: readonly CompletionRecord[]): void {
+    void this.#enqueue(async () => {
+      await this.#completions?.append(completions);
+      await this.#metrics?.append([{ type: "eval", step, ...metrics }]);
+      await this.#tell((logger) => logger.log(step, metrics));
+    });
     this.#console?.line(formatEvaluation(step, metrics, this.#names, this.#console.width));
   }
 
@@ -125,9 +126,23 @@ export class RunLog {
   }
 
   async close(): Promise<void> {
-    await this.#pending.catch(() => {});
+    await this.#pending;
     await this.#tell((logger) => logger.end?.());
     this.#console?.close();
+  }
+
+  /** Runs after everything that was asked for before; keeps the first failure for the next call that can throw it. */
+  #enqueue(work: () => Promise<void>): Promise<void> {
+    this.#pending = this.#pending.then(work).catch((error: unknown) => {
+      this.#failure ??= { error };
+    });
+    return this.#pending;
+  }
+
+  #check(): void {
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure) throw failure.error;
   }
 
   /** A service that is down must not end a run of days. */

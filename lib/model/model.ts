@@ -15,7 +15,7 @@ import type {
   NativeStepTokens,
 } from "../native/native.js";
 import { checkBoolean, checkNumber, checkOptionNames } from "../options.js";
-import type { PolicyModel, SampledGroup, SampleResult, SequenceBatch, TokenIds } from "../policy.js";
+import type { CheckpointWriter, PolicyModel, SampledGroup, SampleResult, SequenceBatch, TokenIds } from "../policy.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./adapter-files.js";
 import { EngineQueue } from "./engine-queue.js";
 import { matchCheckpoint, readModelConfig } from "./families.js";
@@ -383,8 +383,18 @@ export class CausalLM implements PolicyModel {
   }
 
   /** What is trained, and the optimizer's state. */
-  saveCheckpoint(directory: string): Promise<void> {
-    return this.#weights.saveCheckpoint(directory);
+  async saveCheckpoint(directory: string): Promise<void> {
+    const write = await this.#weights.takeCheckpoint(false);
+    await write(directory);
+  }
+
+  /**
+   * The same in two steps: takes both as they are now, and returns what writes them into a folder. With `copy` (the default) they are
+   * copied in memory, and the model may go on while they are written; without it, it must not change before that is done.
+   */
+  takeCheckpoint(options: { readonly copy?: boolean } = {}): Promise<CheckpointWriter> {
+    checkOptionNames("takeCheckpoint", options, ["copy"]);
+    return this.#weights.takeCheckpoint(checkBoolean("takeCheckpoint", "copy", options.copy ?? true));
   }
 
   /** Takes both back; later steps are those of a run that never stopped. */

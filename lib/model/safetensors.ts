@@ -234,6 +234,19 @@ export interface TensorData {
   readonly data: Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array;
 }
 
+/** The header of a file of tensors, and what goes after it in which order. */
+export function fileLayout(
+  listed: readonly NativeTensorInfo[],
+  metadata: Record<string, string> = {},
+  namesInFile: (name: string) => readonly string[] = (name) => [name],
+): { readonly header: Uint8Array; readonly names: string[] } {
+  const stored = listed.flatMap((tensor) =>
+    namesInFile(tensor.name).map((name) => ({ ...tensor, name, source: tensor.name })),
+  );
+  const tensors = inFileOrder(stored);
+  return { header: buildHeader(tensors, metadata), names: tensors.map(({ source }) => source) };
+}
+
 /** Every tensor of a file, in memory: for tests and scripts. BF16 becomes float32. */
 export async function readTensors(file: string): Promise<Map<string, TensorData>> {
   const { tensors } = await readHeader(file);

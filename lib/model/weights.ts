@@ -15,15 +15,15 @@ import type {
   NativeTensorTable,
 } from "../native/native.js";
 import { show } from "../options.js";
-import type { PolicyModel } from "../policy.js";
+import type { CheckpointWriter, PolicyModel } from "../policy.js";
 import type { MemoryModel } from "../trainer/memory.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, readAdapter, writeAdapterConfig } from "./adapter-files.js";
-import type { EngineQueue } from "./engine-queue.js";
+import { type EngineQueue, toGrpoError } from "./engine-queue.js";
 import { type ModelDescription, matchCheckpoint, parameterCount } from "./families.js";
 import type { LoraConfig } from "./lora.js";
 import { type ResolvedLora, resolveLora } from "./lora-resolve.js";
 import { CONFIG, type FileContent, GENERATION_CONFIG, isFile, type ModelFolder, writeFiles } from "./model-files.js";
-import { buildHeader, inFileOrder, readHeader, readWeights, tableOf } from "./safetensors.js";
+import { fileLayout, readHeader, readWeights, tableOf } from "./safetensors.js";
 import { removeOtherWeights, weightFiles } from "./shards.js";
 import { OPTIMIZERS } from "./training-inputs.js";
 
@@ -38,6 +38,16 @@ export interface ModelFacts extends ModelFolder {
   /** Where the base model came from, for adapter_config.json. */
   readonly source: string | null;
 }
+
+/** Tensors of a set as they are listed, metadata of the file, the names of a tensor there, and the adapter that is meant. */
+type TensorsToSave = [
+  set: NativeTensorSet,
+  listed: readonly NativeTensorInfo[],
+  metadata?: Record<string, string>,
+  namesInFile?: (name: string) => readonly string[],
+  adapter?: string | null,
+];
+type ContentOf = (...tensors: TensorsToSave) => Promise<FileContent>;
 
 interface NamedAdapter {
   readonly resolved: ResolvedLora;
@@ -225,21 +235,24 @@ export class ModelWeights {
     await this.#saveModel(directory, safe ? "safelyMerged" : "merged", maxBytes);
   }
 
-  /** What is trained, and the optimizer's state. */
-  async saveCheckpoint(directory: string): Promise<void> {
-    if (this.#trainsAll) await this.#saveModel(directory, "model", Number.MAX_SAFE_INTEGER);
-    else await this.#saveAdapter(directory, this.#activeName("saveCheckpoint"));
+  /** What is trained, and the optimizer's state, as they are now; with `copy` in memory of their own. */
+  async takeCheckpoint(copy: boolean): Promise<CheckpointWriter> {
+    const content: ContentOf = copy ? (...set) => this.#copied(...set) : async (...set) => this.#writer(...set);
+    const trained = this.#trainsAll
+      ? await this.#modelFolder("model", content)
+      : await this.#adapterFolder(this.#activeName("saveCheckpoint"), content);
     const [steps, optimizer] = await this.#queue.run((engine) =>
       Promise.all([engine.optimizerSteps(), engine.optimizer()]),
     );
     const metadata = { step: String(steps), optimizer };
     const files: Record<string, FileContent> = {
-      [OPTIMIZER_STATE]: this.#writer("optimizer", await this.#list("optimizer"), metadata),
+      [OPTIMIZER_STATE]: await content("optimizer", await this.#list("optimizer"), metadata),
     };
-    if (this.#mixedReference) {
-      files[REFERENCE_STATE] = this.#writer("reference", await this.#list("reference"));
-    }
-    await writeFiles(directory, files);
+    if (this.#mixedReference) files[REFERENCE_STATE] = await content("reference", await this.#list("reference"));
+    return async (directory) => {
+      await trained(directory);
+      await writeFiles(directory, files);
+    };
   }
 
   async loadCheckpoint(directory: string): Promise<void> {
@@ -272,29 +285,58 @@ export class ModelWeights {
   }
 
   async #saveAdapter(directory: string, name: string): Promise<void> {
+    const write = await this.#adapterFolder(name, async (...set) => this.#writer(...set));
+    await write(directory);
+  }
+
+  async #adapterFolder(name: string, content: ContentOf): Promise<CheckpointWriter> {
     const { resolved } = this.#require(name);
     const { description, source } = this.#facts;
     const namesOf = (tensor: string) => resolved.tensors.get(tensor)?.fileNames ?? [];
     const tensors = await this.#queue.run((engine) => this.#with(engine, name, () => engine.tensors("adapter")));
-    const files: Record<string, FileContent> = {
-      [ADAPTER_WEIGHTS]: this.#writer("adapter", tensors, {}, namesOf, name),
-      [ADAPTER_CONFIG]: writeAdapterConfig(resolved.config, description, source),
+    const weights = await content("adapter", tensors, {}, namesOf, name);
+    const config = writeAdapterConfig(resolved.config, description, source);
+    return async (directory) => {
+      const files: Record<string, FileContent> = { [ADAPTER_WEIGHTS]: weights, [ADAPTER_CONFIG]: config };
+      const readme = "README.md";
+      if (!(await isFile(path.join(directory, readme)))) {
+        files[readme] = await modelCard("path/of/this-folder", { kind: "adapter", base: hubIdOf(source) });
+      }
+      await writeFiles(directory, files);
     };
-    const readme = "README.md";
-    if (!(await isFile(path.join(directory, readme)))) {
-      files[readme] = await modelCard("path/of/this-folder", { kind: "adapter", base: hubIdOf(source) });
-    }
-    await writeFiles(directory, files);
   }
 
   async #saveModel(directory: string, set: "model" | "merged" | "safelyMerged", maxBytes: number): Promise<void> {
     const tensors = await this.#list(set);
+    await this.#writeModel(
+      directory,
+      tensors,
+      weightFiles(tensors, maxBytes, (part) => this.#writer(set, part)),
+    );
+  }
+
+  /** In one file of weights. */
+  async #modelFolder(set: "model", content: ContentOf): Promise<CheckpointWriter> {
+    const tensors = await this.#list(set);
+    const weights = await content(set, tensors);
+    return (directory) =>
+      this.#writeModel(
+        directory,
+        tensors,
+        weightFiles(tensors, Number.MAX_SAFE_INTEGER, () => weights),
+      );
+  }
+
+  async #writeModel(
+    directory: string,
+    tensors: readonly NativeTensorInfo[],
+    weights: Readonly<Record<string, FileContent>>,
+  ): Promise<void> {
     const ownOutput = tensors.some(({ name }) => name === "lm_head.weight");
     const { description, config, configText, generationConfigText, dtype } =
       ownOutput && this.#facts.description.native.tieWordEmbeddings ? untiedFacts(this.#facts) : this.#facts;
     const dtypeKey = "torch_dtype" in config && !("dtype" in config) ? "torch_dtype" : "dtype";
     const changes = { architectures: [description.architecture], [dtypeKey]: dtype };
-    const weights = weightFiles(tensors, maxBytes, (part) => this.#writer(set, part));
     await writeFiles(directory, {
       ...weights,
       [CONFIG]: withJsonKeys(configText, changes),
@@ -308,21 +350,20 @@ export class ModelWeights {
   }
 
   /** Writes tensors of a set to one file, each under its names there; `adapter` is made the active one for that long. */
-  #writer(
-    set: NativeTensorSet,
-    listed: readonly NativeTensorInfo[],
-    metadata: Record<string, string> = {},
-    namesInFile: (name: string) => readonly string[] = (name) => [name],
-    adapter: string | null = this.#active,
-  ): FileContent {
-    const stored = listed.flatMap((tensor) =>
-      namesInFile(tensor.name).map((name) => ({ ...tensor, name, source: tensor.name })),
-    );
-    const tensors = inFileOrder(stored);
-    const names = tensors.map(({ source }) => source);
-    const header = buildHeader(tensors, metadata);
+  #writer(...[set, listed, metadata, namesInFile, adapter = this.#active]: TensorsToSave): FileContent {
+    const { header, names } = fileLayout(listed, metadata, namesInFile);
     return (file) =>
       this.#queue.run((engine) => this.#with(engine, adapter, () => engine.saveSet(set, file, header, names)));
+  }
+
+  /** The same of copies that are made now; writing them keeps no job waiting. */
+  async #copied(...[set, listed, metadata, namesInFile, adapter = this.#active]: TensorsToSave): Promise<FileContent> {
+    const { header, names } = fileLayout(listed, metadata, namesInFile);
+    const copies = await this.#queue.run((engine) => this.#with(engine, adapter, () => engine.copySet(set, names)));
+    return (file) =>
+      copies.write(file, header).catch((thrown: unknown) => {
+        throw toGrpoError(thrown);
+      });
   }
 
   /** Runs `job` with another adapter active; nothing else of this model runs meanwhile. */

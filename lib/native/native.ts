@@ -338,6 +338,13 @@ export interface NativeStepResult {
  */
 export type NativeTensorSet = "model" | "adapter" | "optimizer" | "merged" | "safelyMerged" | "reference";
 
+/** Copies of tensors in host memory. */
+export interface NativeSnapshot {
+  bytes: number;
+  /** As saveSet does, but not on the engine's thread; frees the copies. Once only. */
+  write(file: string, header: Uint8Array): Promise<void>;
+}
+
 export interface NativeMergeOptions {
   /** Round the update to the model's dtype before adding it, and refuse results that are not finite (PEFT's safe_merge). */
   safe: boolean;
@@ -374,6 +381,8 @@ export interface NativeEngine {
   loadSet(set: NativeTensorSet, table: NativeTensorTable, step: number): Promise<void>;
   /** Writes a safetensors file: the given header bytes (8-byte length included), then the named tensors in order. */
   saveSet(set: NativeTensorSet, file: string, header: Uint8Array, names: string[]): Promise<void>;
+  /** The named tensors as they are now, to be written while other jobs run. */
+  copySet(set: NativeTensorSet, names: string[]): Promise<NativeSnapshot>;
   tensors(set: NativeTensorSet): Promise<NativeTensorInfo[]>;
   optimizerSteps(): Promise<number>;
   /** "" before the first step. */

@@ -36,6 +36,7 @@ export interface TrainerCallback {
   readonly onStepEnd?: Hook;
   readonly onLog?: Hook;
   readonly onEvaluate?: Hook;
+  /** A checkpoint is on the disk; later steps may be running. The event's state is that of the checkpoint. */
   readonly onSave?: Hook;
   readonly onTrainEnd?: Hook;
 }
@@ -55,8 +56,12 @@ export class Callbacks {
     this.#about = about;
   }
 
-  async emit(hook: keyof TrainerCallback, metrics: Readonly<Metrics> = {}, checkpoint?: string): Promise<void> {
-    const event = { ...this.#about, control: this.control, metrics, ...(checkpoint ? { checkpoint } : {}) };
+  async emit(
+    hook: keyof TrainerCallback,
+    metrics: Readonly<Metrics> = {},
+    more: Pick<Partial<TrainerEvent>, "checkpoint" | "state"> = {},
+  ): Promise<void> {
+    const event = { ...this.#about, control: this.control, metrics, ...more };
     for (const callback of this.#callbacks) await callback[hook]?.(event);
   }
 

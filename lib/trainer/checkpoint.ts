@@ -7,7 +7,7 @@ import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "nod
 import path from "node:path";
 import type * as Zod from "zod";
 import { GrpoError, reasonOf } from "../errors.js";
-import type { PolicyModel, ProcessingClass } from "../policy.js";
+import type { CheckpointWriter, ProcessingClass } from "../policy.js";
 import { lazySchema } from "../zod.js";
 import { type Generation, generationFromJson, generationToJson } from "./generation.js";
 
@@ -51,7 +51,7 @@ export type SavedState = Zod.infer<ReturnType<typeof stateSchema>>;
 
 export interface CheckpointOptions {
   readonly outputDir: string;
-  readonly model: PolicyModel;
+  readonly writeModel: CheckpointWriter;
   readonly tokenizer: ProcessingClass;
   readonly state: SavedState;
   /** The one that the next step goes on with. */
@@ -84,7 +84,7 @@ export async function saveCheckpoint(options: CheckpointOptions): Promise<string
   try {
     await rm(temporary, { recursive: true, force: true });
     await mkdir(temporary, { recursive: true });
-    await options.model.saveCheckpoint(temporary);
+    await options.writeModel(temporary);
     await options.tokenizer.savePretrained(temporary);
     await writeFile(path.join(temporary, stateFile), `${JSON.stringify(state, null, 2)}\n`);
     if (options.generation) {

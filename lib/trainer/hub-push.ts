@@ -70,8 +70,8 @@ export class HubPush {
   }
 
   /** Uploads what has just been saved. Returns when it is linked aside; the upload itself goes on. */
-  async afterSave(checkpoint: string): Promise<void> {
-    const { args, state } = this.#parts;
+  async afterSave(checkpoint: string, state: TrainerState): Promise<void> {
+    const { args } = this.#parts;
     const unit = args.saveStrategy === "epoch" ? `epoch ${Math.floor(state.epoch)}` : `step ${state.globalStep}`;
     const commitMessage = `Training in progress, ${unit}`;
     const uploads: Upload[] = [];

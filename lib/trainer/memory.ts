@@ -50,6 +50,8 @@ export interface MemoryRun {
   readonly scores: boolean;
   readonly reference: boolean;
   readonly optimizer: NativeOptimizerName;
+  /** Checkpoints are copied first, and written while the run goes on. */
+  readonly copiesCheckpoints: boolean;
 }
 
 export type Phase = "rollout" | "scoring" | "update" | "optimizer step";
@@ -126,7 +128,13 @@ function residentBytes(model: MemoryModel, run: MemoryRun): Bytes {
     reference: run.reference && copiesReference ? copy : 0,
     gradient: trained * 4,
     "optimizer state": trained * ENGINE_MEMORY.state[run.optimizer],
+    "checkpoint copy": run.copiesCheckpoints ? checkpointCopyBytes(model, run) : 0,
   };
+}
+
+/** In the host's memory, whatever the device. */
+export function checkpointCopyBytes({ trained, device }: MemoryModel, { optimizer }: MemoryRun): number {
+  return device === "cpu" ? trained * (4 + ENGINE_MEMORY.state[optimizer]) : 0;
 }
 
 function rolloutBytes(model: MemoryModel, run: MemoryRun): Bytes {

@@ -5,7 +5,14 @@ import { totalmem } from "node:os";
 import { GrpoError } from "../errors.js";
 import type { NativeMemory } from "../native/native.js";
 import type { GRPOConfig } from "./config.js";
-import { type Bytes, estimateMemory, type MemoryEstimate, type MemoryModel, type MemoryRun } from "./memory.js";
+import {
+  type Bytes,
+  checkpointCopyBytes,
+  estimateMemory,
+  type MemoryEstimate,
+  type MemoryModel,
+  type MemoryRun,
+} from "./memory.js";
 import { nativeOptimizer } from "./optimizer.js";
 import { type TrainingPlan, trainsOnOldSamples } from "./plan.js";
 
@@ -55,7 +62,17 @@ export function memoryRun({ args, plan, longestPrompt, evalPrompts, dropout }: M
     scores: args.beta > 0 || trainsOnOldSamples(plan),
     reference: args.beta > 0,
     optimizer: nativeOptimizer(args),
+    copiesCheckpoints: plan.saveEvery > 0,
   };
+}
+
+/**
+ * Whether checkpoints can be copied before they are written. Without a copy the run waits for the disk, which is better than
+ * not to run at all.
+ */
+export function canCopyCheckpoints(model: MemoryModel, run: MemoryRun, capacity: Capacity): boolean {
+  const { peak } = estimateMemory(model, { ...run, copiesCheckpoints: true });
+  return peak <= capacity.available || checkpointCopyBytes(model, run) <= peak / 100;
 }
 
 /** Lines for the plan. Throws OUT_OF_MEMORY for what cannot fit, unless `check` is another than "refuse". */

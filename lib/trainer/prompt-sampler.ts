@@ -2,6 +2,7 @@
 // that do not fill the last one wait for the next epoch's permutation. The epochs make one endless sequence of prompts.
 
 import { shuffledIndices } from "../dataset/random.js";
+import { partsOfStep, type TrainingPlan } from "./plan.js";
 
 export interface PromptOrder {
   readonly rows: number;
@@ -51,4 +52,20 @@ export function mixSeed(seed: number, index: number): number {
   x = Math.imul(x ^ (x >>> 16), 0x7feb352d);
   x = Math.imul(x ^ (x >>> 15), 0x846ca68b);
   return (x ^ (x >>> 16)) >>> 0;
+}
+
+/** Rows of all generations still to come, each once. */
+export function rowsAhead(
+  sampler: PromptSampler,
+  rows: readonly number[],
+  promptsTaken: number,
+  plan: TrainingPlan,
+): Set<number> {
+  const { promptsPerGeneration: prompts } = plan;
+  const end = ((partsOfStep(plan, plan.totalSteps - 1).at(-1)?.generation ?? 0) + 1) * prompts;
+  const ahead = new Set<number>();
+  for (let at = promptsTaken; at < end && ahead.size < rows.length; at += prompts) {
+    for (const index of sampler.take(at, prompts)) ahead.add(rows[index] ?? 0);
+  }
+  return ahead;
 }

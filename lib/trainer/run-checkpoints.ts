@@ -3,6 +3,7 @@
 
 import { GrpoError } from "../errors.js";
 import {
+  type CheckpointOptions,
   checkpointPath,
   checkSameOrder,
   findCheckpoint,
@@ -25,11 +26,22 @@ export interface RunToSave {
   readonly badSteps: number;
 }
 
+/** Around the writing of a checkpoint. */
+export interface SaveMoments {
+  /** What must be on the disk before it. */
+  readonly ready: Promise<void>;
+  readonly saved: (checkpoint: string) => Promise<void>;
+}
+
 export class RunCheckpoints {
   readonly #args: GRPOConfig;
   readonly #setup: Pick<TrainerSetup<never>, "model" | "processingClass">;
   readonly #state: MutableState;
+  /** Whether what is saved is copied first, so that the run need not wait for the disk. */
+  copies = true;
   #lastSaved = -1;
+  #writing: Promise<void> = Promise.resolve();
+  #failure: { readonly error: unknown } | undefined;
 
   constructor(args: GRPOConfig, setup: Pick<TrainerSetup<never>, "model" | "processingClass">, state: MutableState) {
     this.#args = args;
@@ -42,7 +54,7 @@ export class RunCheckpoints {
     return checkpointPath(this.#args.outputDir, this.#state.globalStep);
   }
 
-  /** Whether the step that is done is saved. */
+  /** Whether the step that is done is saved, or being written. */
   get isSaved(): boolean {
     return this.#lastSaved === this.#state.globalStep;
   }
@@ -67,15 +79,51 @@ export class RunCheckpoints {
     return saved;
   }
 
-  async save({ plan, steps, badSteps }: RunToSave): Promise<string> {
+  /**
+   * Saves the step that is done: takes what the next step changes, and writes it while the run goes on, once `ready` is done and
+   * followed by `saved`. Waits for the checkpoint before it. Returns the path; written() waits until it is there.
+   */
+  async save(run: RunToSave, moments: SaveMoments): Promise<string> {
+    // It is awaited later, and may fail before.
+    moments.ready.catch(() => {});
+    await this.written();
+    const { path: final, copies } = this;
+    const checkpoint = await this.#take(run, copies);
+    this.#lastSaved = this.#state.globalStep;
+    this.#writing = (async () => {
+      await moments.ready;
+      await saveCheckpoint(checkpoint);
+      await moments.saved(final);
+    })();
+    this.#writing.catch((error: unknown) => {
+      this.#failure = { error };
+      this.#lastSaved = -1;
+    });
+    if (!copies) await this.written();
+    return final;
+  }
+
+  /** Throws what kept a checkpoint from being written, once; does not wait. */
+  check(): void {
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure) throw failure.error;
+  }
+
+  /** Waits for the checkpoint that is being written; throws what kept it from being written. */
+  async written(): Promise<void> {
+    await this.#writing.catch(() => {});
+    this.check();
+  }
+
+  async #take({ plan, steps, badSteps }: RunToSave, copy: boolean): Promise<CheckpointOptions> {
     const { model, processingClass: tokenizer } = this.#setup;
     const { outputDir, saveTotalLimit: totalLimit } = this.#args;
     const { generation, entropy, promptsTaken } = steps.carried;
     const state = storeState(this.#state, { badSteps, order: this.#order(plan), entropy, promptsTaken });
     const keep = this.#state.bestModelCheckpoint;
-    const checkpoint = await saveCheckpoint({ outputDir, model, tokenizer, state, generation, totalLimit, keep });
-    this.#lastSaved = this.#state.globalStep;
-    return checkpoint;
+    const writeModel = await model.takeCheckpoint({ copy });
+    return { outputDir, writeModel, tokenizer, state, generation, totalLimit, keep };
   }
 
   /** Takes back the model of the best evaluation; its folder, or undefined where the model is that one. */

@@ -14,9 +14,9 @@ import { GRPOConfig } from "./config.js";
 import { Evaluator } from "./evaluation.js";
 import { HubPush, type TrainerPushOptions } from "./hub-push.js";
 import { type InterruptWatch, watchInterrupts } from "./interrupt.js";
-import { epochAfter, partsOfStep, planTraining, type TrainingPlan } from "./plan.js";
-import { capacityOf, memoryRun, preflight } from "./preflight.js";
-import { PromptSampler } from "./prompt-sampler.js";
+import { epochAfter, planTraining, type TrainingPlan } from "./plan.js";
+import { canCopyCheckpoints, capacityOf, memoryRun, preflight } from "./preflight.js";
+import { PromptSampler, rowsAhead } from "./prompt-sampler.js";
 import type { PromptTable } from "./prompts.js";
 import type { RolloutRequest } from "./rollout.js";
 import { RunCheckpoints } from "./run-checkpoints.js";
@@ -135,6 +135,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       while (this.#state.globalStep < run.plan.totalSteps && !control.shouldTrainingStop) await this.#trainOneStep(run);
       await this.#log.written();
       if (run.plan.saveEvery > 0) await this.#save(run);
+      await this.#checkpoints.written();
       if (this.args.loadBestModelAtEnd) await this.#loadBest();
     } catch (error) {
       throw await this.#cutShort(run, error);
@@ -197,10 +198,20 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const { model: facts, device, dropout } = await model.memory();
     const evalPrompts = args.evalStrategy !== "no" || args.evalOnStart ? (evalDataset?.length ?? 0) : 0;
     const run = memoryRun({ args, plan, longestPrompt, evalPrompts, dropout });
-    return preflight(facts, run, capacityOf(model.device, device), args.memoryCheck);
+    const capacity = capacityOf(model.device, device);
+    const copies = canCopyCheckpoints(facts, run, capacity);
+    this.#checkpoints.copies = copies;
+    const lines = preflight(
+      facts,
+      { ...run, copiesCheckpoints: run.copiesCheckpoints && copies },
+      capacity,
+      args.memoryCheck,
+    );
+    return copies ? lines : [...lines, "note     checkpoints are written between steps: a copy of them may not fit"];
   }
 
   async #trainOneStep(run: Run): Promise<void> {
+    this.#checkpoints.check();
     await this.#callbacks.beginStep();
     const step = this.#state.globalStep;
     const outcome = await run.steps.run(step, this.#progress(run, performance.now()));
@@ -225,9 +236,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const step = this.#state.globalStep;
     const due = (every: number) => every > 0 && (step % every === 0 || step === plan.totalSteps);
     window.add(metrics);
-    // The step before had all of this one's time to be written.
-    await this.#log.written();
-    this.#log.step(step, metrics, records);
+    await this.#log.step(step, metrics, records);
     control.shouldLog ||= due(plan.logEvery) || (step === 1 && this.args.loggingFirstStep);
     control.shouldEvaluate ||= plan.evalEvery > 0 && step % plan.evalEvery === 0;
     control.shouldSave ||= due(plan.saveEvery);
@@ -244,7 +253,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const means = { step, ...run.window.take() };
     const last = step === totalSteps || this.#callbacks.control.shouldTrainingStop;
     this.#state.logHistory.push(means);
-    await this.#log.window(step, totalSteps, means, last ? undefined : this.#secondsLeft(run));
+    this.#log.window(step, totalSteps, means, last ? undefined : this.#secondsLeft(run));
     if (this.args.logCompletions) this.#log.samples(records, this.args.numCompletionsToPrint ?? records.length);
     await this.#callbacks.emit("onLog", means);
   }
@@ -256,6 +265,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
 
   async #nonFinite(run: Run): Promise<GrpoError> {
     const folder = run.plan.saveEvery > 0 ? await this.#save(run) : undefined;
+    await this.#checkpoints.written();
     const where = folder ? `the last good state is in ${folder}` : "the model holds the last good state";
     return new GrpoError(
       "NON_FINITE",
@@ -268,7 +278,8 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   async evaluate(options: EvaluateOptions = {}): Promise<Evaluation> {
     try {
       const evaluation = await this.#evaluator.run(options, this.#state);
-      await this.#log.evaluation(this.#state.globalStep, evaluation.metrics, evaluation.completions);
+      this.#log.evaluation(this.#state.globalStep, evaluation.metrics, evaluation.completions);
+      if (!this.#training) await this.#log.written();
       return evaluation;
     } finally {
       if (!this.#training) await this.#closeRewards();
@@ -306,15 +317,19 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     });
   }
 
-  /** Saves the current step unless it is saved already; the path of its checkpoint. */
+  /** Saves the current step unless it is saved already; the path of its checkpoint, which is being written. */
   async #save(run: Run): Promise<string> {
     if (this.#checkpoints.isSaved) return this.#checkpoints.path;
-    // What a run that goes on from here does not write again.
-    await this.#log.written();
-    const checkpoint = await this.#checkpoints.save(run);
-    await this.#hub.afterSave(checkpoint);
-    await this.#callbacks.emit("onSave", {}, checkpoint);
-    return checkpoint;
+    const state = { ...this.#state, logHistory: [...this.#state.logHistory] };
+    return this.#checkpoints.save(run, {
+      // What a run that goes on from here does not write again.
+      ready: this.#log.written(),
+      saved: async (checkpoint) => {
+        // Files of the run are copied for it, which must not grow meanwhile.
+        await this.#log.written(() => this.#hub.afterSave(checkpoint, state));
+        await this.#callbacks.emit("onSave", {}, { checkpoint, state });
+      },
+    });
   }
 
   /** Saves what can be saved after an error or a stop, and says how to go on. Returns the error to throw. */
@@ -326,7 +341,10 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     await this.#options.model.zeroGrad().catch(() => {});
     if (step > 0 && run.plan.saveEvery > 0) {
       try {
+        // What kept an earlier one from being written may be what is thrown.
+        await this.#checkpoints.written().catch(() => {});
         const checkpoint = await this.#save(run);
+        await this.#checkpoints.written();
         const own = this.#options.resumeHint?.(checkpoint);
         saved = `step ${step} is saved; go on with ${own ?? `train({ resumeFromCheckpoint: "${checkpoint}" })`}`;
       } catch (failure) {
@@ -390,20 +408,4 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       model: { device, dtype, ...this.#options.model.trainableParameters() },
     };
   }
-}
-
-/** Rows of all generations still to come, each once. */
-function rowsAhead(
-  sampler: PromptSampler,
-  rows: readonly number[],
-  promptsTaken: number,
-  plan: TrainingPlan,
-): Set<number> {
-  const { promptsPerGeneration: prompts } = plan;
-  const end = ((partsOfStep(plan, plan.totalSteps - 1).at(-1)?.generation ?? 0) + 1) * prompts;
-  const ahead = new Set<number>();
-  for (let at = promptsTaken; at < end && ahead.size < rows.length; at += prompts) {
-    for (const index of sampler.take(at, prompts)) ahead.add(rows[index] ?? 0);
-  }
-  return ahead;
 }

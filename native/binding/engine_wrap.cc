@@ -6,6 +6,7 @@
 
 #include "binding/convert.h"
 #include "binding/errors.h"
+#include "binding/snapshot.h"
 #include "error.h"
 
 namespace grpo {
@@ -30,6 +31,7 @@ Napi::Function EngineWrap::define(Napi::Env env) {
                         InstanceMethod<&EngineWrap::drop_adapters>("dropAdapters"),
                         InstanceMethod<&EngineWrap::load_set>("loadSet"),
                         InstanceMethod<&EngineWrap::save_set>("saveSet"),
+                        InstanceMethod<&EngineWrap::copy_set>("copySet"),
                         InstanceMethod<&EngineWrap::tensors>("tensors"),
                         InstanceMethod<&EngineWrap::optimizer_steps>("optimizerSteps"),
                         InstanceMethod<&EngineWrap::optimizer>("optimizer"),
@@ -210,6 +212,15 @@ Napi::Value EngineWrap::save_set(const Napi::CallbackInfo& info) {
                     names = string_vector(info[3], "names")](Engine& engine, const Cancelled&) {
                        engine.weights().save_set(set, path, header, names);
                    });
+    });
+}
+
+Napi::Value EngineWrap::copy_set(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&] {
+        return job(info, [set = tensor_set_from(info[0]), names = string_vector(info[1], "names")](
+                             Engine& engine, const Cancelled&) {
+            return std::make_shared<Snapshot>(Snapshot{.tensors = engine.weights().copy_set(set, names)});
+        });
     });
 }
 

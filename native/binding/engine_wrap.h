@@ -36,6 +36,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
     Napi::Value drop_adapters(const Napi::CallbackInfo& info);
     Napi::Value load_set(const Napi::CallbackInfo& info);
     Napi::Value save_set(const Napi::CallbackInfo& info);
+    Napi::Value copy_set(const Napi::CallbackInfo& info);
     Napi::Value tensors(const Napi::CallbackInfo& info);
     Napi::Value optimizer_steps(const Napi::CallbackInfo& info);
     Napi::Value optimizer(const Napi::CallbackInfo& info);

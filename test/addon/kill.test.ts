@@ -69,7 +69,7 @@ function chosenMoments(): number[] {
 describe("a run killed", () => {
   it("has moments of every kind to be killed at", () => {
     const kinds = new Set(moments);
-    const needed = ["reward", "before sample", "after forwardBackward", "before optimizerStep", "after saveCheckpoint"];
+    const needed = ["reward", "before sample", "after forwardBackward", "before optimizerStep", "after takeCheckpoint"];
     for (const kind of [...needed, "before rename", "after writeFile", "before appendFile"])
       expect(kinds).toContain(kind);
     expect(chosenMoments().length).toBeGreaterThanOrEqual(20);

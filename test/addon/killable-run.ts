@@ -62,7 +62,7 @@ function watched(model: CausalLM, watch: Watch): CausalLM {
     "completionLogprobs",
     "forwardBackward",
     "optimizerStep",
-    "saveCheckpoint",
+    "takeCheckpoint",
     "loadCheckpoint",
   ];
   return new Proxy(model, {

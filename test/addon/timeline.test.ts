@@ -1,5 +1,5 @@
-// The engine does not wait for what runs beside it: rewards of finished groups, logs. A reward of 200 ms for each completion leaves it
-// idle for less than a tenth of a step whose own work takes a few seconds.
+// The engine does not wait for what runs beside it: rewards of finished groups, logs, checkpoints. A reward of 200 ms for each completion
+// and a disk and a logger that take their time leave it idle for less than a tenth of a step whose own work takes a few seconds.
 
 import { readFileSync } from "node:fs";
 import path from "node:path";
@@ -13,9 +13,9 @@ import { GRPOTrainer } from "../../lib/trainer/trainer.js";
 import { temporaryFolder } from "../model/folders.js";
 import { tinyQwen2 } from "./golden.js";
 
-const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+const wait = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
 
-it("a reward of 200 ms a completion leaves the engine idle for less than a tenth of a step", async () => {
+it("a reward of 200 ms a completion and a slow disk leave the engine idle for less than a tenth of a step", async () => {
   const config = JSON.parse(readFileSync(path.join(tinyQwen2, "config.json"), "utf8"));
   // Random weights: completions are long. Wide enough that a step takes seconds on any machine.
   const sizes = { hidden_size: 512, intermediate_size: 2048 };
@@ -29,8 +29,18 @@ it("a reward of 200 ms a completion leaves the engine idle for less than a tenth
   const perToken = (performance.now() - started) / 32;
   const outputDir = await temporaryFolder();
   const steps: Metrics[] = [];
+  // Two steps go by while the first checkpoint is written.
+  const take = model.takeCheckpoint.bind(model);
+  model.takeCheckpoint = async (options) => {
+    const write = await take(options);
+    return async (directory) => {
+      await wait(2000);
+      await write(directory);
+    };
+  };
   const trainer = new GRPOTrainer({
     model,
+    loggers: [{ name: "slow", log: () => wait(1000) }],
     processingClass: await Tokenizer.fromPretrained(tinyQwen2),
     args: new GRPOConfig({
       ...{ outputDir, maxSteps: 2, perDeviceTrainBatchSize: 64, numGenerations: 8, logTo: ["jsonl"], saveSteps: 1 },

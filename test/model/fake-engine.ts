@@ -64,6 +64,10 @@ export class FakeEngine implements NativeEngine {
     const bytes = infos.reduce((sum, { shape }) => sum + shape.reduce((product, n) => product * n, 4), 0);
     await writeFile(file, Buffer.concat([header, Buffer.alloc(bytes)]));
   }
+  async copySet(set: string, names: string[]) {
+    await this.#call(`copySet ${set} ${names.length}`, undefined);
+    return { bytes: 0, write: (file: string, header: Uint8Array) => this.saveSet(set, file, header, names) };
+  }
   async #tensors(set: string): Promise<NativeTensorInfo[]> {
     if (set === "adapter") return this.adapter;
     const moments = (tensor: NativeTensorInfo) =>

@@ -8,6 +8,7 @@ import { GrpoError } from "../../lib/errors.js";
 import type { LossOptions } from "../../lib/model/loss.js";
 import type { NativeLossResult, NativeStepResult } from "../../lib/native/native.js";
 import type {
+  CheckpointWriter,
   OptimizerStepOptions,
   PolicyModel,
   ProcessingClass,
@@ -150,9 +151,13 @@ export class FakePolicy implements PolicyModel {
     await writeFile(path.join(directory, "adapter_model.json"), JSON.stringify(this.weights));
   }
 
-  async saveCheckpoint(directory: string): Promise<void> {
-    await this.savePretrained(directory);
-    await writeFile(path.join(directory, "optimizer.json"), JSON.stringify(this.momentum));
+  async takeCheckpoint(_options?: { readonly copy: boolean }): Promise<CheckpointWriter> {
+    const [weights, momentum] = [JSON.stringify(this.weights), JSON.stringify(this.momentum)];
+    return async (directory) => {
+      await mkdir(directory, { recursive: true });
+      await writeFile(path.join(directory, "adapter_model.json"), weights);
+      await writeFile(path.join(directory, "optimizer.json"), momentum);
+    };
   }
 
   async loadCheckpoint(directory: string): Promise<void> {

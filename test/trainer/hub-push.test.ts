@@ -3,6 +3,7 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { beforeEach, expect, test, vi } from "vitest";
+import type { CheckpointWriter } from "../../lib/policy.js";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
 import { GRPOTrainer } from "../../lib/trainer/trainer.js";
 import type { RewardBatch } from "../../lib/types.js";
@@ -25,6 +26,18 @@ beforeEach(() => {
 class FakeAdapter extends FakePolicy {
   override async savePretrained(directory: string): Promise<void> {
     await super.savePretrained(directory);
+    await this.#addConfig(directory);
+  }
+
+  override async takeCheckpoint(): Promise<CheckpointWriter> {
+    const write = await super.takeCheckpoint();
+    return async (directory) => {
+      await write(directory);
+      await this.#addConfig(directory);
+    };
+  }
+
+  async #addConfig(directory: string): Promise<void> {
     await writeFile(path.join(directory, "adapter_config.json"), '{"base_model_name_or_path":"org/base"}');
   }
 }

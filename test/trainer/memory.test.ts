@@ -24,7 +24,7 @@ const model: MemoryModel = {
 const run: MemoryRun = {
   ...{ promptTokens: 160, completionTokens: 256, groupSize: 8, prompts: 4, completionsPerStep: 32 },
   ...{ maxTokensPerMicroBatch: 2048, gradientCheckpointing: false, dropout: false, sortsVocabulary: false },
-  ...{ repetitionPenalty: false, scores: false, reference: false, optimizer: "adamw" },
+  ...{ repetitionPenalty: false, scores: false, reference: false, copiesCheckpoints: false, optimizer: "adamw" },
 };
 const peak = (changes: Partial<MemoryRun> = {}, of: Partial<MemoryModel> = {}) =>
   estimateMemory({ ...model, ...of }, { ...run, ...changes }).peak;

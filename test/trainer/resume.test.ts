@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { TrainerEvent } from "../../lib/trainer/callbacks.js";
 import { listCheckpoints } from "../../lib/trainer/checkpoint.js";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
@@ -151,7 +151,7 @@ test("checkpoints come every saveSteps and at the end, whole, with the oldest re
 
 test("a checkpoint that fails to be written leaves nothing behind", async () => {
   const { trainer, policy } = bench(folder);
-  policy.saveCheckpoint = async (directory) => {
+  policy.takeCheckpoint = async () => async (directory) => {
     mkdirSync(directory, { recursive: true });
     writeFileSync(path.join(directory, "half"), "");
     throw new Error("disk full");
@@ -161,6 +161,71 @@ test("a checkpoint that fails to be written leaves nothing behind", async () => 
     message: expect.stringContaining("disk full"),
   });
   expect(readdirSync(folder).filter((name) => name.includes("checkpoint"))).toEqual([]);
+});
+
+test("a run goes on while a checkpoint is written, which has what was there when it was taken", async () => {
+  const { trainer, policy } = bench(folder, { maxSteps: 3, saveSteps: 1 });
+  const whole = bench(path.join(folder, "whole"), { maxSteps: 3, saveSteps: 1 });
+  await whole.trainer.train();
+  const written: string[] = [];
+  const take = policy.takeCheckpoint.bind(policy);
+  policy.takeCheckpoint = async () => {
+    const write = await take();
+    const step = trainer.state.globalStep;
+    return async (directory) => {
+      // Had the run waited for the first one, its second update would never come.
+      if (step === 1) await vi.waitUntil(() => policy.optimizerSteps.length > 1);
+      written.push(`${step} after update ${policy.optimizerSteps.length}`);
+      await write(directory);
+    };
+  };
+  await trainer.train();
+  expect(written[0]).toMatch(/^1 after update [23]$/);
+  expect(written).toHaveLength(3);
+  for (const step of [1, 2, 3]) {
+    const saved = (at: string) => readFileSync(path.join(at, `checkpoint-${step}`, "adapter_model.json"), "utf8");
+    expect(saved(folder)).toBe(saved(path.join(folder, "whole")));
+  }
+});
+
+test("a checkpoint that fails while the run goes on ends it after the step, with what kept it from being written", async () => {
+  const { trainer, policy } = bench(folder, { saveSteps: 1 });
+  const take = policy.takeCheckpoint.bind(policy);
+  policy.takeCheckpoint = async () => {
+    const write = await take();
+    if (trainer.state.globalStep !== 2) return write;
+    return async () => {
+      await vi.waitUntil(() => policy.samples.length > 2);
+      throw new Error("disk full");
+    };
+  };
+  await expect(trainer.train()).rejects.toMatchObject({
+    code: "BAD_CHECKPOINT",
+    message: expect.stringMatching(/checkpoint-2: disk full/),
+  });
+  // What could be saved was: the step that ran meanwhile.
+  expect((await listCheckpoints(folder)).map(([step]) => step)).toEqual([1, 3]);
+});
+
+test("without room for a copy the run waits for each checkpoint", async () => {
+  const { trainer, policy, printed } = bench(folder, { maxSteps: 2, saveSteps: 1, memoryCheck: "warn" });
+  const { memory } = policy;
+  policy.memory = async () => {
+    const facts = await memory.call(policy);
+    const trained = os.freemem() / 8;
+    return { ...facts, model: { ...facts.model, trained } };
+  };
+  const updates: number[] = [];
+  policy.takeCheckpoint = async (options) => {
+    expect(options?.copy).toBe(false);
+    return async () => {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      updates.push(policy.optimizerSteps.length);
+    };
+  };
+  await trainer.train();
+  expect(updates).toEqual([1, 2]);
+  expect(printed.join("")).toContain("checkpoints are written between steps");
 });
 
 test("a second run into the same folder replaces checkpoints of the same step", async () => {
