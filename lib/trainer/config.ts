@@ -77,10 +77,7 @@ const fields = ({ z, count, ratio, interval, optional }: ReturnType<typeof types
   dynamicSampling: z.boolean().default(false),
   /** Rounds of sampling for one generation at most; what is missing then is filled with groups without spread. */
   dynamicSamplingMaxRounds: count.default(10),
-  /**
-   * Decode steps in few fixed shapes, which a CUDA device records as graphs and replays. It was not run on a GPU yet; on a CPU it
-   * only makes decoding slower.
-   */
+  /** Decode steps of few fixed shapes, which a CUDA device records as graphs and replays. Not run on a GPU yet; on a CPU only slower. */
   graphCapture: z.boolean().default(false),
   chatTemplateKwargs: optional(z.record(z.string(), z.unknown())),
 
