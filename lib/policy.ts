@@ -48,8 +48,9 @@ export interface SampleOptions {
   readonly step?: number;
   readonly promptKeys?: readonly number[];
   /**
-   * Decode steps in few fixed shapes, which a device with graphs (CUDA) records once and replays: one call from the host for a
-   * step in place of hundreds. Written for such devices and not run on one yet; elsewhere it is slower. Default false.
+   * Decode steps in few fixed shapes, recorded once as graphs and replayed where libtorch has graphs for the device: one call from the
+   * host for a step in place of hundreds. The CUDA build of libtorch 2.14 offers none yet, and elsewhere such steps are only slower;
+   * graphs were not run. Default false.
    */
   readonly graphCapture?: boolean;
   readonly signal?: AbortSignal;

@@ -77,7 +77,7 @@ const fields = ({ z, count, ratio, interval, optional }: ReturnType<typeof types
   dynamicSampling: z.boolean().default(false),
   /** Rounds of sampling for one generation at most; what is missing then is filled with groups without spread. */
   dynamicSamplingMaxRounds: count.default(10),
-  /** Decode steps of few fixed shapes, which a CUDA device records as graphs and replays. Not run on a GPU yet; on a CPU only slower. */
+  /** Decode steps of few fixed shapes, recorded as graphs where libtorch has graphs for the device (2.14: not for CUDA); elsewhere only slower. Not run with graphs. */
   graphCapture: z.boolean().default(false),
   chatTemplateKwargs: optional(z.record(z.string(), z.unknown())),
 

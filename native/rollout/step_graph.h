@@ -1,6 +1,7 @@
 // A recorded decode step: what the device was told to do, kept as a graph and told again by one
 // call, where a step of operators is hundreds of calls. Everything that it reads and writes must
-// stay where it is. Written for at::accelerator::Graph, and not run on a device that has graphs.
+// stay where it is. Through at::accelerator::Graph, for
+// which libtorch 2.14 has no implementation for CUDA; not run on a device that has one.
 #pragma once
 
 #include <c10/core/Device.h>
