@@ -17,7 +17,7 @@ import { loadCore } from "../lib/native/native-loader.js";
 import { type BenchCase, CASES, GROWTH } from "./bench/cases.js";
 import type { Measurement } from "./bench/measure.js";
 import { machineProbe, measureApart, type OwnResult, own, row, type Setting } from "./bench/own-side.js";
-import { growthTables, machine, probeLine, ratioText, replacePart, targetTable } from "./bench/page.js";
+import { componentTable, growthTables, machine, probeLine, ratioText, replacePart, targetTable } from "./bench/page.js";
 import { measureLlama, measureTrl, type PeerMeasurement, pythonWithTrl } from "./bench/peers.js";
 import { keyOf, ResultStore, type Side, version } from "./bench/store.js";
 import { type CaseRounds, type TargetRow, targetRows } from "./bench/targets.js";
@@ -143,7 +143,12 @@ function report(): void {
   console.log(`\nMachine: ${machine(setting.threads)}\nProbes: ${probeLine(store.stored)}\n`);
   console.log(targetTable(targets));
   if (Object.keys(series).length > 0) console.log(`\n${growthTables(series)}`);
-  if (!flags["no-write"]) write(targets, series);
+  const components = componentTable(lines);
+  if (components) console.log(`\n${components}`);
+  if (!flags["no-write"]) {
+    write(targets, series);
+    replacePart("docs/benchmarks.md", "memory", components ?? "Not measured.");
+  }
   console.log(
     JSON.stringify({ commit, threads: setting.threads, targets, probes: store.stored.probes, own: lines, series }),
   );

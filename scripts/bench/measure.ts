@@ -12,7 +12,9 @@ import {
   type LoraOptions,
   type ProcessingClass,
 } from "grpo";
+import { loadCore } from "../../lib/native/native-loader.js";
 import { type BenchCase, promptIds, stopIds, vocabularyOf } from "./cases.js";
+import { type Components, componentsOf } from "./components.js";
 import { SHAPES, type ShapeName } from "./models.js";
 
 export interface MeasureRequest {
@@ -40,10 +42,15 @@ export interface Measurement {
   readonly rolloutPeakBytes?: number;
   readonly updatePeakBytes?: number;
   readonly peakBytes: number;
+  /** Absent in results of an earlier version. */
+  readonly components?: Components;
 }
 
 export async function measure(request: MeasureRequest): Promise<Measurement> {
   const { bench } = request;
+  // libtorch is there, and no model.
+  loadCore();
+  const runtime = memory("VmRSS");
   const model = await load(request);
   if (bench.lora) {
     model.applyLora(new LoraConfig(loraOptions(bench.lora)), { seed: 1 });
@@ -53,11 +60,13 @@ export async function measure(request: MeasureRequest): Promise<Measurement> {
   const work = { step: steps, rollout: rollouts, update: updates, "first-token": rollouts, memory: peaks }[bench.work];
   const measured = await work(bench, model);
   const peakBytes = Math.max(memory("VmHWM"), measured.rolloutPeakBytes ?? 0, measured.updatePeakBytes ?? 0);
+  const promptTokens = Math.max(...(await promptIds(bench, bench.prompts)).map((ids) => ids.length));
+  const components = await componentsOf(bench, model, { runtime, peak: peakBytes, promptTokens });
   model.dispose();
-  return { ...measured, loadedBytes, peakBytes };
+  return { ...measured, loadedBytes, peakBytes, components };
 }
 
-type Measured = Omit<Measurement, "loadedBytes" | "peakBytes">;
+type Measured = Omit<Measurement, "loadedBytes" | "peakBytes" | "components">;
 
 function load({ bench, folder, device, threads }: MeasureRequest): Promise<CausalLM> {
   const options = { dtype: bench.dtype, device, threads };

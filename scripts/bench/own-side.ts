@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import type { Device } from "grpo";
 import { loadCore } from "../../lib/native/native-loader.js";
 import type { BenchCase } from "./cases.js";
+import { type Components, componentText } from "./components.js";
 import type { Measurement, MeasureRequest } from "./measure.js";
 import { type ModelPlaces, modelFolder } from "./models.js";
 
@@ -34,6 +35,8 @@ export interface OwnResult {
   readonly rolloutPeakBytes?: number;
   readonly updatePeakBytes?: number;
   readonly peakBytes: number;
+  /** Of the round with the largest peak. */
+  readonly components?: Components;
 }
 
 export function median(values: readonly number[]): number {
@@ -90,6 +93,7 @@ export function own(bench: BenchCase, rounds: readonly Measurement[]): OwnResult
   };
   const largest = (key: "peakBytes" | "loadedBytes" | "rolloutPeakBytes" | "updatePeakBytes") =>
     Math.max(...rounds.map((round) => round[key] ?? 0));
+  const worst = rounds.find((round) => round.peakBytes === largest("peakBytes"));
   const parts = {
     step: all((round) => round.step),
     rollout: all((round) => round.rollout),
@@ -103,6 +107,7 @@ export function own(bench: BenchCase, rounds: readonly Measurement[]): OwnResult
     ...(Object.fromEntries(Object.entries(parts).filter(([, value]) => value)) as Partial<typeof parts> as object),
     loadedBytes: largest("loadedBytes"),
     peakBytes: largest("peakBytes"),
+    ...(worst?.components && { components: worst.components }),
     ...(bench.work === "memory" && {
       rolloutPeakBytes: largest("rolloutPeakBytes"),
       updatePeakBytes: largest("updatePeakBytes"),
@@ -122,7 +127,7 @@ export function row(result: OwnResult): string {
     ...time("first token", result.firstToken),
     ...decode,
     ...(result.tokensPerSecond ? [`${result.tokensPerSecond.median.toFixed(0)} tokens/s`] : []),
-    `peak ${(result.peakBytes / 1e9).toFixed(2)} GB`,
+    `peak ${(result.peakBytes / 1e9).toFixed(2)} GB${result.components ? ` (${componentText(result.components)})` : ""}`,
   ];
   return `${result.name}: ${parts.join(", ")}`;
 }

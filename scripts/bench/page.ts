@@ -3,6 +3,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { arch, cpus, platform, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
+import type { Components } from "./components.js";
 import type { OwnResult } from "./own-side.js";
 import { median, short } from "./own-side.js";
 import type { Stored } from "./store.js";
@@ -73,6 +74,21 @@ export function growthTables(series: Readonly<Record<string, readonly OwnResult[
     return [`### ${name}`, "", `| | ${head} |`, "|---|---|---|---|", ...lines].join("\n");
   });
   return tables.join("\n\n");
+}
+
+/** Bytes by component of the cases that were measured with them; undefined without any. */
+export function componentTable(results: readonly OwnResult[]): string | undefined {
+  const rows = results.flatMap(({ name, peakBytes, components }) =>
+    components ? [{ name, peakBytes, components }] : [],
+  );
+  const names = Object.keys(rows[0]?.components ?? {}) as (keyof Components)[];
+  if (names.length === 0) return undefined;
+  const megabytes = (bytes: number) => Math.round(bytes / 1e6);
+  const lines = rows.map(({ name, peakBytes, components }) => {
+    const cells = [...names.map((part) => components[part]), peakBytes].map(megabytes);
+    return `| ${name} | ${cells.join(" | ")} |`;
+  });
+  return [`| MB | ${names.join(" | ")} | peak |`, `|---|${"---|".repeat(names.length + 1)}`, ...lines].join("\n");
 }
 
 /** Replaces what stands between `<!-- name -->` and `<!-- /name -->` in a page of the project. */

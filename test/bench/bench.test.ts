@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { type BenchCase, CASES, GROWTH, OWN_CASES, promptIds, stopIds } from "../../scripts/bench/cases.js";
+import { type Components, componentText } from "../../scripts/bench/components.js";
 import { measure } from "../../scripts/bench/measure.js";
 import { TINY } from "../../scripts/bench/models.js";
 import { median } from "../../scripts/bench/own-side.js";
@@ -42,6 +43,29 @@ test("memory has a peak for each phase", async () => {
   const { rolloutPeakBytes = 0, updatePeakBytes = 0, ...rest } = await run({ ...short, work: "memory" });
   expect(rolloutPeakBytes).toBeGreaterThan(0);
   expect(rest.peakBytes).toBeGreaterThanOrEqual(Math.max(rolloutPeakBytes, updatePeakBytes));
+});
+
+test("memory is told by component, which make up the peak", async () => {
+  const { peakBytes, components } = await run({ ...short, work: "update" });
+  const { cache, runtime, weights, trainable, gradient, optimizer, activations } = components as Components;
+  // The bundled model in float32, and rank 8 on two projections of its four layers.
+  expect([cache, weights, trainable, gradient, optimizer]).toEqual([
+    0,
+    4 * 854_144,
+    4 * 14_336,
+    4 * 14_336,
+    8 * 14_336,
+  ]);
+  expect(runtime).toBeGreaterThan(50e6);
+  const sum = runtime + weights + trainable + gradient + optimizer + activations;
+  // Of what an earlier test left to this process, some may have been given back.
+  expect(sum).toBeGreaterThanOrEqual(peakBytes);
+  expect(sum).toBeLessThan(1.5 * peakBytes);
+  const { components: sampled } = await run({ ...short, work: "rollout", lora: undefined });
+  // 2 prompts of their length and 4 completions of 4 tokens: keys and values of 4 layers, 2 heads of 32.
+  expect((sampled as Components).cache % (2 * 4 * 2 * 32 * 4)).toBe(0);
+  expect((sampled as Components).cache).toBeGreaterThan(0);
+  expect(componentText(sampled as Components)).toMatch(/^runtime \d+ MB, weights 3 MB/);
 });
 
 test("cases have names of their own, prompts of the length they say, and a share of stop tokens", async () => {
