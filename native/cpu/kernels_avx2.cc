@@ -3,6 +3,6 @@
 #define GRPO_KERNELS kAvx2Kernels
 #define GRPO_KERNELS_NAME "avx2"
 #define GRPO_LANES 8
-#define GRPO_COLUMNS 3
+#define GRPO_COLUMNS 2
 #include "cpu/kernels_impl.h"
 #endif

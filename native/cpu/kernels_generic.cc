@@ -5,6 +5,6 @@
 #if defined(__aarch64__)
 #define GRPO_COLUMNS 6
 #else
-#define GRPO_COLUMNS 3
+#define GRPO_COLUMNS 2
 #endif
 #include "cpu/kernels_impl.h"

@@ -17,6 +17,7 @@ namespace grpo::cpu {
 namespace {
 
 constexpr int kRows = 4;
+constexpr int kColumns = GRPO_COLUMNS;  // of a tile of four rows: sums, weights, x and a mask fit
 constexpr int64_t kGroupBytes = 16 << 10;  // of weights that stay in the second-level cache
 
 /// f(0), f(1), .. as constants. Loops over registers are written so, because a compiler that
@@ -55,7 +56,6 @@ Vec every_second(Vec a, Vec b) {
 struct FloatDot {
     using Weight = float;
     using X = Vec;
-    static constexpr int kColumns = GRPO_COLUMNS;  // of a tile of four rows
     static constexpr int64_t kBlock = 2 * kLanes;  // of k
     template <int pass>
     static Vec weights(const float* w) {
@@ -72,7 +72,6 @@ struct FloatDot {
 struct HalfDot {
     using Weight = uint16_t;
     using X = __m512bh;
-    static constexpr int kColumns = GRPO_COLUMNS;
     static constexpr int64_t kBlock = 4 * kLanes;
     template <int pass>
     static X weights(const uint16_t* w) {
@@ -91,8 +90,6 @@ struct HalfDot {
 struct HalfDot {
     using Weight = uint16_t;
     using X = Vec;
-    // The mask takes a register: of sixteen, there is none for a third column.
-    static constexpr int kColumns = GRPO_COLUMNS == 3 ? 2 : GRPO_COLUMNS;
     static constexpr int64_t kBlock = 2 * kLanes;
     template <int pass>
     static Vec weights(const uint16_t* w) {
@@ -244,7 +241,7 @@ void products(const void* packed, int64_t rows, const void* weight, int64_t in, 
     const auto* w = static_cast<const typename P::Weight*>(weight);
     int64_t n = begin;
     if (rows >= kRows) {
-        constexpr int C = P::kColumns;
+        constexpr int C = kColumns;
         const int64_t tile_bytes = C * in * static_cast<int64_t>(sizeof(*w));
         const int64_t group = rows < 2 * kRows ? C : C * most(1, kGroupBytes / tile_bytes);
         while (n + C <= end) {
