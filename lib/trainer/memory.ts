@@ -87,7 +87,7 @@ export const ENGINE_MEMORY = {
   sortBytes: 26,
   /** Copies of the scores of decode attention, in fp32, where ATen computes it: decode_attention.cc. */
   decodeScores: 4,
-  /** Numbers of a weight widened at a time, where a pass has a wider type: frozen_linear.cc. */
+  /** Numbers of a weight widened at a time, where a pass has a wider type: product.cc. */
   widenedElements: 2 ** 22,
   /** Values that the temporary of an optimizer step covers: optim/. */
   stepElements: 2 ** 26,
