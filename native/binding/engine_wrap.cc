@@ -219,7 +219,8 @@ Napi::Value EngineWrap::copy_set(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] {
         return job(info, [set = tensor_set_from(info[0]), names = string_vector(info[1], "names")](
                              Engine& engine, const Cancelled&) {
-            return std::make_shared<Snapshot>(Snapshot{.tensors = engine.weights().copy_set(set, names)});
+            return std::make_shared<Snapshot>(
+                Snapshot{.tensors = engine.weights().copy_set(set, names)});
         });
     });
 }
