@@ -4,7 +4,7 @@
 import { GrpoError, nearestName, reasonOf } from "../errors.js";
 import { matching } from "../hub/hub.js";
 import { isJsonObject, type JsonObject } from "../json.js";
-import { dataFormat, isReadable } from "./table.js";
+import { baseName, commonFormat, dataFormat, filesInFormat } from "./table.js";
 
 /** Files by split, relative to the data set's folder. */
 export type SplitFiles = ReadonlyMap<string, readonly string[]>;
@@ -18,18 +18,43 @@ const KEYWORDS: readonly (readonly [split: string, words: readonly string[]])[] 
   ["test", ["test", "testing", "eval", "evaluation"]],
 ];
 const SEPARATOR = "[-._ 0-9]";
-// Metadata that happens to be JSON.
-const NOT_DATA = new Set(["config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"]);
+const IN_FOLDERS = (word: string) => [
+  `**/${word}/**`,
+  `**/${word}${SEPARATOR}*/**`,
+  `**/*${SEPARATOR}${word}/**`,
+  `**/*${SEPARATOR}${word}${SEPARATOR}*/**`,
+];
+const IN_NAMES = (word: string) => [`**/${word}${SEPARATOR}*`, `**/*${SEPARATOR}${word}${SEPARATOR}*`];
+// Data by its name that is about the data set, not of it.
+const NOT_DATA = new Set([
+  ...["README.md", "config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "dummy_data.zip"],
+]);
 
 /** A pattern may match nothing: in a cache, only the splits that were asked for before have their files. */
 export function splitsFromOption(option: DataFilesOption, files: readonly string[]): SplitFiles {
   const named = typeof option === "string" || isList(option) ? { train: option } : option;
-  return new Map(
-    Object.entries(named).map(([split, patterns]) => [
-      split,
-      matching(files, typeof patterns === "string" ? [patterns] : patterns),
-    ]),
-  );
+  return new Map(Object.entries(named).map(([split, patterns]) => [split, filesOf([patterns].flat(), files)]));
+}
+
+/** Pattern by pattern. A name without wildcards stands for itself, whether it is there or not. */
+function filesOf(patterns: readonly string[], files: readonly string[]): string[] {
+  return patterns.flatMap((given) => {
+    const pattern = given.replace(/^(?:\.\/)+/, "");
+    return /[*?[]/.test(pattern) ? matching(files, [pattern]).filter((file) => isWanted(file, pattern)) : [pattern];
+  });
+}
+
+/** Data, and neither hidden nor in a folder like __pycache__ unless the pattern says so. */
+function isWanted(file: string, pattern: string): boolean {
+  const hidden = (name: string) => name.split("/").filter((part) => part.startsWith(".")).length;
+  const special = (name: string) =>
+    name
+      .split("/")
+      .slice(0, -1)
+      .filter((part) => part.startsWith("__")).length;
+  const ignored = NOT_DATA.has(baseName(file)) && baseName(file) !== baseName(pattern);
+  const requested = hidden(file) === hidden(pattern) && special(file) === special(pattern);
+  return dataFormat(file) !== undefined && !ignored && requested;
 }
 
 /** Splits by the README's front matter; undefined when it names no files. */
@@ -49,29 +74,32 @@ export async function splitsFromReadme(
       configs.map((candidate) => candidate.name),
     );
   }
-  return splitsFromOption(config.dataFiles, files);
+  if (config.dataFiles !== undefined) return splitsFromOption(config.dataFiles, files);
+  const below = files.filter((file) => file.startsWith(config.folder)).map((file) => file.slice(config.folder.length));
+  const splits = splitsFromNames(below, `${source} (${config.folder})`);
+  return new Map([...splits].map(([split, names]) => [split, names.map((file) => config.folder + file)]));
 }
 
-/** Splits by file names alone. */
+/** Splits by file names alone, none if there is no data: those files of each that are in the format of most of them. */
 export function splitsFromNames(files: readonly string[], source: string): SplitFiles {
-  const data = dataFiles(files);
-  const found = [bySharding, byFolder, byFileName].map((rule) => rule(data)).find((splits) => splits.size > 0);
-  if (found !== undefined) return found;
-  if (data.length > 0) return new Map([["train", data]]);
-  const other = files.find((file) => dataFormat(file) !== undefined && !NOT_DATA.has(file));
-  throw new GrpoError("BAD_DATASET", `${source} has no data file that can be read (parquet, jsonl, json, csv).`, {
+  const found = [bySharding(files), byKeyword(files, IN_FOLDERS), byKeyword(files, IN_NAMES), all(files)];
+  const splits = found.find(({ size }) => size > 0) ?? new Map<string, readonly string[]>();
+  const formats = new Map([...splits].map(([split, names]) => [split, commonFormat(names)]));
+  if (new Set(formats.values()).size <= 1) {
+    return new Map([...splits].map(([split, names]) => [split, filesInFormat(names, formats.get(split) ?? "")]));
+  }
+  const list = [...formats].map(([split, format]) => `${split} ${format}`).join(", ");
+  throw new GrpoError("BAD_DATASET", `The splits of ${source} have different formats: ${list}.`, {
+    hint: `Choose with { dataFiles }, for example { dataFiles: { train: ${JSON.stringify([...splits.values()][0]?.[0])} } }.`,
+  });
+}
+
+/** What to say of a data set of which no file can be read. */
+export function noData(files: readonly string[], source: string): GrpoError {
+  const other = files.find((file) => isWanted(file, ""));
+  return new GrpoError("BAD_DATASET", `${source} has no data file that can be read (parquet, jsonl, json, csv).`, {
     hint: other === undefined ? "Check the path." : `It has ${other}; save it as JSON lines or parquet.`,
   });
-}
-
-/** The files that hold rows and can be read. Text files are rows only where there is nothing else. */
-export function dataFiles(files: readonly string[]): string[] {
-  const readable = files.filter((file) => {
-    const hidden = file.split("/").some((part) => part.startsWith(".") || part.startsWith("__"));
-    return isReadable(file) && !hidden && !NOT_DATA.has(file.split("/").at(-1) ?? "");
-  });
-  const tables = readable.filter((file) => dataFormat(file) !== "text");
-  return tables.length > 0 ? tables : readable;
 }
 
 /** Splits and configurations of the Hub's own conversion to parquet: CONFIGURATION/SPLIT/0000.parquet. */
@@ -107,19 +135,17 @@ function unknownConfig(source: string, name: string | undefined, names: readonly
 }
 
 function bySharding(files: readonly string[]): SplitFiles {
-  return groupBy(files, (file) => /^data\/(\w+(?:\.\w+)*)-\d{5}-of-\d{5}[^/]*\.[^/]*$/.exec(file)?.[1]);
+  const shards = filesOf(["data/*-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9]*.*"], files);
+  return groupBy(shards, (file) => /^data\/(\w+(?:\.\w+)*)-\d{5}-of-/.exec(file)?.[1]);
 }
 
-function byFolder(files: readonly string[]): SplitFiles {
-  return groupBy(files, (file) => keywordSplit(file, (word) => `(?:^|/|${SEPARATOR})${word}(?:${SEPARATOR}[^/]*)?/`));
+function byKeyword(files: readonly string[], patterns: (word: string) => string[]): SplitFiles {
+  const found = KEYWORDS.map(([split, words]) => [split, filesOf(words.flatMap(patterns), files)] as const);
+  return new Map(found.filter(([, names]) => names.length > 0));
 }
 
-function byFileName(files: readonly string[]): SplitFiles {
-  return groupBy(files, (file) => keywordSplit(file, (word) => `(?:^|/|${SEPARATOR})${word}${SEPARATOR}[^/]*$`));
-}
-
-function keywordSplit(file: string, expression: (word: string) => string): string | undefined {
-  return KEYWORDS.find(([, words]) => words.some((word) => new RegExp(expression(word)).test(file)))?.[0];
+function all(files: readonly string[]): SplitFiles {
+  return groupBy(filesOf(["**"], files), () => "train");
 }
 
 function groupBy(files: readonly string[], splitOf: (file: string) => string | undefined): SplitFiles {
@@ -143,7 +169,10 @@ function inUsualOrder(splits: ReadonlyMap<string, readonly string[]>): SplitFile
 interface ReadmeConfig {
   readonly name: string;
   readonly isDefault: boolean;
-  readonly dataFiles: DataFilesOption;
+  /** Where its files are, with a slash at the end; empty for the whole data set. */
+  readonly folder: string;
+  /** Without them, names decide about the files of the folder. */
+  readonly dataFiles: DataFilesOption | undefined;
 }
 
 async function readConfigs(readme: string, source: string): Promise<ReadmeConfig[]> {
@@ -161,9 +190,12 @@ async function readConfigs(readme: string, source: string): Promise<ReadmeConfig
   }
   const configs = isJsonObject(header) && Array.isArray(header.configs) ? (header.configs as unknown[]) : [];
   return configs.flatMap((config) => {
-    if (!isJsonObject(config) || config.data_files === undefined) return [];
+    if (!isJsonObject(config)) return [];
     const name = typeof config.config_name === "string" ? config.config_name : "default";
-    return [{ name, isDefault: config.default === true, dataFiles: readDataFiles(config, source) }];
+    const folder = typeof config.data_dir === "string" ? config.data_dir.replace(/^(?:\.\/)+|\/+$/g, "") : "";
+    const base = folder === "" || folder === "." ? "" : `${folder}/`;
+    const dataFiles = config.data_files === undefined ? undefined : readDataFiles(config, base, source);
+    return [{ name, isDefault: config.default === true, folder: base, dataFiles }];
   });
 }
 
@@ -173,8 +205,7 @@ function defaultConfig(configs: readonly ReadmeConfig[]): ReadmeConfig | undefin
 }
 
 /** data_files is a pattern, a list of patterns, or a list of { split, path }. */
-function readDataFiles(config: JsonObject, source: string): DataFilesOption {
-  const base = typeof config.data_dir === "string" ? `${config.data_dir.replace(/\/+$/, "")}/` : "";
+function readDataFiles(config: JsonObject, base: string, source: string): DataFilesOption {
   const patterns = (value: unknown): string[] => {
     const list: unknown[] = Array.isArray(value) ? value : [value];
     if (list.every((item) => typeof item === "string")) return list.map((item) => base + item.replace(/^\.\//, ""));

@@ -9,7 +9,7 @@ import { openRemoteFile, type RemoteFile } from "../hub/remote-file.js";
 import { localSource } from "./byte-source.js";
 import {
   type DataFilesOption,
-  dataFiles,
+  noData,
   type SplitFiles,
   splitsFromConversion,
   splitsFromNames,
@@ -18,7 +18,7 @@ import {
 } from "./data-files.js";
 import { openRangedFile } from "./ranged-source.js";
 import { firstColumns, type StreamInput, streamRows } from "./stream-file.js";
-import { dataFormat, type RawRow, readableFormat, type Table } from "./table.js";
+import { dataFormat, isReadable, type RawRow, readableFormat, type Table } from "./table.js";
 import { openTextTable } from "./text-table.js";
 
 export interface LocateOptions extends HubOptions {
@@ -54,13 +54,21 @@ export async function locate(idOrPath: string, options: LocateOptions): Promise<
     });
   }
   const snapshot = await openSnapshot("dataset", idOrPath, options);
-  if (found?.isDirectory()) return localFiles(idOrPath, snapshot, await splitsOf(idOrPath, snapshot, options));
-  const hub = await withRangedFiles(snapshot);
-  if (dataFiles(hub.files).length === 0 && options.dataFiles === undefined && options.revision === undefined) {
-    const converted = await openConversion(idOrPath, options);
+  const hub = found?.isDirectory() ? undefined : await withRangedFiles(snapshot);
+  const { files } = hub ?? snapshot;
+  const splits = await splitsOf(idOrPath, { ...snapshot, files }, options);
+  if (hub !== undefined && !readable(splits, "every") && options.dataFiles === undefined) {
+    const converted = options.revision === undefined ? await openConversion(idOrPath, options) : undefined;
     if (converted !== undefined) return converted;
   }
-  return hubFiles(idOrPath, hub, await splitsOf(idOrPath, hub, options), options);
+  if (!readable(splits, "some")) throw noData(files, idOrPath);
+  return hub ? hubFiles(idOrPath, hub, splits, options) : localFiles(idOrPath, snapshot, splits);
+}
+
+/** Of splits without files another place says what is missing. */
+function readable(splits: SplitFiles, howMany: "some" | "every"): boolean {
+  const names = [...splits.values()].flat();
+  return names.length === 0 ? splits.size > 0 : names[howMany](isReadable);
 }
 
 async function splitsOf(source: string, snapshot: Snapshot, options: LocateOptions): Promise<SplitFiles> {
@@ -72,10 +80,11 @@ async function splitsOf(source: string, snapshot: Snapshot, options: LocateOptio
     const splits = await splitsFromReadme(readme, files, options.name, source);
     if (splits !== undefined) return splits;
   }
-  if (options.name !== undefined && options.name !== "default") {
+  const splits = splitsFromNames(files, source);
+  if (options.name !== undefined && options.name !== "default" && readable(splits, "every")) {
     throw new GrpoError("BAD_OPTION", `${source} has no configuration "${options.name}"; its README.md names none.`);
   }
-  return splitsFromNames(files, source);
+  return splits;
 }
 
 /** Other formats than those that can be read here: the Hub keeps most data sets as parquet as well. */
@@ -85,7 +94,7 @@ async function openConversion(id: string, options: LocateOptions): Promise<Files
     if (thrown instanceof GrpoError && thrown.code === "HUB_ERROR") return undefined;
     throw thrown;
   });
-  if (snapshot === undefined || dataFiles(snapshot.files).length === 0) return undefined;
+  if (snapshot === undefined || !snapshot.files.some(isReadable)) return undefined;
   const hub = await withRangedFiles(snapshot);
   return hubFiles(id, hub, splitsFromConversion(hub.files, options.name, id), given);
 }

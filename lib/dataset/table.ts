@@ -40,10 +40,52 @@ const OTHER_FORMATS: Readonly<Record<string, string>> = {
   tar: "Unpack it first, or pack single files with gzip.",
 };
 
+/** What else datasets reads: where most files are such ones, the others are notes about them. */
+const FOREIGN_FORMATS = new Set(
+  [
+    "arrow tar zip conll conllu xml hdf5 h5 eval lance tsfile pdf nii glb ply stl",
+    "apng bmp dds eps fits gif icns ico j2k jfif jp2 jpe jpeg jpg jpx pbm pcx pgm png pnm ppm psd tga tif tiff webp xbm xpm",
+    "3gp aiff au avr caf flac htk m4v mp3 mpg ogg opus raw sds svx voc w64 wav webm wma wmv",
+    "avi mkv mov mp4 mpeg",
+  ].flatMap((names) => names.split(" ")),
+);
+
 /** What a file is by its name; undefined for a file that is no data, such as a picture. */
 export function dataFormat(file: string): DataFormat | "unreadable" | undefined {
   const extension = extensionOf(isGzip(file) ? file.slice(0, -3) : file);
-  return FORMATS[extension] ?? (extension in OTHER_FORMATS ? "unreadable" : undefined);
+  const isOther = extension in OTHER_FORMATS || FOREIGN_FORMATS.has(extension);
+  return FORMATS[extension] ?? (isOther ? "unreadable" : undefined);
+}
+
+/** The format of most files, as datasets infers it from all parts of their names; "json" for JSON lines as well. */
+export function commonFormat(files: readonly string[]): string | undefined {
+  // Files of these names tell about pictures or sounds beside them.
+  const isMetadata = (file: string) => /^metadata\.(?:csv|jsonl|parquet)$/.test(baseName(file));
+  const [most] = [files.filter((file) => !isMetadata(file)), files].map(mostCommonExtension).filter(Boolean);
+  return most !== undefined && JSON_NAMES.includes(most) ? "json" : most;
+}
+
+/** The files that datasets would read of those with this common format. */
+export function filesInFormat(files: readonly string[], format: string): string[] {
+  const family = [JSON_NAMES, ["csv", "tsv"]].find((names) => names.includes(format)) ?? [format];
+  return files.filter((file) =>
+    extensionsOf(file).some((extension) => extension === "zip" || family.includes(extension)),
+  );
+}
+
+const JSON_NAMES = ["json", "jsonl", "ndjson"];
+/** Of formats that equally many files have, the last of these, else the last in the alphabet. */
+const PREFERRED = ["csv", "json", "jsonl", "arrow", "lance", "parquet"];
+
+function mostCommonExtension(files: readonly string[]): string | undefined {
+  const counts = new Map<string, number>();
+  for (const extension of files.flatMap(extensionsOf)) {
+    if (!(extension in FORMATS || FOREIGN_FORMATS.has(extension))) continue;
+    counts.set(extension, (counts.get(extension) ?? 0) + 1);
+  }
+  const rank = (extension: string) => PREFERRED.indexOf(extension);
+  const sorted = [...counts].sort(([a, m], [b, n]) => n - m || rank(b) - rank(a) || (a < b ? 1 : -1));
+  return sorted[0]?.[0];
 }
 
 export function isReadable(file: string): boolean {
@@ -63,6 +105,15 @@ export function readableFormat(file: string): DataFormat {
   throw new GrpoError("BAD_DATASET", `${file}: cannot read this format; the readable ones are ${names}, also as .gz.`, {
     hint: OTHER_FORMATS[extensionOf(file)] ?? "Save it as JSON lines or parquet.",
   });
+}
+
+export function baseName(file: string): string {
+  return file.slice(file.lastIndexOf("/") + 1);
+}
+
+/** All that follow a dot: "jsonl" and "gz" of train.jsonl.gz. */
+function extensionsOf(file: string): string[] {
+  return baseName(file).toLowerCase().split(".").slice(1);
 }
 
 function extensionOf(file: string): string {

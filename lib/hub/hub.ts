@@ -110,21 +110,26 @@ export async function withTemporaryFolder<T>(use: (folder: string) => Promise<T>
   }
 }
 
-/** Files that match one of the patterns, in which * stays within a folder and ** does not. */
+/** Files that match one of the patterns, in which * stays within a folder, ** does not, and [0-9] is one character. */
 export function matching(files: readonly string[], patterns: readonly string[]): string[] {
   const expressions = patterns.map(globExpression);
   return files.filter((file) => expressions.some((expression) => expression.test(file)));
 }
 
 function globExpression(pattern: string): RegExp {
-  const source = pattern.replace(/\*\*\/?|\*|\?|[.+^${}()|[\]\\]/g, (part) => {
+  const source = pattern.replace(/\*\*\/?|\*|\?|\[(!?)(\]?[^\]]*)\]|[.+^${}()|[\]\\]/g, (part, not, characters) => {
     if (part === "**/") return "(?:.*/)?";
     if (part === "**") return ".*";
     if (part === "*") return "[^/]*";
     if (part === "?") return "[^/]";
+    if (characters !== undefined) return `(?!/)[${not && "^"}${characters.replace(/[\\\]^[]/g, "\\$&")}]`;
     return `\\${part}`;
   });
-  return new RegExp(`^${source}$`);
+  try {
+    return new RegExp(`^${source}$`, "s");
+  } catch {
+    throw new GrpoError("BAD_OPTION", `"${pattern}" is no pattern of file names.`);
+  }
 }
 
 async function localSnapshot(folder: string): Promise<Snapshot> {

@@ -105,7 +105,7 @@ describe("other formats than can be read here", () => {
     const file = makeParquet({ groups: 1, rowsPerGroup: 6, textLength: 5 });
     hub.add("ada/images", {
       type: "dataset",
-      files: { "data.zip": "PK", "README.md": "# A data set\n" },
+      files: { "data/train-00000-of-00001.arrow": "", "requirements.txt": "", "README.md": "# A data set\n" },
       branches: ["refs/convert/parquet"],
     });
     await commit("ada/images", "refs/convert/parquet", {
@@ -150,9 +150,10 @@ describe("a stream", () => {
     const lines = Array.from({ length: 3000 }, (_, n) => JSON.stringify({ n, text: "x".repeat(100) })).join("\n");
     hub.add("org/lines", { type: "dataset", files: { "train.jsonl.gz": gzipSync(lines), "test.csv": "a,b\n1,x\n" } });
     hub.breakAfter.set("train.jsonl.gz", [70, 1000]);
-    const stream = await loadDataset<{ n: number }>("org/lines", { split: "train", streaming: true });
+    const file = { split: "train", streaming: true } as const;
+    const stream = await loadDataset<{ n: number }>("org/lines", { ...file, dataFiles: "train.jsonl.gz" });
     expect((await stream.toArray()).map(({ n }) => n)).toEqual(Array.from({ length: 3000 }, (_, n) => n));
-    const test = await loadDataset("org/lines", { split: "test", streaming: true });
+    const test = await loadDataset("org/lines", { ...file, dataFiles: "test.csv" });
     expect(await test.toArray()).toEqual([{ a: 1, b: "x" }]);
   });
 });

@@ -240,7 +240,7 @@ configs:
 # A data set
 `,
     );
-    expect((await loadDataset(folder, { name: "main", split: "train" })).column("n")).toEqual([3, 1, 2]);
+    expect((await loadDataset(folder, { name: "main", split: "train" })).column("n")).toEqual([1, 2, 3]);
     expect((await loadDataset(folder, { name: "socratic", split: "train" })).column("n")).toEqual([4]);
     await expect(loadDataset(folder, { split: "train" })).rejects.toThrow(
       "has several configurations; they are: main, socratic",
@@ -251,7 +251,8 @@ configs:
   it("takes the files that the caller names", async () => {
     await write("test.jsonl", '{"n":1}');
     await copyFile(path.join(FIXTURES, "integers.parquet"), path.join(folder, "test.parquet"));
-    await expect(loadDataset(folder)).rejects.toThrow(
+    expect((await loadDataset(folder, { split: "test" })).length).toBe(5);
+    await expect(loadDataset(folder, { dataFiles: { test: "test.*" } })).rejects.toThrow(
       'Split "test" would mix files of two formats: test.jsonl, test.parquet',
     );
     expect((await loadDataset(folder, { dataFiles: "*.jsonl", split: "train" })).length).toBe(1);
