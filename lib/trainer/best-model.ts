@@ -1,6 +1,8 @@
 // Which evaluation was the best so far, and whether the run has stopped getting better.
 
 import { GrpoError } from "../errors.js";
+import { failureKinds } from "../rewards/failure.js";
+import type { TrainerState } from "../types.js";
 import type { GRPOConfig } from "./config.js";
 import type { Metrics } from "./step-metrics.js";
 import type { MutableState } from "./trainer-state.js";
@@ -20,6 +22,23 @@ export class BestModel {
     this.#threshold = args.earlyStoppingThreshold;
   }
 
+  /** Throws BAD_OPTION for a metric of a reward function that the evaluations of this run cannot have. */
+  check({ evalPassAt }: GRPOConfig, rewardNames: readonly string[]): void {
+    const name = this.#metric.slice("eval_".length);
+    if (!name.startsWith("rewards/")) return;
+    const kinds = ["mean", "std", "errors", ...failureKinds, ...evalPassAt.map((k) => `pass@${k}`)];
+    const known = rewardNames.flatMap((reward) => kinds.map((kind) => `rewards/${reward}/${kind}`));
+    if (known.includes(name)) return;
+    throw new GrpoError("BAD_OPTION", `metricForBestModel: an evaluation will have no ${name}`, {
+      hint: `of its reward functions it has ${known.filter((other) => !/errors|s$/.test(other)).join(", ")}`,
+    });
+  }
+
+  /** Whether the run has had `earlyStoppingPatience` evaluations in a row without a gain. */
+  outOfPatience(state: TrainerState): boolean {
+    return this.#patience !== null && state.evaluationsWithoutGain >= this.#patience;
+  }
+
   /** Whether the metrics are the best so far, and whether `earlyStoppingPatience` evaluations in a row were not better by more than the threshold. */
   take(metrics: Readonly<Metrics>, state: MutableState): { readonly best: boolean; readonly stop: boolean } {
     const value = metrics[this.#metric];
@@ -29,10 +48,11 @@ export class BestModel {
         hint: `its metrics are ${known}`,
       });
     }
+    // NaN is no gain, and nothing to be compared with.
     const gain = state.bestMetric === null ? Number.POSITIVE_INFINITY : this.#sign * (value - state.bestMetric);
     state.evaluationsWithoutGain = gain > this.#threshold ? 0 : state.evaluationsWithoutGain + 1;
-    const best = gain > 0;
+    const best = gain > 0 && !Number.isNaN(value);
     if (best) state.bestMetric = value;
-    return { best, stop: this.#patience !== null && state.evaluationsWithoutGain >= this.#patience };
+    return { best, stop: this.outOfPatience(state) };
   }
 }

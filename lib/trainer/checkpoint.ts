@@ -10,6 +10,7 @@ import { GrpoError, reasonOf } from "../errors.js";
 import type { CheckpointWriter, ProcessingClass } from "../policy.js";
 import { lazySchema } from "../zod.js";
 import { type Generation, generationFromJson, generationToJson } from "./generation.js";
+import { storedNumber } from "./stored-number.js";
 
 const stateFile = "trainer_state.json";
 const generationFile = "generation.json";
@@ -22,8 +23,14 @@ const stateSchema = lazySchema((z) =>
     epoch: z.number(),
     num_input_tokens_seen: z.number().min(0),
     best_metric: z.number().nullable(),
+    /** From the folder that the checkpoint lies in. */
     best_model_checkpoint: z.string().nullable(),
     evaluations_without_gain: z.int().min(0),
+    /** What is still to be done after the step: a run that was cut short while it evaluated has not. */
+    control: z.object({ should_log: z.boolean(), should_evaluate: z.boolean() }),
+    /** Values since the last log line, and the sum of the losses of all steps. */
+    log_window: z.record(z.string(), z.array(storedNumber(z))),
+    loss_sum: storedNumber(z),
     /** Non-finite steps in a row up to here. */
     bad_steps: z.int().min(0),
     /** What the order of prompts and the optimizer's state depend on; a resumed run must have the same. */
@@ -43,17 +50,19 @@ const stateSchema = lazySchema((z) =>
     prompts_taken: z.int().min(0),
     /** Of the entropy bonus. */
     entropy: z.object({ coef: z.number(), last_entropy: z.number().nullable() }),
-    log_history: z.array(z.record(z.string(), z.number().nullable())),
+    log_history: z.array(z.record(z.string(), storedNumber(z))),
   }),
 );
 
-export type SavedState = Zod.infer<ReturnType<typeof stateSchema>>;
+export type SavedState = Zod.output<ReturnType<typeof stateSchema>>;
+/** The same as it is written. */
+export type StoredState = Zod.input<ReturnType<typeof stateSchema>>;
 
 export interface CheckpointOptions {
   readonly outputDir: string;
   readonly writeModel: CheckpointWriter;
   readonly tokenizer: ProcessingClass;
-  readonly state: SavedState;
+  readonly state: StoredState;
   /** The one that the next step goes on with. */
   readonly generation: Generation | undefined;
   /** Checkpoints kept; null: all. */
@@ -141,8 +150,9 @@ export async function listCheckpoints(outputDir: string): Promise<[number, strin
 }
 
 /** The oldest by time of writing, not by step: a folder may hold later steps of an earlier run. */
-async function removeOldest(outputDir: string, limit: number, kept: readonly (string | null)[]): Promise<void> {
-  const others = (await listCheckpoints(outputDir)).filter(([, folder]) => !kept.includes(folder));
+async function removeOldest(outputDir: string, limit: number, keep: readonly (string | null)[]): Promise<void> {
+  const kept = keep.filter((folder) => folder !== null).map((folder) => path.resolve(folder));
+  const others = (await listCheckpoints(outputDir)).filter(([, folder]) => !kept.includes(path.resolve(folder)));
   const dated = await Promise.all(
     others.map(async ([step, folder]) => ({ step, folder, time: (await stat(path.join(folder, stateFile))).mtimeMs })),
   );

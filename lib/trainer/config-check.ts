@@ -105,10 +105,28 @@ function nearestDivisors(completions: number, groupSize: number, batch: number, 
   return [...choices, `${name} ${accumulation}`].join(", or ");
 }
 
+/** Names of metrics that only a training step has. */
+const ofSteps =
+  /^(loss|policy_loss|entropy|entropy_coef|kl|grad_norm|learning_rate|step_time)$|^(.*clip_ratio|vespo|sampling|time)(\/|$)/;
+
 function checkEvaluation(config: GRPOConfig): void {
+  const metric = config.metricForBestModel?.replace(/^eval_/, "");
+  if (metric !== undefined && ofSteps.test(metric)) {
+    throw new GrpoError(
+      "BAD_OPTION",
+      `GRPOConfig: metricForBestModel ${show(metric)}: an evaluation samples and rewards, and computes no loss`,
+      {
+        hint: 'leave it out for the reward, or name another metric of an evaluation, such as "rewards/<function>/mean"',
+      },
+    );
+  }
   if (config.evalStrategy === "no") {
-    const needs = config.loadBestModelAtEnd ? "loadBestModelAtEnd true" : "earlyStoppingPatience";
-    if (!config.loadBestModelAtEnd && config.earlyStoppingPatience === null) return;
+    const needs = [
+      ...(config.loadBestModelAtEnd ? ["loadBestModelAtEnd true"] : []),
+      ...(config.earlyStoppingPatience !== null ? [`earlyStoppingPatience ${config.earlyStoppingPatience}`] : []),
+      ...(config.saveStrategy === "best" ? ['saveStrategy "best"'] : []),
+    ][0];
+    if (needs === undefined) return;
     throw new GrpoError("BAD_OPTION", `GRPOConfig: ${needs} needs evaluations, and evalStrategy is "no"`, {
       hint: 'set evalStrategy to "steps" or "epoch"',
     });

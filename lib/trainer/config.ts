@@ -183,9 +183,11 @@ const fields = ({ z, count, ratio, interval, optional }: ReturnType<typeof types
   /** How many of them; null: all. */
   numCompletionsToPrint: optional(count),
   logTo: z.array(z.enum(["console", "jsonl", "tensorboard"])).default(["console", "jsonl"]),
+  /** Also after the last step. */
   evalStrategy: z.enum(["no", "steps", "epoch"]).default("no"),
   /** null: loggingSteps. */
   evalSteps: optional(interval),
+  /** Before the first step; no candidate for the best model. */
   evalOnStart: z.boolean().default(false),
   /** false: greedy, with one completion a prompt. */
   evalDoSample: z.boolean().default(true),
@@ -205,7 +207,8 @@ const fields = ({ z, count, ratio, interval, optional }: ReturnType<typeof types
   /** Evaluations in a row without a gain above earlyStoppingThreshold that end the run; null: none. */
   earlyStoppingPatience: optional(count),
   earlyStoppingThreshold: z.number().min(0).default(0),
-  saveStrategy: z.enum(["no", "steps", "epoch"]).default("steps"),
+  /** "best": after an evaluation that is the best so far. But for "no", a run that is cut short saves its last step besides. */
+  saveStrategy: z.enum(["no", "steps", "epoch", "best"]).default("steps"),
   saveSteps: interval.default(500),
   saveTotalLimit: optional(count),
 

@@ -8,7 +8,7 @@ import type { Prompt, TrainerState } from "../types.js";
 import { computeAdvantages, nanMean } from "./advantages.js";
 import type { GRPOConfig } from "./config.js";
 import { mixSeed } from "./prompt-sampler.js";
-import type { PromptTable } from "./prompts.js";
+import type { PromptTable, RowSource } from "./prompts.js";
 import { collectRollout, type Rollout } from "./rollout.js";
 import { type Metrics, rolloutMetrics } from "./step-metrics.js";
 import {
@@ -24,12 +24,20 @@ import {
 /** Number of evaluation's own random stream, far from those of the steps. */
 const evaluationStream = 2 ** 30;
 
+interface PreparedRows<Row extends { readonly prompt: Prompt }> {
+  readonly dataset: RowSource<Row>;
+  readonly prompts: PromptTable<Row>;
+  readonly rows: readonly number[];
+  /** Tokens of the longest prompt. */
+  readonly longest: number;
+}
+
 export class Evaluator<Row extends { readonly prompt: Prompt }> {
   readonly #setup: TrainerSetup<Row>;
   readonly #args: GRPOConfig;
   readonly #rewards: RewardRuntime;
   readonly #weights: readonly number[];
-  #prompts: PromptTable<Row> | undefined;
+  #prepared: PreparedRows<Row> | undefined;
 
   constructor(setup: TrainerSetup<Row>, args: GRPOConfig, rewards: RewardRuntime, weights: readonly number[]) {
     this.#setup = setup;
@@ -38,22 +46,31 @@ export class Evaluator<Row extends { readonly prompt: Prompt }> {
     this.#weights = weights;
   }
 
-  /** Throws BAD_INPUT without evalDataset and BAD_DATASET without a usable row. */
-  async run(options: EvaluateOptions, state: TrainerState): Promise<Evaluation> {
-    const args = this.#args;
-    const { evalDataset, processingClass, model } = this.#setup;
-    if (!evalDataset) {
+  /**
+   * Everything about an evaluation that can be known, or can fail, before it. Throws BAD_INPUT without evalDataset, BAD_DATASET without
+   * a usable row.
+   */
+  async prepare(options: EvaluateOptions = {}): Promise<PreparedRows<Row>> {
+    const { evalDataset: dataset, processingClass, model } = this.#setup;
+    if (!dataset) {
       throw new GrpoError("BAD_INPUT", "evaluate() needs rows", { hint: "give evalDataset to GRPOTrainer" });
     }
-    const doSample = options.doSample ?? args.evalDoSample;
-    const groupSize = options.numGenerations ?? (doSample ? (args.numGenerationsEval ?? args.numGenerations) : 1);
-    checkPassAt(args.evalPassAt, groupSize);
-    this.#prompts ??= promptTable(evalDataset, processingClass, model, args);
-    const prompts = this.#prompts;
-    await evalDataset.load?.(options.signal);
-    const rows = await usableRows(prompts, evalDataset.length, args, options.signal);
+    checkPassAt(this.#args.evalPassAt, this.#groups(options).groupSize);
+    if (this.#prepared) return this.#prepared;
+    await dataset.load?.(options.signal);
+    const prompts = promptTable(dataset, processingClass, model, this.#args);
+    const rows = await usableRows(prompts, dataset.length, this.#args, options.signal);
     if (rows.length === 0) throw new GrpoError("BAD_DATASET", "evalDataset has no usable rows");
-    const rollout = await collectRollout(rolloutSource(this.#setup, args, this.#rewards, prompts, evalDataset), {
+    const { longest } = await prompts.survey(rows, options.signal);
+    this.#prepared = { dataset, prompts, rows, longest };
+    return this.#prepared;
+  }
+
+  async run(options: EvaluateOptions, state: TrainerState): Promise<Evaluation> {
+    const args = this.#args;
+    const { dataset, prompts, rows } = await this.prepare(options);
+    const { doSample, groupSize } = this.#groups(options);
+    const rollout = await collectRollout(rolloutSource(this.#setup, args, this.#rewards, prompts, dataset), {
       rows,
       // A seed of its own, so that evaluation never repeats the draws of a training step, and always repeats its own.
       sampling: { ...this.#sampling(), doSample, groupSize, seed: mixSeed(args.seed, evaluationStream) >>> 1, step: 0 },
@@ -66,15 +83,22 @@ export class Evaluator<Row extends { readonly prompt: Prompt }> {
       scaleRewards: args.scaleRewards,
       multiObjectiveAggregation: args.multiObjectiveAggregation,
     });
+    const runtime = rollout.seconds.rollout + rollout.seconds.reward;
     const own = {
       ...rolloutMetrics(rollout, scored, this.#rewards.names),
       ...this.#passMetrics(rollout, groupSize),
-      runtime: rollout.seconds.rollout + rollout.seconds.reward,
+      // As transformers counts: rows, and batches, of which there is one.
+      ...{ runtime, samples_per_second: rows.length / runtime, steps_per_second: 1 / runtime },
     };
     return {
       metrics: Object.fromEntries(Object.entries(own).map(([name, value]) => [`eval_${name}`, value])),
       completions: completionRecords(state.globalStep, "eval", rollout, scored, this.#rewards.names),
     };
+  }
+
+  #groups({ doSample = this.#args.evalDoSample, numGenerations }: EvaluateOptions) {
+    const { numGenerationsEval, numGenerations: ofTraining } = this.#args;
+    return { doSample, groupSize: numGenerations ?? (doSample ? (numGenerationsEval ?? ofTraining) : 1) };
   }
 
   #sampling() {

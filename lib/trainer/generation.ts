@@ -8,6 +8,7 @@ import { lazySchema } from "../zod.js";
 import type { GRPOConfig } from "./config.js";
 import { type TrainingPlan, trainsOnOldSamples } from "./plan.js";
 import type { Rollout } from "./rollout.js";
+import { storedNumber, storeNumber } from "./stored-number.js";
 
 export interface Generation {
   readonly index: number;
@@ -100,13 +101,14 @@ const generationSchema = lazySchema((z) =>
     completion_ids: z.array(z.array(z.int())),
     context_length: z.int().min(0).optional(),
     advantages: z.array(z.number()),
-    old_logprobs: z.array(z.array(z.number())).optional(),
-    reference_logprobs: z.array(z.array(z.number())).optional(),
+    old_logprobs: z.array(z.array(storedNumber(z))).optional(),
+    reference_logprobs: z.array(z.array(storedNumber(z))).optional(),
   }),
 );
 
 export function generationToJson({ index, tokens, batch }: Generation): string {
-  const numbers = (lists: readonly ArrayLike<number>[] | undefined) => lists?.map((list) => Array.from(list));
+  const numbers = (lists: readonly ArrayLike<number>[] | undefined) =>
+    lists?.map((list) => Array.from(list, storeNumber));
   const stored: Zod.input<ReturnType<typeof generationSchema>> = {
     schema_version: 1,
     index,

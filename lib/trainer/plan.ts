@@ -20,7 +20,7 @@ export interface TrainingPlan {
   /** Rows left out of each epoch because they do not fill a generation. */
   readonly droppedRows: number;
   readonly warmupSteps: number;
-  /** Steps between two of each; 0: never. */
+  /** Steps between two of each; 0: none for that reason alone. */
   readonly logEvery: number;
   readonly saveEvery: number;
   readonly evalEvery: number;
@@ -44,8 +44,8 @@ export function planTraining(config: GRPOConfig, rows: number): TrainingPlan {
   const stepsPerEpoch = Math.ceil(slicesPerEpoch / slicesPerStep);
   const totalSteps = config.maxSteps > 0 ? config.maxSteps : Math.ceil(config.numTrainEpochs * stepsPerEpoch);
   const every = (value: number) => (value < 1 ? Math.ceil(totalSteps * value) : value);
-  const interval = (strategy: "no" | "steps" | "epoch", steps: number) =>
-    strategy === "no" ? 0 : strategy === "epoch" ? stepsPerEpoch : every(steps);
+  const interval = (strategy: GRPOConfig["saveStrategy"], steps: number) =>
+    strategy === "no" || strategy === "best" ? 0 : strategy === "epoch" ? stepsPerEpoch : every(steps);
   return {
     rows,
     ...{ completionsPerStep, completionsPerGeneration, promptsPerGeneration },
@@ -58,6 +58,11 @@ export function planTraining(config: GRPOConfig, rows: number): TrainingPlan {
     saveEvery: interval(config.saveStrategy, config.saveSteps),
     evalEvery: interval(config.evalStrategy, config.evalSteps ?? config.loggingSteps),
   };
+}
+
+/** Whether something that comes every so many steps comes after this one; the last step has all of it. */
+export function isDue({ totalSteps }: TrainingPlan, every: number, step: number): boolean {
+  return every > 0 && (step % every === 0 || step === totalSteps);
 }
 
 /** Slices of one generation, in the order of training. */

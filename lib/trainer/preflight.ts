@@ -4,6 +4,7 @@
 import { totalmem } from "node:os";
 import { GrpoError } from "../errors.js";
 import type { NativeMemory } from "../native/native.js";
+import type { PolicyModel } from "../policy.js";
 import type { GRPOConfig } from "./config.js";
 import {
   type Bytes,
@@ -62,7 +63,7 @@ export function memoryRun({ args, plan, longestPrompt, evalPrompts, dropout }: M
     scores: args.beta > 0 || trainsOnOldSamples(plan),
     reference: args.beta > 0,
     optimizer: nativeOptimizer(args),
-    copiesCheckpoints: plan.saveEvery > 0,
+    copiesCheckpoints: args.saveStrategy !== "no",
   };
 }
 
@@ -73,6 +74,21 @@ export function memoryRun({ args, plan, longestPrompt, evalPrompts, dropout }: M
 export function canCopyCheckpoints(model: MemoryModel, run: MemoryRun, capacity: Capacity): boolean {
   const { peak } = estimateMemory(model, { ...run, copiesCheckpoints: true });
   return peak <= capacity.available || checkpointCopyBytes(model, run) <= peak / 100;
+}
+
+/** What the plan says about memory, and whether there is room for copies of checkpoints. Throws OUT_OF_MEMORY. */
+export async function checkMemory(
+  model: PolicyModel,
+  facts: Omit<MemoryFacts, "dropout">,
+): Promise<{ readonly lines: string[]; readonly copies: boolean }> {
+  const { model: shape, device, dropout } = await model.memory();
+  const run = memoryRun({ ...facts, dropout });
+  const capacity = capacityOf(model.device, device);
+  const copies = canCopyCheckpoints(shape, run, capacity);
+  const copying = { ...run, copiesCheckpoints: run.copiesCheckpoints && copies };
+  const lines = preflight(shape, copying, capacity, facts.args.memoryCheck);
+  const waits = "note     checkpoints are written between steps: a copy of them may not fit";
+  return { lines: copies ? lines : [...lines, waits], copies };
 }
 
 /** Lines for the plan. Throws OUT_OF_MEMORY for what cannot fit, unless `check` is another than "refuse". */

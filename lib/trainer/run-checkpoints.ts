@@ -1,6 +1,7 @@
 // The checkpoints of one trainer: what goes into them and what must agree before a run goes on from one. How they lie on disk is
 // in checkpoint.ts.
 
+import path from "node:path";
 import { GrpoError } from "../errors.js";
 import {
   type CheckpointOptions,
@@ -17,13 +18,12 @@ import { nativeOptimizer } from "./optimizer.js";
 import { carriedInto, type TrainingPlan } from "./plan.js";
 import type { CarriedState } from "./train-step.js";
 import type { TrainerSetup } from "./trainer-setup.js";
-import { type MutableState, storeState } from "./trainer-state.js";
+import { type MutableState, type RunState, storeState } from "./trainer-state.js";
 
 /** What of a run is stored beside the state that callbacks see. */
-export interface RunToSave {
+export interface RunToSave extends Pick<RunState, "window" | "lossSum" | "badSteps"> {
   readonly plan: TrainingPlan;
   readonly steps: { readonly carried: CarriedState & { readonly entropy: SavedState["entropy"] } };
-  readonly badSteps: number;
 }
 
 /** Around the writing of a checkpoint. */
@@ -37,16 +37,22 @@ export class RunCheckpoints {
   readonly #args: GRPOConfig;
   readonly #setup: Pick<TrainerSetup<never>, "model" | "processingClass">;
   readonly #state: MutableState;
+  readonly #control: RunState["control"];
   /** Whether what is saved is copied first, so that the run need not wait for the disk. */
   copies = true;
   #lastSaved = -1;
   #writing: Promise<void> = Promise.resolve();
   #failure: { readonly error: unknown } | undefined;
 
-  constructor(args: GRPOConfig, setup: Pick<TrainerSetup<never>, "model" | "processingClass">, state: MutableState) {
+  constructor(
+    args: GRPOConfig,
+    setup: Pick<TrainerSetup<never>, "model" | "processingClass">,
+    { state, control }: { readonly state: MutableState; readonly control: RunState["control"] },
+  ) {
     this.#args = args;
     this.#setup = setup;
     this.#state = state;
+    this.#control = control;
   }
 
   /** Of the step that is done. */
@@ -59,9 +65,9 @@ export class RunCheckpoints {
     return this.#lastSaved === this.#state.globalStep;
   }
 
-  /** A run begins, at a step that is saved already or not. */
-  begin(resumed: boolean): void {
-    this.#lastSaved = resumed ? this.#state.globalStep : -1;
+  /** A run begins, at a step that is saved already, with all that follows from it, or not. */
+  begin(saved: boolean): void {
+    this.#lastSaved = saved ? this.#state.globalStep : -1;
   }
 
   /** Takes back the model; the caller takes the rest from the result. */
@@ -76,7 +82,9 @@ export class RunCheckpoints {
       });
     }
     await this.#setup.model.loadCheckpoint(folder);
-    return saved;
+    const { best_model_checkpoint: best } = saved.state;
+    const bestFolder = best === null || path.isAbsolute(best) ? best : path.join(path.dirname(folder), best);
+    return { ...saved, state: { ...saved.state, best_model_checkpoint: bestFolder } };
   }
 
   /**
@@ -116,12 +124,20 @@ export class RunCheckpoints {
     this.check();
   }
 
-  async #take({ plan, steps, badSteps }: RunToSave, copy: boolean): Promise<CheckpointOptions> {
+  async #take({ plan, steps, window, lossSum, badSteps }: RunToSave, copy: boolean): Promise<CheckpointOptions> {
     const { model, processingClass: tokenizer } = this.#setup;
     const { outputDir, saveTotalLimit: totalLimit } = this.#args;
     const { generation, entropy, promptsTaken } = steps.carried;
-    const state = storeState(this.#state, { badSteps, order: this.#order(plan), entropy, promptsTaken });
     const keep = this.#state.bestModelCheckpoint;
+    // Folders may move, and be named from elsewhere.
+    const bestModelCheckpoint = keep && path.relative(outputDir, keep);
+    const state = storeState(
+      { ...this.#state, bestModelCheckpoint },
+      {
+        ...{ control: this.#control, window, lossSum, badSteps },
+        ...{ order: this.#order(plan), entropy, promptsTaken },
+      },
+    );
     const writeModel = await model.takeCheckpoint({ copy });
     return { outputDir, writeModel, tokenizer, state, generation, totalLimit, keep };
   }
@@ -129,7 +145,7 @@ export class RunCheckpoints {
   /** Takes back the model of the best evaluation; its folder, or undefined where the model is that one. */
   async loadBest(): Promise<string | undefined> {
     const { bestModelCheckpoint: folder } = this.#state;
-    if (folder === null || folder === this.path) return undefined;
+    if (folder === null || path.resolve(folder) === path.resolve(this.path)) return undefined;
     await this.#setup.model.loadCheckpoint(folder);
     return folder;
   }

@@ -91,7 +91,16 @@ export function meanMetrics(all: readonly Readonly<Metrics>[]): Metrics {
 }
 
 export class MetricWindow {
-  readonly #values = new Map<string, number[]>();
+  readonly #values: Map<string, number[]>;
+
+  constructor(values: Readonly<Record<string, readonly number[]>> = {}) {
+    this.#values = new Map(Object.entries(values).map(([name, list]) => [name, [...list]]));
+  }
+
+  /** Since the last take(), by name: what a window begins with that goes on from here. */
+  get values(): Readonly<Record<string, readonly number[]>> {
+    return Object.fromEntries(this.#values);
+  }
 
   add(metrics: Readonly<Metrics>): void {
     for (const [name, value] of Object.entries(metrics)) {

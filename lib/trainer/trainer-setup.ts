@@ -72,11 +72,22 @@ export type TrainerSetup<Row extends { readonly prompt: Prompt }> = Omit<
   "trainDataset" | "evalDataset"
 > & { readonly trainDataset: RowSource<Row>; readonly evalDataset: RowSource<Row> | undefined };
 
+/** Whether a run evaluates. */
+export function evaluatesInRun({ evalStrategy, evalOnStart }: GRPOConfig): boolean {
+  return evalStrategy !== "no" || evalOnStart;
+}
+
 export function withRowSources<Row extends { readonly prompt: Prompt }>(
   options: GRPOTrainerOptions<Row>,
   args: GRPOConfig,
 ): TrainerSetup<Row> {
   const { trainDataset, evalDataset } = options;
+  if (!evalDataset && evaluatesInRun(args)) {
+    const asked = args.evalStrategy === "no" ? "evalOnStart true" : `evalStrategy "${args.evalStrategy}"`;
+    throw new GrpoError("BAD_INPUT", `${asked} needs rows to evaluate, and GRPOTrainer has no evalDataset`, {
+      hint: 'give evalDataset, or set evalStrategy to "no" and evalOnStart to false',
+    });
+  }
   return {
     ...options,
     trainDataset: trainingRows(trainDataset, args),

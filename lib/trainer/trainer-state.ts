@@ -1,9 +1,11 @@
 // The trainer's counters, and their form in trainer_state.json.
 
 import type { TrainerState } from "../types.js";
-import type { SavedState } from "./checkpoint.js";
+import type { TrainerControl } from "./callbacks.js";
+import type { SavedState, StoredState } from "./checkpoint.js";
 import type { EntropyState } from "./entropy-control.js";
-import type { Metrics } from "./step-metrics.js";
+import type { Metrics, MetricWindow } from "./step-metrics.js";
+import { storeNumber } from "./stored-number.js";
 
 export type MutableState = { -readonly [K in keyof TrainerState]: TrainerState[K] } & { logHistory: Metrics[] };
 
@@ -12,12 +14,8 @@ export function freshState(maxSteps: number): MutableState {
   return { globalStep: 0, maxSteps, epoch: 0, numInputTokensSeen: 0, ...best, logHistory: [] };
 }
 
-/** JSON has no NaN: null in a stored log stands for it. */
 export function restoreState(saved: SavedState, maxSteps: number): MutableState {
-  const logHistory = saved.log_history.map(
-    (entry): Metrics => Object.fromEntries(Object.entries(entry).map(([name, value]) => [name, value ?? Number.NaN])),
-  );
-  const { global_step: globalStep, epoch, num_input_tokens_seen: numInputTokensSeen } = saved;
+  const { global_step: globalStep, epoch, num_input_tokens_seen: numInputTokensSeen, log_history: logHistory } = saved;
   const best = {
     bestMetric: saved.best_metric,
     bestModelCheckpoint: saved.best_model_checkpoint,
@@ -28,13 +26,18 @@ export function restoreState(saved: SavedState, maxSteps: number): MutableState 
 
 /** What a run has beside the state that callbacks see. */
 export interface RunState {
+  /** What is still to be done after the last step. */
+  readonly control: Pick<TrainerControl, "shouldLog" | "shouldEvaluate">;
+  readonly window: MetricWindow;
+  readonly lossSum: number;
   readonly badSteps: number;
   readonly order: SavedState["order"];
   readonly entropy: EntropyState;
   readonly promptsTaken: number;
 }
 
-export function storeState(state: TrainerState, { badSteps, order, entropy, promptsTaken }: RunState): SavedState {
+export function storeState(state: TrainerState, run: RunState): StoredState {
+  const { control, badSteps, order, entropy, promptsTaken } = run;
   return {
     schema_version: 1,
     global_step: state.globalStep,
@@ -44,10 +47,17 @@ export function storeState(state: TrainerState, { badSteps, order, entropy, prom
     best_metric: state.bestMetric,
     best_model_checkpoint: state.bestModelCheckpoint,
     evaluations_without_gain: state.evaluationsWithoutGain,
+    control: { should_log: control.shouldLog, should_evaluate: control.shouldEvaluate },
+    log_window: mapValues(run.window.values, (values) => values.map(storeNumber)),
+    loss_sum: storeNumber(run.lossSum),
     bad_steps: badSteps,
     order,
     prompts_taken: promptsTaken,
     entropy,
-    log_history: [...state.logHistory],
+    log_history: state.logHistory.map((entry) => mapValues(entry, storeNumber)),
   };
+}
+
+function mapValues<T, U>(record: Readonly<Record<string, T>>, change: (value: T) => U): Record<string, U> {
+  return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, change(value)]));
 }

@@ -8,17 +8,18 @@ import { noteFirstFailures } from "../rewards/failure.js";
 import { RewardRuntime } from "../rewards/runtime.js";
 import type { Prompt, TrainerState } from "../types.js";
 import { BestModel } from "./best-model.js";
-import { Callbacks } from "./callbacks.js";
-import { removeLeftovers } from "./checkpoint.js";
+import { Callbacks, type TrainerControl } from "./callbacks.js";
+import { removeLeftovers, type SavedState } from "./checkpoint.js";
 import { GRPOConfig } from "./config.js";
 import { Evaluator } from "./evaluation.js";
 import { HubPush, type TrainerPushOptions } from "./hub-push.js";
 import { type InterruptWatch, watchInterrupts } from "./interrupt.js";
-import { epochAfter, planTraining, type TrainingPlan } from "./plan.js";
-import { canCopyCheckpoints, capacityOf, memoryRun, preflight } from "./preflight.js";
+import { epochAfter, isDue, planTraining, type TrainingPlan } from "./plan.js";
+import { checkMemory } from "./preflight.js";
 import { PromptSampler, rowsAhead } from "./prompt-sampler.js";
 import type { PromptTable } from "./prompts.js";
 import type { RolloutRequest } from "./rollout.js";
+import { type Run, resultOf, runRecord, secondsLeft } from "./run.js";
 import { RunCheckpoints } from "./run-checkpoints.js";
 import { type Metrics, MetricWindow } from "./step-metrics.js";
 import { Timeline } from "./timeline.js";
@@ -26,6 +27,7 @@ import { TrainSteps } from "./train-step.js";
 import {
   type EvaluateOptions,
   type Evaluation,
+  evaluatesInRun,
   type GRPOTrainerOptions,
   promptTable,
   resolveRewardFunctions,
@@ -40,19 +42,6 @@ import {
   withRowSources,
 } from "./trainer-setup.js";
 import { freshState, type MutableState, restoreState } from "./trainer-state.js";
-
-/** What one call of train() works with. */
-interface Run {
-  readonly plan: TrainingPlan;
-  readonly steps: TrainSteps<unknown>;
-  readonly signal: AbortSignal;
-  readonly window: MetricWindow;
-  readonly timeline: Timeline;
-  readonly started: number;
-  readonly firstStep: number;
-  lossSum: number;
-  badSteps: number;
-}
 
 /**
  * Trains a model with GRPO: samples groups of completions, scores them, and raises the likelihood of the better
@@ -95,7 +84,8 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     this.#log = new RunLog(this.args, this.#rewards.names, { output: options.output, loggers: options.loggers });
     this.#state = freshState(this.args.maxSteps);
     this.#callbacks = new Callbacks(options.callbacks ?? [], { state: this.#state, args: this.args });
-    this.#checkpoints = new RunCheckpoints(this.args, this.#options, this.#state);
+    const { control } = this.#callbacks;
+    this.#checkpoints = new RunCheckpoints(this.args, this.#options, { state: this.#state, control });
     this.#hub = new HubPush({
       ...{ args: this.args, state: this.#state, rewardNames: this.#rewards.names },
       note: (text) => this.#log.note(text),
@@ -131,7 +121,8 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const { control } = this.#callbacks;
     await this.#callbacks.emit("onTrainBegin");
     try {
-      if (this.args.evalOnStart && run.firstStep === 0) await this.#evaluateInRun(run);
+      if (run.resumed) await this.#makeUp(run);
+      else if (this.args.evalOnStart) await this.#evaluateAtStart(run);
       while (this.#state.globalStep < run.plan.totalSteps && !control.shouldTrainingStop) await this.#trainOneStep(run);
       await this.#log.written();
       if (run.plan.saveEvery > 0) await this.#save(run);
@@ -140,7 +131,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     } catch (error) {
       throw await this.#cutShort(run, error);
     }
-    const result = this.#summary(run);
+    const result = resultOf(run, this.#state);
     await this.#callbacks.emit("onTrainEnd", result.metrics);
     return result;
   }
@@ -159,8 +150,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     this.#begun = true;
     const saved = resume === false ? undefined : await this.#checkpoints.resume(resume, plan);
     Object.assign(this.#state, saved ? restoreState(saved.state, plan.totalSteps) : freshState(plan.totalSteps));
-    this.#checkpoints.begin(saved !== undefined);
-    this.#callbacks.control.shouldTrainingStop = false;
+    this.#beginControl(saved?.state.control, plan);
     const firstStep = this.#state.globalStep;
     const sampler = new PromptSampler({
       rows: rows.length,
@@ -172,11 +162,14 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const ahead = args.dynamicSampling ? rows : rowsAhead(sampler, rows, promptsTaken, plan);
     const survey = await this.#trainPrompts.survey(ahead, signal);
     const tooLong = trainDataset.length - rows.length;
+    const evaluation = evaluatesInRun(args) ? await this.#prepareEvaluation(signal) : undefined;
     await this.#hub.begin();
-    const memory = await this.#preflight(plan, survey.longest);
+    const longest = Math.max(survey.longest, evaluation?.longest ?? 0);
+    const memory = await this.#preflight(plan, longest, evaluation?.rows.length);
     const facts = { config: args, plan, model, survey, tooLong, memory, startStep: firstStep };
     for (const line of describePlan(facts)) this.#log.note(line);
-    await this.#log.begin(this.#runRecord(plan, firstStep), firstStep);
+    const rewards = { rewardNames: this.#rewards.names, rewardWeights: this.#weights };
+    await this.#log.begin(runRecord({ args, plan, model, firstStep, ...rewards }), firstStep);
     const setup = {
       ...{ args, plan, sampler, rows, signal, trainerState: this.#state, rewardWeights: this.#weights },
       ...{ source: rolloutSource(this.#options, args, this.#rewards, this.#trainPrompts, trainDataset) },
@@ -186,31 +179,42 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       ...{ generation: saved?.generation, entropy: saved?.state.entropy, promptsTaken },
     });
     return {
-      ...{ plan, steps, signal, firstStep, started: performance.now(), window: new MetricWindow() },
-      timeline: new Timeline(() => model.busySeconds),
-      ...{ lossSum: 0, badSteps: saved?.state.bad_steps ?? 0 },
+      ...{ plan, steps, signal, firstStep, resumed: saved !== undefined, started: performance.now() },
+      ...{ window: new MetricWindow(saved?.state.log_window), timeline: new Timeline(() => model.busySeconds) },
+      ...{ lossSum: saved?.state.loss_sum ?? 0, badSteps: saved?.state.bad_steps ?? 0 },
     };
   }
 
-  async #preflight(plan: TrainingPlan, longestPrompt: number): Promise<string[]> {
-    const { args } = this;
-    const { model, evalDataset } = this.#options;
-    const { model: facts, device, dropout } = await model.memory();
-    const evalPrompts = args.evalStrategy !== "no" || args.evalOnStart ? (evalDataset?.length ?? 0) : 0;
-    const run = memoryRun({ args, plan, longestPrompt, evalPrompts, dropout });
-    const capacity = capacityOf(model.device, device);
-    const copies = canCopyCheckpoints(facts, run, capacity);
+  /** What the run has still to do after the step that it goes on from, and whether it goes on at all. */
+  #beginControl(left: SavedState["control"] | undefined, plan: TrainingPlan): void {
+    const { globalStep: step } = this.#state;
+    const shouldEvaluate = (left?.should_evaluate ?? false) && this.args.evalStrategy !== "no";
+    const due = left !== undefined && (left.should_log || shouldEvaluate);
+    const stopped = left !== undefined && this.#best.outOfPatience(this.#state);
+    Object.assign(this.#callbacks.control, {
+      ...{ shouldTrainingStop: stopped, shouldLog: left?.should_log ?? false, shouldEvaluate },
+      shouldSave: due && isDue(plan, plan.saveEvery, step),
+    } satisfies TrainerControl);
+    this.#checkpoints.begin(left !== undefined && !due);
+    if (!stopped) return;
+    const without = `${this.#state.evaluationsWithoutGain} evaluations without a gain`;
+    this.#log.note(`note     the run had stopped early: ${without}; raise earlyStoppingPatience to go on`);
+  }
+
+  #prepareEvaluation(signal: AbortSignal): ReturnType<Evaluator<Row>["prepare"]> {
+    if (this.args.evalStrategy !== "no") this.#best.check(this.args, this.#rewards.names);
+    return this.#evaluator.prepare({ signal });
+  }
+
+  async #preflight(plan: TrainingPlan, longestPrompt: number, evalPrompts = 0): Promise<string[]> {
+    const facts = { args: this.args, plan, longestPrompt, evalPrompts };
+    const { lines, copies } = await checkMemory(this.#options.model, facts);
     this.#checkpoints.copies = copies;
-    const lines = preflight(
-      facts,
-      { ...run, copiesCheckpoints: run.copiesCheckpoints && copies },
-      capacity,
-      args.memoryCheck,
-    );
-    return copies ? lines : [...lines, "note     checkpoints are written between steps: a copy of them may not fit"];
+    return lines;
   }
 
   async #trainOneStep(run: Run): Promise<void> {
+    if (run.signal.aborted) throw new GrpoError("CANCELLED", "stopped between two steps");
     this.#checkpoints.check();
     await this.#callbacks.beginStep();
     const step = this.#state.globalStep;
@@ -234,15 +238,24 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const { plan, window } = run;
     const { control } = this.#callbacks;
     const step = this.#state.globalStep;
-    const due = (every: number) => every > 0 && (step % every === 0 || step === plan.totalSteps);
     window.add(metrics);
+    // What fails from here on finds in a checkpoint what was still to be done.
+    control.shouldLog ||= isDue(plan, plan.logEvery, step) || (step === 1 && this.args.loggingFirstStep);
+    control.shouldEvaluate ||= isDue(plan, plan.evalEvery, step);
+    control.shouldSave ||= isDue(plan, plan.saveEvery, step);
     await this.#log.step(step, metrics, records);
-    control.shouldLog ||= due(plan.logEvery) || (step === 1 && this.args.loggingFirstStep);
-    control.shouldEvaluate ||= plan.evalEvery > 0 && step % plan.evalEvery === 0;
-    control.shouldSave ||= due(plan.saveEvery);
     await this.#callbacks.emit("onStepEnd", metrics);
-    if (control.shouldLog || control.shouldTrainingStop) await this.#logWindow(run, records);
+    control.shouldLog ||= control.shouldTrainingStop;
+    if (control.shouldLog) await this.#logWindow(run, records);
     if (run.badSteps >= this.args.maxBadSteps) throw await this.#nonFinite(run);
+    if (control.shouldEvaluate) await this.#evaluateInRun(run);
+    if (control.shouldSave) await this.#save(run);
+  }
+
+  /** What was left undone after the step that a resumed run goes on from. */
+  async #makeUp(run: Run): Promise<void> {
+    const { control } = this.#callbacks;
+    if (control.shouldLog) await this.#logWindow(run, []);
     if (control.shouldEvaluate) await this.#evaluateInRun(run);
     if (control.shouldSave) await this.#save(run);
   }
@@ -253,7 +266,8 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const means = { step, ...run.window.take() };
     const last = step === totalSteps || this.#callbacks.control.shouldTrainingStop;
     this.#state.logHistory.push(means);
-    this.#log.window(step, totalSteps, means, last ? undefined : this.#secondsLeft(run));
+    this.#callbacks.control.shouldLog = false;
+    this.#log.window(step, totalSteps, means, last ? undefined : secondsLeft(run, this.#state));
     if (this.args.logCompletions) this.#log.samples(records, this.args.numCompletionsToPrint ?? records.length);
     await this.#callbacks.emit("onLog", means);
   }
@@ -264,7 +278,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   }
 
   async #nonFinite(run: Run): Promise<GrpoError> {
-    const folder = run.plan.saveEvery > 0 ? await this.#save(run) : undefined;
+    const folder = this.args.saveStrategy !== "no" ? await this.#save(run) : undefined;
     await this.#checkpoints.written();
     const where = folder ? `the last good state is in ${folder}` : "the model holds the last good state";
     return new GrpoError(
@@ -286,11 +300,20 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     }
   }
 
+  /** As in transformers, an untrained model is no candidate for the best. */
+  async #evaluateAtStart(run: Run): Promise<void> {
+    const { metrics } = await this.evaluate({ signal: run.signal });
+    this.#state.logHistory.push({ step: 0, ...metrics });
+    await this.#callbacks.emit("onEvaluate", metrics);
+  }
+
   async #evaluateInRun(run: Run): Promise<void> {
     const { metrics } = await this.evaluate({ signal: run.signal });
-    this.#state.logHistory.push({ step: this.#state.globalStep, ...metrics });
     const { best, stop } = this.#best.take(metrics, this.#state);
-    if (best && this.args.loadBestModelAtEnd) {
+    this.#state.logHistory.push({ step: this.#state.globalStep, ...metrics });
+    this.#callbacks.control.shouldEvaluate = false;
+    const { loadBestModelAtEnd, saveStrategy } = this.args;
+    if (best && (loadBestModelAtEnd || saveStrategy === "best")) {
       this.#state.bestModelCheckpoint = this.#checkpoints.path;
       await this.#save(run);
     }
@@ -339,10 +362,10 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     let saved = "";
     // What was cut short may have left a part of its gradient, which a later step must not find.
     await this.#options.model.zeroGrad().catch(() => {});
-    if (step > 0 && run.plan.saveEvery > 0) {
+    // What kept an earlier checkpoint from being written may be what is thrown.
+    await this.#checkpoints.written().catch(() => {});
+    if (this.args.saveStrategy !== "no" && (step > 0 || this.#checkpoints.isSaved)) {
       try {
-        // What kept an earlier one from being written may be what is thrown.
-        await this.#checkpoints.written().catch(() => {});
         const checkpoint = await this.#save(run);
         await this.#checkpoints.written();
         const own = this.#options.resumeHint?.(checkpoint);
@@ -367,45 +390,11 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     await this.#rewards.close().catch((error: unknown) => this.#log.note(`closing the rewards: ${reasonOf(error)}`));
   }
 
-  #summary(run: Run): TrainResult {
-    const seconds = (performance.now() - run.started) / 1000;
-    const steps = this.#state.globalStep - run.firstStep;
-    return {
-      globalStep: this.#state.globalStep,
-      metrics: {
-        train_runtime: seconds,
-        train_loss: steps > 0 ? run.lossSum / steps : 0,
-        train_samples_per_second: (steps * run.plan.completionsPerStep) / seconds,
-        train_steps_per_second: steps / seconds,
-      },
-    };
-  }
-
-  #progress(run: Run, began: number): NonNullable<RolloutRequest["onProgress"]> {
-    const { totalSteps, completionsPerGeneration } = run.plan;
+  #progress({ plan }: Run, began: number): NonNullable<RolloutRequest["onProgress"]> {
     return ({ completions, tokens }) => {
       const speed = Math.round(tokens / ((performance.now() - began) / 1000));
-      const head = `step ${this.#state.globalStep + 1}/${totalSteps}`;
-      this.#log.status(`${head}  sampled ${completions} of ${completionsPerGeneration} completions  ${speed} tok/s`);
-    };
-  }
-
-  #secondsLeft(run: Run): number {
-    const done = this.#state.globalStep - run.firstStep;
-    const perStep = (performance.now() - run.started) / 1000 / done;
-    return perStep * (run.plan.totalSteps - this.#state.globalStep);
-  }
-
-  #runRecord(plan: TrainingPlan, firstStep: number): Record<string, unknown> {
-    const { device, dtype } = this.#options.model;
-    return {
-      run_name: this.args.runName,
-      resumed_after_step: firstStep,
-      config: this.args,
-      reward_functions: this.#rewards.names,
-      reward_weights: this.#weights,
-      plan,
-      model: { device, dtype, ...this.#options.model.trainableParameters() },
+      const sampled = `sampled ${completions} of ${plan.completionsPerGeneration} completions  ${speed} tok/s`;
+      this.#log.status(`step ${this.#state.globalStep + 1}/${plan.totalSteps}  ${sampled}`);
     };
   }
 }

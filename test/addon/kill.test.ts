@@ -1,5 +1,5 @@
 // A run killed with SIGKILL, in rollout, reward, update and while writing, and resumed equals one that was never killed, bit
-// for bit: adapter, optimizer, log history, and every completion with its rewards and advantages.
+// for bit: adapter, optimizer, log history, evaluations, and every completion with its rewards and advantages.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -41,17 +41,17 @@ async function outcomeOf(outputDir: string) {
   const timeless = (entry: object) =>
     Object.fromEntries(Object.entries(entry).filter(([name]) => !/time|_per_second/.test(name)));
   const lines = (await readFile(path.join(outputDir, "completions.jsonl"), "utf8")).trimEnd().split("\n");
-  const bySteps = new Map<number, string[]>();
+  const bySteps = new Map<string, string[]>();
   for (const line of lines.filter((line) => line.endsWith("}"))) {
-    const { step } = JSON.parse(line);
-    const all = bySteps.get(step) ?? [];
-    bySteps.set(step, [...all, line].slice(-8));
+    const { step, split } = JSON.parse(line);
+    const key = `${split} ${step}`;
+    bySteps.set(key, [...(bySteps.get(key) ?? []), line].slice(split === "train" ? -8 : -2));
   }
   return {
     adapter: await bytes("adapter_model.safetensors"),
     optimizer: await bytes("optimizer.safetensors"),
     state: { ...state, log_history: state.log_history.map(timeless) },
-    completions: [...bySteps],
+    completions: [...bySteps].sort(([a], [b]) => a.localeCompare(b)),
   };
 }
 
@@ -69,7 +69,15 @@ function chosenMoments(): number[] {
 describe("a run killed", () => {
   it("has moments of every kind to be killed at", () => {
     const kinds = new Set(moments);
-    const needed = ["reward", "before sample", "after forwardBackward", "before optimizerStep", "after takeCheckpoint"];
+    const needed = [
+      "reward",
+      "before sample",
+      "reward of an evaluation",
+      "after sample of an evaluation",
+      "after forwardBackward",
+      "before optimizerStep",
+      "after takeCheckpoint",
+    ];
     for (const kind of [...needed, "before rename", "after writeFile", "before appendFile"])
       expect(kinds).toContain(kind);
     expect(chosenMoments().length).toBeGreaterThanOrEqual(20);

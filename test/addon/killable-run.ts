@@ -16,7 +16,13 @@ const rows = [3, 1, 4, 1, 5, 9, 2, 6].map((number) => ({
   answer: number + 3,
 }));
 
-/** Trains in `outputDir`, from its latest checkpoint if there is one. Generations last over several steps here. */
+/** Completions of an evaluation; a reward call for training has more. */
+const evalCompletions = 2;
+
+/**
+ * Trains in `outputDir`, from its latest checkpoint if there is one. Generations last over several steps here, as do logging windows, and
+ * evaluations come between saves.
+ */
 export async function killableRun(outputDir: string, resume: boolean, watch: Watch = () => {}): Promise<void> {
   const { Dataset } = await import("../../lib/dataset/dataset.js");
   const { CausalLM } = await import("../../lib/model/model.js");
@@ -36,19 +42,21 @@ export async function killableRun(outputDir: string, resume: boolean, watch: Wat
         maxSteps: 5,
         saveSteps: 1,
         saveTotalLimit: 2,
-        loggingSteps: 1,
+        loggingSteps: 2,
         logTo: ["jsonl"],
         learningRate: 1e-3,
       },
       ...{ perDeviceTrainBatchSize: 4, numGenerations: 4, stepsPerGeneration: 2, numIterations: 2, beta: 0.04 },
       ...{ maxCompletionLength: 10, useAdaptiveEntropy: true, entropyTarget: 5, lrSchedulerType: "cosine" },
+      ...{ evalStrategy: "steps", evalSteps: 2, numGenerationsEval: evalCompletions, loadBestModelAtEnd: true },
       optim: "adamw_8bit",
     }),
     rewardFuncs: ({ completionIds, answer }) => {
-      watch("reward");
+      watch(completionIds.length > evalCompletions ? "reward" : "reward of an evaluation");
       return completionIds.map((ids, i) => (ids.length * (answer[i] ?? 0)) % 7);
     },
     trainDataset: Dataset.from(rows),
+    evalDataset: Dataset.from(rows.slice(0, 1)),
     output: { write: () => true },
   });
   await trainer.train({ resumeFromCheckpoint: resume });
@@ -72,9 +80,10 @@ function watched(model: CausalLM, watch: Watch): CausalLM {
       const method = value.bind(target);
       if (!names.includes(String(name))) return method;
       return async (...args: unknown[]) => {
-        watch(`before ${String(name)}`);
+        const of = name === "sample" && (args[0] as unknown[]).length === 1 ? " of an evaluation" : "";
+        watch(`before ${String(name)}${of}`);
         const result: unknown = await method(...args);
-        watch(`after ${String(name)}`);
+        watch(`after ${String(name)}${of}`);
         return result;
       };
     },

@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
 import { passAtK } from "../../lib/trainer/evaluation.js";
 import { GRPOTrainer } from "../../lib/trainer/trainer.js";
+import type { GRPOTrainerOptions } from "../../lib/trainer/trainer-setup.js";
 import type { RewardBatch } from "../../lib/types.js";
 import { FakePolicy, type FakeRow, FakeTokenizer, fakeRows } from "./fake-policy.js";
 
@@ -18,11 +19,18 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 /** Rewards by step: what the evaluation after each step earns. */
-function trainerOf(args: GRPOConfigOptions, byStep: readonly number[] = []) {
+function trainerOf(
+  args: GRPOConfigOptions,
+  byStep: readonly (number | null)[] = [],
+  options: Partial<GRPOTrainerOptions<FakeRow>> = {},
+) {
   const policy = new FakePolicy();
   const printed: string[] = [];
   const ofStep = ({ completionIds, trainerState }: RewardBatch<FakeRow>) =>
-    completionIds.map((ids) => byStep[trainerState.globalStep] ?? (ids.length % 2 === 0 ? 1 : 0));
+    completionIds.map((ids) => {
+      const fixed = byStep[trainerState.globalStep];
+      return fixed === undefined ? (ids.length % 2 === 0 ? 1 : 0) : fixed;
+    });
   const trainer = new GRPOTrainer<FakeRow>({
     model: policy,
     processingClass: new FakeTokenizer(),
@@ -35,6 +43,7 @@ function trainerOf(args: GRPOConfigOptions, byStep: readonly number[] = []) {
     trainDataset: fakeRows(10),
     evalDataset: fakeRows(3),
     output: { write: (text: string) => printed.push(text) },
+    ...options,
   });
   return { trainer, policy, printed };
 }
@@ -42,6 +51,13 @@ function trainerOf(args: GRPOConfigOptions, byStep: readonly number[] = []) {
 const checkpoints = () => readdirSync(folder).filter((name) => name.startsWith("checkpoint-"));
 
 describe("evaluation", () => {
+  it("has transformers' figures of speed: prompts a second, and batches, of which there is one", async () => {
+    const { metrics } = await trainerOf({}).trainer.evaluate();
+    const runtime = metrics.eval_runtime ?? Number.NaN;
+    expect(metrics.eval_samples_per_second).toBeCloseTo(3 / runtime, 9);
+    expect(metrics.eval_steps_per_second).toBeCloseTo(1 / runtime, 9);
+  });
+
   it("samples with its own settings where they are given, and else with training's", async () => {
     const own = trainerOf({ temperature: 0.9, topP: 0.8, evalTemperature: 0.2, evalTopK: 3, numGenerationsEval: 2 });
     await own.trainer.evaluate();
@@ -64,6 +80,41 @@ describe("evaluation", () => {
     expect(metrics["eval_rewards/ofStep/pass@1"]).toBeCloseTo(metrics["eval_rewards/ofStep/mean"] ?? 0, 12);
     const few = trainerOf({ numGenerationsEval: 2, evalPassAt: [3] }).trainer;
     await expect(few.evaluate()).rejects.toThrow("numGenerationsEval");
+  });
+});
+
+describe("evaluations of a run", () => {
+  const steps = (trainer: GRPOTrainer<FakeRow>) =>
+    trainer.state.logHistory.filter((entry) => "eval_reward" in entry).map(({ step }) => step);
+
+  it.each<[GRPOConfigOptions, number[]]>([
+    [{ maxSteps: 5, evalSteps: 2 }, [2, 4, 5]],
+    [{ maxSteps: 4, evalSteps: 2 }, [2, 4]],
+    [{ maxSteps: 2, evalSteps: 3 }, [2]],
+    [{ maxSteps: 5, evalStrategy: "epoch" }, [5]],
+    [{ maxSteps: -1, numTrainEpochs: 1.3, evalStrategy: "epoch" }, [10, 13]],
+  ])("with %j come after steps %j: also after the last one, as in transformers", async (args, expected) => {
+    const { trainer } = trainerOf(args);
+    await trainer.train();
+    expect(steps(trainer)).toEqual(expected);
+  });
+
+  it("need rows, which is said when the trainer is made", () => {
+    const without = { evalDataset: undefined } as unknown as Partial<GRPOTrainerOptions<FakeRow>>;
+    expect(() => trainerOf({}, [], without)).toThrow("evalDataset");
+    expect(() => trainerOf({ evalStrategy: "no", evalOnStart: true }, [], without)).toThrow("evalDataset");
+    expect(() => trainerOf({ evalStrategy: "no" }, [], without)).not.toThrow();
+  });
+
+  it.each<[string, GRPOConfigOptions, Partial<GRPOTrainerOptions<FakeRow>>]>([
+    ["no usable rows", {}, { evalDataset: [] }],
+    ["has 100 tokens", { maxPromptLength: 60 }, { evalDataset: [{ prompt: "x".repeat(100), answer: 1 }] }],
+    ["numGenerationsEval", { evalPassAt: [64] }, {}],
+    ["rewards/other/mean", { loadBestModelAtEnd: true, metricForBestModel: "rewards/other/mean" }, {}],
+  ])("that cannot be end the run before its first step: %s", async (message, args, options) => {
+    const { trainer, policy } = trainerOf({ evalSteps: 4, ...args }, [], options);
+    await expect(trainer.train()).rejects.toThrow(message);
+    expect(policy.samples).toEqual([]);
   });
 });
 
@@ -115,6 +166,34 @@ describe("the best model", () => {
     expect(trainer.state).toMatchObject({ bestMetric: 0.125, bestModelCheckpoint: path.join(folder, "checkpoint-5") });
   });
 
+  it("is never one whose metric is not a number", async () => {
+    const args = { maxSteps: 4, loadBestModelAtEnd: true, earlyStoppingPatience: 3 };
+    const { trainer } = trainerOf(args, [null, null, 0.5, 0.875, 0.75]);
+    await trainer.train();
+    const bestModelCheckpoint = path.join(folder, "checkpoint-3");
+    expect(trainer.state).toMatchObject({ globalStep: 4, bestMetric: 0.875, bestModelCheckpoint });
+  });
+
+  it('is all that is saved with saveStrategy "best"', async () => {
+    const { trainer } = trainerOf({ saveStrategy: "best", saveSteps: 1 }, byStep);
+    await trainer.train();
+    expect(checkpoints().sort()).toEqual(["checkpoint-1", "checkpoint-2"]);
+    expect(trainer.state.bestMetric).toBe(0.875);
+    expect(() => new GRPOConfig({ saveStrategy: "best" })).toThrow("evalStrategy");
+  });
+
+  it('is what a run with saveStrategy "best" takes back, and a stopped one still saves its last step', async () => {
+    const stop = new AbortController();
+    const { trainer, policy } = trainerOf({ saveStrategy: "best", loadBestModelAtEnd: true }, byStep);
+    policy.betweenGroups = async () => {
+      if (trainer.state.globalStep === 4) stop.abort();
+    };
+    await expect(trainer.train({ signal: stop.signal })).rejects.toThrow("step 4 is saved");
+    const resumed = trainerOf({ saveStrategy: "best", loadBestModelAtEnd: true }, byStep);
+    await resumed.trainer.train({ resumeFromCheckpoint: true });
+    expect(resumed.printed.join("")).toContain("took back the best model");
+  });
+
   it("survives a stop: the resumed run still knows it", async () => {
     await trainerOf({ loadBestModelAtEnd: true, maxSteps: 4 }, byStep).trainer.train();
     const { trainer } = trainerOf({ loadBestModelAtEnd: true }, byStep);
@@ -126,6 +205,9 @@ describe("the best model", () => {
     const unknown = trainerOf({ loadBestModelAtEnd: true, metricForBestModel: "accuracy" }).trainer;
     await expect(unknown.train()).rejects.toThrow("no eval_accuracy");
     expect(() => new GRPOConfig({ loadBestModelAtEnd: true })).toThrow("evalStrategy");
+    for (const name of ["loss", "eval_loss", "kl", "clip_ratio/low_mean"]) {
+      expect(() => new GRPOConfig({ evalStrategy: "steps", metricForBestModel: name })).toThrow("metricForBestModel");
+    }
     const unsaved = { loadBestModelAtEnd: true, evalStrategy: "steps", saveStrategy: "no" } as const;
     expect(() => new GRPOConfig(unsaved)).toThrow("saveStrategy");
   });

@@ -3,7 +3,7 @@ import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { TrainerEvent } from "../../lib/trainer/callbacks.js";
-import { listCheckpoints } from "../../lib/trainer/checkpoint.js";
+import { listCheckpoints, readCheckpoint } from "../../lib/trainer/checkpoint.js";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
 import { GRPOTrainer } from "../../lib/trainer/trainer.js";
 import type { GRPOTrainerOptions } from "../../lib/trainer/trainer-setup.js";
@@ -296,4 +296,32 @@ test("a signal that is aborted already stops before sampling", async () => {
   const { trainer, policy } = bench(folder);
   await expect(trainer.train({ signal: AbortSignal.abort() })).rejects.toMatchObject({ code: "CANCELLED" });
   expect(policy.calls).toEqual([]);
+});
+
+test("a stop is seen while steps reuse a generation", async () => {
+  const stop = new AbortController();
+  const callbacks = [{ onStepEnd: () => stop.abort() }];
+  const { trainer } = bench(folder, { maxSteps: 8, numIterations: 8, saveSteps: 100 }, { callbacks });
+  await expect(trainer.train({ signal: stop.signal })).rejects.toMatchObject({
+    code: "CANCELLED",
+    message: expect.stringContaining("stopped after step 1 of 8"),
+  });
+});
+
+test("the last good state can be resumed from, whatever its log-probabilities are", async () => {
+  const broken = (policy: FakePolicy) => {
+    policy.completionLogprobs = async ({ completionIds }) =>
+      completionIds.map((ids) => new Float32Array(ids.length).fill(Number.NaN).fill(Number.NEGATIVE_INFINITY, 1));
+  };
+  const args: GRPOConfigOptions = { ...reusing, maxSteps: 8 };
+  const first = bench(folder, args);
+  broken(first.policy);
+  first.policy.lossAt = (call) => (call < 2 ? 0 : Number.NaN);
+  await expect(first.trainer.train()).rejects.toThrow("the last good state is in");
+  const { trainer, policy } = bench(folder, args);
+  const [carried] = (await readCheckpoint(path.join(folder, "checkpoint-5"))).generation?.batch.oldLogprobs ?? [];
+  expect([...(carried ?? [])].slice(0, 2)).toEqual([Number.NaN, Number.NEGATIVE_INFINITY].slice(0, carried?.length));
+  await trainer.train({ resumeFromCheckpoint: true });
+  expect(trainer.state.globalStep).toBe(8);
+  expect(policy.optimizerSteps).toHaveLength(3);
 });
