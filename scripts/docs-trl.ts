@@ -26,6 +26,7 @@ const different: Readonly<Record<string, string>> = {
   top_p: "log-probabilities of training are without it, as in TRL",
   metric_for_best_model: "null: the reward, where transformers takes the loss",
   load_best_model_at_end: "each new best is saved at once",
+  eval_strategy: "[without the metrics of the loss](metrics.md#every-metric)",
   top_entropy_quantile: "equal entropies share a side of the threshold",
 };
 

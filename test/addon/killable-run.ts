@@ -80,10 +80,9 @@ function watched(model: CausalLM, watch: Watch): CausalLM {
       const method = value.bind(target);
       if (!names.includes(String(name))) return method;
       return async (...args: unknown[]) => {
-        const of = name === "sample" && (args[0] as unknown[]).length === 1 ? " of an evaluation" : "";
-        watch(`before ${String(name)}${of}`);
+        watch(`before ${String(name)}`);
         const result: unknown = await method(...args);
-        watch(`after ${String(name)}${of}`);
+        watch(`after ${String(name)}`);
         return result;
       };
     },
