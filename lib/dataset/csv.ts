@@ -4,6 +4,7 @@
 import type { Info, Options } from "csv-parse";
 import { parse as csvRows } from "csv-parse/sync";
 import { GrpoError, reasonOf } from "../errors.js";
+import { checkUtf8 } from "./json-lines.js";
 import type { LineBlock } from "./line-blocks.js";
 import type { RawRow } from "./table.js";
 
@@ -117,6 +118,7 @@ function uniqueNames(header: Record_): string[] {
 /** The records of a block of whole lines. The first block's first record is the header. */
 export function parseCsv(block: LineBlock, delimiter: Delimiter, file: string): Record_[] {
   const { bytes, firstLine } = block;
+  checkUtf8(block, file);
   const content = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   try {
     return csvRows(content, csvOptions(delimiter)) as string[][];

@@ -38,7 +38,7 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
   at(index: number): Row {
     const absolute = index < 0 ? this.length + index : index;
     const row = Number.isInteger(index) && absolute >= 0 ? this.#store.row(absolute) : undefined;
-    if (row !== undefined) return { ...row };
+    if (row !== undefined) return ownRow(row);
     throw new GrpoError("BAD_INPUT", `No row ${String(index)} in a data set of ${this.length} rows.`);
   }
 
@@ -53,7 +53,7 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
     for (let index = 0; ; index++) {
       const row = this.#store.row(index);
       if (row === undefined) return;
-      yield { ...row };
+      yield ownRow(row);
     }
   }
 
@@ -63,10 +63,10 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
    */
   map<Result extends object>(fn: (row: Row, index: number) => Result): Dataset<Mapped<Row, Result>> {
     const start = this.#store.row(0);
-    const first = start && checkResult(fn({ ...start }, 0), 0);
+    const first = start && checkResult(fn(ownRow(start), 0), 0);
     const columns = [...new Set([...this.columnNames, ...Object.keys(first ?? {})])];
     const mapped = mappedStore(this.#store, (row, index) => {
-      const result = index === 0 && first !== undefined ? first : checkResult(fn({ ...row }, index), index);
+      const result = index === 0 && first !== undefined ? first : checkResult(fn(ownRow(row), index), index);
       const stray = Object.keys(result).find((name) => !columns.includes(name));
       if (stray === undefined) return completed({ ...row, ...result }, columns) as Mapped<Row, Result>;
       const message = `map() returned the column "${stray}" for row ${index}, but not for the first row.`;
@@ -80,7 +80,7 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
   /** The rows for which `fn` is true. Looks at rows only as far as they are asked for; `length` looks at all. */
   filter(fn: (row: Row, index: number) => boolean): Dataset<Row> {
     return new Dataset(
-      filteredStore(this.#store, (row, index) => fn({ ...row }, index)),
+      filteredStore(this.#store, (row, index) => checkVerdict(fn(ownRow(row), index), index)),
       this.columnNames,
     );
   }
@@ -233,6 +233,31 @@ export function checkResult<Result>(result: Result, index: number): Result & obj
       hint: "Return for example { prompt: row.question }; the function must not be async.",
     },
   );
+}
+
+/** A promise is true whatever it resolves to. */
+function checkVerdict(verdict: boolean, index: number): boolean {
+  const found: unknown = verdict;
+  if (typeof found !== "object" || found === null || !("then" in found)) return verdict;
+  throw new GrpoError("BAD_INPUT", `filter() needs true or false from its function, found a promise (row ${index}).`, {
+    hint: "The function must not be async; one of a stream may be: loadDataset with { streaming: true }.",
+  });
+}
+
+/** A row for someone who may change it: what it holds is kept for others. Values that are no lists or objects cost nothing. */
+export function ownRow<Row extends object>(row: Row): Row {
+  const copy = { ...row } as Record<string, unknown>;
+  for (const name of Object.keys(copy)) {
+    if (typeof copy[name] === "object") copy[name] = ownValue(copy[name]);
+  }
+  return copy as Row;
+}
+
+function ownValue(value: unknown): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  if (Array.isArray(value)) return value.map(ownValue);
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null ? ownRow(value) : value;
 }
 
 export function checkedCount(method: string, count: number): number {

@@ -5,6 +5,7 @@ import { mkdir, readdir, readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import { GrpoError } from "../errors.js";
 import { type HubOptions, matching, openSnapshot, type Snapshot } from "../hub/hub.js";
+import { redacted } from "../hub/hub-client.js";
 import { openRemoteFile, type RemoteFile } from "../hub/remote-file.js";
 import { localSource } from "./byte-source.js";
 import {
@@ -33,7 +34,8 @@ export interface Files {
   readonly splits: SplitFiles;
   /** `all`: every row and column will be read. */
   open(files: readonly string[], need: { readonly all: boolean }): Promise<Table[]>;
-  stream(file: string, columns: readonly string[]): AsyncIterable<RawRow>;
+  /** `all`: these are all columns that a row may have. */
+  stream(file: string, columns: readonly string[], given: { readonly all: boolean }): AsyncIterable<RawRow>;
   streamColumns(file: string): Promise<readonly string[]>;
 }
 
@@ -114,7 +116,7 @@ async function locatePatterns(format: string, option: DataFilesOption): Promise<
   const splits = new Map<string, string[]>();
   for (const [split, patterns] of Object.entries(given)) {
     const files: string[] = [];
-    for (const pattern of [patterns].flat()) files.push(...(await expand(path.resolve(pattern))));
+    for (const pattern of [patterns].flat()) files.push(...(await expand(pattern)));
     splits.set(split, files);
     const other = files.find((file) => !new RegExp(`^${format}`).test(dataFormat(file) ?? "") && format !== "csv");
     if (other !== undefined) {
@@ -126,8 +128,14 @@ async function locatePatterns(format: string, option: DataFilesOption): Promise<
   return localFiles(format, { folder: "/", files: [...splits.values()].flat() }, splits);
 }
 
-async function expand(pattern: string): Promise<string[]> {
-  const fixed = pattern.split("/").findIndex((part) => /[*?]/.test(part));
+async function expand(given: string): Promise<string[]> {
+  if (/^[a-z][a-z0-9+.-]+:\/\//i.test(given)) {
+    throw new GrpoError("BAD_OPTION", `dataFiles takes paths, not addresses: ${redacted(given)}`, {
+      hint: "Files on the Hub: loadDataset(id, { dataFiles: path in the repository }). Others have to be downloaded.",
+    });
+  }
+  const pattern = path.resolve(given);
+  const fixed = pattern.split("/").findIndex((part) => /[*?[]/.test(part));
   if (fixed < 0) {
     if ((await stat(pattern).catch(() => undefined))?.isFile()) return [pattern];
     throw new GrpoError("FILE_NOT_FOUND", `No such data file: ${pattern}`);
@@ -143,7 +151,7 @@ function localFiles(source: string, { folder, files }: Pick<Snapshot, "folder" |
   return {
     ...{ source, splits, names: files },
     open: (names) => inOrder(names, (name) => openLocal(path.resolve(folder, name))),
-    stream: (file, columns) => streamRows(() => input(file), columns),
+    stream: (file, columns, given) => streamRows(() => input(file), columns, given),
     streamColumns: async (file) => firstColumns(await input(file)),
   };
 }
@@ -181,7 +189,7 @@ function hubFiles(id: string, snapshot: HubSnapshot, splits: SplitFiles, options
       if (all) await snapshot.fetch(files.filter((file) => !snapshot.rangedOnly.has(file)));
       return inOrder(files, (file) => openOne(file, all && !snapshot.rangedOnly.has(file)));
     },
-    stream: (file, columns) => streamRows(() => input(file), columns),
+    stream: (file, columns, given) => streamRows(() => input(file), columns, given),
     streamColumns: async (file) => firstColumns(await input(file)),
   };
 }

@@ -4,7 +4,7 @@
 import { inspect } from "node:util";
 import { GrpoError, nearestName } from "../errors.js";
 import { checkNumber, checkOptionNames } from "../options.js";
-import { checkedCount, checkedSeed, checkResult, type Mapped, type Renamed } from "./dataset.js";
+import { checkedCount, checkedSeed, checkResult, type Mapped, ownRow, type Renamed } from "./dataset.js";
 import { changedStream, fixedStream, type RowStream, shuffledStream } from "./row-stream.js";
 
 /** `batch(n)` makes one row of n: every column is a list. */
@@ -53,7 +53,7 @@ export class IterableDataset<Row extends object = Record<string, unknown>> imple
     const change = async function* (rows: AsyncIterable<Row>) {
       let index = 0;
       for await (const row of rows) {
-        yield { ...row, ...checkResult(await fn({ ...row }, index), index) } as unknown as Mapped<Row, Result>;
+        yield { ...row, ...checkResult(await fn(ownRow(row), index), index) } as unknown as Mapped<Row, Result>;
         index++;
       }
     };
@@ -64,7 +64,7 @@ export class IterableDataset<Row extends object = Record<string, unknown>> imple
   filter(fn: (row: Row, index: number) => boolean | Promise<boolean>): IterableDataset<Row> {
     const change = async function* (rows: AsyncIterable<Row>) {
       let index = 0;
-      for await (const row of rows) if (await fn({ ...row }, index++)) yield row;
+      for await (const row of rows) if (await fn(ownRow(row), index++)) yield row;
     };
     return new IterableDataset(changedStream(this.stream, change), this.columnNames);
   }

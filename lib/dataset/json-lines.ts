@@ -1,38 +1,53 @@
-// JSON lines and plain text lines: one row a line.
+// JSON lines and plain text lines: one row a line. Bytes that are no UTF-8 are refused, as in Python.
 
-import { GrpoError, reasonOf } from "../errors.js";
+import { isUtf8 } from "node:buffer";
+import { GrpoError } from "../errors.js";
+import { parseJson } from "./exact-json.js";
 import type { LineBlock } from "./line-blocks.js";
 import type { RawRow } from "./table.js";
 
 /** The rows of a block of JSON lines; blank lines count for the numbering only. */
-export function parseJsonLines({ bytes, firstLine }: LineBlock, file: string): RawRow[] {
+export function parseJsonLines(block: LineBlock, file: string): RawRow[] {
   const rows: RawRow[] = [];
-  splitLines(bytes).forEach((line, i) => {
+  splitLines(block, file).forEach((line, i) => {
     if (line.trim() === "") return;
-    const where = `${file}, line ${firstLine + i}`;
-    rows.push(checkRow(parseJson(line, where), where));
+    const where = `${file}, line ${block.firstLine + i}`;
+    rows.push(checkRow(parseJson(line, where, { names: true }), where));
   });
   return rows;
 }
 
 /** One row for each line, with the column "text". */
-export function parseTextLines({ bytes }: LineBlock): RawRow[] {
-  return splitLines(bytes).map((text) => ({ text: text.replace(/\r$/, "") }));
+export function parseTextLines(block: LineBlock, file: string): RawRow[] {
+  return splitLines(block, file).map((text) => ({ text: text.replace(/\r$/, "") }));
 }
 
-/** At \n only: U+2028 is legal inside a JSON string. TextDecoder drops a byte order mark. */
-function splitLines(bytes: Uint8Array): string[] {
-  const lines = new TextDecoder().decode(bytes).split("\n");
+/** At \n only: U+2028 is legal inside a JSON string. */
+function splitLines(block: LineBlock, file: string): string[] {
+  const lines = decodeUtf8(block, file).split("\n");
   if (lines.at(-1) === "") lines.pop();
   return lines;
 }
 
-export function parseJson(text: string, where: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (thrown) {
-    throw new GrpoError("BAD_DATASET", `${where}: not valid JSON: ${reasonOf(thrown)}`, { cause: thrown });
+/** Without a byte order mark. */
+export function decodeUtf8({ bytes, firstLine }: Pick<LineBlock, "bytes" | "firstLine">, file: string): string {
+  checkUtf8({ bytes, firstLine }, file);
+  return new TextDecoder().decode(bytes);
+}
+
+export function checkUtf8({ bytes, firstLine }: Pick<LineBlock, "bytes" | "firstLine">, file: string): void {
+  if (isUtf8(bytes)) return;
+  let start = 0;
+  let line = firstLine;
+  for (
+    let end = bytes.indexOf(10) + 1;
+    end > 0 && isUtf8(bytes.subarray(start, end));
+    end = bytes.indexOf(10, end) + 1
+  ) {
+    start = end;
+    line++;
   }
+  throw new GrpoError("BAD_DATASET", `${file}, line ${line}: not valid UTF-8.`, { hint: "Save the file as UTF-8." });
 }
 
 export function checkRow(value: unknown, where: string): RawRow {

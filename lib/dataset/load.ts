@@ -179,7 +179,7 @@ async function streamSlices(
     const shards = slices.flatMap(({ split }) => files.splits.get(split) ?? []);
     const names = await files.streamColumns(shards[0] ?? "");
     const chosen = columns === undefined ? names : checkColumns(columns, names);
-    const stream = shardStream(shards.map((file) => () => files.stream(file, chosen)));
+    const stream = shardStream(shards.map((file) => () => files.stream(file, chosen, { all: columns === undefined })));
     datasets.push(new IterableDataset(stream, chosen));
   }
   return datasets;

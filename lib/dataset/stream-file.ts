@@ -30,17 +30,36 @@ export async function firstColumns(input: StreamInput): Promise<readonly string[
   return [];
 }
 
-/** Rows with exactly these columns; a row that has others is an error. */
+/** Rows with these columns. Where they are `all` that the first rows have, a row with another one is an error. */
 export async function* streamRows(
   open: () => Promise<StreamInput>,
   columns: readonly string[],
+  { all }: { readonly all: boolean },
 ): AsyncGenerator<RawRow> {
   const input = await open();
+  const known = all ? new Set(columns) : undefined;
   if (readableFormat(input.name) === "parquet") {
-    yield* parquetRows(input, columns);
+    yield* parquetRows(input, columns, known);
     return;
   }
-  for await (const rows of textBlocks(input)) for (const row of rows) yield pickColumns(row, columns);
+  for await (const rows of textBlocks(input)) {
+    for (const row of rows) {
+      if (known) checkNames(Object.keys(row), known, input);
+      yield pickColumns(row, columns);
+    }
+  }
+}
+
+function checkNames(found: readonly string[], known: ReadonlySet<string>, { name }: StreamInput): void {
+  const late = found.find((column) => !known.has(column));
+  if (late === undefined) return;
+  throw new GrpoError(
+    "BAD_DATASET",
+    `${name} has a column "${late}", which the first rows of the stream do not have.`,
+    {
+      hint: "Load it without streaming, or say which are to be read with { columns }.",
+    },
+  );
 }
 
 async function parquetOf({ name, path, remote }: StreamInput) {
@@ -48,8 +67,13 @@ async function parquetOf({ name, path, remote }: StreamInput) {
   return openParquet(remote ? new RangedMemory(name, remote) : localSource(path ?? name));
 }
 
-async function* parquetRows(input: StreamInput, columns: readonly string[]): AsyncGenerator<RawRow> {
+async function* parquetRows(
+  input: StreamInput,
+  columns: readonly string[],
+  known: ReadonlySet<string> | undefined,
+): AsyncGenerator<RawRow> {
   const table = await parquetOf(input);
+  if (known) checkNames(table.columnNames, known, input);
   const missing = columns.find((name) => !table.columnNames.includes(name));
   if (missing !== undefined) {
     throw new GrpoError("BAD_DATASET", `${input.name} has no column "${missing}", which the first file has.`);
@@ -70,7 +94,7 @@ async function* textBlocks(input: StreamInput): AsyncGenerator<readonly RawRow[]
   const format = readableFormat(name);
   const chunks = bytesOf(input);
   if (format === "csv" || format === "tsv") yield* csvRows(chunks, format === "csv" ? "," : "\t", name);
-  else if (format === "text") for await (const block of lineBlocks(chunks)) yield parseTextLines(block);
+  else if (format === "text") for await (const block of lineBlocks(chunks)) yield parseTextLines(block, name);
   else {
     let first = true;
     for await (const block of lineBlocks(chunks)) {

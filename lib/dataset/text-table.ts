@@ -11,7 +11,8 @@ import { GrpoError, reasonOf } from "../errors.js";
 import { cacheFolder } from "../native/libtorch.js";
 import { readRange } from "./byte-source.js";
 import type { CsvTypes, Delimiter } from "./csv.js";
-import { checkRow, parseJson, parseJsonLines, parseTextLines } from "./json-lines.js";
+import { parseJson, splitJson } from "./exact-json.js";
+import { checkRow, decodeUtf8, parseJsonLines, parseTextLines } from "./json-lines.js";
 import { type LineBlock, lineBlocks } from "./line-blocks.js";
 import { type DataFormat, isGzip, type RawRow, type Table } from "./table.js";
 
@@ -20,9 +21,13 @@ export async function openTextTable(file: string, format: Exclude<DataFormat, "p
   const plain = isGzip(file) ? await unpacked(file) : file;
   const names = { file, plain };
   if (format === "csv" || format === "tsv") return openCsv(names, format === "csv" ? "," : "\t");
-  if (format === "text") return openLines(names, parseTextLines);
+  if (format === "text") return openLines(names, (block) => parseTextLines(block, file));
   if (format === "json" && (await firstCharacter(plain)) === "[") return openJsonArray(names);
-  return openLines(names, (block) => parseJsonLines(block, file));
+  return openLines(names, (block) => parseJsonLines(block, file)).catch(async (thrown: unknown) => {
+    const table = await openJsonObjects(names);
+    if (table !== undefined) return table;
+    throw thrown;
+  });
 }
 
 interface Names {
@@ -73,10 +78,37 @@ async function openCsv({ file, plain }: Names, delimiter: Delimiter): Promise<Ta
   });
 }
 
-/** Has to be in memory at once: JSON says nowhere where its items are. */
+/** Has to be in memory at once: JSON says nowhere where its items are. A list of what are no objects is a column "text". */
 async function openJsonArray({ file, plain }: Names): Promise<Table> {
-  const values = parseJson((await readFile(plain, "utf8")).replace(/^\uFEFF/, ""), file) as unknown[];
-  const rows = values.map((value, index) => checkRow(value, `${file}, item ${index}`));
+  const values = parseJson(decodeUtf8({ bytes: await readFile(plain), firstLine: 1 }, file), file) as unknown[];
+  const isPlain = values.every((value) => typeof value !== "object" || value === null);
+  const where = (index: number) => `${file}, item ${index}`;
+  return memoryTable(
+    file,
+    values.map((value, index) => (isPlain ? { text: value } : checkRow(value, where(index)))),
+  );
+}
+
+const LONGEST_TEXT = 1 << 28;
+
+/** Objects over several lines, or several in one; undefined where the file is no such. */
+async function openJsonObjects({ file, plain }: Names): Promise<Table | undefined> {
+  if ((await stat(plain)).size > LONGEST_TEXT) return undefined;
+  const texts = splitJson(decodeUtf8({ bytes: await readFile(plain), firstLine: 1 }, file));
+  try {
+    return (
+      texts &&
+      memoryTable(
+        file,
+        texts.map((text) => checkRow(parseJson(text, file, { names: true }), file)),
+      )
+    );
+  } catch {
+    return undefined;
+  }
+}
+
+function memoryTable(file: string, rows: readonly RawRow[]): Table {
   const columnNames = [...new Set(rows.flatMap((row) => Object.keys(row)))];
   return {
     file,

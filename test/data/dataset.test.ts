@@ -60,6 +60,22 @@ describe("changing", () => {
     expect(rows[0]).toEqual({ id: 0, text: "row 0" });
   });
 
+  it("keeps what is inside a row as well", () => {
+    const chats = () => [{ prompt: [{ role: "user", content: "hi" }] }];
+    const nested = Dataset.from(chats());
+    const changed = nested.map((row) => {
+      row.prompt.push({ role: "assistant", content: "no" });
+      return { turns: row.prompt };
+    });
+    expect([changed.at(0).turns.length, changed.at(0).turns.length]).toEqual([2, 2]);
+    for (const row of nested.filter(({ prompt }) => prompt.splice(0).length > 0)) row.prompt.length = 0;
+    const [message] = nested.at(0).prompt;
+    if (message) message.content = "changed";
+    changed.at(0).turns.length = 0;
+    expect(nested.toArray()).toEqual(chats());
+    expect(changed.at(0).turns).toHaveLength(2);
+  });
+
   it("filters, selects, takes and skips", () => {
     expect(dataset.filter((row) => row.id % 2 === 1).column("id")).toEqual([1, 3, 5, 7, 9]);
     expect(dataset.select([3, 0, -1, 3]).column("id")).toEqual([3, 0, 9, 3]);
@@ -175,6 +191,7 @@ describe("misuse", () => {
     ["a negative count", () => dataset.take(-1), "take() takes a number of rows"],
     ["a bad seed", () => dataset.shuffle({ seed: -1 }), "seed must be an integer"],
     ["a part without rows", () => dataset.trainTestSplit({ testSize: 10 }), "empty"],
+    ["an async filter", () => dataset.filter((async () => false) as never).at(0), "found a promise (row 0)"],
     ["an async map", () => dataset.map(async () => ({})), "found a promise (row 0)"],
     [
       "columns that come late in a map",

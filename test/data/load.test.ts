@@ -63,6 +63,26 @@ describe("files", () => {
   });
 });
 
+const jsonFiles = JSON.parse(await readFile(path.join(FIXTURES, "json-rows.json"), "utf8")) as Record<
+  string,
+  { content: string; rows: unknown[] | null }
+>;
+
+describe("JSON", () => {
+  it.each(Object.keys(jsonFiles))("reads what Python's datasets reads, or refuses it as well: %s", async (name) => {
+    const { content, rows } = jsonFiles[name] ?? { content: "", rows: [] };
+    const file = await write(name, Buffer.from(content, "latin1"));
+    const found = loadDataset(file, { split: "train" }).then((dataset) => dataset.toArray().map(jsonRow));
+    if (rows === null) await expect(found).rejects.toMatchObject({ code: "BAD_DATASET" });
+    else expect(await found).toEqual(rows);
+  });
+
+  it.each(["rows.jsonl", "rows.csv", "rows.txt"])("names the line that is no UTF-8: %s", async (name) => {
+    const file = await write(name, Buffer.from('{"a":"x"}\n{"a":"\xe9"}\n', "latin1"));
+    await expect(loadDataset(file, { split: "train" })).rejects.toThrow(`${name}, line 2: not valid UTF-8`);
+  });
+});
+
 describe("CSV", () => {
   it.each(["types.csv", "missing.csv", "quotes.csv", "names.csv", "short.tsv", "infinite.csv", "spaces.csv"])(
     "reads what Python's datasets reads: %s",
@@ -162,6 +182,9 @@ describe("files by format", () => {
     expect(Object.keys(splits)).toEqual(["train", "test"]);
     await expect(loadDataset("csv", { dataFiles: path.join(folder, "b.csv") })).rejects.toThrow("No such data file");
     await expect(loadDataset("parquet", { dataFiles: pattern })).rejects.toThrow("not a parquet file by its name");
+    await expect(loadDataset("json", { dataFiles: "https://host/a.jsonl?sig=x" })).rejects.toThrow(
+      "takes paths, not addresses: https://host/a.jsonl\n",
+    );
   });
 });
 

@@ -79,6 +79,15 @@ describe("streams of files", () => {
     const lines = await loadDataset(broken, { split: "train", streaming: true });
     await expect(lines.skip(3999).toArray()).rejects.toThrow("line 4001: not valid JSON");
   });
+
+  it("refuse a column that the first rows do not have", async () => {
+    const file = path.join(folder, "late.jsonl");
+    await writeFile(file, `${`{"a":"${"-".repeat(90)}"}\n`.repeat(4000)}{"a":"last","late":1}\n`);
+    const stream = await loadDataset(file, { split: "train", streaming: true });
+    await expect(stream.skip(3999).toArray()).rejects.toThrow('late.jsonl has a column "late"');
+    const chosen = await loadDataset(file, { split: "train", streaming: true, columns: ["a"] });
+    expect(await chosen.skip(4000).toArray()).toEqual([{ a: "last" }]);
+  });
 });
 
 describe("methods", () => {
