@@ -12,7 +12,7 @@ interface Entry {
 
 const commands: Readonly<Record<string, Entry>> = {
   quickstart: {
-    summary: "train a tiny bundled model, two minutes, no download",
+    summary: "train a tiny bundled model, about a minute, no download",
     load: async () => (await import("./commands/quickstart.js")).quickstartCommand,
   },
   setup: {
@@ -42,6 +42,10 @@ const commands: Readonly<Record<string, Entry>> = {
   generate: {
     summary: "ask a model, with or without an adapter",
     load: async () => (await import("./commands/generate.js")).generateCommand,
+  },
+  merge: {
+    summary: "write a model with an adapter merged into it",
+    load: async () => (await import("./commands/merge.js")).mergeCommand,
   },
   report: {
     summary: "write a page with the curves and completions of a run",
