@@ -92,7 +92,12 @@ function pack(work) {
     "CMakeLists.txt",
     "scripts/build.mjs",
   ];
-  wanted.push("native/stub/stub.c", "scripts/assets/tiny-qwen2/model.safetensors", "docs/train.schema.json");
+  wanted.push(
+    "native/stub/stub.c",
+    "scripts/assets/tiny-qwen2/model.safetensors",
+    "docs/train.schema.json",
+    "docs/troubleshooting.md",
+  );
   const missing = wanted.filter((name) => !names.includes(name));
   if (missing.length > 0) fail(`the tarball lacks ${missing.join(", ")}`);
   if (!names.some((name) => name.startsWith(platform)))
