@@ -1,6 +1,7 @@
 // Builds the stub and the core for one libtorch: node scripts/build.mjs [--libtorch DIR] [--jobs N] [--config Debug] [--stub]
 // Plain JavaScript, because it runs before the TypeScript of this package is compiled when a user builds from source.
 import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { dirname, join, resolve } from "node:path";
@@ -69,6 +70,9 @@ async function main() {
 }
 
 async function chooseLibtorch(dir) {
+  // The package has dist/; a checkout may not have it yet, and has the script that makes it.
+  const prepare = new URL("prepare.mjs", import.meta.url);
+  if (existsSync(prepare)) await (await import(prepare.href)).haveTypeScript();
   const { findLibtorch } = await import("../dist/native/libtorch.js");
   return findLibtorch(dir ? { ...process.env, LIBTORCH: dir } : process.env);
 }
