@@ -19,7 +19,8 @@ const marker = "<!-- From here on: npx tsx scripts/docs-trl.ts -->\n";
 const different: Readonly<Record<string, string>> = {
   gradient_checkpointing: "off unless asked: `maxTokensPerMicroBatch` bounds memory already",
   bf16: "changes nothing: the type is that of the loaded model",
-  optim: "both values mean the same AdamW",
+  optim:
+    "`adamw_torch` and `adamw_torch_fused` are one; also `adamw_8bit` (`adamw_bnb_8bit`), `sgd`, `adafactor`, `muon`",
   lr_scheduler_type:
     "`constant` honours `warmupSteps`; the [refused values](configuration.md#options-that-are-refused)",
   log_completions: "every completion is in completions.jsonl anyway",
@@ -49,7 +50,7 @@ const reasons: readonly (readonly [reason: string, keys: readonly string[]])[] =
   ["sampling has the options above, and no others", ["generation_kwargs"]],
   ["no calls of tools", ["max_tool_calling_iterations"]],
   ["those debuggers are Python's", ["debug"]],
-  ["AdamW only", ["optim_args", "optim_target_modules"]],
+  ["an optimizer takes all that is trained", ["optim_target_modules"]],
   ["no meaning for this loss", ["label_smoothing_factor", "neftune_noise_alpha", "label_names"]],
   ["the engine is compiled C++", ["torch_compile", "torch_compile_backend", "torch_compile_mode"]],
   ["memory is bounded by `maxTokensPerMicroBatch`", ["auto_find_batch_size"]],

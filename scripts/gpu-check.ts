@@ -48,7 +48,7 @@ function missing(): string | undefined {
   const list = found.map((entry) => `${entry.type} (${entry.count})`).join(", ");
   return [
     `No ${type} device can be used here; libtorch ${loadCore().torchVersion()} offers ${list}.`,
-    "A GPU needs its driver (nvidia-smi lists it) and a CUDA build of libtorch: LIBTORCH, see docs/getting-started.md.",
+    "A GPU needs its driver (nvidia-smi lists it) and a CUDA build of libtorch: `npm run setup -- --cuda`, see docs/installing.md#cuda.",
     "To try the script itself: npm run gpu:check -- --device cpu --quick",
   ].join("\n");
 }

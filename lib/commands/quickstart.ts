@@ -1,4 +1,4 @@
-// `grpo quickstart`: GRPO from end to end on a tiny chat model that comes with the package, about two minutes on a laptop, no
+// `grpo quickstart`: GRPO from end to end on a tiny chat model that comes with the package, about a minute on two cores, no
 // download. The model answers small sums; half of its answers have the asked format and fewer are right. Training rewards both.
 // scripts/train-gsm8k.ts is the program to copy for a model of one's own.
 import path from "node:path";

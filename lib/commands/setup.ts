@@ -10,7 +10,7 @@ export const setupCommand: Command = {
   usage: `[--torch ${defaultTorchVersion}] [--cuda | --flavour cu126] [--from <file or folder>]… [--index-url <url>] [--force]
 
   --torch      version to fetch (default ${defaultTorchVersion})
-  --cuda       the CUDA build of that version, with NVIDIA's libraries (3 GB, unpacked 4.2 GB); default: the CPU build (0.2 GB)
+  --cuda       the CUDA build of that version, with NVIDIA's libraries (3 GB, unpacked 4.3 GB); default: the CPU build (0.2 GB)
   --flavour    another build: cpu, cu126, cu130, …
   --from       use these wheels, this folder of wheels or this libtorch archive instead of downloading
   --index-url  package index to download from (default: pip's own settings, or PIP_INDEX_URL, or PyPI and PyTorch's index)

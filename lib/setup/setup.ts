@@ -48,7 +48,7 @@ export interface SetupOptions {
   readonly freeBytes?: (folder: string) => number;
 }
 
-/** The room for the wheels and for what is in them, with a margin: 0.2 + 0.6 GB, and 2.8 + 4.2 GB with NVIDIA's libraries. */
+/** The room for the wheels and for what is in them, with a margin: 0.2 + 0.5 GB, and 2.8 + 4.3 GB with NVIDIA's libraries. */
 const bytesNeeded = { cpu: 1.2e9, cuda: 8e9 };
 
 interface Job {

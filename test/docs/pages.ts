@@ -13,7 +13,14 @@ export interface Page {
 
 export function pages(): Page[] {
   const docs = readdirSync(join(root, "docs")).filter((name) => name.endsWith(".md"));
-  const files = ["README.md", "CHANGELOG.md", "scripts/golden/README.md", ...docs.map((name) => `docs/${name}`)];
+  const files = [
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "scripts/golden/README.md",
+    ...docs.map((name) => `docs/${name}`),
+  ];
   return files.map((file) => ({ file, text: readFileSync(join(root, file), "utf8") }));
 }
 
