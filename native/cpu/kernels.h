@@ -65,6 +65,8 @@ struct Kernels {
     float (*max)(const float* x, int64_t size);
     /// Σ exp((x - max) · scale); also writes the terms where `terms` is not null.
     double (*exp_sum)(const float* x, int64_t size, float max, float scale, float* terms);
+    /// Terms whose score is below `least` become 0; Σ of the others.
+    double (*keep)(const float* scores, float least, int64_t size, float* terms);
     /// x in the storage's type, [size].
     void (*store)(Storage storage, const float* x, int64_t size, void* out);
 };

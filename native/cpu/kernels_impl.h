@@ -103,6 +103,28 @@ double exp_sum(const float* x, int64_t size, float max, float scale, float* term
     return total;
 }
 
+double keep(const float* scores, float least, int64_t size, float* terms) {
+    double total = 0;
+    Vec sums = {};
+    int64_t i = 0, vectors = 0;
+    for (; i + kLanes <= size; i += kLanes) {
+        const Ints seen = load(scores + i) >= fill(least);
+        const Vec term = (Vec)((Ints)load(terms + i) & seen);
+        store(terms + i, term);
+        sums += term;
+        if (++vectors % 16 == 0) {
+            total += sum_of(sums);
+            sums = Vec{};
+        }
+    }
+    total += sum_of(sums);
+    for (; i < size; ++i) {
+        if (scores[i] < least) terms[i] = 0;
+        total += terms[i];
+    }
+    return total;
+}
+
 void store_as(Storage storage, const float* x, int64_t size, void* out) {
     if (storage == Storage::kFloat) {
         std::memcpy(out, x, size * sizeof(float));
@@ -188,6 +210,7 @@ const Kernels GRPO_KERNELS = {
     .softcap = softcap,
     .max = max,
     .exp_sum = exp_sum,
+    .keep = keep,
     .store = store_as,
 };
 

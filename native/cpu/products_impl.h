@@ -19,6 +19,7 @@ namespace {
 constexpr int kRows = 4;
 constexpr int kColumns = GRPO_COLUMNS;  // of a tile of four rows: sums, weights, x and a mask fit
 constexpr int64_t kGroupBytes = 16 << 10;  // of weights that stay in the second-level cache
+constexpr int64_t kNearBytes = 32 << 10;   // the first-level cache
 
 /// f(0), f(1), .. as constants. Loops over registers are written so, because a compiler that
 /// unrolls a loop itself does it after it has placed the arrays in memory.
@@ -200,8 +201,8 @@ void tiles(const typename P::X* x, const typename P::Weight* w, int64_t in, int6
     }
 }
 
-/// All rows, at least four, against `count` rows of the weight, a multiple of C: they are in the
-/// second-level cache after the first tile of rows. The first two share in fetching the next group.
+/// All rows against `count` rows of the weight, a multiple of C: they are in the second-level cache
+/// after the first tile of rows. The first two share in fetching the next group.
 template <typename P, int C>
 void columns(const typename P::X* x, int64_t rows, const typename P::Weight* w, int64_t in,
              int64_t count, float* y, int64_t stride) {
@@ -210,6 +211,12 @@ void columns(const typename P::X* x, int64_t rows, const typename P::Weight* w, 
     const auto* next = reinterpret_cast<const char*>(w + count * in);
     const int64_t x_tile = (in + P::kBlock - 1) / P::kBlock * 2 * kRows;
     int64_t r = kRows;
+    if (rows < kRows) {
+        const auto run = rows == 1   ? tiles<P, 1, C, kAll>
+                         : rows == 2 ? tiles<P, 2, C, kAll>
+                                     : tiles<P, 3, C, kAll>;
+        return run(x, w, in, count, y, stride, {next, kBytes});
+    }
     if (rows < 2 * kRows) {
         tiles<P, kRows, C, kAll>(x, w, in, count, y, stride, {next, kBytes});
     } else {
@@ -240,9 +247,10 @@ void products(const void* packed, int64_t rows, const void* weight, int64_t in, 
     const auto* x = static_cast<const typename P::X*>(packed);
     const auto* w = static_cast<const typename P::Weight*>(weight);
     int64_t n = begin;
-    if (rows >= kRows) {
-        constexpr int C = kColumns;
-        const int64_t tile_bytes = C * in * static_cast<int64_t>(sizeof(*w));
+    constexpr int C = kColumns;
+    const int64_t tile_bytes = C * in * static_cast<int64_t>(sizeof(*w));
+    // Columns side by side share what is read of x; fetched ahead, they take room beside it.
+    if (rows >= kRows || (rows > 1 && tile_bytes <= kNearBytes)) {
         const int64_t group = rows < 2 * kRows ? C : C * most(1, kGroupBytes / tile_bytes);
         while (n + C <= end) {
             const int64_t count = least(group, (end - n) / C * C);

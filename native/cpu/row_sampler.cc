@@ -6,7 +6,6 @@
 #include <array>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <numeric>
 
 #include "cpu/kernels.h"
@@ -17,51 +16,32 @@ namespace {
 
 constexpr int64_t kBlock = 512;  // terms whose sum is one entry
 constexpr int64_t kExpCost = 16;
-constexpr float kNever = -std::numeric_limits<float>::infinity();
+constexpr int kDigits = 2048;
+/// Sums of a digit that are added to in turn: neighbours often have the same digit, and would wait
+/// for each other.
+constexpr size_t kTurns = 4;
 
-/// Greater floats have greater keys.
+/// Greater floats have greater keys, equal ones the same.
 uint32_t key_of(float score) {
+    score += 0.0F;  // -0
     uint32_t bits;
     std::memcpy(&bits, &score, sizeof(bits));
     return bits >> 31 ? ~bits : bits | 0x80000000U;
 }
 
-struct Cut {
-    uint32_t key;   // of the last score that is reached
-    double before;  // mass of all greater ones
-};
+float score_of(uint32_t key) {
+    const uint32_t bits = key >> 31 ? key & 0x7FFFFFFFU : ~key;
+    float score;
+    std::memcpy(&score, &bits, sizeof(score));
+    return score;
+}
 
-/// Going down the scores, where the mass reaches `target`. `mass(i)` is that of entry i, 0 for
-/// those that are out. Each pass settles one digit of the key.
-template <typename Mass>
-Cut find_cut(const std::vector<float>& scores, double target, Mass mass) {
-    Cut cut{0, 0};
-    int settled = 0;
-    for (const int bits : {11, 11, 10}) {
-        const int shift = 32 - settled - bits;
-        std::array<double, 2048> digits{};
-        for (size_t i = 0; i < scores.size(); ++i) {
-            const uint32_t key = key_of(scores[i]);
-            if (settled == 0 || (key ^ cut.key) >> (32 - settled) == 0)
-                digits[(key >> shift) & ((1U << bits) - 1)] += mass(i);
-        }
-        uint32_t chosen = 0;
-        double before = cut.before;
-        for (uint32_t digit = 1U << bits; digit-- > 0;) {
-            if (digits[digit] <= 0) continue;
-            chosen = digit;
-            cut.before = before;
-            before += digits[digit];
-            if (before >= target) break;
-        }
-        cut.key |= chosen << shift;
-        settled += bits;
-    }
-    return cut;
+double sum_of(const std::vector<double>& sums) {
+    return std::accumulate(sums.begin(), sums.end(), 0.0);
 }
 
 /// The first entry whose cumulative sum is greater than target; the last with mass if none is.
-int64_t pick(const float* terms, int64_t size, double cumulative, double target) {
+int64_t pick_entry(const float* terms, int64_t size, double cumulative, double target) {
     int64_t last = 0;
     for (int64_t i = 0; i < size; ++i) {
         if (terms[i] <= 0) continue;
@@ -93,118 +73,146 @@ std::vector<DrawnToken> RowSampler::draw(const std::vector<SamplerRow>& rows) {
 }
 
 DrawnToken RowSampler::draw_row(const SamplerRow& row, Memory& memory) const {
-    const Kernels& run = kernels();
-    const float max = run.max(row.logits, vocab_size_);
-    const int64_t blocks = (vocab_size_ + kBlock - 1) / kBlock;
-    memory.sums.resize(blocks);
-    for (int64_t b = 0; b < blocks; ++b) {
-        memory.sums[b] =
-            run.exp_sum(row.logits + b * kBlock, std::min(kBlock, vocab_size_ - b * kBlock), max,
-                        scale_, nullptr);
-    }
+    const float max = kernels().max(row.logits, vocab_size_);
+    const double total = exponentials(row.logits, max, filtered_, memory);
     int64_t id = 0;
-    const double total = std::accumulate(memory.sums.begin(), memory.sums.end(), 0.0);
     if (!request_.do_sample) {
         const float* scores = row.logits;
         if (row.seen != nullptr) {
-            score(row, memory);
+            penalize(row, memory);
             scores = memory.scores.data();
         }
         id = std::max_element(scores, scores + vocab_size_) - scores;
-    } else if (filtered_) {
-        const double mass = filter(row, memory);
-        id = pick(memory.terms.data(), vocab_size_, 0, row.uniform * mass);
     } else {
-        id = draw_unfiltered(row, max, memory);
+        if (filtered_) filter(row, memory);
+        id = pick(row, max, memory);
     }
     const float logprob = (row.logits[id] - max) * scale_ - static_cast<float>(std::log(total));
     return {static_cast<int32_t>(id), logprob};
 }
 
-int64_t RowSampler::draw_unfiltered(const SamplerRow& row, float max, Memory& memory) const {
-    const double target =
-        row.uniform * std::accumulate(memory.sums.begin(), memory.sums.end(), 0.0);
+double RowSampler::exponentials(const float* scores, float max, bool with_terms,
+                                Memory& memory) const {
+    memory.sums.resize((vocab_size_ + kBlock - 1) / kBlock);
+    if (with_terms) memory.terms.resize(vocab_size_);
+    for (size_t b = 0; b < memory.sums.size(); ++b) {
+        const int64_t start = static_cast<int64_t>(b) * kBlock;
+        memory.sums[b] =
+            kernels().exp_sum(scores + start, std::min(kBlock, vocab_size_ - start), max, scale_,
+                              with_terms ? memory.terms.data() + start : nullptr);
+    }
+    return sum_of(memory.sums);
+}
+
+int64_t RowSampler::pick(const SamplerRow& row, float max, Memory& memory) const {
+    const double target = row.uniform * sum_of(memory.sums);
     double before = 0;
     int64_t block = 0, last = static_cast<int64_t>(memory.sums.size()) - 1;
     while (block < last && before + memory.sums[block] <= target) before += memory.sums[block++];
     // What rounding lost at the very end: then the last block that has any mass.
     while (block > 0 && memory.sums[block] <= 0) --block;
-    float terms[kBlock];
     const int64_t start = block * kBlock, size = std::min(kBlock, vocab_size_ - start);
+    if (filtered_) return start + pick_entry(memory.terms.data() + start, size, before, target);
+    float terms[kBlock];
     kernels().exp_sum(row.logits + start, size, max, scale_, terms);
-    return start + pick(terms, size, before, target);
+    return start + pick_entry(terms, size, before, target);
 }
 
-void RowSampler::score(const SamplerRow& row, Memory& memory) const {
+void RowSampler::filter(const SamplerRow& row, Memory& memory) const {
+    const float* scores = row.logits;
+    if (row.seen != nullptr) {
+        penalize(row, memory);
+        scores = memory.scores.data();
+        exponentials(scores, kernels().max(scores, vocab_size_), true, memory);
+    }
+    if (request_.top_k > 0 && request_.top_k < vocab_size_) {
+        const auto one = [](int32_t) { return 1.0; };
+        const Cut cut = find_cut(scores, static_cast<double>(request_.top_k), one, memory);
+        keep(scores, cut.score, memory);
+    }
+    if (request_.top_p < 1) keep_top_p(scores, memory);
+    // The likeliest has the term 1.
+    if (request_.min_p > 0) keep(memory.terms.data(), static_cast<float>(request_.min_p), memory);
+}
+
+void RowSampler::penalize(const SamplerRow& row, Memory& memory) const {
     const double penalty = request_.repetition_penalty;
     const auto factor = static_cast<float>(penalty);
-    const float scale = request_.do_sample ? scale_ : 1.0F;
     memory.scores.assign(row.logits, row.logits + vocab_size_);
-    for (int64_t i = 0; i < vocab_size_ && row.seen != nullptr; ++i) {
+    for (int64_t i = 0; i < vocab_size_; ++i) {
         // Less likely whatever the sign of the score.
         if (!row.seen[i]) continue;
         const float product = memory.scores[i] * factor, quotient = memory.scores[i] / factor;
         memory.scores[i] = penalty > 1 ? std::min(product, quotient) : std::max(product, quotient);
     }
-    if (scale == 1) return;
-    for (float& score : memory.scores) score *= scale;
 }
 
-double RowSampler::filter(const SamplerRow& row, Memory& memory) const {
-    score(row, memory);
-    if (request_.top_k > 0) keep_top_k(memory);
-    memory.terms.resize(vocab_size_);
-    const float max = kernels().max(memory.scores.data(), vocab_size_);
-    double total =
-        kernels().exp_sum(memory.scores.data(), vocab_size_, max, 1.0F, memory.terms.data());
-    if (request_.top_p < 1) total = keep_top_p(memory, total);
-    if (request_.min_p > 0) total = keep_min_p(memory);
-    return total;
-}
-
-void RowSampler::keep_top_k(Memory& memory) const {
-    if (request_.top_k >= vocab_size_) return;
-    const Cut cut =
-        find_cut(memory.scores, static_cast<double>(request_.top_k), [](size_t) { return 1.0; });
-    for (float& score : memory.scores) {
-        if (key_of(score) < cut.key) score = kNever;
+template <typename Mass>
+RowSampler::Cut RowSampler::find_cut(const float* scores, double target, const Mass& mass,
+                                     Memory& memory) const {
+    std::vector<int32_t>& equal = memory.equal;
+    equal.resize(vocab_size_);
+    std::iota(equal.begin(), equal.end(), 0);
+    uint32_t cut = 0;
+    double reached = 0;
+    int shift = 32;
+    for (const int bits : {11, 11, 10}) {  // each pass settles one digit
+        shift -= bits;
+        const auto digit_of = [&](int32_t i) { return (key_of(scores[i]) >> shift) % kDigits; };
+        std::array<std::array<double, kTurns>, kDigits> sums{};
+        for (size_t j = 0; j < equal.size(); ++j)
+            sums[digit_of(equal[j])][j % kTurns] += mass(equal[j]);
+        uint32_t chosen = 0;
+        double before = reached;
+        for (uint32_t digit = kDigits; digit-- > 0;) {
+            const auto& parts = sums[digit];
+            const double sum = (parts[0] + parts[1]) + (parts[2] + parts[3]);
+            if (sum <= 0) continue;
+            chosen = digit;
+            reached = before;
+            before += sum;
+            if (before >= target) break;
+        }
+        cut |= chosen << shift;
+        size_t left = 0;
+        for (const int32_t i : equal) {
+            equal[left] = i;
+            left += digit_of(i) == chosen ? 1 : 0;
+        }
+        equal.resize(left);
     }
+    return {score_of(cut), reached};
 }
 
-double RowSampler::keep_top_p(Memory& memory, double total) const {
+void RowSampler::keep_top_p(const float* scores, Memory& memory) const {
     std::vector<float>& terms = memory.terms;
-    const double target = request_.top_p * total;
-    const Cut cut = find_cut(memory.scores, target, [&](size_t i) { return terms[i]; });
+    const double target = request_.top_p * sum_of(memory.sums);
+    const auto term_of = [&](int32_t i) { return static_cast<double>(terms[i]); };
+    const Cut cut = find_cut(scores, target, term_of, memory);
     // Of equal scores at the cut, only as many as are needed: the last ones.
     double mass = cut.before;
-    int64_t kept = 0;
-    for (int64_t i = vocab_size_; i-- > 0;) {
-        const uint32_t key = key_of(memory.scores[i]);
-        if (key > cut.key) continue;
-        if (key == cut.key && (kept == 0 || mass < target)) {
-            mass += terms[i];
-            ++kept;
-        } else {
-            terms[i] = 0;
-        }
+    for (size_t j = memory.equal.size(); j-- > 0;) {
+        float& term = terms[memory.equal[j]];
+        if (mass >= target) term = 0;
+        mass += term;
     }
-    return mass;
+    keep(scores, cut.score, memory);
 }
 
-double RowSampler::keep_min_p(Memory& memory) const {
-    // The likeliest has the term 1.
-    const auto least = static_cast<float>(request_.min_p);
-    double total = 0;
-    for (float& term : memory.terms) {
-        if (term < least) term = 0;
-        total += term;
+void RowSampler::keep(const float* scores, float least, Memory& memory) const {
+    for (size_t b = 0; b < memory.sums.size(); ++b) {
+        const int64_t start = static_cast<int64_t>(b) * kBlock;
+        memory.sums[b] =
+            kernels().keep(scores + start, least, std::min(kBlock, vocab_size_ - start),
+                           memory.terms.data() + start);
     }
-    return total;
 }
 
 std::vector<float> RowSampler::probabilities(const SamplerRow& row) {
     Memory& memory = of_thread_[0];
-    const auto total = static_cast<float>(filter(row, memory));
+    exponentials(row.logits, kernels().max(row.logits, vocab_size_), true, memory);
+    filter(row, memory);
+    const auto total = static_cast<float>(sum_of(memory.sums));
     std::vector<float> result = memory.terms;
     for (float& probability : result) probability /= total;
     return result;

@@ -1,8 +1,7 @@
 // Drawing tokens on a CPU: what rollout/sampler.h computes, one row at a time and without sorting.
-// Without filters two passes over the logits: their largest, then sums of exponentials block by
-// block; the drawn token lies in the one block that the uniform falls into. Top-k and top-p keep
-// what lies above a cut that is found by digits of the scores, as a radix sort would, in time
-// linear in V.
+// Two passes over the logits: their largest, then sums of exponentials block by block; the drawn
+// token lies in the one block that the uniform falls into. Top-k and top-p keep what lies above a
+// cut that is found by digits of the scores, as a radix sort would, in time linear in V.
 #pragma once
 
 #include <cstdint>
@@ -33,20 +32,30 @@ class RowSampler {
 
   private:
     struct Memory {
-        std::vector<float> scores;  // [V]
-        std::vector<float> terms;   // [V] exp(score - max), 0 where filtered
-        std::vector<double> sums;   // of blocks of terms
+        std::vector<float> scores;   // [V] with a repetition penalty
+        std::vector<float> terms;    // [V] exp((score - max) / temperature), 0 where filtered
+        std::vector<double> sums;    // of blocks of terms
+        std::vector<int32_t> equal;  // scores that are not told apart yet
+    };
+    /// Going down the scores, where the mass of their entries reaches a target.
+    struct Cut {
+        float score;    // the last one that is reached
+        double before;  // mass of all greater ones
     };
 
     DrawnToken draw_row(const SamplerRow& row, Memory& memory) const;
-    int64_t draw_unfiltered(const SamplerRow& row, float max, Memory& memory) const;
-    /// Penalized and tempered scores in memory.
-    void score(const SamplerRow& row, Memory& memory) const;
-    /// Fills memory.terms; returns their sum.
-    double filter(const SamplerRow& row, Memory& memory) const;
-    void keep_top_k(Memory& memory) const;
-    double keep_top_p(Memory& memory, double total) const;
-    double keep_min_p(Memory& memory) const;
+    /// Fills memory.sums, and memory.terms where asked for; returns the sum of all.
+    double exponentials(const float* scores, float max, bool with_terms, Memory& memory) const;
+    /// Takes from memory.terms and memory.sums what the filters leave out.
+    void filter(const SamplerRow& row, Memory& memory) const;
+    void penalize(const SamplerRow& row, Memory& memory) const;
+    /// `mass(i)` is that of entry i, 0 for those that are out.
+    template <typename Mass>
+    Cut find_cut(const float* scores, double target, const Mass& mass, Memory& memory) const;
+    void keep_top_p(const float* scores, Memory& memory) const;
+    /// Leaves out what has a score below `least`.
+    void keep(const float* scores, float least, Memory& memory) const;
+    int64_t pick(const SamplerRow& row, float max, Memory& memory) const;
 
     const SampleRequest& request_;
     int64_t vocab_size_;
