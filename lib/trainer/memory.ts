@@ -182,18 +182,16 @@ function updateBytes(model: MemoryModel, run: MemoryRun): Bytes {
   };
 }
 
-/** Layers with dropout, and all layers of an accelerator, are computed by operators of ATen. */
-function savedUnits({ device, mlpTrained }: MemoryModel, run: MemoryRun): Units {
+/** The layers of an accelerator are counted as operators of ATen. Dropout keeps a mask of bytes for the input of every pair. */
+function savedUnits({ device, mlpTrained, computeBytes }: MemoryModel, run: MemoryRun): Units {
   const { saved, savedPlain } = ENGINE_MEMORY;
-  if (device === "cpu" && !run.dropout) return saved;
-  const dropout = run.dropout ? 1 : 0;
+  const units = device === "cpu" ? saved : { ...savedPlain, F: savedPlain.F + mlpTrained * savedPlain.perMlpTrained };
+  const mask = run.dropout ? 1 / computeBytes : 0;
   return {
-    ...savedPlain,
-    // Dropout keeps a mask and an input of its own for every pair.
-    C: savedPlain.C + dropout * (6 + 2 * Math.min(2, mlpTrained)),
-    HD: savedPlain.HD + dropout * 2,
-    F: savedPlain.F + mlpTrained * savedPlain.perMlpTrained + (mlpTrained === 3 ? dropout * 2 : 0),
-    key: device === "cpu" ? 0 : savedPlain.key,
+    ...units,
+    C: units.C + mask * (3 + Math.min(2, mlpTrained)),
+    HD: units.HD + mask,
+    F: units.F + (mlpTrained === 3 ? mask : 0),
   };
 }
 

@@ -47,11 +47,26 @@ void each_pair(const std::vector<LowRankPair>& pairs, F f) {
     }
 }
 
-/// s_i p A_iᵀ of all pairs beside each other, added to y through their B: [N, ΣR].
+bool has_masks(const std::vector<LowRankPair>& pairs) {
+    return !pairs.empty() && pairs[0].mask.defined();
+}
+
+/// p_i A_iᵀ of all pairs beside each other: [N, ΣR].
+at::Tensor through_a(const std::vector<LowRankPair>& pairs, const at::Tensor& p) {
+    const at::Tensor a = stacked_a(pairs, p.scalar_type());
+    if (!has_masks(pairs)) return product(p, a.t());
+    at::Tensor products = at::empty({p.size(0), a.size(0)}, p.options());
+    each_pair(pairs, [&](const LowRankPair& pair, int64_t from, int64_t rank) {
+        product_into(products.narrow(1, from, rank), p * pair.mask, a.narrow(0, from, rank).t());
+    });
+    return products;
+}
+
+/// s_i p_i A_iᵀ of all pairs beside each other, added to y through their B: [N, ΣR].
 at::Tensor add_pairs(const std::vector<LowRankPair>& pairs, const at::Tensor& p, at::Tensor& y) {
     if (pairs.empty()) return {};
     const at::ScalarType dtype = p.scalar_type();
-    at::Tensor products = product(p, stacked_a(pairs, dtype).t());
+    at::Tensor products = through_a(pairs, p);
     each_pair(pairs, [&](const LowRankPair& pair, int64_t from, int64_t rank) {
         const at::Tensor own = products.narrow(1, from, rank).mul_(pair.scaling);
         add_product(y.narrow(1, pair.start, pair.b.size(0)), own, pair.b.detach().to(dtype).t());
@@ -140,8 +155,8 @@ class FusedLinear : public torch::autograd::Function<FusedLinear> {
             product_into(dproducts.narrow(1, from, rank), columns, pair.b.detach().to(dtype),
                          pair.scaling);
         });
-        if (dp.defined()) add_product(dp, dproducts, stacked_a(pairs, dtype));
-        const at::Tensor da = product(dproducts.t(), p);  // [ΣR, in]
+        if (dp.defined()) add_to_input(pairs, dproducts, dp);
+        const at::Tensor da = gradient_of_a(pairs, dproducts, p);
         each_pair(pairs, [&](const LowRankPair& pair, int64_t from, int64_t rank) {
             const at::Tensor columns = dy.narrow(1, pair.start, pair.b.size(0));
             // Transposed, so that the wide side fills the kernels' vectors.
@@ -150,6 +165,28 @@ class FusedLinear : public torch::autograd::Function<FusedLinear> {
             result.push_back(db.to(pair.b.scalar_type()));
         });
         return result;
+    }
+
+    static void add_to_input(const std::vector<LowRankPair>& pairs, const at::Tensor& dproducts,
+                             at::Tensor& dp) {
+        const at::Tensor a = stacked_a(pairs, dproducts.scalar_type());
+        if (!has_masks(pairs)) return add_product(dp, dproducts, a);
+        each_pair(pairs, [&](const LowRankPair& pair, int64_t from, int64_t rank) {
+            dp.add_(
+                product(dproducts.narrow(1, from, rank), a.narrow(0, from, rank)).mul_(pair.mask));
+        });
+    }
+
+    /// Of all pairs below each other: [ΣR, in].
+    static at::Tensor gradient_of_a(const std::vector<LowRankPair>& pairs,
+                                    const at::Tensor& dproducts, const at::Tensor& p) {
+        if (!has_masks(pairs)) return product(dproducts.t(), p);
+        at::Tensor da = at::empty({dproducts.size(1), p.size(1)}, p.options());
+        each_pair(pairs, [&](const LowRankPair& pair, int64_t from, int64_t rank) {
+            product_into(da.narrow(0, from, rank), dproducts.narrow(1, from, rank).t(),
+                         p * pair.mask);
+        });
+        return da;
     }
 
     /// Sets the gradient of x, and appends that of the norm's weight where there is one.

@@ -1,9 +1,11 @@
 // A linear layer with all that an adapter most often has, in one node of autograd with a backward
 // of its own:
-//   y = p Wᵀ + b + Σ s_i (p A_iᵀ) B_iᵀ          p: the layer's input, see linear_input.h
-//   dp = dy W + Σ s_i (dy_i B_i) A_i,   dA_i = s_i (dy_i B_i)ᵀ p,   dB_i = s_i dy_iᵀ (p A_iᵀ)
-// where pair i adds to its own columns y_i. The pairs of a layer share two products, and what is
-// kept is x and p A_iᵀ.
+//   y = p Wᵀ + b + Σ s_i (p_i A_iᵀ) B_iᵀ        p: the layer's input, see linear_input.h
+//   dp = dy W + Σ m_i s_i (dy_i B_i) A_i,   dA_i = s_i (dy_i B_i)ᵀ p_i,   dB_i = s_i dy_iᵀ (p_i
+//   A_iᵀ)
+// where pair i adds to its own columns y_i and reads p_i = m_i p: all of p, or what its dropout
+// mask keeps of it. What is kept is x, p_i A_iᵀ and the masks; without masks the pairs of a layer
+// share two products.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -18,7 +20,8 @@ struct LowRankPair {
     at::Tensor a;  // [R, in] leaf
     at::Tensor b;  // [columns, R] leaf
     double scaling = 1;
-    int64_t start = 0;  // of its columns in y
+    int64_t start = 0;     // of its columns in y
+    at::Tensor mask = {};  // [N, in] bool, what dropout keeps, or undefined: all
 };
 
 /// All pairs of a layer as one, for passes without gradient: two products however many there are.

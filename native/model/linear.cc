@@ -23,6 +23,17 @@ at::Tensor drop_out(const at::Tensor& x, const ForwardMode& mode) {
     return x * at::empty_like(x).bernoulli_(keep, mode.generator).div_(keep);
 }
 
+/// Masks for the pairs, drawn in their order as drop_out() draws them.
+void mask_pairs(std::vector<LowRankPair>& pairs, const LinearInput& input, int64_t in,
+                const ForwardMode& mode) {
+    const double keep = 1 - mode.dropout;
+    for (LowRankPair& pair : pairs) {
+        pair.mask = at::empty({input.x.size(0), in}, input.x.options().dtype(at::kBool));
+        pair.mask.bernoulli_(keep, mode.generator);
+        pair.scaling /= keep;
+    }
+}
+
 at::Tensor trained_product(const at::Tensor& x, const Trained& weight, const at::Tensor& bias) {
     return trained_linear(x, weight.master, weight.narrow, bias);
 }
@@ -44,20 +55,20 @@ Linear::Linear(std::vector<LinearPart> parts, int64_t in, bool has_bias,
 at::Tensor Linear::forward(const LinearInput& input, const ForwardMode& mode) const {
     const LinearAdapter* adapter = mode.adapter ? mode.adapter->linear(index) : nullptr;
     // In float64 autograd takes every step by itself: what the fused layer is tested against.
-    if (input.x.scalar_type() != at::kDouble && can_fuse(adapter, mode)) {
+    if (input.x.scalar_type() != at::kDouble && can_fuse(adapter)) {
         LinearTerms all = terms(adapter);
         if (mode.stacked) all.stacked = (*mode.stacked)[index];
+        if (mode.dropout > 0) mask_pairs(all.pairs, input, in(), mode);
         return fused_linear(input, all);
     }
     const at::Tensor x = input.value();
     return adapter ? with_adapter(*adapter, x, mode) : frozen_linear(x, weight, bias);
 }
 
-bool Linear::can_fuse(const LinearAdapter* adapter, const ForwardMode& mode) const {
+bool Linear::can_fuse(const LinearAdapter* adapter) const {
     if (!adapter) return true;
     const auto plain = [&](const std::optional<Lora>& lora) {
-        return !lora ||
-               (mode.dropout == 0 && !lora->magnitude.defined() && !lora->initial_a.defined());
+        return !lora || (!lora->magnitude.defined() && !lora->initial_a.defined());
     };
     const auto& parts = adapter->weight.parts;
     return !adapter->rows &&
@@ -67,7 +78,7 @@ bool Linear::can_fuse(const LinearAdapter* adapter, const ForwardMode& mode) con
 
 StackedPairs Linear::stacked_pairs(const ForwardMode& mode, at::ScalarType dtype) const {
     const LinearAdapter* adapter = mode.adapter ? mode.adapter->linear(index) : nullptr;
-    return adapter && can_fuse(adapter, mode) ? stack_pairs(terms(adapter), dtype) : StackedPairs();
+    return adapter && can_fuse(adapter) ? stack_pairs(terms(adapter), dtype) : StackedPairs();
 }
 
 LinearTerms Linear::terms(const LinearAdapter* adapter) const {

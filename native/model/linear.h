@@ -62,7 +62,7 @@ class Linear {
 
   private:
     /// Whether fused_linear() has everything that the adapter adds.
-    bool can_fuse(const LinearAdapter* adapter, const ForwardMode& mode) const;
+    bool can_fuse(const LinearAdapter* adapter) const;
     LinearTerms terms(const LinearAdapter* adapter) const;
     at::Tensor with_adapter(const LinearAdapter& adapter, const at::Tensor& x,
                             const ForwardMode& mode) const;

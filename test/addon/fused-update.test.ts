@@ -40,7 +40,9 @@ function batch(): NativeTrainBatch {
   };
 }
 
-async function engineOf(config: object, dtype: NativeDtype, train: "pairs" | "all"): Promise<NativeEngine> {
+type Train = "pairs" | "dropout" | "all";
+
+async function engineOf(config: object, dtype: NativeDtype, train: Train): Promise<NativeEngine> {
   const native = readModelConfig(JSON.parse(JSON.stringify(config))).native;
   const engine = new (loadCore().Engine)({ config: native, device: "cpu", dtype, threads: 0 });
   await engine.initModel(3);
@@ -50,14 +52,15 @@ async function engineOf(config: object, dtype: NativeDtype, train: "pairs" | "al
   }
   const targets = linearLayers(native).map(({ module }, i) => ({ module, rank: 2 + (i % 3), scaling: 1 + (i % 2) }));
   const none = { initIterations: 0, dora: false, biases: [], fullModules: [], tokenRows: [], tieOutput: false };
-  await engine.addAdapter("default", { targets, dropout: 0, init: "random", ...none, seed: 5 });
+  const dropout = train === "dropout" ? 0.1 : 0;
+  await engine.addAdapter("default", { targets, dropout, init: "random", ...none, seed: 5 });
   return engine;
 }
 
 /** Loss and gradients; `more` for the loss. */
-async function update(config: object, dtype: NativeDtype, train: "pairs" | "all", more: object) {
+async function update(config: object, dtype: NativeDtype, train: Train, more: object) {
   const engine = await engineOf(config, dtype, train);
-  const loss = toNativeLoss({ temperature: 0.8, rowsPerSlice: 3, maxTokensPerMicroBatch: 40, ...more });
+  const loss = toNativeLoss({ temperature: 0.8, dropoutSeed: 9, rowsPerSlice: 3, maxTokensPerMicroBatch: 40, ...more });
   const result = await engine.forwardBackward(batch(), loss);
   const gradients = await engine.gradients();
   await engine.dispose();
@@ -72,6 +75,9 @@ describe.each(Object.entries(MODELS))("an update of %s", (_, config) => {
     ["LoRA pairs", "pairs", {}],
     ["LoRA pairs with an entropy bonus", "pairs", { entropyCoef: 0.1 }],
     ["LoRA pairs with layers computed again", "pairs", { gradientCheckpointing: true }],
+    // Both draw the same masks.
+    ["LoRA pairs with dropout", "dropout", {}],
+    ["LoRA pairs with dropout and layers computed again", "dropout", { gradientCheckpointing: true }],
     ["all weights", "all", { entropyCoef: 0.1 }],
   ] as const)("of %s has the gradient of the plain path", async (_name, train, more) => {
     const fast = await update(config, "float32", train, more);
