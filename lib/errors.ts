@@ -19,7 +19,7 @@ export type GrpoErrorCode =
   | "DOWNLOAD_FAILED"
   /** Not enough space for what would be written. */
   | "DISK_FULL"
-  /** A path that does not exist or cannot be read. */
+  /** A path that does not exist, or cannot be read or written. */
   | "FILE_NOT_FOUND"
   /** Weights or a trainer's checkpoint that are not whole or do not fit. */
   | "BAD_CHECKPOINT"

@@ -14,7 +14,7 @@ const NATIVE_CODES: readonly GrpoErrorCode[] = [
     "DEVICE_UNAVAILABLE",
     "DISPOSED",
   ] as const),
-  ...(["FILE_NOT_FOUND", "NON_FINITE", "OUT_OF_MEMORY", "UNSUPPORTED_ARCHITECTURE"] as const),
+  ...(["DISK_FULL", "FILE_NOT_FOUND", "NON_FINITE", "OUT_OF_MEMORY", "UNSUPPORTED_ARCHITECTURE"] as const),
 ];
 
 export class EngineQueue {

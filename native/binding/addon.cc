@@ -98,7 +98,8 @@ Napi::Value multiply_matrices(const Napi::CallbackInfo& info) {
                                    .add = bool_field(call, "add")};
         const auto within = [](int64_t rows, int64_t columns, int64_t row_stride,
                                int64_t column_stride, int64_t count) {
-            return (rows - 1) * row_stride + (columns - 1) * column_stride < count;
+            return row_stride >= 0 && column_stride >= 0 &&
+                   (rows - 1) * row_stride + (columns - 1) * column_stride < count;
         };
         require(
             product.m > 0 && product.n > 0 && product.k > 0 &&
@@ -134,7 +135,8 @@ Napi::Value sampling_probabilities(const Napi::CallbackInfo& info) {
         const std::vector<uint8_t> marks = byte_vector(info[1], "seen");
         const auto rows = static_cast<int64_t>(number_argument(info, 2));
         const Napi::Object options = object_argument(info, 3);
-        require(rows > 0 && values.size() % rows == 0 && marks.size() == values.size(),
+        require(rows > 0 && !values.empty() && values.size() % rows == 0 &&
+                    marks.size() == values.size(),
                 "logits and seen disagree");
         SampleRequest request;
         request.temperature = number_field(options, "temperature");

@@ -14,6 +14,13 @@ namespace {
 
 void close_queue(void* queue) { static_cast<JobQueue*>(queue)->close(); }
 
+/// What libtorch chose, before any engine chose otherwise: a choice is the default of later
+/// threads.
+int default_threads() {
+    static const int threads = at::get_num_threads();
+    return threads;
+}
+
 }  // namespace
 
 Napi::Function EngineWrap::define(Napi::Env env) {
@@ -72,14 +79,9 @@ EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Engine
         engine_ = std::make_shared<Engine>(model_config_from(config.As<Napi::Object>()),
                                            string_field(options, "device"),
                                            string_field(options, "dtype"));
-        queue_ = std::make_unique<JobQueue>(info.Env());
+        const int usual = default_threads();
         const auto threads = static_cast<int>(number_field(options, "threads"));
-        if (threads <= 0) return;
-        // The thread count belongs to the thread that computes, so the first job sets it.
-        queue_->enqueue(info.Env(), [threads](const JobQueue::Cancelled&) -> JobQueue::Settle {
-            at::set_num_threads(threads);
-            return [](Napi::Env env) { return env.Undefined(); };
-        });
+        queue_ = std::make_shared<JobQueue>(info.Env(), threads > 0 ? threads : usual);
     });
     // A worker thread or the process may end while a job runs: wait for it, so that nothing
     // outlives the environment.
@@ -103,18 +105,18 @@ template <typename Body>
 Napi::Value EngineWrap::job(const Napi::CallbackInfo& info, Body body) {
     return guarded(info.Env(), [&]() -> Napi::Value {
         check_alive();
-        auto work = [engine = engine_, body = std::move(body)](
+        auto work = [&engine = *engine_, body = std::move(body)](
                         const JobQueue::Cancelled& cancelled) -> JobQueue::Settle {
-            if constexpr (std::is_void_v<decltype(body(*engine, cancelled))>) {
-                body(*engine, cancelled);
+            if constexpr (std::is_void_v<decltype(body(engine, cancelled))>) {
+                body(engine, cancelled);
                 return [](Napi::Env env) { return env.Undefined(); };
             } else {
-                return [result = body(*engine, cancelled)](Napi::Env env) -> Napi::Value {
+                return [result = body(engine, cancelled)](Napi::Env env) -> Napi::Value {
                     return to_js(env, result);
                 };
             }
         };
-        return queue_->enqueue(info.Env(), std::move(work));
+        return queue_->enqueue(info.Env(), std::move(work), engine_);
     });
 }
 

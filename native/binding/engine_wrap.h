@@ -56,7 +56,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
     Napi::Value dispose(const Napi::CallbackInfo& info);
 
     std::shared_ptr<Engine> engine_;  // every job holds it, so the last one to end frees it
-    std::unique_ptr<JobQueue> queue_;
+    std::shared_ptr<JobQueue> queue_;
 };
 
 }  // namespace grpo

@@ -1,34 +1,40 @@
 #include "binding/job_queue.h"
 
+#include <ATen/Parallel.h>
+
 #include "binding/errors.h"
 #include "error.h"
 
 namespace grpo {
 
 struct JobQueue::Job {
-    Job(Napi::Env env, Work job_work, uint64_t job_id)
-        : deferred(Napi::Promise::Deferred::New(env)), work(std::move(job_work)), id(job_id) {}
+    Job(Napi::Env env, Work job_work, std::shared_ptr<void> job_kept, uint64_t job_id)
+        : deferred(Napi::Promise::Deferred::New(env)),
+          work(std::move(job_work)),
+          kept(std::move(job_kept)),
+          id(job_id) {}
     Napi::Promise::Deferred deferred;
     Work work;
+    std::shared_ptr<void> kept;
     uint64_t id;
     Settle settle;
     std::exception_ptr failure;
 };
 
-JobQueue::JobQueue(Napi::Env env)
+JobQueue::JobQueue(Napi::Env env, int threads)
     : to_js_(Napi::ThreadSafeFunction::New(
           env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "grpo engine",
           /*maxQueueSize=*/0, /*initialThreadCount=*/1)) {
     // An idle engine must not keep the process alive; enqueue() takes a reference for as long as
     // jobs are pending.
     to_js_.Unref(env);
-    thread_ = std::thread([this] { run(); });
+    thread_ = std::thread([this, threads] { run(threads); });
 }
 
 JobQueue::~JobQueue() { close(); }
 
-Napi::Promise JobQueue::enqueue(Napi::Env env, Work work) {
-    const auto job = std::make_shared<Job>(env, std::move(work), next_id_++);
+Napi::Promise JobQueue::enqueue(Napi::Env env, Work work, std::shared_ptr<void> kept) {
+    const auto job = std::make_shared<Job>(env, std::move(work), std::move(kept), next_id_++);
     const Napi::Promise promise = job->deferred.Promise();
     if (pending_++ == 0) to_js_.Ref(env);
     {
@@ -39,7 +45,9 @@ Napi::Promise JobQueue::enqueue(Napi::Env env, Work work) {
     return promise;
 }
 
-void JobQueue::run() {
+void JobQueue::run(int threads) {
+    // libtorch keeps the number for the thread that asks for it, and for those that never do.
+    at::set_num_threads(threads);
     while (true) {
         std::shared_ptr<Job> job;
         {
@@ -57,19 +65,22 @@ void JobQueue::run() {
         } catch (...) {
             job->failure = std::current_exception();
         }
-        call_js([this, job](Napi::Env env) { settle(env, job); });
+        job->kept = nullptr;
+        // The queue itself may have lost its owner by then.
+        call_js([self = shared_from_this(), job](Napi::Env env) { self->settle(env, job); });
     }
 }
 
 void JobQueue::settle(Napi::Env env, const std::shared_ptr<Job>& job) {
     if (--pending_ == 0) to_js_.Unref(env);
     const Napi::HandleScope scope(env);
-    if (job->failure) {
-        job->deferred.Reject(to_js_error(env, job->failure).Value());
-    } else {
-        job->deferred.Resolve(job->settle(env));
-    }
     job->work = nullptr;  // what it captured may hold JavaScript references
+    try {
+        if (!job->failure) return job->deferred.Resolve(job->settle(env));
+    } catch (...) {  // there was no memory for the result
+        job->failure = std::current_exception();
+    }
+    job->deferred.Reject(to_js_error(env, job->failure).Value());
 }
 
 void JobQueue::call_js(std::function<void(Napi::Env)> callback) {
@@ -77,11 +88,11 @@ void JobQueue::call_js(std::function<void(Napi::Env)> callback) {
     const napi_status status = to_js_.NonBlockingCall(
         owned, [](Napi::Env env, Napi::Function, std::function<void(Napi::Env)>* body) {
             const std::unique_ptr<std::function<void(Napi::Env)>> owner(body);
-            // The environment is gone when it is null: then nothing of JavaScript may be touched.
-            if (static_cast<napi_env>(env) != nullptr) (*body)(env);
+            (*body)(env);
         });
-    // While the environment shuts down the call is refused; the job may hold JavaScript references
-    // that only that thread can free, so it is left to the end of the process.
+    // While the environment shuts down the call is refused or never made; the job may hold
+    // JavaScript references that only that thread can free, so it is left to the end of the
+    // process.
     if (status != napi_ok) static_cast<void>(owned);
 }
 

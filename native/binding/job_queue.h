@@ -3,7 +3,8 @@
 // because a long job must not starve the file system.
 //
 // A job runs on the engine thread and returns how to build its JavaScript result; that part, and
-// the destruction of everything the job captured, happens on the JavaScript thread.
+// the destruction of everything the job captured, happens on the JavaScript thread. What a job has
+// to keep alive until then, and nobody else may any more, is let go of on the engine thread.
 #pragma once
 
 #include <atomic>
@@ -18,19 +19,20 @@
 
 namespace grpo {
 
-class JobQueue {
+class JobQueue : public std::enable_shared_from_this<JobQueue> {
   public:
     using Cancelled = std::function<bool()>;
     using Settle = std::function<Napi::Value(Napi::Env)>;
     using Work = std::function<Settle(const Cancelled&)>;
 
-    explicit JobQueue(Napi::Env env);
+    /// Jobs compute on `threads` threads.
+    JobQueue(Napi::Env env, int threads);
     ~JobQueue();
     JobQueue(const JobQueue&) = delete;
     JobQueue& operator=(const JobQueue&) = delete;
 
-    /// JavaScript thread. The promise settles when the job has run.
-    Napi::Promise enqueue(Napi::Env env, Work work);
+    /// JavaScript thread. The promise settles when the job has run; until it has, `kept` is kept.
+    Napi::Promise enqueue(Napi::Env env, Work work, std::shared_ptr<void> kept);
     /// Engine thread: run `callback` on the JavaScript thread, in the order of the calls.
     void call_js(std::function<void(Napi::Env)> callback);
     /// JavaScript thread: every job asked for so far ends at its next check.
@@ -42,7 +44,7 @@ class JobQueue {
 
   private:
     struct Job;
-    void run();
+    void run(int threads);
     void settle(Napi::Env env, const std::shared_ptr<Job>& job);
 
     Napi::ThreadSafeFunction to_js_;

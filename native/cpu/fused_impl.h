@@ -26,7 +26,6 @@ double wide_sum_of(Vec v) {
     return sum;
 }
 /// NaN stays NaN: a step whose loss is not finite must be seen.
-Vec exp_or_nan(Vec x) { return x == x ? exp_of(x) : x; }
 Vec sigmoid(Vec x) { return 1.0F / (1.0F + exp_or_nan(-x)); }
 
 /// Calls f(i, n) for every vector of [0, size); n is kLanes but for the last.

@@ -1,6 +1,7 @@
 #include "cpu/team.h"
 
 #include <algorithm>
+#include <system_error>
 #include <utility>
 
 namespace grpo::cpu {
@@ -34,8 +35,13 @@ void spin_until(const F& done) {
 }  // namespace
 
 Team::Team(int threads) {
-    for (int index = 1; index < threads; ++index)
-        helpers_.emplace_back([this, index] { help(index); });
+    helpers_.reserve(threads - 1);
+    try {
+        for (int index = 1; index < threads; ++index)
+            helpers_.emplace_back([this, index] { help(index); });
+    } catch (const std::system_error&) {
+        // There are no more threads to be had: those that came do the work.
+    }
 }
 
 Team::~Team() {

@@ -98,7 +98,10 @@ Vec exp_of(Vec x) {
     const Vec result = (Vec)((Ints)p + exponent);
     return (Vec)((Ints)result & ~tiny);
 }
-Vec tanh_of(Vec x) { return 1.0F - 2.0F / (exp_of(2.0F * x) + 1.0F); }
+/// exp_of() takes NaN for a large number.
+Vec exp_or_nan(Vec x) { return x == x ? exp_of(x) : x; }
+
+Vec tanh_of(Vec x) { return 1.0F - 2.0F / (exp_or_nan(2.0F * x) + 1.0F); }
 
 }  // namespace
 }  // namespace grpo::cpu

@@ -104,7 +104,7 @@ at::Tensor top_entropy_mask(const at::Tensor& entropy, const std::vector<int64_t
         masks.push_back((values >= threshold * (1 - kTieTolerance)).to(entropy.scalar_type()));
         start += n;
     }
-    return masks.empty() ? at::zeros_like(entropy) : at::cat(masks);
+    return at::cat(masks);
 }
 
 std::vector<int64_t> tokens_by_slice(const std::vector<int64_t>& lengths, int64_t rows_per_slice) {
@@ -229,7 +229,9 @@ void add_entropy_terms(BatchTokens& tokens, const at::Tensor& entropy,
                        const std::vector<int64_t>& lengths, const LossOptions& options) {
     const std::vector<int64_t> slice_tokens = tokens_by_slice(lengths, options.rows_per_slice);
     if (options.top_entropy_quantile < 1) {
-        tokens.entropy_mask = top_entropy_mask(entropy, slice_tokens, options.top_entropy_quantile);
+        tokens.entropy_mask = entropy.defined() ? top_entropy_mask(entropy, slice_tokens,
+                                                                   options.top_entropy_quantile)
+                                                : at::zeros_like(tokens.weights);
     }
     if (options.entropy_coef == 0) return;
     const double steps = accumulation_steps(static_cast<int64_t>(lengths.size()), options);

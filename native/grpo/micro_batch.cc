@@ -140,6 +140,7 @@ std::vector<std::vector<MicroBatch>> plan_lanes(const Batch& batch, int64_t max_
             if (batch.completion_offsets[rows.end] > batch.completion_offsets[rows.begin])
                 lanes.back().push_back({rows, index++});
         }
+        if (lanes.size() > 1 && lanes.back().empty()) lanes.pop_back();
     }
     return lanes;
 }

@@ -26,6 +26,13 @@ std::string describe_shape(at::IntArrayRef shape) {
     throw EngineError("FILE_NOT_FOUND", what + " " + path + ": " + std::strerror(errno));
 }
 
+[[noreturn]] void fail_to_write(const std::string& path, int reason) {
+    errno = reason;
+    if (reason != ENOSPC && reason != EDQUOT) fail("cannot write", path);
+    throw EngineError("DISK_FULL", "cannot write " + path + ": " + std::strerror(reason),
+                      "make room, or write to another disk");
+}
+
 /// Elements whose exponent bits are all ones: infinities and NaN. One pass over the bytes, where
 /// ATen would make three tensors of the size.
 template <typename Bits>
@@ -132,18 +139,20 @@ void TensorFiles::read_into(const TensorRef& ref, const at::Tensor& destination)
 void write_tensor_file(const std::string& path, const std::vector<uint8_t>& header,
                        const std::vector<std::function<at::Tensor()>>& tensors) {
     std::FILE* file = std::fopen(path.c_str(), "wb");
-    if (file == nullptr) fail("cannot write", path);
-    bool written = std::fwrite(header.data(), 1, header.size(), file) == header.size();
+    if (file == nullptr) fail_to_write(path, errno);
+    const auto check = [&](bool written) {
+        if (written) return;
+        const int reason = errno;
+        std::fclose(file);
+        fail_to_write(path, reason);
+    };
+    check(std::fwrite(header.data(), 1, header.size(), file) == header.size());
     for (const auto& tensor : tensors) {
         const at::Tensor host = read_or_close(tensor, file);
-        written = written && std::fwrite(host.data_ptr(), 1, host.nbytes(), file) == host.nbytes();
+        check(std::fwrite(host.data_ptr(), 1, host.nbytes(), file) == host.nbytes());
     }
-    written = written && std::fflush(file) == 0 && fsync(fileno(file)) == 0;
-    const int reason = errno;
-    const bool closed = std::fclose(file) == 0;
-    if (written && closed) return;
-    if (!written) errno = reason;
-    fail("cannot write", path);
+    check(std::fflush(file) == 0 && fsync(fileno(file)) == 0);
+    if (std::fclose(file) != 0) fail_to_write(path, errno);
 }
 
 std::string dtype_name(at::ScalarType dtype) {

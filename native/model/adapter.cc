@@ -188,11 +188,16 @@ std::unique_ptr<Adapter> Adapter::copy(const Decoder& decoder) const {
     for (size_t i = 0; i < linears_.size(); ++i) {
         for (size_t part = 0; part < linears_[i].loras.size(); ++part) {
             if (!linears_[i].loras[part]) continue;
-            copy->linears_[i].loras[part]->initial_a = linears_[i].loras[part]->initial_a;
-            copy->linears_[i].loras[part]->initial_b = linears_[i].loras[part]->initial_b;
+            Lora& lora = *copy->linears_[i].loras[part];
+            const Lora& own = *linears_[i].loras[part];
+            lora.initial_a = own.initial_a;
+            lora.initial_b = own.initial_b;
+            if (own.weight_norm.defined()) lora.weight_norm.copy_(own.weight_norm);
         }
     }
-    copy->refresh(decoder);
+    if (embedding_.lora && embedding_.lora->weight_norm.defined())
+        copy->embedding_.lora->weight_norm.copy_(embedding_.lora->weight_norm);
+    copy->narrow_trained();
     return copy;
 }
 
@@ -301,11 +306,15 @@ void Adapter::connect_linears(const Decoder& decoder) {
     }
 }
 
-void Adapter::refresh(const Decoder& decoder) {
-    const c10::NoGradGuard no_grad;
+void Adapter::narrow_trained() {
     for (const Trained& trained : trained_) {
         if (trained.narrow.defined()) trained.narrow.copy_(trained.master);
     }
+}
+
+void Adapter::refresh(const Decoder& decoder) {
+    const c10::NoGradGuard no_grad;
+    narrow_trained();
     const auto renew = [](std::optional<Lora>& lora, const at::Tensor& weight) {
         if (!lora || !lora->magnitude.defined()) return;
         lora->weight_norm.copy_(

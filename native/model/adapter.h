@@ -108,6 +108,7 @@ class Adapter {
   private:
     struct Uninitialised {};
     Adapter(const AdapterSpec& spec, const Decoder& decoder, Uninitialised);
+    void narrow_trained();
     void connect_linears(const Decoder& decoder);
     void connect_embedding(const Decoder& decoder);
     void initialise(const Decoder& decoder);

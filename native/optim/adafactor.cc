@@ -38,7 +38,7 @@ class Adafactor : public Optimizer {
             const at::Tensor gradient = parameters.slice(parameters.gradient, i);
             const at::Tensor update = direction(moments_[i], gradient, beta);
             const double root = std::sqrt(static_cast<double>(update.numel()));
-            update.div_((update.norm() / root / kClipThreshold).clamp_min_(1));
+            update.div_((norm_of(update) / root / kClipThreshold).clamp_min_(1));
             if (group.weight_decay != 0) value.mul_(1 - group.weight_decay * group.learning_rate);
             value.sub_(update, group.learning_rate);
         }

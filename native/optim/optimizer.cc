@@ -9,6 +9,17 @@
 
 namespace grpo {
 
+at::Tensor norm_of(const at::Tensor& x) {
+    constexpr int64_t kPiece = 65536;
+    const int64_t pieces = x.numel() / kPiece;
+    if (pieces < 2) return at::linalg_vector_norm(x);
+    const at::Tensor flat = x.view({-1});
+    const at::Tensor rest = flat.narrow(0, pieces * kPiece, x.numel() - pieces * kPiece);
+    const at::Tensor norms =
+        at::linalg_vector_norm(flat.narrow(0, 0, pieces * kPiece).view({pieces, kPiece}), 2, {1});
+    return at::linalg_vector_norm(at::cat({norms, at::linalg_vector_norm(rest).view({1})}));
+}
+
 GroupOptions of_group(const OptimizerOptions& options, ParameterGroup group) {
     const double rate = options.learning_rate, boosted = rate * options.lora_plus_ratio;
     const double embedding =
@@ -57,7 +68,7 @@ StepResult optimizer_step(Parameters& parameters, const OptimizerOptions& option
     at::Tensor& gradient = parameters.gradient;
     StepResult result;
     // On the meta device the norm reads as zero, which is finite, so the whole step runs there too.
-    result.grad_norm = read_back.operator()<double>(at::linalg_vector_norm(gradient))[0];
+    result.grad_norm = read_back.operator()<double>(norm_of(gradient))[0];
     if (!std::isfinite(result.grad_norm)) return result;
 
     if (options.max_grad_norm > 0) {

@@ -40,6 +40,10 @@ std::unique_ptr<Optimizer> make_optimizer(OptimizerKind kind, const Parameters& 
 StepResult optimizer_step(Parameters& parameters, const OptimizerOptions& options,
                           ReadBack& read_back);
 
+/// Euclidean norm of a contiguous tensor, by pieces: ATen adds up all squares in fp32 one after
+/// another, which is 0.3 % off at 4e7 numbers and 7 % at 4e8.
+at::Tensor norm_of(const at::Tensor& x);
+
 /// Learning rate and weight decay of a group.
 struct GroupOptions {
     double learning_rate;

@@ -78,7 +78,7 @@ void Rollout::prepare_operators(int64_t positions) {
 
 SampleStats Rollout::run() {
     while (true) {
-        if (cancelled_()) throw EngineError("CANCELLED", "the rollout was cancelled");
+        check_cancelled();
         admit();
         if (rows_.empty() && next_prompt_ == request_.num_prompts()) break;
         if (!rows_.empty()) decode();
@@ -86,11 +86,16 @@ SampleStats Rollout::run() {
     return stats_;
 }
 
+void Rollout::check_cancelled() const {
+    if (cancelled_()) throw EngineError("CANCELLED", "the rollout was cancelled");
+}
+
 void Rollout::admit() {
     const auto start = std::chrono::steady_clock::now();
     while (true) {
         const std::vector<int64_t> prompts = choose_prompts();
         if (prompts.empty()) break;
+        check_cancelled();  // first tokens may end all rows, and prompts go on
         prefill(prompts);
     }
     stats_.prefill_seconds += seconds_since(start);

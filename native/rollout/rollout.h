@@ -46,6 +46,7 @@ class Rollout {
     };
 
     void prepare_operators(int64_t positions);
+    void check_cancelled() const;
     void admit();
     std::vector<int64_t> choose_prompts() const;
     void prefill(const std::vector<int64_t>& prompts);

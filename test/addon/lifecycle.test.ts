@@ -1,6 +1,7 @@
 // A model used at the wrong time or with the wrong input: calls while it samples, during and after dispose, at the limits of the
 // context, with numbers that are none. Always a typed error or a defined result.
 
+import { readdirSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LoraConfig } from "../../lib/model/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
@@ -263,4 +264,52 @@ describe("the engine itself, without the checks of the library", () => {
     const { applied } = await engine.forwardBackward(train, LOSS).then(() => engine.optimizerStep(ADAMW));
     expect(applied).toBe(true);
   });
+});
+
+describe("what one model is given", () => {
+  const threads = () => readdirSync("/proc/self/task").length;
+  /** Threads of the process that a model's first pass adds. */
+  async function added(options: { readonly threads?: number }): Promise<number> {
+    await using model = await CausalLM.fromPretrained(tinyQwen2, { ...f32, ...options });
+    const before = threads();
+    await model.forward([Array.from({ length: 500 }, (_, i) => 1 + (i % 300))]);
+    return threads() - before;
+  }
+
+  it.runIf(process.platform === "linux")("threads says nothing of the models after it", async () => {
+    const usual = await added({});
+    await added({ threads: 1 });
+    expect(await added({})).toBe(usual);
+  });
+});
+
+describe("aborting", () => {
+  it("ends sampling whose completions end with their first token", async () => {
+    await using model = await open();
+    const controller = new AbortController();
+    let groups = 0;
+    const onGroup = () => {
+      groups++;
+      controller.abort();
+    };
+    const sampling = model.sample(manyPrompts, { ...endless, maxNewTokens: 1, signal: controller.signal, onGroup });
+    await expect(sampling).rejects.toEqual(failure("CANCELLED"));
+    expect(groups).toBeLessThan(manyPrompts.length);
+  });
+});
+
+describe("nothing to score", () => {
+  it.each([{}, { topEntropyQuantile: 0.5 }, { entropyCoef: 0.1 }])("is a loss of zero with %j", async (options) => {
+    await using model = await open();
+    const batch = { promptIds: [[1], [1]], completionIds: [[], []], advantages: [1, -1] };
+    expect(await model.forwardBackward(batch, options)).toMatchObject({ loss: 0 });
+  });
+});
+
+it.runIf(process.platform === "linux")("writing to a full disk is DISK_FULL", async () => {
+  const engine = await rawEngine("cpu");
+  await expect(engine.saveSet("adapter", "/dev/full", new Uint8Array(8), [])).rejects.toMatchObject({
+    code: "DISK_FULL",
+  });
+  engine.dispose();
 });

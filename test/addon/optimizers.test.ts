@@ -11,6 +11,7 @@ import { GRPOConfig } from "../../lib/trainer/config.js";
 import { optimizerOptions } from "../../lib/trainer/optimizer.js";
 import { temporaryFolder } from "../model/folders.js";
 import { goldenPath, largestDifference, numbers, sequences, type Tensors } from "./golden.js";
+import { ADAMW, BATCH, LOSS, rawModel, tinyConfig } from "./raw-engine.js";
 import { adapterWeights } from "./training-fixtures.js";
 
 interface Case {
@@ -185,4 +186,15 @@ describe("AdamW in 8 bits", () => {
       }
     },
   );
+});
+
+it("the norm of ten million numbers is theirs", async () => {
+  const engine = await rawModel("cpu", "float32", 0, { ...(await tinyConfig()), vocabSize: 160_000 });
+  await engine.trainAll();
+  await engine.forwardBackward({ ...BATCH, advantages: Float32Array.from([1, -1, 0.5, 2, -2]) }, { ...LOSS, beta: 0 });
+  const gradients = Object.values(await engine.gradients());
+  const { gradNorm } = await engine.optimizerStep(ADAMW);
+  engine.dispose();
+  const squares = gradients.reduce((sum, values) => values.reduce((a, b) => a + b * b, sum), 0);
+  expect(Math.abs(gradNorm / Math.sqrt(squares) - 1)).toBeLessThan(2e-6);
 });
