@@ -75,7 +75,7 @@ class RangedFile implements ByteSource {
     const remote = this.#remote;
     if (remote === undefined) {
       throw new GrpoError("HUB_ERROR", `Only other rows of ${this.name} are in the cache, and the Hub is not asked.`, {
-        hint: "Unset HF_HUB_OFFLINE to fetch them.",
+        hint: "Go online to fetch them (HF_HUB_OFFLINE, HF_DATASETS_OFFLINE).",
       });
     }
     await mkdir(path.dirname(cacheFile), { recursive: true });

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { GrpoError, reasonOf } from "../errors.js";
 import { HubUnreachable, type RepoType, redacted } from "./hub-client.js";
 import { stallTimeout, xetEnabled } from "./hub-env.js";
-import { pauseAfter } from "./hub-fetch.js";
+import { pauseAfter, untilStalled } from "./hub-fetch.js";
 
 export interface RemoteFile {
   readonly name: string;
@@ -34,13 +34,18 @@ const ATTEMPTS = 5;
 /** Chunks are put together from other chunks, so the first bytes take longer. */
 const XET_PATIENCE = 6;
 
+/** Where a blob is until all of it has arrived. */
+export function partialPath(blob: string): string {
+  return `${blob}.grpo.incomplete`;
+}
+
 export async function downloadBlob(
   source: RemoteCommit,
   file: RemoteFile,
   blob: string,
   onBytes: (count: number) => void,
 ): Promise<void> {
-  const partial = `${blob}.grpo.incomplete`;
+  const partial = partialPath(blob);
   let inherited = ((await stat(partial).catch(() => undefined))?.size ?? 0) > 0;
   while ((await transfer(source, file, partial, onBytes)) !== file.etag) {
     await rm(partial, { force: true });
@@ -121,21 +126,16 @@ async function receive(
   const patience = stallTimeout() * (viaXet ? XET_PATIENCE : 1);
   const signal = source.signal === undefined ? stall.signal : AbortSignal.any([stall.signal, source.signal]);
   const body = await (viaXet ? openChunks : openPlain)(source, file, arrived, signal);
-  const give = () => stall.abort(new Error(`no data for ${patience / 1000} s`));
-  let timer = setTimeout(give, patience);
   try {
-    for await (const chunk of body as AsyncIterable<Uint8Array>) {
-      clearTimeout(timer);
+    for await (const chunk of untilStalled(body as AsyncIterable<Uint8Array>, stall, patience)) {
       if (arrived.size + chunk.length > file.size) throw new GrpoError("HUB_ERROR", sizeMessage(source, file, "more"));
       // At its own place, not at the end: should two processes ever write to one file, both write the same bytes there.
       await writeAt(arrived.output, chunk, arrived.size);
       arrived.hash.update(chunk);
       arrived.size += chunk.length;
       onBytes(chunk.length);
-      timer = setTimeout(give, patience);
     }
   } finally {
-    clearTimeout(timer);
     stall.abort();
   }
 }

@@ -4,7 +4,7 @@
 import { copyFile, mkdir, rename, rm, stat, statfs, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { GrpoError } from "../errors.js";
-import { downloadBlob, type RemoteCommit, type RemoteFile } from "./download.js";
+import { downloadBlob, partialPath, type RemoteCommit, type RemoteFile } from "./download.js";
 import { withFileLock } from "./file-lock.js";
 import type { RepoType } from "./hub-client.js";
 import { symlinksEnabled } from "./hub-env.js";
@@ -66,13 +66,22 @@ function pointerPath(place: Place, source: RemoteCommit, file: RemoteFile): stri
 async function checkSpace(source: RemoteCommit, place: Place, files: readonly RemoteFile[]): Promise<void> {
   await mkdir(place.root, { recursive: true });
   const disk = await statfs(place.root).catch(() => undefined);
-  const needed = files.reduce((sum, file) => sum + file.size, 0);
+  const missing = await Promise.all(files.map((file) => missingBytes(place, file)));
+  const needed = missing.reduce((sum, bytes) => sum + bytes, 0);
   const free = disk === undefined ? Number.POSITIVE_INFINITY : disk.bavail * disk.bsize;
   if (needed <= free) return;
   const sizes = `${Math.ceil(needed / 1e6)} MB are needed, ${Math.floor(free / 1e6)} MB are free`;
   throw new GrpoError("HUB_ERROR", `No room for "${source.repo.name}" in ${place.root}: ${sizes}.`, {
     hint: "Make room, or put the cache on another disk with HF_HUB_CACHE.",
   });
+}
+
+/** What is there already, whole or in part, is not fetched again. */
+async function missingBytes(place: Place, { etag, size }: RemoteFile): Promise<number> {
+  const blob = path.join(place.root, "blobs", etag);
+  if ((await stat(blob).catch(() => undefined))?.size === size) return 0;
+  const arrived = (await stat(partialPath(blob)).catch(() => undefined))?.size ?? 0;
+  return arrived > size ? size : size - arrived;
 }
 
 async function fetchFile(source: RemoteCommit, place: Place, file: RemoteFile, progress: Progress): Promise<void> {

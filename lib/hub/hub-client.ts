@@ -2,8 +2,9 @@
 // the Hub's own host and nowhere else.
 
 import { GrpoError, reasonOf } from "../errors.js";
-import { findToken, hubUrl, isOffline } from "./hub-env.js";
-import { fetchPatiently } from "./hub-fetch.js";
+import { isJsonObject } from "../json.js";
+import { cleanToken, findToken, hubUrl, offlineBy, stallTimeout } from "./hub-env.js";
+import { fetchPatiently, pauseAskedFor } from "./hub-fetch.js";
 
 export type RepoType = "model" | "dataset";
 
@@ -27,31 +28,36 @@ export class HubRefusal extends GrpoError {
   readonly status: number;
   /** The Hub's own word for it, such as "RepoNotFound"; may be empty. */
   readonly reason: string;
+  /** Milliseconds that the Hub asked to wait before another try. */
+  readonly askedPause: number | undefined;
 
-  constructor(message: string, hint: string | undefined, status: number, reason: string) {
+  constructor(message: string, hint: string | undefined, response: Response) {
     super("HUB_ERROR", message, hint === undefined ? {} : { hint });
-    this.status = status;
-    this.reason = reason;
+    this.status = response.status;
+    this.reason = errorCode(response);
+    this.askedPause = pauseAskedFor(response);
   }
 }
 
 /** `repo` is what is asked about, for messages; undefined for questions about the account. */
 export function createHubClient(repo: HubRepo | undefined, token: string | undefined): HubClient {
   const url = hubUrl();
-  const secret = token ?? findToken();
+  const secret = token === undefined ? findToken() : cleanToken(token, "The token");
   const hubFetch: typeof fetch = async (input, init) => {
     const address = String(input instanceof Request ? input.url : input);
-    if (isOffline()) throw offline(address);
+    const switched = offlineBy(repo?.type);
+    if (switched !== undefined) throw offline(switched, address);
     const headers = new Headers(init?.headers);
     // The storage has tokens of its own, and answers that the client library knows how to read.
     if (new URL(address).origin !== new URL(url).origin) return request(address, { ...init, headers });
     headers.delete("authorization");
     if (secret !== undefined) headers.set("authorization", `Bearer ${secret}`);
     const response = await request(address, { ...init, headers });
-    const code = response.headers.get("x-error-code") ?? "";
-    if (response.ok || isForCaller(response.status, code)) return response;
-    await response.body?.cancel();
-    throw refusal(repo, response.status, code, { hasToken: secret !== undefined, url });
+    if (response.ok || isForCaller(response)) return response;
+    const explanation = await explanationOf(response);
+    const said = redacted(secret === undefined ? explanation : explanation.replaceAll(secret, "***"));
+    const writes = (init?.method ?? "GET") !== "GET" && !address.includes("/paths-info/");
+    throw refusal(repo, response, said, { hasToken: secret !== undefined, url, writes });
   };
   return { url, hasToken: secret !== undefined, fetch: hubFetch };
 }
@@ -67,12 +73,56 @@ async function request(address: string, init: RequestInit): Promise<Response> {
 }
 
 /** Answers that say something to whoever asked: no such file, there already, not that part of the file. */
-function isForCaller(status: number, code: string): boolean {
-  return (status === 404 && code === "EntryNotFound") || status === 409 || status === 416;
+function isForCaller(response: Response): boolean {
+  const { status } = response;
+  return (status === 404 && errorCode(response) === "EntryNotFound") || status === 409 || status === 416;
 }
 
-function offline(address: string): GrpoError {
-  return new GrpoError("HUB_ERROR", `HF_HUB_OFFLINE is set, and this would ask ${new URL(address).host}.`, {
+function errorCode(response: Response): string {
+  return response.headers.get("x-error-code") ?? "";
+}
+
+const LONGEST_EXPLANATION = 2048;
+
+/** What the Hub itself says about a refusal, in a header or as JSON; empty if nothing. */
+async function explanationOf(response: Response): Promise<string> {
+  const header = response.headers.get("x-error-message");
+  const body = await beginningOf(response);
+  if (header) return header;
+  try {
+    const { error, errors } = JSON.parse(body) as { readonly error?: unknown; readonly errors?: unknown };
+    const texts = [error, errors].flat().map((item) => (isJsonObject(item) ? item.message : item));
+    return texts.filter((text) => typeof text === "string").join(" ");
+  } catch {
+    return "";
+  }
+}
+
+async function beginningOf(response: Response): Promise<string> {
+  if (response.body === null) return "";
+  const stall = new AbortController();
+  const reader = response.body.getReader();
+  stall.signal.addEventListener("abort", () => void reader.cancel().catch(() => {}));
+  const decoder = new TextDecoder();
+  let text = "";
+  const timer = setTimeout(() => stall.abort(), stallTimeout());
+  try {
+    while (text.length < LONGEST_EXPLANATION) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      text += decoder.decode(value, { stream: true });
+    }
+  } catch {
+    // An explanation that does not arrive is none.
+  } finally {
+    clearTimeout(timer);
+    stall.abort();
+  }
+  return text;
+}
+
+function offline(variable: string, address: string): GrpoError {
+  return new GrpoError("HUB_ERROR", `${variable} is set, and this would ask ${new URL(address).host}.`, {
     hint: "Unset it to use the network.",
   });
 }
@@ -101,11 +151,15 @@ export function redacted(text: string): string {
 interface RefusalContext {
   readonly hasToken: boolean;
   readonly url: string;
+  readonly writes: boolean;
 }
 
-function refusal(repo: HubRepo | undefined, status: number, code: string, context: RefusalContext): HubRefusal {
-  const [message, hint] = repo === undefined ? aboutAccount(status, context) : aboutRepo(repo, status, code, context);
-  return new HubRefusal(message, hint, status, code);
+function refusal(repo: HubRepo | undefined, response: Response, said: string, context: RefusalContext): HubRefusal {
+  const { status } = response;
+  const [message, hint] =
+    repo === undefined ? aboutAccount(status, context) : aboutRepo(repo, status, errorCode(response), context);
+  const quoted = said.replace(/\s+/g, " ").trim();
+  return new HubRefusal(quoted === "" ? message : `${message} The Hub says: ${quoted}`, hint, response);
 }
 
 function aboutAccount(status: number, { url }: RefusalContext): [string, string] {
@@ -126,6 +180,10 @@ function aboutRepo(repo: HubRepo, status: number, code: string, context: Refusal
   if (code === "RevisionNotFound") {
     const message = `The Hub has ${name}, but not the revision asked for.`;
     return [message, `Its branches and commits are on ${page}/tree/main.`];
+  }
+  if (status === 403 && context.writes && context.hasToken) {
+    const token = `Make a token with write access on ${context.url}/settings/tokens, then: grpo login, or set HF_TOKEN.`;
+    return [`The Hub does not let this token write to ${name} (HTTP 403).`, token];
   }
   if (status === 401 || status === 403) {
     const message = `The Hub does not give access to ${name} (HTTP ${status}): it is private, gated, or does not exist.`;

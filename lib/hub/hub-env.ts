@@ -4,13 +4,16 @@
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import path from "node:path";
+import { GrpoError } from "../errors.js";
 
 export function hubUrl(): string {
   return (process.env.HF_ENDPOINT || "https://huggingface.co").replace(/\/+$/, "");
 }
 
-export function isOffline(): boolean {
-  return isTrue(process.env.HF_HUB_OFFLINE || process.env.TRANSFORMERS_OFFLINE);
+/** The variable that keeps everything, or data sets, from the network; undefined where none does. */
+export function offlineBy(type: "model" | "dataset" | undefined): string | undefined {
+  if (type === "dataset" && isTrue(process.env.HF_DATASETS_OFFLINE)) return "HF_DATASETS_OFFLINE";
+  return isTrue(process.env.HF_HUB_OFFLINE || process.env.TRANSFORMERS_OFFLINE) ? "HF_HUB_OFFLINE" : undefined;
 }
 
 /** Xet is the Hub's storage by chunks; without it files come by plain HTTP and go by LFS. */
@@ -45,13 +48,26 @@ export function tokenPath(): string {
 /** The token of the environment, else the saved one. */
 export function findToken(): string | undefined {
   if (isTrue(process.env.HF_HUB_DISABLE_IMPLICIT_TOKEN)) return undefined;
-  const fromEnvironment = process.env.HF_TOKEN || process.env.HUGGING_FACE_HUB_TOKEN;
-  if (fromEnvironment?.trim()) return fromEnvironment.trim();
+  const { HF_TOKEN: token, HUGGING_FACE_HUB_TOKEN: older } = process.env;
+  const fromEnvironment = cleanToken(token ?? "", "HF_TOKEN") ?? cleanToken(older ?? "", "HUGGING_FACE_HUB_TOKEN");
+  return fromEnvironment ?? cleanToken(savedToken(), tokenPath());
+}
+
+function savedToken(): string {
   try {
-    return readFileSync(tokenPath(), "utf8").trim() || undefined;
+    return readFileSync(tokenPath(), "utf8");
   } catch {
-    return undefined;
+    return "";
   }
+}
+
+/** Without the line breaks that come along with a paste, as Python; what else no header can hold is refused unseen. */
+export function cleanToken(text: string, source: string): string | undefined {
+  const token = text.replace(/[\r\n]/g, "").trim();
+  if (/^[\x21-\x7e]*$/.test(token)) return token || undefined;
+  throw new GrpoError("BAD_INPUT", `${source} has a space or a character in it that no token of the Hub has.`, {
+    hint: "Copy the token again: grpo login, or set HF_TOKEN.",
+  });
 }
 
 function isTrue(value: string | undefined): boolean {

@@ -11,7 +11,9 @@ const ATTEMPTS = 5;
 /** For a host that cannot be reached at all: whoever has the files in the cache should not wait long. */
 const ATTEMPTS_TO_CONNECT = 3;
 const FIRST_PAUSE_MS = 500;
-const LONGEST_PAUSE_MS = 60_000;
+/** The Hub counts requests in windows of five minutes. */
+const LONGEST_PAUSE_MS = 310_000;
+const PAUSE_TO_TELL_MS = 20_000;
 
 /** `once`: a request that must not be repeated, because it may have been carried out although no answer came. */
 export async function fetchPatiently(address: string, init: RequestInit, once: boolean): Promise<Response> {
@@ -21,13 +23,19 @@ export async function fetchPatiently(address: string, init: RequestInit, once: b
     try {
       const response = await fetchOnce(address, init);
       if (last || !BUSY.has(response.status)) return response;
-      asked = pauseAskedFor(response.headers);
+      asked = pauseAskedFor(response);
       await response.body?.cancel();
     } catch (thrown) {
       if (last || attempt >= attemptsAfter(thrown) || init.signal?.aborted) throw thrown;
     }
-    await sleep(asked ?? pauseAfter(attempt), undefined, init.signal ? { signal: init.signal } : {});
+    await pause(asked ?? pauseAfter(attempt), init.signal);
   }
+}
+
+/** Tells whoever waits for long why nothing happens. */
+export async function pause(ms: number, signal?: AbortSignal | null): Promise<void> {
+  if (ms >= PAUSE_TO_TELL_MS) process.emitWarning(`The Hub asks to wait; going on in ${Math.ceil(ms / 1000)} s.`);
+  await sleep(ms, undefined, signal ? { signal } : {});
 }
 
 /** Doubling, with some chance in it so that many clients do not come back together. */
@@ -35,12 +43,32 @@ export function pauseAfter(attempt: number): number {
   return FIRST_PAUSE_MS * 2 ** (attempt - 1) * (1 + Math.random() / 4);
 }
 
-/** Retry-After in seconds or as a date, or the Hub's own `RateLimit: "api";r=0;t=12`. */
-function pauseAskedFor(headers: Headers): number | undefined {
-  const after = headers.get("retry-after") ?? /;\s*t=(\d+)/.exec(headers.get("ratelimit") ?? "")?.[1];
-  if (!after) return undefined;
-  const pause = /^\d+$/.test(after) ? Number(after) * 1000 : Date.parse(after) - Date.now();
-  return Number.isFinite(pause) ? Math.min(Math.max(pause, 0), LONGEST_PAUSE_MS) : undefined;
+/** Of a 429 what `RateLimit: "api";r=0;t=12` says, a second later; else Retry-After, in seconds or as a date. */
+export function pauseAskedFor({ status, headers }: Response): number | undefined {
+  const limit = status === 429 ? /;\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)/.exec(headers.get("ratelimit") ?? "") : null;
+  const after = headers.get("retry-after");
+  const seconds = limit ? Number(limit[1]) + 1 : after && /^\d+$/.test(after) ? Number(after) : undefined;
+  const ms = seconds === undefined ? Date.parse(after ?? "") - Date.now() : seconds * 1000;
+  return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), LONGEST_PAUSE_MS) : undefined;
+}
+
+/** The chunks of a body; aborts its request when none has come for so long. */
+export async function* untilStalled(
+  body: AsyncIterable<Uint8Array>,
+  stall: AbortController,
+  patience: number,
+): AsyncGenerator<Uint8Array> {
+  const give = () => stall.abort(new Error(`no data for ${patience / 1000} s`));
+  let timer = setTimeout(give, patience);
+  try {
+    for await (const chunk of body) {
+      clearTimeout(timer);
+      yield chunk;
+      timer = setTimeout(give, patience);
+    }
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 const NO_WAY_THERE = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"]);

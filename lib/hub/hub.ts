@@ -13,11 +13,12 @@ import {
   asHubError,
   createHubClient,
   type HubClient,
+  HubRefusal,
   type HubRepo,
   HubUnreachable,
   type RepoType,
 } from "./hub-client.js";
-import { findToken, hubCacheDir, isOffline } from "./hub-env.js";
+import { findToken, hubCacheDir, offlineBy } from "./hub-env.js";
 
 export interface HubOptions {
   /** Branch, tag or commit. Default "main". */
@@ -88,16 +89,23 @@ export async function openSnapshot(type: RepoType, idOrPath: string, options: Hu
   const revision = options.revision ?? "main";
   const cacheDir = options.cacheDir ?? hubCacheDir();
   const root = path.join(cacheDir, repoFolder(type, idOrPath));
-  if (isOffline()) return cachedSnapshot(idOrPath, root, revision, "HF_HUB_OFFLINE is set");
+  const switched = offlineBy(type);
+  if (switched !== undefined) return cachedSnapshot(idOrPath, root, revision, `${switched} is set`);
   try {
     return await remoteSnapshot({ type, id: idOrPath }, revision, cacheDir, options.token);
   } catch (thrown) {
-    if (!(thrown instanceof HubUnreachable)) throw thrown;
+    if (!isOutage(thrown)) throw thrown;
     const cached = await cachedSnapshot(idOrPath, root, revision, "").catch(() => undefined);
     if (cached === undefined) throw thrown;
     process.emitWarning(`${thrown.message.split("\n")[0]}; using the cached copy of ${idOrPath}.`);
     return cached;
   }
+}
+
+/** The Hub cannot be reached, or is too busy to answer. */
+function isOutage(thrown: unknown): thrown is GrpoError {
+  if (thrown instanceof HubRefusal) return thrown.status === 429 || thrown.status >= 500;
+  return thrown instanceof HubUnreachable;
 }
 
 /** Runs `use` with an empty folder that is removed afterwards. */
@@ -236,7 +244,7 @@ async function cachedSnapshot(id: string, root: string, revision: string, reason
   const folder = path.join(root, "snapshots", ref?.trim() ?? revision);
   if (!(await stat(folder).catch(() => undefined))?.isDirectory()) {
     throw new GrpoError("HUB_ERROR", `"${id}" (revision ${revision}) is not in the cache, and ${reason}.`, {
-      hint: `Looked in ${root}. Unset HF_HUB_OFFLINE to download it, or point HF_HUB_CACHE at the right cache.`,
+      hint: `Looked in ${root}. Unset the variable to download it, or point HF_HUB_CACHE at the right cache.`,
     });
   }
   return localSnapshot(folder);
@@ -252,7 +260,9 @@ export function checkRepoId(type: RepoType, id: unknown): asserts id is string {
       hint: `It was looked for at ${path.resolve(id)}. A ${type} on the Hub is written as org/name.`,
     });
   }
-  const valid = /^[A-Za-z0-9_][\w.-]{0,95}\/[A-Za-z0-9_][\w.-]{0,95}$/.test(id) && !/--|\.\.|[.-]$|\.git$/.test(id);
+  // A name alone is one of the Hub's oldest repositories, such as gpt2, which the Hub knows under another id by now.
+  const valid =
+    /^(?:[A-Za-z0-9_][\w.-]{0,95}\/)?[A-Za-z0-9_][\w.-]{0,95}$/.test(id) && !/--|\.\.|[.-]$|\.git$/.test(id);
   if (valid) return;
   throw new GrpoError("BAD_INPUT", `"${id}" is neither a folder here nor the id of a ${type} on the Hub.`, {
     hint: "Hub ids have the form org/name, for example Qwen/Qwen2-0.5B-Instruct.",

@@ -20,6 +20,7 @@ import {
   repoPage,
 } from "./hub-client.js";
 import { findToken, xetEnabled } from "./hub-env.js";
+import { pause, pauseAfter } from "./hub-fetch.js";
 import { whoami } from "./login.js";
 
 /** Where and how files go to the Hub. */
@@ -174,6 +175,9 @@ async function commitFolder(push: FolderPush, first: string): Promise<string> {
       throw withState(failure, `The repository has none of the files; it is at commit ${now.commit}.`);
     }
     parent = now.commit;
+    // Someone else's commit is no reason to wait.
+    const refused = failure instanceof HubRefusal ? failure : undefined;
+    if (refused?.status !== 412) await pause(refused?.askedPause ?? pauseAfter(attempt));
   }
 }
 

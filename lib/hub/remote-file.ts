@@ -1,8 +1,11 @@
 // A file in a repository, read by range: some rows of a large data set are a small part of it. How long the file is comes
 // with the answer to the first request, which brings the file's first bytes as well.
 
-import { GrpoError, reasonOf } from "../errors.js";
+import { setTimeout as sleep } from "node:timers/promises";
+import { GrpoError } from "../errors.js";
 import { createHubClient, type HubRepo } from "./hub-client.js";
+import { stallTimeout } from "./hub-env.js";
+import { pauseAfter, untilStalled } from "./hub-fetch.js";
 
 export interface RemoteFile {
   readonly name: string;
@@ -26,67 +29,92 @@ export async function openRemoteFile(repo: HubRepo, name: string, options: OpenR
   const file = name.split("/").map(encodeURIComponent).join("/");
   const address = `${folder}/resolve/${encodeURIComponent(options.revision)}/${file}`;
   const where = `${name} of "${repo.id}"`;
-  const request = (range: string) => requestRange(client.fetch, address, range, where);
-  const head = await request(`bytes=0-${HEAD_BYTES - 1}`);
+  const request = (start: number, end: number) => requestRange(client.fetch, address, { start, end }, where);
+  const first = await request(0, HEAD_BYTES);
+  const headEnd = Math.min(HEAD_BYTES, first.total);
+  const head = await whole({ start: 0, end: headEnd }, where, request, first.bytes);
   return {
     name,
-    byteLength: head.total,
+    byteLength: first.total,
     slice: (start, end) => {
-      if (end <= head.bytes.length) return Promise.resolve(head.bytes.slice(start, end));
-      return whole(start, end, where, (from) => request(`bytes=${from}-${end - 1}`));
+      if (end <= head.length) return Promise.resolve(head.slice(start, end));
+      return whole({ start, end }, where, request);
     },
   };
 }
 
+interface Range {
+  readonly start: number;
+  readonly end: number;
+}
+
 interface Part {
+  /** From the start of the range, as far as they came; possibly none. */
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Of the whole file. */
   readonly total: number;
 }
 
-/** A connection that breaks goes on where it stopped. */
+/** A connection that breaks or stalls goes on where it stopped. */
 async function whole(
-  start: number,
-  end: number,
+  { start, end }: Range,
   where: string,
-  request: (from: number) => Promise<Part>,
+  request: (start: number, end: number) => Promise<Part>,
+  arrived: Uint8Array = new Uint8Array(),
 ): Promise<Uint8Array<ArrayBuffer>> {
   const result = new Uint8Array(end - start);
-  let filled = 0;
+  result.set(arrived.subarray(0, result.length));
+  let filled = Math.min(arrived.length, result.length);
   for (let failures = 0; filled < result.length; ) {
-    const { bytes } = await request(start + filled);
+    const { bytes } = await request(start + filled, end);
     result.set(bytes.subarray(0, result.length - filled), filled);
     filled += bytes.length;
-    if (bytes.length === 0 && ++failures === ATTEMPTS) {
+    if (bytes.length > 0) continue;
+    if (++failures === ATTEMPTS) {
       throw new GrpoError("HUB_ERROR", `The connection closed again and again while reading ${where}.`);
     }
+    await sleep(pauseAfter(failures));
   }
   return result;
 }
 
-async function requestRange(hubFetch: typeof fetch, address: string, range: string, where: string): Promise<Part> {
-  const response = await hubFetch(address, { headers: { range, "accept-encoding": "identity" } });
+async function requestRange(
+  hubFetch: typeof fetch,
+  address: string,
+  { start, end }: Range,
+  where: string,
+): Promise<Part> {
+  const stall = new AbortController();
+  const headers = { range: `bytes=${start}-${end - 1}`, "accept-encoding": "identity" };
+  const response = await hubFetch(address, { headers, signal: stall.signal });
   if (response.status === 206) {
     const total = Number(/\/(\d+)$/.exec(response.headers.get("content-range") ?? "")?.[1]);
-    if (Number.isSafeInteger(total)) return { bytes: await bodyOf(response), total };
+    if (Number.isSafeInteger(total)) return { bytes: (await bodyOf(response, stall)).bytes, total };
   }
   // An empty file has no range, and a server that knows no ranges sends everything.
   if (response.status === 416) return { bytes: new Uint8Array(), total: 0 };
   if (response.status === 200) {
-    const bytes = await bodyOf(response);
-    const [first, last] = range.slice("bytes=".length).split("-").map(Number);
-    return { bytes: bytes.slice(first, (last ?? 0) + 1), total: bytes.length };
+    const { bytes, complete } = await bodyOf(response, stall);
+    const total = complete ? bytes.length : Number(response.headers.get("content-length") ?? Number.NaN);
+    if (Number.isSafeInteger(total)) return { bytes: bytes.slice(start, end), total };
+    throw new GrpoError("HUB_ERROR", `The connection closed while reading ${where}, of which no size is known.`);
   }
   throw new GrpoError("HUB_ERROR", `The Hub answered a request for a part of ${where} with HTTP ${response.status}.`);
 }
 
-/** What arrives before the connection breaks. */
-async function bodyOf(response: Response): Promise<Uint8Array<ArrayBuffer>> {
+/** What arrives before the connection breaks or stalls. */
+async function bodyOf(
+  response: Response,
+  stall: AbortController,
+): Promise<{ readonly bytes: Uint8Array<ArrayBuffer>; readonly complete: boolean }> {
   const chunks: Uint8Array[] = [];
+  let complete = false;
   try {
-    for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) chunks.push(chunk);
-  } catch (thrown) {
-    if (chunks.length === 0) throw new GrpoError("HUB_ERROR", `Reading from the Hub failed: ${reasonOf(thrown)}`);
+    const body = (response.body ?? []) as AsyncIterable<Uint8Array>;
+    for await (const chunk of untilStalled(body, stall, stallTimeout())) chunks.push(chunk);
+    complete = true;
+  } catch {
+    // Whoever asked counts the bytes, and asks for the others.
   }
   const bytes = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
   let offset = 0;
@@ -94,5 +122,5 @@ async function bodyOf(response: Response): Promise<Uint8Array<ArrayBuffer>> {
     bytes.set(chunk, offset);
     offset += chunk.length;
   }
-  return bytes;
+  return { bytes, complete };
 }

@@ -353,7 +353,7 @@ describe("errors", () => {
   it.each([
     ["data/missing.jsonl", {}, "FILE_NOT_FOUND", "No such data file: data/missing.jsonl"],
     ["./missing", {}, "FILE_NOT_FOUND", "No such folder: ./missing"],
-    ["gsm8k", {}, "BAD_INPUT", "neither a folder here nor the id of a dataset"],
+    ["gsm 8k", {}, "BAD_INPUT", "neither a folder here nor the id of a dataset"],
     [TINY, { split: "validation" }, "BAD_DATASET", 'has no split "validation"; it has: train, test'],
     [TINY, { split: "trian" }, "BAD_DATASET", 'Did you mean "train"?'],
     [TINY, { split: "train[:x]" }, "BAD_OPTION", "is not a split"],

@@ -5,8 +5,9 @@ import { homedir } from "node:os";
 import path from "node:path";
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { GrpoError } from "../../lib/errors.js";
-import { matching, resolveModelFiles } from "../../lib/hub/hub.js";
+import { forgetListings, matching, openSnapshot, resolveModelFiles } from "../../lib/hub/hub.js";
 import { findToken, hubCacheDir } from "../../lib/hub/hub-env.js";
+import { whoami } from "../../lib/hub/login.js";
 import { useHub } from "../support/use-hub.js";
 
 const ID = "org/tiny";
@@ -125,6 +126,35 @@ describe("fetching a model", () => {
     await expect(resolveModelFiles("org/other")).rejects.toMatchObject({ code: "HUB_ERROR" });
   });
 
+  it.each([429, 503])(
+    "falls back to the cache when the Hub answers %i and nothing else, with a warning",
+    async (status) => {
+      await resolveModelFiles(ID, { revision: "dev" });
+      forgetListings({ type: "model", id: ID });
+      at.hub.refusalHeaders.set("retry-after", "0");
+      at.hub.fault = () => status;
+      const warn = vi.spyOn(process, "emitWarning").mockImplementation(() => {});
+      expect((await resolveModelFiles(ID, { revision: "dev" })).files).toEqual(WANTED);
+      expect(warn.mock.calls[0]?.[0]).toMatch(new RegExp(`HTTP ${status}.*using the cached copy`));
+      await expect(resolveModelFiles("org/other")).rejects.toThrow(`HTTP ${status}`);
+    },
+  );
+
+  it("finds a repository by the name alone that it had once", async () => {
+    at.hub.renamed.set("tiny", ID);
+    const { folder, files } = await resolveModelFiles("tiny");
+    expect(files).toEqual(WANTED);
+    expect(folder).toContain("models--tiny");
+    expect(WEIGHTS.equals(await readFile(path.join(folder, "model.safetensors")))).toBe(true);
+  });
+
+  it("keeps data sets from the network with HF_DATASETS_OFFLINE, and nothing else", async () => {
+    vi.stubEnv("HF_DATASETS_OFFLINE", "1");
+    await expect(openSnapshot("dataset", "org/rows")).rejects.toThrow("HF_DATASETS_OFFLINE is set");
+    expect(at.hub.requests).toEqual([]);
+    await expect(resolveModelFiles(ID)).resolves.toBeDefined();
+  });
+
   it("reads a cache moved by HF_HUB_CACHE or by the cacheDir option", async () => {
     vi.stubEnv("HF_HUB_CACHE", path.join(at.home, "moved"));
     expect((await resolveModelFiles(ID)).folder).toContain(path.join(at.home, "moved"));
@@ -175,6 +205,27 @@ describe("access", () => {
   });
 });
 
+describe("a token", () => {
+  it("loses the line breaks of a paste, as in Python", async () => {
+    vi.stubEnv("HF_TOKEN", ` ${at.hub.token.slice(0, 8)}\r\n${at.hub.token.slice(8)}\n`);
+    expect(findToken()).toBe(at.hub.token);
+    vi.stubEnv("HF_TOKEN", "\n");
+    expect(findToken()).toBeUndefined();
+  });
+
+  it.each(["hf_one hf_two", "hf_tok\u200ben", "hf_tökén"])("is refused without being shown: %j", async (token) => {
+    vi.stubEnv("HF_TOKEN", token);
+    for (const use of [() => resolveModelFiles(ID), () => resolveModelFiles(ID, { token }), () => whoami()]) {
+      const failure: unknown = await use().then(String, (thrown: unknown) => thrown);
+      expect(failure).toMatchObject({ code: "BAD_INPUT", message: expect.stringContaining("oken") });
+      expect(`${String(failure)}${JSON.stringify(failure)}${(failure as Error).stack}`).not.toContain(
+        token.slice(0, 6),
+      );
+    }
+    expect(at.hub.requests).toEqual([]);
+  });
+});
+
 describe("local folders and mistaken ids", () => {
   it("takes a local folder as it is", async () => {
     const folder = path.join(at.home, "model");
@@ -200,13 +251,10 @@ describe("local folders and mistaken ids", () => {
     },
   );
 
-  it.each(["gpt2", "", "org/na me", "org/a--b", "org/.x", "org/x.git", "x".repeat(200)])(
-    "refuses %j as an id",
-    async (id) => {
-      await expect(resolveModelFiles(id)).rejects.toMatchObject({ code: "BAD_INPUT" });
-      expect(at.hub.requests).toEqual([]);
-    },
-  );
+  it.each(["", "org/na me", "org/a--b", "org/.x", "org/x.git", "x".repeat(200)])("refuses %j as an id", async (id) => {
+    await expect(resolveModelFiles(id)).rejects.toMatchObject({ code: "BAD_INPUT" });
+    expect(at.hub.requests).toEqual([]);
+  });
 
   it("refuses a file where a folder belongs", async () => {
     const file = path.join(at.home, "model.safetensors");

@@ -84,12 +84,25 @@ describe("a push", () => {
     await expect(pushFolder("ada/x", folder, { private: "yes" } as object)).rejects.toThrow(
       "private must be true or false",
     );
-    await expect(pushFolder("other/x", folder)).rejects.toMatchObject({
-      message: expect.stringMatching(/HTTP 40[34]/),
-    });
+    at.hub.add("other/x", { files: { "a.txt": "a" } });
+    await expect(pushFolder("other/x", folder)).rejects.toThrow(
+      /not let this token write to the model "other\/x" \(HTTP 403\)\. The Hub says: You don't have the rights to write.*\n.*write access on/,
+    );
     vi.stubEnv("HF_TOKEN", "");
     await expect(pushFolder("ada/x", folder)).rejects.toThrow("needs a token with write access");
     expect(at.hub.commits).toEqual([]);
+  });
+
+  it("waits before it tries again for as long as the Hub asks, and passes on what the Hub says", async () => {
+    at.hub.refusalHeaders.set("retry-after", "15");
+    at.hub.refusalHeaders.set("x-error-message", `Too many commits by ${at.hub.token}`);
+    at.hub.fault = (line) => (/\/commit\//.test(line) ? 429 : undefined);
+    const began = performance.now();
+    const message = await pushFolder("ada/new", folder).then(String, String);
+    expect(message).toContain("The Hub says: Too many commits by ***");
+    // Three pauses of 15 s, a hundred times as fast.
+    expect(performance.now() - began).toBeGreaterThan(440);
+    expect(at.hub.requests.filter((line) => /\/commit\//.test(line))).toHaveLength(4);
   });
 
   it("takes a second try when someone else commits in between", async () => {

@@ -9,8 +9,9 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { resolveModelFiles } from "../../lib/hub/hub.js";
-import { proxyFor } from "../../lib/hub/hub-fetch.js";
+import { pauseAskedFor, proxyFor } from "../../lib/hub/hub-fetch.js";
 import { pushFolder } from "../../lib/hub/push.js";
+import { openRemoteFile } from "../../lib/hub/remote-file.js";
 import { useHub } from "../support/use-hub.js";
 
 // Pauses between attempts take a hundredth of their time.
@@ -85,6 +86,33 @@ describe("a connection that breaks", () => {
   });
 });
 
+describe("a part of a file", () => {
+  const repo = { type: "model", id: ID } as const;
+  const open = () => openRemoteFile(repo, "model.safetensors", { revision: at.hub.commitOf(ID) });
+
+  it("is asked for again when the connection breaks before or after its first byte", async () => {
+    at.hub.breakAfter.set("model.safetensors", [0, 10, 0, 0, 100]);
+    const file = await open();
+    expect(file.byteLength).toBe(WEIGHTS.length);
+    expect(WEIGHTS.subarray(10, 5000).equals(await file.slice(10, 5000))).toBe(true);
+    expect(at.hub.breakAfter.get("model.safetensors")).toEqual([]);
+  });
+
+  it("is asked for again when nothing comes for too long, and given up in the end", async () => {
+    vi.stubEnv("HF_HUB_DOWNLOAD_TIMEOUT", "0.1");
+    const file = await open();
+    at.hub.slow.set("model.safetensors", 400);
+    // A quarter comes at once, each time.
+    expect(WEIGHTS.subarray(100, 120).equals(await file.slice(100, 120))).toBe(true);
+    at.hub.slow.clear();
+    at.hub.breakAfter.set("model.safetensors", Array(30).fill(0));
+    await expect(file.slice(100, 1000)).rejects.toMatchObject({
+      code: "HUB_ERROR",
+      message: expect.stringMatching(/closed again and again|Cannot reach/),
+    });
+  });
+});
+
 describe("a file that is not what the Hub states", () => {
   it("is refused when it is shorter", async () => {
     at.hub.damaged.set("config.json", Buffer.from("{"));
@@ -144,11 +172,22 @@ describe("a busy Hub", () => {
   });
 
   it("is left alone for as long as it asks", async () => {
-    at.hub.retryAfter = "40";
+    at.hub.refusalHeaders.set("retry-after", "15");
     at.hub.failures.push(429);
     const began = performance.now();
     await resolveModelFiles(ID);
-    expect(performance.now() - began).toBeGreaterThan(390);
+    expect(performance.now() - began).toBeGreaterThan(140);
+  });
+
+  it.each([
+    [429, { ratelimit: '"api";r=0;t=299', "retry-after": "1" }, 300_000],
+    [429, { ratelimit: '"api";r=12;t=299', "retry-after": "1" }, 1000],
+    [503, { ratelimit: '"api";r=0;t=299' }, undefined],
+    [503, { "retry-after": "7" }, 7000],
+    [429, { "retry-after": "86400" }, 310_000],
+    [429, {}, undefined],
+  ] as const)("asks for a pause by HTTP %i with %j: %s ms", (status, headers, expected) => {
+    expect(pauseAskedFor(new Response(null, { status, headers }))).toBe(expected);
   });
 });
 

@@ -48,6 +48,8 @@ export function sendContent(
     response.end(content.subarray(start, end));
     return;
   }
+  // An empty write would keep the headers back.
+  response.flushHeaders();
   // The bytes must have left before the connection breaks.
   response.write(content.subarray(start, start + limit), () => setTimeout(() => response.destroy(), 20));
 }
@@ -70,9 +72,10 @@ export function sendJson(response: ServerResponse, status: number, value: unknow
   response.end(JSON.stringify(value));
 }
 
-export function sendError(response: ServerResponse, status: number, code: string): void {
+/** As the Hub refuses: with a word in a header, and an explanation in another one or in the body. */
+export function sendError(response: ServerResponse, status: number, code: string, error = "refused"): void {
   if (code !== "") response.setHeader("x-error-code", code);
-  sendJson(response, status, { error: "refused" });
+  sendJson(response, status, { error });
 }
 
 export async function readBody(request: IncomingMessage): Promise<Buffer> {

@@ -62,8 +62,10 @@ export class HubServer implements ContentFaults {
   readonly failures: number[] = [];
   /** Decides about each request, given as in `requests`, how it fails. */
   fault: ((line: string) => Fault | undefined) | undefined;
-  /** Seconds that a refusal with 429 or 503 asks to wait. */
-  retryAfter: string | undefined;
+  /** Headers of every refusal on purpose, such as the Hub's limits on requests. */
+  readonly refusalHeaders = new Map<string, string>();
+  /** Ids that a repository had before: requests for them are sent on. */
+  readonly renamed = new Map<string, string>();
   /** Whether large files go through Xet, as on the Hub today, or through plain LFS. */
   xet = true;
   readonly #repos = new RepoStore();
@@ -127,6 +129,13 @@ export class HubServer implements ContentFaults {
     const failure = this.failures.shift();
     const fault = failure ?? this.fault?.(line);
     if (await this.#fails(fault, request, response)) return;
+    for (const [old, id] of this.renamed) {
+      const place = new RegExp(`^(/api/models|/api/datasets|/datasets|)/${old}(?=/)`);
+      if (!place.test(url.pathname)) continue;
+      response.writeHead(307, { location: url.href.replace(url.pathname, url.pathname.replace(place, `$1/${id}`)) });
+      response.end();
+      return;
+    }
     if (url.pathname === "/api/whoami-v2") return this.#whoAmI(request, response);
     if (url.pathname === "/api/repos/create") return this.#create(request, response, await readBody(request));
     const api = /^\/api\/(models|datasets)\/([^/]+\/[^/]+)(?:\/([\w-]+)(?:\/([^/]+)(?:\/(.*))?)?)?$/.exec(url.pathname);
@@ -179,7 +188,7 @@ export class HubServer implements ContentFaults {
       response.end = (() => request.socket.destroy()) as unknown as typeof response.end;
       return false;
     } else if (typeof fault === "number") {
-      if (this.retryAfter !== undefined) response.setHeader("retry-after", this.retryAfter);
+      response.setHeaders(this.refusalHeaders);
       sendJson(response, fault, { error: "failing on purpose" });
     } else {
       await new Promise((done) => setTimeout(done, fault.wait));
@@ -195,8 +204,10 @@ export class HubServer implements ContentFaults {
     else if (repo?.gated && !known) sendError(response, 401, "GatedRepo");
     // As on the Hub: whoever is not logged in cannot tell a private repository from a missing one.
     else if (repo === undefined || (repo.private && !known)) sendError(response, known ? 404 : 401, "RepoNotFound");
-    else if (writes && (!known || !/^(ada|your-username)\//.test(repo.id))) sendError(response, known ? 403 : 401, "");
-    else return true;
+    else if (writes && !known) sendError(response, 401, "");
+    else if (writes && !/^(ada|your-username)\//.test(repo.id)) {
+      sendError(response, 403, "", `You don't have the rights to write to "${repo.id}"`);
+    } else return true;
     return false;
   }
 
