@@ -228,6 +228,16 @@ function batch(value: Value, size: Value | undefined, fill: Value | undefined): 
   return rows;
 }
 
+function slice(value: Value, count: Value | undefined, fill: Value | undefined): Value {
+  const items = iterate(value);
+  const slices = needInteger("slice", count);
+  const [size, longer] = [Math.floor(items.length / slices), items.length % slices];
+  return Array.from({ length: slices }, (_, i) => {
+    const part = items.slice(i * size + Math.min(i, longer), (i + 1) * size + Math.min(i + 1, longer));
+    return fill !== undefined && fill !== null && i >= longer ? [...part, fill] : part;
+  });
+}
+
 function first(value: Value): Value {
   const [item] = iterate(value);
   return item === undefined ? new Undefined("No first item, sequence was empty.") : item;
@@ -332,6 +342,7 @@ const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   ["safe", withParameters([], (value) => textOf(value))],
   ["select", selecting(true, false)],
   ["selectattr", selecting(true, true)],
+  ["slice", withParameters(["slices", "fill_with"], slice)],
   [
     "sort",
     withParameters(["reverse", "case_sensitive", "attribute"], (value, descending, caseSensitive, attribute) =>

@@ -3,6 +3,7 @@
 
 import { bind, needInteger, needText } from "./arguments.js";
 import { TemplateTypeError } from "./errors.js";
+import { formatValue } from "./format-spec.js";
 import { PYTHON_SPACE } from "./lexer.js";
 import {
   type CallArguments,
@@ -12,6 +13,7 @@ import {
   iterate,
   lengthOf,
   plainKey,
+  repr,
   Tuple,
   textOf,
   typeName,
@@ -112,16 +114,18 @@ function find(self: string, args: CallArguments, name: string, at: number, missi
   return at < 0 ? missing() : lengthOf(self.slice(0, at));
 }
 
-/** "{} {name}".format(…), without format specifications. */
+/** "{} {name!r:>5}".format(…). What lies within a value ({a.b}, {a[0]}) and specifications from values ({:{w}}) are refused. */
 function format(self: string, args: CallArguments): Value {
   let next = 0;
-  return self.replace(/\{\{|\}\}|\{(\w*)\}/g, (whole, field: string | undefined) => {
-    if (field === undefined) return whole.slice(0, 1);
+  const parts = /\{\{|\}\}|\{(\w*)(?:!([rs]))?(?::([^{}]*))?\}|[{}]/g;
+  return self.replace(parts, (whole, field: string | undefined, conversion: string | undefined, spec = "") => {
+    if (whole === "{{" || whole === "}}") return whole.slice(0, 1);
+    if (field === undefined) throw new TemplateTypeError(`format() does not understand '${self}'`);
     const value = /^\d*$/.test(field)
       ? args.positional[field === "" ? next++ : Number(field)]
       : args.keyword.get(field);
     if (value === undefined) throw new TemplateTypeError(`format() has nothing for {${field}}`);
-    return textOf(value);
+    return formatValue(conversion === "r" ? repr(value) : conversion === "s" ? textOf(value) : value, spec);
   });
 }
 
@@ -143,6 +147,10 @@ const STRING_METHODS: ReadonlyMap<string, Method<string>> = new Map<string, Meth
   ["casefold", noArguments((text) => text.toLowerCase().replaceAll("ß", "ss"))],
   ["title", noArguments(titleCase)],
   ["capitalize", noArguments(capitalize)],
+  [
+    "swapcase",
+    noArguments((text) => text.replace(/\p{L}/gu, (c) => (c === c.toLowerCase() ? c.toUpperCase() : c.toLowerCase()))),
+  ],
   ["strip", stripping(true, true)],
   ["lstrip", stripping(true, false)],
   ["rstrip", stripping(false, true)],

@@ -2,6 +2,7 @@
 
 import type { BinaryOperator, Comparison } from "./ast.js";
 import { TemplateTypeError } from "./errors.js";
+import { formatted } from "./format-spec.js";
 import {
   compare,
   contains,
@@ -98,21 +99,50 @@ function mismatch(operator: string, left: Value, right: Value): never {
   throw new TemplateTypeError(`unsupported operand type(s) for ${operator}: ${types}`);
 }
 
-/** "%s" % value, for the conversions that texts use. */
+/** "%s" % value, with flags, width and precision; a field may name a key of a dictionary: "%(name)s". */
 export function formatPercent(format: string, right: Value): string {
   const values = right instanceof Tuple ? right.items : [right];
   let next = 0;
-  const text = format.replace(/%(?:\.(\d+))?([sdrf%])/g, (_, precision: string | undefined, kind: string) => {
-    if (kind === "%") return "%";
-    const value = values[next++];
+  const part = /%(?:%|(?:\((\w+)\))?([-+ 0]*)(\d*)(?:\.(\d+))?([sriduxXofFeEgG]))|%/g;
+  const text = format.replace(part, (whole, key, flags = "", width = "", precision, kind) => {
+    if (whole === "%%") return "%";
+    if (kind === undefined) throw new TemplateTypeError(`unsupported format character in '${format}'`);
+    const value = key === undefined ? values[next++] : right instanceof Map ? right.get(key) : undefined;
     if (value === undefined) throw new TemplateTypeError("not enough arguments for format string");
-    if (kind === "s") return textOf(value);
-    if (kind === "r") return repr(value);
-    const number = numberOf(value);
-    if (number === undefined)
-      throw new TemplateTypeError(`%${kind} format: a number is required, not ${typeName(value)}`);
-    return kind === "d" ? String(Math.trunc(number)) : number.toFixed(Number(precision ?? 6));
+    return percentValue(value, { flags, width: Number(width), precision, kind });
   });
-  if (next < values.length) throw new TemplateTypeError("not all arguments converted during string formatting");
+  if (next < values.length && !(right instanceof Map)) {
+    throw new TemplateTypeError("not all arguments converted during string formatting");
+  }
   return text;
+}
+
+interface Percent {
+  readonly flags: string;
+  readonly width: number;
+  readonly precision: string | undefined;
+  readonly kind: string;
+}
+
+function percentValue(value: Value, { flags, width, precision, kind }: Percent): string {
+  const isText = kind === "s" || kind === "r";
+  const zeros = flags.includes("0") && !flags.includes("-") && !isText;
+  const spec = {
+    ...{
+      fill: zeros ? "0" : " ",
+      align: flags.includes("-") ? "<" : zeros ? "=" : ">",
+      width,
+      alternate: false,
+      group: "",
+    },
+    sign: isText ? "" : (/[+]/.exec(flags)?.[0] ?? / /.exec(flags)?.[0] ?? ""),
+    precision: precision === undefined ? undefined : Number(precision),
+    type: isText ? "" : kind.replace(/[iu]/, "d"),
+  };
+  if (isText) return formatted(kind === "s" ? textOf(value) : repr(value), spec);
+  const number = numberOf(value);
+  if (number === undefined) {
+    throw new TemplateTypeError(`%${kind} format: a number is required, not ${typeName(value)}`);
+  }
+  return formatted(spec.type === "d" ? Math.trunc(number) : value, spec);
 }
