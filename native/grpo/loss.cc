@@ -229,9 +229,10 @@ void add_entropy_terms(BatchTokens& tokens, const at::Tensor& entropy,
                        const std::vector<int64_t>& lengths, const LossOptions& options) {
     const std::vector<int64_t> slice_tokens = tokens_by_slice(lengths, options.rows_per_slice);
     if (options.top_entropy_quantile < 1) {
-        tokens.entropy_mask = entropy.defined() ? top_entropy_mask(entropy, slice_tokens,
-                                                                   options.top_entropy_quantile)
-                                                : at::zeros_like(tokens.weights);
+        tokens.entropy_mask =
+            tokens.weights.numel() > 0
+                ? top_entropy_mask(entropy, slice_tokens, options.top_entropy_quantile)
+                : at::zeros_like(tokens.weights);
     }
     if (options.entropy_coef == 0) return;
     const double steps = accumulation_steps(static_cast<int64_t>(lengths.size()), options);
