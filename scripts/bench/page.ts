@@ -31,7 +31,8 @@ function processorFlags(): Set<string> {
 
 export function ratioText(ratio: Ratio | undefined): string {
   if (ratio === undefined) return "not measured";
-  return `${short(ratio.value)}× (${short(ratio.low)}–${short(ratio.high)})`;
+  const range = ratio.low === ratio.high ? "one run" : `${short(ratio.low)}–${short(ratio.high)}`;
+  return `${short(ratio.value)}× (${range})`;
 }
 
 const verdict = (row: TargetRow) => (row.met === undefined ? "–" : row.met ? "yes" : "no");
