@@ -10,6 +10,11 @@ export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+/** JSON text of anything that JSON can hold, and of bigints as texts: as numbers, readers would round them. */
+export function toJson(value: unknown): string | undefined {
+  return JSON.stringify(value, (_, part: unknown) => (typeof part === "bigint" ? String(part) : part));
+}
+
 /** The object in a JSON file. A missing file is FILE_NOT_FOUND; anything else that is wrong has the given code. */
 export async function readJsonObject(file: string, code: GrpoErrorCode): Promise<JsonObject> {
   return (await readJsonFile(file, code)).object;

@@ -21,8 +21,7 @@ const different: Readonly<Record<string, string>> = {
   bf16: "changes nothing: the type is that of the loaded model",
   optim:
     "`adamw_torch` and `adamw_torch_fused` are one; also `adamw_8bit` (`adamw_bnb_8bit`), `sgd`, `adafactor`, `muon`",
-  lr_scheduler_type:
-    "`constant` honours `warmupSteps`; the [refused values](configuration.md#options-that-are-refused)",
+  lr_scheduler_type: "[some values are refused](configuration.md#options-that-are-refused)",
   log_completions: "every completion is in completions.jsonl anyway",
   top_p: "log-probabilities of training are without it, as in TRL",
   metric_for_best_model: "null: the reward, where transformers takes the loss",
@@ -57,10 +56,7 @@ const reasons: readonly (readonly [reason: string, keys: readonly string[]])[] =
   ["`loggingSteps` is the interval; metrics.jsonl has every step", ["logging_strategy"]],
   ["completions.jsonl has every completion", ["log_unique_prompts"]],
   ["`num_tokens` is always logged", ["include_num_input_tokens_seen"]],
-  [
-    "`logTo` and `loggers` say where metrics go",
-    ["report_to", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id"],
-  ],
+  ["`logTo` and `loggers` say where metrics go", ["trackio_space_id", "trackio_bucket_id", "trackio_static_space_id"]],
   [
     "evaluation samples and rewards; there are no batches of labels",
     ["prediction_loss_only", "include_for_metrics", "batch_eval_metrics"],
@@ -102,6 +98,8 @@ function whatBecameOf(key: string, theirs: unknown, ours: unknown): [name: strin
   const name = toCamel(key);
   if (Object.hasOwn(schema().shape, name))
     return [`\`${name}\``, joined(defaultNote(key, theirs, ours), different[key])];
+  if (name === "reportTo")
+    return ["`reportTo`", "adds `tensorboard` to `logTo`; for other trackers [a logger](logging.md)"];
   if (Object.hasOwn(withoutEffect, name)) return ["no effect", withoutEffect[name] ?? ""];
   if (key.startsWith("vllm_")) return ["no effect", "the engine samples by itself"];
   const reason = reasons.find(([, keys]) => keys.includes(key))?.[0];

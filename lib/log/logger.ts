@@ -11,7 +11,10 @@ export interface Logger {
   readonly name: string;
   /** Before the first step: the run record of metrics.jsonl, and the step after which the run goes on. */
   begin?(run: Readonly<Record<string, unknown>>, step: number): void | Promise<void>;
-  /** Every loggingSteps: the means since the last call. After an evaluation: its metrics, with the prefix eval_. */
+  /**
+   * Every loggingSteps: the means since the last call. After an evaluation: its metrics, with the prefix eval_. An evaluate() outside train()
+   * has neither begin nor end around it.
+   */
   log(step: number, metrics: Readonly<Metrics>): void | Promise<void>;
   /** After the last step, however the run ended. */
   end?(): void | Promise<void>;
@@ -22,7 +25,8 @@ export function tensorBoardLogger(outputDir: string): Logger {
   const file = new TensorBoardFile(path.join(outputDir, "runs"));
   return {
     name: "tensorboard",
-    begin: (_run, step) => file.begin(step),
+    // A run that goes on keeps the point of the step it goes on after.
+    begin: (_run, step) => file.begin(step === 0 ? 0 : step + 1),
     log: (step, metrics) =>
       file.scalars(step, Object.fromEntries(Object.entries(metrics).map(([name, v]) => [tensorBoardTag(name), v]))),
   };

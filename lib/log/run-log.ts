@@ -16,7 +16,7 @@ import { clip, fixed, formatEvaluation, formatStepLine } from "./format.js";
 import { JsonlFile } from "./jsonl.js";
 import { type Logger, tensorBoardLogger } from "./logger.js";
 
-/** One line of completions.jsonl. */
+/** One line of completions.jsonl, which has besides its `index` among those of its step and split. */
 export interface CompletionRecord {
   readonly step: number;
   readonly split: "train" | "eval";
@@ -75,10 +75,13 @@ export class RunLog {
 
   /** The run record: what a reader of metrics.jsonl needs to know about the lines after it. */
   async begin(run: Readonly<Record<string, unknown>>, step: number): Promise<void> {
-    await this.#tell((logger) => logger.begin?.(run, step));
-    await this.#metrics?.append([
-      { schema_version: schemaVersion, type: "run", time: new Date().toISOString(), ...run },
-    ]);
+    // After what evaluations before the run have to say.
+    await this.written(async () => {
+      await this.#tell((logger) => logger.begin?.(run, step));
+      await this.#metrics?.append([
+        { schema_version: schemaVersion, type: "run", time: new Date().toISOString(), ...run },
+      ]);
+    });
   }
 
   /** Writes while the run goes on, which waits only where the disk is many steps behind. Throws what failed before. */
@@ -86,7 +89,7 @@ export class RunLog {
     this.#check();
     this.#stepsBehind++;
     const written = this.#enqueue(async () => {
-      await this.#completions?.append(completions);
+      await this.#completions?.append(numbered(completions));
       await this.#metrics?.append([{ type: "step", step, ...metrics }]);
     }).finally(() => this.#stepsBehind--);
     if (this.#stepsBehind > mostStepsBehind) await written;
@@ -109,7 +112,7 @@ export class RunLog {
 
   evaluation(step: number, metrics: Readonly<Metrics>, completions: readonly CompletionRecord[]): void {
     void this.#enqueue(async () => {
-      await this.#completions?.append(completions);
+      await this.#completions?.append(numbered(completions));
       await this.#metrics?.append([{ type: "eval", step, ...metrics }]);
       await this.#tell((logger) => logger.log(step, metrics));
     });
@@ -156,6 +159,11 @@ export class RunLog {
       }
     }
   }
+}
+
+/** By the index 0 a reader tells that a resumed run writes a step again, even right after the first time. */
+function numbered(records: readonly CompletionRecord[]): object[] {
+  return records.map(({ step, split, ...record }, index) => ({ step, split, index, ...record }));
 }
 
 export function completionRecords(

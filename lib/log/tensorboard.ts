@@ -9,7 +9,7 @@ import { GrpoError, reasonOf } from "../errors.js";
 export class TensorBoardFile {
   readonly path: string;
   readonly #now: () => number;
-  #begun = false;
+  #exists = false;
 
   /** A new file in `folder`; readers merge all files of a folder. `now` gives milliseconds since 1970. */
   constructor(folder: string, now: () => number = Date.now) {
@@ -17,20 +17,14 @@ export class TensorBoardFile {
     this.#now = now;
   }
 
-  /** Says where the run goes on: readers then drop what an earlier file has of later steps. */
+  /** Says where the run begins: readers then drop what there is of this step and of later ones. */
   async begin(step: number): Promise<void> {
-    if (this.#begun) return;
-    this.#begun = true;
     const session = field(7, lengthDelimited(field(1, varint(1)))); // session_log { status: START }
-    await this.#append([
-      this.#event(field(3, lengthDelimited(Buffer.from("brain.Event:2")))),
-      this.#event(Buffer.concat([field(2, varint(step)), session])),
-    ]);
+    await this.#append([this.#event(Buffer.concat([field(2, varint(step)), session]))]);
   }
 
   /** Appends one scalar for each finite value. */
   async scalars(step: number, values: Readonly<Record<string, number>>): Promise<void> {
-    await this.begin(0);
     const summaries = Object.entries(values)
       .filter(([, value]) => Number.isFinite(value))
       .map(([tag, value]) => field(1, lengthDelimited(scalar(tag, value))));
@@ -47,7 +41,9 @@ export class TensorBoardFile {
     try {
       await mkdir(path.dirname(this.path), { recursive: true });
       const file = await open(this.path, "a");
-      await file.write(Buffer.concat(events.map(record))).finally(() => file.close());
+      const version = this.#exists ? [] : [this.#event(field(3, lengthDelimited(Buffer.from("brain.Event:2"))))];
+      this.#exists = true;
+      await file.write(Buffer.concat([...version, ...events].map(record))).finally(() => file.close());
     } catch (cause) {
       throw new GrpoError("BAD_OPTION", `cannot write ${this.path}: ${reasonOf(cause)}`, {
         cause,

@@ -1,6 +1,7 @@
-// The ways in which a call of a reward function fails, and the check of what it returns.
+// The ways in which a call of a reward function fails, and the checks of what it returns and logs.
 
-import { GrpoError } from "../errors.js";
+import { GrpoError, reasonOf } from "../errors.js";
+import { toJson } from "../json.js";
 
 /** As the metrics rewards/<function>/<kind> count them. */
 export const failureKinds = ["exceptions", "timeouts", "invalid", "crashes"] as const;
@@ -24,6 +25,24 @@ export function noteFirstFailures(note: (text: string) => void, counts: "fail" |
     noted.add(metric);
     note(`note     ${error.message.split("\n")[0]}; its rewards count as ${counts}, and ${metric} says how often`);
   };
+}
+
+/** Of a time limit. A timer with more than 31 bits of them would ring at once. */
+export function milliseconds(seconds: number): number {
+  return Math.min(seconds * 1000, 2 ** 31 - 1);
+}
+
+/** What is logged beside the rewards goes into a file of JSON lines. */
+export function checkJson(name: string, column: string, values: readonly unknown[]): void {
+  try {
+    toJson(values);
+  } catch (cause) {
+    throw new RewardError(
+      "invalid",
+      `reward function "${name}": logExtra("${column}") got what JSON cannot hold: ${reasonOf(cause).split("\n")[0]}`,
+      { cause, hint: "log texts, numbers, booleans, and lists and objects of them" },
+    );
+  }
 }
 
 /** The rewards of `size` completions. Throws a RewardError that says what was found in their place. */

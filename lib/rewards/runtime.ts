@@ -5,7 +5,7 @@
 import { GrpoError, reasonOf } from "../errors.js";
 import type { AnyRewardFn } from "../trainer/config.js";
 import type { Completion, FinishReason, Prompt, TrainerState } from "../types.js";
-import { checkRewards, type FailureKind, RewardError } from "./failure.js";
+import { checkJson, checkRewards, type FailureKind, milliseconds, RewardError } from "./failure.js";
 import { Semaphore } from "./semaphore.js";
 
 export interface RewardRuntimeOptions {
@@ -129,7 +129,7 @@ export class RewardRuntime {
         const error = timedOut(name, this.#timeout ?? 0, input.completions.length);
         reject(error);
         limit.abort(error);
-      }, this.#timeout * 1000);
+      }, milliseconds(this.#timeout));
     });
     try {
       return await Promise.race([fn(batch), interrupted]);
@@ -163,7 +163,9 @@ function callArguments(name: string, input: RewardInput, sent: Sent, signal: Abo
           `reward function "${name}": logExtra("${column}") got ${values.length} values for ${size} completions`,
         );
       }
-      sent.extras[column] = [...values];
+      const copy = [...values];
+      checkJson(name, column, copy);
+      sent.extras[column] = copy;
     },
   };
 }

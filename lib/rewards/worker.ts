@@ -10,7 +10,7 @@ import { loaderArguments } from "../modules.js";
 import { checkNumber, checkOptionNames } from "../options.js";
 import { entryFile } from "../package-files.js";
 import type { RewardBatch, RewardFn } from "../types.js";
-import { RewardError } from "./failure.js";
+import { milliseconds, RewardError } from "./failure.js";
 import { Semaphore } from "./semaphore.js";
 import type { WorkerAnswer, WorkerTask } from "./worker-entry.js";
 
@@ -111,7 +111,7 @@ class WorkerProcesses {
     const started = () => {
       this.#starting.delete(stop);
       clearTimeout(timer);
-      if (timeout !== null) timer = setTimeout(() => end(`took longer than ${timeout} s`), timeout * 1000);
+      if (timeout !== null) timer = setTimeout(() => end(`took longer than ${timeout} s`), milliseconds(timeout));
     };
     this.#starting.add(stop);
     try {

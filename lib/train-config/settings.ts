@@ -4,7 +4,7 @@
 import type * as Zod from "zod";
 import { GrpoError, nearestName } from "../errors.js";
 import { show } from "../options.js";
-import { GRPOConfig, type GRPOConfigOptions, schema as grpoSchema } from "../trainer/config.js";
+import { GRPOConfig, type GRPOConfigOptions, schema as grpoSchema, readReportTo } from "../trainer/config.js";
 import { unsupportedDefaults, withoutEffect } from "../trainer/config-unsupported.js";
 import { keySchemas } from "./json-schema.js";
 import {
@@ -191,11 +191,9 @@ function applyToConfig(script: ScriptSettings, grpo: Values, notices: Notices): 
 }
 
 function applyTrackers({ report_to: reportTo = [] }: ScriptSettings, grpo: Values, notices: Notices): void {
-  for (const tracker of typeof reportTo === "string" ? [reportTo] : reportTo) {
-    if (tracker === "tensorboard")
-      grpo.logTo = [...new Set([...((grpo.logTo as string[] | undefined) ?? ["console", "jsonl"]), tracker])];
-    else if (tracker !== "none") notices.add(`report_to ${tracker}`, `no effect, ${ignoredKeys.wandb_project}`);
-  }
+  const { tensorboard, others } = readReportTo(reportTo);
+  if (tensorboard) grpo.reportTo = "tensorboard";
+  for (const tracker of others) notices.add(`report_to ${tracker}`, `no effect, ${ignoredKeys.wandb_project}`);
 }
 
 /**

@@ -76,6 +76,8 @@ export function adviceOn({
   topK,
   minP,
   repetitionPenalty,
+  lrSchedulerType,
+  warmupSteps,
 }: GRPOConfig): string[] {
   const shapes = [
     ...(topP < 1 ? [`topP ${topP}`] : []),
@@ -85,6 +87,11 @@ export function adviceOn({
   ];
   const byLength = ["bnpo", "dr_grpo", "dapo", "cispo"].includes(lossType);
   return [
+    ...(lrSchedulerType === "constant" && warmupSteps > 0
+      ? [
+          `warmupSteps ${warmupSteps} has no effect: lrSchedulerType "constant_with_warmup" has a warm-up, "constant" none`,
+        ]
+      : []),
     ...(shapes.length > 0 ? [`${shapes.join(", ")}: training takes log-probabilities without it, as TRL does`] : []),
     ...(lossType === "luspo" && level === "token" ? ['luspo is meant for importanceSamplingLevel "sequence"'] : []),
     ...(lossType === "vespo" && level === "sequence"

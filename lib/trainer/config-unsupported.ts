@@ -23,7 +23,6 @@ export const unsupportedDefaults: Readonly<Record<string, unknown>> = {
   torchCompile: false,
   autoFindBatchSize: false,
   loggingStrategy: "steps",
-  reportTo: "none",
   evalDelay: 0,
   saveOnlyModel: false,
   ignoreDataSkip: false,

@@ -14,6 +14,8 @@ import { SCHEDULES } from "./schedule.js";
 /** A reward function whose row type is not known here; the trainer's own argument is the typed one. */
 export type AnyRewardFn = (batch: never) => ReturnType<RewardFn>;
 
+const defaultLogTo: ("console" | "jsonl" | "tensorboard")[] = ["console", "jsonl"];
+
 const types = (z: ZodModule) => ({
   z,
   count: z.int().min(1),
@@ -182,7 +184,7 @@ const fields = ({ z, count, ratio, interval, optional }: ReturnType<typeof types
   logCompletions: z.boolean().default(false),
   /** How many of them; null: all. */
   numCompletionsToPrint: optional(count),
-  logTo: z.array(z.enum(["console", "jsonl", "tensorboard"])).default(["console", "jsonl"]),
+  logTo: z.array(z.enum(["console", "jsonl", "tensorboard"])).default(defaultLogTo),
   /** Also after the last step. */
   evalStrategy: z.enum(["no", "steps", "epoch"]).default("no"),
   /** null: loggingSteps. */
@@ -236,9 +238,12 @@ type Schema = ReturnType<typeof schema>;
 
 /** Every field with its value. */
 export type GRPOConfigFields = Zod.output<Schema>;
-/** What may be given: TRL also takes true ("group") and false ("none") for scaleRewards. */
+/** What may be given: TRL also takes true ("group") and false ("none") for scaleRewards, and reportTo beside logTo. */
 export type GRPOConfigOptions = Readonly<
-  Omit<Zod.input<Schema>, "scaleRewards"> & { scaleRewards?: "group" | "batch" | "none" | boolean | undefined }
+  Omit<Zod.input<Schema>, "scaleRewards"> & {
+    scaleRewards?: "group" | "batch" | "none" | boolean | undefined;
+    reportTo?: string | readonly string[] | null | undefined;
+  }
 >;
 
 const FieldHolder = class {
@@ -290,16 +295,38 @@ function setAsideForeign(options: GRPOConfigOptions): { known: Record<string, un
   }
   const known: Record<string, unknown> = {};
   const notes: string[] = [];
+  let reportTo: unknown = null;
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined) continue;
     if (Object.hasOwn(schema().shape, name)) known[name] = value;
     else if (Object.hasOwn(withoutEffect, name)) notes.push(`${name} has no effect: ${withoutEffect[name]}`);
+    else if (name === "reportTo") reportTo = value;
     else if (name.startsWith("vllm")) notes.push(`${name} has no effect: the engine samples by itself`);
     else if (Object.hasOwn(unsupportedDefaults, name)) checkUnsupported(name, value);
     else throw unknownOption(name);
   }
   if (typeof known.scaleRewards === "boolean") known.scaleRewards = known.scaleRewards ? "group" : "none";
+  const trackers = readReportTo(reportTo);
+  if (trackers.tensorboard) known.logTo = [...new Set([...((known.logTo as string[]) ?? defaultLogTo), "tensorboard"])];
+  for (const name of trackers.others)
+    notes.push(`reportTo ${show(name)} has no effect: give the trainer loggers for it`);
   return { known, notes };
+}
+
+/** transformers' names of trackers: TensorBoard is here, the others are for loggers of one's own. */
+export function readReportTo(value: unknown): { readonly tensorboard: boolean; readonly others: readonly string[] } {
+  const names: unknown[] = value === null ? [] : Array.isArray(value) ? value : [value];
+  const texts = names.filter((name) => typeof name === "string");
+  if (texts.length < names.length) {
+    throw new GrpoError(
+      "BAD_OPTION",
+      `GRPOConfig: reportTo must be a tracker's name or a list of them, found ${show(value)}`,
+    );
+  }
+  return {
+    tensorboard: texts.includes("tensorboard") || texts.includes("all"),
+    others: texts.filter((name) => !["tensorboard", "all", "none"].includes(name)),
+  };
 }
 
 function checkUnsupported(name: string, value: unknown): void {
@@ -312,7 +339,7 @@ function checkUnsupported(name: string, value: unknown): void {
 
 function unknownOption(name: string): GrpoError {
   const renamed = renamedOptions[name];
-  const names = [schema().shape, unsupportedDefaults, withoutEffect].flatMap(Object.keys);
+  const names = [...[schema().shape, unsupportedDefaults, withoutEffect].flatMap(Object.keys), "reportTo"];
   const near = nearestName(name, names);
   const hint =
     renamed ?? (near ? `did you mean ${near}?` : "the options are listed in docs and in the type GRPOConfigOptions");

@@ -84,13 +84,18 @@ export async function collectRollout<Row>(source: RolloutSource<Row>, request: R
     });
 
   const started = performance.now();
-  const options = { ...sampling, promptKeys: rows, signal: scoring.signal, onGroup };
+  const options = { ...sampling, promptKeys: keysOf(rows), signal: scoring.signal, onGroup };
   await scoring.during(() => source.model.sample(promptIds, options));
   const sampled = performance.now();
   if (source.batching === "batch") scoring.start(Array.from(rows.keys()), groups);
   const scores = await scoring.finish();
   const seconds = { rollout: (sampled - started) / 1000, reward: (performance.now() - sampled) / 1000 };
   return assemble(source, rows, promptIds, groups, scores, seconds);
+}
+
+/** A row that comes twice, at the end of an epoch and the beginning of the next, must not have the same completions twice. */
+function keysOf(rows: readonly number[]): number[] {
+  return rows.map((row, i) => (rows.indexOf(row) === i ? row : ~row));
 }
 
 function decode<Row>({ tokenizer, prompts }: RolloutSource<Row>, row: number, ids: TokenIds): Completion {

@@ -17,7 +17,10 @@ export function trainingRows<Row extends object>(rows: RowsOrStream<Row>, args: 
       hint: "set maxSteps, or load the data set without streaming",
     });
   }
-  const needed = args.maxSteps * (args.completionsPerStep / args.numGenerations);
+  // A generation is sampled whole, also where the steps train on a part of it.
+  const slices = args.maxSteps * args.gradientAccumulationSteps;
+  const generations = Math.ceil(slices / (args.slicesPerGeneration * args.numIterations));
+  const needed = generations * (args.completionsPerGeneration / args.numGenerations);
   return new StreamedRows(args.shuffleDataset ? rows.shuffle({ seed: args.seed }) : rows, needed);
 }
 

@@ -1,10 +1,12 @@
 // TensorBoard's event files, byte for byte as its own classes write them.
 
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterEach, beforeEach, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { RunLog } from "../../lib/log/run-log.js";
 import { TensorBoardFile, tensorBoardTag } from "../../lib/log/tensorboard.js";
+import { GRPOConfig } from "../../lib/trainer/config.js";
 import { goldenPath } from "../addon/golden.js";
 
 let folder: string;
@@ -20,6 +22,52 @@ it("writes the bytes that TensorBoard writes", async () => {
   await file.scalars(300, values);
   expect(path.basename(file.path)).toMatch(/^events\.out\.tfevents\.1700000000\./);
   expect(await readFile(file.path)).toEqual(await readFile(goldenPath("tensorboard.tfevents")));
+});
+
+/** Steps of the events in all files of a folder; those that make readers drop what comes at that step or later say so. */
+async function events(): Promise<string[]> {
+  const names = (await readdir(path.join(folder, "runs"))).sort();
+  const found: string[] = [];
+  for (const name of names) {
+    const bytes = await readFile(path.join(folder, "runs", name));
+    for (let at = 0; at < bytes.length; ) {
+      const length = Number(bytes.readBigUInt64LE(at));
+      // After the wall time: field 2 is the step, which is below 128 here; 5 a summary, 7 a session.
+      const event = bytes.subarray(at + 12 + 9, at + 12 + length);
+      const kind = { 42: "values", 58: "start" }[event[2] ?? 0];
+      if (event[0] === 0x10 && kind) found.push(`${kind} ${event[1]}`);
+      at += length + 16;
+    }
+  }
+  return found;
+}
+
+describe("a run's events", () => {
+  const config = () => new GRPOConfig({ outputDir: folder, logTo: ["tensorboard"] });
+
+  it("drop what an earlier run had of later steps, and keep the step it goes on after", async () => {
+    const log = new RunLog(config(), ["r"]);
+    await log.begin({}, 5);
+    log.window(6, 9, { reward: 1 }, undefined);
+    await log.close();
+    expect(await events()).toEqual(["start 6", "values 6"]);
+  });
+
+  it("drop everything where a run begins anew", async () => {
+    const log = new RunLog(config(), ["r"]);
+    await log.begin({}, 0);
+    await log.close();
+    expect(await events()).toEqual(["start 0"]);
+  });
+
+  it("drop nothing for an evaluation before the run, which still says where it goes on", async () => {
+    const log = new RunLog(config(), ["r"]);
+    log.evaluation(0, { eval_reward: 1 }, []);
+    await log.begin({}, 5);
+    log.window(6, 9, { reward: 1 }, undefined);
+    await log.close();
+    expect(await events()).toEqual(["values 0", "start 6", "values 6"]);
+  });
 });
 
 it("names tags as transformers does", () => {

@@ -128,3 +128,30 @@ test("functions can log metrics and columns, one value per completion", async ()
   };
   await expect(score(short)).rejects.toThrow('logExtra("found") got 1 values for 2 completions');
 });
+
+test("a time limit longer than timers can hold is none that ends at once", async () => {
+  const slow = async () => {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    return [1, 2];
+  };
+  expect((await score(slow, { timeout: 1e7 })).rewards).toEqual([[1, 2]]);
+});
+
+test("what JSON cannot hold is refused when it is logged, and a bigint is no such thing", async () => {
+  const circular: unknown[] = [];
+  circular.push(circular);
+  const logging = ({ logExtra }: RewardBatch) => {
+    logExtra("loop", [circular, 1]);
+    return [1, 2];
+  };
+  await expect(score(logging)).rejects.toMatchObject({
+    code: "BAD_REWARD",
+    message: expect.stringContaining('"loop"'),
+  });
+  expect(await score(logging, { onError: "null" })).toMatchObject({ failures: ["invalid"], extras: {} });
+  const big = ({ logExtra }: RewardBatch) => {
+    logExtra("id", [2n ** 60n, 1n]);
+    return [1, 2];
+  };
+  expect((await score(big)).extras).toEqual({ id: [2n ** 60n, 1n] });
+});

@@ -191,3 +191,22 @@ test("intervals below 1 are shares of all steps, epochs count in steps", () => {
   expect(planTraining(shares, 10)).toMatchObject({ logEvery: 5, saveEvery: 25, evalEvery: 10, totalSteps: 50 });
   expect(planTraining(new GRPOConfig({ saveStrategy: "no" }), 10)).toMatchObject({ saveEvery: 0, evalEvery: 0 });
 });
+
+test("reportTo says where metrics go, as in transformers", () => {
+  const logTo = (reportTo: string | string[] | null) => new GRPOConfig({ reportTo }).logTo;
+  const own = ["console", "jsonl"];
+  for (const none of ["none", null, []]) expect(logTo(none)).toEqual(own);
+  for (const some of ["tensorboard", ["tensorboard"], ["wandb", "tensorboard"], "all"])
+    expect(logTo(some)).toEqual([...own, "tensorboard"]);
+  expect(new GRPOConfig({ logTo: ["jsonl"], reportTo: ["tensorboard"] }).logTo).toEqual(["jsonl", "tensorboard"]);
+  const { logTo: others, notes } = new GRPOConfig({ reportTo: ["wandb"] });
+  expect([others, notes]).toEqual([own, [expect.stringMatching(/wandb.*loggers/)]]);
+  expect(() => new GRPOConfig({ reportTo: 3 as never })).toThrow("reportTo");
+});
+
+test('a warm-up that lrSchedulerType "constant" has not is named in the plan', () => {
+  const notes = (options: GRPOConfigOptions) => new GRPOConfig({ lrSchedulerType: "constant", ...options }).notes;
+  expect(notes({ warmupSteps: 3 })).toEqual([expect.stringMatching(/warmupSteps 3.*constant_with_warmup/)]);
+  expect(notes({})).toEqual([]);
+  expect(notes({ lrSchedulerType: "constant_with_warmup", warmupSteps: 3 })).toEqual([]);
+});

@@ -58,7 +58,7 @@ function reward({ completionIds, answer }: RewardBatch<FakeRow>): number[] {
   return completionIds.map((ids, i) => ((answer[i] ?? 0) % 3 === 0 ? 1 : ids.length + i / 100));
 }
 
-function bench(outputDir: string, args: GRPOConfigOptions = {}, callbacks: object[] = []) {
+function bench(outputDir: string, args: GRPOConfigOptions = {}, callbacks: object[] = [], rows = 16) {
   const policy = new FakePolicy();
   const trainer = new GRPOTrainer<FakeRow>({
     model: policy,
@@ -69,7 +69,7 @@ function bench(outputDir: string, args: GRPOConfigOptions = {}, callbacks: objec
       ...args,
     }),
     rewardFuncs: [reward],
-    trainDataset: fakeRows(16),
+    trainDataset: fakeRows(rows),
     callbacks,
   });
   return { trainer, policy };
@@ -148,4 +148,20 @@ test.each([
     expect(resumed.policy.weights).toEqual(whole.policy.weights);
     expect(lines(outputDir, "completions.jsonl")).toEqual(lines(path.join(folder, "whole"), "completions.jsonl"));
   }
+});
+
+test("a row that comes twice in a round, across the end of an epoch, has completions of its own each time", async () => {
+  const outputDir = path.join(folder, "run");
+  const args = { perDeviceTrainBatchSize: 32, numGenerations: 8, maxSteps: 8, shuffleDataset: true };
+  let twice = 0;
+  for (const seed of [1, 2, 3]) {
+    const { trainer, policy } = bench(`${outputDir}-${seed}`, { ...args, seed, saveStrategy: "no" }, [], 5);
+    await trainer.train();
+    for (const { prompts, options } of policy.samples) {
+      const keys = options.promptKeys ?? [];
+      expect(new Set(keys).size).toBe(prompts.length);
+      if (new Set(prompts.map(String)).size < prompts.length) twice++;
+    }
+  }
+  expect(twice).toBeGreaterThan(0);
 });

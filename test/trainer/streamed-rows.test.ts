@@ -99,3 +99,17 @@ it("maps and filters a table only where a step needs it", async () => {
   await bench(lazy.removeColumns("n"), { shuffleDataset: false }).trainer.train();
   expect(mapped).toEqual([0, 1, 2, 3, 4, 5]);
 });
+
+it.each([
+  // Two steps a generation: three steps take two of them, of four prompts each.
+  [{ stepsPerGeneration: 4, maxSteps: 3 }, 8],
+  [{ stepsPerGeneration: 4, maxSteps: 1 }, 4],
+  [{ stepsPerGeneration: 4, numIterations: 2, maxSteps: 4 }, 4],
+  [{ numIterations: 3, maxSteps: 4 }, 4],
+])("reads whole generations with %j: %i rows", async (args, rows) => {
+  const { stream, read } = counted();
+  const { trainer, answers } = bench(stream, { shuffleDataset: false, ...args });
+  await trainer.train();
+  expect(read()).toBe(rows);
+  expect(answers).toEqual(Array.from({ length: rows }, (_, n) => n));
+});

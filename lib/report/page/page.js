@@ -28,6 +28,7 @@
         : "",
       model.device ? `${model.device} ${model.dtype}` : "",
       data.run.time ? `begun ${new Date(data.run.time).toLocaleString()}` : "",
+      data.damagedLines > 0 ? `lines that a killed run left unfinished: ${data.damagedLines}` : "",
     ];
     $("facts").textContent = facts.filter(Boolean).join(" · ");
     $("config").textContent = JSON.stringify(data.run.config ?? {}, null, 2);
