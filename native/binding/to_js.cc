@@ -1,3 +1,4 @@
+// The way back: results as JavaScript values.
 #include <cstring>
 
 #include "binding/convert.h"
