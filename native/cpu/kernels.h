@@ -38,12 +38,17 @@ struct HeadAttention {
     void* packed;  // scratch, packed_bytes(num_rows · repeats, D) + packed_bytes(repeats, D)
 };
 
+/// Rows that are packed as one tile.
+constexpr int64_t kPackedRows = 4;
+
 struct Kernels {
     const char* name;
     /// Bytes of `rows` rows of x once packed, at an address that is a multiple of 64.
     int64_t (*packed_bytes)(int64_t rows, int64_t in);
-    /// x [rows, in] -> the order in which dot_products reads it.
-    void (*pack)(Storage storage, const float* x, int64_t rows, int64_t in, void* packed);
+    /// Rows [begin, end) of x [rows, in] -> the order in which dot_products reads it. `begin` is a
+    /// multiple of kPackedRows, `end` is another or the last row's.
+    void (*pack)(Storage storage, const float* x, int64_t in, int64_t begin, int64_t end,
+                 void* packed);
     /// y[r, n] = Σ_k x[r, k] w[n, k] for n in [begin, end); w [out, in], y rows `stride` apart.
     void (*dot_products)(Storage storage, const void* packed, int64_t rows, const void* weight,
                          int64_t in, float* y, int64_t stride, int64_t begin, int64_t end);

@@ -17,6 +17,8 @@ constexpr int64_t kRowsTogether = 48;
 constexpr int64_t kColumnsOfPart = 12;
 /// Reading a weight costs as much as multiplying it this often.
 constexpr int64_t kReadCost = 4;
+/// And packing a number of x, which another thread may have in its cache, as much as this often.
+constexpr int64_t kPackCost = 16;
 
 }  // namespace
 
@@ -53,7 +55,11 @@ void linear(const float* x, int64_t rows, const Weight& weight, float* y, int64_
     for (int64_t first = 0; first < rows; first += kRowsTogether) {
         const int64_t count = std::min(kRowsTogether, rows - first);
         void* x_packed = packed.bytes(run.packed_bytes(count, in));
-        run.pack(weight.storage, x + first * in, count, in, x_packed);
+        const int64_t tiles = (count + kPackedRows - 1) / kPackedRows;
+        parallel(tiles, kPackedRows * in * kPackCost, [&](int64_t begin, int64_t end) {
+            run.pack(weight.storage, x + first * in, in, begin * kPackedRows,
+                     std::min(end * kPackedRows, count), x_packed);
+        });
         float* y_first = y + first * stride;
         const int64_t parts = (weight.out + kColumnsOfPart - 1) / kColumnsOfPart;
         const int64_t cost = kColumnsOfPart * in * std::max(count, kReadCost);

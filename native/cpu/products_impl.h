@@ -16,7 +16,7 @@
 namespace grpo::cpu {
 namespace {
 
-constexpr int kRows = 4;
+constexpr int kRows = kPackedRows;
 constexpr int kColumns = GRPO_COLUMNS;  // of a tile of four rows: sums, weights, x and a mask fit
 constexpr int64_t kGroupBytes = 16 << 10;  // of weights that stay in the second-level cache
 constexpr int64_t kNearBytes = 32 << 10;   // the first-level cache
@@ -105,22 +105,31 @@ struct HalfDot {
 };
 #endif
 
+/// Vectors of a packed tile of `rows` rows.
+template <typename P>
+int64_t packed_size(int64_t rows, int64_t in) {
+    return (in + P::kBlock - 1) / P::kBlock * 2 * rows;
+}
+
 template <typename P>
 void pack_rows(const float* x, int64_t rows, int64_t in, typename P::X* out) {
-    for (int64_t first = 0; first < rows; first += kRows) {
-        const int64_t tile = least(kRows, rows - first);
-        for (int64_t k = 0; k < in; k += P::kBlock, out += 2 * tile) {
+    const int64_t whole = in / P::kBlock * P::kBlock;
+    for (; rows > 0; rows -= kRows, x += kRows * in) {
+        const int64_t tile = least(kRows, rows);
+        for (int64_t k = 0; k < whole; k += P::kBlock, out += 2 * tile) {
             for (int64_t r = 0; r < tile; ++r) {
-                float rest[P::kBlock] = {};
-                const float* from = x + (first + r) * in + k;
-                if (k + P::kBlock > in) {
-                    std::memcpy(rest, from, (in - k) * sizeof(float));
-                    from = rest;
-                }
-                out[r] = P::template pack<0>(from);
-                out[tile + r] = P::template pack<1>(from);
+                out[r] = P::template pack<0>(x + r * in + k);
+                out[tile + r] = P::template pack<1>(x + r * in + k);
             }
         }
+        if (whole == in) continue;
+        for (int64_t r = 0; r < tile; ++r) {
+            float rest[P::kBlock] = {};
+            std::memcpy(rest, x + r * in + whole, (in - whole) * sizeof(float));
+            out[r] = P::template pack<0>(rest);
+            out[tile + r] = P::template pack<1>(rest);
+        }
+        out += 2 * tile;
     }
 }
 
@@ -209,7 +218,7 @@ void columns(const typename P::X* x, int64_t rows, const typename P::Weight* w, 
     constexpr int64_t kBytes = C * P::kBlock * static_cast<int64_t>(sizeof(*w));  // a block
     constexpr int kAll = (kBytes + 63) / 64, kHalf = (kBytes / 2 + 63) / 64;
     const auto* next = reinterpret_cast<const char*>(w + count * in);
-    const int64_t x_tile = (in + P::kBlock - 1) / P::kBlock * 2 * kRows;
+    const int64_t x_tile = packed_size<P>(kRows, in);
     int64_t r = kRows;
     if (rows < kRows) {
         const auto run = rows == 1   ? tiles<P, 1, C, kAll>
@@ -272,10 +281,12 @@ int64_t packed_bytes(int64_t rows, int64_t in) {
     return (bytes + 63) / 64 * 64;
 }
 
-void pack(Storage storage, const float* x, int64_t rows, int64_t in, void* packed) {
-    if (storage == Storage::kFloat)
-        return pack_rows<FloatDot>(x, rows, in, static_cast<FloatDot::X*>(packed));
-    pack_rows<HalfDot>(x, rows, in, static_cast<HalfDot::X*>(packed));
+void pack(Storage storage, const float* x, int64_t in, int64_t begin, int64_t end, void* packed) {
+    const auto run = [&]<typename P>(P) {
+        auto* out = static_cast<typename P::X*>(packed) + begin / kRows * packed_size<P>(kRows, in);
+        pack_rows<P>(x + begin * in, end - begin, in, out);
+    };
+    storage == Storage::kFloat ? run(FloatDot{}) : run(HalfDot{});
 }
 
 void dot_products(Storage storage, const void* packed, int64_t rows, const void* weight, int64_t in,

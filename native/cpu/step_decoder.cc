@@ -14,7 +14,7 @@ namespace {
 
 /// Queries of one head that read a prompt together: enough to use each key several times, few
 /// enough to leave work for every thread.
-constexpr int64_t kQueriesTogether = 32;
+constexpr int64_t kQueriesTogether = 16;
 constexpr int64_t kExpCost = 8;  // multiplications
 
 const float* data(const at::Tensor& tensor) { return tensor.const_data_ptr<float>(); }
@@ -143,7 +143,7 @@ void StepDecoder::attention_block(int64_t index, const DecodeRows& rows) {
     const Layer& layer = layers_[index];
     normalize(layer.before_attention, hidden_, config_.hidden_size, normed_);
     layer.qkv.forward(normed_, rows_, qkv_, workspace_);
-    parallel(rows_, 4 * layer.qkv.out(), [&](int64_t begin, int64_t end) {
+    parallel(rows_, kExpCost * 2 * layer.qkv.out(), [&](int64_t begin, int64_t end) {
         for (int64_t r = begin; r < end; ++r) finish_qkv(index, rows, r);
     });
     attend(index, rows);
