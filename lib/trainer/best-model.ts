@@ -26,11 +26,12 @@ export class BestModel {
   check({ evalPassAt }: GRPOConfig, rewardNames: readonly string[]): void {
     const name = this.#metric.slice("eval_".length);
     if (!name.startsWith("rewards/")) return;
-    const kinds = ["mean", "std", "errors", ...failureKinds, ...evalPassAt.map((k) => `pass@${k}`)];
-    const known = rewardNames.flatMap((reward) => kinds.map((kind) => `rewards/${reward}/${kind}`));
-    if (known.includes(name)) return;
+    const ofRewards = (kinds: readonly string[]) =>
+      rewardNames.flatMap((reward) => kinds.map((kind) => `rewards/${reward}/${kind}`));
+    const known = ofRewards(["mean", "std", ...evalPassAt.map((k) => `pass@${k}`)]);
+    if ([...known, ...ofRewards(["errors", ...failureKinds])].includes(name)) return;
     throw new GrpoError("BAD_OPTION", `metricForBestModel: an evaluation will have no ${name}`, {
-      hint: `of its reward functions it has ${known.filter((other) => !/errors|s$/.test(other)).join(", ")}`,
+      hint: `of its reward functions it has ${known.join(", ")}`,
     });
   }
 
