@@ -41,6 +41,12 @@ struct FusedKernels {
                            int64_t size, float* dgate_up);
     void (*rope)(const RotaryRows& call, const float* x, int64_t x_stride, float* y,
                  int64_t y_stride);
+    /// scores <- softmax(scores); returns log Σ exp(scores).
+    float (*softmax)(float* scores, int64_t size);
+    /// scores <- p = exp(scores - log_sum), dscores <- p · (dscores - out · dout), where dscores
+    /// comes as dp, and out and dout have `head_dim` numbers.
+    void (*softmax_backward)(float* scores, float* dscores, int64_t size, float log_sum,
+                             const float* out, const float* dout, int64_t head_dim);
     /// Fills in logprob, entropy and log_sum.
     void (*score)(const float* logits, LogitRow& row);
     /// logits <- dl · dlogprob/dz + dh · dentropy/dz, in place.

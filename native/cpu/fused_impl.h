@@ -171,6 +171,41 @@ void rope(const RotaryRows& call, const float* x, int64_t x_stride, float* y, in
     }
 }
 
+// --- attention
+// ----------------------------------------------------------------------------------
+
+float softmax(float* scores, int64_t size) {
+    const float lowest = -3.4028234e38F;
+    Vec best = fill(lowest);
+    each_vector(size,
+                [&](int64_t i, int64_t n) { best = larger(best, get(scores, i, n, lowest)); });
+    const float largest = max_of(best);
+    Vec sums{};
+    each_vector(size, [&](int64_t i, int64_t n) {
+        const Vec e = exp_or_nan(get(scores, i, n, lowest) - largest);
+        sums += e;
+        put(scores, i, n, e);
+    });
+    const double sum = wide_sum_of(sums);
+    const auto inverse = static_cast<float>(1 / sum);
+    each_vector(size,
+                [&](int64_t i, int64_t n) { put(scores, i, n, get(scores, i, n) * inverse); });
+    return static_cast<float>(std::log(sum) + static_cast<double>(largest));
+}
+
+void softmax_backward(float* scores, float* dscores, int64_t size, float log_sum, const float* out,
+                      const float* dout, int64_t head_dim) {
+    Vec products{};
+    each_vector(head_dim,
+                [&](int64_t i, int64_t n) { products += get(out, i, n) * get(dout, i, n); });
+    const auto mean = static_cast<float>(wide_sum_of(products));  // Σ p dp
+    each_vector(size, [&](int64_t i, int64_t n) {
+        const Vec p = exp_or_nan(get(scores, i, n) - log_sum);
+        put(scores, i, n, p);
+        put(dscores, i, n, p * (get(dscores, i, n) - mean));
+    });
+}
+
 // --- scores
 // -------------------------------------------------------------------------------------
 
@@ -229,8 +264,8 @@ void score_backward(float* logits, const LogitRow& row, float dl, float dh) {
 
 extern const FusedKernels GRPO_FUSED;
 const FusedKernels GRPO_FUSED = {
-    GRPO_FUSED_NAME, rms_norm,       rms_norm_backward, gated, gated_backward, rope,
-    score,           score_backward,
+    GRPO_FUSED_NAME,  rms_norm, rms_norm_backward, gated, gated_backward, rope, softmax,
+    softmax_backward, score,    score_backward,
 };
 
 }  // namespace grpo::cpu

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "model/attention.h"
+#include "model/product.h"
 
 namespace grpo {
 namespace {
@@ -33,10 +34,21 @@ struct Attended {
     at::Tensor log_sum;  // [N, H] fp32
 };
 
+const float* floats(const at::Tensor& x) { return x.const_data_ptr<float>(); }
+
+cpu::AttentionShape shape_of(const at::Tensor& q, const at::Tensor& k, double scale) {
+    return {q.size(1), k.size(1), q.size(2), scale};
+}
+
 Attended attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                 const Segments& segments, double scale) {
-    Attended all{at::empty(q.sizes(), q.options()),
+    Attended all{at::zeros(q.sizes(), q.options()),
                  at::empty({q.size(0), q.size(1)}, q.options().dtype(at::kFloat))};
+    if (has_gemm(q)) {
+        cpu::attend(segments.families, shape_of(q, k, scale), floats(q), floats(k), floats(v),
+                    all.out.mutable_data_ptr<float>(), all.log_sum.mutable_data_ptr<float>());
+        return all;
+    }
     for (const auto& [start, count, length] : segments.runs) {
         const auto [out, log_sum] = at::_scaled_dot_product_flash_attention_for_cpu(
             rows_of(q, start, count, length), rows_of(k, start, count, length),
@@ -79,6 +91,8 @@ class SegmentAttention : public torch::autograd::Function<SegmentAttention> {
         const auto saved = context->get_saved_variables();
         const at::Tensor &q = saved[0], &k = saved[1], &v = saved[2];
         const at::Tensor dout = gradients[0].contiguous().view(q.sizes());
+        if (has_gemm(q))
+            return by_blocks(*call, q, k, v, {.out = saved[3], .log_sum = saved[4]}, dout);
         at::Tensor dq = at::empty(q.sizes(), q.options()), dk = at::empty(k.sizes(), k.options()),
                    dv = at::empty(v.sizes(), v.options());
         const auto segment_backward = [&](int64_t start, int64_t count, int64_t length,
@@ -105,7 +119,37 @@ class SegmentAttention : public torch::autograd::Function<SegmentAttention> {
         }
         return {dq, dk, dv, {}};
     }
+
+  private:
+    static variable_list by_blocks(const Saved& call, const at::Tensor& q, const at::Tensor& k,
+                                   const at::Tensor& v, const Attended& all,
+                                   const at::Tensor& dout) {
+        const at::Tensor dq = at::zeros_like(q), dk = at::zeros_like(q), dv = at::zeros_like(q);
+        cpu::attend_backward(call.segments->families, shape_of(q, k, call.scale), floats(q),
+                             floats(k), floats(v), floats(all.out), floats(all.log_sum),
+                             floats(dout),
+                             {dq.mutable_data_ptr<float>(), dk.mutable_data_ptr<float>(),
+                              dv.mutable_data_ptr<float>()});
+        const auto of_kv_heads = [&](const at::Tensor& gradient) {
+            if (q.size(1) == k.size(1)) return gradient;
+            return gradient.view({k.size(0), k.size(1), -1, k.size(2)}).sum(2);
+        };
+        return {dq, of_kv_heads(dk), of_kv_heads(dv), {}};
+    }
 };
+
+/// Cuts a sequence into spans, and puts them into the family's last block while they fit.
+void add_sequence(cpu::AttentionFamily& family, int64_t start, int64_t length, int64_t prompt_start,
+                  int64_t prompt_length) {
+    for (int64_t from = start; from < start + length; from += cpu::kBlockQueries) {
+        const int64_t count = std::min(cpu::kBlockQueries, start + length - from);
+        const bool joins = !family.empty() && family.back().prompt_length == prompt_length &&
+                           family.back().count + count <= cpu::kBlockQueries;
+        if (!joins) family.push_back({from, 0, prompt_start, prompt_length, {}});
+        family.back().spans.push_back({start, from, count});
+        family.back().count += count;
+    }
+}
 
 }  // namespace
 
@@ -126,6 +170,8 @@ Segments::Segments(const PackedLayout& layout) {
     for (const int64_t length : layout.prompt_lengths) {
         prompt_starts.push_back(start);
         longest = std::max(longest, length);
+        families.emplace_back();
+        add_sequence(families.back(), start, length, 0, 0);
         add_run(length);
     }
     for (size_t row = 0; row < layout.completion_lengths.size(); ++row) {
@@ -133,6 +179,7 @@ Segments::Segments(const PackedLayout& layout) {
                       prompt_length = layout.prompt_lengths[prompt];
         longest = std::max(longest, prompt_length + length);
         if (length == 0) continue;
+        add_sequence(families[prompt], start, length, prompt_starts[prompt], prompt_length);
         if (!groups.empty() && groups.back().prompt_start == prompt_starts[prompt]) {
             groups.back().tokens += length;
         } else {

@@ -1,6 +1,7 @@
 // Attention over prompts and the completions that continue them, without padding, masks or copies
-// of a prompt's keys for each of its completions: memory is linear in the length. A completion
-// attends to its prompt and to itself apart, each by a blockwise (flash) kernel (Dao et al. 2022);
+// of a prompt's keys for each of its completions: memory is linear in the length. In fp32 by
+// cpu/attention.h. Where that has no kernels for the processor or the dtype, a completion attends
+// to its prompt and to itself apart, each by ATen's blockwise (flash) kernel (Dao et al. 2022);
 // with l = log Σ exp(scores) of each,
 //   o = (o₁ e^l₁ + o₂ e^l₂) / e^l,   l = log(e^l₁ + e^l₂)
 // The backward of such a kernel needs only l, o and do of the whole, so each segment's is exact by
@@ -11,6 +12,8 @@
 
 #include <memory>
 #include <vector>
+
+#include "cpu/attention.h"
 
 namespace grpo {
 
@@ -30,7 +33,8 @@ struct Segments {
 
     std::vector<Run> runs;
     std::vector<Group> groups;
-    int64_t longest = 0;  // sequence
+    std::vector<cpu::AttentionFamily> families;  // the same in blocks: a prompt's and its group's
+    int64_t longest = 0;                         // sequence
 };
 
 /// q [N, H, D], k and v [N, K, D] -> [N, H · D]. On a CPU, in float32 or bfloat16.

@@ -1,0 +1,50 @@
+// Attention over segments on a CPU, in fp32: a block of queries against the keys of a prompt, which
+// all of them see, and each of its spans against its own keys, causally. The scores of a block are
+// products of gemm.h in memory of one thread, and the backward computes them again.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace grpo::cpu {
+
+/// Rows of q and k are flat tokens.
+struct AttentionBlock {
+    /// Queries of one sequence, which begins at the token `start`.
+    struct Span {
+        int64_t start, first, count;
+        int64_t keys() const { return first + count - start; }
+    };
+    int64_t first, count;  // queries
+    int64_t prompt_start, prompt_length;
+    std::vector<Span> spans;
+
+    int64_t keys_of(const Span& span) const { return prompt_length + span.keys(); }
+    int64_t width() const;  // most keys of a query
+};
+
+/// Queries of a span, and of a block but for a span alone: packed, they stay near the multipliers.
+constexpr int64_t kBlockQueries = 96;
+
+/// Blocks that share no key with those of another family.
+using AttentionFamily = std::vector<AttentionBlock>;
+
+/// q, out and log_sum [N, H, ..], k and v [N, K, ..]; contiguous, D numbers a head.
+struct AttentionShape {
+    int64_t heads, kv_heads, head_dim;
+    double scale;
+};
+
+/// Fills out [N, H, D] and log_sum [N, H] = log Σ exp(scores). out is zero before.
+void attend(const std::vector<AttentionFamily>& families, const AttentionShape& shape,
+            const float* q, const float* k, const float* v, float* out, float* log_sum);
+
+struct AttentionGradients {
+    float *q, *k, *v;  // [N, H, D] each: k and v for every query head
+};
+/// Adds to the gradients.
+void attend_backward(const std::vector<AttentionFamily>& families, const AttentionShape& shape,
+                     const float* q, const float* k, const float* v, const float* out,
+                     const float* log_sum, const float* dout, const AttentionGradients& gradients);
+
+}  // namespace grpo::cpu
