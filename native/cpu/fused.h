@@ -27,7 +27,6 @@ struct LogitRow {
 };
 
 struct FusedKernels {
-    const char* name;
     /// y = x · s · (weight + offset) with s = 1 / sqrt(mean(x²) + eps), which goes to `scale`.
     void (*rms_norm)(const float* x, const float* weight, float offset, float eps, int64_t rows,
                      int64_t size, float* y, float* scale);

@@ -43,8 +43,7 @@ inline __attribute__((always_inline)) void put(float* x, int64_t i, int64_t n, V
     n == kLanes ? store(x + i, v) : store_part(x + i, n, v);
 }
 
-// --- norms
-// --------------------------------------------------------------------------------------
+// --- norms ---
 
 void rms_norm(const float* x, const float* weight, float offset, float eps, int64_t rows,
               int64_t size, float* y, float* scale) {
@@ -86,8 +85,7 @@ void rms_norm_backward(const float* dy, const float* x, const float* weight, flo
     }
 }
 
-// --- gated activations
-// --------------------------------------------------------------------------
+// --- gated activations ---
 
 struct Activated {
     Vec value;
@@ -147,8 +145,7 @@ void gated_backward(const float* dy, const float* gate_up, bool is_gelu, int64_t
     gated_backward_rows(dy, gate_up, rows, size, dgate_up, [](Vec x) { return silu(x); });
 }
 
-// --- rotary embedding
-// ---------------------------------------------------------------------------
+// --- rotary embedding ---
 
 /// Pairs (x_i, x_{i + half}) turn by the angle of i; the same angle stands in
 /// both halves of cos and sin.
@@ -171,8 +168,7 @@ void rope(const RotaryRows& call, const float* x, int64_t x_stride, float* y, in
     }
 }
 
-// --- attention
-// ----------------------------------------------------------------------------------
+// --- attention ---
 
 float softmax(float* scores, int64_t size) {
     const float lowest = -3.4028234e38F;
@@ -206,8 +202,7 @@ void softmax_backward(float* scores, float* dscores, int64_t size, float log_sum
     });
 }
 
-// --- scores
-// -------------------------------------------------------------------------------------
+// --- scores ---
 
 /// So that what is -inf, and padding, has a term of 0 · t and not NaN; NaN
 /// stays NaN.
@@ -264,8 +259,8 @@ void score_backward(float* logits, const LogitRow& row, float dl, float dh) {
 
 extern const FusedKernels GRPO_FUSED;
 const FusedKernels GRPO_FUSED = {
-    GRPO_FUSED_NAME,  rms_norm, rms_norm_backward, gated, gated_backward, rope, softmax,
-    softmax_backward, score,    score_backward,
+    rms_norm, rms_norm_backward, gated, gated_backward, rope,
+    softmax,  softmax_backward,  score, score_backward,
 };
 
 }  // namespace grpo::cpu

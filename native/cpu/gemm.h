@@ -31,7 +31,6 @@ struct Product {
 };
 
 struct GemmKernels {
-    const char* name;
     int64_t tile_rows, tile_columns;
     /// At an address that is a multiple of 64.
     int64_t (*scratch_bytes)(const Product& product);

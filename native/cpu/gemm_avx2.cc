@@ -1,7 +1,6 @@
 // Compiled with AVX2 and FMA; called only where the processor has them.
 #if defined(__x86_64__)
 #define GRPO_GEMM kGemmAvx2
-#define GRPO_GEMM_NAME "avx2"
 #define GRPO_LANES 8
 #define GRPO_TILE_ROWS 6
 #define GRPO_TILE_VECTORS 2

@@ -1,6 +1,5 @@
 // Compiled for what every processor of the architecture has.
 #define GRPO_GEMM kGemmGeneric
-#define GRPO_GEMM_NAME "generic"
 #define GRPO_LANES 4
 #define GRPO_TILE_ROWS 6
 #define GRPO_TILE_VECTORS 2

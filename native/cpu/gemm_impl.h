@@ -266,6 +266,6 @@ void multiply(const Product& product, void* scratch) {
 }  // namespace
 
 extern const GemmKernels GRPO_GEMM;
-const GemmKernels GRPO_GEMM = {GRPO_GEMM_NAME, kTileRows, kTileColumns, scratch_bytes, multiply};
+const GemmKernels GRPO_GEMM = {kTileRows, kTileColumns, scratch_bytes, multiply};
 
 }  // namespace grpo::cpu

@@ -42,7 +42,6 @@ struct HeadAttention {
 constexpr int64_t kPackedRows = 4;
 
 struct Kernels {
-    const char* name;
     /// Bytes of `rows` rows of x once packed, at an address that is a multiple of 64.
     int64_t (*packed_bytes)(int64_t rows, int64_t in);
     /// Rows [begin, end) of x [rows, in] -> the order in which dot_products reads it. `begin` is a

@@ -1,7 +1,6 @@
 // Compiled with AVX512 F, BW, VL and DQ; called only where the processor has them.
 #if defined(__x86_64__)
 #define GRPO_KERNELS kAvx512Kernels
-#define GRPO_KERNELS_NAME "avx512"
 #define GRPO_LANES 16
 #define GRPO_COLUMNS 6
 #include "cpu/kernels_impl.h"

@@ -1,7 +1,6 @@
 // Compiled with AVX512-BF16, too: products of bf16 weights round x to bf16 and multiply pairs.
 #if defined(__x86_64__)
 #define GRPO_KERNELS kAvx512Bf16Kernels
-#define GRPO_KERNELS_NAME "avx512bf16"
 #define GRPO_LANES 16
 #define GRPO_COLUMNS 6
 #define GRPO_BF16_PAIRS

@@ -1,6 +1,5 @@
 // Vectors of four floats: what every x86-64 and every 64-bit ARM processor has.
 #define GRPO_KERNELS kGenericKernels
-#define GRPO_KERNELS_NAME "generic"
 #define GRPO_LANES 4
 #if defined(__aarch64__)
 #define GRPO_COLUMNS 6

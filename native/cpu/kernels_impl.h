@@ -197,7 +197,6 @@ void attend(const HeadAttention& call) {
 
 extern const Kernels GRPO_KERNELS;
 const Kernels GRPO_KERNELS = {
-    .name = GRPO_KERNELS_NAME,
     .packed_bytes = packed_bytes,
     .pack = pack,
     .dot_products = dot_products,
