@@ -36,8 +36,11 @@ interface LossFixture {
 // float32 sums in another order; 1e-5 is the smallest round number above that. The case that moves most, vespo at temperature
 // 0.7, is 0.6e-5 off on one thread, and was seen 1.2e-5 off on two.
 const GRADIENT_TOLERANCE = 1e-5;
-/** Nothing in these cases but the size of what is summed: TRL's tokens have losses of the order of 1, cispo's and vespo's of 10. */
-const ROUNDING = 1e-6;
+/**
+ * Of a loss, for the size of what is summed: tokens have losses of the order of 1, cispo's and vespo's of 10. At temperature 0.7
+ * TRL's vespo loss is 4.7e-6 off what float64 gives, and ours 1.7e-6, which TRL's noise there (5e-7) does not show.
+ */
+const rounding = ({ options }: LossCase) => (options.lossType === "vespo" ? 5e-6 : 1e-6);
 
 describe.each(SETS)("with TRL's batch on %s", async (set) => {
   const { json, tensors } = await readFixture<LossFixture>(`loss-${set}`);
@@ -80,7 +83,7 @@ describe.each(SETS)("with TRL's batch on %s", async (set) => {
     const options = { ...optionsOf(testCase, json.maxCompletionLength), skipIdleRows: false };
     await model.zeroGrad();
     const result = await model.forwardBackward(batchOf(testCase, tensors), options);
-    const tolerance = 1e-5 * Math.abs(testCase.loss) + testCase.lossNoise + ROUNDING;
+    const tolerance = 1e-5 * Math.abs(testCase.loss) + testCase.lossNoise + rounding(testCase);
     expect(Math.abs(result.loss - testCase.loss)).toBeLessThanOrEqual(tolerance);
     expectMetrics(result, testCase.metrics);
     await expectGradients(testCase);
