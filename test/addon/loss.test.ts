@@ -33,14 +33,11 @@ interface LossFixture {
 }
 
 // TRL's own gradients move by up to 9e-6 of a tensor's largest entry when padding is added (`noise` in the fixture), because
-// float32 sums in another order; 1e-5 is the smallest round number above that. The case that moves most, vespo at temperature
-// 0.7, is 0.6e-5 off on one thread, and was seen 1.2e-5 off on two.
+// float32 sums in another order; 1e-5 is the smallest round number above that. vespo at temperature 0.7 moves most: TRL's gradient
+// is 1.1e-5 off what float64 gives, ours 0.5e-5. What is further from TRL's must be nearer to float64's than TRL's is.
 const GRADIENT_TOLERANCE = 1e-5;
-/**
- * Of a loss, for the size of what is summed: tokens have losses of the order of 1, cispo's and vespo's of 10. At temperature 0.7
- * TRL's vespo loss is 4.7e-6 off what float64 gives, and ours 1.7e-6, which TRL's noise there (5e-7) does not show.
- */
-const rounding = ({ options }: LossCase) => (options.lossType === "vespo" ? 5e-6 : 1e-6);
+/** Nothing in these cases but the size of what is summed: TRL's tokens have losses of the order of 1, cispo's and vespo's of 10. */
+const ROUNDING = 1e-6;
 
 describe.each(SETS)("with TRL's batch on %s", async (set) => {
   const { json, tensors } = await readFixture<LossFixture>(`loss-${set}`);
@@ -70,12 +67,24 @@ describe.each(SETS)("with TRL's batch on %s", async (set) => {
     },
   );
 
+  /** Operator by operator through autograd. */
+  async function inFloat64(testCase: LossCase) {
+    await using exact = await modelWithAdapter(json, tensors, "float64");
+    const { loss } = await exact.forwardBackward(
+      batchOf(testCase, tensors),
+      optionsOf(testCase, json.maxCompletionLength),
+    );
+    return { loss, gradients: await exact.gradients() };
+  }
+
   async function expectGradients(testCase: LossCase): Promise<void> {
     const gradients = await model.gradients();
     expect(Object.keys(gradients).sort()).toEqual(adapterNames(tensors).sort());
     for (const name of adapterNames(tensors)) {
-      const expected = numbers(tensors, `grad.${testCase.name}.${name}`);
-      expect(relativeDifference(gradients[name], expected), name).toBeLessThan(GRADIENT_TOLERANCE);
+      const trl = numbers(tensors, `grad.${testCase.name}.${name}`);
+      if (relativeDifference(gradients[name], trl) < GRADIENT_TOLERANCE) continue;
+      const exact = (await inFloat64(testCase)).gradients[name] ?? [];
+      expect(relativeDifference(gradients[name], exact), name).toBeLessThan(relativeDifference(trl, exact));
     }
   }
 
@@ -83,8 +92,11 @@ describe.each(SETS)("with TRL's batch on %s", async (set) => {
     const options = { ...optionsOf(testCase, json.maxCompletionLength), skipIdleRows: false };
     await model.zeroGrad();
     const result = await model.forwardBackward(batchOf(testCase, tensors), options);
-    const tolerance = 1e-5 * Math.abs(testCase.loss) + testCase.lossNoise + rounding(testCase);
-    expect(Math.abs(result.loss - testCase.loss)).toBeLessThanOrEqual(tolerance);
+    const tolerance = 1e-5 * Math.abs(testCase.loss) + testCase.lossNoise + ROUNDING;
+    if (Math.abs(result.loss - testCase.loss) > tolerance) {
+      const { loss } = await inFloat64(testCase);
+      expect(Math.abs(result.loss - loss)).toBeLessThan(Math.abs(testCase.loss - loss));
+    }
     expectMetrics(result, testCase.metrics);
     await expectGradients(testCase);
   });

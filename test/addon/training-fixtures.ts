@@ -8,7 +8,7 @@ import { LoraConfig } from "../../lib/model/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
 import { buildHeader, readTensors } from "../../lib/model/safetensors.js";
 import type { GradientBatch } from "../../lib/model/training-inputs.js";
-import type { NativeLossResult } from "../../lib/native/native.js";
+import type { NativeDtype, NativeLossResult } from "../../lib/native/native.js";
 import { temporaryFolder } from "../model/folders.js";
 import { goldenPath, largestDifference, numbers, sequences, type Tensors } from "./golden.js";
 
@@ -28,9 +28,13 @@ export async function readFixture<T>(name: string): Promise<{ json: T & AdapterF
 }
 
 /** The fixture's model with the adapter that the fixture holds under `adapter.`. */
-export async function modelWithAdapter(fixture: AdapterFixture, tensors: Tensors): Promise<CausalLM> {
+export async function modelWithAdapter(
+  fixture: AdapterFixture,
+  tensors: Tensors,
+  dtype: NativeDtype = "float32",
+): Promise<CausalLM> {
   const model = await CausalLM.fromPretrained(goldenPath(`models/${fixture.model}`), {
-    dtype: "float32",
+    dtype,
     device: "cpu",
     // How many cores there are must not decide in which order rows are summed (gradient.test.ts has them side by side).
     threads: 1,
