@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -32,6 +33,9 @@ std::string describe_shape(at::IntArrayRef shape) {
     throw EngineError("DISK_FULL", "cannot write " + path + ": " + std::strerror(reason),
                       "make room, or write to another disk");
 }
+
+/// Of a tensor that are mapped and converted at a time: what passes through stays this small.
+constexpr int64_t kPieceBytes = int64_t{16} << 20;
 
 /// Elements whose exponent bits are all ones: infinities and NaN. One pass over the bytes, where
 /// ATen would make three tensors of the size.
@@ -100,6 +104,14 @@ const std::byte* MappedFile::range(int64_t offset, int64_t bytes) const {
     return data_ + offset;
 }
 
+void MappedFile::release(const std::byte* from, int64_t bytes) const {
+    static const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+    const auto begin = reinterpret_cast<uintptr_t>(from), end = begin + bytes;
+    const uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;
+    // It is advice: a system that does not take it keeps the pages until the file is closed.
+    if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
 TensorFiles::TensorFiles(const TensorTable& table, std::string code) : code_(std::move(code)) {
     for (const std::string& path : table.files)
         files_.push_back(std::make_unique<MappedFile>(path));
@@ -122,18 +134,35 @@ void TensorFiles::read_into(const TensorRef& ref, const at::Tensor& destination)
             "tensor " + ref.name + ": byte count and shape disagree");
     const std::byte* bytes = files_[ref.file]->range(ref.offset, ref.bytes);
     if (destination.is_meta()) return;
-    // from_blob wants a mutable pointer; the copy only reads.
-    const at::Tensor stored = at::from_blob(const_cast<std::byte*>(bytes), ref.shape, dtype);
-    const at::Tensor converted = stored.to(destination.scalar_type());
-    if (const int64_t bad = count_not_finite(converted); bad > 0) {
-        throw EngineError(code_,
-                          "tensor " + ref.name + " has " + std::to_string(bad) +
-                              " values that are not finite" +
-                              (count_not_finite(stored) == 0
-                                   ? " in " + std::string(c10::toString(destination.scalar_type()))
-                                   : ""));
+    int64_t bad = 0, bad_as_stored = 0;
+    const int64_t rows = ref.shape.empty() ? 1 : ref.shape[0];
+    const int64_t row_bytes = rows > 0 ? ref.bytes / rows : 0;
+    const int64_t step = std::max<int64_t>(1, kPieceBytes / std::max<int64_t>(1, row_bytes));
+    for (int64_t row = 0; row < rows; row += step) {
+        const int64_t count = std::min(step, rows - row);
+        const std::byte* piece = bytes + row * row_bytes;
+        const at::Tensor place =
+            ref.shape.empty() ? destination : destination.narrow(0, row, count);
+        // from_blob wants a mutable pointer; the copy only reads.
+        const at::Tensor stored =
+            at::from_blob(const_cast<std::byte*>(piece), place.sizes(), dtype);
+        const bool in_place = place.is_cpu() && place.is_contiguous();
+        const at::Tensor converted =
+            in_place ? at::Tensor(place).copy_(stored) : stored.to(place.scalar_type());
+        if (const int64_t found = count_not_finite(converted); found > 0) {
+            bad += found;
+            bad_as_stored += count_not_finite(stored);
+        }
+        if (!in_place) place.copy_(converted);
+        files_[ref.file]->release(piece, count * row_bytes);
     }
-    destination.copy_(converted);
+    if (bad > 0) {
+        throw EngineError(
+            code_,
+            "tensor " + ref.name + " has " + std::to_string(bad) + " values that are not finite" +
+                (bad_as_stored == 0 ? " in " + std::string(c10::toString(destination.scalar_type()))
+                                    : ""));
+    }
 }
 
 void write_tensor_file(const std::string& path, const std::vector<uint8_t>& header,

@@ -22,6 +22,8 @@ class MappedFile {
     MappedFile& operator=(const MappedFile&) = delete;
     /// Throws BAD_CHECKPOINT when the range does not lie inside the file.
     const std::byte* range(int64_t offset, int64_t bytes) const;
+    /// What was read of a range need not stay in memory; to read it again reads the file again.
+    void release(const std::byte* from, int64_t bytes) const;
 
   private:
     std::string path_;
@@ -35,7 +37,8 @@ class TensorFiles {
     /// What is wrong with a tensor is thrown under `code`.
     TensorFiles(const TensorTable& table, std::string code);
     /// Copies the stored tensor into `destination`, converting the dtype. Shapes must be equal and
-    /// every value finite, in the file and after conversion.
+    /// every value finite, in the file and after conversion; who must not have it half replaced
+    /// gives a copy. Beside the destination it takes a few pieces of 16 MiB, or of one row.
     void read_into(const TensorRef& ref, const at::Tensor& destination) const;
 
   private:

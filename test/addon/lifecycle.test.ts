@@ -1,7 +1,9 @@
 // A model used at the wrong time or with the wrong input: calls while it samples, during and after dispose, at the limits of the
 // context, with numbers that are none. Always a typed error or a defined result.
 
-import { readdirSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LoraConfig } from "../../lib/model/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
@@ -26,6 +28,28 @@ async function open(): Promise<CausalLM> {
   model.applyLora(new LoraConfig({ initLoraWeights: false }));
   return model;
 }
+
+describe.runIf(process.platform === "linux")("loading", () => {
+  const folder = mkdtempSync(path.join(tmpdir(), "grpo-loading-"));
+  afterAll(() => rmSync(folder, { recursive: true }));
+  const memory = (field: "VmRSS" | "VmHWM") =>
+    1024 * Number(new RegExp(`${field}:\\s+(\\d+)`).exec(readFileSync("/proc/self/status", "utf8"))?.[1]);
+
+  // The file's pages count as the process's while they are mapped.
+  it.each(["float32", "bfloat16"] as const)("holds the weights once, as %s", async (dtype) => {
+    const shape = JSON.parse(readFileSync(path.join(tinyQwen2, "config.json"), "utf8"));
+    const made = await CausalLM.fromConfig({ ...shape, vocab_size: 400_000 }, { ...f32, seed: 1 });
+    await made.savePretrained(folder);
+    const bytes = made.trainableParameters().all * (dtype === "float32" ? 4 : 2);
+    made.dispose();
+    expect(bytes).toBeGreaterThan(50e6);
+    const before = memory("VmRSS");
+    writeFileSync("/proc/self/clear_refs", "5"); // VmHWM begins again
+    const model = await CausalLM.fromPretrained(folder, { dtype, device: "cpu" });
+    expect(memory("VmHWM") - before).toBeLessThan(1.3 * bytes + 32e6);
+    model.dispose();
+  });
+});
 
 describe("dispose", () => {
   const batch = { promptIds: [[1]], completionIds: [[2]], advantages: [1] };
