@@ -73,12 +73,14 @@ function peerDtypes(bench: BenchCase): readonly string[] {
 }
 
 function trlRun(bench: BenchCase, dtype: string): Run {
-  const key = keyOf("trl", { ...bench, dtype: dtype as BenchCase["dtype"] }, { threads: setting.threads });
+  // Lengths that this side drew are part of what is asked of the other one.
+  const lengths = bench.lengths === "spread" ? ownResults(bench).at(-1)?.lengths : undefined;
+  const rowLengths = lengths ? { rowLengths: lengths } : {};
+  const work = { ...bench, dtype: dtype as BenchCase["dtype"] };
+  const key = keyOf("trl", work, { threads: setting.threads, ...rowLengths });
   const run = async () => {
-    const drawn = ownResults(bench).at(-1)?.lengths;
-    if (bench.lengths === "spread" && drawn === undefined) return "this side has not drawn the lengths yet";
-    const python = pythonWithTrl(flags.python, flags.cache);
-    return measureTrl(bench, { python, dtype, lengths: bench.lengths === "spread" ? drawn : undefined }, setting);
+    if (bench.lengths === "spread" && lengths === undefined) return "this side has not drawn the lengths yet";
+    return measureTrl(bench, { python: pythonWithTrl(flags.python, flags.cache), dtype, lengths }, setting);
   };
   return { key, side: "trl", label: `${bench.name}, TRL in ${dtype}`, run };
 }
@@ -94,9 +96,11 @@ function measured<T>(key: string): T[] {
 }
 const ownResults = (bench: BenchCase) => measured<Measurement>(ownRun(bench).key);
 
-function runsOf(bench: BenchCase): Run[] {
-  const trl = peerDtypes(bench).map((dtype) => trlRun(bench, dtype));
-  return [ownRun(bench), ...trl, ...(bench.llama ? [llamaRun(bench)] : [])].filter(({ side }) => sides.includes(side));
+/** One after the other: what the other side is asked for may be known only when this side has run. */
+function* runsOf(bench: BenchCase): Generator<Run> {
+  if (sides.includes("own")) yield ownRun(bench);
+  if (sides.includes("trl")) for (const dtype of peerDtypes(bench)) yield trlRun(bench, dtype);
+  if (sides.includes("llama") && bench.llama) yield llamaRun(bench);
 }
 
 /** True when it ran. A side that fails is written down as not measured, and the others go on. */
