@@ -6,10 +6,11 @@
 // A process of its own measures each case, one thread, on the CPU.
 
 import { spawnSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { CausalLM, LoraConfig } from "grpo";
 import { estimateMemory, type MemoryRun, type Phase } from "../lib/trainer/memory.js";
+import { processMemory, resetPeak } from "./process-memory.js";
 
 interface Case {
   readonly dtype?: "float32" | "bfloat16";
@@ -45,9 +46,9 @@ const complete = ({ run, optimizer = "adamw" }: Case): MemoryRun => ({ ...usual,
 
 /** Largest resident bytes since the last call. */
 function highWaterMark(): number {
-  const kilobytes = /VmHWM:\s+(\d+)/.exec(readFileSync("/proc/self/status", "utf8"))?.[1];
-  writeFileSync("/proc/self/clear_refs", "5");
-  return Number(kilobytes) * 1024;
+  const bytes = processMemory("VmHWM");
+  if (!resetPeak()) throw new Error("the high-water mark cannot be reset: this needs Linux, and /proc/self/clear_refs");
+  return bytes;
 }
 
 async function measure(config: string, test: Case): Promise<void> {

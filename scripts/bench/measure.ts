@@ -1,6 +1,6 @@
 // One case on this side, in a process of its own so that the high-water mark of memory is the case's. Prints one JSON line.
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import {
@@ -13,6 +13,7 @@ import {
   type ProcessingClass,
 } from "grpo";
 import { loadCore } from "../../lib/native/native-loader.js";
+import { processMemory, resetPeak } from "../process-memory.js";
 import { type BenchCase, promptIds, stopIds, vocabularyOf } from "./cases.js";
 import { type Components, componentsOf } from "./components.js";
 import { SHAPES, type ShapeName } from "./models.js";
@@ -50,7 +51,7 @@ export async function measure(request: MeasureRequest): Promise<Measurement> {
   const { bench } = request;
   // libtorch is there, and no model.
   loadCore();
-  const runtime = memory("VmRSS");
+  const runtime = processMemory("VmRSS");
   const model = await load(request);
   // To make up weights takes more than to read them, and is not what is measured.
   if (!request.folder) resetPeak();
@@ -58,10 +59,10 @@ export async function measure(request: MeasureRequest): Promise<Measurement> {
     model.applyLora(new LoraConfig(loraOptions(bench.lora)), { seed: 1 });
     await model.beginTraining();
   }
-  const loadedBytes = memory("VmRSS");
+  const loadedBytes = processMemory("VmRSS");
   const work = { step: steps, rollout: rollouts, update: updates, "first-token": rollouts, memory: peaks }[bench.work];
   const measured = await work(bench, model);
-  const peakBytes = Math.max(memory("VmHWM"), measured.rolloutPeakBytes ?? 0, measured.updatePeakBytes ?? 0);
+  const peakBytes = Math.max(processMemory("VmHWM"), measured.rolloutPeakBytes ?? 0, measured.updatePeakBytes ?? 0);
   const promptTokens = Math.max(...(await promptIds(bench, bench.prompts)).map((ids) => ids.length));
   const components = await componentsOf(bench, model, { runtime, peak: peakBytes, promptTokens });
   model.dispose();
@@ -136,10 +137,10 @@ async function updates(bench: BenchCase, model: CausalLM): Promise<Measured> {
 async function peaks(bench: BenchCase, model: CausalLM): Promise<Measured> {
   resetPeak();
   const { rollout = [], ...sampled } = await rollouts(bench, model);
-  const rolloutPeakBytes = memory("VmHWM");
+  const rolloutPeakBytes = processMemory("VmHWM");
   resetPeak();
   const { update = [] } = await updates(bench, model);
-  return { ...sampled, rollout, update, rolloutPeakBytes, updatePeakBytes: memory("VmHWM") };
+  return { ...sampled, rollout, update, rolloutPeakBytes, updatePeakBytes: processMemory("VmHWM") };
 }
 
 /** The trainer's own loop, timed from its metrics. Rewards alternate, so that every group has a spread and no row is skipped. */
@@ -193,23 +194,4 @@ function numberTokenizer(): ProcessingClass {
     applyChatTemplate: () => [],
     savePretrained: async () => {},
   };
-}
-
-function memory(field: "VmRSS" | "VmHWM"): number {
-  try {
-    const line = readFileSync("/proc/self/status", "utf8").match(new RegExp(`${field}:\\s+(\\d+) kB`));
-    return Number(line?.[1] ?? 0) * 1024;
-  } catch {
-    // Elsewhere than on Linux: kibibytes, and only the mark.
-    return process.resourceUsage().maxRSS * 1024;
-  }
-}
-
-/** VmHWM begins again from what is resident now, where the kernel allows it. */
-function resetPeak(): void {
-  try {
-    writeFileSync("/proc/self/clear_refs", "5");
-  } catch {
-    // The mark of the whole process is still a bound.
-  }
 }

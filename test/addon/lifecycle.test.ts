@@ -1,7 +1,7 @@
 // A model used at the wrong time or with the wrong input: calls while it samples, during and after dispose, at the limits of the
 // context, with numbers that are none. Always a typed error or a defined result.
 
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -9,6 +9,7 @@ import { LoraConfig } from "../../lib/model/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
 import type { NativeEngine } from "../../lib/native/native.js";
 import { loadCore } from "../../lib/native/native-loader.js";
+import { processMemory, resetPeak } from "../../scripts/process-memory.js";
 import { tinyQwen2 } from "./golden.js";
 import { ADAMW, BATCH, LOSS, REQUEST, rawEngine, tinyConfig } from "./raw-engine.js";
 
@@ -32,8 +33,6 @@ async function open(): Promise<CausalLM> {
 describe.runIf(process.platform === "linux")("loading", () => {
   const folder = mkdtempSync(path.join(tmpdir(), "grpo-loading-"));
   afterAll(() => rmSync(folder, { recursive: true }));
-  const memory = (field: "VmRSS" | "VmHWM") =>
-    1024 * Number(new RegExp(`${field}:\\s+(\\d+)`).exec(readFileSync("/proc/self/status", "utf8"))?.[1]);
 
   // The file's pages count as the process's while they are mapped.
   it.each(["float32", "bfloat16"] as const)("holds the weights once, as %s", async (dtype) => {
@@ -43,10 +42,10 @@ describe.runIf(process.platform === "linux")("loading", () => {
     const bytes = made.trainableParameters().all * (dtype === "float32" ? 4 : 2);
     made.dispose();
     expect(bytes).toBeGreaterThan(50e6);
-    const before = memory("VmRSS");
-    writeFileSync("/proc/self/clear_refs", "5"); // VmHWM begins again
+    const before = processMemory("VmRSS");
+    expect(resetPeak()).toBe(true);
     const model = await CausalLM.fromPretrained(folder, { dtype, device: "cpu" });
-    expect(memory("VmHWM") - before).toBeLessThan(1.3 * bytes + 32e6);
+    expect(processMemory("VmHWM") - before).toBeLessThan(1.3 * bytes + 32e6);
     model.dispose();
   });
 });
