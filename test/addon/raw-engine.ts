@@ -57,8 +57,19 @@ export const PROMPTS = {
 
 export const REQUEST: NativeSampleRequest = {
   ...PROMPTS,
-  ...{ promptKeys: Int32Array.from([0, 1, 2]), groupSize: 2, maxNewTokens: 9, doSample: true, temperature: 0.9 },
-  ...{ topP: 1, topK: 0, minP: 0, repetitionPenalty: 1, stopIds: new Int32Array(), seed: 1, step: 0, maxRows: 64 },
+  promptKeys: Int32Array.from([0, 1, 2]),
+  groupSize: 2,
+  maxNewTokens: 9,
+  doSample: true,
+  temperature: 0.9,
+  topP: 1,
+  topK: 0,
+  minP: 0,
+  repetitionPenalty: 1,
+  stopIds: new Int32Array(),
+  seed: 1,
+  step: 0,
+  maxRows: 64,
 };
 
 /** Five completions, one of them empty. */
@@ -70,7 +81,11 @@ export const BATCH: NativeBatch = {
 };
 
 export const LOSS: NativeLoss = toNativeLoss({
-  ...{ beta: 0.04, temperature: 0.9, rowsPerSlice: 2, maxTokensPerMicroBatch: 8, dropoutSeed: 3 },
+  beta: 0.04,
+  temperature: 0.9,
+  rowsPerSlice: 2,
+  maxTokensPerMicroBatch: 8,
+  dropoutSeed: 3,
 });
 
 export const ADAMW = toNativeOptimizer({ learningRate: 1e-3, weightDecay: 0.01 });
