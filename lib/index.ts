@@ -15,7 +15,6 @@ export type { CompletionRecord } from "./log/run-log.js";
 export type { Device } from "./model/device.js";
 export type { GeneratedCompletion, Generation } from "./model/generation.js";
 export { LoraConfig, type LoraOptions } from "./model/lora.js";
-export type { LossOptions, LossType } from "./model/loss.js";
 export {
   CausalLM,
   type FromConfigOptions,
@@ -29,6 +28,7 @@ export {
   type SaveOptions,
 } from "./model/model.js";
 export type { GenerateOptions } from "./model/sampling.js";
+export type { LossOptions, LossType } from "./options/loss.js";
 export type {
   PolicyModel,
   ProcessingClass,

@@ -2,14 +2,9 @@
 // interfaces; tests hand in small deterministic stand-ins. One array per prompt or per completion: flattening is the
 // model's business.
 
-import type { LossOptions } from "./model/loss.js";
-import type {
-  NativeLossResult,
-  NativeMemory,
-  NativeOptimizer,
-  NativeSampleStats,
-  NativeStepResult,
-} from "./native/native.js";
+import type { NativeLossResult, NativeMemory, NativeSampleStats, NativeStepResult } from "./native/native.js";
+import type { LossOptions } from "./options/loss.js";
+import type { OptimizerStepOptions } from "./options/optimizer.js";
 import type { MemoryModel } from "./trainer/memory.js";
 import type { FinishReason, Message } from "./types.js";
 
@@ -83,15 +78,6 @@ export interface TrainBatch extends SequenceBatch {
   /** As sampling gave them; only for the metric of how far they are from those of training. */
   readonly samplingLogprobs?: readonly Float32Array[];
 }
-
-/**
- * AdamW with betas 0.9 and 0.999, epsilon 1e-8, no weight decay and clipping at 1 unless others are given; SGD and Muon with the
- * defaults of torch.optim, but matchAdamW is true. The first step decides which optimizer it is.
- */
-export type OptimizerStepOptions = Pick<NativeOptimizer, "learningRate"> &
-  Partial<Omit<NativeOptimizer, "optimizer">> & {
-    readonly optimizer?: Exclude<NativeOptimizer["optimizer"], "sgd_momentum">;
-  };
 
 /** Writes what it holds into a folder; once only. */
 export type CheckpointWriter = (directory: string) => Promise<void>;

@@ -9,13 +9,11 @@
 
 #include "error.h"
 #include "grpo/train.h"
-#include "optim/optimizer.h"
+#include "limits.h"
 #include "rollout/rollout.h"
 
 namespace grpo {
 namespace {
-
-constexpr int64_t kLogprobTokens = 8192;  // of one pass without gradients
 
 at::ScalarType parse_dtype(const std::string& name) {
     if (name == "float32") return at::kFloat;
@@ -125,7 +123,7 @@ std::vector<float> Engine::logprobs(const Batch& batch, double temperature, bool
     check_batch(batch);
     ForwardMode mode = policy();
     if (reference) mode.adapter = weights_.reference();
-    return completion_logprobs(decoder_, batch, temperature, kLogprobTokens, mode, read_back_,
+    return completion_logprobs(decoder_, batch, temperature, kLimits.pass_tokens, mode, read_back_,
                                cancelled);
 }
 

@@ -194,13 +194,13 @@ int64_t Weights::optimizer_steps() const {
 std::string Weights::optimizer() const {
     const Parameters* trained = parameters();
     if (trained == nullptr || !trained->optimizer) return "";
-    return kOptimizerNames.at(static_cast<size_t>(trained->optimizer->kind()));
+    return trained->optimizer->name;
 }
 
-void Weights::set_optimizer(OptimizerKind kind) {
+void Weights::set_optimizer(const std::string& name) {
     Parameters* trained = parameters();
     require(trained != nullptr, "the model has no trainable parameters");
-    trained->optimizer = make_optimizer(kind, *trained);
+    trained->optimizer = make_optimizer(name, *trained);
 }
 
 void Weights::zero_grad() {

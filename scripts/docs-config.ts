@@ -1,5 +1,6 @@
-// Writes the tables of docs/configuration.md from lib/trainer/config.ts and lib/trainer/config-unsupported.ts, so that they cannot drift; a
-// test compares. Names, comments and section headings come from the source of the schema, defaults from a GRPOConfig.
+// Writes the tables of docs/configuration.md from the tables of options in lib/trainer/config.ts and lib/options/ and from
+// lib/trainer/config-unsupported.ts, so that they cannot drift; a test compares. Names, comments and section headings come from the
+// sources, defaults from a GRPOConfig.
 //
 //   npx tsx scripts/docs-config.ts
 
@@ -7,6 +8,9 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { GRPOConfig } from "grpo";
 import ts from "typescript";
+import { optionsSchema } from "../lib/options/fields.js";
+import { toSnake } from "../lib/options/names.js";
+import { OPTIMIZERS } from "../lib/options/optimizer.js";
 import {
   renamedOptions,
   unsupportedDefaults,
@@ -14,7 +18,9 @@ import {
   withoutEffect,
 } from "../lib/trainer/config-unsupported.js";
 
-const source = fileURLToPath(new URL("../lib/trainer/config.ts", import.meta.url));
+const sources = ["trainer/config.ts", "options/loss.ts", "options/optimizer.ts"].map((file) =>
+  fileURLToPath(new URL(`../lib/${file}`, import.meta.url)),
+);
 const page = fileURLToPath(new URL("../docs/configuration.md", import.meta.url));
 /** What stands above it in the page is written by hand. */
 const marker = "<!-- From here on: npx tsx scripts/docs-config.ts -->\n";
@@ -22,7 +28,7 @@ const marker = "<!-- From here on: npx tsx scripts/docs-config.ts -->\n";
 /** The page as it should be. */
 export function configurationPage(): string {
   const [introduction] = readFileSync(page, "utf8").split(marker);
-  return `${introduction}${marker}\n${[actingTables(), refusedTable(), valuesTable(), ignoredTable(), renamedTable()].join("\n")}`;
+  return `${introduction}${marker}\n${[actingTables(), optimizerTable(), refusedTable(), valuesTable(), ignoredTable(), renamedTable()].join("\n")}`;
 }
 
 export interface Option {
@@ -32,34 +38,59 @@ export interface Option {
   readonly section: string | undefined;
 }
 
-/** The properties of the object that `fields` in lib/trainer/config.ts gives. A doc comment describes an option, a line comment begins a section. */
+/**
+ * The properties of the object that `fields` in lib/trainer/config.ts gives, in their order; what it spreads are calls of other tables. A
+ * doc comment describes an option, a line comment begins a section.
+ */
 export function readOptions(): Option[] {
-  const text = readFileSync(source, "utf8");
-  const file = ts.createSourceFile(source, text, ts.ScriptTarget.Latest, true);
-  return schemaFields(file).properties.map((property) => {
-    const comments = ts.getLeadingCommentRanges(text, property.getFullStart()) ?? [];
-    const words = (kind: ts.SyntaxKind) =>
-      comments
-        .filter((range) => range.kind === kind)
-        .map((range) =>
-          text
-            .slice(range.pos, range.end)
-            .replace(/^\/\*\*|^\/\/|\*\/$/g, "")
-            .trim(),
-        );
-    const section = words(ts.SyntaxKind.SingleLineCommentTrivia).join(" ");
-    const description = words(ts.SyntaxKind.MultiLineCommentTrivia).join(" ");
-    return { name: property.name?.getText() ?? "", description, section: section || undefined };
+  return optionsOf(tablesIn(sources), "fields");
+}
+
+type Tables = ReadonlyMap<string, ts.ObjectLiteralExpression>;
+
+/** Functions that are one object, by their names. */
+function tablesIn(files: readonly string[]): Tables {
+  const declarations = files
+    .map((file) => ts.createSourceFile(file, readFileSync(file, "utf8"), ts.ScriptTarget.Latest, true))
+    .flatMap((file) => file.statements.filter(ts.isVariableStatement))
+    .flatMap((statement) => statement.declarationList.declarations);
+  return new Map(
+    declarations.flatMap(({ name, initializer }) => {
+      const body = initializer && ts.isArrowFunction(initializer) ? initializer.body : undefined;
+      const literal = body && ts.isParenthesizedExpression(body) ? body.expression : undefined;
+      return literal && ts.isObjectLiteralExpression(literal) ? [[name.getText(), literal] as const] : [];
+    }),
+  );
+}
+
+function optionsOf(tables: Tables, name: string): Option[] {
+  const table = tables.get(name);
+  if (table === undefined) {
+    throw new Error(`there is no function ${name} of one object any more; scripts/docs-config.ts must follow`);
+  }
+  return table.properties.flatMap((property): Option[] => {
+    const section = commentsBefore(property, ts.SyntaxKind.SingleLineCommentTrivia) || undefined;
+    if (ts.isSpreadAssignment(property) && ts.isCallExpression(property.expression)) {
+      const [first, ...rest] = optionsOf(tables, property.expression.expression.getText());
+      return first === undefined ? [] : [{ ...first, section: section ?? first.section }, ...rest];
+    }
+    // The value has a column of its own.
+    const description = commentsBefore(property, ts.SyntaxKind.MultiLineCommentTrivia).replace(
+      / ?Default [^;]+\.$/,
+      "",
+    );
+    return [{ name: property.name?.getText() ?? "", description, section }];
   });
 }
 
-function schemaFields(file: ts.SourceFile): ts.ObjectLiteralExpression {
-  const declarations = file.statements.filter(ts.isVariableStatement).flatMap((s) => s.declarationList.declarations);
-  const value = declarations.find(({ name }) => name.getText() === "fields")?.initializer;
-  const body = value && ts.isArrowFunction(value) ? value.body : undefined;
-  const literal = body && ts.isParenthesizedExpression(body) ? body.expression : undefined;
-  if (literal && ts.isObjectLiteralExpression(literal)) return literal;
-  throw new Error(`${source} has no function "fields" of one object any more; scripts/docs-config.ts must follow it`);
+function commentsBefore(node: ts.Node, kind: ts.SyntaxKind): string {
+  const text = node.getSourceFile().text;
+  const comments = ts.getLeadingCommentRanges(text, node.getFullStart()) ?? [];
+  return comments
+    .filter((range) => range.kind === kind)
+    .map((range) => text.slice(range.pos, range.end).replace(/^\/\*\*|^\/\/|\*\/$/g, ""))
+    .map((comment) => comment.replaceAll(/\n\s*\*/g, "").trim())
+    .join(" ");
 }
 
 function actingTables(): string {
@@ -69,6 +100,16 @@ function actingTables(): string {
     return [...head, `| \`${name}\` | ${code(Reflect.get(defaults, name))} | ${cell(description)} |`];
   });
   return `## Options that act\n${lines.join("\n")}\n`;
+}
+
+/** What `optimArgs` may hold, by optimizer. */
+function optimizerTable(): string {
+  const rows = Object.values(OPTIMIZERS).flatMap(({ optim, own }) => {
+    const options = Object.entries(optionsSchema(own)().parse({})).map(([name, value]) => `${toSnake(name)}=${value}`);
+    return options.length === 0 ? [] : [`| ${optim.map(code).join(", ")} | \`${options.join(",")}\` |`];
+  });
+  const text = "The other optimizers have nothing of their own.";
+  return `### optimArgs and their defaults\n\n${text}\n\n| optim | optimArgs |\n|---|---|\n${rows.join("\n")}\n`;
 }
 
 /** "Batch. One optimizer step takes …" → a heading, its sentence, and the head of a table. */

@@ -14,6 +14,8 @@ import type {
   NativeStepResult,
   NativeStepTokens,
 } from "../native/native.js";
+import { type LossOptions, toNativeLoss } from "../options/loss.js";
+import { type OptimizerStepOptions, toNativeOptimizer } from "../options/optimizer.js";
 import { checkBoolean, checkNumber, checkOptionNames } from "../options.js";
 import type { CheckpointWriter, PolicyModel, SampledGroup, SampleResult, SequenceBatch, TokenIds } from "../policy.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./adapter-files.js";
@@ -21,7 +23,6 @@ import { EngineQueue } from "./engine-queue.js";
 import { matchCheckpoint, readModelConfig } from "./families.js";
 import { Generation } from "./generation.js";
 import { LoraConfig } from "./lora.js";
-import { type LossOptions, toNativeLoss } from "./loss.js";
 import { eosTokenIds, readModelFolder } from "./model-files.js";
 import {
   checkName,
@@ -47,9 +48,10 @@ import {
   sampleRequest,
 } from "./sampling.js";
 import { DEFAULT_SHARD_SIZE, shardBytes } from "./shards.js";
-import { type GradientBatch, type OptimizerStepOptions, toNativeBatch, toNativeOptimizer } from "./training-inputs.js";
+import { type GradientBatch, toNativeBatch } from "./training-inputs.js";
 import { type ModelFacts, ModelWeights } from "./weights.js";
 
+export type { OptimizerStepOptions } from "../options/optimizer.js";
 export type {
   FromConfigOptions,
   FromPretrainedOptions,
@@ -58,8 +60,7 @@ export type {
   SaveMergedOptions,
   SaveOptions,
 } from "./model-options.js";
-
-export type { GradientBatch, OptimizerStepOptions } from "./training-inputs.js";
+export type { GradientBatch } from "./training-inputs.js";
 
 /** What one `forwardBackward` gives: the loss, and TRL's metrics by name. */
 export type LossResult = NativeLossResult;

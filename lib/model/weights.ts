@@ -14,6 +14,7 @@ import type {
   NativeTensorSet,
   NativeTensorTable,
 } from "../native/native.js";
+import { isNativeOptimizer } from "../options/optimizer.js";
 import { show } from "../options.js";
 import type { CheckpointWriter, PolicyModel } from "../policy.js";
 import type { MemoryModel } from "../trainer/memory.js";
@@ -25,7 +26,6 @@ import { type ResolvedLora, resolveLora } from "./lora-resolve.js";
 import { CONFIG, type FileContent, GENERATION_CONFIG, isFile, type ModelFolder, writeFiles } from "./model-files.js";
 import { fileLayout, readHeader, readWeights, tableOf } from "./safetensors.js";
 import { removeOtherWeights, weightFiles } from "./shards.js";
-import { OPTIMIZERS } from "./training-inputs.js";
 
 const OPTIMIZER_STATE = "optimizer.safetensors";
 const REFERENCE_STATE = "reference.safetensors";
@@ -420,9 +420,7 @@ function mlpPairs(targets: readonly NativeLoraTarget[]): number {
 
 /** "": it had not made a step. */
 function optimizerOf(file: string, name: string | undefined): NativeOptimizerName | "" {
-  const known = ["", "sgd_momentum", ...OPTIMIZERS] as const;
-  const found = known.find((optimizer) => optimizer === name);
-  if (found !== undefined) return found;
+  if (name === "" || isNativeOptimizer(name)) return name;
   throw new GrpoError("BAD_CHECKPOINT", `${file}: metadata names no optimizer that is known, found ${show(name)}.`);
 }
 

@@ -3,6 +3,7 @@
 
 import type * as Zod from "zod";
 import { GrpoError, nearestName } from "../errors.js";
+import { toCamel, toSnake } from "../options/names.js";
 import { show } from "../options.js";
 import { GRPOConfig, type GRPOConfigOptions, schema as grpoSchema, readReportTo } from "../trainer/config.js";
 import { unsupportedDefaults, withoutEffect } from "../trainer/config-unsupported.js";
@@ -17,7 +18,6 @@ import {
   scriptSchema,
   vllmReason,
 } from "./keys.js";
-import { toCamel, toSnake } from "./names.js";
 import type { GivenKeys } from "./read.js";
 
 export interface Notice {

@@ -1,14 +1,22 @@
 // GRPOConfig: every training option, TRL's names in camelCase and TRL's defaults. Shapes and ranges are checked by the
 // schema below, combinations by `checkCombinations`. What TRL has and this version has not is in config-unsupported.ts.
 
-import type * as Zod from "zod";
 import { GrpoError, nearestName } from "../errors.js";
-import { IMPORTANCE_SAMPLING_LEVELS, LOSS_TYPES } from "../model/loss.js";
+import {
+  type FieldTypes,
+  type GivenOptions,
+  type OptionsSchema,
+  optionError,
+  optionsSchema,
+  type ResolvedOptions,
+  valueAt,
+} from "../options/fields.js";
+import { type LossFields, lossFields, type MicroBatchFields, microBatchFields } from "../options/loss.js";
+import { OPTIM_NAMES } from "../options/optimizer.js";
+import { show } from "../options.js";
 import type { RewardFn } from "../types.js";
-import { lazySchema, type ZodModule } from "../zod.js";
 import { adviceOn, checkCombinations } from "./config-check.js";
 import { renamedOptions, unsupportedDefaults, unsupportedValues, withoutEffect } from "./config-unsupported.js";
-import { OPTIM_NAMES } from "./optimizer.js";
 import { SCHEDULES } from "./schedule.js";
 
 /** A reward function whose row type is not known here; the trainer's own argument is the typed one. */
@@ -16,23 +24,14 @@ export type AnyRewardFn = (batch: never) => ReturnType<RewardFn>;
 
 const defaultLogTo: ("console" | "jsonl" | "tensorboard")[] = ["console", "jsonl"];
 
-const types = (z: ZodModule) => ({
-  z,
-  count: z.int().min(1),
-  ratio: z.number().min(0).max(1),
-  /** In steps, or below 1 a share of all steps. */
-  interval: z.number().positive(),
-  optional: <T extends Zod.ZodType>(type: T) => type.nullish().transform((value) => value ?? null),
-});
-
-const fields = ({ z, count, ratio, interval, optional }: ReturnType<typeof types>) => ({
+export const runFields = ({ z, optional }: FieldTypes) => ({
   /** Where checkpoints and logs go. */
   outputDir: z.string().min(1).default("trainer_output"),
   runName: optional(z.string()),
   seed: z.int().min(0).max(0x7fffffff).default(42),
+});
 
-  // Batch. One optimizer step takes perDeviceTrainBatchSize × gradientAccumulationSteps completions; one generation samples
-  // perDeviceTrainBatchSize × stepsPerGeneration of them.
+export const batchFields = ({ z, count, positive, optional }: FieldTypes) => ({
   /** Completions (not prompts) in one slice of a step. */
   perDeviceTrainBatchSize: count.default(8),
   /** Slices in one optimizer step; a step has perDeviceTrainBatchSize times this many completions. */
@@ -48,20 +47,17 @@ const fields = ({ z, count, ratio, interval, optional }: ReturnType<typeof types
   /** Optimization passes over each generation. */
   numIterations: count.default(1),
   /** Passes over the data set, when maxSteps does not say otherwise. */
-  numTrainEpochs: z.number().positive().default(3),
+  numTrainEpochs: positive.default(3),
   /** Optimizer steps; -1: from numTrainEpochs. */
   maxSteps: z.int().min(-1).default(-1),
   shuffleDataset: z.boolean().default(true),
   /** true: reward functions receive no column but the prompt. */
   removeUnusedColumns: z.boolean().default(false),
-  /** Memory only, never the gradient: tokens computed together in training. */
-  maxTokensPerMicroBatch: count.default(2048),
-  /** Memory only: keep each layer's input and compute the layer again in the backward. */
-  gradientCheckpointing: z.boolean().default(false),
   /** Of the estimate before the first step. "refuse": what cannot fit is an error, what may not fit a warning. "warn": warnings only. */
   memoryCheck: z.enum(["refuse", "warn", "off"]).default("refuse"),
+});
 
-  // Prompts and sampling.
+export const samplingFields = ({ z, count, positive, ratio, optional }: FieldTypes) => ({
   /** Longest prompt in tokens; null: what the model's context leaves. */
   maxPromptLength: optional(count),
   /** What becomes of a longer one; "truncate" keeps its end. */
@@ -69,12 +65,12 @@ const fields = ({ z, count, ratio, interval, optional }: ReturnType<typeof types
   /** New tokens of a completion at most. */
   maxCompletionLength: count.default(512),
   /** Divides the logits, in sampling and in training alike. */
-  temperature: z.number().positive().default(1),
+  temperature: positive.default(1),
   topP: z.number().gt(0).max(1).default(1),
   /** 0: off. */
   topK: z.int().min(0).default(0),
   minP: optional(ratio),
-  repetitionPenalty: z.number().positive().default(1),
+  repetitionPenalty: positive.default(1),
   /** Groups whose rewards have no spread are replaced by groups of further prompts (DAPO). */
   dynamicSampling: z.boolean().default(false),
   /** Rounds of sampling for one generation at most; what is missing then is filled with groups without spread. */
@@ -82,40 +78,12 @@ const fields = ({ z, count, ratio, interval, optional }: ReturnType<typeof types
   /** Decode steps of few fixed shapes, recorded as graphs where libtorch has graphs for the device (2.14: not for CUDA); elsewhere only slower. Not run with graphs. */
   graphCapture: z.boolean().default(false),
   chatTemplateKwargs: optional(z.record(z.string(), z.unknown())),
+});
 
-  // Loss.
-  lossType: z.enum(LOSS_TYPES).default("dapo"),
-  /** "sequence": one ratio per completion, the geometric mean of its tokens' (GSPO). */
-  importanceSamplingLevel: z.enum(IMPORTANCE_SAMPLING_LEVELS).default("token"),
-  /** Weight of the KL term; 0: no reference model is run. */
-  beta: z.number().min(0).default(0),
-  /** Lower clip range of the ratio, and the upper one unless epsilonHigh is set. */
-  epsilon: z.number().min(0).default(0.2),
-  /** Upper clip range; for cispo the bound of the ratio itself (5 is usual). */
-  epsilonHigh: optional(z.number().min(0)),
-  /** Upper bound of the ratio where clipping leaves it free, above 1 + epsilonHigh; null: none. */
-  delta: optional(z.number().positive()),
-  /** Multiplies the KL term by the policy ratio. */
-  useBiasCorrectionKl: z.boolean().default(true),
-  /** sapo: gate temperature for positive advantages. */
-  sapoTemperaturePos: z.number().positive().default(1),
-  /** sapo: for the others. */
-  sapoTemperatureNeg: z.number().positive().default(1.05),
-  /** vespo: exponent of the weight for advantages of at least 0. */
-  vespoKPos: z.number().min(0).default(2),
-  /** vespo: its decay. */
-  vespoLambdaPos: z.number().min(0).default(3),
-  /** vespo: exponent for negative advantages. */
-  vespoKNeg: z.number().min(0).default(3),
-  vespoLambdaNeg: z.number().min(0).default(2),
+/** What moves the loss during a run, beside the options of loss.ts. */
+export const lossScheduleFields = ({ z, count, ratio }: FieldTypes) => ({
   /** Completions cut by maxCompletionLength count as rewards but not in the loss. */
   maskTruncatedCompletions: z.boolean().default(false),
-  /** Completions of negative advantage whose mean of old minus current log-probability is above it drop out; null: none. */
-  offPolicyMaskThreshold: optional(z.number()),
-  /** Share of tokens, those of highest entropy, that the policy term acts on. */
-  topEntropyQuantile: ratio.default(1),
-  /** Weight of the entropy bonus. */
-  entropyCoef: z.number().default(0),
   /** Moves entropyCoef after each step, up while the entropy is at most entropyTarget; above it there is no bonus. */
   useAdaptiveEntropy: z.boolean().default(false),
   entropyCoefMin: z.number().default(0),
@@ -129,9 +97,10 @@ const fields = ({ z, count, ratio, interval, optional }: ReturnType<typeof types
   refModelMixupAlpha: ratio.default(0.6),
   /** Steps between two of these. */
   refModelSyncSteps: count.default(512),
+});
 
-  // Rewards.
-  rewardFuncs: optional(z.array(z.custom<AnyRewardFn>((value) => typeof value === "function", "expected a function"))),
+export const rewardFields = ({ z, count, positive, optional }: FieldTypes) => ({
+  rewardFuncs: optional(z.array(z.custom<AnyRewardFn>((value) => typeof value === "function", "a function"))),
   /** One weight per reward function; null: 1 each. */
   rewardWeights: optional(z.array(z.number())),
   /** The guide's spelling of rewardWeights. */
@@ -145,11 +114,12 @@ const fields = ({ z, count, ratio, interval, optional }: ReturnType<typeof types
   /** Reward calls in flight at once. */
   rewardConcurrency: count.default(16),
   /** Seconds that one call may take; null: any time. */
-  rewardTimeout: optional(z.number().positive()),
+  rewardTimeout: optional(positive),
   /** What a failed call counts as: it ends the run, abstains, or gives every completion this number. */
   onRewardError: z.union([z.enum(["fail", "null"]), z.number()]).default("fail"),
+});
 
-  // Optimizer.
+export const optimizerFields = ({ z, count, positive, optional }: FieldTypes) => ({
   /** Of the first step; lrSchedulerType says how it goes on. */
   learningRate: z.number().min(0).default(1e-6),
   lrSchedulerType: z.enum(SCHEDULES).default("linear"),
@@ -158,26 +128,27 @@ const fields = ({ z, count, ratio, interval, optional }: ReturnType<typeof types
   /** Steps of linear warm-up; below 1: a share of all steps. */
   warmupSteps: z.number().min(0).default(0),
   /** The two AdamWs are one. "adamw_8bit" (or adamw_bnb_8bit) keeps AdamW's moments in 8 bits; "muon" is for matrices, with AdamW for the rest. */
-  optim: z.enum(Object.keys(OPTIM_NAMES) as (keyof typeof OPTIM_NAMES)[]).default("adamw_torch_fused"),
-  /** What the optimizer has of its own, "name=value,…" or an object. sgd: momentum, dampening, nesterov; muon: momentum, nesterov, ns_steps, adjust_lr_fn. */
+  optim: z.enum(OPTIM_NAMES).default("adamw_torch_fused"),
+  /** What the optimizer has of its own, "name=value,…" or an object, under torch's names. */
   optimArgs: optional(z.union([z.string().min(1), z.record(z.string(), z.unknown())])),
   adamBeta1: z.number().min(0).lt(1).default(0.9),
   adamBeta2: z.number().min(0).lt(1).default(0.999),
-  adamEpsilon: z.number().positive().default(1e-8),
+  adamEpsilon: positive.default(1e-8),
   /** Not of biases and norms. */
   weightDecay: z.number().min(0).default(0),
   /** LoRA+: the rate of every B (and of biases, norms and DoRA's magnitudes) is learningRate times this; null: off. */
-  loraplusLrRatio: optional(z.number().positive()),
+  loraplusLrRatio: optional(positive),
   /** LoRA+: the rate of LoRA pairs on the embedding, instead of learningRate. It follows the same schedule. */
-  loraplusLrEmbedding: z.number().positive().default(1e-6),
+  loraplusLrEmbedding: positive.default(1e-6),
   /** Global gradient norm limit; 0: none. */
   maxGradNorm: z.number().min(0).default(1),
   /** Non-finite steps in a row that end the run. */
   maxBadSteps: count.default(3),
   /** Kept for notebooks: the type is the model's, chosen in fromPretrained. */
   bf16: optional(z.boolean()),
+});
 
-  // Logs, evaluation, checkpoints. Intervals are steps, or below 1 a share of all steps.
+export const logFields = ({ z, count, interval, positive, optional }: FieldTypes) => ({
   loggingSteps: interval.default(10),
   loggingFirstStep: z.boolean().default(false),
   /** Print sample completions at each logging step; every completion goes to completions.jsonl anyway. */
@@ -194,7 +165,7 @@ const fields = ({ z, count, ratio, interval, optional }: ReturnType<typeof types
   /** false: greedy, with one completion a prompt. */
   evalDoSample: z.boolean().default(true),
   /** Sampling in evaluation, where it differs from training's; null: the same. */
-  evalTemperature: optional(z.number().positive()),
+  evalTemperature: optional(positive),
   evalTopP: optional(z.number().gt(0).max(1)),
   evalTopK: optional(z.int().min(0)),
   /** Values of k: report pass@k of every reward function, for rewards of at least evalPassThreshold. */
@@ -213,8 +184,9 @@ const fields = ({ z, count, ratio, interval, optional }: ReturnType<typeof types
   saveStrategy: z.enum(["no", "steps", "epoch", "best"]).default("steps"),
   saveSteps: interval.default(500),
   saveTotalLimit: optional(count),
+});
 
-  // The Hub. Uploads go on beside the training; one that fails is tried again with the next save.
+export const hubFields = ({ z, optional }: FieldTypes) => ({
   /** Upload model, tokenizer, metrics and a model card at each save; saveModel() then uploads too. */
   pushToHub: z.boolean().default(false),
   /** Repository; null: named like outputDir, in the account of the token. */
@@ -233,14 +205,46 @@ const fields = ({ z, count, ratio, interval, optional }: ReturnType<typeof types
   logCompletionsHubRepo: optional(z.string().min(1)),
 });
 
-export const schema = lazySchema((z) => z.strictObject(fields(types(z))));
-type Schema = ReturnType<typeof schema>;
+type Fields = ReturnType<typeof runFields> &
+  ReturnType<typeof batchFields> &
+  MicroBatchFields &
+  ReturnType<typeof samplingFields> &
+  LossFields &
+  ReturnType<typeof lossScheduleFields> &
+  ReturnType<typeof rewardFields> &
+  ReturnType<typeof optimizerFields> &
+  ReturnType<typeof logFields> &
+  ReturnType<typeof hubFields>;
+
+// The comments are the sections of docs/configuration.md.
+const fields = (types: FieldTypes): Fields => ({
+  ...runFields(types),
+  // Batch. One optimizer step takes perDeviceTrainBatchSize × gradientAccumulationSteps completions; one generation samples
+  // perDeviceTrainBatchSize × stepsPerGeneration of them.
+  ...batchFields(types),
+  ...microBatchFields(types),
+  // Prompts and sampling.
+  ...samplingFields(types),
+  // Loss.
+  ...lossFields(types),
+  ...lossScheduleFields(types),
+  // Rewards.
+  ...rewardFields(types),
+  // Optimizer.
+  ...optimizerFields(types),
+  // Logs, evaluation, checkpoints. Intervals are steps, or below 1 a share of all steps.
+  ...logFields(types),
+  // The Hub. Uploads go on beside the training; one that fails is tried again with the next save.
+  ...hubFields(types),
+});
+
+export const schema: () => OptionsSchema<Fields> = optionsSchema(fields);
 
 /** Every field with its value. */
-export type GRPOConfigFields = Zod.output<Schema>;
+export type GRPOConfigFields = ResolvedOptions<Fields>;
 /** What may be given: TRL also takes true ("group") and false ("none") for scaleRewards, and reportTo beside logTo. */
 export type GRPOConfigOptions = Readonly<
-  Omit<Zod.input<Schema>, "scaleRewards"> & {
+  Omit<GivenOptions<Fields>, "scaleRewards"> & {
     scaleRewards?: "group" | "batch" | "none" | boolean | undefined;
     reportTo?: string | readonly string[] | null | undefined;
   }
@@ -349,36 +353,14 @@ function unknownOption(name: string): GrpoError {
 function parse(known: Record<string, unknown>): GRPOConfigFields {
   const result = schema().safeParse(known);
   if (result.success) return result.data;
-  throw optionError(result.error.issues[0], known);
-}
-
-function optionError(issue: Zod.core.$ZodIssue | undefined, known: Record<string, unknown>): GrpoError {
+  const [issue] = result.error.issues;
   const name = String(issue?.path[0] ?? "");
-  const value = (issue?.path ?? []).reduce<unknown>(
-    (at, key) => (typeof at === "object" && at !== null ? Reflect.get(at, key) : undefined),
-    known,
-  );
-  const where = `GRPOConfig: ${issue?.path.join(".") ?? ""}`;
+  const value = valueAt(known, issue?.path ?? []);
   if (typeof value === "string" && unsupportedValues[name]?.includes(value)) {
     const choices = issue?.code === "invalid_value" ? issue.values.join(", ") : "";
-    return new GrpoError("BAD_OPTION", `${where} ${show(value)} is not supported yet`, {
+    throw new GrpoError("BAD_OPTION", `GRPOConfig: ${name} ${show(value)} is not supported yet`, {
       hint: `choose from: ${choices}`,
     });
   }
-  if (issue?.code === "invalid_value") {
-    const choices = issue.values.map(String);
-    const near = typeof value === "string" ? nearestName(value, choices) : undefined;
-    const message = `${where} must be one of ${choices.join(", ")}; found ${show(value)}`;
-    return new GrpoError("BAD_OPTION", message, near ? { hint: `did you mean ${JSON.stringify(near)}?` } : {});
-  }
-  if (issue?.code === "invalid_union") {
-    const message = `${where} must be "fail", "null" or a finite number; found ${show(value)}`;
-    return new GrpoError("BAD_OPTION", message);
-  }
-  return new GrpoError("BAD_OPTION", `${where}: found ${show(value)}; ${issue?.message ?? "not valid"}`);
-}
-
-function show(value: unknown): string {
-  if (typeof value === "function") return "a function";
-  return typeof value === "number" ? String(value) : (JSON.stringify(value) ?? String(value));
+  throw optionError("GRPOConfig", issue, known);
 }

@@ -2,7 +2,9 @@
 // optimizer. A step whose loss or gradient is not finite changes nothing.
 
 import type { NativeLossResult } from "../native/native.js";
-import type { OptimizerStepOptions, PolicyModel } from "../policy.js";
+import { lossOptionsOf } from "../options/loss.js";
+import type { OptimizerStepOptions } from "../options/optimizer.js";
+import type { PolicyModel } from "../policy.js";
 import { nanMean } from "./advantages.js";
 import type { GRPOConfig } from "./config.js";
 import type { EntropyControl } from "./entropy-control.js";
@@ -75,21 +77,7 @@ export class PolicyUpdater {
     const { generation, slices } = part;
     const seed = mixSeed(args.seed, step);
     return this.#model.forwardBackward(takeSlices(generation, slices, args.perDeviceTrainBatchSize), {
-      lossType: args.lossType,
-      importanceSamplingLevel: args.importanceSamplingLevel,
-      beta: args.beta,
-      epsilon: args.epsilon,
-      epsilonHigh: args.epsilonHigh,
-      delta: args.delta,
-      useBiasCorrectionKl: args.useBiasCorrectionKl,
-      sapoTemperaturePos: args.sapoTemperaturePos,
-      sapoTemperatureNeg: args.sapoTemperatureNeg,
-      vespoKPos: args.vespoKPos,
-      vespoLambdaPos: args.vespoLambdaPos,
-      vespoKNeg: args.vespoKNeg,
-      vespoLambdaNeg: args.vespoLambdaNeg,
-      offPolicyMaskThreshold: args.offPolicyMaskThreshold,
-      topEntropyQuantile: args.topEntropyQuantile,
+      ...lossOptionsOf(args),
       entropyCoef: this.#entropy.applied,
       maxCompletionLength: args.maxCompletionLength,
       temperature: args.temperature,
@@ -99,8 +87,6 @@ export class PolicyUpdater {
       gradientAccumulationSteps: accumulation,
       // The controller needs the entropy of every token, also while the bonus is off.
       skipIdleRows: !this.#entropy.enabled,
-      maxTokensPerMicroBatch: args.maxTokensPerMicroBatch,
-      gradientCheckpointing: args.gradientCheckpointing,
       dropoutSeed: (index === 0 ? seed : mixSeed(seed, index)) >>> 1,
     });
   }

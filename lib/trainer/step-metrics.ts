@@ -1,8 +1,8 @@
 // The numbers of one step under TRL's names, and their means over a logging window. A value that no completion defines
 // (the mean of rewards that all abstained) is NaN: it is left out of the window's mean and written as null in JSON.
 
-import type { LossOptions } from "../model/loss.js";
 import type { NativeLossResult } from "../native/native.js";
+import type { LossOptions } from "../options/loss.js";
 import { failureKinds } from "../rewards/failure.js";
 import type { Advantages } from "./advantages.js";
 import { nanMean, nanStd } from "./advantages.js";

@@ -7,6 +7,7 @@
 
 #include "batch.h"
 #include "device.h"
+#include "grpo/loss.h"
 #include "model/decoder.h"
 
 namespace grpo {

@@ -2,8 +2,8 @@
 // places where the derivative must be exactly zero.
 
 import { describe, expect, it } from "vitest";
-import { LOSS_TYPES, type LossOptions, toNativeLoss } from "../../lib/model/loss.js";
 import { loadCore } from "../../lib/native/native-loader.js";
+import { LOSS_TYPES, type LossOptions, toNativeLoss } from "../../lib/options/loss.js";
 
 const LOSS: LossOptions = { epsilon: 0.2, epsilonHigh: 0.3, maxCompletionLength: 10 };
 

@@ -2,9 +2,9 @@
 
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { LoraConfig } from "../../lib/model/lora.js";
-import { LOSS_TYPES, type LossOptions } from "../../lib/model/loss.js";
 import { CausalLM, type LossResult } from "../../lib/model/model.js";
 import type { GradientBatch } from "../../lib/model/training-inputs.js";
+import { LOSS_TYPES, type LossOptions } from "../../lib/options/loss.js";
 import { goldenPath } from "./golden.js";
 import { relativeDifference } from "./training-fixtures.js";
 

@@ -1,8 +1,8 @@
 // The production loss, its metrics and every LoRA gradient against TRL's, on the real engine.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { LOSS_TYPES, type LossOptions } from "../../lib/model/loss.js";
 import type { CausalLM } from "../../lib/model/model.js";
+import { LOSS_TYPES, type LossOptions } from "../../lib/options/loss.js";
 import { largestDifference, numbers, type Tensors } from "./golden.js";
 import {
   adapterNames,

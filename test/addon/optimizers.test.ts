@@ -6,7 +6,7 @@ import path from "node:path";
 import { describe, expect, it } from "vitest";
 import { CausalLM } from "../../lib/model/model.js";
 import { readTensors } from "../../lib/model/safetensors.js";
-import type { OptimizerStepOptions } from "../../lib/policy.js";
+import type { OptimizerStepOptions } from "../../lib/options/optimizer.js";
 import { GRPOConfig } from "../../lib/trainer/config.js";
 import { optimizerOptions } from "../../lib/trainer/optimizer.js";
 import { temporaryFolder } from "../model/folders.js";

@@ -5,11 +5,11 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { GrpoError } from "../../lib/errors.js";
-import type { LossOptions } from "../../lib/model/loss.js";
 import type { NativeLossResult, NativeStepResult } from "../../lib/native/native.js";
+import type { LossOptions } from "../../lib/options/loss.js";
+import type { OptimizerStepOptions } from "../../lib/options/optimizer.js";
 import type {
   CheckpointWriter,
-  OptimizerStepOptions,
   PolicyModel,
   ProcessingClass,
   SampledGroup,
