@@ -35,8 +35,9 @@ void by_widening(const at::Tensor& c, const at::Tensor& a, const at::Tensor& b, 
                  bool add) {
     const int64_t along = b.stride(0) < b.stride(1) ? 1 : 0;
     const int64_t size = b.size(along);
-    const int64_t step = std::clamp<int64_t>(
-        kLimits.widened_elements / std::max<int64_t>(b.size(1 - along), 1), 1, std::max<int64_t>(size, 1));
+    const int64_t step =
+        std::clamp<int64_t>(kLimits.widened_elements / std::max<int64_t>(b.size(1 - along), 1), 1,
+                            std::max<int64_t>(size, 1));
     if (along == 0 && !add) c.zero_();
     for (int64_t start = 0; start < size; start += step) {
         const int64_t n = std::min(step, size - start);
