@@ -3,7 +3,7 @@
 #include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
 
-#include "cpu/fused_ops.h"
+#include "cpu/row_ops.h"
 #include "device.h"
 #include "model/checkpoint.h"
 #include "model/frozen_linear.h"

@@ -1,47 +1,17 @@
-// The source of every set of fused kernels; included once by each fused_<instruction set>.cc, which
-// says how many floats a vector has. What does not fill a vector goes through one that is padded.
+// Row kernels (row_kernels.h), for kernels_impl.h.
+#pragma once
+
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 
-#pragma GCC diagnostic ignored "-Wunused-function"  // the rest of the vectors' functions
-#include "cpu/fused.h"
+#include "cpu/row_kernels.h"
 #include "cpu/vectors_impl.h"
 
 namespace grpo::cpu {
 namespace {
 
-constexpr int64_t kBlock = 4096;  // floats whose sum is taken in fp32
-
-Vec load_part(const float* from, int64_t n, float padding) {
-    Vec v = fill(padding);
-    std::memcpy(&v, from, n * sizeof(float));
-    return v;
-}
-void store_part(float* to, int64_t n, Vec v) { std::memcpy(to, &v, n * sizeof(float)); }
-
-double wide_sum_of(Vec v) {
-    double sum = 0;
-    for (int64_t i = 0; i < kLanes; ++i) sum += v[i];
-    return sum;
-}
-/// NaN stays NaN: a step whose loss is not finite must be seen.
-Vec sigmoid(Vec x) { return 1.0F / (1.0F + exp_or_nan(-x)); }
-
-/// Calls f(i, n) for every vector of [0, size); n is kLanes but for the last.
-template <typename F>
-inline __attribute__((always_inline)) void each_vector(int64_t size, F f) {
-    int64_t i = 0;
-    for (; i + kLanes <= size; i += kLanes) f(i, kLanes);
-    if (i < size) f(i, size - i);
-}
-inline __attribute__((always_inline)) Vec get(const float* x, int64_t i, int64_t n,
-                                              float padding = 0) {
-    return n == kLanes ? load(x + i) : load_part(x + i, n, padding);
-}
-inline __attribute__((always_inline)) void put(float* x, int64_t i, int64_t n, Vec v) {
-    n == kLanes ? store(x + i, v) : store_part(x + i, n, v);
-}
+constexpr float kLowest = -3.4028234e38F;
 
 // --- norms ---
 
@@ -58,12 +28,11 @@ void rms_norm(const float* x, const float* weight, float offset, float eps, int6
         each_vector(size, [&](int64_t i, int64_t n) {
             put(y, i, n, get(x, i, n) * s * (get(weight, i, n) + offset));
         });
-        scale[row] = s;
+        if (scale != nullptr) scale[row] = s;
     }
 }
 
-/// With g = dy · (w + offset) and x̂ = s x:  dx = s (g - x̂ mean(g x̂)),  dw = Σ
-/// dy x̂.
+/// With g = dy · (w + offset) and x̂ = s x:  dx = s (g - x̂ mean(g x̂)),  dw = Σ dy x̂.
 void rms_norm_backward(const float* dy, const float* x, const float* weight, float offset,
                        const float* scale, int64_t rows, int64_t size, float* dx, float* dweight) {
     for (int64_t row = 0; row < rows; ++row, dy += size, x += size, dx += size) {
@@ -147,8 +116,8 @@ void gated_backward(const float* dy, const float* gate_up, bool is_gelu, int64_t
 
 // --- rotary embedding ---
 
-/// Pairs (x_i, x_{i + half}) turn by the angle of i; the same angle stands in
-/// both halves of cos and sin.
+/// Pairs (x_i, x_{i + half}) turn by the angle of i; the same angle stands in both halves of cos
+/// and sin.
 void rope(const RotaryRows& call, const float* x, int64_t x_stride, float* y, int64_t y_stride) {
     const int64_t half = call.rotary / 2, rest = call.head_dim - call.rotary;
     for (int64_t row = 0; row < call.rows; ++row) {
@@ -163,22 +132,35 @@ void rope(const RotaryRows& call, const float* x, int64_t x_stride, float* y, in
                 put(to, i, n, a * c - b * s);
                 put(to + half, i, n, b * c + a * s);
             });
-            std::memcpy(to + call.rotary, from + call.rotary, rest * sizeof(float));
+            if (to != from) std::memcpy(to + call.rotary, from + call.rotary, rest * sizeof(float));
         }
     }
 }
 
+// --- elementwise ---
+
+void add(const float* x, int64_t size, float* y) {
+    each_vector(size, [&](int64_t i, int64_t n) { put(y, i, n, get(y, i, n) + get(x, i, n)); });
+}
+
+void softcap(float* x, int64_t size, float cap) {
+    each_vector(size,
+                [&](int64_t i, int64_t n) { put(x, i, n, cap * tanh_of(get(x, i, n) / cap)); });
+}
+
 // --- attention ---
 
+float max(const float* x, int64_t size) {
+    Vec best = fill(kLowest);
+    each_vector(size, [&](int64_t i, int64_t n) { best = larger(best, get(x, i, n, kLowest)); });
+    return max_of(best);
+}
+
 float softmax(float* scores, int64_t size) {
-    const float lowest = -3.4028234e38F;
-    Vec best = fill(lowest);
-    each_vector(size,
-                [&](int64_t i, int64_t n) { best = larger(best, get(scores, i, n, lowest)); });
-    const float largest = max_of(best);
+    const float largest = max(scores, size);
     Vec sums{};
     each_vector(size, [&](int64_t i, int64_t n) {
-        const Vec e = exp_or_nan(get(scores, i, n, lowest) - largest);
+        const Vec e = exp_or_nan(get(scores, i, n, kLowest) - largest);
         sums += e;
         put(scores, i, n, e);
     });
@@ -202,27 +184,23 @@ void softmax_backward(float* scores, float* dscores, int64_t size, float log_sum
     });
 }
 
-// --- scores ---
+// --- scores of tokens ---
 
-/// So that what is -inf, and padding, has a term of 0 · t and not NaN; NaN
-/// stays NaN.
+constexpr int64_t kBlock = 4096;  // floats whose sum is taken in fp32
+
+/// So that what is -inf, and padding, has a term of 0 · t and not NaN; NaN stays NaN.
 Vec finite(Vec t) { return larger(fill(-1000.0F), t); }
 
 /// With t = z/τ and M = max t:  log Σ e^t = M + log S,  S = Σ e^(t - M),
 ///   H = log Σ e^t - Σ p t.
 void score(const float* logits, LogitRow& row) {
-    const float inverse = row.inverse_temperature;
-    const float lowest = -3.4028234e38F;
-    Vec best = fill(lowest);
-    each_vector(row.size,
-                [&](int64_t i, int64_t n) { best = larger(best, get(logits, i, n, lowest)); });
-    const float largest = max_of(best);
+    const float inverse = row.inverse_temperature, largest = max(logits, row.size);
     double sum = 0, weighted = 0;  // Σ e^(t - M), Σ e^(t - M) (t - M)
     for (int64_t start = 0; start < row.size; start += kBlock) {
         const int64_t count = row.size - start < kBlock ? row.size - start : kBlock;
         Vec part{}, part_weighted{};
         each_vector(count, [&](int64_t i, int64_t n) {
-            const Vec t = finite((get(logits + start, i, n, lowest) - largest) * inverse);
+            const Vec t = finite((get(logits + start, i, n, kLowest) - largest) * inverse);
             const Vec e = exp_or_nan(t);
             part += e;
             part_weighted += e * t;
@@ -255,12 +233,28 @@ void score_backward(float* logits, const LogitRow& row, float dl, float dh) {
     logits[row.target] += a;
 }
 
+// --- drawing ---
+
+double exp_sum(const float* x, int64_t size, float max, float scale, float* terms) {
+    Vec sums{};
+    each_vector(size, [&](int64_t i, int64_t n) {
+        const Vec term = exp_of((get(x, i, n, kLowest) - max) * scale);
+        if (terms != nullptr) put(terms, i, n, term);
+        sums += term;
+    });
+    return wide_sum_of(sums);
+}
+
+double keep(const float* scores, float least, int64_t size, float* terms) {
+    Vec sums{};
+    each_vector(size, [&](int64_t i, int64_t n) {
+        const Ints kept = get(scores, i, n) >= fill(least);
+        const Vec term = (Vec)((Ints)get(terms, i, n) & kept);
+        put(terms, i, n, term);
+        sums += term;
+    });
+    return wide_sum_of(sums);
+}
+
 }  // namespace
-
-extern const FusedKernels GRPO_FUSED;
-const FusedKernels GRPO_FUSED = {
-    rms_norm, rms_norm_backward, gated, gated_backward, rope,
-    softmax,  softmax_backward,  score, score_backward,
-};
-
 }  // namespace grpo::cpu

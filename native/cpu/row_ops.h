@@ -1,4 +1,4 @@
-// The fused kernels for whole tensors: fp32, on a CPU, shared out over the threads. Callers ask
+// The row kernels for whole tensors: fp32, on a CPU, shared out over the threads. Callers ask
 // `fits` first; all other dtypes and devices take ATen's operators.
 #pragma once
 
@@ -6,7 +6,7 @@
 
 #include <vector>
 
-#include "cpu/fused.h"
+#include "cpu/row_kernels.h"
 
 namespace grpo::cpu {
 

@@ -1,4 +1,4 @@
-#include "cpu/fused_ops.h"
+#include "cpu/row_ops.h"
 
 #include <ATen/Functions.h>
 
@@ -14,8 +14,8 @@ float* row(at::Tensor& x, int64_t index, int64_t size) {
     return x.mutable_data_ptr<float>() + index * size;
 }
 
-/// Calls f(begin, end) for ranges of rows; a float counts for more than a
-/// multiplication, since it comes from memory.
+/// Calls f(begin, end) for ranges of rows; a float counts for more than a multiplication, since it
+/// comes from memory.
 template <typename F>
 void each_rows(int64_t rows, int64_t size, F f) {
     parallel(rows, 8 * size, f);
@@ -34,9 +34,9 @@ NormedRows rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, d
     shape.back() = 1;
     NormedRows normed{at::empty(x.sizes(), rows.options()), at::empty(shape, rows.options())};
     each_rows(normed.scale.numel(), size, [&](int64_t begin, int64_t end) {
-        fused_kernels().rms_norm(row(rows, begin, size), row(w, 0, size),
-                                 static_cast<float>(offset), static_cast<float>(eps), end - begin,
-                                 size, row(normed.y, begin, size), row(normed.scale, begin, 1));
+        row_kernels().rms_norm(row(rows, begin, size), row(w, 0, size), static_cast<float>(offset),
+                               static_cast<float>(eps), end - begin, size,
+                               row(normed.y, begin, size), row(normed.scale, begin, 1));
     });
     return normed;
 }
@@ -48,10 +48,10 @@ at::Tensor rms_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at
     at::Tensor dx = at::empty(x.sizes(), rows.options());
     float* sums = dweight.defined() ? dweight.mutable_data_ptr<float>() : nullptr;
     const auto run = [&](int64_t begin, int64_t end) {
-        fused_kernels().rms_norm_backward(row(dys, begin, size), row(rows, begin, size),
-                                          row(w, 0, size), static_cast<float>(offset),
-                                          row(scale, begin, 1), end - begin, size,
-                                          row(dx, begin, size), sums);
+        row_kernels().rms_norm_backward(row(dys, begin, size), row(rows, begin, size),
+                                        row(w, 0, size), static_cast<float>(offset),
+                                        row(scale, begin, 1), end - begin, size,
+                                        row(dx, begin, size), sums);
     };
     // The weight's gradient is one sum over all rows, in order.
     sums != nullptr ? run(0, count) : each_rows(count, size, run);
@@ -63,8 +63,8 @@ at::Tensor gated(const at::Tensor& gate_up, bool gelu) {
     const int64_t size = rows.size(1) / 2;
     at::Tensor y = at::empty({rows.size(0), size}, rows.options());
     each_rows(rows.size(0), 2 * size, [&](int64_t begin, int64_t end) {
-        fused_kernels().gated(row(rows, begin, 2 * size), gelu, end - begin, size,
-                              row(y, begin, size));
+        row_kernels().gated(row(rows, begin, 2 * size), gelu, end - begin, size,
+                            row(y, begin, size));
     });
     return y;
 }
@@ -74,8 +74,8 @@ at::Tensor gated_backward(const at::Tensor& dy, const at::Tensor& gate_up, bool 
     const int64_t size = rows.size(1) / 2;
     at::Tensor gradient = at::empty(rows.sizes(), rows.options());
     each_rows(rows.size(0), 2 * size, [&](int64_t begin, int64_t end) {
-        fused_kernels().gated_backward(row(dys, begin, size), row(rows, begin, 2 * size), gelu,
-                                       end - begin, size, row(gradient, begin, 2 * size));
+        row_kernels().gated_backward(row(dys, begin, size), row(rows, begin, 2 * size), gelu,
+                                     end - begin, size, row(gradient, begin, 2 * size));
     });
     return gradient;
 }
@@ -94,8 +94,8 @@ at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& si
                               .cos = row(cos, begin, rotary),
                               .sin = row(sin, begin, rotary),
                               .direction = static_cast<float>(direction)};
-        fused_kernels().rope(call, row(rows, begin, rows.stride(0)), rows.stride(0),
-                             row(y, begin, heads * dim), heads * dim);
+        row_kernels().rope(call, row(rows, begin, rows.stride(0)), rows.stride(0),
+                           row(y, begin, heads * dim), heads * dim);
     });
     return y;
 }
@@ -110,7 +110,7 @@ std::vector<LogitRow> score(const at::Tensor& logits, const at::Tensor& targets,
             rows[i].size = size;
             rows[i].target = ids[i];
             rows[i].inverse_temperature = static_cast<float>(1 / temperature);
-            fused_kernels().score(row(logits, i, size), rows[i]);
+            row_kernels().score(row(logits, i, size), rows[i]);
         }
     });
     return rows;
@@ -129,8 +129,8 @@ void score_backward(at::Tensor& logits, const std::vector<LogitRow>& rows, const
     const at::Tensor by_entropy = dh.defined() ? contiguous_floats(dh) : dh;
     each_rows(logits.size(0), size, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
-            fused_kernels().score_backward(row(logits, i, size), rows[i], *row(by_logprob, i, 1),
-                                           by_entropy.defined() ? *row(by_entropy, i, 1) : 0);
+            row_kernels().score_backward(row(logits, i, size), rows[i], *row(by_logprob, i, 1),
+                                         by_entropy.defined() ? *row(by_entropy, i, 1) : 0);
         }
     });
 }
