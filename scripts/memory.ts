@@ -21,9 +21,20 @@ interface Case {
 }
 
 const usual: MemoryRun = {
-  ...{ promptTokens: 100, completionTokens: 128, groupSize: 8, prompts: 1, completionsPerStep: 8 },
-  ...{ maxTokensPerMicroBatch: 2048, gradientCheckpointing: false, dropout: false, sortsVocabulary: false },
-  ...{ repetitionPenalty: false, scores: false, reference: false, copiesCheckpoints: false, optimizer: "adamw" },
+  promptTokens: 100,
+  completionTokens: 128,
+  groupSize: 8,
+  prompts: 1,
+  completionsPerStep: 8,
+  maxTokensPerMicroBatch: 2048,
+  gradientCheckpointing: false,
+  dropout: false,
+  sortsVocabulary: false,
+  repetitionPenalty: false,
+  scores: false,
+  reference: false,
+  copiesCheckpoints: false,
+  optimizer: "adamw",
 };
 
 const cases: readonly Case[] = [

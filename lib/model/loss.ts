@@ -73,12 +73,31 @@ export interface LossOptions {
 }
 
 const KNOWN: readonly (keyof LossOptions)[] = [
-  ...(["lossType", "importanceSamplingLevel", "beta", "epsilon", "epsilonHigh", "delta"] as const),
-  ...(["useBiasCorrectionKl", "sapoTemperaturePos", "sapoTemperatureNeg"] as const),
-  ...(["vespoKPos", "vespoLambdaPos", "vespoKNeg", "vespoLambdaNeg"] as const),
-  ...(["offPolicyMaskThreshold", "topEntropyQuantile", "entropyCoef", "maxCompletionLength", "temperature"] as const),
-  ...(["rowsPerSlice", "lossTokens", "gradientAccumulationSteps", "skipIdleRows"] as const),
-  ...(["maxTokensPerMicroBatch", "gradientCheckpointing", "dropoutSeed"] as const),
+  "lossType",
+  "importanceSamplingLevel",
+  "beta",
+  "epsilon",
+  "epsilonHigh",
+  "delta",
+  "useBiasCorrectionKl",
+  "sapoTemperaturePos",
+  "sapoTemperatureNeg",
+  "vespoKPos",
+  "vespoLambdaPos",
+  "vespoKNeg",
+  "vespoLambdaNeg",
+  "offPolicyMaskThreshold",
+  "topEntropyQuantile",
+  "entropyCoef",
+  "maxCompletionLength",
+  "temperature",
+  "rowsPerSlice",
+  "lossTokens",
+  "gradientAccumulationSteps",
+  "skipIdleRows",
+  "maxTokensPerMicroBatch",
+  "gradientCheckpointing",
+  "dropoutSeed",
 ];
 
 const where = "forwardBackward";

@@ -45,9 +45,25 @@ export interface ModelSampleOptions extends SampleOptions, StopStringOptions {
 }
 
 const SAMPLE_OPTIONS: readonly (keyof ModelSampleOptions)[] = [
-  ...(["groupSize", "maxNewTokens", "doSample", "temperature", "topP", "topK", "minP", "repetitionPenalty"] as const),
-  ...(["stopIds", "seed", "step", "promptKeys", "signal", "onGroup", "maxRows"] as const),
-  ...(["stopStrings", "tokenizer", "onToken", "graphCapture"] as const),
+  "groupSize",
+  "maxNewTokens",
+  "doSample",
+  "temperature",
+  "topP",
+  "topK",
+  "minP",
+  "repetitionPenalty",
+  "stopIds",
+  "seed",
+  "step",
+  "promptKeys",
+  "signal",
+  "onGroup",
+  "maxRows",
+  "stopStrings",
+  "tokenizer",
+  "onToken",
+  "graphCapture",
 ];
 
 /** Throws BAD_INPUT for prompts, UNKNOWN_OPTION or BAD_OPTION for options. */
@@ -169,8 +185,20 @@ export interface GenerateOptions extends StopStringOptions {
 }
 
 const GENERATE_OPTIONS: readonly (keyof GenerateOptions)[] = [
-  ...(["maxNewTokens", "doSample", "temperature", "topP", "topK", "minP", "repetitionPenalty"] as const),
-  ...(["numReturnSequences", "seed", "stop", "stopStrings", "tokenizer", "onToken", "signal"] as const),
+  "maxNewTokens",
+  "doSample",
+  "temperature",
+  "topP",
+  "topK",
+  "minP",
+  "repetitionPenalty",
+  "numReturnSequences",
+  "seed",
+  "stop",
+  "stopStrings",
+  "tokenizer",
+  "onToken",
+  "signal",
 ];
 
 /** Options of generate() as options of sample(). What is not given comes from generation_config.json, as in transformers. */

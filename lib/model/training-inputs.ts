@@ -29,8 +29,15 @@ export interface GradientBatch extends SequenceBatch {
 }
 
 const BATCH_FIELDS: readonly (keyof GradientBatch)[] = [
-  ...(["promptIds", "completionIds", "advantages", "oldLogprobs", "referenceLogprobs"] as const),
-  ...(["samplingLogprobs", "lossMask", "sliceOffsets", "contextLength"] as const),
+  "promptIds",
+  "completionIds",
+  "advantages",
+  "oldLogprobs",
+  "referenceLogprobs",
+  "samplingLogprobs",
+  "lossMask",
+  "sliceOffsets",
+  "contextLength",
 ];
 
 /** What the options of the loss ask of the batch. */
@@ -95,8 +102,20 @@ function checkedSlices(offsets: readonly number[], rows: number, rowsPerSlice: n
 export type { OptimizerStepOptions } from "../policy.js";
 
 const STEP_OPTIONS: readonly (keyof NativeOptimizer)[] = [
-  ...(["optimizer", "learningRate", "loraPlusRatio", "loraPlusEmbeddingRate", "beta1", "beta2", "epsilon"] as const),
-  ...(["momentum", "nesterov", "dampening", "newtonSchulzSteps", "matchAdamW", "weightDecay", "maxGradNorm"] as const),
+  "optimizer",
+  "learningRate",
+  "loraPlusRatio",
+  "loraPlusEmbeddingRate",
+  "beta1",
+  "beta2",
+  "epsilon",
+  "momentum",
+  "nesterov",
+  "dampening",
+  "newtonSchulzSteps",
+  "matchAdamW",
+  "weightDecay",
+  "maxGradNorm",
 ];
 
 export const OPTIMIZERS = ["adamw", "adamw_8bit", "sgd", "adafactor", "muon"] as const;
@@ -124,7 +143,9 @@ export function toNativeOptimizer(options: OptimizerStepOptions): NativeOptimize
     beta1: share("beta1", 0.9),
     beta2: share("beta2", 0.999),
     epsilon: number("epsilon", 1e-8),
-    ...{ momentum, nesterov, dampening },
+    momentum,
+    nesterov,
+    dampening,
     newtonSchulzSteps: checkNumber(where, "newtonSchulzSteps", options.newtonSchulzSteps ?? 5, {
       min: 1,
       integer: true,

@@ -94,7 +94,10 @@ export class ModelWeights {
     const parameters = parameterCount(description.native);
     const adapters = [...this.#adapters.values()].reduce((sum, { resolved }) => sum + resolved.parameters.added, 0);
     const model: MemoryModel = {
-      ...{ shape: description.native, parameters, adapters, full },
+      shape: description.native,
+      parameters,
+      adapters,
+      full,
       trained: full ? parameters : (current?.resolved.parameters.trainable ?? 0),
       mlpTrained: full ? 3 : mlpPairs(current?.resolved.spec.targets ?? []),
       copiesReference: full || current?.loaded === true,

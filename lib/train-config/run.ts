@@ -32,7 +32,11 @@ export async function runTraining(settings: TrainSettings, output: Output = proc
     const rewardFuncs = judge ? [judge, ...functions] : functions;
     if (lora) model.applyLora(lora, { seed: args.seed });
     const trainer = new GRPOTrainer<PromptRow>({
-      ...{ model, processingClass: tokenizer, args, rewardFuncs, output },
+      model,
+      processingClass: tokenizer,
+      args,
+      rewardFuncs,
+      output,
       resumeHint: (checkpoint) => `the same command and --resume_from_checkpoint ${checkpoint}`,
       ...dataOptions(data),
     });

@@ -88,7 +88,9 @@ export class Evaluator<Row extends { readonly prompt: Prompt }> {
       ...rolloutMetrics(rollout, scored, this.#rewards.names),
       ...this.#passMetrics(rollout, groupSize),
       // As transformers counts: rows, and batches, of which there is one.
-      ...{ runtime, samples_per_second: rows.length / runtime, steps_per_second: 1 / runtime },
+      runtime,
+      samples_per_second: rows.length / runtime,
+      steps_per_second: 1 / runtime,
     };
     return {
       metrics: Object.fromEntries(Object.entries(own).map(([name, value]) => [`eval_${name}`, value])),

@@ -40,8 +40,11 @@ export class PolicyUpdater {
     this.#plan = plan;
     this.#entropy = entropy;
     this.#learningRateAt = learningRateSchedule({
-      ...{ name: args.lrSchedulerType, options: args.lrSchedulerKwargs ?? {}, learningRate: args.learningRate },
-      ...{ warmupSteps: plan.warmupSteps, totalSteps: plan.totalSteps },
+      name: args.lrSchedulerType,
+      options: args.lrSchedulerKwargs ?? {},
+      learningRate: args.learningRate,
+      warmupSteps: plan.warmupSteps,
+      totalSteps: plan.totalSteps,
     });
   }
 
@@ -149,12 +152,22 @@ export function mergeResults(results: readonly NativeLossResult[], parts: readon
   const activeTokens = sum("activeTokens");
   const activeEntropy = results.reduce((total, result) => total + result.activeEntropy * result.activeTokens, 0);
   return {
-    ...{ loss: sum("loss"), policyLoss: mean("policyLoss"), entropy: mean("entropy"), kl: mean("kl") },
-    ...{ clipLow: mean("clipLow"), clipHigh: mean("clipHigh"), clipRegion: mean("clipRegion") },
-    ...{ clipLowMin: mean("clipLowMin"), clipHighMax: mean("clipHighMax"), phi: mean("phi") },
+    loss: sum("loss"),
+    policyLoss: mean("policyLoss"),
+    entropy: mean("entropy"),
+    kl: mean("kl"),
+    clipLow: mean("clipLow"),
+    clipHigh: mean("clipHigh"),
+    clipRegion: mean("clipRegion"),
+    clipLowMin: mean("clipLowMin"),
+    clipHighMax: mean("clipHighMax"),
+    phi: mean("phi"),
     logpDifferenceMean: mean("logpDifferenceMean"),
     logpDifferenceMax: Math.max(...all("logpDifferenceMax")),
     activeEntropy: activeTokens > 0 ? activeEntropy / activeTokens : 0,
-    ...{ activeTokens, tokens: sum("tokens"), idleRows: sum("idleRows"), microBatches: sum("microBatches") },
+    activeTokens,
+    tokens: sum("tokens"),
+    idleRows: sum("idleRows"),
+    microBatches: sum("microBatches"),
   };
 }

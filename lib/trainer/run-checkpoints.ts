@@ -134,8 +134,13 @@ export class RunCheckpoints {
     const state = storeState(
       { ...this.#state, bestModelCheckpoint },
       {
-        ...{ control: this.#control, window, lossSum, badSteps },
-        ...{ order: this.#order(plan), entropy, promptsTaken },
+        control: this.#control,
+        window,
+        lossSum,
+        badSteps,
+        order: this.#order(plan),
+        entropy,
+        promptsTaken,
       },
     );
     const writeModel = await model.takeCheckpoint({ copy });

@@ -28,10 +28,20 @@ export async function componentsOf(
   const trains = bench.lora !== undefined && bench.work !== "rollout" && bench.work !== "first-token";
   const rows = bench.prompts * bench.groupSize;
   const run = {
-    ...{ promptTokens: measured.promptTokens, completionTokens: bench.maxNewTokens, groupSize: bench.groupSize },
-    ...{ prompts: bench.prompts, completionsPerStep: rows, maxTokensPerMicroBatch: 2048, dropout: false },
-    ...{ gradientCheckpointing: false, sortsVocabulary: bench.topP < 1, repetitionPenalty: false, scores: false },
-    ...{ reference: false, copiesCheckpoints: false, optimizer: "adamw" as const },
+    promptTokens: measured.promptTokens,
+    completionTokens: bench.maxNewTokens,
+    groupSize: bench.groupSize,
+    prompts: bench.prompts,
+    completionsPerStep: rows,
+    maxTokensPerMicroBatch: 2048,
+    dropout: false,
+    gradientCheckpointing: false,
+    sortsVocabulary: bench.topP < 1,
+    repetitionPenalty: false,
+    scores: false,
+    reference: false,
+    copiesCheckpoints: false,
+    optimizer: "adamw" as const,
   };
   const { resident, phases } = estimateMemory(facts, run);
   const adapter = bench.lora ? (resident.adapter ?? 0) : 0;

@@ -140,8 +140,14 @@ describe("the gradient of the loss", () => {
     tokens.forEach((token) => {
       const row = rowOf(token);
       const weight = {
-        ...{ dapo: 1 / 32, cispo: 1 / 32, vespo: 1 / 32, bnpo: 1 / (row < 3 ? 24 : 8) / 2, dr_grpo: 1 / 60 },
-        ...{ grpo: 1 / lengthOf(row) / 6, sapo: 1 / lengthOf(row) / 6, luspo: 1 / 6 },
+        dapo: 1 / 32,
+        cispo: 1 / 32,
+        vespo: 1 / 32,
+        bnpo: 1 / (row < 3 ? 24 : 8) / 2,
+        dr_grpo: 1 / 60,
+        grpo: 1 / lengthOf(row) / 6,
+        sapo: 1 / lengthOf(row) / 6,
+        luspo: 1 / 6,
       }[lossType];
       expect(gradient[token]).toBeCloseTo(-weight * (advantages[row] ?? 0), 14);
     });
@@ -268,8 +274,12 @@ describe("the weights of the loss", () => {
     const { loss, logprobs: gradient } = evaluate(
       { lossType, entropyCoef: 0.1, topEntropyQuantile: 0.5 },
       {
-        ...{ logprobs: none, entropy: none, old: none, reference: none },
-        ...{ advantages: Float64Array.from([1, -1]), offsets: Int32Array.from([0, 0, 0]) },
+        logprobs: none,
+        entropy: none,
+        old: none,
+        reference: none,
+        advantages: Float64Array.from([1, -1]),
+        offsets: Int32Array.from([0, 0, 0]),
       },
     );
     expect(loss).toBeCloseTo(0, 14);

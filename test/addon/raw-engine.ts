@@ -58,8 +58,19 @@ export const PROMPTS = {
 
 export const REQUEST: NativeSampleRequest = {
   ...PROMPTS,
-  ...{ promptKeys: Int32Array.from([0, 1, 2]), groupSize: 2, maxNewTokens: 9, doSample: true, temperature: 0.9 },
-  ...{ topP: 1, topK: 0, minP: 0, repetitionPenalty: 1, stopIds: new Int32Array(), seed: 1, step: 0, maxRows: 64 },
+  promptKeys: Int32Array.from([0, 1, 2]),
+  groupSize: 2,
+  maxNewTokens: 9,
+  doSample: true,
+  temperature: 0.9,
+  topP: 1,
+  topK: 0,
+  minP: 0,
+  repetitionPenalty: 1,
+  stopIds: new Int32Array(),
+  seed: 1,
+  step: 0,
+  maxRows: 64,
 };
 
 /** Five completions in slices of at most two, one of them empty. */
@@ -72,7 +83,10 @@ export const BATCH: NativeBatch & Pick<NativeTrainBatch, "sliceOffsets"> = {
 };
 
 export const LOSS: NativeLoss = toNativeLoss({
-  ...{ beta: 0.04, temperature: 0.9, maxTokensPerMicroBatch: 8, dropoutSeed: 3 },
+  beta: 0.04,
+  temperature: 0.9,
+  maxTokensPerMicroBatch: 8,
+  dropoutSeed: 3,
 });
 
 export const ADAMW = toNativeOptimizer({ learningRate: 1e-3, weightDecay: 0.01 });

@@ -234,15 +234,11 @@ describe("reward functions", () => {
       completionIds: [tokens(1153), tokens(1281)],
     };
     expect(await calls("reward_funcs: [accuracy_reward, accuracy, format, tag_count, length]\n", batch)).toEqual([
-      ...[
-        ["accuracy_reward", [1, 0]],
-        ["accuracy_reward", [1, 0]],
-        ["format_reward", [1, 0]],
-      ],
-      ...[
-        ["tag_count_reward", [1, 0]],
-        ["len_reward", [-0.5, 0]],
-      ],
+      ["accuracy_reward", [1, 0]],
+      ["accuracy_reward", [1, 0]],
+      ["format_reward", [1, 0]],
+      ["tag_count_reward", [1, 0]],
+      ["len_reward", [-0.5, 0]],
     ]);
     const trlPunishment = await calls("reward_funcs: [get_soft_overlong_punishment]\n", batch);
     expect(trlPunishment).toEqual([["soft_overlong_punishment_reward", [-129 / 256, -1]]]);

@@ -424,7 +424,9 @@ describe("saving", () => {
     other.applyLora(lora());
     await other.loadCheckpoint(folder);
     expect(FakeEngine.all.at(-1)?.calls.slice(-3)).toEqual([
-      ...["loadSet adapter 0", "setOptimizer adamw", "loadSet optimizer 7"],
+      "loadSet adapter 0",
+      "setOptimizer adamw",
+      "loadSet optimizer 7",
     ]);
     const bare = await CausalLM.fromConfig(qwen2);
     expect(await failure(bare.saveCheckpoint(folder))).toMatchObject({ code: "BAD_INPUT" });

@@ -36,8 +36,17 @@ async function rounds(groups: number, maxRounds: number, spread: readonly boolea
   return { asked, kept: result.kept, rounds: result.rounds };
 }
 const empty: Rollout = {
-  ...{ row: [], prompts: [], promptIds: [], completions: [], completionIds: [], samplingLogprobs: [] },
-  ...{ finishReasons: [], rewards: [], extras: {}, userMetrics: [], rewardFailures: [] },
+  row: [],
+  prompts: [],
+  promptIds: [],
+  completions: [],
+  completionIds: [],
+  samplingLogprobs: [],
+  finishReasons: [],
+  rewards: [],
+  extras: {},
+  userMetrics: [],
+  rewardFailures: [],
   seconds: { rollout: 0, reward: 0 },
 };
 const [yes, no] = [true, false];
@@ -64,8 +73,17 @@ function bench(outputDir: string, args: GRPOConfigOptions = {}, callbacks: objec
     model: policy,
     processingClass: new FakeTokenizer(),
     args: new GRPOConfig({
-      ...{ perDeviceTrainBatchSize: 8, numGenerations: 2, maxSteps: 5, maxCompletionLength: 6, learningRate: 0.01 },
-      ...{ loggingSteps: 1, saveSteps: 1, shuffleDataset: false, dynamicSampling: true, logTo: ["jsonl"], outputDir },
+      perDeviceTrainBatchSize: 8,
+      numGenerations: 2,
+      maxSteps: 5,
+      maxCompletionLength: 6,
+      learningRate: 0.01,
+      loggingSteps: 1,
+      saveSteps: 1,
+      shuffleDataset: false,
+      dynamicSampling: true,
+      logTo: ["jsonl"],
+      outputDir,
       ...args,
     }),
     rewardFuncs: [reward],
@@ -102,8 +120,11 @@ test("metrics and completions are of all that was sampled; what is left out has 
   await trainer.train();
   const [, step] = lines(folder, "metrics.jsonl");
   expect(step).toMatchObject({
-    ...{ "dynamic_sampling/rounds": 2, "dynamic_sampling/groups": 8, "dynamic_sampling/unfilled": 0 },
-    ...{ "dynamic_sampling/frac_zero_std": 3 / 8, frac_reward_zero_std: 3 / 8 },
+    "dynamic_sampling/rounds": 2,
+    "dynamic_sampling/groups": 8,
+    "dynamic_sampling/unfilled": 0,
+    "dynamic_sampling/frac_zero_std": 3 / 8,
+    frac_reward_zero_std: 3 / 8,
   });
   const completions = lines(folder, "completions.jsonl");
   const mean = completions.reduce((sum, { reward: value }) => sum + Number(value), 0) / completions.length;
@@ -118,7 +139,8 @@ test("when the rounds end a generation is filled with groups without spread, whi
   await trainer.train();
   expect(policy.batches[0]?.promptIds).toHaveLength(8);
   expect(trainer.state.logHistory[0]).toMatchObject({
-    ...{ "dynamic_sampling/rounds": 1, "dynamic_sampling/unfilled": 2 },
+    "dynamic_sampling/rounds": 1,
+    "dynamic_sampling/unfilled": 2,
   });
 });
 

@@ -27,8 +27,14 @@ function bench(outputDir: string, args: GRPOConfigOptions = {}, options: Partial
     model: policy,
     processingClass: new FakeTokenizer(),
     args: new GRPOConfig({
-      ...{ gradientAccumulationSteps: 2, numGenerations: 8, maxSteps: 9, maxCompletionLength: 6, learningRate: 0.01 },
-      ...{ loggingSteps: 1, saveSteps: 4, outputDir },
+      gradientAccumulationSteps: 2,
+      numGenerations: 8,
+      maxSteps: 9,
+      maxCompletionLength: 6,
+      learningRate: 0.01,
+      loggingSteps: 1,
+      saveSteps: 4,
+      outputDir,
       ...args,
     }),
     rewardFuncs: [lengthReward],
@@ -75,8 +81,16 @@ test("killed in the middle of a rollout and resumed equals never killed", async 
 
 /** Four steps a generation, and an entropy bonus that moves. */
 const reusing: GRPOConfigOptions = {
-  ...{ stepsPerGeneration: 4, numIterations: 2, gradientAccumulationSteps: 2, numGenerations: 16, beta: 0.1 },
-  ...{ useAdaptiveEntropy: true, entropyCoef: 0.1, entropyTarget: 2, perDeviceTrainBatchSize: 4, saveSteps: 1 },
+  stepsPerGeneration: 4,
+  numIterations: 2,
+  gradientAccumulationSteps: 2,
+  numGenerations: 16,
+  beta: 0.1,
+  useAdaptiveEntropy: true,
+  entropyCoef: 0.1,
+  entropyTarget: 2,
+  perDeviceTrainBatchSize: 4,
+  saveSteps: 1,
 };
 
 test.each([1, 2, 3, 4, 5, 7])(
