@@ -76,8 +76,13 @@ export interface SequenceBatch {
   readonly contextLength?: number;
 }
 
+/** What a training step learns from. Log-probabilities of tokens that do not count in the loss are ignored. */
 export interface TrainBatch extends SequenceBatch {
   readonly advantages: ArrayLike<number>;
+  /** 1 for each completion token that counts in the loss, 0 for context; absent: all count. */
+  readonly lossMask?: readonly Uint8Array[];
+  /** Rows between two offsets are a slice, TRL's micro-batch: from 0 to the number of rows. Absent: the loss's rowsPerSlice. */
+  readonly sliceOffsets?: readonly number[];
   readonly oldLogprobs?: readonly Float32Array[];
   readonly referenceLogprobs?: readonly Float32Array[];
   /** As sampling gave them; only for the metric of how far they are from those of training. */

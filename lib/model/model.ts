@@ -21,7 +21,7 @@ import { EngineQueue } from "./engine-queue.js";
 import { matchCheckpoint, readModelConfig } from "./families.js";
 import { Generation } from "./generation.js";
 import { LoraConfig } from "./lora.js";
-import { type LossOptions, toNativeLoss } from "./loss.js";
+import { type LossOptions, rowsPerSliceOf, toNativeLoss } from "./loss.js";
 import { eosTokenIds, readModelFolder } from "./model-files.js";
 import {
   checkName,
@@ -340,7 +340,8 @@ export class CausalLM implements PolicyModel {
   /** Loss and metrics of a batch; its gradient is added to what the adapter already holds. */
   async forwardBackward(batch: GradientBatch, loss: LossOptions = {}): Promise<LossResult> {
     const options = toNativeLoss(loss);
-    const native = toNativeBatch(batch, options.beta > 0, this.vocabSize);
+    const needs = { reference: options.beta > 0, rowsPerSlice: rowsPerSliceOf(loss) };
+    const native = toNativeBatch(batch, needs, this.vocabSize);
     this.#checkLengths(batch);
     return this.#queue.run((engine) => engine.forwardBackward(native, options));
   }
