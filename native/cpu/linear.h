@@ -1,5 +1,5 @@
 // y = x Wᵀ for few rows: decoding reads every weight once a step, so a step is as fast as memory
-// and, from a handful of rows on, as the multipliers allow. Many rows belong to ATen's GEMM.
+// and, from a handful of rows on, as the multipliers allow. Of many rows the product is gemm.h's.
 #pragma once
 
 #include <ATen/core/Tensor.h>

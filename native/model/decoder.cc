@@ -5,8 +5,8 @@
 
 #include "cpu/fused_ops.h"
 #include "device.h"
-#include "model/checkpoint.h"
 #include "model/frozen_linear.h"
+#include "model/recompute.h"
 #include "model/rows.h"
 
 namespace grpo {
@@ -170,11 +170,11 @@ at::Tensor Decoder::forward(const at::Tensor& ids, const RopeTables& ropes,
                             const ForwardMode& mode) const {
     at::Tensor hidden = embed(ids, mode);  // [N, C]
     for (int64_t i = 0; i < config_.num_layers; ++i) {
-        if (mode.checkpoint && c10::GradMode::is_enabled()) {
+        if (mode.recompute && c10::GradMode::is_enabled()) {
             const Block layer = [this, i, ropes, attention, mode](const at::Tensor& input) {
                 return layer_forward(i, input, ropes, *attention, mode);
             };
-            hidden = checkpoint(hidden, layer, mode.generator);
+            hidden = recomputed(hidden, layer, mode.generator);
         } else {
             hidden = layer_forward(i, hidden, ropes, *attention, mode);
         }

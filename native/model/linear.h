@@ -25,7 +25,7 @@ using StackedPairsTable = std::vector<StackedPairs>;
 /// What a forward pass needs to know besides its tokens. Dropout acts in the training forward only.
 struct ForwardMode {
     const Adapter* adapter = nullptr;  // nullptr: the base model
-    bool checkpoint = false;           // keep only the layers' inputs for the backward
+    bool recompute = false;            // keep only the layers' inputs for the backward
     int64_t context_length = 0;  // of the longest sequence of the call, for length-dependent ropes
     double dropout = 0;
     std::optional<at::Generator> generator;      // of the dropout masks

@@ -9,7 +9,7 @@
 
 #include "error.h"
 #include "model/rows.h"
-#include "rollout/random.h"
+#include "random.h"
 #include "rollout/sampler.h"
 
 namespace grpo {
