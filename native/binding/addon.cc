@@ -9,6 +9,7 @@
 #include "binding/napi_setup.h"
 #include "binding_revision.h"
 #include "cpu/gemm.h"
+#include "cpu/instruction_set.h"
 #include "cpu/linear.h"
 #include "cpu/row_sampler.h"
 #include "device.h"
@@ -22,6 +23,19 @@ namespace {
 
 Napi::Value torch_version(const Napi::CallbackInfo& info) {
     return Napi::String::New(info.Env(), TORCH_VERSION);
+}
+
+Napi::Value instruction_set(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+        return to_js(info.Env(), cpu::name_of(cpu::instruction_set()));
+    });
+}
+
+Napi::Value instruction_sets(const Napi::CallbackInfo& info) {
+    const std::vector<std::string> names = cpu::instruction_set_names();
+    Napi::Array array = Napi::Array::New(info.Env(), names.size());
+    for (uint32_t i = 0; i < names.size(); ++i) array.Set(i, names[i]);
+    return array;
 }
 
 Napi::Value devices(const Napi::CallbackInfo& info) {
@@ -155,9 +169,13 @@ Napi::Value sampling_probabilities(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
+    // A name that is none is refused here, before anything computes.
+    guarded(env, [] { return cpu::instruction_set(); });
     exports.Set("bindingRevision", GRPO_BINDING_REVISION);
     exports.Set("Engine", EngineWrap::define(env));
     exports.Set("torchVersion", Napi::Function::New<torch_version>(env));
+    exports.Set("instructionSet", Napi::Function::New<instruction_set>(env));
+    exports.Set("instructionSets", Napi::Function::New<instruction_sets>(env));
     exports.Set("devices", Napi::Function::New<devices>(env));
     exports.Set("machineProbe", Napi::Function::New<machine_probe>(env));
     exports.Set("lossAndGradient", Napi::Function::New<loss_and_gradient>(env));

@@ -87,8 +87,6 @@ export type MathNode =
   /** Grammatical but without a meaning here; fails the whole formula. */
   | { readonly kind: "invalid" };
 
-export type MathKind = MathNode["kind"];
-
 export const INVALID: MathNode = { kind: "invalid" };
 export const HUNDREDTH: MathNode = { kind: "hundredth" };
 export const PI: MathNode = { kind: "constant", name: "pi" };
