@@ -10,8 +10,9 @@ import type {
   NativeSampleStats,
   NativeStepResult,
 } from "./native/native.js";
+import type { Sample } from "./rollout/sample.js";
 import type { MemoryModel } from "./trainer/memory.js";
-import type { FinishReason, Message } from "./types.js";
+import type { Completion, FinishReason, Message } from "./types.js";
 
 /** Token ids, whole numbers from 0. */
 export type TokenIds = readonly number[];
@@ -25,14 +26,25 @@ export interface SampledCompletion {
   readonly finishReason: FinishReason;
 }
 
-/** The completions of one prompt; `prompt` is its index in the call. */
-export interface SampledGroup {
+/** An attempt that is not one completion of its prompt: a conversation with given tokens in it, or several sequences. */
+export interface SampledRollout {
+  /** At least one; where nothing was drawn, one without completionIds. */
+  readonly samples: readonly Sample[];
+  /** As reward functions and logs get it. Absent: the text of all tokens after the contexts. */
+  readonly completion?: Completion;
+}
+
+/** One attempt at a prompt, as a sampler gives it. */
+export type SampledAttempt = SampledCompletion | SampledRollout;
+
+/** The completions of one prompt, or of other samplers the attempts at it; `prompt` is its index in the call. */
+export interface SampledGroup<T extends SampledAttempt = SampledCompletion> {
   readonly prompt: number;
-  readonly completions: readonly SampledCompletion[];
+  readonly completions: readonly T[];
 }
 
 /** How groups are sampled. */
-export interface SampleOptions {
+export interface SampleOptions<T extends SampledAttempt = SampledCompletion> {
   readonly groupSize: number;
   readonly maxNewTokens: number;
   readonly doSample?: boolean;
@@ -55,13 +67,13 @@ export interface SampleOptions {
   readonly graphCapture?: boolean;
   readonly signal?: AbortSignal;
   /** Called with each group as it finishes, while others are still being decoded. */
-  readonly onGroup?: (group: SampledGroup) => void;
+  readonly onGroup?: (group: SampledGroup<T>) => void;
 }
 
 /** All groups of one rollout. */
-export interface SampleResult {
+export interface SampleResult<T extends SampledAttempt = SampledCompletion> {
   /** In the order of the prompts. */
-  readonly groups: readonly SampledGroup[];
+  readonly groups: readonly SampledGroup<T>[];
   readonly stats: NativeSampleStats;
 }
 
@@ -107,8 +119,8 @@ export interface PolicyModel {
   readonly maxPositions: number;
   readonly device: string;
   readonly dtype: string;
-  /** Samples groups of completions; see CausalLM.sample. */
-  sample(prompts: readonly TokenIds[], options: SampleOptions): Promise<SampleResult>;
+  /** Attempts `groupSize` times at every prompt, and hands each group to `onGroup` as it finishes; see CausalLM.sample. */
+  sample(prompts: readonly TokenIds[], options: SampleOptions<SampledAttempt>): Promise<SampleResult<SampledAttempt>>;
   /**
    * Once before the first step: decides what is trained and, with `reference`, fixes the reference policy as it is now.
    * `mixed`: mixReference will be called.

@@ -19,7 +19,7 @@ import type { CheckpointWriter, PolicyModel, SampledGroup, SampleResult, Sequenc
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./adapter-files.js";
 import { EngineQueue } from "./engine-queue.js";
 import { matchCheckpoint, readModelConfig } from "./families.js";
-import { Generation } from "./generation.js";
+import { GeneratedCompletions } from "./generated-completions.js";
 import { LoraConfig } from "./lora.js";
 import { type LossOptions, rowsPerSliceOf, toNativeLoss } from "./loss.js";
 import { eosTokenIds, readModelFolder } from "./model-files.js";
@@ -258,10 +258,14 @@ export class CausalLM implements PolicyModel {
   }
 
   /** Completions of prompts of token ids. Await it for all, in the order of the prompts; or iterate it for each as it finishes. */
-  generate(prompts: readonly TokenIds[], options: GenerateOptions = {}): Generation {
+  generate(prompts: readonly TokenIds[], options: GenerateOptions = {}): GeneratedCompletions {
     const { signal, ...request } = generateToSample(prompts, options, this.generationConfig, this);
     const own = new Set((options.stop ?? []).filter((id) => !this.eosTokenIds.includes(id)));
-    return new Generation((onGroup, stop) => this.sample(prompts, { ...request, onGroup, signal: stop }), own, signal);
+    return new GeneratedCompletions(
+      (onGroup, stop) => this.sample(prompts, { ...request, onGroup, signal: stop }),
+      own,
+      signal,
+    );
   }
 
   /** `groupSize` completions of every prompt; each group is handed to `onGroup` as it finishes. */

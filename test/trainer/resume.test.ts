@@ -333,7 +333,8 @@ test("the last good state can be resumed from, whatever its log-probabilities ar
   first.policy.lossAt = (call) => (call < 2 ? 0 : Number.NaN);
   await expect(first.trainer.train()).rejects.toThrow("the last good state is in");
   const { trainer, policy } = bench(folder, args);
-  const [carried] = (await readCheckpoint(path.join(folder, "checkpoint-5"))).generation?.batch.oldLogprobs ?? [];
+  const [rollout] = (await readCheckpoint(path.join(folder, "checkpoint-5"))).generation?.rollouts ?? [];
+  const carried = rollout?.samples[0]?.oldLogprobs;
   expect([...(carried ?? [])].slice(0, 2)).toEqual([Number.NaN, Number.NEGATIVE_INFINITY].slice(0, carried?.length));
   await trainer.train({ resumeFromCheckpoint: true });
   expect(trainer.state.globalStep).toBe(8);
