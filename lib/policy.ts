@@ -3,6 +3,7 @@
 // model's business.
 
 import type { LossOptions } from "./model/loss.js";
+import type { MemoryModel } from "./model/memory.js";
 import type {
   NativeLossResult,
   NativeMemory,
@@ -10,7 +11,6 @@ import type {
   NativeSampleStats,
   NativeStepResult,
 } from "./native/native.js";
-import type { MemoryModel } from "./trainer/memory.js";
 import type { FinishReason, Message } from "./types.js";
 
 /** Token ids, whole numbers from 0. */

@@ -16,12 +16,12 @@ import type {
 } from "../native/native.js";
 import { show } from "../options.js";
 import type { CheckpointWriter, PolicyModel } from "../policy.js";
-import type { MemoryModel } from "../trainer/memory.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, readAdapter, writeAdapterConfig } from "./adapter-files.js";
 import { type EngineQueue, toGrpoError } from "./engine-queue.js";
 import { type ModelDescription, matchCheckpoint, parameterCount } from "./families.js";
 import type { LoraConfig } from "./lora.js";
 import { type ResolvedLora, resolveLora } from "./lora-resolve.js";
+import type { MemoryModel } from "./memory.js";
 import { CONFIG, type FileContent, GENERATION_CONFIG, isFile, type ModelFolder, writeFiles } from "./model-files.js";
 import { fileLayout, readHeader, readWeights, tableOf } from "./safetensors.js";
 import { removeOtherWeights, weightFiles } from "./shards.js";
