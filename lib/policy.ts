@@ -3,6 +3,7 @@
 // model's business.
 
 import type { LossOptions } from "./model/loss.js";
+import type { MemoryModel } from "./model/memory.js";
 import type {
   NativeLossResult,
   NativeMemory,
@@ -11,7 +12,6 @@ import type {
   NativeStepResult,
 } from "./native/native.js";
 import type { Sample } from "./rollout/sample.js";
-import type { MemoryModel } from "./trainer/memory.js";
 import type { Completion, FinishReason, Message } from "./types.js";
 
 /** Token ids, whole numbers from 0. */
