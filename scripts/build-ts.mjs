@@ -12,8 +12,14 @@ const require = createRequire(import.meta.url);
 
 /** What users import, what starts a process of its own, and what the scripts and tests here take from dist/. */
 const entryPoints = [
-  ...["index", "rewards/math/index", "cli", "rewards/worker-entry"],
-  ...["native/libtorch", "setup/setup", "rewards/index", "rewards/runtime"],
+  "index",
+  "rewards/math/index",
+  "cli",
+  "rewards/worker-entry",
+  "native/libtorch",
+  "setup/setup",
+  "rewards/index",
+  "rewards/runtime",
 ];
 
 export async function buildTypeScript() {
@@ -29,7 +35,12 @@ async function bundle() {
     outdir: "dist",
     outbase: "lib",
     tsconfig: "tsconfig.build.json",
-    ...{ bundle: true, splitting: true, format: "esm", platform: "node", target: "node20.19", sourcemap: true },
+    bundle: true,
+    splitting: true,
+    format: "esm",
+    platform: "node",
+    target: "node20.19",
+    sourcemap: true,
     // Reward functions are known by their names, which a bundle may change.
     keepNames: true,
     packages: "external",

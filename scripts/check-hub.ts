@@ -71,7 +71,10 @@ async function check(): Promise<number> {
   const [local, cache] = [path.join(folder, "qwen2-0.5b-grpo-math"), path.join(folder, "home", "hub")];
   const env = {
     ...process.env,
-    ...{ HF_ENDPOINT: hub.url, HF_HOME: path.join(folder, "python"), HF_TOKEN: hub.token, OMP_NUM_THREADS: "1" },
+    HF_ENDPOINT: hub.url,
+    HF_HOME: path.join(folder, "python"),
+    HF_TOKEN: hub.token,
+    OMP_NUM_THREADS: "1",
     ...(values["no-xet"] ? { HF_HUB_DISABLE_XET: "1" } : {}),
   };
   const child = spawn(values.python, [script, ...args, "--local", local, "--cache", cache], { env, stdio: "inherit" });

@@ -1,4 +1,4 @@
-// Writes the tables of docs/memory.md: what lib/trainer/memory.ts estimates for models and settings of their usual sizes. A test compares.
+// Writes the tables of docs/memory.md: what lib/model/memory.ts estimates for models and settings of their usual sizes. A test compares.
 //
 //   npx tsx scripts/docs-memory.ts
 
@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { LoraConfig } from "grpo";
 import { parameterCount, readModelConfig } from "../lib/model/families.js";
 import { resolveLora } from "../lib/model/lora-resolve.js";
-import { estimateMemory, type MemoryModel, type MemoryRun } from "../lib/trainer/memory.js";
+import { estimateMemory, type MemoryModel, type MemoryRun } from "../lib/model/memory.js";
 
 const page = fileURLToPath(new URL("../docs/memory.md", import.meta.url));
 const [begin, end] = ["<!-- npx tsx scripts/docs-memory.ts -->\n", "<!-- end of tables -->\n"];
@@ -25,9 +25,17 @@ const models = {
 function sizes(modelType: string, [C, F, layers, heads, kvHeads, V]: readonly number[], tied: boolean) {
   return {
     model_type: modelType,
-    ...{ hidden_size: C ?? 0, intermediate_size: F ?? 0, num_hidden_layers: layers ?? 0, vocab_size: V ?? 0 },
-    ...{ num_attention_heads: heads ?? 0, num_key_value_heads: kvHeads ?? 0, tie_word_embeddings: tied },
-    ...{ max_position_embeddings: 32_768, rms_norm_eps: 1e-6, rope_theta: 1e6, hidden_act: "silu" },
+    hidden_size: C ?? 0,
+    intermediate_size: F ?? 0,
+    num_hidden_layers: layers ?? 0,
+    vocab_size: V ?? 0,
+    num_attention_heads: heads ?? 0,
+    num_key_value_heads: kvHeads ?? 0,
+    tie_word_embeddings: tied,
+    max_position_embeddings: 32_768,
+    rms_norm_eps: 1e-6,
+    rope_theta: 1e6,
+    hidden_act: "silu",
   };
 }
 
@@ -39,7 +47,12 @@ function memoryModel(name: keyof typeof models, full: boolean, computeBytes: num
   const { trainable } = lora.parameters;
   return {
     shape: description.native,
-    ...{ parameters, full, mlpTrained: 3, copiesReference: full, weightBytes: 2, computeBytes },
+    parameters,
+    full,
+    mlpTrained: 3,
+    copiesReference: full,
+    weightBytes: 2,
+    computeBytes,
     device: computeBytes === 4 ? "cpu" : "other",
     ...(full ? { trained: parameters, adapters: 0 } : { trained: trainable, adapters: trainable }),
   };
@@ -47,9 +60,20 @@ function memoryModel(name: keyof typeof models, full: boolean, computeBytes: num
 
 /** Eight prompts of 512 tokens with eight completions each, all in one step. */
 const run: MemoryRun = {
-  ...{ promptTokens: 512, completionTokens: 512, groupSize: 8, prompts: 8, completionsPerStep: 64 },
-  ...{ maxTokensPerMicroBatch: 2048, gradientCheckpointing: false, dropout: false, sortsVocabulary: false },
-  ...{ repetitionPenalty: false, scores: false, reference: false, copiesCheckpoints: false, optimizer: "adamw" },
+  promptTokens: 512,
+  completionTokens: 512,
+  groupSize: 8,
+  prompts: 8,
+  completionsPerStep: 64,
+  maxTokensPerMicroBatch: 2048,
+  gradientCheckpointing: false,
+  dropout: false,
+  sortsVocabulary: false,
+  repetitionPenalty: false,
+  scores: false,
+  reference: false,
+  copiesCheckpoints: false,
+  optimizer: "adamw",
 };
 
 const lengths = [256, 512, 1024, 2048, 4096];

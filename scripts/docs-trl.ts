@@ -42,8 +42,11 @@ const reasons: readonly (readonly [reason: string, keys: readonly string[]])[] =
   [
     "the engine samples by itself",
     [
-      ...["use_vllm", "cache_implementation", "use_transformers_paged", "use_transformers_continuous_batching"],
-      ...["transformers_continuous_batching_config"],
+      "use_vllm",
+      "cache_implementation",
+      "use_transformers_paged",
+      "use_transformers_continuous_batching",
+      "transformers_continuous_batching_config",
     ],
   ],
   ["sampling has the options above, and no others", ["generation_kwargs"]],

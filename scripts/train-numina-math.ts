@@ -43,7 +43,11 @@ const withPrompt = (dataset: typeof train) =>
 // 2. The model, with LoRA on the query and value projections.
 const model = await CausalLM.fromPretrained(flags.model, { dtype: "auto", device: "auto" });
 const lora = new LoraConfig({
-  ...{ taskType: "CAUSAL_LM", r: 8, loraAlpha: 32, loraDropout: 0.1, targetModules: ["q_proj", "v_proj"] },
+  taskType: "CAUSAL_LM",
+  r: 8,
+  loraAlpha: 32,
+  loraDropout: 0.1,
+  targetModules: ["q_proj", "v_proj"],
 });
 model.applyLora(lora);
 model.printTrainableParameters();
@@ -79,8 +83,12 @@ const args = new GRPOConfig({
 const tokenizer = await Tokenizer.fromPretrained(flags.model);
 tokenizer.padToken = tokenizer.eosToken;
 const trainer = new GRPOTrainer({
-  ...{ model, processingClass: tokenizer, args, rewardFuncs: [formatReward, rewards.accuracy] },
-  ...{ trainDataset: withPrompt(train), evalDataset: withPrompt(test) },
+  model,
+  processingClass: tokenizer,
+  args,
+  rewardFuncs: [formatReward, rewards.accuracy],
+  trainDataset: withPrompt(train),
+  evalDataset: withPrompt(test),
 });
 await trainer.train();
 await trainer.saveModel(flags.output);

@@ -27,7 +27,12 @@ const IN_FOLDERS = (word: string) => [
 const IN_NAMES = (word: string) => [`**/${word}${SEPARATOR}*`, `**/*${SEPARATOR}${word}${SEPARATOR}*`];
 // Data by its name that is about the data set, not of it.
 const NOT_DATA = new Set([
-  ...["README.md", "config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "dummy_data.zip"],
+  "README.md",
+  "config.json",
+  "dataset_info.json",
+  "dataset_infos.json",
+  "dataset_dict.json",
+  "dummy_data.zip",
 ]);
 
 /** A pattern may match nothing: in a cache, only the splits that were asked for before have their files. */

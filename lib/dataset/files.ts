@@ -149,7 +149,9 @@ async function expand(given: string): Promise<string[]> {
 function localFiles(source: string, { folder, files }: Pick<Snapshot, "folder" | "files">, splits: SplitFiles): Files {
   const input = async (file: string): Promise<StreamInput> => ({ name: file, path: path.resolve(folder, file) });
   return {
-    ...{ source, splits, names: files },
+    source,
+    splits,
+    names: files,
     open: (names) => inOrder(names, (name) => openLocal(path.resolve(folder, name))),
     stream: (file, columns, given) => streamRows(() => input(file), columns, given),
     streamColumns: async (file) => firstColumns(await input(file)),
@@ -183,7 +185,9 @@ function hubFiles(id: string, snapshot: HubSnapshot, splits: SplitFiles, options
     return (await import("./parquet.js")).openParquet(source);
   };
   return {
-    ...{ source: id, splits, names: snapshot.files },
+    source: id,
+    splits,
+    names: snapshot.files,
     async open(files, { all }) {
       // At once, so that several files come side by side and under one line of progress.
       if (all) await snapshot.fetch(files.filter((file) => !snapshot.rangedOnly.has(file)));

@@ -116,7 +116,8 @@ function frontMatter(name: string, { kind, base }: CardWeights, training: Traini
     tags: [
       ...(base && kind === "adapter" ? [`base_model:adapter:${base}`] : []),
       ...(kind === "adapter" ? ["lora"] : []),
-      ...["grpo", "generated_from_trainer"],
+      "grpo",
+      "generated_from_trainer",
     ],
     ...(metrics.length > 0 ? { "model-index": [{ name, results }] } : {}),
   };
@@ -148,20 +149,27 @@ function howToLoad(repo: string, { kind, base }: CardWeights): string[] {
     ];
   }
   const python = [
-    ...["from peft import PeftModel", "from transformers import AutoModelForCausalLM, AutoTokenizer", ""],
+    "from peft import PeftModel",
+    "from transformers import AutoModelForCausalLM, AutoTokenizer",
+    "",
     `base = AutoModelForCausalLM.from_pretrained("${model}")`,
     `model = PeftModel.from_pretrained(base, "${repo}")`,
     `tokenizer = AutoTokenizer.from_pretrained("${model}")`,
   ];
   const script = [
-    ...['import { CausalLM, Tokenizer } from "grpo";', ""],
+    'import { CausalLM, Tokenizer } from "grpo";',
+    "",
     `const model = await CausalLM.fromPretrained("${model}", { adapter: "${repo}" });`,
     `const tokenizer = await Tokenizer.fromPretrained("${model}");`,
   ];
   return [
-    ...["## Loading", "With PEFT:", fenced("python", python)],
-    ...["In vLLM:", fenced("sh", [`vllm serve ${model} --enable-lora --lora-modules ${short}=${repo}`])],
-    ...["In TypeScript:", fenced("ts", script)],
+    "## Loading",
+    "With PEFT:",
+    fenced("python", python),
+    "In vLLM:",
+    fenced("sh", [`vllm serve ${model} --enable-lora --lora-modules ${short}=${repo}`]),
+    "In TypeScript:",
+    fenced("ts", script),
   ];
 }
 

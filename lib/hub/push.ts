@@ -200,8 +200,13 @@ async function tryCommit(push: FolderPush, parentCommit: string): Promise<Commit
     const files = await wantedFiles(push);
     const { uploadFiles } = await import("@huggingface/hub");
     const output = await uploadFiles({
-      ...{ repo: { type: repo.type, name: repo.id }, hubUrl: client.url, fetch, branch, parentCommit },
-      ...{ commitTitle: title, useXet: xetEnabled() },
+      repo: { type: repo.type, name: repo.id },
+      hubUrl: client.url,
+      fetch,
+      branch,
+      parentCommit,
+      commitTitle: title,
+      useXet: xetEnabled(),
       files: files.map((file) => ({ path: file, content: pathToFileURL(path.join(folder, file)) })),
     });
     return { url: output?.commit.url ?? repoPage(client.url, repo) };

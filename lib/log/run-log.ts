@@ -2,14 +2,14 @@
 // completions.jsonl (every completion of every step). The trainer hands over facts; how they look is decided here.
 
 import path from "node:path";
+import { at } from "../at.js";
 import { reasonOf } from "../errors.js";
 import type { PolicyModel } from "../policy.js";
 import { completionText } from "../rewards/per-sample.js";
-import type { Advantages } from "../trainer/advantages.js";
+import { completionIdsOf, finishReasonOf, type Group, type Sample, type ScoredRollout } from "../rollout/sample.js";
 import type { GRPOConfig } from "../trainer/config.js";
 import type { TrainingPlan } from "../trainer/plan.js";
 import type { PromptSurvey } from "../trainer/prompts.js";
-import type { Rollout } from "../trainer/rollout.js";
 import type { Metrics } from "../trainer/step-metrics.js";
 import { Console, type Output } from "./console.js";
 import { clip, fixed, formatEvaluation, formatStepLine } from "./format.js";
@@ -24,6 +24,7 @@ export interface CompletionRecord {
   readonly row: number;
   readonly prompt: unknown;
   readonly completion: string;
+  /** All tokens after the prompt; of several samples one after the other. */
   readonly ids: readonly number[];
   /** By reward function; null abstained. */
   readonly rewards: Readonly<Record<string, number | null>>;
@@ -32,6 +33,19 @@ export interface CompletionRecord {
   readonly advantage: number;
   readonly finish_reason: string;
   readonly extra?: Readonly<Record<string, unknown>>;
+  /** Beside `ids`, 1: it counts in the loss, 0: it was given. Absent: every token counts. */
+  readonly loss_mask?: readonly number[];
+  /** The sequences that `ids` are the tokens of. Absent: one, in the context of the prompt. */
+  readonly samples?: readonly SampleRecord[];
+}
+
+/** One sequence of a completion that is not simply the continuation of its prompt. */
+export interface SampleRecord {
+  /** The context. Absent: the prompt of the row. */
+  readonly prompt_ids?: readonly number[];
+  /** Number of its tokens among `ids`. */
+  readonly tokens: number;
+  readonly finish_reason: string;
 }
 
 const schemaVersion = 1;
@@ -169,24 +183,46 @@ function numbered(records: readonly CompletionRecord[]): object[] {
 export function completionRecords(
   step: number,
   split: "train" | "eval",
-  rollout: Rollout,
-  scored: Advantages,
+  groups: readonly Group<ScoredRollout>[],
   names: readonly string[],
 ): CompletionRecord[] {
-  const extras = Object.entries(rollout.extras);
-  return rollout.completions.map((completion, i) => ({
-    step,
-    split,
-    row: rollout.row[i] ?? 0,
-    prompt: rollout.prompts[i],
-    completion: completionText(completion),
-    ids: rollout.completionIds[i] ?? [],
-    rewards: Object.fromEntries(names.map((name, k) => [name, rollout.rewards[k]?.[i] ?? null])),
-    reward: Number.isNaN(scored.rewards[i]) ? null : (scored.rewards[i] ?? null),
-    advantage: scored.advantages[i] ?? 0,
-    finish_reason: rollout.finishReasons[i] ?? "eos",
-    ...(extras.length > 0 ? { extra: Object.fromEntries(extras.map(([name, values]) => [name, values[i]])) } : {}),
-  }));
+  const columns = [...new Set(groups.flatMap(({ rollouts }) => rollouts.flatMap(({ extras }) => Object.keys(extras))))];
+  return groups.flatMap((group) =>
+    group.rollouts.map((rollout) => ({
+      step,
+      split,
+      row: group.row,
+      prompt: group.prompt,
+      completion: completionText(rollout.completion),
+      ids: completionIdsOf(rollout),
+      rewards: Object.fromEntries(names.map((name, k) => [name, at(rollout.rewards, k)])),
+      reward: Number.isNaN(rollout.reward) ? null : rollout.reward,
+      advantage: rollout.advantage,
+      finish_reason: finishReasonOf(rollout),
+      ...(columns.length > 0 ? { extra: Object.fromEntries(columns.map((name) => [name, rollout.extras[name]])) } : {}),
+      ...lossMaskRecord(rollout),
+      ...sampleRecords(group, rollout),
+    })),
+  );
+}
+
+function lossMaskRecord({ samples }: ScoredRollout): Pick<CompletionRecord, "loss_mask"> {
+  if (samples.every(({ lossMask }) => lossMask === undefined)) return {};
+  const masks = samples.map(({ lossMask, completionIds }) => lossMask ?? new Uint8Array(completionIds.length).fill(1));
+  return { loss_mask: masks.flatMap((mask) => [...mask]) };
+}
+
+function sampleRecords(group: Group<ScoredRollout>, { samples }: ScoredRollout): Pick<CompletionRecord, "samples"> {
+  const ofPrompt = ({ promptIds }: Sample) =>
+    promptIds.length === group.promptIds.length && promptIds.every((id, i) => id === group.promptIds[i]);
+  if (samples.length === 1 && samples.every(ofPrompt)) return {};
+  return {
+    samples: samples.map((sample) => ({
+      ...(ofPrompt(sample) ? {} : { prompt_ids: sample.promptIds }),
+      tokens: sample.completionIds.length,
+      finish_reason: sample.finishReason,
+    })),
+  };
 }
 
 export interface PlanFacts {

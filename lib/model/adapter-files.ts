@@ -66,8 +66,14 @@ const DEFAULTS: JsonObject = {
 
 /** Keys that describe the file or were used before training, and do not change what the adapter computes. */
 const INFORMATIVE: readonly string[] = [
-  ...["auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "runtime_config"],
-  ...["megatron_core", "qalora_group_size"],
+  "auto_mapping",
+  "base_model_name_or_path",
+  "inference_mode",
+  "peft_version",
+  "revision",
+  "runtime_config",
+  "megatron_core",
+  "qalora_group_size",
 ];
 
 /** Keys that LoraConfig takes, under its own names. */

@@ -5,16 +5,18 @@ import { GrpoError, type GrpoErrorCode, reasonOf } from "../errors.js";
 import type { NativeEngine } from "../native/native.js";
 
 const NATIVE_CODES: readonly GrpoErrorCode[] = [
-  ...([
-    "BAD_ADAPTER",
-    "BAD_CHECKPOINT",
-    "BAD_INPUT",
-    "BAD_OPTION",
-    "CANCELLED",
-    "DEVICE_UNAVAILABLE",
-    "DISPOSED",
-  ] as const),
-  ...(["DISK_FULL", "FILE_NOT_FOUND", "NON_FINITE", "OUT_OF_MEMORY", "UNSUPPORTED_ARCHITECTURE"] as const),
+  "BAD_ADAPTER",
+  "BAD_CHECKPOINT",
+  "BAD_INPUT",
+  "BAD_OPTION",
+  "CANCELLED",
+  "DEVICE_UNAVAILABLE",
+  "DISPOSED",
+  "DISK_FULL",
+  "FILE_NOT_FOUND",
+  "NON_FINITE",
+  "OUT_OF_MEMORY",
+  "UNSUPPORTED_ARCHITECTURE",
 ];
 
 export class EngineQueue {

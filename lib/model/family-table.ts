@@ -37,7 +37,9 @@ export interface Family {
 }
 
 export const commonDefaults: JsonObject = {
-  ...{ rms_norm_eps: 1e-6, tie_word_embeddings: false, hidden_act: "silu" },
+  rms_norm_eps: 1e-6,
+  tie_word_embeddings: false,
+  hidden_act: "silu",
 };
 
 /** Keys with which a config changes what some family computes, and the values that mean "off". */
@@ -72,7 +74,11 @@ export const neutralValues: Readonly<Record<string, readonly unknown[]>> = {
 };
 
 const plain: Family["fixed"] = {
-  ...{ fusedProjections: false, qkNorm: "none", preNorms: true, postNorms: false, normOffset: 0 },
+  fusedProjections: false,
+  qkNorm: "none",
+  preNorms: true,
+  postNorms: false,
+  normOffset: 0,
 };
 const noBias: Family["bias"] = { qkv: false, output: false, mlp: false };
 const attentionBias: Family["bias"] = { qkv: "attention_bias", output: "attention_bias", mlp: false };
@@ -98,8 +104,11 @@ const qwen2: Family = {
   architecture: "Qwen2ForCausalLM",
   module: "transformers.models.qwen2.modeling_qwen2",
   defaults: {
-    ...{ num_key_value_heads: 32, max_position_embeddings: 32_768 },
-    ...{ use_sliding_window: false, sliding_window: 4096, max_window_layers: 28 },
+    num_key_value_heads: 32,
+    max_position_embeddings: 32_768,
+    use_sliding_window: false,
+    sliding_window: 4096,
+    max_window_layers: 28,
   },
   bias: { ...noBias, qkv: true },
   reads: ["layer_types", "use_sliding_window", "sliding_window"],
@@ -111,17 +120,26 @@ const gemma2: Family = {
   architecture: "Gemma2ForCausalLM",
   module: "transformers.models.gemma2.modeling_gemma2",
   defaults: {
-    ...{ num_key_value_heads: 4, head_dim: 256, max_position_embeddings: 8192, tie_word_embeddings: true },
-    ...{ hidden_activation: "gelu_pytorch_tanh", query_pre_attn_scalar: 256, sliding_window: 4096 },
-    ...{ final_logit_softcapping: 30, attn_logit_softcapping: 50 },
+    num_key_value_heads: 4,
+    head_dim: 256,
+    max_position_embeddings: 8192,
+    tie_word_embeddings: true,
+    hidden_activation: "gelu_pytorch_tanh",
+    query_pre_attn_scalar: 256,
+    sliding_window: 4096,
+    final_logit_softcapping: 30,
+    attn_logit_softcapping: 50,
   },
   fixed: { ...plain, postNorms: true, normOffset: 1 },
   bias: attentionBias,
   activationKey: "hidden_activation",
   scaledEmbeddings: true,
   reads: [
-    ...["layer_types", "sliding_window", "query_pre_attn_scalar"],
-    ...["attn_logit_softcapping", "final_logit_softcapping"],
+    "layer_types",
+    "sliding_window",
+    "query_pre_attn_scalar",
+    "attn_logit_softcapping",
+    "final_logit_softcapping",
   ],
   slidingLayer: (_, layer) => layer % 2 === 0,
 };
@@ -152,8 +170,11 @@ export const families: Readonly<Record<string, Family>> = {
     architecture: "SmolLM3ForCausalLM",
     module: "transformers.models.smollm3.modeling_smollm3",
     defaults: {
-      ...{ num_key_value_heads: 4, max_position_embeddings: 32_768, tie_word_embeddings: true },
-      ...{ no_rope_layer_interval: 4, use_sliding_window: false },
+      num_key_value_heads: 4,
+      max_position_embeddings: 32_768,
+      tie_word_embeddings: true,
+      no_rope_layer_interval: 4,
+      use_sliding_window: false,
     },
     loraTargets: [],
     rope: { theta: 2_000_000 },
@@ -167,14 +188,20 @@ export const families: Readonly<Record<string, Family>> = {
     classifier: "Gemma3TextForSequenceClassification",
     module: "transformers.models.gemma3.modeling_gemma3",
     defaults: {
-      ...{ ...gemma2.defaults, max_position_embeddings: 131_072, sliding_window_pattern: 6 },
-      ...{ final_logit_softcapping: null, attn_logit_softcapping: null },
+      ...gemma2.defaults,
+      max_position_embeddings: 131_072,
+      sliding_window_pattern: 6,
+      final_logit_softcapping: null,
+      attn_logit_softcapping: null,
     },
     fixed: { ...gemma2.fixed, qkNorm: "head" },
     rope: { theta: 1_000_000, localTheta: 10_000 },
     // transformers keeps attn_logit_softcapping for this family but does not apply it.
     reads: [
-      ...["layer_types", "sliding_window", "query_pre_attn_scalar", "final_logit_softcapping"],
+      "layer_types",
+      "sliding_window",
+      "query_pre_attn_scalar",
+      "final_logit_softcapping",
       "rope_local_base_freq",
     ],
     slidingLayer: (config, layer) => (layer + 1) % Number(config.sliding_window_pattern) !== 0,

@@ -52,8 +52,15 @@ export function resolveLora(config: LoraConfig, model: ModelDescription, seed: n
   const tokenRows = resolveTokens(config, tied, native.vocabSize);
   const biases = resolveBiases(config, layers, leaves);
   const spec: NativeAdapterSpec = {
-    ...{ targets, dropout: config.loraDropout, ...resolveInit(config.initLoraWeights), dora: config.useDora },
-    ...{ biases, fullModules, tokenRows, tieOutput: saved.tieOutput, seed },
+    targets,
+    dropout: config.loraDropout,
+    ...resolveInit(config.initLoraWeights),
+    dora: config.useDora,
+    biases,
+    fullModules,
+    tokenRows,
+    tieOutput: saved.tieOutput,
+    seed,
   };
   checkOverlaps(config, spec, tied, leaves);
   const tensors = adapterTensors(spec, layers, leaves);

@@ -49,16 +49,46 @@ export interface LoraOptions {
 }
 
 const SUPPORTED: readonly (keyof LoraOptions)[] = [
-  ...(["taskType", "r", "loraAlpha", "loraDropout", "targetModules", "excludeModules", "layersToTransform"] as const),
-  ...(["layersPattern", "rankPattern", "alphaPattern", "useRslora", "useDora", "bias", "modulesToSave"] as const),
-  ...(["trainableTokenIndices", "ensureWeightTying", "initLoraWeights"] as const),
+  "taskType",
+  "r",
+  "loraAlpha",
+  "loraDropout",
+  "targetModules",
+  "excludeModules",
+  "layersToTransform",
+  "layersPattern",
+  "rankPattern",
+  "alphaPattern",
+  "useRslora",
+  "useDora",
+  "bias",
+  "modulesToSave",
+  "trainableTokenIndices",
+  "ensureWeightTying",
+  "initLoraWeights",
 ];
 
 /** PEFT's other options, by name, so that the answer is "not supported" and not "unknown". */
 const UNSUPPORTED: readonly string[] = [
-  ...["fanInFanOut", "megatronConfig", "megatronCore", "loftqConfig", "evaConfig", "cordaConfig", "loraGaConfig"],
-  ...["veloraConfig", "aloraInvocationTokens", "useQalora", "qaloraGroupSize", "montecloraConfig", "layerReplication"],
-  ...["runtimeConfig", "loraBias", "targetParameters", "useBdlora", "arrowConfig", "kasaConfig"],
+  "fanInFanOut",
+  "megatronConfig",
+  "megatronCore",
+  "loftqConfig",
+  "evaConfig",
+  "cordaConfig",
+  "loraGaConfig",
+  "veloraConfig",
+  "aloraInvocationTokens",
+  "useQalora",
+  "qaloraGroupSize",
+  "montecloraConfig",
+  "layerReplication",
+  "runtimeConfig",
+  "loraBias",
+  "targetParameters",
+  "useBdlora",
+  "arrowConfig",
+  "kasaConfig",
 ];
 
 /** PEFT's task types. */

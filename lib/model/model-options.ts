@@ -60,7 +60,10 @@ export type SaveMergedOptions = Pick<SaveOptions, "maxShardSize"> & Pick<MergeOp
 const DTYPES = ["auto", "bfloat16", "float16", "float32", "float64"] as const;
 
 const FILE_DTYPES: Readonly<Record<string, NativeDtype>> = {
-  ...{ F32: "float32", BF16: "bfloat16", F16: "float16", F64: "float64" },
+  F32: "float32",
+  BF16: "bfloat16",
+  F16: "float16",
+  F64: "float64",
 };
 
 /** Of the first tensor. */

@@ -22,9 +22,23 @@ const TYPES: readonly string[] = ["default", "linear", "dynamic", "yarn", "longr
 
 /** What some type reads, and "finetuned", which says nothing about the computation. A type ignores the keys of others. */
 const KNOWN_KEYS: readonly string[] = [
-  ...["type", "rope_type", "rope_theta", "partial_rotary_factor", "factor", "original_max_position_embeddings"],
-  ...["attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"],
-  ...["short_factor", "long_factor", "low_freq_factor", "high_freq_factor", "finetuned"],
+  "type",
+  "rope_type",
+  "rope_theta",
+  "partial_rotary_factor",
+  "factor",
+  "original_max_position_embeddings",
+  "attention_factor",
+  "beta_fast",
+  "beta_slow",
+  "mscale",
+  "mscale_all_dim",
+  "truncate",
+  "short_factor",
+  "long_factor",
+  "low_freq_factor",
+  "high_freq_factor",
+  "finetuned",
 ];
 
 const f = Math.fround;

@@ -17,9 +17,22 @@ import { worker } from "./worker.js";
  * @namespace
  */
 export const rewards = {
-  ...{ accuracy, reasoningAccuracy },
-  ...{ thinkFormat, answerFormat, codeFormat, tagCount, reasoningSteps },
-  ...{ softOverlongPunishment, cosineScaled, lengthPenalty, repetitionPenalty },
-  ...{ code, binaryCode, ioiCode, cfCode },
-  ...{ perSample, model, worker },
+  accuracy,
+  reasoningAccuracy,
+  thinkFormat,
+  answerFormat,
+  codeFormat,
+  tagCount,
+  reasoningSteps,
+  softOverlongPunishment,
+  cosineScaled,
+  lengthPenalty,
+  repetitionPenalty,
+  code,
+  binaryCode,
+  ioiCode,
+  cfCode,
+  perSample,
+  model,
+  worker,
 } as const;

@@ -135,8 +135,13 @@ class WorkerProcesses {
   async #startPool(): Promise<Tinypool> {
     const { Tinypool } = await import("tinypool");
     const pool = new Tinypool({
-      ...{ runtime: "child_process", serialization: "advanced", filename: processEntry, name: "callReward" },
-      ...{ minThreads: 0, maxThreads: this.#limits.concurrency, idleTimeout: IDLE_TIMEOUT },
+      runtime: "child_process",
+      serialization: "advanced",
+      filename: processEntry,
+      name: "callReward",
+      minThreads: 0,
+      maxThreads: this.#limits.concurrency,
+      idleTimeout: IDLE_TIMEOUT,
       // The pool's default is an empty environment.
       env: { ...process.env } as Record<string, string>,
       execArgv: this.#nodeArguments,

@@ -63,7 +63,8 @@ function readOptions(args: readonly string[]): Option[] {
     }
     const [option = "", ...value] = arg.split("=");
     options.push({
-      ...{ option, name: option.slice(2).replaceAll("-", "_") },
+      option,
+      name: option.slice(2).replaceAll("-", "_"),
       words: value.length > 0 ? [value.join("=")] : [],
     });
   }
@@ -97,8 +98,16 @@ function parseValue(text: string): unknown {
 }
 
 const WORDS: Readonly<Record<string, boolean>> = {
-  ...{ yes: true, true: true, t: true, y: true, on: true },
-  ...{ no: false, false: false, f: false, n: false, off: false },
+  yes: true,
+  true: true,
+  t: true,
+  y: true,
+  on: true,
+  no: false,
+  false: false,
+  f: false,
+  n: false,
+  off: false,
 };
 
 /** The value as the type that the key has, where it can only be meant so; otherwise as it is. */

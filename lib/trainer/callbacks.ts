@@ -43,7 +43,10 @@ export interface TrainerCallback {
 
 export class Callbacks {
   readonly control: TrainerControl = {
-    ...{ shouldTrainingStop: false, shouldLog: false, shouldEvaluate: false, shouldSave: false },
+    shouldTrainingStop: false,
+    shouldLog: false,
+    shouldEvaluate: false,
+    shouldSave: false,
   };
   readonly #callbacks: readonly TrainerCallback[];
   readonly #about: { readonly state: TrainerState; readonly args: GRPOConfig };

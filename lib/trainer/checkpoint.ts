@@ -9,7 +9,8 @@ import type * as Zod from "zod";
 import { GrpoError, reasonOf } from "../errors.js";
 import type { CheckpointWriter, ProcessingClass } from "../policy.js";
 import { lazySchema } from "../zod.js";
-import { type Generation, generationFromJson, generationToJson } from "./generation.js";
+import type { Generation } from "./generation.js";
+import { generationFromJson, generationToJson } from "./stored-generation.js";
 import { storedNumber } from "./stored-number.js";
 
 const stateFile = "trainer_state.json";

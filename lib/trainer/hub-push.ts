@@ -100,7 +100,12 @@ export class HubPush {
   /** Uploads what `save` writes into a folder, with the metrics and a card; returns the commit's address. */
   async push(options: TrainerPushOptions, save: (folder: string) => Promise<void>): Promise<string> {
     checkOptionNames("trainer.pushToHub", options, [
-      ...["repo", "commitMessage", "token", "private", "branch", "datasetName"],
+      "repo",
+      "commitMessage",
+      "token",
+      "private",
+      "branch",
+      "datasetName",
     ]);
     await this.finish();
     const { datasetName, repo = this.#modelName(), ...given } = options;

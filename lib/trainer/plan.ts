@@ -48,8 +48,13 @@ export function planTraining(config: GRPOConfig, rows: number): TrainingPlan {
     strategy === "no" || strategy === "best" ? 0 : strategy === "epoch" ? stepsPerEpoch : every(steps);
   return {
     rows,
-    ...{ completionsPerStep, completionsPerGeneration, promptsPerGeneration },
-    ...{ slicesPerGeneration, slicesPerStep, slicesPerEpoch, iterations },
+    completionsPerStep,
+    completionsPerGeneration,
+    promptsPerGeneration,
+    slicesPerGeneration,
+    slicesPerStep,
+    slicesPerEpoch,
+    iterations,
     stepsPerEpoch,
     totalSteps,
     droppedRows: rows - generationsPerEpoch * promptsPerGeneration,

@@ -16,14 +16,14 @@ import {
 import type { GRPOConfig } from "./config.js";
 import { nativeOptimizer } from "./optimizer.js";
 import { carriedInto, type TrainingPlan } from "./plan.js";
-import type { CarriedState } from "./train-step.js";
+import type { Carryover } from "./train-step.js";
 import type { TrainerSetup } from "./trainer-setup.js";
 import { type MutableState, type RunState, storeState } from "./trainer-state.js";
 
 /** What of a run is stored beside the state that callbacks see. */
 export interface RunToSave extends Pick<RunState, "window" | "lossSum" | "badSteps"> {
   readonly plan: TrainingPlan;
-  readonly steps: { readonly carried: CarriedState & { readonly entropy: SavedState["entropy"] } };
+  readonly steps: { readonly carryover: Carryover & { readonly entropy: SavedState["entropy"] } };
 }
 
 /** Around the writing of a checkpoint. */
@@ -127,15 +127,20 @@ export class RunCheckpoints {
   async #take({ plan, steps, window, lossSum, badSteps }: RunToSave, copy: boolean): Promise<CheckpointOptions> {
     const { model, processingClass: tokenizer } = this.#setup;
     const { outputDir, saveTotalLimit: totalLimit } = this.#args;
-    const { generation, entropy, promptsTaken } = steps.carried;
+    const { generation, entropy, promptsTaken } = steps.carryover;
     const keep = this.#state.bestModelCheckpoint;
     // Folders may move, and be named from elsewhere.
     const bestModelCheckpoint = keep && path.relative(outputDir, keep);
     const state = storeState(
       { ...this.#state, bestModelCheckpoint },
       {
-        ...{ control: this.#control, window, lossSum, badSteps },
-        ...{ order: this.#order(plan), entropy, promptsTaken },
+        control: this.#control,
+        window,
+        lossSum,
+        badSteps,
+        order: this.#order(plan),
+        entropy,
+        promptsTaken,
       },
     );
     const writeModel = await model.takeCheckpoint({ copy });

@@ -5,8 +5,16 @@ import { GrpoError } from "../errors.js";
 import { badOption, checkNumber, checkOneOf, checkOptionNames } from "../options.js";
 
 export const SCHEDULES = [
-  ...(["linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup"] as const),
-  ...(["inverse_sqrt", "cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay"] as const),
+  "linear",
+  "cosine",
+  "cosine_with_restarts",
+  "polynomial",
+  "constant",
+  "constant_with_warmup",
+  "inverse_sqrt",
+  "cosine_with_min_lr",
+  "cosine_warmup_with_min_lr",
+  "warmup_stable_decay",
 ] as const;
 
 export type ScheduleName = (typeof SCHEDULES)[number];

@@ -7,11 +7,11 @@ import type { CompletionRecord } from "../log/run-log.js";
 import type { PolicyModel, ProcessingClass } from "../policy.js";
 import { rewardArguments } from "../rewards/per-sample.js";
 import type { RewardRuntime } from "../rewards/runtime.js";
-import type { Prompt, RewardFn } from "../types.js";
+import type { RolloutRequest, RolloutSource } from "../rollout/collect.js";
+import type { AnyRewardFn, Prompt, RewardFn } from "../types.js";
 import type { TrainerCallback } from "./callbacks.js";
-import type { AnyRewardFn, GRPOConfig } from "./config.js";
+import type { GRPOConfig } from "./config.js";
 import { PromptTable, type RowSource } from "./prompts.js";
-import type { RolloutRequest, RolloutSource } from "./rollout.js";
 import type { Metrics } from "./step-metrics.js";
 import { evaluationRows, type RowsOrStream, trainingRows } from "./streamed-rows.js";
 

@@ -6,6 +6,7 @@ import { GrpoError, reasonOf } from "../errors.js";
 import { type CompletionRecord, describePlan, RunLog } from "../log/run-log.js";
 import { noteFirstFailures } from "../rewards/failure.js";
 import { RewardRuntime } from "../rewards/runtime.js";
+import type { RolloutRequest } from "../rollout/collect.js";
 import type { Prompt, TrainerState } from "../types.js";
 import { BestModel } from "./best-model.js";
 import { Callbacks, type TrainerControl } from "./callbacks.js";
@@ -18,7 +19,6 @@ import { epochAfter, isDue, planTraining, type TrainingPlan } from "./plan.js";
 import { checkMemory } from "./preflight.js";
 import { PromptSampler, rowsAhead } from "./prompt-sampler.js";
 import type { PromptTable } from "./prompts.js";
-import type { RolloutRequest } from "./rollout.js";
 import { type Run, resultOf, runRecord, secondsLeft } from "./run.js";
 import { RunCheckpoints } from "./run-checkpoints.js";
 import { type Metrics, MetricWindow } from "./step-metrics.js";
@@ -87,7 +87,9 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const { control } = this.#callbacks;
     this.#checkpoints = new RunCheckpoints(this.args, this.#options, { state: this.#state, control });
     this.#hub = new HubPush({
-      ...{ args: this.args, state: this.#state, rewardNames: this.#rewards.names },
+      args: this.args,
+      state: this.#state,
+      rewardNames: this.#rewards.names,
       note: (text) => this.#log.note(text),
     });
   }
@@ -171,17 +173,32 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const rewards = { rewardNames: this.#rewards.names, rewardWeights: this.#weights };
     await this.#log.begin(runRecord({ args, plan, model, firstStep, ...rewards }), firstStep);
     const setup = {
-      ...{ args, plan, sampler, rows, signal, trainerState: this.#state, rewardWeights: this.#weights },
-      ...{ source: rolloutSource(this.#options, args, this.#rewards, this.#trainPrompts, trainDataset) },
+      args,
+      plan,
+      sampler,
+      rows,
+      signal,
+      trainerState: this.#state,
+      rewardWeights: this.#weights,
+      source: rolloutSource(this.#options, args, this.#rewards, this.#trainPrompts, trainDataset),
       sampling: samplingOptions(args, this.#options.processingClass),
     };
     const steps = new TrainSteps(setup, {
-      ...{ generation: saved?.generation, entropy: saved?.state.entropy, promptsTaken },
+      generation: saved?.generation,
+      entropy: saved?.state.entropy,
+      promptsTaken,
     });
     return {
-      ...{ plan, steps, signal, firstStep, resumed: saved !== undefined, started: performance.now() },
-      ...{ window: new MetricWindow(saved?.state.log_window), timeline: new Timeline(() => model.busySeconds) },
-      ...{ lossSum: saved?.state.loss_sum ?? 0, badSteps: saved?.state.bad_steps ?? 0 },
+      plan,
+      steps,
+      signal,
+      firstStep,
+      resumed: saved !== undefined,
+      started: performance.now(),
+      window: new MetricWindow(saved?.state.log_window),
+      timeline: new Timeline(() => model.busySeconds),
+      lossSum: saved?.state.loss_sum ?? 0,
+      badSteps: saved?.state.bad_steps ?? 0,
     };
   }
 
@@ -192,7 +209,9 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const due = left !== undefined && (left.should_log || shouldEvaluate);
     const stopped = left !== undefined && this.#best.outOfPatience(this.#state);
     Object.assign(this.#callbacks.control, {
-      ...{ shouldTrainingStop: stopped, shouldLog: left?.should_log ?? false, shouldEvaluate },
+      shouldTrainingStop: stopped,
+      shouldLog: left?.should_log ?? false,
+      shouldEvaluate,
       shouldSave: due && isDue(plan, plan.saveEvery, step),
     } satisfies TrainerControl);
     this.#checkpoints.begin(left !== undefined && !due);

@@ -61,20 +61,24 @@ Napi::Value loss_and_gradient(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
         const Napi::Object input = object_argument(info, 0);
         const auto doubles = [&](const char* name) { return double_vector(input.Get(name), name); };
-        const std::vector<int32_t> offsets = int32_vector(input.Get("offsets"), "offsets");
-        ScoredBatch scored{.lengths = {},
-                           .advantages = doubles("advantages"),
-                           .logprobs = doubles("logprobs"),
-                           .entropy = doubles("entropy"),
-                           .old = doubles("old"),
-                           .reference = doubles("reference")};
-        require(offsets.size() == scored.advantages.size() + 1 &&
-                    static_cast<size_t>(offsets.back()) == scored.logprobs.size() &&
-                    scored.entropy.size() == scored.logprobs.size(),
-                "offsets, advantages, logprobs and entropy disagree");
-        for (size_t i = 1; i < offsets.size(); ++i) {
-            scored.lengths.push_back(offsets[i] - offsets[i - 1]);
-        }
+        const ScoredBatch scored{
+            .completion_offsets = int32_vector(input.Get("offsets"), "offsets"),
+            .advantages = doubles("advantages"),
+            .logprobs = doubles("logprobs"),
+            .entropy = doubles("entropy"),
+            .old = doubles("old"),
+            .reference = doubles("reference"),
+            .loss_mask = optional_bytes(input, "lossMask"),
+            .slice_offsets = optional_int32s(input, "sliceOffsets")};
+        const size_t tokens = scored.logprobs.size();
+        const auto of_tokens = [&](const auto& values) {
+            return values.empty() || values.size() == tokens;
+        };
+        require(scored.completion_offsets.size() == scored.advantages.size() + 1 &&
+                    static_cast<size_t>(scored.completion_offsets.back()) == tokens &&
+                    scored.entropy.size() == tokens && of_tokens(scored.old) &&
+                    of_tokens(scored.reference) && of_tokens(scored.loss_mask),
+                "offsets, advantages, logprobs, entropy, old, reference and lossMask disagree");
         const LossAndGradient result =
             loss_and_gradient(scored, loss_options_from(object_argument(info, 1)));
         Napi::Object object = Napi::Object::New(info.Env());

@@ -37,7 +37,7 @@ struct GemmKernels {
     void (*multiply)(const Product& product, void* scratch);
 };
 
-/// Those for this processor.
+/// The GEMM kernels that are used.
 const GemmKernels& gemm_kernels();
 
 /// On as many threads as are worth it.

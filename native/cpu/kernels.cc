@@ -2,7 +2,7 @@
 
 namespace grpo::cpu {
 
-// One of each file that exists for this architecture.
+// Each is defined by its kernels_<instruction set>.cc.
 extern const Kernels kGenericKernels;
 #if defined(__x86_64__)
 extern const Kernels kAvx2Kernels, kAvx512Kernels, kAvx512Bf16Kernels;

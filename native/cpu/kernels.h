@@ -17,7 +17,7 @@ struct Kernels {
     GemmKernels gemm;
 };
 
-/// The processor must have the set.
+/// Those of one instruction set, which the processor must have.
 const Kernels& kernels_of(InstructionSet set);
 
 }  // namespace grpo::cpu

@@ -59,7 +59,7 @@ struct ProductKernels {
     void (*store)(Storage storage, const float* x, int64_t size, void* out);
 };
 
-/// Those for this processor.
+/// The kernels for few rows that are used.
 const ProductKernels& product_kernels();
 
 }  // namespace grpo::cpu

@@ -60,14 +60,14 @@ struct RowKernels {
     /// logits <- dl · dlogprob/dz + dh · dentropy/dz, in place.
     void (*score_backward)(float* logits, const LogitRow& row, float dl, float dh);
     float (*max)(const float* x, int64_t size);
-    /// Σ exp((x - max) · scale) of a few thousand numbers at most; also writes the terms where
+    /// Σ exp((x - max) · scale), [size] of a few thousand at most; also writes the terms where
     /// `terms` is not null.
     double (*exp_sum)(const float* x, int64_t size, float max, float scale, float* terms);
-    /// Terms whose score is below `least` become 0; Σ of the others, of as few.
+    /// Terms [size] whose score is below `least` become 0; Σ of the others. A few thousand at most.
     double (*keep)(const float* scores, float least, int64_t size, float* terms);
 };
 
-/// Those for this processor.
+/// The row kernels that are used.
 const RowKernels& row_kernels();
 
 }  // namespace grpo::cpu

@@ -104,7 +104,7 @@ Vec exp_of(Vec x) {
     const Vec result = (Vec)((Ints)p + exponent);
     return (Vec)((Ints)result & ~tiny);
 }
-/// exp_of() takes NaN for a large number.
+/// exp(x) where x may be NaN, which exp_of() takes for a large number.
 Vec exp_or_nan(Vec x) { return x == x ? exp_of(x) : x; }
 
 Vec tanh_of(Vec x) { return 1.0F - 2.0F / (exp_or_nan(2.0F * x) + 1.0F); }

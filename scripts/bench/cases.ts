@@ -45,8 +45,15 @@ const ALL = {
 
 /** The guide's step: one prompt, eight completions of 64 tokens. */
 const guide: Omit<BenchCase, "name" | "work" | "model" | "dtype"> = {
-  ...{ prompts: 1, groupSize: 8, promptTokens: 159, maxNewTokens: 64, lengths: "equal" },
-  ...{ topP: 0.95, lora: QV, warmup: 0, repeats: 1 },
+  prompts: 1,
+  groupSize: 8,
+  promptTokens: 159,
+  maxNewTokens: 64,
+  lengths: "equal",
+  topP: 0.95,
+  lora: QV,
+  warmup: 0,
+  repeats: 1,
 };
 const smollm2 = { ...guide, model: "smollm2-135m", dtype: "bfloat16", promptTokens: 0, topP: 1, lora: ALL } as const;
 const decode = { ...smollm2, work: "rollout", lora: undefined, warmup: 1, repeats: 2, llama: true } as const;
@@ -54,8 +61,18 @@ const decode = { ...smollm2, work: "rollout", lora: undefined, warmup: 1, repeat
 /** Cheap ones first, so that a run that is stopped has most of the table. */
 export const CASES: readonly BenchCase[] = [
   {
-    ...{ ...guide, name: "tiny step", work: "step", model: "tiny", dtype: "float32", promptTokens: 0, prompts: 8 },
-    ...{ maxNewTokens: 48, lengths: "natural", topP: 1, warmup: 2, repeats: 8 },
+    ...guide,
+    name: "tiny step",
+    work: "step",
+    model: "tiny",
+    dtype: "float32",
+    promptTokens: 0,
+    prompts: 8,
+    maxNewTokens: 48,
+    lengths: "natural",
+    topP: 1,
+    warmup: 2,
+    repeats: 8,
   },
   // For one row memory decides, not arithmetic: transformers may be faster in the smaller dtype.
   { ...decode, name: "SmolLM2 decode, batch 1", groupSize: 1, repeats: 3, peerDtypes: ["float32", "bfloat16"] },
@@ -63,22 +80,42 @@ export const CASES: readonly BenchCase[] = [
   { ...decode, name: "SmolLM2 decode, batch 16", prompts: 2, warmup: 0 },
   { ...smollm2, name: "SmolLM2 step", work: "step", prompts: 2, warmup: 1 },
   {
-    ...{ ...guide, name: "0.5B first token, bf16", work: "first-token", model: "qwen2-0.5b", dtype: "bfloat16" },
-    ...{ groupSize: 1, warmup: 1, repeats: 3 },
+    ...guide,
+    name: "0.5B first token, bf16",
+    work: "first-token",
+    model: "qwen2-0.5b",
+    dtype: "bfloat16",
+    groupSize: 1,
+    warmup: 1,
+    repeats: 3,
   },
   { ...guide, name: "0.5B step, bf16", work: "step", model: "qwen2-0.5b", dtype: "bfloat16" },
   { ...guide, name: "0.5B step, fp32", work: "step", model: "qwen2-0.5b", dtype: "float32" },
   {
-    ...{ ...guide, name: "0.5B rollout, spread lengths, bf16", work: "rollout", model: "qwen2-0.5b" },
-    ...{ dtype: "bfloat16", maxNewTokens: 256, lengths: "spread" },
+    ...guide,
+    name: "0.5B rollout, spread lengths, bf16",
+    work: "rollout",
+    model: "qwen2-0.5b",
+    dtype: "bfloat16",
+    maxNewTokens: 256,
+    lengths: "spread",
   },
   {
-    ...{ ...guide, name: "1.5B step, bf16", work: "step", model: "qwen2.5-1.5b", dtype: "bfloat16" },
+    ...guide,
+    name: "1.5B step, bf16",
+    work: "step",
+    model: "qwen2.5-1.5b",
+    dtype: "bfloat16",
     maxNewTokens: 16,
   },
   {
-    ...{ ...guide, name: "0.5B rollout, spread lengths, fp32", work: "rollout", model: "qwen2-0.5b" },
-    ...{ dtype: "float32", maxNewTokens: 256, lengths: "spread" },
+    ...guide,
+    name: "0.5B rollout, spread lengths, fp32",
+    work: "rollout",
+    model: "qwen2-0.5b",
+    dtype: "float32",
+    maxNewTokens: 256,
+    lengths: "spread",
   },
 ];
 

@@ -2,7 +2,7 @@
 // of the process's peak beside these and the runtime is what passes hold: activations, logits, scratch.
 
 import type { CausalLM } from "grpo";
-import { estimateMemory } from "../../lib/trainer/memory.js";
+import { estimateMemory } from "../../lib/model/memory.js";
 import type { BenchCase } from "./cases.js";
 
 export interface Components {
@@ -28,10 +28,20 @@ export async function componentsOf(
   const trains = bench.lora !== undefined && bench.work !== "rollout" && bench.work !== "first-token";
   const rows = bench.prompts * bench.groupSize;
   const run = {
-    ...{ promptTokens: measured.promptTokens, completionTokens: bench.maxNewTokens, groupSize: bench.groupSize },
-    ...{ prompts: bench.prompts, completionsPerStep: rows, maxTokensPerMicroBatch: 2048, dropout: false },
-    ...{ gradientCheckpointing: false, sortsVocabulary: bench.topP < 1, repetitionPenalty: false, scores: false },
-    ...{ reference: false, copiesCheckpoints: false, optimizer: "adamw" as const },
+    promptTokens: measured.promptTokens,
+    completionTokens: bench.maxNewTokens,
+    groupSize: bench.groupSize,
+    prompts: bench.prompts,
+    completionsPerStep: rows,
+    maxTokensPerMicroBatch: 2048,
+    dropout: false,
+    gradientCheckpointing: false,
+    sortsVocabulary: bench.topP < 1,
+    repetitionPenalty: false,
+    scores: false,
+    reference: false,
+    copiesCheckpoints: false,
+    optimizer: "adamw" as const,
   };
   const { resident, phases } = estimateMemory(facts, run);
   const adapter = bench.lora ? (resident.adapter ?? 0) : 0;

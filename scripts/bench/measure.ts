@@ -155,9 +155,17 @@ async function steps(bench: BenchCase, model: CausalLM): Promise<Measured> {
     model,
     processingClass: numberTokenizer(),
     args: new GRPOConfig({
-      ...{ outputDir, maxSteps: count, perDeviceTrainBatchSize: rows, numGenerations: bench.groupSize },
-      ...{ maxCompletionLength: bench.maxNewTokens, topP: bench.topP, learningRate: 1e-5, shuffleDataset: false },
-      ...{ saveStrategy: "no", logTo: ["jsonl"], seed: 1 },
+      outputDir,
+      maxSteps: count,
+      perDeviceTrainBatchSize: rows,
+      numGenerations: bench.groupSize,
+      maxCompletionLength: bench.maxNewTokens,
+      topP: bench.topP,
+      learningRate: 1e-5,
+      shuffleDataset: false,
+      saveStrategy: "no",
+      logTo: ["jsonl"],
+      seed: 1,
     }),
     rewardFuncs: ({ completionIds }) => {
       lengths = [...lengths, ...completionIds.map((ids) => ids.length)].slice(-rows);

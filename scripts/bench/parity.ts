@@ -59,8 +59,10 @@ async function* compareModels(
   const equal = greedy.filter(({ ids }, i) => ids.join() === reference[i]?.ids.join()).length;
   // In bfloat16 two logits may be equal; then either is right.
   yield {
-    ...{ name: `${dtype} greedy`, ok: dtype === "bfloat16" || equal === prompts.length },
-    ...{ found: `${equal} of ${prompts.length} equal`, bound: dtype === "float32" ? "all" : "none asked" },
+    name: `${dtype} greedy`,
+    ok: dtype === "bfloat16" || equal === prompts.length,
+    found: `${equal} of ${prompts.length} equal`,
+    bound: dtype === "float32" ? "all" : "none asked",
   };
 
   const completionIds = reference.map(({ ids }) => ids);
@@ -93,7 +95,8 @@ async function graphCheck(model: CausalLM, prompts: number[][], dtype: Dtype): P
   const seconds = [ordinary, recorded].map(({ stats }) => stats.decodeSeconds.toFixed(3)).join(" s and ");
   return {
     // In bfloat16 sums over more zeros may round elsewhere, and one draw that differs changes all that follow.
-    ...{ name: `${dtype} graphCapture`, ok: equal >= theirs.length * (dtype === "float32" ? 1 : 0.5) },
+    name: `${dtype} graphCapture`,
+    ok: equal >= theirs.length * (dtype === "float32" ? 1 : 0.5),
     found: `${equal} of ${theirs.length} completions equal, decoded in ${seconds} without and with it`,
     bound: dtype === "float32" ? "all" : "half",
   };
@@ -128,8 +131,16 @@ export async function trainingCheck(device: Device, outputDir: string): Promise<
     model,
     processingClass: await Tokenizer.fromPretrained(TINY),
     args: new GRPOConfig({
-      ...{ outputDir, maxSteps: 8, perDeviceTrainBatchSize: 16, numGenerations: 8, maxCompletionLength: 32 },
-      ...{ learningRate: 1e-3, saveSteps: 4, loggingSteps: 1, logTo: ["jsonl"], seed: 1 },
+      outputDir,
+      maxSteps: 8,
+      perDeviceTrainBatchSize: 16,
+      numGenerations: 8,
+      maxCompletionLength: 32,
+      learningRate: 1e-3,
+      saveSteps: 4,
+      loggingSteps: 1,
+      logTo: ["jsonl"],
+      seed: 1,
     }),
     rewardFuncs: rewards.perSample(function short({ completionIds }) {
       return -completionIds.length / 32;
@@ -147,7 +158,8 @@ export async function trainingCheck(device: Device, outputDir: string): Promise<
   again.dispose();
   const finite = norms.length > 0 && norms.every((norm) => Number.isFinite(norm) && norm > 0);
   return {
-    ...{ name: "eight training steps", ok: globalStep === 8 && finite && answer !== undefined },
+    name: "eight training steps",
+    ok: globalStep === 8 && finite && answer !== undefined,
     found: `${globalStep} steps, gradient norms ${norms.map((norm) => norm.toPrecision(2)).join(" ")}`,
   };
 }

@@ -57,7 +57,12 @@ export async function measureTrl(
   if (folder === undefined) return "SmolLM2-135M-Instruct is not there";
   const file = path.resolve(places.cache, "trl-case.json");
   const content = {
-    ...{ ...bench, folder, device, threads, dtype: options.dtype, promptsPerRepeat: bench.prompts },
+    ...bench,
+    folder,
+    device,
+    threads,
+    dtype: options.dtype,
+    promptsPerRepeat: bench.prompts,
     prompts: await promptIds(bench, bench.prompts * (bench.warmup + bench.repeats)),
     rowLengths: options.lengths ?? null,
     endId: bench.lengths === "natural" ? TINY_END : null,

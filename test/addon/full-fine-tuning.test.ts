@@ -192,12 +192,24 @@ describe("GRPOTrainer with a model without an adapter", () => {
   async function run(outputDir: string, options: GRPOConfigOptions) {
     const model = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: "cpu" });
     const args = new GRPOConfig({
-      ...{ outputDir, numGenerations: 2, perDeviceTrainBatchSize: 4, gradientAccumulationSteps: 1, learningRate: 1e-3 },
-      ...{ maxCompletionLength: 6, beta: 0.04, syncRefModel: true, refModelSyncSteps: 2, logTo: [], maxSteps: 3 },
+      outputDir,
+      numGenerations: 2,
+      perDeviceTrainBatchSize: 4,
+      gradientAccumulationSteps: 1,
+      learningRate: 1e-3,
+      maxCompletionLength: 6,
+      beta: 0.04,
+      syncRefModel: true,
+      refModelSyncSteps: 2,
+      logTo: [],
+      maxSteps: 3,
       ...options,
     });
     const trainer = new GRPOTrainer({
-      ...{ model, args, trainDataset: rows, processingClass: await Tokenizer.fromPretrained(tinyQwen2) },
+      model,
+      args,
+      trainDataset: rows,
+      processingClass: await Tokenizer.fromPretrained(tinyQwen2),
       rewardFuncs: ({ completionIds }) => completionIds.map((ids) => (ids[0] ?? 0) % 7),
     });
     return { model, trainer };

@@ -8,16 +8,29 @@ import type { NativeDtype, NativeEngine, NativeTrainBatch } from "../../lib/nati
 import { loadCore } from "../../lib/native/native-loader.js";
 
 const SHAPE = {
-  ...{ hidden_size: 40, intermediate_size: 52, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2 },
-  ...{ head_dim: 12, vocab_size: 101, rms_norm_eps: 1e-6, rope_theta: 10000, max_position_embeddings: 512 },
+  hidden_size: 40,
+  intermediate_size: 52,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  head_dim: 12,
+  vocab_size: 101,
+  rms_norm_eps: 1e-6,
+  rope_theta: 10000,
+  max_position_embeddings: 512,
 };
 const MODELS = {
   qwen2: { ...SHAPE, model_type: "qwen2", hidden_act: "silu", tie_word_embeddings: true, head_dim: 10 },
   qwen3: { ...SHAPE, model_type: "qwen3", hidden_act: "silu", tie_word_embeddings: true },
   // Norms with an offset on both sides of a block, gelu, windows shorter than the sequences.
   gemma3: {
-    ...{ ...SHAPE, model_type: "gemma3_text", hidden_activation: "gelu_pytorch_tanh", query_pre_attn_scalar: 12 },
-    ...{ layer_types: ["sliding_attention", "full_attention"], sliding_window: 5, rope_local_base_freq: 10000 },
+    ...SHAPE,
+    model_type: "gemma3_text",
+    hidden_activation: "gelu_pytorch_tanh",
+    query_pre_attn_scalar: 12,
+    layer_types: ["sliding_attention", "full_attention"],
+    sliding_window: 5,
+    rope_local_base_freq: 10000,
   },
 };
 
@@ -36,8 +49,12 @@ function batch({ prompts, lengths }: typeof SHORT): NativeTrainBatch {
   const ids = (n: number) => Int32Array.from({ length: n }, next);
   const offsets = (list: readonly number[]) => Int32Array.from([0, ...list.map((_, i) => sum(list.slice(0, i + 1)))]);
   return {
-    ...{ promptIds: ids(sum(prompts)), promptOffsets: offsets(prompts), completionIds: ids(sum(lengths)) },
-    ...{ completionOffsets: offsets(lengths), promptOf: Int32Array.from([0, 0, 0, 1, 1, 2]) },
+    promptIds: ids(sum(prompts)),
+    promptOffsets: offsets(prompts),
+    completionIds: ids(sum(lengths)),
+    completionOffsets: offsets(lengths),
+    promptOf: Int32Array.from([0, 0, 0, 1, 1, 2]),
+    sliceOffsets: Int32Array.from([0, 3, 6]),
     advantages: Float32Array.from([1, -1, 0.5, 2, 1, -0.5]),
   };
 }
@@ -63,7 +80,7 @@ async function engineOf(config: object, dtype: NativeDtype, train: Train): Promi
 async function update(config: object, dtype: NativeDtype, train: Train, more: object) {
   const engine = await engineOf(config, dtype, train);
   const maxTokensPerMicroBatch = train === "long" ? 400 : 40;
-  const loss = toNativeLoss({ temperature: 0.8, dropoutSeed: 9, rowsPerSlice: 3, maxTokensPerMicroBatch, ...more });
+  const loss = toNativeLoss({ temperature: 0.8, dropoutSeed: 9, maxTokensPerMicroBatch, ...more });
   const result = await engine.forwardBackward(batch(train === "long" ? LONG : SHORT), loss);
   const gradients = await engine.gradients();
   await engine.dispose();

@@ -239,7 +239,10 @@ describe("completions that have nothing to teach", () => {
 
   it("a batch of empty ones has loss, gradient and metrics of zero", async () => {
     const { result, gradients } = await gradientOf({
-      ...{ promptIds: [[1], [1]], completionIds: [[], []], advantages: [1, -1], referenceLogprobs: [[], []] },
+      promptIds: [[1], [1]],
+      completionIds: [[], []],
+      advantages: [1, -1],
+      referenceLogprobs: [[], []],
     });
     expect(result).toMatchObject({ loss: 0, tokens: 0, entropy: 0, kl: 0, clipRegion: 0, microBatches: 0 });
     expect(zero(gradients)).toBe(true);

@@ -34,7 +34,8 @@ interface LossFixture {
 
 // TRL's own gradients move by up to 9e-6 of a tensor's largest entry when padding is added (`noise` in the fixture), because
 // float32 sums in another order; 1e-5 is the smallest round number above that. vespo at temperature 0.7 moves most: TRL's gradient
-// is 1.1e-5 off what float64 gives, ours 0.5e-5. What is further from TRL's must be nearer to float64's than TRL's is.
+// is 1.1e-5 off what float64 gives, ours 0.5e-5 with one order of sums and 1.3e-5 with another. What is further from TRL's must be
+// nearer to float64's than TRL's is, or than the loss itself carries rounding: `rounding` below.
 const GRADIENT_TOLERANCE = 1e-5;
 /** Nothing in these cases but the size of what is summed: TRL's tokens have losses of the order of 1, cispo's and vespo's of 10. */
 const ROUNDING = 1e-6;
@@ -77,14 +78,32 @@ describe.each(SETS)("with TRL's batch on %s", async (set) => {
     return { loss, gradients: await exact.gradients() };
   }
 
+  /**
+   * How far float64's gradients move where the log-probabilities come in float32: each old one is moved by a unit in its last
+   * place, all of a completion in one direction, which a ratio of sequences adds up.
+   */
+  async function rounding(testCase: LossCase, exact: Readonly<Record<string, Float32Array>>) {
+    const batch = batchOf(testCase, tensors);
+    await using moved = await modelWithAdapter(json, tensors, "float64");
+    const oldLogprobs = batch.oldLogprobs?.map((row) => row.map((value) => value * (1 + 2 ** -23)));
+    await moved.forwardBackward(
+      { ...batch, ...(oldLogprobs ? { oldLogprobs } : {}) },
+      optionsOf(testCase, json.maxCompletionLength),
+    );
+    const gradients = await moved.gradients();
+    return (name: string) => relativeDifference(gradients[name], exact[name] ?? []);
+  }
+
   async function expectGradients(testCase: LossCase): Promise<void> {
     const gradients = await model.gradients();
     expect(Object.keys(gradients).sort()).toEqual(adapterNames(tensors).sort());
     for (const name of adapterNames(tensors)) {
       const trl = numbers(tensors, `grad.${testCase.name}.${name}`);
       if (relativeDifference(gradients[name], trl) < GRADIENT_TOLERANCE) continue;
-      const exact = (await inFloat64(testCase)).gradients[name] ?? [];
-      expect(relativeDifference(gradients[name], exact), name).toBeLessThan(relativeDifference(trl, exact));
+      const exact = (await inFloat64(testCase)).gradients;
+      const carried = (await rounding(testCase, exact))(name);
+      const allowed = Math.max(relativeDifference(trl, exact[name] ?? []), carried);
+      expect(relativeDifference(gradients[name], exact[name] ?? []), name).toBeLessThan(allowed);
     }
   }
 

@@ -73,7 +73,9 @@ const cases: [string, (folder: string) => Promise<void>, RegExp, string?][] = [
     "an extra tensor",
     weights((header, data) => {
       header["base_model.model.model.layers.0.self_attn.o_proj.lora_A.weight"] = {
-        ...{ dtype: "F32", shape: [1], data_offsets: [data.length, data.length + 4] },
+        dtype: "F32",
+        shape: [1],
+        data_offsets: [data.length, data.length + 4],
       };
       return { data: Buffer.concat([data, Buffer.alloc(4)]) };
     }),

@@ -26,8 +26,14 @@ const f32 = { dtype: "float32", device: "cpu" } as const;
 
 describe("logits in float32", () => {
   const models = [
-    ...["qwen2-random", "qwen2-v4", "qwen2-bf16", "llama-random-tied", "llama-random-bias", "llama-mha"],
-    ...["llama-rope3", "llama-rope3-v4"],
+    "qwen2-random",
+    "qwen2-v4",
+    "qwen2-bf16",
+    "llama-random-tied",
+    "llama-random-bias",
+    "llama-mha",
+    "llama-rope3",
+    "llama-rope3-v4",
   ];
   it.each(models)("of %s equal transformers'", async (name) => {
     const golden = await readTensors(goldenPath(`logits-${name}.safetensors`));
@@ -122,8 +128,13 @@ describe("a whole model", () => {
 
   it("made from a config is a function of the seed", async () => {
     const config = {
-      ...{ model_type: "llama", vocab_size: 16, hidden_size: 8, intermediate_size: 8, num_hidden_layers: 1 },
-      ...{ num_attention_heads: 2, max_position_embeddings: 32 },
+      model_type: "llama",
+      vocab_size: 16,
+      hidden_size: 8,
+      intermediate_size: 8,
+      num_hidden_layers: 1,
+      num_attention_heads: 2,
+      max_position_embeddings: 32,
     };
     const logits = async (seed: number) => {
       await using model = await CausalLM.fromConfig(config, { seed, device: "cpu", dtype: "float64" });

@@ -29,9 +29,16 @@ async function modelOf(numLayers: number, lora: boolean, device = "meta"): Promi
   const made = await rawModel(device, "float32", 1, config);
   if (!lora) return made;
   const spec: NativeAdapterSpec = {
-    ...{ targets: linearLayers(config).map(({ module }) => ({ module, rank: RANK, scaling: 4 })), dropout: 0 },
-    ...{ init: "default", initIterations: 0, dora: false, biases: [], fullModules: [], tokenRows: [] },
-    ...{ tieOutput: false, seed: 1 },
+    targets: linearLayers(config).map(({ module }) => ({ module, rank: RANK, scaling: 4 })),
+    dropout: 0,
+    init: "default",
+    initIterations: 0,
+    dora: false,
+    biases: [],
+    fullModules: [],
+    tokenRows: [],
+    tieOutput: false,
+    seed: 1,
   };
   await made.addAdapter("default", spec);
   return made;

@@ -32,7 +32,8 @@ const batch = {
 
 const load = () =>
   CausalLM.fromPretrained(goldenPath("models/qwen2-random"), {
-    ...({ dtype: "float32", device: "cpu" } as const),
+    dtype: "float32",
+    device: "cpu",
     adapter: goldenPath("adapters/optimizers"),
   });
 

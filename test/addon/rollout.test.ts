@@ -141,7 +141,9 @@ describe("groups", () => {
     let ended = false;
     const result = await model
       .sample(prompts, {
-        ...{ groupSize: 4, maxNewTokens: 30, seed: 9 },
+        groupSize: 4,
+        maxNewTokens: 30,
+        seed: 9,
         onGroup: (group) => {
           expect(ended).toBe(false);
           arrived.push(group.prompt);
@@ -162,7 +164,11 @@ describe("groups", () => {
     const arrived: number[] = [];
     const sampling = model.sample(prompts, {
       // So hot that drawing is nearly uniform: lengths vary by hundreds of steps, and the first callback takes less than one.
-      ...{ groupSize: 1, maxNewTokens: 900, temperature: 10, seed: 9, signal: stop.signal },
+      groupSize: 1,
+      maxNewTokens: 900,
+      temperature: 10,
+      seed: 9,
+      signal: stop.signal,
       onGroup: ({ prompt }) => {
         arrived.push(prompt);
         stop.abort(new Error("enough"));

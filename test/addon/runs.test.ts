@@ -94,7 +94,10 @@ async function train(model: CausalLM, { functions = 1, ...options }: Options) {
     processingClass: tokenizer,
     args: new GRPOConfig({
       ...given,
-      ...{ shuffleDataset: false, loggingSteps: 1, saveStrategy: "no", logTo: [] },
+      shuffleDataset: false,
+      loggingSteps: 1,
+      saveStrategy: "no",
+      logTo: [],
       ...options,
     }),
     trainDataset: json.prompts.map((_, i) => ({ prompt: String(i) })),

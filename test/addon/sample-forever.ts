@@ -18,7 +18,10 @@ if (wish === "finish") {
   const prompts = Array.from({ length: 2000 }, (_, i) => [1 + (i % 400)]);
   let first = true;
   await model.sample(prompts, {
-    ...{ groupSize: 1, maxNewTokens: 1000, temperature: 10, maxRows: 16 },
+    groupSize: 1,
+    maxNewTokens: 1000,
+    temperature: 10,
+    maxRows: 16,
     onGroup: () => {
       if (!first) return;
       first = false;

@@ -146,7 +146,10 @@ describe("drawn tokens", () => {
 
   it("are the likeliest that were not seen when greedy meets a huge penalty", async () => {
     const { groups } = await model.sample([prompt], {
-      ...{ groupSize: 1, maxNewTokens: 12, doSample: false, repetitionPenalty: 1e6 },
+      groupSize: 1,
+      maxNewTokens: 12,
+      doSample: false,
+      repetitionPenalty: 1e6,
     });
     const ids = groups[0]?.completions[0]?.ids ?? [];
     expect(new Set(ids).size).toBe(ids.length);

@@ -87,7 +87,12 @@ async function expectStep(
   const { lossType, beta, useBiasCorrectionKl, epsilon, temperature, maxGradNorm } = fixture;
   // One group has advantage 0; TRL's entropy includes it.
   const options = {
-    ...{ lossType, beta, useBiasCorrectionKl, epsilon, temperature, gradientCheckpointing },
+    lossType,
+    beta,
+    useBiasCorrectionKl,
+    epsilon,
+    temperature,
+    gradientCheckpointing,
     skipIdleRows: false,
   };
   const { promptIds, completionIds } = batch;

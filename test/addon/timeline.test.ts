@@ -43,7 +43,12 @@ it("a reward of 200 ms a completion and a slow disk leave the engine idle for le
     loggers: [{ name: "slow", log: () => wait(1000) }],
     processingClass: await Tokenizer.fromPretrained(tinyQwen2),
     args: new GRPOConfig({
-      ...{ outputDir, maxSteps: 2, perDeviceTrainBatchSize: 64, numGenerations: 8, logTo: ["jsonl"], saveSteps: 1 },
+      outputDir,
+      maxSteps: 2,
+      perDeviceTrainBatchSize: 64,
+      numGenerations: 8,
+      logTo: ["jsonl"],
+      saveSteps: 1,
       // Three seconds of sampling, and an update that takes about as long.
       maxCompletionLength: Math.min(900, Math.ceil(3000 / perToken)),
     }),

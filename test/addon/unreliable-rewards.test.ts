@@ -63,7 +63,8 @@ interface Spoilt {
 /** Of the six calls of a run. */
 const misbehaviours: Readonly<Record<string, Spoilt>> = {
   throws: {
-    ...{ kind: "exceptions", every: 2 },
+    kind: "exceptions",
+    every: 2,
     spoil() {
       throw new Error("no network");
     },
@@ -71,7 +72,8 @@ const misbehaviours: Readonly<Record<string, Spoilt>> = {
   rejects: { kind: "exceptions", every: 3, spoil: () => Promise.reject("just text") },
   hangs: { kind: "timeouts", every: 3, spoil: () => new Promise(() => {}) },
   answersTooLate: {
-    ...{ kind: "timeouts", every: 4 },
+    kind: "timeouts",
+    every: 4,
     async spoil({ completions, logMetric }) {
       await new Promise((resolve) => setTimeout(resolve, 400));
       logMetric("late", 1);
@@ -91,8 +93,13 @@ async function train(
 ): Promise<{ printed: string; steps: Record<string, unknown>[] }> {
   const printed: string[] = [];
   const args = new GRPOConfig({
-    ...{ outputDir, maxSteps: 3, perDeviceTrainBatchSize: 8, numGenerations: 4, maxCompletionLength: 8 },
-    ...{ saveStrategy: "no", ...options },
+    outputDir,
+    maxSteps: 3,
+    perDeviceTrainBatchSize: 8,
+    numGenerations: 4,
+    maxCompletionLength: 8,
+    saveStrategy: "no",
+    ...options,
   });
   const output = { write: (text: string) => printed.push(text) };
   const trainer = new GRPOTrainer<Row>({ model, processingClass, args, rewardFuncs, trainDataset, output });

@@ -9,9 +9,10 @@ import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import { GrpoError } from "../../lib/errors.js";
 import { keySchemas } from "../../lib/train-config/json-schema.js";
+import { noticeText } from "../../lib/train-config/notices.js";
 import { readGiven } from "../../lib/train-config/read.js";
 import { resolveRewards } from "../../lib/train-config/reward-functions.js";
-import { noticeText, resolveSettings, type TrainSettings } from "../../lib/train-config/settings.js";
+import { resolveSettings, type TrainSettings } from "../../lib/train-config/settings.js";
 import { pageFile, pageText, schemaFile, schemaText } from "../../scripts/docs-train.js";
 
 const fixture = (path: string) => fileURLToPath(new URL(`../fixtures/${path}`, import.meta.url));
@@ -234,15 +235,11 @@ describe("reward functions", () => {
       completionIds: [tokens(1153), tokens(1281)],
     };
     expect(await calls("reward_funcs: [accuracy_reward, accuracy, format, tag_count, length]\n", batch)).toEqual([
-      ...[
-        ["accuracy_reward", [1, 0]],
-        ["accuracy_reward", [1, 0]],
-        ["format_reward", [1, 0]],
-      ],
-      ...[
-        ["tag_count_reward", [1, 0]],
-        ["len_reward", [-0.5, 0]],
-      ],
+      ["accuracy_reward", [1, 0]],
+      ["accuracy_reward", [1, 0]],
+      ["format_reward", [1, 0]],
+      ["tag_count_reward", [1, 0]],
+      ["len_reward", [-0.5, 0]],
     ]);
     const trlPunishment = await calls("reward_funcs: [get_soft_overlong_punishment]\n", batch);
     expect(trlPunishment).toEqual([["soft_overlong_punishment_reward", [-129 / 256, -1]]]);

@@ -15,9 +15,23 @@ it("a recipe's model goes to its hub_model_id, at each save and at the end, with
   const model = join(root, "scripts/assets/tiny-qwen2");
   const recipe = join(root, "test/fixtures/recipes/Qwen2.5-1.5B-Instruct-config_demo.yaml");
   const given = await readGiven(recipe, [
-    ...["--model_name_or_path", model, "--dataset_name", join(model, "train.jsonl"), "--use_cpu", "--max_steps", "1"],
-    ...["--max_completion_length", "4", "--per_device_train_batch_size", "4", "--log_completions", "no"],
-    ...["--hub_token", at.hub.token, "--output_dir", join(at.home, "run")],
+    "--model_name_or_path",
+    model,
+    "--dataset_name",
+    join(model, "train.jsonl"),
+    "--use_cpu",
+    "--max_steps",
+    "1",
+    "--max_completion_length",
+    "4",
+    "--per_device_train_batch_size",
+    "4",
+    "--log_completions",
+    "no",
+    "--hub_token",
+    at.hub.token,
+    "--output_dir",
+    join(at.home, "run"),
   ]);
   const printed: string[] = [];
   await runTraining(resolveSettings(given), { write: (text: string) => printed.push(text) });

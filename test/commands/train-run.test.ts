@@ -41,8 +41,15 @@ beforeAll(async () => {
         { input: "1", output: "1" },
       ],
     },
-    ...{ id: "1/A", year: 2020, test_names: ["1", "2"], grader_files: [["graders/grader.cpp", "int main();"]] },
-    ...{ time_limit: 1, memory_limit: 2 ** 28, score_precision: 2, input_mode: "stdio", generated_checker: null },
+    id: "1/A",
+    year: 2020,
+    test_names: ["1", "2"],
+    grader_files: [["graders/grader.cpp", "int main();"]],
+    time_limit: 1,
+    memory_limit: 2 ** 28,
+    score_precision: 2,
+    input_mode: "stdio",
+    generated_checker: null,
     test_cases: [
       [test("0.75"), ""],
       [test("1"), ""],
@@ -102,8 +109,17 @@ async function printed(file: string | undefined, overrides: readonly string[]): 
 }
 
 const small = (dataset: string): string[] => [
-  ...["--model_name_or_path", model, "--dataset_name", dataset, "--use_cpu", "--push_to_hub", "false"],
-  ...["--max_steps", "1", "--max_completion_length", "16"],
+  "--model_name_or_path",
+  model,
+  "--dataset_name",
+  dataset,
+  "--use_cpu",
+  "--push_to_hub",
+  "false",
+  "--max_steps",
+  "1",
+  "--max_completion_length",
+  "16",
 ];
 
 const metricsOf = (folder: string) =>

@@ -8,8 +8,14 @@ import { expect } from "vitest";
 import { GRPOConfig, type Logger, type RewardFn, type TrainerCallback, type TrainerState } from "../../lib/index.js";
 
 const state: TrainerState = {
-  ...{ globalStep: 1, maxSteps: 2, epoch: 0.5, numInputTokensSeen: 10, bestMetric: null, bestModelCheckpoint: null },
-  ...{ evaluationsWithoutGain: 0, logHistory: [] },
+  globalStep: 1,
+  maxSteps: 2,
+  epoch: 0.5,
+  numInputTokensSeen: 10,
+  bestMetric: null,
+  bestModelCheckpoint: null,
+  evaluationsWithoutGain: 0,
+  logHistory: [],
 };
 
 const texts = ["<think>1 + 1 = 2</think><answer>\\boxed{2}</answer>", "It is \\boxed{3}."];
@@ -21,8 +27,11 @@ async function judge(name: string, reward: RewardFn): Promise<void> {
     prompts: texts.map(() => [{ role: "user", content: columns.question }]),
     completions: texts.map((content) => [{ role: "assistant", content }]),
     completionIds: [[1, 2, 3], [4]],
-    ...{ finishReasons: ["eos", "length"], trainerState: state, signal: new AbortController().signal },
-    ...{ logMetric: () => {}, logExtra: () => {} },
+    finishReasons: ["eos", "length"],
+    trainerState: state,
+    signal: new AbortController().signal,
+    logMetric: () => {},
+    logExtra: () => {},
     ...Object.fromEntries(Object.entries(columns).map(([column, value]) => [column, texts.map(() => value)])),
   });
   expect(values, name).toHaveLength(texts.length);

@@ -17,8 +17,12 @@ it("runs unchanged, and what it pushed loads again", async () => {
   expect(stdout).toMatch(/^1\/1 {2}reward 0\.\d{3}/m);
   const pushed = at.hub.filesOf(PUSHED);
   expect([...pushed.keys()].filter((name) => name !== ".gitattributes").sort()).toEqual([
-    ...["README.md", "adapter_config.json", "adapter_model.safetensors"],
-    ...["chat_template.jinja", "tokenizer.json", "tokenizer_config.json"],
+    "README.md",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "chat_template.jinja",
+    "tokenizer.json",
+    "tokenizer_config.json",
   ]);
   for (const name of ["adapter_config.json", "adapter_model.safetensors", "tokenizer.json"]) {
     expect(pushed.get(name)?.equals(await readFile(path.join(folder, "qwen2-0.5b-grpo-math", name))), name).toBe(true);

@@ -37,7 +37,15 @@ describe("a file of JSON lines", () => {
 
 function completions(step: number, split: "train" | "eval", rewards: readonly number[]): CompletionRecord[] {
   return rewards.map((reward, row) => ({
-    ...{ step, split, row, prompt: "p", completion: "c", ids: [1], rewards: { r: reward }, reward, advantage: 0 },
+    step,
+    split,
+    row,
+    prompt: "p",
+    completion: "c",
+    ids: [1],
+    rewards: { r: reward },
+    reward,
+    advantage: 0,
     finish_reason: "eos",
   }));
 }

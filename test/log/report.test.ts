@@ -38,15 +38,17 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 async function writeRun(outputDir: string): Promise<void> {
   const run = { type: "run", run_name: "a <b>run</b>", reward_functions: ["format", "accuracy"], config: { beta: 0 } };
   const steps = Array.from({ length: COMPLETIONS / PER_STEP }, (_, i) => ({
-    ...{
-      type: "step",
-      step: i + 1,
-      reward: i / 100,
-      reward_std: 0.1,
-      "rewards/format/mean": 0.5,
-      "rewards/format/std": 0.2,
-    },
-    ...{ "rewards/accuracy/mean": null, entropy: 1 - i / 200, step_time: 2, "time/rollout": 1.5, own_metric: i },
+    type: "step",
+    step: i + 1,
+    reward: i / 100,
+    reward_std: 0.1,
+    "rewards/format/mean": 0.5,
+    "rewards/format/std": 0.2,
+    "rewards/accuracy/mean": null,
+    entropy: 1 - i / 200,
+    step_time: 2,
+    "time/rollout": 1.5,
+    own_metric: i,
   }));
   const evaluation = { type: "eval", step: 50, eval_reward: 0.7 };
   await writeFile(
@@ -54,10 +56,15 @@ async function writeRun(outputDir: string): Promise<void> {
     [run, ...steps, evaluation].map((line) => `${JSON.stringify(line)}\n`).join(""),
   );
   const completions = Array.from({ length: COMPLETIONS }, (_, i) => ({
-    ...{ step: Math.floor(i / PER_STEP) + 1, split: "train", row: i },
+    step: Math.floor(i / PER_STEP) + 1,
+    split: "train",
+    row: i,
     prompt: [{ role: "user", content: `What is ${i} + 1? ${"Think about it. ".repeat(20)}` }],
     completion: `</script><b>It is ${i + 1}</b> ${"because ".repeat(40)}`,
-    ...{ ids: [1, 2, 3], rewards: { format: 1, accuracy: null }, reward: i / COMPLETIONS, advantage: 0.5 },
+    ids: [1, 2, 3],
+    rewards: { format: 1, accuracy: null },
+    reward: i / COMPLETIONS,
+    advantage: 0.5,
     finish_reason: "eos",
   }));
   await writeFile(

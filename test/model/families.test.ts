@@ -20,7 +20,11 @@ describe("readModelConfig", () => {
   it("reads llama's biases, head size and defaults", () => {
     const { native } = readModelConfig({
       ...llama,
-      ...{ attention_bias: true, mlp_bias: true, head_dim: 6, num_key_value_heads: null, rms_norm_eps: 1e-5 },
+      attention_bias: true,
+      mlp_bias: true,
+      head_dim: 6,
+      num_key_value_heads: null,
+      rms_norm_eps: 1e-5,
     });
     expect(native).toMatchObject({ qkvBias: true, outputBias: true, mlpBias: true, headDim: 6, numKvHeads: 4 });
     expect(native.ropes[0]?.invFreq).toHaveLength(3);
@@ -284,8 +288,13 @@ describe("matchCheckpoint", () => {
 
   it("counts the parameters of Qwen2-0.5B", () => {
     const config = {
-      ...{ ...qwen2, hidden_size: 896, intermediate_size: 4864, num_hidden_layers: 24 },
-      ...{ num_attention_heads: 14, num_key_value_heads: 2, vocab_size: 151_936 },
+      ...qwen2,
+      hidden_size: 896,
+      intermediate_size: 4864,
+      num_hidden_layers: 24,
+      num_attention_heads: 14,
+      num_key_value_heads: 2,
+      vocab_size: 151_936,
     };
     expect(parameterCount(readModelConfig(config).native)).toBe(494_032_768);
   });
@@ -310,8 +319,12 @@ describe("matchCheckpoint", () => {
     expect(names("gemma3_text")).toMatchObject({ "self_attn.q_norm": [4], pre_feedforward_layernorm: [8] });
     expect(names("gemma2")).toMatchObject({ input_layernorm: [8], post_feedforward_layernorm: [8] });
     expect(names("phi3")).toEqual({
-      ...{ "self_attn.qkv_proj": [32, 8], "self_attn.o_proj": [8, 16], "mlp.gate_up_proj": [24, 8] },
-      ...{ "mlp.down_proj": [8, 12], input_layernorm: [8], post_attention_layernorm: [8] },
+      "self_attn.qkv_proj": [32, 8],
+      "self_attn.o_proj": [8, 16],
+      "mlp.gate_up_proj": [24, 8],
+      "mlp.down_proj": [8, 12],
+      input_layernorm: [8],
+      post_attention_layernorm: [8],
     });
   });
 

@@ -177,8 +177,14 @@ describe("resolveLora", () => {
     }[];
     const qwen = known.find(({ model: name, r }) => name === "Qwen2-0.5B" && r === 8);
     const config = readModelConfig({
-      ...{ ...qwen2, hidden_size: 896, intermediate_size: 4864, num_hidden_layers: 24, tie_word_embeddings: true },
-      ...{ num_attention_heads: 14, num_key_value_heads: 2, vocab_size: 151_936 },
+      ...qwen2,
+      hidden_size: 896,
+      intermediate_size: 4864,
+      num_hidden_layers: 24,
+      tie_word_embeddings: true,
+      num_attention_heads: 14,
+      num_key_value_heads: 2,
+      vocab_size: 151_936,
     });
     const { parameters } = resolveLora(new LoraConfig({ r: 8 }), config, 0);
     expect(parameters.trainable).toBe(qwen?.trainable);
@@ -217,9 +223,20 @@ describe("adapter_config.json", () => {
 
   it("reads back what it wrote", () => {
     const options: LoraOptions = {
-      ...{ r: 4, loraAlpha: 6, useRslora: true, rankPattern: { q_proj: 2 }, targetModules: QV, excludeModules: "x" },
-      ...{ layersToTransform: 1, layersPattern: ["layers"], useDora: true, bias: "all", modulesToSave: ["lm_head"] },
-      ...{ trainableTokenIndices: { embed_tokens: [1] }, initLoraWeights: "pissa_niter_4", ensureWeightTying: true },
+      r: 4,
+      loraAlpha: 6,
+      useRslora: true,
+      rankPattern: { q_proj: 2 },
+      targetModules: QV,
+      excludeModules: "x",
+      layersToTransform: 1,
+      layersPattern: ["layers"],
+      useDora: true,
+      bias: "all",
+      modulesToSave: ["lm_head"],
+      trainableTokenIndices: { embed_tokens: [1] },
+      initLoraWeights: "pissa_niter_4",
+      ensureWeightTying: true,
     };
     const config = new LoraConfig({ taskType: "CAUSAL_LM", ...options });
     const untied = readModelConfig({ ...qwen2, tie_word_embeddings: false });

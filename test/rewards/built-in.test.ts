@@ -67,7 +67,11 @@ test("an error in perSample is reported under the sample function's name", async
     throw new Error("bad row");
   });
   const input = {
-    ...{ prompts: ["p"], completions: ["c"], completionIds: [[1]], finishReasons: ["eos" as const], columns: {} },
+    prompts: ["p"],
+    completions: ["c"],
+    completionIds: [[1]],
+    finishReasons: ["eos" as const],
+    columns: {},
     trainerState: freshState(1),
   };
   const scored = new RewardRuntime({ functions: [broken] }).score(input, new AbortController().signal);

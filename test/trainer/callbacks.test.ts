@@ -29,7 +29,12 @@ async function run(callback: TrainerCallback, args: GRPOConfigOptions = {}) {
     model: new FakePolicy(),
     processingClass: new FakeTokenizer(),
     args: new GRPOConfig({
-      ...{ maxSteps: 4, maxCompletionLength: 4, loggingSteps: 2, saveStrategy: "no", outputDir: folder, logTo: [] },
+      maxSteps: 4,
+      maxCompletionLength: 4,
+      loggingSteps: 2,
+      saveStrategy: "no",
+      outputDir: folder,
+      logTo: [],
       ...args,
     }),
     rewardFuncs: [({ completionIds }: RewardBatch<FakeRow>) => completionIds.map((ids) => ids.length)],
@@ -45,8 +50,20 @@ test("they see every moment, in its order", async () => {
   const { seen } = await run({}, { evalStrategy: "steps", evalSteps: 2, saveStrategy: "steps", saveSteps: 3 });
   // A checkpoint is on the disk when it is: later steps may have begun.
   expect(seen.filter((moment) => !moment.startsWith("onSave"))).toEqual([
-    ...["onTrainBegin 0", "onStepBegin 0", "onStepEnd 1", "onStepBegin 1", "onStepEnd 2", "onLog 2", "onEvaluate 2"],
-    ...["onStepBegin 2", "onStepEnd 3", "onStepBegin 3", "onStepEnd 4", "onLog 4", "onEvaluate 4", "onTrainEnd 4"],
+    "onTrainBegin 0",
+    "onStepBegin 0",
+    "onStepEnd 1",
+    "onStepBegin 1",
+    "onStepEnd 2",
+    "onLog 2",
+    "onEvaluate 2",
+    "onStepBegin 2",
+    "onStepEnd 3",
+    "onStepBegin 3",
+    "onStepEnd 4",
+    "onLog 4",
+    "onEvaluate 4",
+    "onTrainEnd 4",
   ]);
   expect(seen.filter((moment) => moment.startsWith("onSave"))).toEqual(["onSave 3", "onSave 4"]);
   expect(seen.indexOf("onSave 3")).toBeGreaterThan(seen.indexOf("onStepEnd 3"));

@@ -16,28 +16,55 @@ function refusal(options: object): GrpoError {
 test("the defaults are TRL's", () => {
   const config = new GRPOConfig();
   expect(config).toMatchObject({
-    ...{
-      learningRate: 1e-6,
-      beta: 0,
-      epsilon: 0.2,
-      epsilonHigh: null,
-      lossType: "dapo",
-      scaleRewards: "group",
-      numGenerations: 8,
-    },
-    ...{ perDeviceTrainBatchSize: 8, gradientAccumulationSteps: 1, maxCompletionLength: 512, temperature: 1 },
-    ...{ topP: 1, topK: 0, minP: null, repetitionPenalty: 1, numTrainEpochs: 3, maxSteps: -1, loggingSteps: 10 },
-    ...{ saveSteps: 500, saveTotalLimit: null, maxGradNorm: 1, weightDecay: 0, seed: 42, useBiasCorrectionKl: true },
-    ...{ adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8, warmupSteps: 0, lrSchedulerType: "linear" },
+    learningRate: 1e-6,
+    beta: 0,
+    epsilon: 0.2,
+    epsilonHigh: null,
+    lossType: "dapo",
+    scaleRewards: "group",
+    numGenerations: 8,
+    perDeviceTrainBatchSize: 8,
+    gradientAccumulationSteps: 1,
+    maxCompletionLength: 512,
+    temperature: 1,
+    topP: 1,
+    topK: 0,
+    minP: null,
+    repetitionPenalty: 1,
+    numTrainEpochs: 3,
+    maxSteps: -1,
+    loggingSteps: 10,
+    saveSteps: 500,
+    saveTotalLimit: null,
+    maxGradNorm: 1,
+    weightDecay: 0,
+    seed: 42,
+    useBiasCorrectionKl: true,
+    adamBeta1: 0.9,
+    adamBeta2: 0.999,
+    adamEpsilon: 1e-8,
+    warmupSteps: 0,
+    lrSchedulerType: "linear",
   });
   expect(config.notes).toEqual([]);
 });
 
 test("the guide's options are accepted, 2 completions of 64 prompts a step", () => {
   const config = new GRPOConfig({
-    ...{ outputDir: "out", learningRate: 1e-5, removeUnusedColumns: false, gradientAccumulationSteps: 16 },
-    ...{ numTrainEpochs: 1, bf16: true, maxCompletionLength: 64, numGenerations: 2, maxPromptLength: 512 },
-    ...{ temperature: 1.0, topP: 0.95, rewardWeights: [0.5, 0.5], reportTo: "none", pushToHub: false },
+    outputDir: "out",
+    learningRate: 1e-5,
+    removeUnusedColumns: false,
+    gradientAccumulationSteps: 16,
+    numTrainEpochs: 1,
+    bf16: true,
+    maxCompletionLength: 64,
+    numGenerations: 2,
+    maxPromptLength: 512,
+    temperature: 1.0,
+    topP: 0.95,
+    rewardWeights: [0.5, 0.5],
+    reportTo: "none",
+    pushToHub: false,
   });
   const plan = planTraining(config, 3622);
   expect(plan).toMatchObject({ completionsPerStep: 128, promptsPerGeneration: 64, stepsPerEpoch: 56, totalSteps: 56 });

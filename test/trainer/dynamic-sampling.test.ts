@@ -7,7 +7,6 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import type { TrainerEvent } from "../../lib/trainer/callbacks.js";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
 import { sampleGroups } from "../../lib/trainer/dynamic-sampling.js";
-import type { Rollout } from "../../lib/trainer/rollout.js";
 import { GRPOTrainer } from "../../lib/trainer/trainer.js";
 import type { RewardBatch } from "../../lib/types.js";
 import { FakePolicy, type FakeRow, FakeTokenizer, fakeRows } from "./fake-policy.js";
@@ -18,28 +17,22 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Rounds of a rollout without content, by what each group's rewards do. */
+/** Rounds of groups without content, by whether each group's rewards have spread. */
 async function rounds(groups: number, maxRounds: number, spread: readonly boolean[]) {
   const asked: number[] = [];
+  let row = 0;
   const result = await sampleGroups({
     groups,
     maxRounds,
     sample: async (_round, prompts) => {
       asked.push(prompts);
-      return { ...empty, row: new Array<number>(prompts).fill(0) };
+      const sampled = Array.from({ length: prompts }, () => ({ row: row++, prompt: "", promptIds: [], rollouts: [] }));
+      return { groups: sampled, calls: [], seconds: { rollout: 0, reward: 0 } };
     },
-    withoutSpread: ({ row }) => {
-      const from = asked.slice(0, -1).reduce((a, b) => a + b, 0);
-      return row.map((_, i) => !spread[from + i]);
-    },
+    hasSpread: (group) => spread[group.row] ?? false,
   });
-  return { asked, kept: result.kept, rounds: result.rounds };
+  return { asked, kept: result.kept.map((group) => group.row), rounds: result.rounds.length };
 }
-const empty: Rollout = {
-  ...{ row: [], prompts: [], promptIds: [], completions: [], completionIds: [], samplingLogprobs: [] },
-  ...{ finishReasons: [], rewards: [], extras: {}, userMetrics: [], rewardFailures: [] },
-  seconds: { rollout: 0, reward: 0 },
-};
 const [yes, no] = [true, false];
 
 test.each([
@@ -64,8 +57,17 @@ function bench(outputDir: string, args: GRPOConfigOptions = {}, callbacks: objec
     model: policy,
     processingClass: new FakeTokenizer(),
     args: new GRPOConfig({
-      ...{ perDeviceTrainBatchSize: 8, numGenerations: 2, maxSteps: 5, maxCompletionLength: 6, learningRate: 0.01 },
-      ...{ loggingSteps: 1, saveSteps: 1, shuffleDataset: false, dynamicSampling: true, logTo: ["jsonl"], outputDir },
+      perDeviceTrainBatchSize: 8,
+      numGenerations: 2,
+      maxSteps: 5,
+      maxCompletionLength: 6,
+      learningRate: 0.01,
+      loggingSteps: 1,
+      saveSteps: 1,
+      shuffleDataset: false,
+      dynamicSampling: true,
+      logTo: ["jsonl"],
+      outputDir,
       ...args,
     }),
     rewardFuncs: [reward],
@@ -102,8 +104,11 @@ test("metrics and completions are of all that was sampled; what is left out has 
   await trainer.train();
   const [, step] = lines(folder, "metrics.jsonl");
   expect(step).toMatchObject({
-    ...{ "dynamic_sampling/rounds": 2, "dynamic_sampling/groups": 8, "dynamic_sampling/unfilled": 0 },
-    ...{ "dynamic_sampling/frac_zero_std": 3 / 8, frac_reward_zero_std: 3 / 8 },
+    "dynamic_sampling/rounds": 2,
+    "dynamic_sampling/groups": 8,
+    "dynamic_sampling/unfilled": 0,
+    "dynamic_sampling/frac_zero_std": 3 / 8,
+    frac_reward_zero_std: 3 / 8,
   });
   const completions = lines(folder, "completions.jsonl");
   const mean = completions.reduce((sum, { reward: value }) => sum + Number(value), 0) / completions.length;
@@ -118,7 +123,8 @@ test("when the rounds end a generation is filled with groups without spread, whi
   await trainer.train();
   expect(policy.batches[0]?.promptIds).toHaveLength(8);
   expect(trainer.state.logHistory[0]).toMatchObject({
-    ...{ "dynamic_sampling/rounds": 1, "dynamic_sampling/unfilled": 2 },
+    "dynamic_sampling/rounds": 1,
+    "dynamic_sampling/unfilled": 2,
   });
 });
 

@@ -35,8 +35,15 @@ function trainerOf(
     model: policy,
     processingClass: new FakeTokenizer(),
     args: new GRPOConfig({
-      ...{ outputDir: folder, perDeviceTrainBatchSize: 4, numGenerations: 4, maxSteps: 6, maxCompletionLength: 8 },
-      ...{ learningRate: 0.01, evalStrategy: "steps", evalSteps: 1, saveSteps: 100 },
+      outputDir: folder,
+      perDeviceTrainBatchSize: 4,
+      numGenerations: 4,
+      maxSteps: 6,
+      maxCompletionLength: 8,
+      learningRate: 0.01,
+      evalStrategy: "steps",
+      evalSteps: 1,
+      saveSteps: 100,
       ...args,
     }),
     rewardFuncs: [ofStep],
@@ -62,7 +69,11 @@ describe("evaluation", () => {
     const own = trainerOf({ temperature: 0.9, topP: 0.8, evalTemperature: 0.2, evalTopK: 3, numGenerationsEval: 2 });
     await own.trainer.evaluate();
     expect(own.policy.samples[0]?.options).toMatchObject({
-      ...{ temperature: 0.2, topP: 0.8, topK: 3, groupSize: 2, doSample: true },
+      temperature: 0.2,
+      topP: 0.8,
+      topK: 3,
+      groupSize: 2,
+      doSample: true,
     });
     const greedy = trainerOf({ evalDoSample: false });
     await greedy.trainer.evaluate();

@@ -47,8 +47,15 @@ function trainer(args: GRPOConfigOptions): GRPOTrainer<FakeRow> {
     model: new FakeAdapter(),
     processingClass: new FakeTokenizer(),
     args: new GRPOConfig({
-      ...{ perDeviceTrainBatchSize: 4, numGenerations: 4, maxSteps: 4, maxCompletionLength: 8, loggingSteps: 1 },
-      ...{ saveSteps: 2, outputDir: path.join(at.home, "run"), hubToken: at.hub.token, ...args },
+      perDeviceTrainBatchSize: 4,
+      numGenerations: 4,
+      maxSteps: 4,
+      maxCompletionLength: 8,
+      loggingSteps: 1,
+      saveSteps: 2,
+      outputDir: path.join(at.home, "run"),
+      hubToken: at.hub.token,
+      ...args,
     }),
     rewardFuncs: [
       function long({ completionIds }: RewardBatch<FakeRow>) {

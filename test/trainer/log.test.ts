@@ -16,7 +16,12 @@ const metrics = {
 
 test("a step line leads with the reward and its parts", () => {
   const line = formatStepLine({
-    ...{ step: 7, totalSteps: 120, metrics, rewardNames: ["format", "accuracy"], secondsLeft: 63, width: 120 },
+    step: 7,
+    totalSteps: 120,
+    metrics,
+    rewardNames: ["format", "accuracy"],
+    secondsLeft: 63,
+    width: 120,
   });
   expect(line).toBe(
     "  7/120  reward 0.512  (format 0.61  accuracy 0.41)  ±0.231  entropy 0.87  grad 0.34  len 31  812 tok/s  1m03s left",

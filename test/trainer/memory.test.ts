@@ -1,30 +1,46 @@
 // The estimate of memory: what it depends on and how; and what the preflight makes of it.
 
 import { expect, test } from "vitest";
+import { estimateMemory, type MemoryModel, type MemoryRun } from "../../lib/model/memory.js";
 import { GRPOConfig } from "../../lib/trainer/config.js";
-import { estimateMemory, type MemoryModel, type MemoryRun } from "../../lib/trainer/memory.js";
 import { capacityOf, preflight } from "../../lib/trainer/preflight.js";
 
 /** Qwen2-0.5B in bfloat16 with LoRA of rank 8 on q and v, on a processor that computes in float32. */
 const model: MemoryModel = {
   shape: {
-    ...{ hiddenSize: 896, intermediateSize: 4864, numLayers: 24, numHeads: 14, numKvHeads: 2, headDim: 64 },
+    hiddenSize: 896,
+    intermediateSize: 4864,
+    numLayers: 24,
+    numHeads: 14,
+    numKvHeads: 2,
+    headDim: 64,
     vocabSize: 151_936,
   },
-  ...{
-    parameters: 494_032_768,
-    trained: 540_672,
-    adapters: 540_672,
-    full: false,
-    mlpTrained: 0,
-    copiesReference: false,
-  },
-  ...{ weightBytes: 2, computeBytes: 4, device: "cpu" },
+  parameters: 494_032_768,
+  trained: 540_672,
+  adapters: 540_672,
+  full: false,
+  mlpTrained: 0,
+  copiesReference: false,
+  weightBytes: 2,
+  computeBytes: 4,
+  device: "cpu",
 };
 const run: MemoryRun = {
-  ...{ promptTokens: 160, completionTokens: 256, groupSize: 8, prompts: 4, completionsPerStep: 32 },
-  ...{ maxTokensPerMicroBatch: 2048, gradientCheckpointing: false, dropout: false, sortsVocabulary: false },
-  ...{ repetitionPenalty: false, scores: false, reference: false, copiesCheckpoints: false, optimizer: "adamw" },
+  promptTokens: 160,
+  completionTokens: 256,
+  groupSize: 8,
+  prompts: 4,
+  completionsPerStep: 32,
+  maxTokensPerMicroBatch: 2048,
+  gradientCheckpointing: false,
+  dropout: false,
+  sortsVocabulary: false,
+  repetitionPenalty: false,
+  scores: false,
+  reference: false,
+  copiesCheckpoints: false,
+  optimizer: "adamw",
 };
 const peak = (changes: Partial<MemoryRun> = {}, of: Partial<MemoryModel> = {}) =>
   estimateMemory({ ...model, ...of }, { ...run, ...changes }).peak;
@@ -32,7 +48,10 @@ const peak = (changes: Partial<MemoryRun> = {}, of: Partial<MemoryModel> = {}) =
 test("what stays all the time is counted exactly", () => {
   const { resident } = estimateMemory(model, run);
   expect(resident).toMatchObject({
-    ...{ weights: 494_032_768 * 2, adapter: 540_672 * 4, gradient: 540_672 * 4, "optimizer state": 540_672 * 8 },
+    weights: 494_032_768 * 2,
+    adapter: 540_672 * 4,
+    gradient: 540_672 * 4,
+    "optimizer state": 540_672 * 8,
     reference: 0,
   });
   const full = estimateMemory(
@@ -40,7 +59,10 @@ test("what stays all the time is counted exactly", () => {
     { ...run, reference: true, optimizer: "sgd" },
   ).resident;
   expect(full).toMatchObject({
-    ...{ "fp32 masters": 494_032_768 * 4, reference: 494_032_768 * 2, gradient: 494_032_768 * 4, "optimizer state": 0 },
+    "fp32 masters": 494_032_768 * 4,
+    reference: 494_032_768 * 2,
+    gradient: 494_032_768 * 4,
+    "optimizer state": 0,
   });
 });
 

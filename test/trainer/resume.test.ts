@@ -27,8 +27,14 @@ function bench(outputDir: string, args: GRPOConfigOptions = {}, options: Partial
     model: policy,
     processingClass: new FakeTokenizer(),
     args: new GRPOConfig({
-      ...{ gradientAccumulationSteps: 2, numGenerations: 8, maxSteps: 9, maxCompletionLength: 6, learningRate: 0.01 },
-      ...{ loggingSteps: 1, saveSteps: 4, outputDir },
+      gradientAccumulationSteps: 2,
+      numGenerations: 8,
+      maxSteps: 9,
+      maxCompletionLength: 6,
+      learningRate: 0.01,
+      loggingSteps: 1,
+      saveSteps: 4,
+      outputDir,
       ...args,
     }),
     rewardFuncs: [lengthReward],
@@ -75,8 +81,16 @@ test("killed in the middle of a rollout and resumed equals never killed", async 
 
 /** Four steps a generation, and an entropy bonus that moves. */
 const reusing: GRPOConfigOptions = {
-  ...{ stepsPerGeneration: 4, numIterations: 2, gradientAccumulationSteps: 2, numGenerations: 16, beta: 0.1 },
-  ...{ useAdaptiveEntropy: true, entropyCoef: 0.1, entropyTarget: 2, perDeviceTrainBatchSize: 4, saveSteps: 1 },
+  stepsPerGeneration: 4,
+  numIterations: 2,
+  gradientAccumulationSteps: 2,
+  numGenerations: 16,
+  beta: 0.1,
+  useAdaptiveEntropy: true,
+  entropyCoef: 0.1,
+  entropyTarget: 2,
+  perDeviceTrainBatchSize: 4,
+  saveSteps: 1,
 };
 
 test.each([1, 2, 3, 4, 5, 7])(
@@ -319,7 +333,8 @@ test("the last good state can be resumed from, whatever its log-probabilities ar
   first.policy.lossAt = (call) => (call < 2 ? 0 : Number.NaN);
   await expect(first.trainer.train()).rejects.toThrow("the last good state is in");
   const { trainer, policy } = bench(folder, args);
-  const [carried] = (await readCheckpoint(path.join(folder, "checkpoint-5"))).generation?.batch.oldLogprobs ?? [];
+  const [rollout] = (await readCheckpoint(path.join(folder, "checkpoint-5"))).generation?.rollouts ?? [];
+  const carried = rollout?.samples[0]?.oldLogprobs;
   expect([...(carried ?? [])].slice(0, 2)).toEqual([Number.NaN, Number.NEGATIVE_INFINITY].slice(0, carried?.length));
   await trainer.train({ resumeFromCheckpoint: true });
   expect(trainer.state.globalStep).toBe(8);

@@ -45,11 +45,21 @@ function bench(
     return completionIds.map((ids, i) => ids.length + i);
   };
   const trainer = new GRPOTrainer<FakeRow>({
-    ...{ model: new FakePolicy(), processingClass: new FakeTokenizer(), rewardFuncs: [reward], trainDataset },
+    model: new FakePolicy(),
+    processingClass: new FakeTokenizer(),
+    rewardFuncs: [reward],
+    trainDataset,
     ...(evalDataset && { evalDataset }),
     args: new GRPOConfig({
-      ...{ outputDir: folder, perDeviceTrainBatchSize: 4, gradientAccumulationSteps: 2, numGenerations: 4 },
-      ...{ maxSteps: 3, maxCompletionLength: 8, saveSteps: 1, rewardBatching: "batch", ...args },
+      outputDir: folder,
+      perDeviceTrainBatchSize: 4,
+      gradientAccumulationSteps: 2,
+      numGenerations: 4,
+      maxSteps: 3,
+      maxCompletionLength: 8,
+      saveSteps: 1,
+      rewardBatching: "batch",
+      ...args,
     }),
     output: { write: () => {} },
   });

@@ -78,8 +78,17 @@ test("each step samples the prompts of the seed's permutation, with the options 
     [0, 1, 2, 3, 4, 5].map((s) => sampler.take(2 * s, 2)),
   );
   expect(policy.samples[3]?.options).toMatchObject({
-    ...{ groupSize: 4, maxNewTokens: 8, doSample: true, temperature: 0.7, topP: 0.9, minP: 0.1, topK: 0 },
-    ...{ repetitionPenalty: 1, seed: 5, step: 3, stopIds: [3] },
+    groupSize: 4,
+    maxNewTokens: 8,
+    doSample: true,
+    temperature: 0.7,
+    topP: 0.9,
+    minP: 0.1,
+    topK: 0,
+    repetitionPenalty: 1,
+    seed: 5,
+    step: 3,
+    stopIds: [3],
   });
 });
 
@@ -97,7 +106,12 @@ test("the whole step goes into one forwardBackward, completions beside their pro
   const mean = (lengths[0] ?? 0) + (lengths[1] ?? 0) + (lengths[2] ?? 0) + (lengths[3] ?? 0);
   for (let i = 0; i < 4; i++) expect(Math.sign(advantages[i] ?? 0)).toBe(Math.sign((lengths[i] ?? 0) - mean / 4));
   expect(policy.losses[0]).toMatchObject({
-    ...{ lossType: "grpo", beta: 0, epsilon: 0.2, epsilonHigh: 0.28, rowsPerSlice: 4, temperature: 1 },
+    lossType: "grpo",
+    beta: 0,
+    epsilon: 0.2,
+    epsilonHigh: 0.28,
+    rowsPerSlice: 4,
+    temperature: 1,
   });
   expect(batch?.oldLogprobs).toBeUndefined();
   expect(batch?.referenceLogprobs).toBeUndefined();
@@ -277,11 +291,28 @@ test("metrics have TRL's names and the step's values", async () => {
   const prompts = (policy.batches[0]?.promptIds ?? []).reduce((sum, ids) => sum + ids.length, 0);
   expect(logged?.num_tokens).toBe(prompts + mean * 8);
   for (const name of [
-    ...["loss", "grad_norm", "reward_std", "frac_reward_zero_std", "completions/min_length", "step_time"],
-    ...["completions/mean_terminated_length", "completions/min_terminated_length", "completions/max_terminated_length"],
-    ...["clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "rewards/lengthReward/std"],
-    ...["sampling/sampling_logp_difference/mean", "sampling/sampling_logp_difference/max", "skipped_completions"],
-    ...["clip_ratio/low_min", "clip_ratio/high_max", "time/rollout", "time/reward", "time/update", "tokens_per_second"],
+    "loss",
+    "grad_norm",
+    "reward_std",
+    "frac_reward_zero_std",
+    "completions/min_length",
+    "step_time",
+    "completions/mean_terminated_length",
+    "completions/min_terminated_length",
+    "completions/max_terminated_length",
+    "clip_ratio/low_mean",
+    "clip_ratio/high_mean",
+    "clip_ratio/region_mean",
+    "rewards/lengthReward/std",
+    "sampling/sampling_logp_difference/mean",
+    "sampling/sampling_logp_difference/max",
+    "skipped_completions",
+    "clip_ratio/low_min",
+    "clip_ratio/high_max",
+    "time/rollout",
+    "time/reward",
+    "time/update",
+    "tokens_per_second",
   ]) {
     expect(logged?.[name], name).toEqual(expect.any(Number));
   }

@@ -98,7 +98,8 @@ function readStage(stage: unknown): PistonStage | undefined {
   if (!isJsonObject(stage)) return undefined;
   const text = (key: keyof JsonObject): string => (typeof stage[key] === "string" ? stage[key] : "");
   return {
-    ...{ stdout: text("stdout"), stderr: text("stderr") },
+    stdout: text("stdout"),
+    stderr: text("stderr"),
     code: typeof stage.code === "number" ? stage.code : null,
     signal: typeof stage.signal === "string" ? stage.signal : null,
   };

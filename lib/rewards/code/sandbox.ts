@@ -135,9 +135,12 @@ function killGroup({ pid }: ChildProcess): void {
 function environment(folder: string): NodeJS.ProcessEnv {
   return {
     PATH: process.env.PATH,
-    ...{ HOME: folder, TMPDIR: folder, LANG: "C.UTF-8" },
+    HOME: folder,
+    TMPDIR: folder,
+    LANG: "C.UTF-8",
     // Numeric libraries would reserve memory for a thread of each core.
-    ...{ OMP_NUM_THREADS: "1", OPENBLAS_NUM_THREADS: "1" },
+    OMP_NUM_THREADS: "1",
+    OPENBLAS_NUM_THREADS: "1",
   };
 }
 

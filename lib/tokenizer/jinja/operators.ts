@@ -128,13 +128,11 @@ function percentValue(value: Value, { flags, width, precision, kind }: Percent):
   const isText = kind === "s" || kind === "r";
   const zeros = flags.includes("0") && !flags.includes("-") && !isText;
   const spec = {
-    ...{
-      fill: zeros ? "0" : " ",
-      align: flags.includes("-") ? "<" : zeros ? "=" : ">",
-      width,
-      alternate: false,
-      group: "",
-    },
+    fill: zeros ? "0" : " ",
+    align: flags.includes("-") ? "<" : zeros ? "=" : ">",
+    width,
+    alternate: false,
+    group: "",
     sign: isText ? "" : (/[+]/.exec(flags)?.[0] ?? / /.exec(flags)?.[0] ?? ""),
     precision: precision === undefined ? undefined : Number(precision),
     type: isText ? "" : kind.replace(/[iu]/, "d"),

@@ -24,8 +24,13 @@ function parquet(columns: Readonly<Record<string, string[]>>): Buffer {
 
 const row = (year: number, names: readonly string[]) => ({
   completions: said([block("int main() {}", "cpp")]),
-  ...{ id: ["plants"], year: [year], test_names: [names], grader_files: [[]] },
-  ...{ time_limit: [1], memory_limit: [2 ** 28], score_precision: [2] },
+  id: ["plants"],
+  year: [year],
+  test_names: [names],
+  grader_files: [[]],
+  time_limit: [1],
+  memory_limit: [2 ** 28],
+  score_precision: [2],
 });
 
 it("by year, problem and name", async () => {

@@ -123,7 +123,11 @@ describe("cfCode on this machine", () => {
   const test = (input: string, output: string) => ({ input, output });
   const row = (language: string, code: string, more: object = {}) => ({
     completions: said([block(code, language)]),
-    ...{ id: ["1/A"], language: [language], time_limit: [10], memory_limit: [512], input_mode: ["stdio"] },
+    id: ["1/A"],
+    language: [language],
+    time_limit: [10],
+    memory_limit: [512],
+    input_mode: ["stdio"],
     official_tests: [[test("1 2\r\n", "3\r\n"), test("20 22\n", "42")]],
     ...more,
   });

@@ -148,8 +148,10 @@ describe("the routers", () => {
 const passes = JSON.stringify({ run: { stdout: "1\n", stderr: "", code: 0, signal: null } });
 const problems = (n: number, input = passes) => ({
   completions: said(new Array<string>(n).fill(block("print(1)"))),
-  ...{ id: new Array<string>(n).fill("7/B"), language: new Array<string>(n).fill("python") },
-  ...{ time_limit: new Array<number>(n).fill(1), memory_limit: new Array<number>(n).fill(64) },
+  id: new Array<string>(n).fill("7/B"),
+  language: new Array<string>(n).fill("python"),
+  time_limit: new Array<number>(n).fill(1),
+  memory_limit: new Array<number>(n).fill(64),
   input_mode: new Array<string>(n).fill("stdio"),
   official_tests: new Array<{ input: string; output: string }[]>(n).fill([{ input, output: "1" }]),
 });

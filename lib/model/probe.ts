@@ -1,10 +1,10 @@
 // A small step of training on one device: a made-up model of two layers, LoRA, one group, loss, backward, optimizer. What
 // `grpo doctor` runs, in a child process, before it says that a device works.
 
-import type { Device } from "../model/device.js";
-import { LoraConfig } from "../model/lora.js";
-import { CausalLM } from "../model/model.js";
-import { loadCore } from "./native-loader.js";
+import { loadCore } from "../native/native-loader.js";
+import type { Device } from "./device.js";
+import { LoraConfig } from "./lora.js";
+import { CausalLM } from "./model.js";
 
 export interface DeviceProbe {
   readonly device: string;
