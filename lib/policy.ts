@@ -3,6 +3,7 @@
 // model's business.
 
 import type { LossOptions } from "./model/loss.js";
+import type { MemoryModel } from "./model/memory.js";
 import type {
   NativeLossResult,
   NativeMemory,
@@ -11,7 +12,6 @@ import type {
   NativeStepResult,
 } from "./native/native.js";
 import type { SampledRollout } from "./rollout/sample.js";
-import type { MemoryModel } from "./trainer/memory.js";
 import type { FinishReason, Message } from "./types.js";
 
 /** Token ids, whole numbers from 0. */
@@ -80,6 +80,7 @@ export interface SequenceBatch {
   readonly contextLength?: number;
 }
 
+/** What a training step learns from. Log-probabilities of tokens that do not count in the loss are ignored. */
 export interface TrainBatch extends SequenceBatch {
   readonly advantages: ArrayLike<number>;
   /** 1 for each completion token that counts in the loss, 0 for context; absent: all count. */

@@ -21,7 +21,7 @@ import { EngineQueue } from "./engine-queue.js";
 import { matchCheckpoint, readModelConfig } from "./families.js";
 import { GeneratedCompletions } from "./generated-completions.js";
 import { LoraConfig } from "./lora.js";
-import { type LossOptions, toNativeLoss } from "./loss.js";
+import { type LossOptions, rowsPerSliceOf, toNativeLoss } from "./loss.js";
 import { eosTokenIds, readModelFolder } from "./model-files.js";
 import {
   checkName,
@@ -46,6 +46,7 @@ import {
   sampledGroup,
   sampleRequest,
 } from "./sampling.js";
+import { WeightFiles } from "./save.js";
 import { DEFAULT_SHARD_SIZE, shardBytes } from "./shards.js";
 import { type GradientBatch, type OptimizerStepOptions, toNativeBatch, toNativeOptimizer } from "./training-inputs.js";
 import { type ModelFacts, ModelWeights } from "./weights.js";
@@ -85,6 +86,7 @@ export class CausalLM implements PolicyModel {
   readonly maxPositions: number;
   readonly #queue: EngineQueue;
   readonly #weights: ModelWeights;
+  readonly #files: WeightFiles;
 
   private constructor(parts: Parts) {
     this.generationConfig = parts.generationConfig;
@@ -95,6 +97,7 @@ export class CausalLM implements PolicyModel {
     this.eosTokenIds = eosTokenIds(parts.config, parts.generationConfig, this.vocabSize);
     this.#queue = new EngineQueue(parts.engine);
     this.#weights = new ModelWeights(this.#queue, parts);
+    this.#files = new WeightFiles(this.#queue, this.#weights);
   }
 
   /** config.json as it was read; after merging an adapter of a tied model's embedding, no longer tied. */
@@ -344,7 +347,8 @@ export class CausalLM implements PolicyModel {
   /** Loss and metrics of a batch; its gradient is added to what the adapter already holds. */
   async forwardBackward(batch: GradientBatch, loss: LossOptions = {}): Promise<LossResult> {
     const options = toNativeLoss(loss);
-    const native = toNativeBatch(batch, options.beta > 0, this.vocabSize);
+    const needs = { reference: options.beta > 0, rowsPerSlice: rowsPerSliceOf(loss) };
+    const native = toNativeBatch(batch, needs, this.vocabSize);
     this.#checkLengths(batch);
     return this.#queue.run((engine) => engine.forwardBackward(native, options));
   }
@@ -375,7 +379,7 @@ export class CausalLM implements PolicyModel {
   async savePretrained(directory: string, options: SaveOptions = {}): Promise<void> {
     checkOptionNames("savePretrained", options, ["maxShardSize", "adapters"]);
     const bytes = shardBytes("savePretrained", options.maxShardSize ?? DEFAULT_SHARD_SIZE);
-    await this.#weights.save(directory, bytes, options.adapters);
+    await this.#files.save(directory, bytes, options.adapters);
   }
 
   /** Writes the model with the active adapter merged into it, in the model's dtype; the model itself stays as it is. */
@@ -383,12 +387,12 @@ export class CausalLM implements PolicyModel {
     checkOptionNames("saveMerged", options, ["maxShardSize", "safeMerge"]);
     const bytes = shardBytes("saveMerged", options.maxShardSize ?? DEFAULT_SHARD_SIZE);
     const safe = checkBoolean("saveMerged", "safeMerge", options.safeMerge ?? false);
-    await this.#weights.saveMerged(directory, bytes, safe);
+    await this.#files.saveMerged(directory, bytes, safe);
   }
 
   /** What is trained, and the optimizer's state. */
   async saveCheckpoint(directory: string): Promise<void> {
-    const write = await this.#weights.takeCheckpoint(false);
+    const write = await this.#files.takeCheckpoint(false);
     await write(directory);
   }
 
@@ -398,12 +402,12 @@ export class CausalLM implements PolicyModel {
    */
   takeCheckpoint(options: { readonly copy?: boolean } = {}): Promise<CheckpointWriter> {
     checkOptionNames("takeCheckpoint", options, ["copy"]);
-    return this.#weights.takeCheckpoint(checkBoolean("takeCheckpoint", "copy", options.copy ?? true));
+    return this.#files.takeCheckpoint(checkBoolean("takeCheckpoint", "copy", options.copy ?? true));
   }
 
   /** Takes both back; later steps are those of a run that never stopped. */
   loadCheckpoint(directory: string): Promise<void> {
-    return this.#weights.loadCheckpoint(directory);
+    return this.#files.loadCheckpoint(directory);
   }
 
   /** Uploads what savePretrained writes. Returns the commit's address. */

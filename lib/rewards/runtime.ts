@@ -3,8 +3,7 @@
 // list of numbers and nulls, or the error policy. Knows nothing of models, tokens or advantages.
 
 import { GrpoError, reasonOf } from "../errors.js";
-import type { AnyRewardFn } from "../trainer/config.js";
-import type { Completion, FinishReason, Prompt, TrainerState } from "../types.js";
+import type { AnyRewardFn, Completion, FinishReason, Prompt, TrainerState } from "../types.js";
 import { checkJson, checkRewards, type FailureKind, milliseconds, RewardError } from "./failure.js";
 import { Semaphore } from "./semaphore.js";
 
@@ -39,8 +38,6 @@ export interface RewardOutput {
   readonly extras: Readonly<Record<string, unknown[]>>;
   /** [functions] how the call failed; undefined: it did not. */
   readonly failures: readonly (FailureKind | undefined)[];
-  /** Wall seconds from the first call to the last result. */
-  readonly seconds: number;
 }
 
 interface SentMetric {
@@ -79,7 +76,6 @@ export class RewardRuntime {
 
   /** Runs every function on the batch. Rejects with REWARD_FAILED, BAD_REWARD or CANCELLED. */
   async score(input: RewardInput, signal: AbortSignal): Promise<RewardOutput> {
-    const started = performance.now();
     const calls = this.#functions.map((_, k) => this.#slots.run(() => this.#scoreOne(k, input, signal)));
     const results = await Promise.all(calls);
     return {
@@ -87,7 +83,6 @@ export class RewardRuntime {
       metrics: results.flatMap(({ metrics }) => metrics),
       extras: Object.assign({}, ...results.map(({ extras }) => extras)),
       failures: results.map(({ failure }) => failure),
-      seconds: (performance.now() - started) / 1000,
     };
   }
 

@@ -18,12 +18,8 @@ import {
   vllmReason,
 } from "./keys.js";
 import { toCamel, toSnake } from "./names.js";
+import type { Notice } from "./notices.js";
 import type { GivenKeys } from "./read.js";
-
-export interface Notice {
-  readonly keys: readonly string[];
-  readonly text: string;
-}
 
 export interface TrainSettings {
   readonly script: ScriptSettings;
@@ -53,13 +49,6 @@ export function resolveSettings(given: GivenKeys): TrainSettings {
   noteIdle(script, own, notices);
   applyToConfig(script, grpo, notices);
   return { script, args: grpoConfig(grpo), notices: notices.list() };
-}
-
-/** One block for the console; undefined if there is nothing to say. */
-export function noticeText(notices: readonly Notice[]): string | undefined {
-  if (notices.length === 0) return undefined;
-  const lines = notices.map(({ keys, text }) => `  ${keys.join(", ")}: ${text}`);
-  return `notice: of this configuration\n${lines.join("\n")}\n`;
 }
 
 /** Gathers keys by what is said of them. */

@@ -4,15 +4,12 @@
 import type * as Zod from "zod";
 import { GrpoError, nearestName } from "../errors.js";
 import { IMPORTANCE_SAMPLING_LEVELS, LOSS_TYPES } from "../model/loss.js";
-import type { RewardFn } from "../types.js";
+import type { AnyRewardFn } from "../types.js";
 import { lazySchema, type ZodModule } from "../zod.js";
 import { adviceOn, checkCombinations } from "./config-check.js";
 import { renamedOptions, unsupportedDefaults, unsupportedValues, withoutEffect } from "./config-unsupported.js";
 import { OPTIM_NAMES } from "./optimizer.js";
 import { SCHEDULES } from "./schedule.js";
-
-/** A reward function whose row type is not known here; the trainer's own argument is the typed one. */
-export type AnyRewardFn = (batch: never) => ReturnType<RewardFn>;
 
 const defaultLogTo: ("console" | "jsonl" | "tensorboard")[] = ["console", "jsonl"];
 

@@ -3,9 +3,6 @@
 
 import { totalmem } from "node:os";
 import { GrpoError } from "../errors.js";
-import type { NativeMemory } from "../native/native.js";
-import type { PolicyModel } from "../policy.js";
-import type { GRPOConfig } from "./config.js";
 import {
   type Bytes,
   checkpointCopyBytes,
@@ -13,7 +10,10 @@ import {
   type MemoryEstimate,
   type MemoryModel,
   type MemoryRun,
-} from "./memory.js";
+} from "../model/memory.js";
+import type { NativeMemory } from "../native/native.js";
+import type { PolicyModel } from "../policy.js";
+import type { GRPOConfig } from "./config.js";
 import { nativeOptimizer } from "./optimizer.js";
 import { type TrainingPlan, trainsOnOldSamples } from "./plan.js";
 

@@ -1,10 +1,10 @@
 // A small step of training on one device: a made-up model of two layers, LoRA, one group, loss, backward, optimizer. What
 // `grpo doctor` runs, in a child process, before it says that a device works.
 
-import type { Device } from "../model/device.js";
-import { LoraConfig } from "../model/lora.js";
-import { CausalLM } from "../model/model.js";
-import { loadCore } from "./native-loader.js";
+import { loadCore } from "../native/native-loader.js";
+import type { Device } from "./device.js";
+import { LoraConfig } from "./lora.js";
+import { CausalLM } from "./model.js";
 
 export interface DeviceProbe {
   readonly device: string;
@@ -15,6 +15,9 @@ export interface DeviceProbe {
 
 export interface EngineProbe {
   readonly torch: string;
+  /** Which kernels a CPU runs, and those that it could. */
+  readonly instructionSet: string;
+  readonly instructionSets: readonly string[];
   readonly devices: readonly DeviceProbe[];
 }
 
@@ -41,7 +44,12 @@ export async function probeEngine(): Promise<EngineProbe> {
   for (const { type, count } of core.devices()) {
     for (let i = 0; i < count; i++) devices.push(await probeDevice(deviceName(type, i)));
   }
-  return { torch: core.torchVersion(), devices };
+  return {
+    torch: core.torchVersion(),
+    instructionSet: core.instructionSet(),
+    instructionSets: core.instructionSets(),
+    devices,
+  };
 }
 
 function deviceName(type: string, index: number): Device {
