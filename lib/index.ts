@@ -35,7 +35,6 @@ export type {
   SampledAttempt,
   SampledCompletion,
   SampledGroup,
-  SampledRollout,
   SampleOptions,
   SampleResult,
   SequenceBatch,
@@ -49,7 +48,7 @@ export { rewards } from "./rewards/index.js";
 export type { ModelReward, RewardModelOptions } from "./rewards/model.js";
 export { completionText, type RewardSample } from "./rewards/per-sample.js";
 export type { WorkerOptions, WorkerReward } from "./rewards/worker.js";
-export type { Sample } from "./rollout/sample.js";
+export type { Sample, SampledRollout } from "./rollout/sample.js";
 export type { ChatTemplateOptions } from "./tokenizer/chat-template.js";
 export type { Offsets } from "./tokenizer/pipeline/aligned-text.js";
 export type { TokenBytes } from "./tokenizer/pipeline/token-bytes.js";

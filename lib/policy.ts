@@ -11,8 +11,8 @@ import type {
   NativeSampleStats,
   NativeStepResult,
 } from "./native/native.js";
-import type { Sample } from "./rollout/sample.js";
-import type { Completion, FinishReason, Message } from "./types.js";
+import type { SampledRollout } from "./rollout/sample.js";
+import type { FinishReason, Message } from "./types.js";
 
 /** Token ids, whole numbers from 0. */
 export type TokenIds = readonly number[];
@@ -24,14 +24,6 @@ export interface SampledCompletion {
   /** Log-probability of each drawn token under the model at the sampling temperature. */
   readonly logprobs: Float32Array;
   readonly finishReason: FinishReason;
-}
-
-/** An attempt that is not one completion of its prompt: a conversation with given tokens in it, or several sequences. */
-export interface SampledRollout {
-  /** At least one; where nothing was drawn, one without completionIds. */
-  readonly samples: readonly Sample[];
-  /** As reward functions and logs get it. Absent: the text of all tokens after the contexts. */
-  readonly completion?: Completion;
 }
 
 /** One attempt at a prompt, as a sampler gives it. */
