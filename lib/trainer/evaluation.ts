@@ -2,15 +2,17 @@
 // sampling is in the options eval…; the draws are the same at every evaluation of a run.
 
 import { GrpoError } from "../errors.js";
-import { completionRecords } from "../log/run-log.js";
+import type { Metrics } from "../log/metrics.js";
 import type { RewardRuntime } from "../rewards/runtime.js";
+import { nanMean } from "../statistics.js";
 import type { Prompt, TrainerState } from "../types.js";
-import { computeAdvantages, nanMean } from "./advantages.js";
+import { computeAdvantages } from "./advantages.js";
+import { completionRecords } from "./completion-records.js";
 import type { GRPOConfig } from "./config.js";
 import { mixSeed } from "./prompt-sampler.js";
 import type { PromptTable, RowSource } from "./prompts.js";
 import { collectRollout, type Rollout } from "./rollout.js";
-import { type Metrics, rolloutMetrics } from "./step-metrics.js";
+import { rolloutMetrics } from "./step-metrics.js";
 import {
   type EvaluateOptions,
   type Evaluation,

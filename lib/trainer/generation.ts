@@ -4,11 +4,11 @@
 
 import type * as Zod from "zod";
 import type { PolicyModel, SequenceBatch, TrainBatch } from "../policy.js";
+import { storedNumber, storeNumber } from "../run/stored-number.js";
 import { lazySchema } from "../zod.js";
 import type { GRPOConfig } from "./config.js";
 import { type TrainingPlan, trainsOnOldSamples } from "./plan.js";
 import type { Rollout } from "./rollout.js";
-import { storedNumber, storeNumber } from "./stored-number.js";
 
 export interface Generation {
   readonly index: number;

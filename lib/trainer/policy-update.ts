@@ -1,17 +1,18 @@
 // The second half of a training step: the gradient of the step's slices, one call per generation they come from, and the
 // optimizer. A step whose loss or gradient is not finite changes nothing.
 
+import type { Metrics } from "../log/metrics.js";
 import type { NativeLossResult } from "../native/native.js";
 import type { OptimizerStepOptions, PolicyModel } from "../policy.js";
-import { nanMean } from "./advantages.js";
+import { optimizerOptions } from "../run/optimizer.js";
+import { learningRateSchedule, type Schedule } from "../run/schedule.js";
+import { nanMean } from "../statistics.js";
 import type { GRPOConfig } from "./config.js";
 import type { EntropyControl } from "./entropy-control.js";
 import { type Generation, takeSlices } from "./generation.js";
-import { optimizerOptions } from "./optimizer.js";
 import type { TrainingPlan } from "./plan.js";
 import { mixSeed } from "./prompt-sampler.js";
-import { learningRateSchedule, type Schedule } from "./schedule.js";
-import { lossMetrics, type Metrics } from "./step-metrics.js";
+import { lossMetrics } from "./step-metrics.js";
 
 export interface PolicyUpdate {
   readonly metrics: Metrics;

@@ -2,9 +2,11 @@
 // comes up, and updates the policy. Between steps it holds the generation that the next step goes on with, and the entropy
 // control; a checkpoint stores both, so that a resumed run continues in the middle of a generation.
 
-import { type CompletionRecord, completionRecords } from "../log/run-log.js";
+import type { Metrics } from "../log/metrics.js";
+import type { CompletionRecord } from "../log/run-log.js";
 import type { TrainerState } from "../types.js";
 import { type Advantages, computeAdvantages } from "./advantages.js";
+import { completionRecords } from "./completion-records.js";
 import type { GRPOConfig } from "./config.js";
 import { dynamicSamplingMetrics, type SampledGroups, sampleGroups, takeGroups } from "./dynamic-sampling.js";
 import { EntropyControl, type EntropyState } from "./entropy-control.js";
@@ -13,7 +15,7 @@ import { carriedInto, partsOfStep, type TrainingPlan } from "./plan.js";
 import { PolicyUpdater, type UpdatePart } from "./policy-update.js";
 import { mixSeed, type PromptSampler } from "./prompt-sampler.js";
 import { collectRollout, type Rollout, type RolloutRequest, type RolloutSource } from "./rollout.js";
-import { type Metrics, meanMetrics, rolloutMetrics } from "./step-metrics.js";
+import { meanMetrics, rolloutMetrics } from "./step-metrics.js";
 
 export interface StepSetup<Row> {
   readonly args: GRPOConfig;
