@@ -13,7 +13,7 @@ export type { JsonObject } from "./json.js";
 export type { Logger } from "./log/logger.js";
 export type { CompletionRecord } from "./log/run-log.js";
 export type { Device } from "./model/device.js";
-export type { GeneratedCompletion, Generation } from "./model/generation.js";
+export type { GeneratedCompletion, GeneratedCompletions } from "./model/generated-completions.js";
 export { LoraConfig, type LoraOptions } from "./model/lora.js";
 export type { LossOptions, LossType } from "./model/loss.js";
 export {
@@ -32,8 +32,10 @@ export type { GenerateOptions } from "./model/sampling.js";
 export type {
   PolicyModel,
   ProcessingClass,
+  SampledAttempt,
   SampledCompletion,
   SampledGroup,
+  SampledRollout,
   SampleOptions,
   SampleResult,
   SequenceBatch,
@@ -47,6 +49,7 @@ export { rewards } from "./rewards/index.js";
 export type { ModelReward, RewardModelOptions } from "./rewards/model.js";
 export { completionText, type RewardSample } from "./rewards/per-sample.js";
 export type { WorkerOptions, WorkerReward } from "./rewards/worker.js";
+export type { Sample } from "./rollout/sample.js";
 export type { TrainerControl } from "./run/callbacks.js";
 export type { TrainerPushOptions } from "./run/hub-push.js";
 export type { TrainOptions, TrainResult } from "./run/run.js";

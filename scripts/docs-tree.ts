@@ -14,7 +14,7 @@ const folders = ["lib", "native", "scripts"];
 /** By extension: the text of the comment at the top of a file, with its marks. */
 const openings: Readonly<Record<string, RegExp>> = {
   ...Object.fromEntries(
-    [".ts", ".mjs", ".cjs", ".js", ".cc", ".c", ".h"].map((ext) => [ext, /^(?:#!.*\n)?((?:\/\/.*\n)+)/]),
+    [".ts", ".mjs", ".cjs", ".js", ".grit", ".cc", ".c", ".h"].map((ext) => [ext, /^(?:#!.*\n)?((?:\/\/.*\n)+)/]),
   ),
   ".css": /^\/\*([\s\S]*?)\*\//,
   ".py": /^(?:#!.*\n)?"""([\s\S]*?)"""/,

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // What prebuildify calls instead of node-gyp: `node-gyp rebuild --target=… --devdir=… --arch=… --release`. cmake-js would
 // read --target as a CMake target, and this package needs no Node headers, so only the build type is kept. With
-// GRPO_PREBUILD_LIBTORCH (folders, separated by ":"), as scripts/prebuild.mjs sets it, a core is built for each of them.
+// GRPO_PREBUILD_LIBTORCH (folders, separated by ":"), as scripts/prebuilds.mjs sets it, a core is built for each of them.
 const { spawnSync } = require("node:child_process");
 const { join } = require("node:path");
 

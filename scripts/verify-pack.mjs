@@ -101,7 +101,7 @@ function pack(work) {
   const missing = wanted.filter((name) => !names.includes(name));
   if (missing.length > 0) fail(`the tarball lacks ${missing.join(", ")}`);
   if (!names.some((name) => name.startsWith(platform)))
-    fail(`the tarball has no ${platform}: run \`npm run prebuild\``);
+    fail(`the tarball has no ${platform}: run \`npm run prebuilds\``);
   console.log(`packed     ${names.length} files, ${megabytes(size)} MB, unpacked ${megabytes(unpackedSize)} MB`);
   return join(work, filename);
 }

@@ -94,10 +94,11 @@ function probeInChild(): EngineProbe {
   const child = spawnSync(process.execPath, [cli, "doctor", "--probe"], { encoding: "utf8" });
   if (child.status === 0) return JSON.parse(child.stdout);
   // "grpo doctor: <message>\n  → <hint> [CODE]"
-  const [, message, hint] = /^grpo doctor: ([\s\S]*?)(?:\n {2}→ ([\s\S]*?))? \[[A-Z_]+\]\s*$/.exec(child.stderr) ?? [];
+  const [, message, hint, code] =
+    /^grpo doctor: ([\s\S]*?)(?:\n {2}→ ([\s\S]*?))? \[([A-Z_]+)\]\s*$/.exec(child.stderr) ?? [];
   const ended = `loading the engine ended with ${child.signal ?? `status ${child.status}`}`;
   const fallback = [ended, child.stderr.trim()].join("\n").trim();
-  throw new GrpoError("LIBTORCH_LOAD_FAILED", message ?? fallback, {
+  throw new GrpoError(code === "BAD_OPTION" ? code : "LIBTORCH_LOAD_FAILED", message ?? fallback, {
     hint: hint ?? "run `npx grpo setup --force` to fetch libtorch again, and unset LIBTORCH if it is set",
   });
 }
@@ -140,6 +141,7 @@ function print({ node, host, gpus, looked, libtorch, core, engine, problem, next
   for (const candidate of looked) row(candidate.source, describe(candidate));
   if (libtorch) row("libtorch", `${libtorch.version}+${libtorch.flavour} in ${libtorch.dir}`);
   if (core) row("core", core);
+  if (engine) row("instructions", `${engine.instructionSet} of ${engine.instructionSets.join(", ")}`);
   for (const { device, stepMs, error } of engine?.devices ?? []) {
     row(device, error ?? `a training step works (${stepMs} ms)`);
   }

@@ -16,6 +16,7 @@ export interface CompletionRecord {
   readonly row: number;
   readonly prompt: unknown;
   readonly completion: string;
+  /** All tokens after the prompt; of several samples one after the other. */
   readonly ids: readonly number[];
   /** By reward function; null abstained. */
   readonly rewards: Readonly<Record<string, number | null>>;
@@ -24,6 +25,19 @@ export interface CompletionRecord {
   readonly advantage: number;
   readonly finish_reason: string;
   readonly extra?: Readonly<Record<string, unknown>>;
+  /** Beside `ids`, 1: it counts in the loss, 0: it was given. Absent: every token counts. */
+  readonly loss_mask?: readonly number[];
+  /** The sequences that `ids` are the tokens of. Absent: one, in the context of the prompt. */
+  readonly samples?: readonly SampleRecord[];
+}
+
+/** One sequence of a completion that is not simply the continuation of its prompt. */
+export interface SampleRecord {
+  /** The context. Absent: the prompt of the row. */
+  readonly prompt_ids?: readonly number[];
+  /** Number of its tokens among `ids`. */
+  readonly tokens: number;
+  readonly finish_reason: string;
 }
 
 const schemaVersion = 1;

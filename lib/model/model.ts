@@ -19,9 +19,9 @@ import type { CheckpointWriter, PolicyModel, SampledGroup, SampleResult, Sequenc
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./adapter-files.js";
 import { EngineQueue } from "./engine-queue.js";
 import { matchCheckpoint, readModelConfig } from "./families.js";
-import { Generation } from "./generation.js";
+import { GeneratedCompletions } from "./generated-completions.js";
 import { LoraConfig } from "./lora.js";
-import { type LossOptions, toNativeLoss } from "./loss.js";
+import { type LossOptions, rowsPerSliceOf, toNativeLoss } from "./loss.js";
 import { eosTokenIds, readModelFolder } from "./model-files.js";
 import {
   checkName,
@@ -261,10 +261,14 @@ export class CausalLM implements PolicyModel {
   }
 
   /** Completions of prompts of token ids. Await it for all, in the order of the prompts; or iterate it for each as it finishes. */
-  generate(prompts: readonly TokenIds[], options: GenerateOptions = {}): Generation {
+  generate(prompts: readonly TokenIds[], options: GenerateOptions = {}): GeneratedCompletions {
     const { signal, ...request } = generateToSample(prompts, options, this.generationConfig, this);
     const own = new Set((options.stop ?? []).filter((id) => !this.eosTokenIds.includes(id)));
-    return new Generation((onGroup, stop) => this.sample(prompts, { ...request, onGroup, signal: stop }), own, signal);
+    return new GeneratedCompletions(
+      (onGroup, stop) => this.sample(prompts, { ...request, onGroup, signal: stop }),
+      own,
+      signal,
+    );
   }
 
   /** `groupSize` completions of every prompt; each group is handed to `onGroup` as it finishes. */
@@ -343,7 +347,8 @@ export class CausalLM implements PolicyModel {
   /** Loss and metrics of a batch; its gradient is added to what the adapter already holds. */
   async forwardBackward(batch: GradientBatch, loss: LossOptions = {}): Promise<LossResult> {
     const options = toNativeLoss(loss);
-    const native = toNativeBatch(batch, options.beta > 0, this.vocabSize);
+    const needs = { reference: options.beta > 0, rowsPerSlice: rowsPerSliceOf(loss) };
+    const native = toNativeBatch(batch, needs, this.vocabSize);
     this.#checkLengths(batch);
     return this.#queue.run((engine) => engine.forwardBackward(native, options));
   }

@@ -15,6 +15,9 @@ export interface DeviceProbe {
 
 export interface EngineProbe {
   readonly torch: string;
+  /** Which kernels a CPU runs, and those that it could. */
+  readonly instructionSet: string;
+  readonly instructionSets: readonly string[];
   readonly devices: readonly DeviceProbe[];
 }
 
@@ -41,7 +44,12 @@ export async function probeEngine(): Promise<EngineProbe> {
   for (const { type, count } of core.devices()) {
     for (let i = 0; i < count; i++) devices.push(await probeDevice(deviceName(type, i)));
   }
-  return { torch: core.torchVersion(), devices };
+  return {
+    torch: core.torchVersion(),
+    instructionSet: core.instructionSet(),
+    instructionSets: core.instructionSets(),
+    devices,
+  };
 }
 
 function deviceName(type: string, index: number): Device {

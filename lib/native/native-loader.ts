@@ -17,7 +17,10 @@ interface Stub {
 
 let loaded: NativeCore | undefined;
 
-/** The native core. Throws NATIVE_NOT_BUILT or a LIBTORCH_… error, each with the command that mends it. */
+/**
+ * The native core. Throws NATIVE_NOT_BUILT or a LIBTORCH_… error, each with the command that mends it; BAD_OPTION where
+ * GRPO_INSTRUCTION_SET names what this processor does not have.
+ */
 export function loadCore(): NativeCore {
   if (loaded) return loaded;
   requireSupportedHost();
@@ -102,11 +105,18 @@ function loadError(libtorch: Libtorch, core: string, error: unknown): GrpoError 
       cause: error,
     });
   }
+  if (code === "BAD_OPTION") return new GrpoError(code, reason, { hint: hintOf(error), cause: error });
   if (reason.includes(core)) {
     return notBuilt(`${core} does not fit torch ${libtorch.version} in ${libtorch.dir}: ${reason}`, error);
   }
   const message = `torch ${libtorch.version} in ${libtorch.dir} could not be loaded: ${reason}`;
   return new GrpoError("LIBTORCH_LOAD_FAILED", message, { hint: loadHint(reason), cause: error });
+}
+
+/** What the core says to do next. */
+function hintOf(error: unknown): string | undefined {
+  const hint = error instanceof Error && "hint" in error ? error.hint : undefined;
+  return typeof hint === "string" ? hint : undefined;
 }
 
 function loadHint(reason: string): string {

@@ -38,8 +38,6 @@ export interface RewardOutput {
   readonly extras: Readonly<Record<string, unknown[]>>;
   /** [functions] how the call failed; undefined: it did not. */
   readonly failures: readonly (FailureKind | undefined)[];
-  /** Wall seconds from the first call to the last result. */
-  readonly seconds: number;
 }
 
 interface SentMetric {
@@ -78,7 +76,6 @@ export class RewardRuntime {
 
   /** Runs every function on the batch. Rejects with REWARD_FAILED, BAD_REWARD or CANCELLED. */
   async score(input: RewardInput, signal: AbortSignal): Promise<RewardOutput> {
-    const started = performance.now();
     const calls = this.#functions.map((_, k) => this.#slots.run(() => this.#scoreOne(k, input, signal)));
     const results = await Promise.all(calls);
     return {
@@ -86,7 +83,6 @@ export class RewardRuntime {
       metrics: results.flatMap(({ metrics }) => metrics),
       extras: Object.assign({}, ...results.map(({ extras }) => extras)),
       failures: results.map(({ failure }) => failure),
-      seconds: (performance.now() - started) / 1000,
     };
   }
 

@@ -3,11 +3,12 @@
 import { GrpoError } from "../errors.js";
 import { failureKinds } from "../rewards/failure.js";
 import type { RewardRuntime } from "../rewards/runtime.js";
+import type { RolloutRequest } from "../rollout/collect.js";
 import type { Checkpoint } from "../run/checkpoint.js";
 import type { OwnState, Prepared, Run, StepOutcome } from "../run/run.js";
 import type { Order } from "../run/state.js";
 import type { Prompt, TrainerState } from "../types.js";
-import { orderOf, readCarried, storeCarried } from "./carried.js";
+import { orderOf, readCarryover, storeCarryover } from "./carryover.js";
 import type { GRPOConfig } from "./config.js";
 import type { Evaluator } from "./evaluation.js";
 import { describePlan } from "./lines.js";
@@ -15,8 +16,7 @@ import { epochAfter, type TrainingPlan } from "./plan.js";
 import { checkMemory } from "./preflight.js";
 import { PromptSampler, rowsAhead } from "./prompt-sampler.js";
 import type { PromptTable } from "./prompts.js";
-import type { RolloutRequest } from "./rollout.js";
-import { type CarriedState, TrainSteps } from "./train-step.js";
+import { type Carryover, TrainSteps } from "./train-step.js";
 import { type Evaluation, evaluatesInRun, rolloutSource, samplingOptions, type TrainerSetup } from "./trainer-setup.js";
 
 export interface GRPORunParts<Row extends { readonly prompt: Prompt }> {
@@ -39,7 +39,7 @@ export class GRPORun<Row extends { readonly prompt: Prompt }> implements Run {
   readonly samplesPerStep: number;
   readonly order: Order;
   readonly #parts: GRPORunParts<Row>;
-  #carried: CarriedState = { generation: undefined, entropy: undefined, promptsTaken: 0 };
+  #carryover: Carryover = { generation: undefined, entropy: undefined, promptsTaken: 0 };
   #steps: TrainSteps<Row> | undefined;
 
   constructor(parts: GRPORunParts<Row>) {
@@ -50,7 +50,7 @@ export class GRPORun<Row extends { readonly prompt: Prompt }> implements Run {
   }
 
   async restore(checkpoint: Checkpoint): Promise<void> {
-    this.#carried = await readCarried(checkpoint, this.plan);
+    this.#carryover = await readCarryover(checkpoint, this.plan);
   }
 
   async prepare(signal: AbortSignal): Promise<Prepared> {
@@ -62,7 +62,7 @@ export class GRPORun<Row extends { readonly prompt: Prompt }> implements Run {
       shuffle: args.shuffleDataset,
       seed: args.seed,
     });
-    const ahead = args.dynamicSampling ? rows : rowsAhead(sampler, rows, this.#carried.promptsTaken, plan);
+    const ahead = args.dynamicSampling ? rows : rowsAhead(sampler, rows, this.#carryover.promptsTaken, plan);
     const survey = await prompts.survey(ahead, signal);
     if (args.evalStrategy !== "no") checkBestMetric(args, rewards.names);
     const evaluation = evaluatesInRun(args) ? await evaluator.prepare({ signal }) : undefined;
@@ -73,7 +73,7 @@ export class GRPORun<Row extends { readonly prompt: Prompt }> implements Run {
     const sampling = samplingOptions(args, setup.processingClass);
     this.#steps = new TrainSteps(
       { args, plan, sampler, rows, signal, trainerState: state, rewardWeights, source, sampling },
-      this.#carried,
+      this.#carryover,
     );
     return {
       lines: describePlan({
@@ -109,7 +109,7 @@ export class GRPORun<Row extends { readonly prompt: Prompt }> implements Run {
   }
 
   own(): OwnState {
-    return storeCarried(this.#ready().carried);
+    return storeCarryover(this.#ready().carryover);
   }
 
   #ready(): TrainSteps<Row> {

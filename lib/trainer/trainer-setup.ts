@@ -8,12 +8,12 @@ import type { CompletionRecord } from "../log/run-log.js";
 import type { PolicyModel, ProcessingClass } from "../policy.js";
 import { rewardArguments } from "../rewards/per-sample.js";
 import type { RewardRuntime } from "../rewards/runtime.js";
+import type { RolloutRequest, RolloutSource } from "../rollout/collect.js";
 import type * as run from "../run/callbacks.js";
 import type { RunOptions } from "../run/options.js";
 import type { AnyRewardFn, Prompt, RewardFn } from "../types.js";
 import type { GRPOConfig } from "./config.js";
 import { PromptTable, type RowSource } from "./prompts.js";
-import type { RolloutRequest, RolloutSource } from "./rollout.js";
 import { evaluationRows, type RowsOrStream, trainingRows } from "./streamed-rows.js";
 
 /** Functions that a run calls at its moments, and waits for; by default one of GRPOTrainer. */

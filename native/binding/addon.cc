@@ -9,6 +9,7 @@
 #include "binding/napi_setup.h"
 #include "binding_revision.h"
 #include "cpu/gemm.h"
+#include "cpu/instruction_set.h"
 #include "cpu/linear.h"
 #include "cpu/row_sampler.h"
 #include "device.h"
@@ -22,6 +23,19 @@ namespace {
 
 Napi::Value torch_version(const Napi::CallbackInfo& info) {
     return Napi::String::New(info.Env(), TORCH_VERSION);
+}
+
+Napi::Value instruction_set(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+        return to_js(info.Env(), cpu::name_of(cpu::instruction_set()));
+    });
+}
+
+Napi::Value instruction_sets(const Napi::CallbackInfo& info) {
+    const std::vector<std::string> names = cpu::instruction_set_names();
+    Napi::Array array = Napi::Array::New(info.Env(), names.size());
+    for (uint32_t i = 0; i < names.size(); ++i) array.Set(i, names[i]);
+    return array;
 }
 
 Napi::Value devices(const Napi::CallbackInfo& info) {
@@ -45,20 +59,24 @@ Napi::Value loss_and_gradient(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
         const Napi::Object input = object_argument(info, 0);
         const auto doubles = [&](const char* name) { return double_vector(input.Get(name), name); };
-        const std::vector<int32_t> offsets = int32_vector(input.Get("offsets"), "offsets");
-        ScoredBatch scored{.lengths = {},
-                           .advantages = doubles("advantages"),
-                           .logprobs = doubles("logprobs"),
-                           .entropy = doubles("entropy"),
-                           .old = doubles("old"),
-                           .reference = doubles("reference")};
-        require(offsets.size() == scored.advantages.size() + 1 &&
-                    static_cast<size_t>(offsets.back()) == scored.logprobs.size() &&
-                    scored.entropy.size() == scored.logprobs.size(),
-                "offsets, advantages, logprobs and entropy disagree");
-        for (size_t i = 1; i < offsets.size(); ++i) {
-            scored.lengths.push_back(offsets[i] - offsets[i - 1]);
-        }
+        const ScoredBatch scored{
+            .completion_offsets = int32_vector(input.Get("offsets"), "offsets"),
+            .advantages = doubles("advantages"),
+            .logprobs = doubles("logprobs"),
+            .entropy = doubles("entropy"),
+            .old = doubles("old"),
+            .reference = doubles("reference"),
+            .loss_mask = optional_bytes(input, "lossMask"),
+            .slice_offsets = optional_int32s(input, "sliceOffsets")};
+        const size_t tokens = scored.logprobs.size();
+        const auto of_tokens = [&](const auto& values) {
+            return values.empty() || values.size() == tokens;
+        };
+        require(scored.completion_offsets.size() == scored.advantages.size() + 1 &&
+                    static_cast<size_t>(scored.completion_offsets.back()) == tokens &&
+                    scored.entropy.size() == tokens && of_tokens(scored.old) &&
+                    of_tokens(scored.reference) && of_tokens(scored.loss_mask),
+                "offsets, advantages, logprobs, entropy, old, reference and lossMask disagree");
         const LossAndGradient result =
             loss_and_gradient(scored, loss_options_from(object_argument(info, 1)));
         Napi::Object object = Napi::Object::New(info.Env());
@@ -155,9 +173,13 @@ Napi::Value sampling_probabilities(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
+    // A name that is none is refused here, before anything computes.
+    guarded(env, [] { return cpu::instruction_set(); });
     exports.Set("bindingRevision", GRPO_BINDING_REVISION);
     exports.Set("Engine", EngineWrap::define(env));
     exports.Set("torchVersion", Napi::Function::New<torch_version>(env));
+    exports.Set("instructionSet", Napi::Function::New<instruction_set>(env));
+    exports.Set("instructionSets", Napi::Function::New<instruction_sets>(env));
     exports.Set("devices", Napi::Function::New<devices>(env));
     exports.Set("machineProbe", Napi::Function::New<machine_probe>(env));
     exports.Set("lossAndGradient", Napi::Function::New<loss_and_gradient>(env));

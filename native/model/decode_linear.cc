@@ -1,4 +1,4 @@
-#include "cpu/decode_linear.h"
+#include "model/decode_linear.h"
 
 #include <ATen/Functions.h>
 
@@ -6,8 +6,11 @@
 
 #include "cpu/parallel.h"
 
-namespace grpo::cpu {
+namespace grpo {
 namespace {
+
+using cpu::kernels;
+using cpu::parallel;
 
 at::Tensor in_float(const at::Tensor& tensor) {
     return tensor.detach().to(at::kFloat).contiguous();
@@ -19,7 +22,7 @@ void add_product(const Factors& factors, const float* x, int64_t rows, float* y,
                  Workspace& workspace) {
     const int64_t rank = factors.b_t.size(0), out = factors.b_t.size(1);
     float* low = workspace.low_rank.floats(rows * rank);
-    linear(x, rows, Weight(factors.a), low, rank, workspace.packed);
+    cpu::linear(x, rows, cpu::WeightView(factors.a), low, rank, workspace.packed);
     for (int64_t i = 0; i < rows * rank; ++i) low[i] *= factors.scaling;
     const float* b = factors.b_t.template const_data_ptr<float>();
     parallel(rows, rank * out, [&](int64_t begin, int64_t end) {
@@ -31,7 +34,7 @@ void add_product(const Factors& factors, const float* x, int64_t rows, float* y,
 }  // namespace
 
 DecodeLinear::DecodeLinear(const Linear& linear, const ForwardMode& mode)
-    : in_(linear.in()), out_(linear.weight.size(0)) {
+    : out_(linear.weight->out()) {
     const LinearAdapter* adapter = mode.adapter ? mode.adapter->linear(linear.index) : nullptr;
     const at::Tensor bias = adapter ? linear.bias_with(*adapter) : linear.bias;
     if (bias.defined()) bias_ = in_float(bias);
@@ -45,13 +48,14 @@ DecodeLinear::DecodeLinear(const Linear& linear, const ForwardMode& mode)
     if (adapter->rows) {
         const at::Tensor ids = adapter->rows->ids;
         const auto* first = ids.const_data_ptr<int64_t>();
-        own_rows_.push_back({adapter->rows->rows.stored(), {first, first + ids.numel()}});
+        own_rows_.push_back(
+            {dense_weight(adapter->rows->rows.stored()), {first, first + ids.numel()}});
     }
 }
 
 void DecodeLinear::add_blocks(const Linear& linear, const LinearAdapter* adapter) {
     if (adapter && adapter->weight.whole.defined()) {
-        blocks_.push_back({adapter->weight.whole.stored(), 0});
+        blocks_.push_back({dense_weight(adapter->weight.whole.stored()), 0});
         return;
     }
     const auto trained = [](const Trained& part) { return part.defined(); };
@@ -63,7 +67,8 @@ void DecodeLinear::add_blocks(const Linear& linear, const LinearAdapter* adapter
     int64_t start = 0;
     for (size_t part = 0; part < linear.parts().size(); ++part) {
         const Trained& own = adapter->weight.parts[part];
-        blocks_.push_back({own.defined() ? own.stored() : linear.part_weight(part), start});
+        blocks_.push_back(
+            {own.defined() ? dense_weight(own.stored()) : linear.part_weight(part), start});
         start += linear.parts()[part].out;
     }
 }
@@ -83,7 +88,7 @@ DecodeLinear::Pair DecodeLinear::pair_of(const Lora& lora, int64_t start) {
 
 void DecodeLinear::forward(const float* x, int64_t rows, float* y, Workspace& workspace) const {
     for (const Block& block : blocks_)
-        linear(x, rows, Weight(block.tensor), y + block.start, out_, workspace.packed);
+        block.weight->decode(x, rows, y + block.start, out_, workspace.packed);
     for (const Pair& pair : pairs_) add_pair(pair, x, rows, y + pair.start, workspace);
     if (bias_.defined()) {
         const float* bias = bias_.const_data_ptr<float>();
@@ -121,11 +126,11 @@ void DecodeLinear::replace_rows(const float* x, int64_t rows, float* y,
     for (const OwnRows& own : own_rows_) {
         const auto count = static_cast<int64_t>(own.ids.size());
         float* values = workspace.delta.floats(rows * count);
-        linear(x, rows, Weight(own.rows), values, count, workspace.packed);
+        own.rows->decode(x, rows, values, count, workspace.packed);
         for (int64_t r = 0; r < rows; ++r) {
             for (int64_t i = 0; i < count; ++i) y[r * out_ + own.ids[i]] = values[r * count + i];
         }
     }
 }
 
-}  // namespace grpo::cpu
+}  // namespace grpo

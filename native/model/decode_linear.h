@@ -4,17 +4,18 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <memory>
 #include <vector>
 
 #include "cpu/linear.h"
 #include "model/adapter.h"
 #include "model/linear.h"
 
-namespace grpo::cpu {
+namespace grpo {
 
 /// Scratch of one decode step, shared by its layers.
 struct Workspace {
-    Scratch packed, low_rank, delta, beginning;
+    cpu::Scratch packed, low_rank, delta, beginning;
 };
 
 class DecodeLinear {
@@ -26,9 +27,9 @@ class DecodeLinear {
     int64_t out() const { return out_; }
 
   private:
-    /// Rows of a weight that are one tensor: all parts, or one of them.
+    /// A weight of all parts, or of one of them.
     struct Block {
-        at::Tensor tensor;
+        std::shared_ptr<const Weight> weight;
         int64_t start;  // of its outputs
     };
     /// A LoRA pair; b is transposed, so that its rows lie along the outputs.
@@ -44,8 +45,8 @@ class DecodeLinear {
         at::Tensor column_factor;  // [out] fp32, DoRA's m / ‖W + sBA‖; undefined otherwise
     };
     struct OwnRows {
-        at::Tensor rows;           // [n, in]
-        std::vector<int64_t> ids;  // [n] outputs that they replace
+        std::shared_ptr<const Weight> rows;  // [n, in]
+        std::vector<int64_t> ids;            // [n] outputs that they replace
     };
 
     void add_blocks(const Linear& linear, const LinearAdapter* adapter);
@@ -54,11 +55,11 @@ class DecodeLinear {
                   Workspace& workspace) const;
     void replace_rows(const float* x, int64_t rows, float* y, Workspace& workspace) const;
 
-    int64_t in_ = 0, out_ = 0;
+    int64_t out_ = 0;
     std::vector<Block> blocks_;
     std::vector<Pair> pairs_;
     std::vector<OwnRows> own_rows_;
     at::Tensor bias_;  // [out] fp32 or undefined
 };
 
-}  // namespace grpo::cpu
+}  // namespace grpo

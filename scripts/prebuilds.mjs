@@ -1,7 +1,7 @@
 // Makes prebuilds/<platform>-<arch>/: the stub, and a core for each supported torch minor version. prebuildify packs what the
 // node-gyp shim builds; a CPU libtorch is enough, for a core serves the CUDA build of its version too.
 //
-//   npm run prebuild -- [--libtorch <folder>]… [--fetch] [--allow-missing]
+//   npm run prebuilds -- [--libtorch <folder>]… [--fetch] [--allow-missing]
 //
 // Without --libtorch the managed cache is used; --fetch runs `grpo setup` for what it lacks.
 import { spawnSync } from "node:child_process";
@@ -73,6 +73,6 @@ function prebuildify(folders) {
 }
 
 main().catch((error) => {
-  console.error(`prebuild: ${error.message}`);
+  console.error(`prebuilds: ${error.message}`);
   process.exitCode = 1;
 });

@@ -1,5 +1,5 @@
-// Gradient checkpointing (Chen et al. 2016): keep a block's input only and compute the block again
-// in the backward. Costs one more forward, changes nothing but memory.
+// Activation recomputation, or gradient checkpointing (Chen et al. 2016): keep a block's input only
+// and compute the block again in the backward. Costs one more forward, changes nothing but memory.
 #pragma once
 
 #include <ATen/core/Generator.h>
@@ -14,7 +14,7 @@ using Block = std::function<at::Tensor(const at::Tensor&)>;
 
 /// block(input), without the graph between. The block must own all it needs until the backward and
 /// draw its random numbers from `generator`, which is set back for the second run.
-at::Tensor checkpoint(const at::Tensor& input, Block block,
+at::Tensor recomputed(const at::Tensor& input, Block block,
                       const std::optional<at::Generator>& generator);
 
 }  // namespace grpo

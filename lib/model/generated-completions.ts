@@ -12,7 +12,7 @@ export interface GeneratedCompletion extends SampledCompletion {
 type Start = (onGroup: (group: SampledGroup) => void, signal: AbortSignal) => Promise<SampleResult>;
 
 /** What `generate` returns: a promise of all completions, and an async iterator of each as it finishes. */
-export class Generation implements PromiseLike<GeneratedCompletion[]>, AsyncIterable<GeneratedCompletion> {
+export class GeneratedCompletions implements PromiseLike<GeneratedCompletion[]>, AsyncIterable<GeneratedCompletion> {
   readonly #all: Promise<GeneratedCompletion[]>;
   readonly #finished: GeneratedCompletion[] = [];
   readonly #stop = new AbortController();

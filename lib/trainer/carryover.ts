@@ -11,9 +11,10 @@ import type { Order } from "../run/state.js";
 import { lazySchema } from "../zod.js";
 import type { GRPOConfig } from "./config.js";
 import type { EntropyState } from "./entropy-control.js";
-import { type Generation, generationFromJson, generationToJson } from "./generation.js";
+import type { Generation } from "./generation.js";
 import { carriedInto, type TrainingPlan } from "./plan.js";
-import type { CarriedState } from "./train-step.js";
+import { generationFromJson, generationToJson } from "./stored-generation.js";
+import type { Carryover } from "./train-step.js";
 
 const generationFile = "generation.json";
 
@@ -26,11 +27,11 @@ const keysSchema = lazySchema((z) =>
   }),
 );
 
-export function storeCarried({
+export function storeCarryover({
   generation,
   entropy,
   promptsTaken,
-}: CarriedState & { readonly entropy: EntropyState }): OwnState {
+}: Carryover & { readonly entropy: EntropyState }): OwnState {
   return {
     keys: { prompts_taken: promptsTaken, entropy },
     files: generation === undefined ? {} : { [generationFile]: () => generationToJson(generation) },
@@ -38,7 +39,7 @@ export function storeCarried({
 }
 
 /** Throws BAD_CHECKPOINT for what is not whole, or lacks the completions that the next step needs. */
-export async function readCarried({ folder, state }: Checkpoint, plan: TrainingPlan): Promise<CarriedState> {
+export async function readCarryover({ folder, state }: Checkpoint, plan: TrainingPlan): Promise<Carryover> {
   const keys = keysSchema().safeParse(state);
   if (!keys.success) {
     const issue = keys.error.issues[0];

@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "batch.h"
-#include "cpu/decode_linear.h"
 #include "model/decode_attention.h"
+#include "model/decode_linear.h"
 #include "model/decoder.h"
 
-namespace grpo::cpu {
+namespace grpo {
 
 class StepDecoder {
   public:
@@ -68,7 +68,7 @@ class StepDecoder {
     size_t num_groups_ = 0;
     Workspace workspace_;
     std::vector<Workspace> of_thread_;
-    Scratch memory_;
+    cpu::Scratch memory_;
     int64_t rows_ = 0;  // n
     // Into memory_:
     float* hidden_ = nullptr;    // [n, C]
@@ -78,7 +78,7 @@ class StepDecoder {
     float* attended_ = nullptr;  // [n, H · D]
     float* gate_up_ = nullptr;   // [n, 2 F]
     float* fed_ = nullptr;       // [n, F]
-    Scratch logits_;
+    cpu::Scratch logits_;
 };
 
-}  // namespace grpo::cpu
+}  // namespace grpo

@@ -1,4 +1,4 @@
-#include "model/checkpoint.h"
+#include "model/recompute.h"
 
 #include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
@@ -19,7 +19,7 @@ struct Replay : torch::CustomClassHolder {
     at::Tensor generator_state;
 };
 
-class Checkpoint : public torch::autograd::Function<Checkpoint> {
+class Recomputed : public torch::autograd::Function<Recomputed> {
   public:
     /// `anchor` requires a gradient, so that the output does, although parameters are no inputs.
     static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
@@ -50,13 +50,13 @@ class Checkpoint : public torch::autograd::Function<Checkpoint> {
 
 }  // namespace
 
-at::Tensor checkpoint(const at::Tensor& input, Block block,
+at::Tensor recomputed(const at::Tensor& input, Block block,
                       const std::optional<at::Generator>& generator) {
     auto replay = c10::make_intrusive<Replay>();
     replay->block = std::move(block);
     replay->generator = generator;
     const at::Tensor anchor = at::empty({0}, input.options()).set_requires_grad(true);
-    return Checkpoint::apply(input, anchor, replay);
+    return Recomputed::apply(input, anchor, replay);
 }
 
 }  // namespace grpo

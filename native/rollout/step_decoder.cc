@@ -1,4 +1,4 @@
-#include "cpu/step_decoder.h"
+#include "rollout/step_decoder.h"
 
 #include <ATen/Functions.h>
 
@@ -9,8 +9,11 @@
 #include "device.h"
 #include "model/rope.h"
 
-namespace grpo::cpu {
+namespace grpo {
 namespace {
+
+using cpu::kernels;
+using cpu::parallel;
 
 /// Queries of one head that read a prompt together: enough to use each key several times, few
 /// enough to leave work for every thread.
@@ -30,8 +33,10 @@ char* place(const at::Tensor& cache, int64_t row, int64_t head, int64_t time) {
 }  // namespace
 
 bool StepDecoder::can_run(const Decoder& decoder) {
-    return decoder.device().is_cpu() && can_store(decoder.dtype()) &&
-           can_store(decoder.weight_dtype());
+    const auto linears = decoder.linears();
+    return decoder.device().is_cpu() && cpu::can_store(decoder.dtype()) &&
+           std::all_of(linears.begin(), linears.end(),
+                       [](const Linear* linear) { return linear->weight->can_decode(); });
 }
 
 StepDecoder::StepDecoder(const Decoder& decoder, const ForwardMode& mode, KvCache& cache,
@@ -152,7 +157,7 @@ void StepDecoder::attention_block(int64_t index, const DecodeRows& rows) {
 }
 
 void StepDecoder::finish_qkv(int64_t index, const DecodeRows& rows, int64_t r) {
-    const Kernels& run = kernels();
+    const cpu::Kernels& run = kernels();
     const Layer& layer = layers_[index];
     const int64_t heads = config_.num_heads, kv_heads = config_.num_kv_heads,
                   dim = config_.head_dim;
@@ -178,7 +183,7 @@ void StepDecoder::finish_qkv(int64_t index, const DecodeRows& rows, int64_t r) {
         run.rope(q, heads, dim, cos, sin, rotary);
         run.rope(k, kv_heads, dim, cos, sin, rotary);
     }
-    const Storage storage = storage_of(decoder_.dtype());
+    const cpu::Storage storage = cpu::storage_of(decoder_.dtype());
     for (int64_t head = 0; head < kv_heads; ++head) {
         run.store(storage, k + head * dim, dim,
                   place(cache_.all_row_k(index), r, head, rows.times[r]));
@@ -195,7 +200,7 @@ void StepDecoder::attend(int64_t index, const DecodeRows& rows) {
         keys += rows.prompt_lengths[rows.slots[r]] + rows.times[r] + 1;
     const int64_t cost = keys * config_.num_heads * (2 * config_.head_dim + kExpCost) / items;
     parallel(items, cost, [&](int64_t begin, int64_t end) {
-        Workspace& scratch = of_thread_[thread_index()];
+        Workspace& scratch = of_thread_[cpu::thread_index()];
         for (int64_t i = begin; i < end; ++i)
             attend_head(index, rows, groups_[i / kv_heads], i % kv_heads, scratch);
     });
@@ -207,7 +212,7 @@ void StepDecoder::attend_head(int64_t index, const DecodeRows& rows, const Membe
     const int64_t prompt = rows.prompt_lengths[members.slot];
     const int64_t window = config_.layers[index].window;
     const int64_t qkv_size = layers_[index].qkv.out(), size = config_.num_heads * dim;
-    HeadAttention::Row lines[kQueriesTogether];
+    cpu::HeadAttention::Row lines[kQueriesTogether];
     int64_t longest = 0, count = 0;
     for (const int64_t r : members.rows) {
         const int64_t own = rows.times[r] + 1;
@@ -229,7 +234,7 @@ void StepDecoder::attend_head(int64_t index, const DecodeRows& rows, const Membe
                       .prompt_k = place(cache_.all_prompt_k(index), members.slot, head, 0),
                       .prompt_v = place(cache_.all_prompt_v(index), members.slot, head, 0),
                       .prompt = prompt,
-                      .storage = storage_of(decoder_.dtype()),
+                      .storage = cpu::storage_of(decoder_.dtype()),
                       .scale = static_cast<float>(config_.attention_scale),
                       .softcap = static_cast<float>(config_.attention_softcap),
                       .scores = scratch.delta.floats(queries * stride),
@@ -263,4 +268,4 @@ void StepDecoder::add_branch(const at::Tensor& norm) {
     kernels().add(branch, rows_ * size, hidden_);
 }
 
-}  // namespace grpo::cpu
+}  // namespace grpo
