@@ -2,6 +2,7 @@
 // interfaces; tests hand in small deterministic stand-ins. One array per prompt or per completion: flattening is the
 // model's business.
 
+import type { CheckpointWriter } from "./model/learner.js";
 import type { LossOptions } from "./model/loss.js";
 import type { MemoryModel } from "./model/memory.js";
 import type {
@@ -13,6 +14,8 @@ import type {
 } from "./native/native.js";
 import type { SampledRollout } from "./rollout/sample.js";
 import type { FinishReason, Message } from "./types.js";
+
+export type { CheckpointWriter } from "./model/learner.js";
 
 /** Token ids, whole numbers from 0. */
 export type TokenIds = readonly number[];
@@ -101,9 +104,6 @@ export type OptimizerStepOptions = Pick<NativeOptimizer, "learningRate"> &
   Partial<Omit<NativeOptimizer, "optimizer">> & {
     readonly optimizer?: Exclude<NativeOptimizer["optimizer"], "sgd_momentum">;
   };
-
-/** Writes what it holds into a folder; once only. */
-export type CheckpointWriter = (directory: string) => Promise<void>;
 
 /** The model as the trainer sees it. */
 export interface PolicyModel {

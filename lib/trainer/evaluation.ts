@@ -3,17 +3,18 @@
 
 import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
-import { completionRecords } from "../log/run-log.js";
+import type { Metrics } from "../log/metrics.js";
 import type { RewardRuntime } from "../rewards/runtime.js";
 import { collectGroups } from "../rollout/collect.js";
 import type { Group } from "../rollout/sample.js";
+import { nanMean } from "../statistics.js";
 import type { Prompt, TrainerState } from "../types.js";
-import { nanMean } from "./advantages.js";
+import { completionRecords } from "./completion-records.js";
 import type { GRPOConfig } from "./config.js";
 import { mixSeed } from "./prompt-sampler.js";
 import type { PromptTable, RowSource } from "./prompts.js";
 import { scoreGroups, scoreOptions } from "./score.js";
-import { type Metrics, rolloutMetrics } from "./step-metrics.js";
+import { rolloutMetrics } from "./step-metrics.js";
 import {
   type EvaluateOptions,
   type Evaluation,

@@ -2,17 +2,18 @@
 // optimizer. A step whose loss or gradient is not finite changes nothing.
 
 import { at } from "../at.js";
+import type { Metrics } from "../log/metrics.js";
 import type { NativeLossResult } from "../native/native.js";
 import type { OptimizerStepOptions, PolicyModel } from "../policy.js";
-import { nanMean } from "./advantages.js";
+import { optimizerOptions } from "../run/optimizer.js";
+import { learningRateSchedule, type Schedule } from "../run/schedule.js";
+import { nanMean } from "../statistics.js";
 import type { GRPOConfig } from "./config.js";
 import type { EntropyControl } from "./entropy-control.js";
 import { type Generation, takeSlices, tokensOf } from "./generation.js";
-import { optimizerOptions } from "./optimizer.js";
 import type { TrainingPlan } from "./plan.js";
 import { mixSeed } from "./prompt-sampler.js";
-import { learningRateSchedule, type Schedule } from "./schedule.js";
-import { lossMetrics, type Metrics } from "./step-metrics.js";
+import { lossMetrics } from "./step-metrics.js";
 
 export interface PolicyUpdate {
   readonly metrics: Metrics;
@@ -46,6 +47,7 @@ export class PolicyUpdater {
       learningRate: args.learningRate,
       warmupSteps: plan.warmupSteps,
       totalSteps: plan.totalSteps,
+      where: "GRPOConfig: lrSchedulerKwargs",
     });
   }
 

@@ -13,8 +13,8 @@ import {
 } from "../model/memory.js";
 import type { NativeMemory } from "../native/native.js";
 import type { PolicyModel } from "../policy.js";
+import { nativeOptimizer } from "../run/optimizer.js";
 import type { GRPOConfig } from "./config.js";
-import { nativeOptimizer } from "./optimizer.js";
 import { type TrainingPlan, trainsOnOldSamples } from "./plan.js";
 
 /** The estimate may be above the truth by this factor; only what exceeds a limit even then is certain not to fit. */

@@ -3,10 +3,12 @@
 // control; a checkpoint stores both, so that a resumed run continues in the middle of a generation.
 
 import { at } from "../at.js";
-import { type CompletionRecord, completionRecords } from "../log/run-log.js";
+import type { Metrics } from "../log/metrics.js";
+import type { CompletionRecord } from "../log/run-log.js";
 import { type Collected, collectGroups, type RolloutRequest, type RolloutSource } from "../rollout/collect.js";
 import { countedLength, countTokens, type ScoredRollout } from "../rollout/sample.js";
 import type { TrainerState } from "../types.js";
+import { completionRecords } from "./completion-records.js";
 import type { GRPOConfig } from "./config.js";
 import { dynamicSamplingMetrics, type SampledGroups, sampleGroups } from "./dynamic-sampling.js";
 import { EntropyControl, type EntropyState } from "./entropy-control.js";
@@ -15,7 +17,7 @@ import { carriedInto, partsOfStep, type TrainingPlan } from "./plan.js";
 import { PolicyUpdater, type UpdatePart } from "./policy-update.js";
 import { mixSeed, type PromptSampler } from "./prompt-sampler.js";
 import { groupHasSpread, type ScoredGroups, scoreGroups, scoreOptions } from "./score.js";
-import { type Metrics, meanMetrics, rolloutMetrics } from "./step-metrics.js";
+import { meanMetrics, rolloutMetrics } from "./step-metrics.js";
 
 export interface StepSetup<Row> {
   readonly args: GRPOConfig;

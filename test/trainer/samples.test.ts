@@ -8,9 +8,9 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { SampledAttempt, SampledCompletion, TokenIds, TrainBatch } from "../../lib/policy.js";
 import { readRun } from "../../lib/report/read-run.js";
 import type { Sample } from "../../lib/rollout/sample.js";
-import type { TrainerEvent } from "../../lib/trainer/callbacks.js";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
 import { GRPOTrainer } from "../../lib/trainer/trainer.js";
+import type { TrainerEvent } from "../../lib/trainer/trainer-setup.js";
 import type { RewardBatch } from "../../lib/types.js";
 import { FakePolicy, type FakeRow, FakeTokenizer, fakeRows } from "./fake-policy.js";
 
