@@ -15,11 +15,12 @@ import type {
   NativeStepTokens,
 } from "../native/native.js";
 import { checkBoolean, checkNumber, checkOptionNames } from "../options.js";
-import type { CheckpointWriter, PolicyModel, SampledGroup, SampleResult, SequenceBatch, TokenIds } from "../policy.js";
+import type { TokenIds } from "../types.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./adapter-files.js";
 import { EngineQueue } from "./engine-queue.js";
 import { matchCheckpoint, readModelConfig } from "./families.js";
 import { GeneratedCompletions } from "./generated-completions.js";
+import type { CheckpointWriter, Learner, SequenceBatch } from "./learner.js";
 import { LoraConfig } from "./lora.js";
 import { type LossOptions, rowsPerSliceOf, toNativeLoss } from "./loss.js";
 import { eosTokenIds, readModelFolder } from "./model-files.js";
@@ -38,6 +39,7 @@ import {
 } from "./model-options.js";
 import { flattenBatch, flattenIds, splitFloats } from "./ragged.js";
 import { readWeights } from "./safetensors.js";
+import type { SampledGroup, SampleResult } from "./sampled.js";
 import {
   type DrawnToken,
   type GenerateOptions,
@@ -75,7 +77,7 @@ interface Parts extends ModelFacts {
   readonly engine: NativeEngine;
 }
 
-export class CausalLM implements PolicyModel {
+export class CausalLM implements Learner {
   readonly generationConfig: JsonObject;
   /** "cpu", "cuda:0", "mps". */
   readonly device: string;
@@ -233,7 +235,7 @@ export class CausalLM implements PolicyModel {
   }
 
   /** What it will have in memory when it is trained, and the memory of its device. */
-  memory(): ReturnType<PolicyModel["memory"]> {
+  memory(): ReturnType<Learner["memory"]> {
     return this.#weights.memory();
   }
 

@@ -4,7 +4,7 @@
 import { GrpoError } from "../errors.js";
 import { resolveModelFiles } from "../hub/hub.js";
 import type { NativeDtype, NativeEngine, NativeModelConfig } from "../native/native.js";
-import type { TokenIds } from "../policy.js";
+import type { TokenIds } from "../types.js";
 import { EngineQueue } from "./engine-queue.js";
 import { matchCheckpoint, readModelConfig } from "./families.js";
 import { readModelFolder } from "./model-files.js";

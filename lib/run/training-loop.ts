@@ -14,8 +14,8 @@ import { type InterruptWatch, watchInterrupts } from "./interrupt.js";
 import type { LoopOptions } from "./loop-options.js";
 import type { RunOptions } from "./options.js";
 import { isDue } from "./plan.js";
-import { type Progress, resultOf, secondsLeft } from "./progress.js";
-import type { EvaluationOutcome, Prepared, Run, StepOutcome, TrainOptions, TrainResult } from "./run.js";
+import { type Progress, resultOf, secondsLeft, type TrainResult } from "./progress.js";
+import type { EvaluationOutcome, Prepared, Run, StepOutcome, TrainOptions } from "./run.js";
 import { freshState, restoreState } from "./state.js";
 import { Timeline } from "./timeline.js";
 
