@@ -133,7 +133,7 @@ export class CausalLM implements Learner {
   /** A model with random weights, for tests and benchmarks. `config` is the content of a config.json. */
   static async fromConfig(config: JsonObject, options: FromConfigOptions = {}): Promise<CausalLM> {
     checkOptionNames("fromConfig", options, ["dtype", "device", "seed", "threads"]);
-    if (!isJsonObject(config)) throw new GrpoError("BAD_CONFIG", "fromConfig: expected the content of a config.json.");
+    if (!isJsonObject(config)) throw new GrpoError("BAD_CONFIG", "fromConfig: expected the content of a config.json");
     const seed = checkNumber("fromConfig", "seed", options.seed ?? 0, { min: 0, integer: true });
     const description = readModelConfig(config);
     const configText = `${JSON.stringify(config, null, 2)}\n`;
@@ -150,7 +150,7 @@ export class CausalLM implements Learner {
   applyLora(config: LoraConfig, options: { readonly seed?: number; readonly name?: string } = {}): void {
     checkOptionNames("applyLora", options, ["seed", "name"]);
     if (!(config instanceof LoraConfig)) {
-      throw new GrpoError("BAD_OPTION", "applyLora: expected a LoraConfig.", { hint: "Pass new LoraConfig({ … })." });
+      throw new GrpoError("BAD_OPTION", "applyLora: expected a LoraConfig", { hint: "pass new LoraConfig({ … })" });
     }
     const seed = checkNumber("applyLora", "seed", options.seed ?? 42, { min: 0, integer: true });
     this.#weights.addLora(config, seed, checkName("applyLora", options.name));
@@ -217,8 +217,8 @@ export class CausalLM implements Learner {
     checkOptionNames("beginTraining", options, ["reference", "mixed"]);
     const { reference = false, mixed = false } = options;
     if (mixed && this.adapters.length > 0) {
-      throw new GrpoError("BAD_OPTION", "syncRefModel: the reference of an adapter cannot be mixed with the policy.", {
-        hint: "Leave syncRefModel false, or train the model in full: without an adapter.",
+      throw new GrpoError("BAD_OPTION", "syncRefModel: the reference of an adapter cannot be mixed with the policy", {
+        hint: "leave syncRefModel false, or train the model in full: without an adapter",
       });
     }
     await this.#weights.beginTraining(checkBoolean("beginTraining", "reference", reference));
@@ -437,7 +437,7 @@ export class CausalLM implements Learner {
     const long = lengths.findIndex((length) => length > this.maxPositions);
     if (long < 0) return;
     const found = `sequence ${long} has ${lengths[long]} tokens`;
-    throw new GrpoError("BAD_INPUT", `Expected at most ${this.maxPositions} tokens, but ${found}.`);
+    throw new GrpoError("BAD_INPUT", `expected at most ${this.maxPositions} tokens, but ${found}`);
   }
 }
 

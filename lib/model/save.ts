@@ -53,8 +53,8 @@ export class WeightFiles {
 
   async saveMerged(directory: string, maxBytes: number, safe: boolean): Promise<void> {
     if (this.#weights.active === null) {
-      throw new GrpoError("BAD_INPUT", "saveMerged: the model has no active adapter.", {
-        hint: "Call applyLora or loadAdapter first, or save the model itself with savePretrained.",
+      throw new GrpoError("BAD_INPUT", "saveMerged: the model has no active adapter", {
+        hint: "call applyLora or loadAdapter first, or save the model itself with savePretrained",
       });
     }
     await this.#saveModel(directory, safe ? "safelyMerged" : "merged", maxBytes);
@@ -97,7 +97,7 @@ export class WeightFiles {
     const stored = await readHeader(file);
     const step = Number(stored.metadata.step ?? Number.NaN);
     if (!Number.isSafeInteger(step) || step < 0) {
-      throw new GrpoError("BAD_CHECKPOINT", `${file}: metadata names no step.`);
+      throw new GrpoError("BAD_CHECKPOINT", `${file}: metadata names no step`);
     }
     const optimizer = optimizerOf(file, stored.metadata.optimizer);
     await this.#queue.run(async (engine) => {
@@ -204,5 +204,5 @@ function optimizerOf(file: string, name: string | undefined): NativeOptimizerNam
   const known = ["", "sgd_momentum", ...OPTIMIZERS] as const;
   const found = known.find((optimizer) => optimizer === name);
   if (found !== undefined) return found;
-  throw new GrpoError("BAD_CHECKPOINT", `${file}: metadata names no optimizer that is known, found ${show(name)}.`);
+  throw new GrpoError("BAD_CHECKPOINT", `${file}: metadata names no optimizer that is known, found ${show(name)}`);
 }

@@ -97,13 +97,13 @@ export class ModelWeights {
   addLora(config: LoraConfig, seed: number, name: string = DEFAULT_ADAPTER): void {
     this.#queue.checkAlive();
     if (this.#trainsAll) {
-      throw new GrpoError("BAD_INPUT", "This model is trained in full, which leaves no place for an adapter.", {
-        hint: "Load the model again for an adapter.",
+      throw new GrpoError("BAD_INPUT", "this model is trained in full, which leaves no place for an adapter", {
+        hint: "load the model again for an adapter",
       });
     }
     if (this.#adapters.has(name)) {
-      throw new GrpoError("BAD_INPUT", `This model already has an adapter named ${name}.`, {
-        hint: "Give another name, or delete that one first.",
+      throw new GrpoError("BAD_INPUT", `this model already has an adapter named ${name}`, {
+        hint: "give another name, or delete that one first",
       });
     }
     const resolved = resolveLora(config, this.#facts.description, seed);
@@ -124,8 +124,8 @@ export class ModelWeights {
     const { adapter, table } = await readAdapter(folder, this.#facts.description);
     const known = this.#adapters.get(name);
     if (known && !sameTensors(known.resolved, adapter)) {
-      throw new GrpoError("BAD_ADAPTER", `${folder}: the adapter named ${name} has another configuration.`, {
-        hint: "Load it under another name.",
+      throw new GrpoError("BAD_ADAPTER", `${folder}: the adapter named ${name} has another configuration`, {
+        hint: "load it under another name",
       });
     }
     await this.#queue.run(async (engine) => {
@@ -223,7 +223,7 @@ export class ModelWeights {
   activeName(what: string): string {
     this.#queue.checkAlive();
     if (this.#active !== null) return this.#active;
-    throw new GrpoError("BAD_INPUT", `${what}: the model has no adapter.`, { hint: "Call applyLora first." });
+    throw new GrpoError("BAD_INPUT", `${what}: the model has no adapter`, { hint: "call applyLora first" });
   }
 
   /** Throws BAD_INPUT where there is none of that name. */
@@ -231,8 +231,11 @@ export class ModelWeights {
     this.#queue.checkAlive();
     const adapter = this.#adapters.get(name);
     if (adapter) return adapter;
-    const hint = this.#adapters.size === 0 ? "The model has none." : `It has: ${this.adapterNames.join(", ")}.`;
-    throw new GrpoError("BAD_INPUT", `There is no adapter named ${JSON.stringify(name)}.`, { hint });
+    const hint =
+      this.#adapters.size === 0
+        ? "add one with applyLora or loadAdapter: the model has none"
+        : `use one of ${this.adapterNames.join(", ")}`;
+    throw new GrpoError("BAD_INPUT", `there is no adapter named ${JSON.stringify(name)}`, { hint });
   }
 
   #current(): NamedAdapter | undefined {
