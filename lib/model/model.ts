@@ -18,7 +18,7 @@ import { checkBoolean, checkNumber, checkOptionNames } from "../options.js";
 import type { TokenIds } from "../types.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./adapter-files.js";
 import { EngineQueue } from "./engine-queue.js";
-import { matchCheckpoint, readModelConfig } from "./families.js";
+import { matchTensors, readModelConfig } from "./families.js";
 import { GeneratedCompletions } from "./generated-completions.js";
 import type { CheckpointWriter, Learner, SequenceBatch } from "./learner.js";
 import { LoraConfig } from "./lora.js";
@@ -114,7 +114,7 @@ export class CausalLM implements Learner {
     const { folder } = await resolveModelFiles(idOrPath, hubSource(options));
     const contents = await readModelFolder(folder);
     const description = readModelConfig(contents.config);
-    const table = matchCheckpoint(await readWeights(folder), description.native);
+    const table = matchTensors(await readWeights(folder), description.native);
     const parts = { ...contents, description, source: idOrPath };
     const dtype = description.dtype ?? storedDtype(table);
     const model = new CausalLM({ ...parts, ...createEngine(description, dtype, options) });

@@ -15,7 +15,7 @@ import { orderOf, readCarryover, storeCarryover } from "./carryover.js";
 import type { GRPOConfig } from "./config.js";
 import type { Evaluator } from "./evaluation.js";
 import { describePlan } from "./lines.js";
-import { epochAfter, partsOfStep, type TrainingPlan } from "./plan.js";
+import { partsOfStep, type TrainingPlan } from "./plan.js";
 import { checkMemory } from "./preflight.js";
 import { type Carryover, TrainSteps } from "./train-step.js";
 import { type Evaluation, evaluatesInRun, rolloutSource, samplingOptions, type TrainerSetup } from "./trainer-setup.js";
@@ -102,18 +102,8 @@ export class GRPORun<Row extends { readonly prompt: Prompt }> implements Run {
     };
   }
 
-  async step(step: number): Promise<StepOutcome> {
-    const { metrics, records, tokens, applied } = await this.#ready().run(step, this.#progress(step));
-    const seconds = (name: string) => metrics[name] ?? 0;
-    return {
-      loss: metrics.loss ?? Number.NaN,
-      metrics,
-      records,
-      tokens,
-      epoch: epochAfter(this.plan, step + 1),
-      accountedSeconds: seconds("time/rollout") + seconds("time/reward") + seconds("time/update"),
-      applied,
-    };
+  step(step: number): Promise<StepOutcome> {
+    return this.#ready().run(step, this.#progress(step));
   }
 
   evaluate(signal: AbortSignal): Promise<Evaluation> {

@@ -16,6 +16,7 @@ import type { TrainingPlan } from "./plan.js";
 import { lossMetrics } from "./step-metrics.js";
 
 export interface PolicyUpdate {
+  readonly loss: number;
   readonly metrics: Metrics;
   /** False: loss or gradient was not finite, and the step was skipped. */
   readonly applied: boolean;
@@ -70,7 +71,7 @@ export class PolicyUpdater {
       learning_rate: learningRate,
       "time/update": (performance.now() - began) / 1000,
     };
-    return { metrics, applied };
+    return { loss: result.loss, metrics, applied };
   }
 
   #gradient(step: number, index: number, part: UpdatePart, accumulation: number): Promise<NativeLossResult> {

@@ -4,18 +4,18 @@
 
 import { at } from "../at.js";
 import type { Metrics } from "../log/metrics.js";
-import type { CompletionRecord } from "../log/run-log.js";
 import type { Learner } from "../model/learner.js";
 import { type Collected, collectGroups, type RolloutRequest, type RolloutSource } from "../rollout/collect.js";
 import { dynamicSamplingMetrics, type SampledGroups, sampleGroups } from "../rollout/dynamic-sampling.js";
 import { mixSeed, type PromptSampler } from "../rollout/prompt-sampler.js";
 import { countedLength, countTokens, type ScoredRollout } from "../rollout/sample.js";
+import type { StepOutcome } from "../run/run.js";
 import type { TrainerState } from "../types.js";
 import { completionRecords } from "./completion-records.js";
 import type { GRPOConfig } from "./config.js";
 import { EntropyControl, type EntropyState } from "./entropy-control.js";
 import { type Generation, prepareGeneration } from "./generation.js";
-import { carriedInto, partsOfStep, type TrainingPlan } from "./plan.js";
+import { carriedInto, epochAfter, partsOfStep, type TrainingPlan } from "./plan.js";
 import { PolicyUpdater, type UpdatePart } from "./policy-update.js";
 import { groupHasSpread, type ScoredGroups, scoreGroups, scoreOptions } from "./score.js";
 import { meanMetrics, rolloutMetrics } from "./step-metrics.js";
@@ -43,21 +43,15 @@ export interface Carryover {
   readonly promptsTaken: number;
 }
 
-export interface StepOutcome {
-  readonly metrics: Metrics;
-  /** The completions that were sampled in this step. */
-  readonly records: readonly CompletionRecord[];
-  /** Prompt and completion tokens of them. */
-  readonly tokens: number;
-  readonly applied: boolean;
-}
-
 /** A generation that begins in a step. */
 interface Begun {
   readonly generation: Generation;
   readonly sampled: SampledGroups;
   readonly scored: ScoredGroups;
 }
+
+/** Metrics of where a step's time goes; one that goes on with an earlier generation has the last only. */
+const phases = ["time/rollout", "time/reward", "time/update"];
 
 export class TrainSteps<Row> {
   readonly #setup: StepSetup<Row>;
@@ -97,12 +91,16 @@ export class TrainSteps<Row> {
       await learner.mixReference(args.refModelMixupAlpha);
     }
     const seconds = (performance.now() - started) / 1000;
+    const metrics: Metrics = { ...this.#rolloutMetrics(begun, seconds), ...update.metrics, step_time: seconds };
     return {
-      metrics: { ...this.#rolloutMetrics(begun, seconds), ...update.metrics, step_time: seconds },
+      loss: update.loss,
+      metrics,
       records: begun.flatMap(({ scored }) => completionRecords(step + 1, "train", scored.groups, source.rewards.names)),
       tokens: totalOf(rolloutsOf(begun), ({ samples }) => {
         return totalOf(samples, (sample) => sample.promptIds.length + countTokens(sample));
       }),
+      epoch: epochAfter(plan, step + 1),
+      accountedSeconds: totalOf(phases, (name) => metrics[name] ?? 0),
       applied: update.applied,
     };
   }
