@@ -190,7 +190,7 @@ describe("with a ragged loss mask and slices of unequal size, the gradient of th
     "is exactly zero where a token does not count for %o",
     (loss) => {
       const { logprobs: gradient, entropy: bonus } = evaluate(loss, masked);
-        expect(tokens.filter((token) => counts[token] && gradient[token] === 0)).toEqual([]);
+      expect(tokens.filter((token) => counts[token] && gradient[token] === 0)).toEqual([]);
       for (const values of [gradient, bonus]) {
         expect(tokens.filter((token) => !counts[token] && values[token] !== 0)).toEqual([]);
       }
