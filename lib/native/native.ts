@@ -453,6 +453,13 @@ export interface NativeCore {
   /** Of native/binding/, as the core was compiled: a hash that CMakeLists.txt takes. */
   readonly bindingRevision: string;
   torchVersion(): string;
+  /**
+   * What the CPU's kernels use: "generic", "avx2", "avx512" or "avx512bf16". The last that the processor has, unless
+   * GRPO_INSTRUCTION_SET, which is read while the core is loaded, names another.
+   */
+  instructionSet(): string;
+  /** Those that this processor has, the least first. */
+  instructionSets(): string[];
   /** "cpu", and "cuda" / "mps" with their device counts, where they can be used now. */
   devices(): { type: string; count: number }[];
   /** What the device can do right now, for benchmarks: blocks for about a second. `threads` 0: libtorch's own choice. */

@@ -9,6 +9,8 @@
 #include "binding/napi_setup.h"
 #include "binding_revision.h"
 #include "cpu/gemm.h"
+#include "cpu/instruction_set.h"
+#include "cpu/kernels.h"
 #include "cpu/linear.h"
 #include "cpu/row_sampler.h"
 #include "device.h"
@@ -22,6 +24,20 @@ namespace {
 
 Napi::Value torch_version(const Napi::CallbackInfo& info) {
     return Napi::String::New(info.Env(), TORCH_VERSION);
+}
+
+Napi::Value instruction_set(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+        return Napi::String::New(info.Env(), cpu::name_of(cpu::instruction_set()));
+    });
+}
+
+Napi::Value instruction_sets(const Napi::CallbackInfo& info) {
+    const auto most = static_cast<uint32_t>(cpu::processor_instruction_set());
+    Napi::Array names = Napi::Array::New(info.Env(), most + 1);
+    for (uint32_t i = 0; i <= most; ++i)
+        names.Set(i, cpu::name_of(static_cast<cpu::InstructionSet>(i)));
+    return names;
 }
 
 Napi::Value devices(const Napi::CallbackInfo& info) {
@@ -111,8 +127,9 @@ Napi::Value multiply_matrices(const Napi::CallbackInfo& info) {
                 within(product.k, product.n, bs[0], bs[1], b.numel()) &&
                 within(product.m, product.n, product.c_stride, 1, static_cast<int64_t>(c.size())),
             "sizes, strides and numbers disagree");
-        const bool generic = bool_field(call, "generic");
-        cpu::multiply(generic ? cpu::generic_gemm_kernels() : cpu::gemm_kernels(), product);
+        const auto set =
+            bool_field(call, "generic") ? cpu::InstructionSet::kGeneric : cpu::instruction_set();
+        cpu::multiply(cpu::kernels_of(set).gemm, product);
         return to_js(info.Env(), c);
     });
 }
@@ -159,9 +176,13 @@ Napi::Value sampling_probabilities(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
+    // A name that is none is refused here, before anything computes.
+    guarded(env, [] { return cpu::instruction_set(); });
     exports.Set("bindingRevision", GRPO_BINDING_REVISION);
     exports.Set("Engine", EngineWrap::define(env));
     exports.Set("torchVersion", Napi::Function::New<torch_version>(env));
+    exports.Set("instructionSet", Napi::Function::New<instruction_set>(env));
+    exports.Set("instructionSets", Napi::Function::New<instruction_sets>(env));
     exports.Set("devices", Napi::Function::New<devices>(env));
     exports.Set("machineProbe", Napi::Function::New<machine_probe>(env));
     exports.Set("lossAndGradient", Napi::Function::New<loss_and_gradient>(env));

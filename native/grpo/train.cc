@@ -9,7 +9,7 @@
 
 #include "error.h"
 #include "grpo/micro_batch.h"
-#include "rollout/random.h"
+#include "random.h"
 
 namespace grpo {
 namespace {
@@ -113,7 +113,7 @@ class LossPass {
         }
         micro_batches_.each([&](const PackedInput& input, int64_t index, size_t lane) {
             ForwardMode forward = mode(lane == 0 ? adapter_ : *copies[lane - 1], index);
-            forward.checkpoint = options_.gradient_checkpointing;
+            forward.recompute = options_.gradient_checkpointing;
             const at::Tensor normed = predict_hidden(decoder_, input, forward);  // [n, C]
             const at::Tensor gradient = output_gradient(input, normed.detach(), forward);
             // Nothing below the output layer may be trained.

@@ -12,11 +12,11 @@
 
 #include "batch.h"
 #include "cpu/row_sampler.h"
-#include "cpu/step_decoder.h"
 #include "cpu/team.h"
 #include "device.h"
 #include "model/decode_attention.h"
 #include "model/decoder.h"
+#include "rollout/step_decoder.h"
 #include "rollout/step_graph.h"
 
 namespace grpo {
@@ -87,7 +87,7 @@ class Rollout {
     std::unique_ptr<KvCache> cache_;
     // On CPUs, instead of the decoder's own operators and those of the sampler.
     std::unique_ptr<cpu::Team> team_;
-    std::unique_ptr<cpu::StepDecoder> step_decoder_;
+    std::unique_ptr<StepDecoder> step_decoder_;
     std::unique_ptr<cpu::RowSampler> row_sampler_;
     at::Tensor seen_;  // [max_rows, V] bool, with a repetition penalty only
     // Otherwise:
