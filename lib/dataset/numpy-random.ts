@@ -18,7 +18,7 @@ export class NumpyRandom {
     this.#step();
   }
 
-  /** In [0, 1). */
+  /** A float in [0, 1). */
   random(): number {
     return Number(this.#next64() >> 11n) / 2 ** 53;
   }
@@ -59,7 +59,7 @@ export class NumpyRandom {
     return found < 0 ? probabilities.length - 1 : found;
   }
 
-  /** In [0, largest]: NumPy's shuffles draw bits until the number fits, not by Lemire's way. */
+  /** A whole number in [0, largest]: NumPy's shuffles draw bits until the number fits, not by Lemire's way. */
   #upTo(largest: number): number {
     const mask = 2 ** (32 - Math.clz32(largest)) - 1;
     for (;;) {

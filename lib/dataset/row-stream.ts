@@ -45,7 +45,7 @@ export function changedStream<Row, Next>(
   };
 }
 
-/** As changedStream, where the change depends on which rows come first. */
+/** A changed stream where the change depends on which rows come first. */
 export function fixedStream<Row>(
   stream: RowStream<Row>,
   change: (rows: AsyncIterable<Row>) => AsyncIterable<Row>,
@@ -101,7 +101,7 @@ function inThousands(draw: () => number): () => number {
 
 export interface Mixture {
   readonly strategy: StoppingStrategy;
-  /** Without them the streams take turns. */
+  /** The chance of each stream to give the next row; without them the streams take turns. */
   readonly probabilities?: readonly number[] | undefined;
   readonly seed?: number | undefined;
 }

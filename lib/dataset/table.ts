@@ -74,7 +74,7 @@ export function filesInFormat(files: readonly string[], format: string): string[
 }
 
 const JSON_NAMES = ["json", "jsonl", "ndjson"];
-/** Of formats that equally many files have, the last of these, else the last in the alphabet. */
+/** Where equally many files have several formats, the last of these wins, else the last in the alphabet. */
 const PREFERRED = ["csv", "json", "jsonl", "arrow", "lance", "parquet"];
 
 function mostCommonExtension(files: readonly string[]): string | undefined {

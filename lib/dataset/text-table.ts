@@ -31,7 +31,7 @@ export async function openTextTable(file: string, format: Exclude<DataFormat, "p
 }
 
 interface Names {
-  /** As the user knows it, for messages. */
+  /** The file as the user knows it, for messages. */
   readonly file: string;
   /** Where its bytes are. */
   readonly plain: string;

@@ -397,15 +397,16 @@ export class CausalLM implements PolicyModel {
   }
 
   /**
-   * The same in two steps: takes both as they are now, and returns what writes them into a folder. With `copy` (the default) they are
-   * copied in memory, and the model may go on while they are written; without it, it must not change before that is done.
+   * saveCheckpoint in two steps: takes what is trained and the optimizer's state as they are now, and returns what writes them into
+   * a folder. With `copy` (the default) they are copied in memory, and the model may go on while they are written; without it, it
+   * must not change before that is done.
    */
   takeCheckpoint(options: { readonly copy?: boolean } = {}): Promise<CheckpointWriter> {
     checkOptionNames("takeCheckpoint", options, ["copy"]);
     return this.#files.takeCheckpoint(checkBoolean("takeCheckpoint", "copy", options.copy ?? true));
   }
 
-  /** Takes both back; later steps are those of a run that never stopped. */
+  /** Loads what saveCheckpoint wrote; later steps are those of a run that never stopped. */
   loadCheckpoint(directory: string): Promise<void> {
     return this.#files.loadCheckpoint(directory);
   }

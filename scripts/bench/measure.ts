@@ -34,9 +34,9 @@ export interface Measurement {
   readonly firstToken?: readonly number[];
   /** Completion tokens of each repeat. */
   readonly tokens: readonly number[];
-  /** Of the last repeat. */
+  /** Completion lengths of the last repeat. */
   readonly lengths: readonly number[];
-  /** Of the decode steps alone, without prompts. */
+  /** Seconds of the decode steps alone, without prompts. */
   readonly decode?: readonly number[];
   readonly decodeSteps?: readonly number[];
   readonly loadedBytes: number;

@@ -67,9 +67,9 @@ export function pythonGrader(reward: string, options: GraderOptions): PythonGrad
   });
 }
 
-/** Of one test. */
+/** Seconds for one test. */
 const TEST_SECONDS = 5;
-/** Of one program in all its tests: what open-r1 gives an E2B sandbox. */
+/** Seconds for one program in all its tests: what open-r1 gives an E2B sandbox. */
 const PROGRAM_SECONDS = 30;
 const MEGABYTES = 1024;
 
@@ -125,7 +125,7 @@ function sameLines(printed: string, expected: string): boolean {
     .every((line, i) => i >= lines.length || strip(line) === strip(lines[i] ?? ""));
 }
 
-/** The same for a sandbox: a cell whose last value is the share. */
+/** The program that a sandbox runs: a cell whose last value is the share of tests that pass. */
 const script = (code: string, tests: string): string => `import json, subprocess
 
 def grade(code, tests):

@@ -93,7 +93,7 @@ function rounded(value: C.Num, decimals: number): string {
 const isWhole = (node: MathNode, value: C.Num) =>
   C.asInteger(value) !== undefined && !someNode(node, (part) => part.kind === "number" && part.float);
 
-/** As rounded decimals if either is a decimal; percentages of integers also as the bare integers. */
+/** Numbers are compared as rounded decimals if either is a decimal; percentages of integers also as the bare integers. */
 function numbersEqual(a: MathNode, b: MathNode, comparison: Comparison): boolean {
   const [left, right] = [numberIn(a), numberIn(b)];
   if (left?.float || right?.float) {
