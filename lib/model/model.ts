@@ -1,6 +1,7 @@
 // CausalLM: a language model on the native engine, with or without a LoRA adapter. This class validates, flattens and names;
 // every number is computed by the engine, in the order of the calls. Nothing here knows about prompts as text.
 
+import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import { resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
 import { hubIdOf, writeModelCard } from "../hub/model-card.js";
@@ -441,5 +442,5 @@ export class CausalLM implements PolicyModel {
 }
 
 function forEachToken({ prompts, samples, ids }: NativeStepTokens, onToken: (token: DrawnToken) => void): void {
-  for (const [i, id] of ids.entries()) onToken({ prompt: prompts[i] ?? 0, sample: samples[i] ?? 0, id });
+  for (const [i, id] of ids.entries()) onToken({ prompt: at(prompts, i), sample: at(samples, i), id });
 }

@@ -1,5 +1,6 @@
 // Rewards that depend on how long a completion is.
 
+import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import type { RewardBatch } from "../types.js";
 import { contentOf, isCorrect } from "./accuracy.js";
@@ -80,7 +81,7 @@ export function lengthPenalty({ completions, solution }: SolvedBatch): number[] 
   const longest = lengths.reduce((a, b) => Math.max(a, b), 0);
   if (shortest === longest) return contents.map(() => 0);
   return contents.map((content, i) => {
-    const reward = 0.5 - ((lengths[i] ?? 0) - shortest) / (longest - shortest);
+    const reward = 0.5 - (at(lengths, i) - shortest) / (longest - shortest);
     return (isCorrect(content, solution[i] ?? "") ?? true) ? reward : Math.min(0, reward);
   });
 }

@@ -3,6 +3,7 @@
 
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
+import { at } from "../../at.js";
 import { GrpoError } from "../../errors.js";
 import { isJsonObject } from "../../json.js";
 import { checkNumber, checkOneOf } from "../../options.js";
@@ -122,7 +123,7 @@ function sameLines(printed: string, expected: string): boolean {
   const lines = expected.split("\n");
   return strip(printed)
     .split("\n")
-    .every((line, i) => i >= lines.length || strip(line) === strip(lines[i] ?? ""));
+    .every((line, i) => i >= lines.length || strip(line) === strip(at(lines, i)));
 }
 
 /** The program that a sandbox runs: a cell whose last value is the share of tests that pass. */

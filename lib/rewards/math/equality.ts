@@ -2,6 +2,7 @@
 // in symbols are equal if they agree at every sample point at which both have a value, and at five of them at least;
 // the points have both signs. A missing value (a pole, an overflow, a NaN) never agrees with anything.
 
+import { at } from "../../at.js";
 import { isMatrix, type MathNode, type NumberNode, type SymbolNode, someNode, symbolsOf, treeKey } from "./ast.js";
 import * as C from "./complex.js";
 import { evaluate, evaluateMatrix, hashText } from "./evaluate.js";
@@ -33,7 +34,7 @@ function samplePoint(symbols: ReadonlyMap<string, SymbolNode>, index: number, wh
   for (const [key, symbol] of symbols) {
     const hash = hashText(key, 2654435761);
     const negative = index === 0 ? false : index === 1 ? true : ((hash >>> index) & 1) === 1;
-    const size = samples[(hash + index * 5) % samples.length] ?? 5;
+    const size = at(samples, (hash + index * 5) % samples.length);
     const value = Q.rational(BigInt(negative ? -size : size), whole ? 1n : 7n);
     // A symbol that is known not to be real gets a value off the real line.
     values.set(key, symbol.real ? C.exact(value) : { exact: false, re: Q.toNumber(value), im: 0.6 + (hash % 7) / 10 });
