@@ -324,6 +324,7 @@ struct Batch {
     std::vector<int32_t> completion_ids;
     std::vector<int32_t> completion_offsets;  // [B + 1]
     std::vector<int32_t> prompt_of;           // [B], ascending
+    std::vector<uint8_t> loss_mask;           // [tokens] 1: counts in the loss; empty: all do
     int64_t context_length = 0;               // of length-dependent ropes; 0: the longest sequence
 
     static void fields(auto& self, auto& field) {
@@ -342,14 +343,12 @@ struct Batch {
     int64_t completion_length(int64_t b) const {
         return completion_offsets[b + 1] - completion_offsets[b];
     }
-    std::vector<int64_t> completion_lengths() const {
-        std::vector<int64_t> lengths;
-        for (int64_t b = 0; b < num_rows(); ++b) lengths.push_back(completion_length(b));
-        return lengths;
-    }
+    bool counts(int64_t token) const { return loss_mask.empty() || loss_mask[token] != 0; }
 };
 
+/// Log-probabilities of tokens that do not count are ignored.
 struct TrainBatch : Batch {
+    std::vector<int32_t> slice_offsets;     // [S + 1] rows; empty: one slice of all rows
     std::vector<float> advantages;          // [B]
     std::vector<float> old_logprobs;        // [tokens]; empty: the current ones, detached
     std::vector<float> reference_logprobs;  // [tokens]; needed when beta > 0
@@ -361,6 +360,23 @@ struct TrainBatch : Batch {
         field.optional("oldLogprobs", self.old_logprobs);
         field.optional("referenceLogprobs", self.reference_logprobs);
         field.optional("samplingLogprobs", self.sampling_logprobs);
+        field.optional("lossMask", self.loss_mask);
+        field.optional("sliceOffsets", self.slice_offsets);
+    }
+};
+
+/// How a batch goes through the model, whatever the loss.
+struct PassOptions {
+    double temperature = 1;  // divides the logits, as it did in sampling
+    int64_t max_tokens_per_micro_batch = 0;
+    bool gradient_checkpointing = false;
+    uint64_t dropout_seed = 0;
+
+    static void fields(auto& self, auto& field) {
+        field("temperature", self.temperature);
+        field("maxTokensPerMicroBatch", self.max_tokens_per_micro_batch);
+        field("gradientCheckpointing", self.gradient_checkpointing);
+        field("dropoutSeed", self.dropout_seed);
     }
 };
 
@@ -380,7 +396,7 @@ struct LossResult {
     double logp_difference_max = 0;
     double active_entropy = 0;  // over the tokens of all slices that top_entropy_quantile leaves
     int64_t active_tokens = 0;
-    int64_t tokens = 0;
+    int64_t tokens = 0;  // that count
     int64_t idle_rows = 0;
     int64_t micro_batches = 0;
 

@@ -19,6 +19,19 @@ bool is_model_tensor(const std::string& name) {
     return name.find(".lora_") == std::string::npos && !name.ends_with(".trainable_tokens_delta");
 }
 
+std::map<std::string, NamedTensor> by_name(std::vector<NamedTensor> tensors) {
+    std::map<std::string, NamedTensor> map;
+    for (NamedTensor& tensor : tensors) {
+        std::string name = tensor.name;
+        map.emplace(std::move(name), std::move(tensor));
+    }
+    return map;
+}
+
+void overwrite(const NamedTensor& tensor, const at::Tensor& values) {
+    tensor.change([&](const at::Tensor& place) { place.copy_(values); });
+}
+
 void require_finite(const at::Tensor& merged, const std::string& name) {
     if (merged.is_meta() || at::isfinite(merged).all().item<bool>()) return;
     throw EngineError("BAD_ADAPTER",
@@ -29,12 +42,12 @@ void require_finite(const at::Tensor& merged, const std::string& name) {
 
 void Weights::initialise(uint64_t seed) {
     const c10::NoGradGuard no_grad;
-    for (const auto& [name, tensor] : decoder.named_tensors()) {
-        if (tensor.dim() == 2) {
-            fill_normal(tensor, name, seed, kInitStd);
-        } else {
-            tensor.fill_(name.ends_with(".bias") ? 0 : 1 - decoder.config().norm_offset);
-        }
+    for (const NamedTensor& tensor : decoder.named_tensors()) {
+        tensor.change([&](const at::Tensor& values) {
+            if (values.dim() == 2) return fill_normal(values, tensor.name, seed, kInitStd);
+            const bool is_bias = tensor.name.ends_with(".bias");
+            values.fill_(is_bias ? 0 : 1 - decoder.config().norm_offset);
+        });
     }
 }
 
@@ -99,8 +112,11 @@ void Weights::make_reference() {
 void Weights::mix_reference(double alpha) {
     const c10::NoGradGuard no_grad;
     require(own_reference_, "only the reference of a model that is trained in full can be mixed");
-    for (const auto& [name, tensor] : decoder.named_tensors()) {
-        tensor.mul_(1 - alpha).add_(whole_->parameters.value(name).to(tensor.scalar_type()), alpha);
+    for (const NamedTensor& tensor : decoder.named_tensors()) {
+        tensor.change([&](const at::Tensor& values) {
+            const at::Tensor policy = whole_->parameters.value(tensor.name);
+            values.mul_(1 - alpha).add_(policy.to(values.scalar_type()), alpha);
+        });
     }
 }
 
@@ -115,20 +131,19 @@ void Weights::merge(const std::vector<std::string>& names, bool safe) {
     for (const std::string& name : names) {
         const Adapter& adapter = find(name);
         if (merging_unties(adapter, decoder)) decoder.set_tied(false);
-        const auto named = decoder.named_tensors();
-        const std::map<std::string, at::Tensor> tensors(named.begin(), named.end());
+        const std::map<std::string, NamedTensor> tensors = by_name(decoder.named_tensors());
         for (const auto& [tensor_name, step] : merge_steps(adapter, decoder, safe)) {
-            const at::Tensor& tensor = tensors.at(tensor_name);
-            const at::Tensor result = step(tensor);
+            const NamedTensor& tensor = tensors.at(tensor_name);
+            const at::Tensor result = step(tensor.read());
             try {
                 if (safe) require_finite(result, tensor_name);
             } catch (...) {
                 unmerge();
                 throw;
             }
-            if (!kept[tensor_name]) before_merge_.emplace_back(tensor, tensor.clone());
+            if (!kept[tensor_name]) before_merge_.emplace_back(tensor, tensor.read().clone());
             kept[tensor_name] = true;
-            tensor.copy_(result);
+            overwrite(tensor, result);
         }
     }
 }
@@ -136,7 +151,7 @@ void Weights::merge(const std::vector<std::string>& names, bool safe) {
 void Weights::unmerge() {
     const c10::NoGradGuard no_grad;
     require(merged_, "no adapter is merged");
-    for (const auto& [tensor, before] : before_merge_) tensor.copy_(before);
+    for (const auto& [tensor, before] : before_merge_) overwrite(tensor, before);
     before_merge_.clear();
     if (tied_before_merge_) decoder.set_tied(true);
     merged_ = false;
@@ -207,99 +222,86 @@ void Weights::zero_grad() {
     if (Parameters* trained = parameters()) trained->zero_grad();
 }
 
-std::vector<Weights::Entry> Weights::parameter_entries(Adapter& adapter) const {
-    std::vector<Entry> entries;
+std::vector<NamedTensor> Weights::parameter_tensors(Adapter& adapter) const {
+    std::vector<NamedTensor> tensors;
     Parameters& parameters = adapter.parameters;
     for (size_t i = 0; i < parameters.size(); ++i) {
         const at::Tensor value = parameters.slice(parameters.values, i);
-        const at::ScalarType dtype =
-            is_model_tensor(parameters.name(i)) ? decoder.weight_dtype() : value.scalar_type();
-        entries.push_back({parameters.name(i), dtype, value.sizes().vec(), value,
-                           [value, dtype] { return value.to(dtype); }});
+        NamedTensor tensor = named_tensor(parameters.name(i), value);
+        if (is_model_tensor(tensor.name)) tensor.dtype = decoder.weight_dtype();
+        tensor.read = [value, dtype = tensor.dtype] { return value.to(dtype); };
+        tensors.push_back(std::move(tensor));
     }
-    return entries;
+    return tensors;
 }
 
 /// The optimizer's memory, and the masters of tensors that other sets hold in a narrower dtype.
-std::vector<Weights::Entry> Weights::optimizer_entries(const Parameters& parameters,
-                                                       at::ScalarType dtype) {
-    std::vector<Entry> entries;
-    const auto add = [&](const std::string& name, const at::Tensor& tensor) {
-        entries.push_back({name, tensor.scalar_type(), tensor.sizes().vec(), tensor,
-                           [tensor] { return tensor; }});
-    };
+std::vector<NamedTensor> Weights::optimizer_tensors(const Parameters& parameters,
+                                                    at::ScalarType dtype) {
+    std::vector<NamedTensor> tensors;
     if (parameters.optimizer) {
         for (const auto& [name, tensor] : parameters.optimizer->memory(parameters))
-            add(name, tensor);
+            tensors.push_back(named_tensor(name, tensor));
     }
     for (size_t i = 0; i < parameters.size(); ++i) {
-        if (is_model_tensor(parameters.name(i)) && parameters.values.scalar_type() != dtype)
-            add(parameters.name(i) + ".master", parameters.slice(parameters.values, i));
+        if (!is_model_tensor(parameters.name(i)) || parameters.values.scalar_type() == dtype)
+            continue;
+        tensors.push_back(
+            named_tensor(parameters.name(i) + ".master", parameters.slice(parameters.values, i)));
     }
-    return entries;
+    return tensors;
 }
 
-std::vector<Weights::Entry> Weights::merged_entries(bool safe) const {
+std::vector<NamedTensor> Weights::merged_tensors(bool safe) const {
     Adapter* adapter = chosen();
     require(adapter != nullptr && !whole_, "there is no active adapter to merge");
     require_unmerged();
-    auto named = decoder.named_tensors();
-    if (merging_unties(*adapter, decoder))
-        named.emplace_back(std::string(Decoder::kOutput) + ".weight", decoder.embedding());
-    const MergeSteps all = merge_steps(*adapter, decoder, safe);
-    std::vector<Entry> entries;
-    for (const auto& [name, tensor] : named) {
-        std::vector<std::function<at::Tensor(const at::Tensor&)>> steps;
-        for (const auto& [step_name, step] : all) {
-            if (step_name == name) steps.push_back(step);
-        }
-        entries.push_back({name,
-                           tensor.scalar_type(),
-                           tensor.sizes().vec(),
-                           {},
-                           [steps, weight = tensor, name = name, safe] {
-                               at::Tensor merged = weight;
-                               for (const auto& step : steps) merged = step(merged);
-                               if (safe && !steps.empty()) require_finite(merged, name);
-                               return merged;
-                           }});
+    std::vector<NamedTensor> tensors = decoder.named_tensors();
+    if (merging_unties(*adapter, decoder)) {
+        tensors.push_back(
+            named_tensor(std::string(Decoder::kOutput) + ".weight", decoder.embedding()));
     }
-    return entries;
+    const MergeSteps all = merge_steps(*adapter, decoder, safe);
+    for (NamedTensor& tensor : tensors) {
+        std::vector<std::function<at::Tensor(const at::Tensor&)>> steps;
+        for (const auto& [name, step] : all) {
+            if (name == tensor.name) steps.push_back(step);
+        }
+        tensor.change = nullptr;
+        tensor.read = [steps, base = tensor.read, name = tensor.name, safe] {
+            at::Tensor merged = base();
+            for (const auto& step : steps) merged = step(merged);
+            if (safe && !steps.empty()) require_finite(merged, name);
+            return merged;
+        };
+    }
+    return tensors;
 }
 
-std::vector<Weights::Entry> Weights::entries(TensorSet set) {
-    const auto decoder_entries = [&] {
-        std::vector<Entry> entries;
-        for (const auto& [name, tensor] : decoder.named_tensors()) {
-            entries.push_back({name, tensor.scalar_type(), tensor.sizes().vec(), tensor,
-                               [tensor = tensor] { return tensor; }});
-        }
-        return entries;
-    };
+std::vector<NamedTensor> Weights::set_tensors(TensorSet set) {
     Adapter* adapter = chosen();
     switch (set) {
         case TensorSet::kModel:
-            return whole_ ? parameter_entries(*whole_) : decoder_entries();
+            return whole_ ? parameter_tensors(*whole_) : decoder.named_tensors();
         case TensorSet::kAdapter:
-            return adapter == nullptr ? std::vector<Entry>{} : parameter_entries(*adapter);
+            return adapter == nullptr ? std::vector<NamedTensor>{} : parameter_tensors(*adapter);
         case TensorSet::kOptimizer:
             if (adapter == nullptr) return {};
-            return optimizer_entries(adapter->parameters, decoder.weight_dtype());
+            return optimizer_tensors(adapter->parameters, decoder.weight_dtype());
         case TensorSet::kMerged:
-            return merged_entries(/*safe=*/false);
+            return merged_tensors(/*safe=*/false);
         case TensorSet::kSafelyMerged:
-            return merged_entries(/*safe=*/true);
+            return merged_tensors(/*safe=*/true);
         case TensorSet::kReference:
             break;
     }
-    if (own_reference_) return decoder_entries();
-    return reference_ ? parameter_entries(*reference_) : std::vector<Entry>{};
+    if (own_reference_) return decoder.named_tensors();
+    return reference_ ? parameter_tensors(*reference_) : std::vector<NamedTensor>{};
 }
 
 void Weights::check_base_copies(const TensorFiles& files, StoredTensors& stored) const {
     const std::string suffix = ".base_layer.weight";
-    const auto named = decoder.named_tensors();
-    const std::map<std::string, at::Tensor> tensors(named.begin(), named.end());
+    const std::map<std::string, NamedTensor> tensors = by_name(decoder.named_tensors());
     for (auto it = stored.begin(); it != stored.end();) {
         const auto& [name, ref] = *it;
         if (!name.ends_with(suffix)) {
@@ -308,7 +310,8 @@ void Weights::check_base_copies(const TensorFiles& files, StoredTensors& stored)
         }
         const auto found = tensors.find(name.substr(0, name.size() - suffix.size()) + ".weight");
         // The output layer of a tied model has no tensor of its own.
-        const at::Tensor base = found == tensors.end() ? decoder.embedding() : found->second;
+        const at::Tensor base =
+            found == tensors.end() ? decoder.embedding()->dense() : found->second.read();
         const at::Tensor copy = at::empty_like(base);
         files.read_into(*ref, copy);
         const at::Tensor as_stored = base.to(dtype_from_name(ref->dtype)).to(base.scalar_type());
@@ -317,6 +320,20 @@ void Weights::check_base_copies(const TensorFiles& files, StoredTensors& stored)
                               "load the base model that the adapter was trained on");
         }
         it = stored.erase(it);
+    }
+}
+
+void Weights::read_set(TensorSet set, const TensorFiles& files, StoredTensors& stored,
+                       const std::string& code) {
+    for (const NamedTensor& tensor : set_tensors(set)) {
+        const auto found = stored.find(tensor.name);
+        if (found == stored.end()) throw EngineError(code, "tensor " + tensor.name + " is missing");
+        require(tensor.change != nullptr, "this set of tensors cannot be loaded");
+        tensor.change([&](const at::Tensor& place) { files.read_into(*found->second, place); });
+        stored.erase(found);
+    }
+    if (!stored.empty()) {
+        throw EngineError(code, "tensor " + stored.begin()->first + " belongs to nothing here");
     }
 }
 
@@ -329,23 +346,14 @@ void Weights::load_set(TensorSet set, const TensorTable& table, int64_t step) {
     for (const TensorRef& ref : table.tensors) stored[ref.name] = &ref;
     if (set == TensorSet::kAdapter) check_base_copies(files, stored);
     // An adapter that turns out to be broken must not have replaced half of the one that is there.
-    std::vector<std::pair<at::Tensor, at::Tensor>> staged;
-    for (const Entry& entry : entries(set)) {
-        const auto found = stored.find(entry.name);
-        if (found == stored.end()) throw EngineError(code, "tensor " + entry.name + " is missing");
-        require(entry.place.defined(), "this set of tensors cannot be loaded");
-        at::Tensor destination = entry.place;
-        if (set == TensorSet::kAdapter) {
-            destination = at::empty_like(entry.place);
-            staged.emplace_back(entry.place, destination);
-        }
-        files.read_into(*found->second, destination);
-        stored.erase(found);
+    const bool restores = set == TensorSet::kAdapter && chosen() != nullptr;
+    const at::Tensor before = restores ? chosen()->parameters.values.clone() : at::Tensor();
+    try {
+        read_set(set, files, stored, code);
+    } catch (...) {
+        if (restores) chosen()->parameters.values.copy_(before);
+        throw;
     }
-    if (!stored.empty()) {
-        throw EngineError(code, "tensor " + stored.begin()->first + " belongs to nothing here");
-    }
-    for (const auto& [place, value] : staged) place.copy_(value);
     if (set == TensorSet::kOptimizer && chosen() != nullptr) chosen()->parameters.steps = step;
     for (const auto& [name, adapter] : adapters_) adapter->refresh(decoder);
     for (Adapter* adapter : {whole_.get(), reference_.get()}) {
@@ -356,7 +364,7 @@ void Weights::load_set(TensorSet set, const TensorTable& table, int64_t step) {
 std::vector<std::function<at::Tensor()>> Weights::readers(TensorSet set,
                                                           const std::vector<std::string>& names) {
     std::map<std::string, std::function<at::Tensor()>> by_name;
-    for (Entry& entry : entries(set)) by_name[entry.name] = std::move(entry.read);
+    for (NamedTensor& tensor : set_tensors(set)) by_name[tensor.name] = std::move(tensor.read);
     std::vector<std::function<at::Tensor()>> ordered;
     for (const std::string& name : names) {
         const auto found = by_name.find(name);
@@ -385,9 +393,8 @@ std::vector<at::Tensor> Weights::copy_set(TensorSet set, const std::vector<std::
 
 std::vector<TensorInfo> Weights::tensors(TensorSet set) {
     std::vector<TensorInfo> list;
-    for (const Entry& entry : entries(set)) {
-        list.push_back({entry.name, dtype_name(entry.dtype), entry.shape});
-    }
+    for (const NamedTensor& tensor : set_tensors(set))
+        list.push_back({tensor.name, dtype_name(tensor.dtype), tensor.shape});
     return list;
 }
 

@@ -14,6 +14,7 @@
 #include "batch.h"
 #include "model/adapter.h"
 #include "model/decoder.h"
+#include "model/named_tensor.h"
 
 namespace grpo {
 
@@ -67,10 +68,10 @@ class Weights {
     const Adapter* reference() const;
     /// What is trained; throws BAD_INPUT where nothing can be.
     Adapter& trained();
-    /// Of what is active or trained in full, on or off; nullptr without one.
+    /// The parameters of what is active or trained in full, on or off; nullptr without any.
     Parameters* parameters() const;
     int64_t optimizer_steps() const;
-    /// Its name; "" before the first step.
+    /// The optimizer's name; "" before the first step.
     std::string optimizer() const;
     /// Fresh memory of that optimizer, for a state that is loaded next.
     void set_optimizer(const std::string& name);
@@ -88,24 +89,19 @@ class Weights {
 
   private:
     using StoredTensors = std::map<std::string, const TensorRef*>;
-    /// One tensor of a set. What is derived when it is read has no place to load into.
-    struct Entry {
-        std::string name;
-        at::ScalarType dtype;
-        std::vector<int64_t> shape;
-        at::Tensor place;
-        std::function<at::Tensor()> read;
-    };
-
     /// PEFT's files repeat the base's matrix of an embedding that carries a pair. Takes what is
     /// such a copy out of `stored`; throws BAD_ADAPTER for one that is not equal to the base's.
     void check_base_copies(const TensorFiles& files, StoredTensors& stored) const;
-    std::vector<Entry> entries(TensorSet set);
+    /// Every tensor of the set out of `stored`, which must have no more than these.
+    void read_set(TensorSet set, const TensorFiles& files, StoredTensors& stored,
+                  const std::string& code);
+    std::vector<NamedTensor> set_tensors(TensorSet set);
     std::vector<std::function<at::Tensor()>> readers(TensorSet set,
                                                      const std::vector<std::string>& names);
-    std::vector<Entry> merged_entries(bool safe) const;
-    std::vector<Entry> parameter_entries(Adapter& adapter) const;
-    static std::vector<Entry> optimizer_entries(const Parameters& parameters, at::ScalarType dtype);
+    std::vector<NamedTensor> merged_tensors(bool safe) const;
+    std::vector<NamedTensor> parameter_tensors(Adapter& adapter) const;
+    static std::vector<NamedTensor> optimizer_tensors(const Parameters& parameters,
+                                                      at::ScalarType dtype);
     /// The one that is active or trained in full, on or off; nullptr without one.
     Adapter* chosen() const;
     Adapter& find(const std::string& name) const;
@@ -118,7 +114,7 @@ class Weights {
     std::unique_ptr<Adapter> reference_;  // frozen copy of an adapter
     bool own_reference_ = false;          // full training: the decoder is the frozen copy
     bool merged_ = false, tied_before_merge_ = false;
-    std::vector<std::pair<at::Tensor, at::Tensor>> before_merge_;  // tensor and its copy
+    std::vector<std::pair<NamedTensor, at::Tensor>> before_merge_;  // each with its values
 };
 
 }  // namespace grpo

@@ -1,4 +1,4 @@
-// Writes the tables of docs/configuration.md from the tables of options in lib/trainer/config.ts and lib/options/ and from
+// Writes the tables of docs/configuration.md from the tables of options in lib/trainer/config-fields.ts, lib/run/ and lib/options/ and from
 // lib/trainer/config-unsupported.ts, so that they cannot drift; a test compares. Names, comments and section headings come from the
 // sources, defaults from a GRPOConfig.
 //
@@ -10,7 +10,7 @@ import { GRPOConfig } from "grpo";
 import ts from "typescript";
 import { optionsSchema } from "../lib/options/fields.js";
 import { toSnake } from "../lib/options/names.js";
-import { OPTIMIZERS } from "../lib/options/optimizer.js";
+import { optimizers } from "../lib/options/optimizer.js";
 import {
   renamedOptions,
   unsupportedDefaults,
@@ -18,7 +18,7 @@ import {
   withoutEffect,
 } from "../lib/trainer/config-unsupported.js";
 
-const sources = ["trainer/config.ts", "options/loss.ts", "options/optimizer.ts"].map((file) =>
+const sources = ["trainer/config-fields.ts", "run/options.ts", "options/loss.ts", "options/optimizer.ts"].map((file) =>
   fileURLToPath(new URL(`../lib/${file}`, import.meta.url)),
 );
 const page = fileURLToPath(new URL("../docs/configuration.md", import.meta.url));
@@ -39,8 +39,8 @@ export interface Option {
 }
 
 /**
- * The properties of the object that `fields` in lib/trainer/config.ts gives, in their order; what it spreads are calls of other tables. A
- * doc comment describes an option, a line comment begins a section.
+ * The properties of the object that `fields` in lib/trainer/config-fields.ts gives, in their order; what it spreads are calls of other
+ * tables. A doc comment describes an option, a line comment begins a section.
  */
 export function readOptions(): Option[] {
   return optionsOf(tablesIn(sources), "fields");
@@ -104,7 +104,7 @@ function actingTables(): string {
 
 /** What `optimArgs` may hold, by optimizer. */
 function optimizerTable(): string {
-  const rows = Object.values(OPTIMIZERS).flatMap(({ optim, own }) => {
+  const rows = Object.values(optimizers).flatMap(({ optim, own }) => {
     const options = Object.entries(optionsSchema(own)().parse({})).map(([name, value]) => `${toSnake(name)}=${value}`);
     return options.length === 0 ? [] : [`| ${optim.map(code).join(", ")} | \`${options.join(",")}\` |`];
   });

@@ -5,10 +5,10 @@ import { availableParallelism, freemem, totalmem } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { GrpoError } from "../errors.js";
+import type { EngineProbe } from "../model/probe.js";
 import { cLibrary, type Host, readHost, requireSupportedHost } from "../native/host.js";
 import { findLibtorch, type Libtorch, type LibtorchCandidate, libtorchCandidates } from "../native/libtorch.js";
 import { findCore } from "../native/native-loader.js";
-import type { EngineProbe } from "../native/probe.js";
 import { isCheckout, packageRoot } from "../package-files.js";
 import type { Command } from "./command.js";
 
@@ -40,7 +40,7 @@ export const doctorCommand: Command = {
     const options = { probe: { type: "boolean" }, json: { type: "boolean" } } as const;
     const { values } = parseArgs({ args: [...args], options });
     if (values.probe) {
-      const { probeEngine } = await import("../native/probe.js");
+      const { probeEngine } = await import("../model/probe.js");
       console.log(JSON.stringify(await probeEngine()));
       return 0;
     }
@@ -83,7 +83,7 @@ function examine(found: Findings): GrpoError | undefined {
   }
   const broken = found.engine.devices.find(({ error }) => error !== undefined);
   if (!broken) return undefined;
-  return new GrpoError("DEVICE_UNAVAILABLE", `A training step on ${broken.device} failed: ${broken.error}`, {
+  return new GrpoError("DEVICE_UNAVAILABLE", `a training step on ${broken.device} failed: ${broken.error}`, {
     hint:
       broken.device === "cpu" ? "run `npx grpo setup --force`" : 'update the driver, or use device: "cpu" meanwhile',
   });
@@ -94,10 +94,11 @@ function probeInChild(): EngineProbe {
   const child = spawnSync(process.execPath, [cli, "doctor", "--probe"], { encoding: "utf8" });
   if (child.status === 0) return JSON.parse(child.stdout);
   // "grpo doctor: <message>\n  → <hint> [CODE]"
-  const [, message, hint] = /^grpo doctor: ([\s\S]*?)(?:\n {2}→ ([\s\S]*?))? \[[A-Z_]+\]\s*$/.exec(child.stderr) ?? [];
+  const [, message, hint, code] =
+    /^grpo doctor: ([\s\S]*?)(?:\n {2}→ ([\s\S]*?))? \[([A-Z_]+)\]\s*$/.exec(child.stderr) ?? [];
   const ended = `loading the engine ended with ${child.signal ?? `status ${child.status}`}`;
   const fallback = [ended, child.stderr.trim()].join("\n").trim();
-  throw new GrpoError("LIBTORCH_LOAD_FAILED", message ?? fallback, {
+  throw new GrpoError(code === "BAD_OPTION" ? code : "LIBTORCH_LOAD_FAILED", message ?? fallback, {
     hint: hint ?? "run `npx grpo setup --force` to fetch libtorch again, and unset LIBTORCH if it is set",
   });
 }
@@ -140,6 +141,7 @@ function print({ node, host, gpus, looked, libtorch, core, engine, problem, next
   for (const candidate of looked) row(candidate.source, describe(candidate));
   if (libtorch) row("libtorch", `${libtorch.version}+${libtorch.flavour} in ${libtorch.dir}`);
   if (core) row("core", core);
+  if (engine) row("instructions", `${engine.instructionSet} of ${engine.instructionSets.join(", ")}`);
   for (const { device, stepMs, error } of engine?.devices ?? []) {
     row(device, error ?? `a training step works (${stepMs} ms)`);
   }

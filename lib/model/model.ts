@@ -1,6 +1,7 @@
 // CausalLM: a language model on the native engine, with or without a LoRA adapter. This class validates, flattens and names;
 // every number is computed by the engine, in the order of the calls. Nothing here knows about prompts as text.
 
+import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import { resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
 import { hubIdOf, writeModelCard } from "../hub/model-card.js";
@@ -14,14 +15,15 @@ import type {
   NativeStepResult,
   NativeStepTokens,
 } from "../native/native.js";
-import { type LossOptions, toNativeLoss } from "../options/loss.js";
+import { type LossOptions, rowsPerSliceOf, toNativeLoss } from "../options/loss.js";
 import { type OptimizerStepOptions, toNativeOptimizer } from "../options/optimizer.js";
 import { checkBoolean, checkNumber, checkOptionNames } from "../options.js";
-import type { CheckpointWriter, PolicyModel, SampledGroup, SampleResult, SequenceBatch, TokenIds } from "../policy.js";
+import type { TokenIds } from "../types.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./adapter-files.js";
 import { EngineQueue } from "./engine-queue.js";
-import { matchCheckpoint, readModelConfig } from "./families.js";
-import { Generation } from "./generation.js";
+import { matchTensors, readModelConfig } from "./families.js";
+import { GeneratedCompletions } from "./generated-completions.js";
+import type { CheckpointWriter, Learner, SequenceBatch } from "./learner.js";
 import { LoraConfig } from "./lora.js";
 import { eosTokenIds, readModelFolder } from "./model-files.js";
 import {
@@ -39,6 +41,7 @@ import {
 } from "./model-options.js";
 import { flattenBatch, flattenIds, splitFloats } from "./ragged.js";
 import { readWeights } from "./safetensors.js";
+import type { SampledGroup, SampleResult } from "./sampled.js";
 import {
   type DrawnToken,
   type GenerateOptions,
@@ -47,6 +50,7 @@ import {
   sampledGroup,
   sampleRequest,
 } from "./sampling.js";
+import { WeightFiles } from "./save.js";
 import { DEFAULT_SHARD_SIZE, shardBytes } from "./shards.js";
 import { type GradientBatch, toNativeBatch } from "./training-inputs.js";
 import { type ModelFacts, ModelWeights } from "./weights.js";
@@ -75,7 +79,7 @@ interface Parts extends ModelFacts {
   readonly engine: NativeEngine;
 }
 
-export class CausalLM implements PolicyModel {
+export class CausalLM implements Learner {
   readonly generationConfig: JsonObject;
   /** "cpu", "cuda:0", "mps". */
   readonly device: string;
@@ -86,6 +90,7 @@ export class CausalLM implements PolicyModel {
   readonly maxPositions: number;
   readonly #queue: EngineQueue;
   readonly #weights: ModelWeights;
+  readonly #files: WeightFiles;
 
   private constructor(parts: Parts) {
     this.generationConfig = parts.generationConfig;
@@ -96,6 +101,7 @@ export class CausalLM implements PolicyModel {
     this.eosTokenIds = eosTokenIds(parts.config, parts.generationConfig, this.vocabSize);
     this.#queue = new EngineQueue(parts.engine);
     this.#weights = new ModelWeights(this.#queue, parts);
+    this.#files = new WeightFiles(this.#queue, this.#weights);
   }
 
   /** config.json as it was read; after merging an adapter of a tied model's embedding, no longer tied. */
@@ -110,7 +116,7 @@ export class CausalLM implements PolicyModel {
     const { folder } = await resolveModelFiles(idOrPath, hubSource(options));
     const contents = await readModelFolder(folder);
     const description = readModelConfig(contents.config);
-    const table = matchCheckpoint(await readWeights(folder), description.native);
+    const table = matchTensors(await readWeights(folder), description.native);
     const parts = { ...contents, description, source: idOrPath };
     const dtype = description.dtype ?? storedDtype(table);
     const model = new CausalLM({ ...parts, ...createEngine(description, dtype, options) });
@@ -129,7 +135,7 @@ export class CausalLM implements PolicyModel {
   /** A model with random weights, for tests and benchmarks. `config` is the content of a config.json. */
   static async fromConfig(config: JsonObject, options: FromConfigOptions = {}): Promise<CausalLM> {
     checkOptionNames("fromConfig", options, ["dtype", "device", "seed", "threads"]);
-    if (!isJsonObject(config)) throw new GrpoError("BAD_CONFIG", "fromConfig: expected the content of a config.json.");
+    if (!isJsonObject(config)) throw new GrpoError("BAD_CONFIG", "fromConfig: expected the content of a config.json");
     const seed = checkNumber("fromConfig", "seed", options.seed ?? 0, { min: 0, integer: true });
     const description = readModelConfig(config);
     const configText = `${JSON.stringify(config, null, 2)}\n`;
@@ -146,7 +152,7 @@ export class CausalLM implements PolicyModel {
   applyLora(config: LoraConfig, options: { readonly seed?: number; readonly name?: string } = {}): void {
     checkOptionNames("applyLora", options, ["seed", "name"]);
     if (!(config instanceof LoraConfig)) {
-      throw new GrpoError("BAD_OPTION", "applyLora: expected a LoraConfig.", { hint: "Pass new LoraConfig({ … })." });
+      throw new GrpoError("BAD_OPTION", "applyLora: expected a LoraConfig", { hint: "pass new LoraConfig({ … })" });
     }
     const seed = checkNumber("applyLora", "seed", options.seed ?? 42, { min: 0, integer: true });
     this.#weights.addLora(config, seed, checkName("applyLora", options.name));
@@ -213,8 +219,8 @@ export class CausalLM implements PolicyModel {
     checkOptionNames("beginTraining", options, ["reference", "mixed"]);
     const { reference = false, mixed = false } = options;
     if (mixed && this.adapters.length > 0) {
-      throw new GrpoError("BAD_OPTION", "syncRefModel: the reference of an adapter cannot be mixed with the policy.", {
-        hint: "Leave syncRefModel false, or train the model in full: without an adapter.",
+      throw new GrpoError("BAD_OPTION", "syncRefModel: the reference of an adapter cannot be mixed with the policy", {
+        hint: "leave syncRefModel false, or train the model in full: without an adapter",
       });
     }
     await this.#weights.beginTraining(checkBoolean("beginTraining", "reference", reference));
@@ -231,7 +237,7 @@ export class CausalLM implements PolicyModel {
   }
 
   /** What it will have in memory when it is trained, and the memory of its device. */
-  memory(): ReturnType<PolicyModel["memory"]> {
+  memory(): ReturnType<Learner["memory"]> {
     return this.#weights.memory();
   }
 
@@ -259,10 +265,14 @@ export class CausalLM implements PolicyModel {
   }
 
   /** Completions of prompts of token ids. Await it for all, in the order of the prompts; or iterate it for each as it finishes. */
-  generate(prompts: readonly TokenIds[], options: GenerateOptions = {}): Generation {
+  generate(prompts: readonly TokenIds[], options: GenerateOptions = {}): GeneratedCompletions {
     const { signal, ...request } = generateToSample(prompts, options, this.generationConfig, this);
     const own = new Set((options.stop ?? []).filter((id) => !this.eosTokenIds.includes(id)));
-    return new Generation((onGroup, stop) => this.sample(prompts, { ...request, onGroup, signal: stop }), own, signal);
+    return new GeneratedCompletions(
+      (onGroup, stop) => this.sample(prompts, { ...request, onGroup, signal: stop }),
+      own,
+      signal,
+    );
   }
 
   /** `groupSize` completions of every prompt; each group is handed to `onGroup` as it finishes. */
@@ -341,7 +351,8 @@ export class CausalLM implements PolicyModel {
   /** Loss and metrics of a batch; its gradient is added to what the adapter already holds. */
   async forwardBackward(batch: GradientBatch, loss: LossOptions = {}): Promise<LossResult> {
     const options = toNativeLoss(loss);
-    const native = toNativeBatch(batch, options.beta > 0, this.vocabSize);
+    const needs = { reference: options.beta > 0, rowsPerSlice: rowsPerSliceOf(loss) };
+    const native = toNativeBatch(batch, needs, this.vocabSize);
     this.#checkLengths(batch);
     return this.#queue.run((engine) => engine.forwardBackward(native, options));
   }
@@ -372,7 +383,7 @@ export class CausalLM implements PolicyModel {
   async savePretrained(directory: string, options: SaveOptions = {}): Promise<void> {
     checkOptionNames("savePretrained", options, ["maxShardSize", "adapters"]);
     const bytes = shardBytes("savePretrained", options.maxShardSize ?? DEFAULT_SHARD_SIZE);
-    await this.#weights.save(directory, bytes, options.adapters);
+    await this.#files.save(directory, bytes, options.adapters);
   }
 
   /** Writes the model with the active adapter merged into it, in the model's dtype; the model itself stays as it is. */
@@ -380,27 +391,28 @@ export class CausalLM implements PolicyModel {
     checkOptionNames("saveMerged", options, ["maxShardSize", "safeMerge"]);
     const bytes = shardBytes("saveMerged", options.maxShardSize ?? DEFAULT_SHARD_SIZE);
     const safe = checkBoolean("saveMerged", "safeMerge", options.safeMerge ?? false);
-    await this.#weights.saveMerged(directory, bytes, safe);
+    await this.#files.saveMerged(directory, bytes, safe);
   }
 
   /** What is trained, and the optimizer's state. */
   async saveCheckpoint(directory: string): Promise<void> {
-    const write = await this.#weights.takeCheckpoint(false);
+    const write = await this.#files.takeCheckpoint(false);
     await write(directory);
   }
 
   /**
-   * The same in two steps: takes both as they are now, and returns what writes them into a folder. With `copy` (the default) they are
-   * copied in memory, and the model may go on while they are written; without it, it must not change before that is done.
+   * saveCheckpoint in two steps: takes what is trained and the optimizer's state as they are now, and returns what writes them into
+   * a folder. With `copy` (the default) they are copied in memory, and the model may go on while they are written; without it, it
+   * must not change before that is done.
    */
   takeCheckpoint(options: { readonly copy?: boolean } = {}): Promise<CheckpointWriter> {
     checkOptionNames("takeCheckpoint", options, ["copy"]);
-    return this.#weights.takeCheckpoint(checkBoolean("takeCheckpoint", "copy", options.copy ?? true));
+    return this.#files.takeCheckpoint(checkBoolean("takeCheckpoint", "copy", options.copy ?? true));
   }
 
-  /** Takes both back; later steps are those of a run that never stopped. */
+  /** Loads what saveCheckpoint wrote; later steps are those of a run that never stopped. */
   loadCheckpoint(directory: string): Promise<void> {
-    return this.#weights.loadCheckpoint(directory);
+    return this.#files.loadCheckpoint(directory);
   }
 
   /** Uploads what savePretrained writes. Returns the commit's address. */
@@ -428,10 +440,10 @@ export class CausalLM implements PolicyModel {
     const long = lengths.findIndex((length) => length > this.maxPositions);
     if (long < 0) return;
     const found = `sequence ${long} has ${lengths[long]} tokens`;
-    throw new GrpoError("BAD_INPUT", `Expected at most ${this.maxPositions} tokens, but ${found}.`);
+    throw new GrpoError("BAD_INPUT", `expected at most ${this.maxPositions} tokens, but ${found}`);
   }
 }
 
 function forEachToken({ prompts, samples, ids }: NativeStepTokens, onToken: (token: DrawnToken) => void): void {
-  for (const [i, id] of ids.entries()) onToken({ prompt: prompts[i] ?? 0, sample: samples[i] ?? 0, id });
+  for (const [i, id] of ids.entries()) onToken({ prompt: at(prompts, i), sample: at(samples, i), id });
 }

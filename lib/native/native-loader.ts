@@ -17,7 +17,10 @@ interface Stub {
 
 let loaded: NativeCore | undefined;
 
-/** The native core. Throws NATIVE_NOT_BUILT or a LIBTORCH_… error, each with the command that mends it. */
+/**
+ * The native core. Throws NATIVE_NOT_BUILT or a LIBTORCH_… error, each with the command that mends it; BAD_OPTION where
+ * GRPO_INSTRUCTION_SET names what this processor does not have.
+ */
 export function loadCore(): NativeCore {
   if (loaded) return loaded;
   requireSupportedHost();
@@ -91,24 +94,31 @@ function findStub(): string {
 
 function notBuilt(what: string, cause?: unknown): GrpoError {
   const hint = isCheckout ? "run `npm run build:native`" : "run `npx grpo build` (needs a C++20 compiler and CMake)";
-  return new GrpoError("NATIVE_NOT_BUILT", `The native engine is not built: ${what}`, { hint, cause });
+  return new GrpoError("NATIVE_NOT_BUILT", `the native engine is not built: ${what}`, { hint, cause });
 }
 
 function loadError(libtorch: Libtorch, core: string, error: unknown): GrpoError {
   const reason = reasonOf(error);
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   if (code === "ERR_OTHER_CORE") {
-    const message = `This process already uses ${reason}; it cannot also load ${core}`;
+    const message = `this process already uses ${reason}; it cannot also load ${core}`;
     return new GrpoError("LIBTORCH_LOAD_FAILED", message, {
       hint: "use one libtorch version in a process",
       cause: error,
     });
   }
+  if (code === "BAD_OPTION") return new GrpoError(code, reason, { hint: hintOf(error), cause: error });
   if (reason.includes(core)) {
     return notBuilt(`${core} does not fit torch ${libtorch.version} in ${libtorch.dir}: ${reason}`, error);
   }
   const message = `torch ${libtorch.version} in ${libtorch.dir} could not be loaded: ${reason}`;
   return new GrpoError("LIBTORCH_LOAD_FAILED", message, { hint: loadHint(reason), cause: error });
+}
+
+/** What the core says to do next. */
+function hintOf(error: unknown): string | undefined {
+  const hint = error instanceof Error && "hint" in error ? error.hint : undefined;
+  return typeof hint === "string" ? hint : undefined;
 }
 
 function loadHint(reason: string): string {

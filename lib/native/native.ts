@@ -210,7 +210,10 @@ export interface NativeBatch {
   contextLength?: number;
 }
 
+/** Log-probabilities of tokens that do not count are ignored. */
 export interface NativeTrainBatch extends NativeBatch {
+  lossMask?: Uint8Array; // [tokens] 1: the token counts in the loss; absent: all do
+  sliceOffsets?: Int32Array; // [S + 1] rows: TRL's micro-batches, for normalizers and metrics; absent: one slice of all
   advantages: Float32Array; // [B]
   oldLogprobs?: Float32Array; // [tokens]; absent: the current ones, detached
   referenceLogprobs?: Float32Array; // [tokens]; required when beta > 0
@@ -239,6 +242,7 @@ export interface NativeLossResult {
   /** Mean entropy and number of the tokens that topEntropyQuantile leaves, over all slices together. */
   activeEntropy: number;
   activeTokens: number;
+  /** That count in the loss. */
   tokens: number;
   /** Rows that were left out. */
   idleRows: number;
@@ -391,11 +395,18 @@ export interface NativeCore {
   /** Of native/binding/, as the core was compiled: a hash that CMakeLists.txt takes. */
   readonly bindingRevision: string;
   torchVersion(): string;
+  /**
+   * What the CPU's kernels use: "generic", "avx2", "avx512" or "avx512bf16". The last that the processor has, unless
+   * GRPO_INSTRUCTION_SET, which is read while the core is loaded, names another.
+   */
+  instructionSet(): string;
+  /** Those that this processor has, the least first. */
+  instructionSets(): string[];
   /** "cpu", and "cuda" / "mps" with their device counts, where they can be used now. */
   devices(): { type: string; count: number }[];
   /** What the device can do right now, for benchmarks: blocks for about a second. `threads` 0: libtorch's own choice. */
   machineProbe(device: string, threads: number): NativeMachineProbe;
-  /** The production loss on given scores in float64, for finite-difference tests: loss, dloss/dlogprob, dloss/dentropy. */
+  /** The production loss on given scores in float64, for finite-difference tests: loss, dloss/dlogprob, dloss/dentropy, [tokens]. */
   lossAndGradient(
     batch: {
       logprobs: Float64Array;
@@ -404,6 +415,8 @@ export interface NativeCore {
       reference: Float64Array; // may be empty
       advantages: Float64Array; // [B]
       offsets: Int32Array; // [B + 1]
+      lossMask?: Uint8Array; // [tokens], as of NativeTrainBatch
+      sliceOffsets?: Int32Array; // [S + 1]
     },
     loss: NativeLoss,
   ): { loss: number; logprobs: Float64Array; entropy: Float64Array };

@@ -1,23 +1,11 @@
-// Tables of options: a function from the types below to an object with one zod type per option, its default and its comment,
-// which editors show on the type made of the table. Public types, checks, defaults and what crosses to the engine all come from
-// the table, so that an option has one place. Schemas are built when they are first asked for; see zod.ts.
+// Tables of options: a function from the kinds of values in zod.ts to an object with one type per option, its default and its
+// comment, which editors show on the type made of the table. Public types, checks, defaults and what crosses to the engine all come
+// from the table, so that an option has one place.
 
 import type * as Zod from "zod";
 import { GrpoError, nearestName } from "../errors.js";
 import { checkOptionNames, show } from "../options.js";
-import { lazySchema, type ZodModule } from "../zod.js";
-
-export const fieldTypes = (z: ZodModule) => ({
-  z,
-  count: z.int().min(1),
-  positive: z.number().positive(),
-  ratio: z.number().min(0).max(1),
-  /** In steps, or below 1 a share of all steps. */
-  interval: z.number().positive(),
-  /** null when it is not given. */
-  optional: <T extends Zod.ZodType>(type: T) => type.nullish().transform((value) => value ?? null),
-});
-export type FieldTypes = ReturnType<typeof fieldTypes>;
+import { type FieldTypes, fieldTypes, lazySchema } from "../zod.js";
 
 type Fields = Zod.core.$ZodShape;
 /** The options of a table in an object that has no others. */
@@ -72,7 +60,7 @@ export function valueAt(options: unknown, path: readonly PropertyKey[]): unknown
   );
 }
 
-const KINDS: Readonly<Record<string, string>> = {
+const kinds: Readonly<Record<string, string>> = {
   number: "a number",
   int: "a whole number",
   boolean: "true or false",
@@ -86,15 +74,14 @@ function expectation(issue: Zod.core.$ZodIssue | undefined): string {
     case "invalid_value":
       return `one of ${issue.values.map(String).join(", ")}`;
     case "invalid_type":
-      return KINDS[issue.expected] ?? issue.expected;
+      return kinds[issue.expected] ?? issue.expected;
     case "too_small":
       if (issue.origin === "string") return "a text that is not empty";
-      return `${KINDS[issue.origin] ?? issue.origin} ${issue.inclusive ? "at least" : "above"} ${issue.minimum}`;
+      return `${kinds[issue.origin] ?? issue.origin} ${issue.inclusive ? "at least" : "above"} ${issue.minimum}`;
     case "too_big":
-      return `${KINDS[issue.origin] ?? issue.origin} ${issue.inclusive ? "at most" : "below"} ${issue.maximum}`;
-    case "invalid_union":
-      return [...new Set(issue.errors.map(([first]) => expectation(first)))].join(" or ");
+      return `${kinds[issue.origin] ?? issue.origin} ${issue.inclusive ? "at most" : "below"} ${issue.maximum}`;
     default:
+      // The table's own words.
       return issue?.message ?? "another value";
   }
 }

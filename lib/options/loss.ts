@@ -2,8 +2,8 @@
 // this table. The engine's own list is LossOptions in native/grpo/loss.h, under the same names; the formulas stand there too.
 
 import { GrpoError } from "../errors.js";
+import type { FieldTypes } from "../zod.js";
 import {
-  type FieldTypes,
   type GivenOptions,
   type OptionsSchema,
   optionsSchema,
@@ -12,19 +12,19 @@ import {
   type ResolvedOptions,
 } from "./fields.js";
 
-export const LOSS_TYPES = ["dapo", "grpo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"] as const;
+export const lossTypes = ["dapo", "grpo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"] as const;
 /** TRL's names of the losses; the formula of each is in native/grpo/loss.h. */
-export type LossType = (typeof LOSS_TYPES)[number];
+export type LossType = (typeof lossTypes)[number];
 
-export const IMPORTANCE_SAMPLING_LEVELS = ["token", "sequence"] as const;
-export type ImportanceSamplingLevel = (typeof IMPORTANCE_SAMPLING_LEVELS)[number];
+export const importanceSamplingLevels = ["token", "sequence"] as const;
+export type ImportanceSamplingLevel = (typeof importanceSamplingLevels)[number];
 
 /** Of GRPOConfig and of every call alike, under TRL's names. */
 export const lossFields = ({ z, positive, ratio, optional }: FieldTypes) => ({
   /** How ratios and advantages become a loss. Default "dapo". */
-  lossType: z.enum(LOSS_TYPES).default("dapo"),
+  lossType: z.enum(lossTypes).default("dapo"),
   /** "sequence": one ratio per completion, the geometric mean of its tokens' (GSPO). Default "token". */
-  importanceSamplingLevel: z.enum(IMPORTANCE_SAMPLING_LEVELS).default("token"),
+  importanceSamplingLevel: z.enum(importanceSamplingLevels).default("token"),
   /** Weight of the KL term; 0: no reference model is run. Default 0. */
   beta: z.number().min(0).default(0),
   /** Lower clip range of the ratio, and the upper one unless epsilonHigh is set. Default 0.2. */
@@ -72,9 +72,12 @@ export const callFields = ({ z, positive }: FieldTypes) => ({
   maxCompletionLength: z.int().min(0).default(0),
   /** Divides the logits, as it did in sampling. Default 1. */
   temperature: positive.default(1),
-  /** TRL's per-device batch size: rows that form one micro-batch in its normalizers and metrics. Default 0: all rows. */
+  /**
+   * TRL's per-device batch size: rows that form one micro-batch in its normalizers and metrics. Where slices differ in size, the
+   * batch says so by its sliceOffsets. Default 0: all rows.
+   */
   rowsPerSlice: z.int().min(0).default(0),
-  /** dapo, cispo, vespo: the token count to divide by. Default 0: the tokens of this batch. */
+  /** dapo, cispo, vespo: the token count to divide by. Default 0: those of this batch that count in the loss. */
   lossTokens: z.number().min(0).default(0),
   /** The other losses: slices of one optimizer step, over all forwardBackward calls. Default 0: those of this batch. */
   gradientAccumulationSteps: z.int().min(0).default(0),
@@ -102,18 +105,19 @@ export const lossSchema: () => OptionsSchema<CallFields> = optionsSchema((types)
 /** The loss part of GRPOConfig, and what one call of `forwardBackward` has besides. */
 export type LossOptions = GivenOptions<CallFields>;
 
-/** All of them, as the engine takes them; null: none. */
-export type NativeLoss = Omit<ResolvedOptions<CallFields>, "epsilonHigh"> & { epsilonHigh: number };
+/** As the engine takes them, but for the slices, which go with the batch; null: none. */
+export type NativeLoss = Omit<ResolvedOptions<CallFields>, "epsilonHigh" | "rowsPerSlice"> & { epsilonHigh: number };
 
 /** What a configuration says of the loss and of how it is computed, for a call of forwardBackward. */
 export function lossOptionsOf(config: Readonly<ResolvedOptions<LossFields & MicroBatchFields>>) {
   return { ...pickOptions(ownSchema(), config), ...pickOptions(microBatchSchema(), config) };
 }
 
+const where = "forwardBackward";
+
 /** Throws UNKNOWN_OPTION or BAD_OPTION, naming the option. */
 export function toNativeLoss(options: LossOptions): NativeLoss {
-  const where = "forwardBackward";
-  const loss = parseOptions(where, lossSchema(), options);
+  const { rowsPerSlice: _, ...loss } = parseOptions(where, lossSchema(), options);
   if (loss.lossType === "dr_grpo" && loss.maxCompletionLength === 0) {
     throw new GrpoError(
       "BAD_OPTION",
@@ -122,4 +126,9 @@ export function toNativeLoss(options: LossOptions): NativeLoss {
     );
   }
   return { ...loss, epsilonHigh: loss.epsilonHigh ?? loss.epsilon };
+}
+
+/** Rows of one slice; 0: all rows of the batch. Throws as toNativeLoss does. */
+export function rowsPerSliceOf(options: LossOptions): number {
+  return parseOptions(where, lossSchema(), options).rowsPerSlice;
 }

@@ -5,14 +5,8 @@
 import type * as Zod from "zod";
 import { GrpoError } from "../errors.js";
 import { checkOneOf, show } from "../options.js";
-import {
-  type FieldTypes,
-  type GivenOptions,
-  type OptionsSchema,
-  optionsSchema,
-  parseOptions,
-  type ResolvedOptions,
-} from "./fields.js";
+import type { FieldTypes } from "../zod.js";
+import { type GivenOptions, type OptionsSchema, optionsSchema, parseOptions, type ResolvedOptions } from "./fields.js";
 import { renameKeys, toCamel, toSnake } from "./names.js";
 
 interface OptimizerEntry {
@@ -27,7 +21,7 @@ interface OptimizerEntry {
 const nothing = () => ({});
 
 /** Every optimizer, under its name in optimizerStep. */
-export const OPTIMIZERS = {
+export const optimizers = {
   adamw: {
     optim: ["adamw_torch_fused", "adamw_torch"],
     stateBytes: { adamw: 8 },
@@ -72,15 +66,15 @@ export const OPTIMIZERS = {
   },
 } as const satisfies Readonly<Record<string, OptimizerEntry>>;
 
-type Entries = typeof OPTIMIZERS;
+type Entries = typeof optimizers;
 export type OptimizerName = keyof Entries;
 /** Under which the engine and checkpoints know it. */
 export type NativeOptimizerName = { [Name in OptimizerName]: keyof Entries[Name]["stateBytes"] }[OptimizerName];
 /** transformers' names, as GRPOConfig has them. */
 export type OptimName = Entries[OptimizerName]["optim"][number];
 
-const names = Object.keys(OPTIMIZERS) as OptimizerName[];
-export const OPTIM_NAMES = names.flatMap((name): readonly OptimName[] => OPTIMIZERS[name].optim);
+const names = Object.keys(optimizers) as OptimizerName[];
+export const optimNames = names.flatMap((name): readonly OptimName[] => optimizers[name].optim);
 
 /** Of every optimizer. */
 export const stepFields = ({ z, ratio }: FieldTypes) => ({
@@ -125,9 +119,9 @@ function ofEach<T extends Zod.core.$ZodShape>(table: (name: OptimizerName, types
   return Object.fromEntries(schemas) as Readonly<Record<OptimizerName, () => OptionsSchema<T>>>;
 }
 
-const stepSchemas = ofEach((name, types) => ({ ...stepFields(types), ...OPTIMIZERS[name].own(types) }));
+const stepSchemas = ofEach((name, types) => ({ ...stepFields(types), ...optimizers[name].own(types) }));
 /** Under torch's names. */
-const argsSchemas = ofEach((name, types) => renameKeys<Zod.core.$ZodType>(OPTIMIZERS[name].own(types), toSnake));
+const argsSchemas = ofEach((name, types) => renameKeys<Zod.core.$ZodType>(optimizers[name].own(types), toSnake));
 
 /** Throws UNKNOWN_OPTION or BAD_OPTION, naming the option. */
 export function toNativeOptimizer(options: OptimizerStepOptions): NativeOptimizer {
@@ -140,7 +134,7 @@ export function toNativeOptimizer(options: OptimizerStepOptions): NativeOptimize
 
 /** The optimizer of that name in `optim`. */
 export function optimizerOf(optim: OptimName): OptimizerName {
-  const found = names.find((name) => (OPTIMIZERS[name].optim as readonly string[]).includes(optim));
+  const found = names.find((name) => (optimizers[name].optim as readonly string[]).includes(optim));
   if (found === undefined) throw new GrpoError("INTERNAL", `optim ${show(optim)} has no optimizer`);
   return found;
 }
@@ -158,14 +152,14 @@ export function nativeName(name: OptimizerName, { momentum = 0 }: OwnOptions): N
 }
 
 /** Bytes of memory for each trained value. */
-export const STATE_BYTES: Readonly<Record<NativeOptimizerName, number>> = Object.assign(
+export const stateBytes: Readonly<Record<NativeOptimizerName, number>> = Object.assign(
   {},
-  ...names.map((name) => OPTIMIZERS[name].stateBytes),
+  ...names.map((name) => optimizers[name].stateBytes),
 );
 
 /** Whether the engine has one of that name. */
 export function isNativeOptimizer(name: string | undefined): name is NativeOptimizerName {
-  return name !== undefined && Object.hasOwn(STATE_BYTES, name);
+  return name !== undefined && Object.hasOwn(stateBytes, name);
 }
 
 /** Options that are right each, and not together. */

@@ -65,7 +65,7 @@ void check(const Batch& batch) {
 void check(const TrainBatch& batch) { check(static_cast<const Batch&>(batch)); }
 
 void check(const LossOptions& options) {
-    require(options.temperature > 0, "temperature must be positive");
+    require(options.pass.temperature > 0, "temperature must be positive");
     require(options.loss_type != LossType::kDrGrpo || options.max_completion_length > 0,
             "dr_grpo needs maxCompletionLength");
     require(options.top_entropy_quantile >= 0 && options.top_entropy_quantile <= 1,

@@ -7,6 +7,8 @@
 
 #include "binding/call.h"
 #include "cpu/gemm.h"
+#include "cpu/instruction_set.h"
+#include "cpu/kernels.h"
 #include "cpu/linear.h"
 #include "cpu/row_sampler.h"
 #include "device.h"
@@ -18,36 +20,16 @@
 namespace grpo {
 namespace {
 
-/// ScoredBatch with offsets in place of lengths.
-struct Scores {
-    std::vector<double> logprobs, entropy, old, reference;  // [tokens]; the last two may be empty
-    std::vector<double> advantages;                         // [B]
-    std::vector<int32_t> offsets;                           // [B + 1]
-
-    static void fields(auto& self, auto& field) {
-        field("logprobs", self.logprobs);
-        field("entropy", self.entropy);
-        field("old", self.old);
-        field("reference", self.reference);
-        field("advantages", self.advantages);
-        field("offsets", self.offsets);
-    }
-};
-
-LossAndGradient loss_of(const Scores& scores, const LossOptions& options) {
-    const std::vector<int32_t>& offsets = scores.offsets;
-    require(offsets.size() == scores.advantages.size() + 1 &&
-                static_cast<size_t>(offsets.back()) == scores.logprobs.size() &&
-                scores.entropy.size() == scores.logprobs.size(),
-            "offsets, advantages, logprobs and entropy disagree");
-    ScoredBatch batch{.lengths = {},
-                      .advantages = scores.advantages,
-                      .logprobs = scores.logprobs,
-                      .entropy = scores.entropy,
-                      .old = scores.old,
-                      .reference = scores.reference};
-    for (size_t i = 1; i < offsets.size(); ++i)
-        batch.lengths.push_back(offsets[i] - offsets[i - 1]);
+LossAndGradient loss_of(const ScoredBatch& batch, const LossOptions& options) {
+    const size_t tokens = batch.logprobs.size();
+    const auto of_tokens = [&](const auto& values) {
+        return values.empty() || values.size() == tokens;
+    };
+    const std::vector<int32_t>& offsets = batch.completion_offsets;
+    require(offsets.size() == batch.advantages.size() + 1 &&
+                static_cast<size_t>(offsets.back()) == tokens && batch.entropy.size() == tokens &&
+                of_tokens(batch.old) && of_tokens(batch.reference) && of_tokens(batch.loss_mask),
+            "offsets, advantages, logprobs, entropy, old, reference and lossMask disagree");
     return loss_and_gradient(batch, options);
 }
 
@@ -111,7 +93,8 @@ std::vector<float> multiply_matrices(const MatrixProduct& call) {
         .c_stride = call.c_stride,
         .scale = static_cast<float>(call.scale),
         .add = call.add};
-    cpu::multiply(call.generic ? cpu::generic_gemm_kernels() : cpu::gemm_kernels(), product);
+    const auto set = call.generic ? cpu::InstructionSet::kGeneric : cpu::instruction_set();
+    cpu::multiply(cpu::kernels_of(set).gemm, product);
     return c;
 }
 
@@ -169,8 +152,8 @@ Napi::Function echo_of(Napi::Env env) {
 
 void export_for_tests(Napi::Env env, Napi::Object exports) {
     exports.Set("lossAndGradient",
-                function_of(env, [](const Scores& scores, const LossOptions& options) {
-                    return loss_of(scores, options);
+                function_of(env, [](const ScoredBatch& batch, const LossOptions& options) {
+                    return loss_of(batch, options);
                 }));
     exports.Set("multiplyMatrices", function_of(env, [](const MatrixProduct& product) {
                     return multiply_matrices(product);

@@ -39,7 +39,7 @@ Storage storage_of(at::ScalarType dtype) {
     return dtype == at::kFloat ? Storage::kFloat : Storage::kBFloat16;
 }
 
-Weight::Weight(const at::Tensor& tensor)
+WeightView::WeightView(const at::Tensor& tensor)
     : data(tensor.const_data_ptr()),
       storage(storage_of(tensor.scalar_type())),
       in(tensor.size(1)),
@@ -48,9 +48,9 @@ Weight::Weight(const at::Tensor& tensor)
             "a weight of the CPU kernels must be contiguous, in float32 or bfloat16");
 }
 
-void linear(const float* x, int64_t rows, const Weight& weight, float* y, int64_t stride,
+void linear(const float* x, int64_t rows, const WeightView& weight, float* y, int64_t stride,
             Scratch& packed) {
-    const Kernels& run = kernels();
+    const ProductKernels& run = product_kernels();
     const int64_t in = weight.in;
     for (int64_t first = 0; first < rows; first += kRowsTogether) {
         const int64_t count = std::min(kRowsTogether, rows - first);
@@ -80,8 +80,8 @@ at::Tensor skinny_linear(const at::Tensor& x, const at::Tensor& weight) {
     const at::Tensor rows = x.contiguous();
     at::Tensor y = at::empty({rows.size(0), weight.size(0)}, rows.options());
     Scratch packed;
-    linear(rows.const_data_ptr<float>(), rows.size(0), Weight(weight), y.mutable_data_ptr<float>(),
-           y.size(1), packed);
+    linear(rows.const_data_ptr<float>(), rows.size(0), WeightView(weight),
+           y.mutable_data_ptr<float>(), y.size(1), packed);
     return y;
 }
 

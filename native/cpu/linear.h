@@ -1,5 +1,5 @@
 // y = x Wᵀ for few rows: decoding reads every weight once a step, so a step is as fast as memory
-// and, from a handful of rows on, as the multipliers allow. Many rows belong to ATen's GEMM.
+// and, from a handful of rows on, as the multipliers allow. Of many rows the product is gemm.h's.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,7 +8,7 @@
 #include <memory>
 #include <new>
 
-#include "cpu/kernels.h"
+#include "cpu/products.h"
 
 namespace grpo::cpu {
 
@@ -30,8 +30,8 @@ class Scratch {
 };
 
 /// A tensor [out, in] as the kernels read it; the tensor must outlive it.
-struct Weight {
-    explicit Weight(const at::Tensor& tensor);
+struct WeightView {
+    explicit WeightView(const at::Tensor& tensor);
     const void* data;
     Storage storage;
     int64_t in, out;
@@ -42,7 +42,7 @@ bool can_store(at::ScalarType dtype);
 Storage storage_of(at::ScalarType dtype);
 
 /// x [rows, in] -> y [rows, out], whose rows are `stride` apart.
-void linear(const float* x, int64_t rows, const Weight& weight, float* y, int64_t stride,
+void linear(const float* x, int64_t rows, const WeightView& weight, float* y, int64_t stride,
             Scratch& packed);
 
 /// Rows up to which the kernels beat widening a bf16 weight and calling a GEMM.

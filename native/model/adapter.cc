@@ -2,7 +2,6 @@
 
 #include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <set>
 
@@ -12,24 +11,6 @@
 
 namespace grpo {
 namespace {
-
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
-
-/// The narrow copy forwards, the master backwards: the gradient never passes through the narrow
-/// dtype.
-class UseNarrow : public torch::autograd::Function<UseNarrow> {
-  public:
-    static at::Tensor forward(AutogradContext* context, const at::Tensor& master,
-                              const at::Tensor& narrow) {
-        context->saved_data["dtype"] = static_cast<int64_t>(master.scalar_type());
-        return narrow.view_as(narrow);
-    }
-    static variable_list backward(AutogradContext* context, variable_list gradients) {
-        const auto dtype = static_cast<at::ScalarType>(context->saved_data["dtype"].toInt());
-        return {gradients[0].to(dtype), {}};
-    }
-};
 
 /// The parameters that a spec asks for, as leaves, in the order of the model.
 class Layout {
@@ -44,11 +25,12 @@ class Layout {
         for (const Linear* linear : decoder_.linears()) {
             add_pairs(*linear);
             if (is_shared_output(*linear)) continue;
-            add_parts(*linear, ".weight", linear->weight,
+            add_parts(*linear, ".weight", {linear->weight->out(), linear->in()},
                       [&](const LinearPart& part) { return full(part.module); });
-            add_parts(*linear, ".bias", linear->bias, [&](const LinearPart& part) {
-                return full(part.module) || named(spec_.biases, part.module);
-            });
+            if (linear->bias.defined())
+                add_parts(*linear, ".bias", {linear->weight->out()}, [&](const LinearPart& part) {
+                    return full(part.module) || named(spec_.biases, part.module);
+                });
         }
         for (const auto& [name, found] : wanted_) {
             require(found, "the adapter names " + name + ", which is no module that can carry it");
@@ -103,16 +85,14 @@ class Layout {
 
     /// One leaf for all parts that are trained if those are all there are, else one for each.
     template <typename F>
-    void add_parts(const Linear& linear, const char* suffix, const at::Tensor& whole, F trains) {
-        if (!whole.defined()) return;
+    void add_parts(const Linear& linear, const char* suffix, std::vector<int64_t> shape, F trains) {
         std::vector<Parameters::Named> tensors;
         for (const LinearPart& part : linear.parts()) {
             if (!trains(part)) continue;
-            std::vector<int64_t> shape = whole.sizes().vec();
             shape[0] = part.out;
             tensors.push_back({part.module + suffix, shape});
         }
-        const ParameterGroup group = whole.dim() == 1 ? kVector : kMatrix;
+        const ParameterGroup group = shape.size() == 1 ? kVector : kMatrix;
         if (tensors.size() == linear.parts().size()) return add(std::move(tensors), group);
         for (Parameters::Named& tensor : tensors) add({std::move(tensor)}, group);
     }
@@ -151,11 +131,6 @@ class Layout {
 };
 
 }  // namespace
-
-at::Tensor Trained::value() const {
-    if (!narrow.defined()) return master;
-    return c10::GradMode::is_enabled() ? UseNarrow::apply(master, narrow) : narrow;
-}
 
 at::Tensor Lora::delta() const {
     const c10::NoGradGuard no_grad;
@@ -320,10 +295,10 @@ void Adapter::refresh(const Decoder& decoder) {
         lora->weight_norm.copy_(
             at::linalg_vector_norm(weight.to(lora->a.scalar_type()) + lora->delta(), 2, {1}));
     };
-    renew(embedding_.lora, decoder.embedding().t());
+    renew(embedding_.lora, decoder.embedding()->dense().t());
     for (const Linear* linear : decoder.linears()) {
         for (size_t part = 0; part < linear->parts().size(); ++part)
-            renew(linears_[linear->index].loras[part], linear->part_weight(part));
+            renew(linears_[linear->index].loras[part], linear->part_weight(part)->dense());
     }
 }
 

@@ -17,24 +17,13 @@
 #include <vector>
 
 #include "batch.h"
+#include "model/trained.h"
 #include "optim/parameters.h"
 
 namespace grpo {
 
 class Decoder;
-
-/// A tensor that is trained as a whole. Where the model's dtype is narrower than fp32, passes use a
-/// copy in that dtype, so that rollout and training round alike.
-struct Trained {
-    at::Tensor master;  // leaf, fp32 or wider
-    at::Tensor narrow;  // undefined where the master has the model's dtype
-
-    bool defined() const { return master.defined(); }
-    /// In the model's dtype; in grad mode differentiable by the master.
-    at::Tensor value() const;
-    /// In the model's dtype, without gradient.
-    at::Tensor stored() const { return narrow.defined() ? narrow : master.detach(); }
-};
+class Weight;
 
 /// y += s · dropout(x) Aᵀ Bᵀ. On the embedding A is [R, V], B is [C, R], and x a token's one-hot.
 struct Lora {
@@ -112,7 +101,7 @@ class Adapter {
     void connect_linears(const Decoder& decoder);
     void connect_embedding(const Decoder& decoder);
     void initialise(const Decoder& decoder);
-    void initialise_pair(Lora& lora, const std::string& module, const at::Tensor& weight);
+    void initialise_pair(Lora& lora, const std::string& module, const Weight& weight);
     Trained trained(const std::string& name, at::ScalarType model_dtype);
     std::optional<TokenRows> token_rows(const std::string& module, const Decoder& decoder);
     std::optional<Lora> lora(const std::string& module, const char* a, const char* b);

@@ -71,7 +71,7 @@ double inverse_root(int64_t n) { return 1 / std::sqrt(static_cast<double>(n)); }
 
 }  // namespace
 
-void Adapter::initialise_pair(Lora& lora, const std::string& module, const at::Tensor& weight) {
+void Adapter::initialise_pair(Lora& lora, const std::string& module, const Weight& weight) {
     const at::Tensor a = lora.a.detach(), b = lora.b.detach();
     const int64_t rank = a.size(0), in = a.size(1), out = b.size(0);
     const std::string name_a = module + ".lora_A.weight", name_b = module + ".lora_B.weight";
@@ -86,7 +86,7 @@ void Adapter::initialise_pair(Lora& lora, const std::string& module, const at::T
     };
     const auto wide = [&] {
         require(rank <= std::min(in, out), "the rank of " + module + " exceeds the layer's sizes");
-        return weight.to(a.scalar_type());
+        return weight.dense().to(a.scalar_type());
     };
     switch (spec_.init) {
         case LoraInit::kDefault:  // Kaiming uniform with a = sqrt(5), that is U(±1 / sqrt(in))
@@ -113,15 +113,16 @@ void Adapter::initialise_pair(Lora& lora, const std::string& module, const at::T
 }
 
 void Adapter::initialise(const Decoder& decoder) {
-    for (const auto& [name, tensor] : decoder.named_tensors()) {
-        parameters.write(name, tensor);
-    }
-    if (decoder.tied()) parameters.write("lm_head.weight", decoder.embedding());
-    const auto take_rows_of = [](const std::optional<TokenRows>& rows, const at::Tensor& weight) {
-        if (rows) rows->rows.master.detach().copy_(at::index(weight, {rows->ids}));
+    const auto begin_at = [&](const std::string& name, const auto& read) {
+        if (parameters.find(name).defined()) parameters.write(name, read());
     };
-    take_rows_of(embedding_.rows, decoder.embedding());
-    take_rows_of(linears_[decoder.output().index].rows, decoder.output().weight);
+    for (const NamedTensor& tensor : decoder.named_tensors()) begin_at(tensor.name, tensor.read);
+    if (decoder.tied()) begin_at("lm_head.weight", [&] { return decoder.embedding()->dense(); });
+    const auto take_rows_of = [](const std::optional<TokenRows>& rows, const Weight& weight) {
+        if (rows) rows->rows.master.detach().copy_(weight.rows(rows->ids));
+    };
+    take_rows_of(embedding_.rows, *decoder.embedding());
+    take_rows_of(linears_[decoder.output().index].rows, *decoder.output().weight);
     if (decoder.device().is_meta()) return refresh(decoder);
 
     if (embedding_.lora) {
@@ -135,7 +136,7 @@ void Adapter::initialise(const Decoder& decoder) {
         for (size_t part = 0; part < loras.size(); ++part) {
             if (loras[part])
                 initialise_pair(*loras[part], linear->parts()[part].module,
-                                linear->part_weight(part));
+                                *linear->part_weight(part));
         }
     }
     refresh(decoder);

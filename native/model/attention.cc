@@ -13,10 +13,6 @@
 namespace grpo {
 namespace {
 
-int64_t sum(const std::vector<int64_t>& values) {
-    return std::accumulate(values.begin(), values.end(), int64_t{0});
-}
-
 /// Whether a query at a position sees a key at another: [..] bool. A window of 0 is none.
 at::Tensor sees(const at::Tensor& query, const at::Tensor& key, int64_t window) {
     const at::Tensor causal = key.le(query);
@@ -25,28 +21,13 @@ at::Tensor sees(const at::Tensor& query, const at::Tensor& key, int64_t window) 
 
 }  // namespace
 
-int64_t PackedLayout::num_prompt_tokens() const { return sum(prompt_lengths); }
-int64_t PackedLayout::num_completion_tokens() const { return sum(completion_lengths); }
-
-std::vector<int64_t> PackedLayout::positions() const {
-    std::vector<int64_t> positions;
-    positions.reserve(num_prompt_tokens() + num_completion_tokens());
-    for (const int64_t length : prompt_lengths) {
-        for (int64_t t = 0; t < length; ++t) positions.push_back(t);
-    }
-    for (size_t b = 0; b < completion_lengths.size(); ++b) {
-        const int64_t start = prompt_lengths[prompt_of[b]];
-        for (int64_t t = 0; t < completion_lengths[b]; ++t) positions.push_back(start + t);
-    }
-    return positions;
-}
-
 Padding::Padding(const std::vector<int64_t>& lengths, at::Device device)
     : rows_(static_cast<int64_t>(lengths.size())) {
     for (const int64_t length : lengths) width_ = std::max(width_, length);
     dense_ = std::all_of(lengths.begin(), lengths.end(), [&](int64_t l) { return l == width_; });
     if (dense_) return;
-    std::vector<int64_t> to_padded(rows_ * width_, sum(lengths)), to_flat;
+    const int64_t tokens = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
+    std::vector<int64_t> to_padded(rows_ * width_, tokens), to_flat;
     for (int64_t row = 0; row < rows_; ++row) {
         for (int64_t t = 0; t < lengths[row]; ++t) {
             to_padded[row * width_ + t] = static_cast<int64_t>(to_flat.size());

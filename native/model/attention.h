@@ -3,8 +3,8 @@
 // nothing of prompts, rows and caches.
 //
 // PackedAttention: whole prompts and, optionally, the completions that continue them, each prompt
-// computed once and read by all its completions (prefill, log-probabilities, training). Decode
-// attention lives in kv_cache.h.
+// computed once and read by all its completions (prefill, log-probabilities, training). What
+// the steps of a rollout attend by is in decode_attention.h.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "batch.h"
+#include "model/packed_layout.h"
 #include "model/segment_attention.h"
 
 namespace grpo {
@@ -26,18 +27,6 @@ class Attention {
     /// q [N, H, D], k and v [N, K, D] with rope applied -> [N, H·D]
     virtual at::Tensor attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
                               const at::Tensor& v) = 0;
-};
-
-/// The layout of one packed pass. Flat order: all prompt tokens, then all completion tokens.
-struct PackedLayout {
-    std::vector<int64_t> prompt_lengths;      // [P], each > 0
-    std::vector<int64_t> completion_lengths;  // [B] tokens fed, may be 0
-    std::vector<int64_t> prompt_of;           // [B]
-
-    int64_t num_prompt_tokens() const;
-    int64_t num_completion_tokens() const;
-    /// Position of every flat token in its own sequence: [N].
-    std::vector<int64_t> positions() const;
 };
 
 /// Maps between flat rows [N, ...] and padded rows [rows · width, ...]. Both directions, and both

@@ -3,10 +3,10 @@
 #include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
 
-#include "cpu/fused_ops.h"
+#include "cpu/instruction_set.h"
+#include "cpu/row_ops.h"
 #include "device.h"
-#include "model/checkpoint.h"
-#include "model/frozen_linear.h"
+#include "model/recompute.h"
 #include "model/rows.h"
 
 namespace grpo {
@@ -81,6 +81,15 @@ class LayerMaker {
     at::TensorOptions options_;
 };
 
+/// The dtype of activations for weights of `dtype` on `device`.
+at::ScalarType activation_dtype(at::ScalarType dtype, at::Device device) {
+    const bool narrow = dtype == at::kBFloat16 || dtype == at::kHalf;
+    if (!narrow || !device.is_cpu()) return dtype;
+    // fp16 has no fast products in ATen on any CPU.
+    const bool has_bf16 = cpu::instruction_set() == cpu::InstructionSet::kAvx512Bf16;
+    return dtype == at::kBFloat16 && has_bf16 ? dtype : at::kFloat;
+}
+
 /// A number as a tensor of that dtype would hold it.
 double rounded(double value, at::ScalarType dtype) {
     return at::scalar_tensor(value, at::TensorOptions().dtype(dtype)).item<double>();
@@ -115,10 +124,10 @@ at::Tensor own_copy(const at::Tensor& part) {
 
 Decoder::Decoder(const ModelConfig& config, at::ScalarType dtype, at::Device device)
     : config_(config),
-      compute_dtype_(grpo::compute_dtype(dtype, device)),
+      compute_dtype_(activation_dtype(dtype, device)),
       embedding_scale_(rounded(config.embedding_scale, dtype)) {
     const auto options = at::TensorOptions().dtype(dtype).device(device);
-    embed_tokens_ = at::empty({config.vocab_size, config.hidden_size}, options);
+    embed_tokens_ = dense_weight(at::empty({config.vocab_size, config.hidden_size}, options));
     norm_ = {"model.norm", at::empty({config.hidden_size}, options)};
     for (int64_t i = 0; i < config.num_layers; ++i)
         layers_.push_back(LayerMaker(config_, i, options).make());
@@ -127,7 +136,8 @@ Decoder::Decoder(const ModelConfig& config, at::ScalarType dtype, at::Device dev
     output_ = Linear({{classifies ? kScore : kOutput, outputs}}, config.hidden_size,
                      /*bias=*/false, options.device(at::kMeta));  // its weight follows
     tied_ = config.tie_word_embeddings && !classifies;
-    output_.weight = tied_ ? embed_tokens_ : at::empty({outputs, config.hidden_size}, options);
+    output_.weight =
+        tied_ ? embed_tokens_ : dense_weight(at::empty({outputs, config.hidden_size}, options));
     number_modules();
 }
 
@@ -155,7 +165,7 @@ void Decoder::number_modules() {
 
 void Decoder::set_tied(bool tied) {
     tied_ = tied;
-    output_.weight = tied ? embed_tokens_ : embed_tokens_.clone();
+    output_.weight = tied ? embed_tokens_ : embed_tokens_->copy();
 }
 
 RopeTables Decoder::rope_tables(const at::Tensor& positions, int64_t context_length) const {
@@ -170,11 +180,11 @@ at::Tensor Decoder::forward(const at::Tensor& ids, const RopeTables& ropes,
                             const ForwardMode& mode) const {
     at::Tensor hidden = embed(ids, mode);  // [N, C]
     for (int64_t i = 0; i < config_.num_layers; ++i) {
-        if (mode.checkpoint && c10::GradMode::is_enabled()) {
+        if (mode.recompute && c10::GradMode::is_enabled()) {
             const Block layer = [this, i, ropes, attention, mode](const at::Tensor& input) {
                 return layer_forward(i, input, ropes, *attention, mode);
             };
-            hidden = checkpoint(hidden, layer, mode.generator);
+            hidden = recomputed(hidden, layer, mode.generator);
         } else {
             hidden = layer_forward(i, hidden, ropes, *attention, mode);
         }
@@ -185,8 +195,8 @@ at::Tensor Decoder::forward(const at::Tensor& ids, const RopeTables& ropes,
 at::Tensor Decoder::embed(const at::Tensor& ids, const ForwardMode& mode) const {
     const EmbeddingAdapter* adapter = mode.adapter ? &mode.adapter->embedding() : nullptr;
     const bool trained = adapter && adapter->weight.defined();
-    at::Tensor rows =
-        take_rows(trained ? adapter->weight.value() : embed_tokens_, ids).to(compute_dtype_);
+    at::Tensor rows = (trained ? take_rows(adapter->weight.value(), ids) : embed_tokens_->rows(ids))
+                          .to(compute_dtype_);
     if (adapter && adapter->lora) rows = embed_with_pair(rows, *adapter->lora, ids);
     if (adapter && adapter->rows) rows = with_token_rows(rows, *adapter->rows, ids);
     return embedding_scale_ == 1 ? rows : rows * embedding_scale_;
@@ -281,38 +291,38 @@ at::Tensor Decoder::logits(const at::Tensor& normed, const ForwardMode& mode) co
     return softcap(logits.to(at::promote_types(compute_dtype_, at::kFloat)), config_.logit_softcap);
 }
 
-std::vector<std::pair<std::string, at::Tensor>> Decoder::named_tensors() const {
-    std::vector<std::pair<std::string, at::Tensor>> tensors{
-        {std::string(kEmbedding) + ".weight", embed_tokens_}};
-    for (const Norm* norm : norms_) tensors.emplace_back(norm->name(), norm->weight);
+std::vector<NamedTensor> Decoder::named_tensors() const {
+    std::vector<NamedTensor> tensors{
+        named_tensor(std::string(kEmbedding) + ".weight", embed_tokens_)};
+    for (const Norm* norm : norms_) tensors.push_back(named_tensor(norm->name(), norm->weight));
     for (const Linear* linear : linears_) {
         if (tied_ && linear == &output_) continue;
         for (size_t part = 0; part < linear->parts().size(); ++part) {
             const std::string& module = linear->parts()[part].module;
-            tensors.emplace_back(module + ".weight", linear->part_weight(part));
+            tensors.push_back(named_tensor(module + ".weight", linear->part_weight(part)));
             if (linear->bias.defined())
-                tensors.emplace_back(module + ".bias", linear->part_bias(part));
+                tensors.push_back(named_tensor(module + ".bias", linear->part_bias(part)));
         }
     }
     return tensors;
 }
 
 void Decoder::share_with(const Adapter& adapter) {
-    embed_tokens_ = adapter.embedding().weight.stored();
+    embed_tokens_ = dense_weight(adapter.embedding().weight.stored());
     for (Norm* norm : norms_) norm->weight = adapter.norm(norm->index).stored();
     for (Linear* linear : linears_) {
         const LinearAdapter* trained = adapter.linear(linear->index);
-        linear->weight = trained->weight.whole.stored();
+        linear->weight = dense_weight(trained->weight.whole.stored());
         if (linear->bias.defined()) linear->bias = trained->bias.whole.stored();
     }
     if (tied_) output_.weight = embed_tokens_;
 }
 
 void Decoder::unshare() {
-    embed_tokens_ = embed_tokens_.clone();
+    embed_tokens_ = embed_tokens_->copy();
     for (Norm* norm : norms_) norm->weight = norm->weight.clone();
     for (Linear* linear : linears_) {
-        linear->weight = tied_ && linear == &output_ ? embed_tokens_ : linear->weight.clone();
+        linear->weight = tied_ && linear == &output_ ? embed_tokens_ : linear->weight->copy();
         if (linear->bias.defined()) linear->bias = linear->bias.clone();
     }
 }

@@ -15,6 +15,7 @@
 #include "model/adapter.h"
 #include "model/attention.h"
 #include "model/linear.h"
+#include "model/named_tensor.h"
 #include "model/rope.h"
 
 namespace grpo {
@@ -60,9 +61,8 @@ class Decoder {
     /// normed [n, C] -> [n, V] in fp32 (or fp64), before temperature; of a classifier [n, labels].
     at::Tensor logits(const at::Tensor& normed, const ForwardMode& mode) const;
 
-    /// Every checkpoint tensor by name, as views to write into. The output layer is absent when
-    /// tied.
-    std::vector<std::pair<std::string, at::Tensor>> named_tensors() const;
+    /// Every checkpoint tensor. The output layer's is absent when tied.
+    std::vector<NamedTensor> named_tensors() const;
 
     // What an adapter can change, each numbered by its place here.
     static constexpr const char* kEmbedding = "model.embed_tokens";
@@ -70,7 +70,7 @@ class Decoder {
     static constexpr const char* kScore = "score";  // the output layer of a classifier
     std::vector<const Linear*> linears() const { return {linears_.begin(), linears_.end()}; }
     std::vector<const Norm*> norms() const { return {norms_.begin(), norms_.end()}; }
-    const at::Tensor& embedding() const { return embed_tokens_; }  // [V, C]
+    const std::shared_ptr<Weight>& embedding() const { return embed_tokens_; }  // [V, C]
     const std::vector<DecoderLayer>& layers() const { return layers_; }
     const Norm& last_norm() const { return norm_; }
     const Linear& output() const { return output_; }
@@ -89,8 +89,8 @@ class Decoder {
     /// Of activations and caches; the weights' own, but where the processor computes in a wider
     /// one.
     at::ScalarType dtype() const { return compute_dtype_; }
-    at::ScalarType weight_dtype() const { return embed_tokens_.scalar_type(); }
-    at::Device device() const { return embed_tokens_.device(); }
+    at::ScalarType weight_dtype() const { return embed_tokens_->dtype(); }
+    at::Device device() const { return embed_tokens_->device(); }
 
   private:
     at::Tensor layer_forward(int64_t index, const at::Tensor& hidden, const RopeTables& ropes,
@@ -113,7 +113,7 @@ class Decoder {
 
     ModelConfig config_;
     at::ScalarType compute_dtype_;
-    at::Tensor embed_tokens_;  // [V, C]
+    std::shared_ptr<Weight> embed_tokens_;  // [V, C]
     double embedding_scale_ = 1;
     Norm norm_;      // [C]
     Linear output_;  // lm_head, its weight the embedding itself when tied; or score

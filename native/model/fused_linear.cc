@@ -5,7 +5,6 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/custom_class.h>
 
-#include "model/frozen_linear.h"
 #include "model/gated.h"
 #include "model/product.h"
 
@@ -106,7 +105,7 @@ class FusedLinear : public torch::autograd::Function<FusedLinear> {
         call->needs_input = inputs[0].requires_grad();
         call->needs_norm = norm_weight.defined() && norm_weight.requires_grad();
         const Read from = read(call->input, inputs[0]);
-        at::Tensor y = linear_product(from.p, call->terms.weight, call->terms.bias);
+        at::Tensor y = call->terms.weight->product(from.p, call->terms.bias);
         const at::Tensor products = add_pairs(call->terms.pairs, from.p, y);
         context->save_for_backward({inputs[0], from.scale, products});
         context->saved_data["call"] = c10::IValue::make_capsule(call);
@@ -123,7 +122,7 @@ class FusedLinear : public torch::autograd::Function<FusedLinear> {
         const bool to_input = call->needs_input || call->needs_norm;
         at::Tensor p, dp;
         if (terms.master.defined() || !terms.pairs.empty()) p = read(call->input, x).p;
-        if (to_input) dp = linear_product_backward(dy, terms.weight);
+        if (to_input) dp = terms.weight->product_backward(dy);
         const variable_list of_pairs = backward_of_pairs(terms.pairs, dy, p, saved[2], dp);
         variable_list result(1);
         if (to_input)
@@ -218,7 +217,7 @@ StackedPairs stack_pairs(const LinearTerms& terms, at::ScalarType dtype) {
     const auto differs = [&](const LowRankPair& pair) { return pair.scaling != pairs[0].scaling; };
     if (pairs.empty() || std::any_of(pairs.begin(), pairs.end(), differs)) return {};
     const at::Tensor a_t = stacked_a(pairs, dtype).t();
-    at::Tensor b_t = at::zeros({a_t.size(1), terms.weight.size(0)}, a_t.options());
+    at::Tensor b_t = at::zeros({a_t.size(1), terms.weight->out()}, a_t.options());
     each_pair(pairs, [&](const LowRankPair& pair, int64_t from, int64_t rank) {
         b_t.narrow(0, from, rank).narrow(1, pair.start, pair.b.size(0)).copy_(pair.b.detach().t());
     });
@@ -228,7 +227,7 @@ StackedPairs stack_pairs(const LinearTerms& terms, at::ScalarType dtype) {
 at::Tensor fused_linear(const LinearInput& input, const LinearTerms& terms) {
     if (!c10::GradMode::is_enabled()) {
         const at::Tensor p = read(input, input.x).p;
-        at::Tensor y = linear_product(p, terms.weight, terms.bias);
+        at::Tensor y = terms.weight->product(p, terms.bias);
         if (terms.stacked.a_t.defined()) {
             y.addmm_(at::mm(p, terms.stacked.a_t).mul_(terms.stacked.scaling), terms.stacked.b_t);
         } else {

@@ -10,9 +10,11 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <memory>
 #include <vector>
 
 #include "model/linear_input.h"
+#include "model/weight.h"
 
 namespace grpo {
 
@@ -32,9 +34,9 @@ struct StackedPairs {
 };
 
 struct LinearTerms {
-    at::Tensor weight;  // [out, in] as it is used, without gradient
-    at::Tensor master;  // the leaf that it is a copy of, where it is trained
-    at::Tensor bias;    // [out] or undefined
+    std::shared_ptr<const Weight> weight;  // [out, in] as it is used, without gradient
+    at::Tensor master;                     // the leaf that it is a copy of, where it is trained
+    at::Tensor bias;                       // [out] or undefined
     std::vector<LowRankPair> pairs;
     StackedPairs stacked = {};  // the same pairs, or undefined
 };

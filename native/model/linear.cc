@@ -3,7 +3,6 @@
 #include <ATen/Functions.h>
 
 #include "model/adapter.h"
-#include "model/frozen_linear.h"
 #include "model/rows.h"
 
 namespace grpo {
@@ -34,10 +33,6 @@ void mask_pairs(std::vector<LowRankPair>& pairs, const LinearInput& input, int64
     }
 }
 
-at::Tensor trained_product(const at::Tensor& x, const Trained& weight, const at::Tensor& bias) {
-    return trained_linear(x, weight.master, weight.narrow, bias);
-}
-
 }  // namespace
 
 Linear::Linear(std::vector<LinearPart> parts, int64_t in, bool has_bias,
@@ -48,7 +43,7 @@ Linear::Linear(std::vector<LinearPart> parts, int64_t in, bool has_bias,
         outs_.push_back(part.out);
         out += part.out;
     }
-    weight = at::empty({out, in}, options);
+    weight = dense_weight(at::empty({out, in}, options));
     if (has_bias) bias = at::empty({out}, options);
 }
 
@@ -62,7 +57,7 @@ at::Tensor Linear::forward(const LinearInput& input, const ForwardMode& mode) co
         return fused_linear(input, all);
     }
     const at::Tensor x = input.value();
-    return adapter ? with_adapter(*adapter, x, mode) : frozen_linear(x, weight, bias);
+    return adapter ? with_adapter(*adapter, x, mode) : weight->linear(x, bias);
 }
 
 bool Linear::can_fuse(const LinearAdapter* adapter) const {
@@ -84,7 +79,7 @@ StackedPairs Linear::stacked_pairs(const ForwardMode& mode, at::ScalarType dtype
 LinearTerms Linear::terms(const LinearAdapter* adapter) const {
     if (!adapter) return {.weight = weight, .master = {}, .bias = bias, .pairs = {}};
     const Trained& whole = adapter->weight.whole;
-    LinearTerms terms{.weight = whole.defined() ? whole.stored() : weight,
+    LinearTerms terms{.weight = whole.defined() ? dense_weight(whole.stored()) : weight,
                       .master = whole.master,
                       .bias = bias_with(*adapter),
                       .pairs = {}};
@@ -100,19 +95,18 @@ LinearTerms Linear::terms(const LinearAdapter* adapter) const {
 at::Tensor Linear::with_adapter(const LinearAdapter& adapter, const at::Tensor& x,
                                 const ForwardMode& mode) const {
     const at::Tensor b = bias_with(adapter);
-    const at::Tensor fused = adapter.weight.whole.defined()
-                                 ? trained_product(x, adapter.weight.whole, b)
-                                 : frozen_linear(x, weight, b);
+    const at::Tensor fused =
+        adapter.weight.whole.defined() ? adapter.weight.whole.linear(x, b) : weight->linear(x, b);
     std::vector<at::Tensor> outputs = parts_.size() == 1 ? std::vector<at::Tensor>{fused}
                                                          : at::split_with_sizes(fused, outs_, -1);
     for (size_t i = 0; i < parts_.size(); ++i) {
         if (!adapter.weight.parts.empty() && adapter.weight.parts[i].defined())
-            outputs[i] = trained_product(x, adapter.weight.parts[i], of_part(b, i));
+            outputs[i] = adapter.weight.parts[i].linear(x, of_part(b, i));
         if (adapter.loras[i])
             outputs[i] = with_pair(i, x, outputs[i], of_part(b, i), *adapter.loras[i], mode);
     }
     if (adapter.rows) {
-        const at::Tensor own = trained_product(x, adapter.rows->rows, {});  // [N, n]
+        const at::Tensor own = adapter.rows->rows.linear(x, {});  // [N, n]
         outputs[0] = replace_columns(outputs[0], adapter.rows->ids, own);
     }
     return outputs.size() == 1 ? outputs[0] : at::cat(outputs, -1);
@@ -137,7 +131,7 @@ at::Tensor Linear::with_pair(size_t part, const at::Tensor& x, const at::Tensor&
     const at::Tensor y = lora.initial_a.defined() ? base - beginning(x) : base;
     at::Tensor product = part_bias.defined() ? y - part_bias : y;
     if (mode.dropout > 0) {
-        product = frozen_linear(input, part_weight(part), {});
+        product = part_weight(part)->linear(input, {});
         if (lora.initial_a.defined()) product = product - beginning(input);
     }
     const at::Tensor c = (lora.magnitude / lora.weight_norm).to(x.scalar_type());
@@ -157,13 +151,18 @@ at::Tensor Linear::bias_with(const LinearAdapter& adapter) const {
 }
 
 at::Tensor Linear::of_part(const at::Tensor& rows, size_t i) const {
-    if (!rows.defined()) return {};
-    int64_t start = 0;
-    for (size_t j = 0; j < i; ++j) start += outs_[j];
-    return rows.narrow(0, start, outs_[i]);
+    return rows.defined() ? rows.narrow(0, start_of(i), outs_[i]) : rows;
 }
 
-at::Tensor Linear::part_weight(size_t i) const { return of_part(weight, i); }
+int64_t Linear::start_of(size_t i) const {
+    int64_t start = 0;
+    for (size_t j = 0; j < i; ++j) start += outs_[j];
+    return start;
+}
+
+std::shared_ptr<Weight> Linear::part_weight(size_t i) const {
+    return weight->part(start_of(i), outs_[i]);
+}
 
 at::Tensor Linear::part_bias(size_t i) const { return of_part(bias, i); }
 

@@ -6,12 +6,14 @@
 #include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "model/fused_linear.h"
 #include "model/linear_input.h"
+#include "model/weight.h"
 
 namespace grpo {
 
@@ -25,7 +27,7 @@ using StackedPairsTable = std::vector<StackedPairs>;
 /// What a forward pass needs to know besides its tokens. Dropout acts in the training forward only.
 struct ForwardMode {
     const Adapter* adapter = nullptr;  // nullptr: the base model
-    bool checkpoint = false;           // keep only the layers' inputs for the backward
+    bool recompute = false;            // keep only the layers' inputs for the backward
     int64_t context_length = 0;  // of the longest sequence of the call, for length-dependent ropes
     double dropout = 0;
     std::optional<at::Generator> generator;      // of the dropout masks
@@ -49,16 +51,16 @@ class Linear {
     /// Undefined where there are none, or the layer is not one that fuses.
     StackedPairs stacked_pairs(const ForwardMode& mode, at::ScalarType dtype) const;
 
-    int64_t in() const { return weight.size(1); }
+    int64_t in() const { return weight->in(); }
     const std::vector<LinearPart>& parts() const { return parts_; }
-    at::Tensor part_weight(size_t i) const;  // [out_i, in] view
-    at::Tensor part_bias(size_t i) const;    // [out_i] view, undefined without bias
+    std::shared_ptr<Weight> part_weight(size_t i) const;  // [out_i, in]
+    at::Tensor part_bias(size_t i) const;                 // [out_i] view, undefined without bias
     /// The bias with those that the adapter trains in their places.
     at::Tensor bias_with(const LinearAdapter& adapter) const;
 
-    at::Tensor weight;  // [sum of out, in]
-    at::Tensor bias;    // [sum of out] or undefined
-    int64_t index = 0;  // in the tables of an adapter
+    std::shared_ptr<Weight> weight;  // [sum of out, in]
+    at::Tensor bias;                 // [sum of out] or undefined
+    int64_t index = 0;               // in the tables of an adapter
 
   private:
     /// Whether fused_linear() has everything that the adapter adds.
@@ -68,6 +70,7 @@ class Linear {
                             const ForwardMode& mode) const;
     at::Tensor with_pair(size_t part, const at::Tensor& x, const at::Tensor& y,
                          const at::Tensor& bias, const Lora& lora, const ForwardMode& mode) const;
+    int64_t start_of(size_t i) const;
     at::Tensor of_part(const at::Tensor& rows, size_t i) const;
 
     std::vector<LinearPart> parts_;

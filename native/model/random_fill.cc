@@ -1,7 +1,7 @@
 #include "model/random_fill.h"
 
 #include "device.h"
-#include "rollout/random.h"
+#include "random.h"
 
 namespace grpo {
 namespace {

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 
-#include "model/attention.h"
 #include "model/product.h"
 
 namespace grpo {

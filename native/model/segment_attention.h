@@ -14,10 +14,9 @@
 #include <vector>
 
 #include "cpu/attention.h"
+#include "model/packed_layout.h"
 
 namespace grpo {
-
-struct PackedLayout;
 
 /// Which flat tokens attend to which.
 struct Segments {

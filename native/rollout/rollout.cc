@@ -10,7 +10,7 @@
 #include "error.h"
 #include "limits.h"
 #include "model/rows.h"
-#include "rollout/random.h"
+#include "random.h"
 #include "rollout/sampler.h"
 
 namespace grpo {
@@ -52,9 +52,9 @@ Rollout::Rollout(const Decoder& decoder, const SampleRequest& request, const For
     cache_ =
         std::make_unique<KvCache>(decoder.config(), max_prompts_, width, max_rows_, time, options);
     const int64_t positions = width + request.max_new_tokens;
-    if (!request.plain && !request.graph_capture && cpu::StepDecoder::can_run(decoder)) {
+    if (!request.plain && !request.graph_capture && StepDecoder::can_run(decoder)) {
         team_ = std::make_unique<cpu::Team>(at::get_num_threads());
-        step_decoder_ = std::make_unique<cpu::StepDecoder>(decoder, mode_, *cache_, positions);
+        step_decoder_ = std::make_unique<StepDecoder>(decoder, mode_, *cache_, positions);
         row_sampler_ = std::make_unique<cpu::RowSampler>(request, decoder.config().vocab_size);
     } else {
         prepare_operators(positions);

@@ -7,6 +7,7 @@ import os from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import type * as Zod from "zod";
+import { ENGINE_LIMITS } from "../../lib/model/memory.js";
 import { sampleRequest } from "../../lib/model/sampling.js";
 import { toNativeBatch } from "../../lib/model/training-inputs.js";
 import type {
@@ -17,19 +18,18 @@ import type {
 } from "../../lib/native/native.js";
 import { loadCore } from "../../lib/native/native-loader.js";
 import { optionsSchema } from "../../lib/options/fields.js";
-import { lossFields, lossSchema, microBatchFields, toNativeLoss } from "../../lib/options/loss.js";
+import { lossFields, lossSchema, microBatchFields, rowsPerSliceOf, toNativeLoss } from "../../lib/options/loss.js";
 import { renameKeys, toSnake } from "../../lib/options/names.js";
 import {
   type NativeOptimizer,
-  OPTIMIZERS,
   type OptimizerName,
   type OptimizerStepOptions,
+  optimizers,
   stepFields,
   toNativeOptimizer,
 } from "../../lib/options/optimizer.js";
 import { namesOf } from "../../lib/options.js";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
-import { ENGINE_LIMITS } from "../../lib/trainer/memory.js";
 import { GRPOTrainer } from "../../lib/trainer/trainer.js";
 import { FakePolicy, FakeTokenizer, fakeRows } from "../trainer/fake-policy.js";
 import { tinyConfig } from "./raw-engine.js";
@@ -84,7 +84,8 @@ const first = <T>(list: readonly T[]): T => {
 };
 
 describe("an option of the loss", () => {
-  const others = otherValues(lossSchema());
+  // The slices go with the batch; see there.
+  const { rowsPerSlice: _, ...others } = otherValues(lossSchema());
 
   it.each(Object.entries(others))("that is given to forwardBackward arrives: %s %j", (name, value) => {
     // dr_grpo, which any of them may go with, needs this one.
@@ -97,11 +98,12 @@ describe("an option of the loss", () => {
   it("that is given to GRPOConfig arrives, with all the others", async () => {
     const given = { ...otherValues(optionsSchema(lossFields)()), ...otherValues(optionsSchema(microBatchFields)()) };
     const policy = await firstStep({ ...given, temperature: 0.5 });
-    expect(echo.lossOptions(toNativeLoss(first(policy.losses)))).toMatchObject({
+    const options = first(policy.losses);
+    expect(rowsPerSliceOf(options)).toBe(4);
+    expect(echo.lossOptions(toNativeLoss(options))).toMatchObject({
       ...given,
       temperature: 0.5,
       maxCompletionLength: 8,
-      rowsPerSlice: 4,
       gradientAccumulationSteps: 1,
     });
   });
@@ -113,8 +115,8 @@ describe("an option of the loss", () => {
 });
 
 describe("an option of an optimizer", () => {
-  const names = Object.keys(OPTIMIZERS) as OptimizerName[];
-  const others = (name: OptimizerName): Values => otherValues(optionsSchema(OPTIMIZERS[name].own)());
+  const names = Object.keys(optimizers) as OptimizerName[];
+  const others = (name: OptimizerName): Values => otherValues(optionsSchema(optimizers[name].own)());
   // Nesterov and dampening exclude each other.
   const apart = ({ dampening, ...rest }: Values): Values[] =>
     dampening === undefined ? [rest] : [rest, { ...rest, nesterov: false, dampening }];
@@ -133,7 +135,7 @@ describe("an option of an optimizer", () => {
       expect(arrives({ learningRate: 1, ...shared, ...own, optimizer: name })).toMatchObject({ ...shared, ...own });
 
       const policy = await firstStep({
-        optim: first(OPTIMIZERS[name].optim),
+        optim: first(optimizers[name].optim),
         optimArgs: renameKeys(own, toSnake),
         lrSchedulerType: "constant",
         learningRate: 0.5,
@@ -210,6 +212,8 @@ describe("what is sampled and trained on", () => {
     oldLogprobs: true,
     referenceLogprobs: true,
     samplingLogprobs: true,
+    lossMask: true,
+    sliceOffsets: true,
   });
 
   it("arrives as a request, all of it", () => {
@@ -270,18 +274,24 @@ describe("what is sampled and trained on", () => {
         oldLogprobs: [[-1], [-2, -3], []],
         referenceLogprobs: [[-4], [-5, -6], []],
         samplingLogprobs: [[-7], [-8, -9], []],
+        lossMask: [[1], [0, 1], []],
         contextLength: 12,
       },
-      true,
+      { reference: true, rowsPerSlice: 2 },
       10,
     ) as Required<NativeTrainBatch>;
     expect(echo.trainBatch(batch)).toEqual(batch);
     expect(Object.keys(echo.trainBatch(batch)).sort()).toEqual(batchNames);
+    expect(batch.sliceOffsets).toEqual(Int32Array.of(0, 2, 3));
   });
 
   it("may leave out what is optional", () => {
     const { contextLength, oldLogprobs } = echo.trainBatch(
-      toNativeBatch({ promptIds: [[1]], completionIds: [[2]], advantages: [1] }, false, 10),
+      toNativeBatch(
+        { promptIds: [[1]], completionIds: [[2]], advantages: [1] },
+        { reference: false, rowsPerSlice: 0 },
+        10,
+      ),
     );
     expect({ contextLength, oldLogprobs }).toEqual({ contextLength: 0, oldLogprobs: new Float32Array() });
   });
@@ -331,11 +341,15 @@ describe("a foreign caller's object is refused", () => {
       () => echo.lossOptions({ ...loss, skipIdleRows: 1 as never }),
       "skipIdleRows must be a boolean",
     ],
-    ["with half a row", () => echo.lossOptions({ ...loss, rowsPerSlice: 0.5 }), "rowsPerSlice must be a whole number"],
+    [
+      "with half a token",
+      () => echo.lossOptions({ ...loss, maxCompletionLength: 0.5 }),
+      "maxCompletionLength must be a whole number",
+    ],
     [
       "with no number",
-      () => echo.lossOptions({ ...loss, rowsPerSlice: Number.NaN }),
-      "rowsPerSlice must be a whole number",
+      () => echo.lossOptions({ ...loss, maxCompletionLength: Number.NaN }),
+      "maxCompletionLength must be a whole number",
     ],
     ["with a seed below 0", () => echo.lossOptions({ ...loss, dropoutSeed: -1 }), "dropoutSeed must not be negative"],
     ["with an unknown choice", () => echo.lossOptions({ ...loss, lossType: "ppo" as never }), "lossType cannot be ppo"],

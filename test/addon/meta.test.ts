@@ -3,7 +3,7 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { NativeAdapterSpec, NativeEngine, NativeSampleRequest } from "../../lib/native/native.js";
-import { LOSS_TYPES, type LossOptions, toNativeLoss } from "../../lib/options/loss.js";
+import { type LossOptions, lossTypes, toNativeLoss } from "../../lib/options/loss.js";
 import { ADAMW, BATCH, LOSS, PROMPTS, REQUEST, rawEngine, rawModel } from "./raw-engine.js";
 
 /** Of sampling: the kernels of the CPU leave nothing to read back; `plain` is what accelerators run. */
@@ -66,7 +66,7 @@ describe.each([
   });
 
   const losses: LossOptions[] = [
-    ...LOSS_TYPES.map((lossType) => ({ lossType, maxCompletionLength: 4 })),
+    ...lossTypes.map((lossType) => ({ lossType, maxCompletionLength: 4 })),
     { importanceSamplingLevel: "sequence", offPolicyMaskThreshold: 0.1, delta: 2 },
     { topEntropyQuantile: 0.5, entropyCoef: 0.1 },
   ];
@@ -75,8 +75,8 @@ describe.each([
     const [oldLogprobs, referenceLogprobs] = [new Float32Array(8).fill(-6), new Float32Array(8).fill(-5)];
     const microBatches: number[] = [];
     const run = async (loss: Partial<typeof LOSS>, more = {}) => {
-      const { temperature, rowsPerSlice, maxTokensPerMicroBatch, dropoutSeed } = LOSS;
-      const options = { beta: 0.04, temperature, rowsPerSlice, maxTokensPerMicroBatch, dropoutSeed, ...variant };
+      const { temperature, maxTokensPerMicroBatch, dropoutSeed } = LOSS;
+      const options = { beta: 0.04, temperature, maxTokensPerMicroBatch, dropoutSeed, ...variant };
       const result = await engine.forwardBackward({ ...batch, ...more }, { ...toNativeLoss(options), ...loss });
       microBatches.push(result.microBatches);
     };

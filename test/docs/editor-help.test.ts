@@ -5,7 +5,7 @@ import ts from "typescript";
 import { beforeAll, describe, expect, test } from "vitest";
 import { optionsSchema } from "../../lib/options/fields.js";
 import { lossFields, lossSchema } from "../../lib/options/loss.js";
-import { OPTIMIZERS, stepFields } from "../../lib/options/optimizer.js";
+import { optimizers, stepFields } from "../../lib/options/optimizer.js";
 import { root } from "./pages.js";
 
 const types = ["GRPOConfig", "GRPOConfigOptions", "LossOptions", "OptimizerStepOptions"] as const;
@@ -33,7 +33,7 @@ beforeAll(() => {
       const text = (property: ts.Symbol) => ts.displayPartsToString(property.getDocumentationComment(checker));
       return [alias.name.text.slice(0, -1), new Map(properties.map((property) => [property.name, text(property)]))];
     }),
-  ) as typeof comments;
+  ) as unknown as typeof comments;
 });
 
 const lossNames = Object.keys(lossSchema().shape);
@@ -61,7 +61,7 @@ describe("the default that a comment names is the one that acts", () => {
 
   test("of a step", () => {
     const { learningRate: _, ...defaults } = optionsSchema(stepFields)().parse({ learningRate: 1 });
-    const { nsSteps, adjustLrFn } = optionsSchema(OPTIMIZERS.muon.own)().parse({});
+    const { nsSteps, adjustLrFn } = optionsSchema(optimizers.muon.own)().parse({});
     for (const [name, value] of Object.entries({ ...defaults, nsSteps, adjustLrFn })) {
       const found = named(comments.OptimizerStepOptions.get(name));
       expect([name, JSON.parse(found ?? "null")]).toEqual([name, value]);

@@ -49,6 +49,7 @@ test("doctor runs a training step on every device in a child process and says wh
   expect(stderr).toBe("");
   expect(stdout).toMatch(/^system +\S+-\S+/m);
   expect(stdout).toMatch(/^libtorch +2\.\d+\.\d+\+/m);
+  expect(stdout).toMatch(/^instructions +(\w+) of generic(, \w+)*$/m);
   expect(stdout).toMatch(/^cpu +a training step works \(\d+ ms\)$/m);
   expect(stdout.trim().split("\n").at(-1)).toMatch(/^→ /);
   expect(status).toBe(0);
@@ -66,6 +67,21 @@ test("doctor --json gives programs the same, and the status tells them whether i
     next: expect.any(String),
   });
   expect(status).toBe(0);
+});
+
+test("doctor shows which instruction set was chosen", () => {
+  const { stdout } = grpo(["doctor", "--json"], { GRPO_INSTRUCTION_SET: "generic" });
+  expect(JSON.parse(stdout)).toMatchObject({
+    ok: true,
+    engine: { instructionSet: "generic", instructionSets: expect.arrayContaining(["generic"]) },
+  });
+});
+
+test("doctor refuses an instruction set that the processor does not have, and names those it has", () => {
+  const { status, stdout } = grpo(["doctor"], { GRPO_INSTRUCTION_SET: "avx1024" });
+  expect(status).toBe(1);
+  expect(stdout).toMatch(/GRPO_INSTRUCTION_SET is "avx1024"; this processor has kernels for: generic.* \[BAD_OPTION\]/);
+  expect(stdout).toMatch(/→ set GRPO_INSTRUCTION_SET to one of these, or unset it/);
 });
 
 test("doctor with a broken LIBTORCH ends with the command that mends it and status 1", () => {

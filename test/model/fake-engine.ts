@@ -142,6 +142,8 @@ export const fakeCore: NativeCore = {
   bindingRevision: "",
   Engine: FakeEngine,
   torchVersion: () => "0",
+  instructionSet: () => "generic",
+  instructionSets: () => ["generic"],
   machineProbe: () => ({ readGBPerSecond: 1, gemmGflopsFloat32: 1, gemmGflopsBfloat16: 1 }),
   devices: () => [{ type: "cpu", count: 1 }],
   lossAndGradient: () => ({ loss: 0, logprobs: new Float64Array(), entropy: new Float64Array() }),

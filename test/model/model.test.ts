@@ -57,8 +57,8 @@ describe("fromPretrained", () => {
 
   const weights = "model.safetensors";
   const breakages: [string, (folder: string) => Promise<unknown>, string, RegExp][] = [
-    ["a folder without config", (folder) => rm(path.join(folder, "config.json")), "FILE_NOT_FOUND", /No config\.json/],
-    ["a folder without weights", (folder) => rm(path.join(folder, weights)), "FILE_NOT_FOUND", /No weights/],
+    ["a folder without config", (folder) => rm(path.join(folder, "config.json")), "FILE_NOT_FOUND", /no config\.json/],
+    ["a folder without weights", (folder) => rm(path.join(folder, weights)), "FILE_NOT_FOUND", /no weights/],
     ["weights cut short", (folder) => truncate(path.join(folder, weights), 5000), "BAD_CHECKPOINT", /truncated/],
     ["a header cut short", (folder) => truncate(path.join(folder, weights), 100), "BAD_CHECKPOINT", /truncated/],
     [
@@ -316,6 +316,34 @@ describe("forwardBackward and optimizerStep", () => {
       "BAD_INPUT",
       /oldLogprobs\[1\]/,
     ],
+    ["a loss mask of too few rows", { ...batch, lossMask: [[1]] }, {}, "BAD_INPUT", /2 lossMask, found 1/],
+    [
+      "a loss mask of other lengths",
+      { ...batch, lossMask: [[1], Uint8Array.of(1, 0)] },
+      {},
+      "BAD_INPUT",
+      /lossMask\[1\]: expected 1 values, found 2/,
+    ],
+    [
+      "a mark that is neither 0 nor 1",
+      { ...batch, lossMask: [[1], [0.5]] },
+      {},
+      "BAD_INPUT",
+      /lossMask\[1\]: expected 0 or 1 at position 0, found 0\.5/,
+    ],
+    [
+      "slices that do not begin at 0",
+      { ...batch, sliceOffsets: [1, 2] },
+      {},
+      "BAD_INPUT",
+      /sliceOffsets: expected row numbers that ascend from 0 to 2, found \[1,2\]/,
+    ],
+    ["slices that end before the rows", { ...batch, sliceOffsets: [0, 1] }, {}, "BAD_INPUT", /sliceOffsets/],
+    ["slices that descend", { ...batch, sliceOffsets: [0, 2, 1, 2] }, {}, "BAD_INPUT", /sliceOffsets/],
+    ["slices of half a row", { ...batch, sliceOffsets: [0, 0.5, 2] }, {}, "BAD_INPUT", /sliceOffsets/],
+    ["no slices", { ...batch, sliceOffsets: [] }, {}, "BAD_INPUT", /sliceOffsets/],
+    ["slices told twice", { ...batch, sliceOffsets: [0, 2] }, { rowsPerSlice: 1 }, "BAD_INPUT", /rowsPerSlice/],
+    ["slices of half a row by number", batch, { rowsPerSlice: 0.5 }, "BAD_OPTION", /rowsPerSlice/],
     ["beta without a reference", batch, { beta: 0.04 }, "BAD_INPUT", /referenceLogprobs/],
     ["an unknown field", { ...batch, rewards: [] }, {}, "UNKNOWN_OPTION", /rewards/],
     ["an unknown loss", batch, { lossType: "ppo" }, "BAD_OPTION", /ppo/],

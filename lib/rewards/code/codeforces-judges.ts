@@ -6,7 +6,7 @@ import path from "node:path";
 import { GrpoError } from "../../errors.js";
 import { checkNumber } from "../../options.js";
 import { Semaphore } from "../semaphore.js";
-import type { CodeforcesProblem } from "./codeforces.js";
+import type { CodeforcesProblem } from "./codeforces-problem.js";
 import { Piston, type PistonFile, type PistonOptions } from "./piston.js";
 import type { TestCase } from "./python-graders.js";
 import { strip } from "./python-text.js";
@@ -179,7 +179,7 @@ function withoutEmptyLines(text: string): string {
   return lines.map((line) => `${line}\n`).join("");
 }
 
-/** But for space, and for the case of yes and no. */
+/** Whether two outputs are equal but for space, and for the case of yes and no. */
 function same(expected: string, found: string): boolean {
   const plain = (text: string): string =>
     text

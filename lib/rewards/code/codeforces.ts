@@ -3,11 +3,13 @@
 
 import { existsSync } from "node:fs";
 import path from "node:path";
+import { at } from "../../at.js";
 import { loadDataset } from "../../dataset/load.js";
 import { GrpoError } from "../../errors.js";
 import { checkOneOf } from "../../options.js";
 import { type ExecutingReward, named } from "./code.js";
 import { type CodeforcesJudge, codeforcesJudge, type JudgeOptions, type Submission } from "./codeforces-judges.js";
+import type { CodeforcesColumns, CodeforcesProblem } from "./codeforces-problem.js";
 import { extractCode, lastContent, patchCode } from "./programs.js";
 import type { TestCase } from "./python-graders.js";
 import { batched, type CodeBatch, rowOf, settle } from "./service.js";
@@ -27,23 +29,7 @@ export interface CfCodeOptions extends JudgeOptions {
   readonly testsFolder?: string;
 }
 
-/** Columns of open-r1/codeforces. */
-export interface CodeforcesColumns {
-  readonly id: readonly string[];
-  /** "python" or "cpp"; a row with another one, or with none, has no reward. */
-  readonly language?: readonly (string | null)[];
-  readonly official_tests: readonly (readonly TestCase[] | null)[];
-  /** Seconds. */
-  readonly time_limit: readonly number[];
-  /** Megabytes. */
-  readonly memory_limit: readonly number[];
-  readonly input_mode: readonly (string | null)[];
-  /** A program in Python that compares outputs. */
-  readonly generated_checker?: readonly (string | null)[];
-}
-
-export type CodeforcesBatch = CodeBatch & CodeforcesColumns;
-export type CodeforcesProblem = { readonly [K in keyof CodeforcesColumns]: NonNullable<CodeforcesColumns[K]>[number] };
+type CodeforcesBatch = CodeBatch & CodeforcesColumns;
 
 const NO_COMPILATION = -0.1;
 const NO_SUBMISSION = -1;
@@ -65,9 +51,9 @@ export function cfCode(options: CfCodeOptions = {}): ExecutingReward<CodeforcesB
     const generated = await Promise.all(problems.map(({ id }) => generatedTests(testsFolder, id)));
     const tasks = problems.map((problem, i) => {
       const { language } = problem;
-      const tests = [...(problem.official_tests ?? []), ...(generated[i] ?? [])];
+      const tests = [...(problem.official_tests ?? []), ...at(generated, i)];
       if ((language !== "python" && language !== "cpp") || tests.length === 0) return null;
-      const extracted = extractCode(lastContent(batch.completions[i] ?? ""), language);
+      const extracted = extractCode(lastContent(at(batch.completions, i)), language);
       if (extracted === "") return NO_SUBMISSION;
       const submission = { code: patches ? patchCode(extracted, language) : extracted, language } as const;
       return scoreSubmission(judge, problem, submission, tests, scoring, batch.signal);

@@ -1,6 +1,15 @@
 // Where one unknown satisfies relations whose sides are polynomials, or absolute values of polynomials.
 
-import { childrenOf, type MathNode, type RelationNode, type SymbolNode, symbolKey } from "./ast.js";
+import { at } from "../../at.js";
+import {
+  childrenOf,
+  difference,
+  type MathNode,
+  negated,
+  type RelationNode,
+  type SymbolNode,
+  symbolKey,
+} from "./ast.js";
 import * as build from "./build.js";
 import * as C from "./complex.js";
 import { evaluate } from "./evaluate.js";
@@ -25,11 +34,11 @@ export function solutionPieces(
 
 function solved(relation: RelationNode, symbol: SymbolNode, budget: Budget): Piece[] | undefined {
   if (build.isInfinite(relation.left) || build.isInfinite(relation.right)) return [LINE];
-  const side = build.difference(relation.left, relation.right);
+  const side = difference(relation.left, relation.right);
   const edges = edgesOf(side, symbol, budget) ?? edgeOfName(relation, symbol, budget);
   if (!edges) return undefined;
   const holds = (x: number): boolean => {
-    const value = C.re(evaluate(side, at(x, symbol, budget)) ?? C.exactInteger(0));
+    const value = C.re(evaluate(side, pointAt(x, symbol, budget)) ?? C.exactInteger(0));
     const sign = edges.includes(x) && Math.abs(value) < 1e-9 * (1 + Math.abs(x)) ? 0 : Math.sign(value);
     return { "=": sign === 0, "!=": sign !== 0, "<": sign < 0, "<=": sign <= 0, ">": sign > 0, ">=": sign >= 0 }[
       relation.operator
@@ -38,13 +47,13 @@ function solved(relation: RelationNode, symbol: SymbolNode, budget: Budget): Pie
   const pieces = edges.filter(holds).map(point);
   const ends = [LINE.low, ...edges, LINE.high];
   for (let k = 0; k + 1 < ends.length; k++) {
-    const [low = 0, high = 0] = [ends[k], ends[k + 1]];
+    const [low, high] = [at(ends, k), at(ends, k + 1)];
     if (holds(inside(low, high))) pieces.push({ low, high, lowOpen: true, highOpen: true });
   }
   return joined(pieces);
 }
 
-const at = (x: number, symbol: SymbolNode, budget: Budget) => {
+const pointAt = (x: number, symbol: SymbolNode, budget: Budget) => {
   const value: C.Num = Number.isInteger(x) ? C.exactInteger(x) : { exact: false, re: x, im: 0 };
   return { symbols: new Map([[symbolKey(symbol), value]]), budget };
 };
@@ -71,7 +80,7 @@ function edgesOf(side: MathNode, symbol: SymbolNode, budget: Budget): number[] |
   const ends = [LINE.low, ...[...new Set(turns)].sort((a, b) => a - b), LINE.high];
   const edges = new Set(turns);
   for (let k = 0; k + 1 < ends.length; k++) {
-    const [low = 0, high = 0] = [ends[k], ends[k + 1]];
+    const [low, high] = [at(ends, k), at(ends, k + 1)];
     const polynomial = polynomialIn(withoutAbsolutes(side, inside(low, high), symbol, budget), symbol, budget);
     if (!polynomial) return undefined;
     for (const root of realRoots(polynomial)) if (root > low && root < high) edges.add(root);
@@ -83,9 +92,9 @@ function edgesOf(side: MathNode, symbol: SymbolNode, budget: Budget): number[] |
 function withoutAbsolutes(node: MathNode, x: number, symbol: SymbolNode, budget: Budget): MathNode {
   const go = (child: MathNode) => withoutAbsolutes(child, x, symbol, budget);
   if (node.kind === "call" && node.name === "abs" && node.args[0]) {
-    const value = evaluate(node.args[0], at(x, symbol, budget));
+    const value = evaluate(node.args[0], pointAt(x, symbol, budget));
     const inner = go(node.args[0]);
-    return value && C.re(value) < 0 ? build.negated(inner) : inner;
+    return value && C.re(value) < 0 ? negated(inner) : inner;
   }
   if (node.kind === "add" || node.kind === "mul" || node.kind === "call") return { ...node, args: node.args.map(go) };
   return node.kind === "pow" ? { ...node, base: go(node.base) } : node;

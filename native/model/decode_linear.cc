@@ -1,0 +1,138 @@
+#include "model/decode_linear.h"
+
+#include <ATen/Functions.h>
+
+#include <algorithm>
+
+#include "cpu/parallel.h"
+#include "cpu/row_kernels.h"
+
+namespace grpo {
+namespace {
+
+using cpu::parallel;
+using cpu::product_kernels;
+using cpu::row_kernels;
+
+at::Tensor in_float(const at::Tensor& tensor) {
+    return tensor.detach().to(at::kFloat).contiguous();
+}
+
+/// y [rows, out] (+)= s x Aᵀ Bᵀ.
+template <typename Factors>
+void add_product(const Factors& factors, const float* x, int64_t rows, float* y, int64_t stride,
+                 Workspace& workspace) {
+    const int64_t rank = factors.b_t.size(0), out = factors.b_t.size(1);
+    float* low = workspace.low_rank.floats(rows * rank);
+    cpu::linear(x, rows, cpu::WeightView(factors.a), low, rank, workspace.packed);
+    for (int64_t i = 0; i < rows * rank; ++i) low[i] *= factors.scaling;
+    const float* b = factors.b_t.template const_data_ptr<float>();
+    parallel(rows, rank * out, [&](int64_t begin, int64_t end) {
+        product_kernels().add_weighted_sums(low + begin * rank, rank, end - begin, b, rank, out,
+                                            y + begin * stride, stride);
+    });
+}
+
+}  // namespace
+
+DecodeLinear::DecodeLinear(const Linear& linear, const ForwardMode& mode)
+    : out_(linear.weight->out()) {
+    const LinearAdapter* adapter = mode.adapter ? mode.adapter->linear(linear.index) : nullptr;
+    const at::Tensor bias = adapter ? linear.bias_with(*adapter) : linear.bias;
+    if (bias.defined()) bias_ = in_float(bias);
+    add_blocks(linear, adapter);
+    if (!adapter) return;
+    int64_t start = 0;
+    for (size_t part = 0; part < linear.parts().size(); ++part) {
+        if (adapter->loras[part]) pairs_.push_back(pair_of(*adapter->loras[part], start));
+        start += linear.parts()[part].out;
+    }
+    if (adapter->rows) {
+        const at::Tensor ids = adapter->rows->ids;
+        const auto* first = ids.const_data_ptr<int64_t>();
+        own_rows_.push_back(
+            {dense_weight(adapter->rows->rows.stored()), {first, first + ids.numel()}});
+    }
+}
+
+void DecodeLinear::add_blocks(const Linear& linear, const LinearAdapter* adapter) {
+    if (adapter && adapter->weight.whole.defined()) {
+        blocks_.push_back({dense_weight(adapter->weight.whole.stored()), 0});
+        return;
+    }
+    const auto trained = [](const Trained& part) { return part.defined(); };
+    if (!adapter ||
+        std::none_of(adapter->weight.parts.begin(), adapter->weight.parts.end(), trained)) {
+        blocks_.push_back({linear.weight, 0});
+        return;
+    }
+    int64_t start = 0;
+    for (size_t part = 0; part < linear.parts().size(); ++part) {
+        const Trained& own = adapter->weight.parts[part];
+        blocks_.push_back(
+            {own.defined() ? dense_weight(own.stored()) : linear.part_weight(part), start});
+        start += linear.parts()[part].out;
+    }
+}
+
+DecodeLinear::Pair DecodeLinear::pair_of(const Lora& lora, int64_t start) {
+    const auto scaling = static_cast<float>(lora.scaling);
+    Pair pair{.start = start,
+              .out = lora.b.size(0),
+              .now = {in_float(lora.a), in_float(lora.b.t()), scaling},
+              .beginning = {},
+              .column_factor = {}};
+    if (lora.initial_a.defined())
+        pair.beginning = {in_float(lora.initial_a), in_float(lora.initial_b.t()), scaling};
+    if (lora.magnitude.defined()) pair.column_factor = in_float(lora.magnitude / lora.weight_norm);
+    return pair;
+}
+
+void DecodeLinear::forward(const float* x, int64_t rows, float* y, Workspace& workspace) const {
+    for (const Block& block : blocks_)
+        block.weight->decode(x, rows, y + block.start, out_, workspace.packed);
+    for (const Pair& pair : pairs_) add_pair(pair, x, rows, y + pair.start, workspace);
+    if (bias_.defined()) {
+        const float* bias = bias_.const_data_ptr<float>();
+        for (int64_t r = 0; r < rows; ++r) row_kernels().add(bias, out_, y + r * out_);
+    }
+    if (!own_rows_.empty()) replace_rows(x, rows, y, workspace);
+}
+
+void DecodeLinear::add_pair(const Pair& pair, const float* x, int64_t rows, float* y,
+                            Workspace& workspace) const {
+    if (pair.beginning.a.defined()) {
+        // Their difference first: it is zero, exactly, until the first step.
+        const int64_t size = rows * pair.out;
+        float* delta = workspace.delta.floats(size);
+        float* beginning = workspace.beginning.floats(size);
+        std::fill_n(delta, size, 0.0F);
+        std::fill_n(beginning, size, 0.0F);
+        add_product(pair.now, x, rows, delta, pair.out, workspace);
+        add_product(pair.beginning, x, rows, beginning, pair.out, workspace);
+        for (int64_t i = 0; i < size; ++i) delta[i] -= beginning[i];
+        for (int64_t r = 0; r < rows; ++r)
+            row_kernels().add(delta + r * pair.out, pair.out, y + r * out_);
+    } else {
+        add_product(pair.now, x, rows, y, out_, workspace);
+    }
+    if (!pair.column_factor.defined()) return;
+    const float* factor = pair.column_factor.const_data_ptr<float>();
+    for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t n = 0; n < pair.out; ++n) y[r * out_ + n] *= factor[n];
+    }
+}
+
+void DecodeLinear::replace_rows(const float* x, int64_t rows, float* y,
+                                Workspace& workspace) const {
+    for (const OwnRows& own : own_rows_) {
+        const auto count = static_cast<int64_t>(own.ids.size());
+        float* values = workspace.delta.floats(rows * count);
+        own.rows->decode(x, rows, values, count, workspace.packed);
+        for (int64_t r = 0; r < rows; ++r) {
+            for (int64_t i = 0; i < count; ++i) y[r * out_ + own.ids[i]] = values[r * count + i];
+        }
+    }
+}
+
+}  // namespace grpo

@@ -1,0 +1,82 @@
+// A weight that is a tensor. Where x is wider than it, as on a processor without bf16 arithmetic,
+// it is widened piece by piece as it is used.
+#include <ATen/Functions.h>
+#include <c10/core/GradMode.h>
+
+#include "cpu/linear.h"
+#include "model/product.h"
+#include "model/rows.h"
+#include "model/weight.h"
+
+namespace grpo {
+namespace {
+
+class DenseWeight : public Weight {
+  public:
+    explicit DenseWeight(at::Tensor values) : values_(std::move(values)) {}
+
+    int64_t out() const override { return values_.size(0); }
+    int64_t in() const override { return values_.size(1); }
+    at::ScalarType dtype() const override { return values_.scalar_type(); }
+    at::Device device() const override { return values_.device(); }
+
+    at::Tensor product(const at::Tensor& x, const at::Tensor& bias) const override {
+        const c10::NoGradGuard no_grad;
+        if (!by_kernels(x)) return at::linear(x, values_, bias);
+        if (cpu::can_skinny_linear(x, values_)) {
+            const at::Tensor y = cpu::skinny_linear(x, values_);
+            return bias.defined() ? y + bias : y;
+        }
+        at::Tensor y = at::empty({x.size(0), out()}, x.options());
+        if (bias.defined())
+            add_product(y.copy_(bias.expand_as(y)), x, values_.t());
+        else
+            product_into(y, x, values_.t());
+        return y;
+    }
+
+    at::Tensor product_backward(const at::Tensor& dy) const override {
+        return grpo::product(dy, values_);
+    }
+
+    at::Tensor linear(const at::Tensor& x, const at::Tensor& bias) const override {
+        return by_kernels(x) ? Weight::linear(x, bias) : at::linear(x, values_, bias);
+    }
+
+    bool can_decode() const override {
+        return values_.is_cpu() && cpu::can_store(values_.scalar_type());
+    }
+
+    void decode(const float* x, int64_t rows, float* y, int64_t stride,
+                cpu::Scratch& scratch) const override {
+        cpu::linear(x, rows, cpu::WeightView(values_), y, stride, scratch);
+    }
+
+    at::Tensor rows(const at::Tensor& ids) const override { return take_rows(values_, ids); }
+
+    std::shared_ptr<Weight> part(int64_t start, int64_t count) const override {
+        return dense_weight(values_.narrow(0, start, count));
+    }
+
+    std::shared_ptr<Weight> copy() const override { return dense_weight(values_.clone()); }
+
+    at::Tensor dense() const override { return values_; }
+
+    void change(const Write& write) override { write(values_); }
+
+  private:
+    /// Whether to multiply through product.h: ATen's linear wants one dtype, and is slower in fp32.
+    bool by_kernels(const at::Tensor& x) const {
+        return x.dim() == 2 && (x.scalar_type() != values_.scalar_type() || has_gemm(x));
+    }
+
+    at::Tensor values_;  // [out, in]
+};
+
+}  // namespace
+
+std::shared_ptr<Weight> dense_weight(const at::Tensor& values) {
+    return std::make_shared<DenseWeight>(values);
+}
+
+}  // namespace grpo

@@ -1,0 +1,274 @@
+#include "rollout/step_decoder.h"
+
+#include <ATen/Functions.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "cpu/parallel.h"
+#include "cpu/row_kernels.h"
+#include "device.h"
+#include "model/rope.h"
+
+namespace grpo {
+namespace {
+
+using cpu::parallel;
+using cpu::product_kernels;
+using cpu::row_kernels;
+
+/// Queries of one head that read a prompt together: enough to use each key several times, few
+/// enough to leave work for every thread.
+constexpr int64_t kQueriesTogether = 16;
+constexpr int64_t kExpCost = 8;  // multiplications
+
+const float* data(const at::Tensor& tensor) { return tensor.const_data_ptr<float>(); }
+
+int64_t element_bytes(const at::Tensor& cache) { return cache.element_size(); }
+
+/// The address of [row, head, time] in a cache [.., K, T, D].
+char* place(const at::Tensor& cache, int64_t row, int64_t head, int64_t time) {
+    const int64_t index = ((row * cache.size(1) + head) * cache.size(2) + time) * cache.size(3);
+    return static_cast<char*>(cache.data_ptr()) + index * element_bytes(cache);
+}
+
+}  // namespace
+
+bool StepDecoder::can_run(const Decoder& decoder) {
+    const auto linears = decoder.linears();
+    return decoder.device().is_cpu() && cpu::can_store(decoder.dtype()) &&
+           std::all_of(linears.begin(), linears.end(),
+                       [](const Linear* linear) { return linear->weight->can_decode(); });
+}
+
+StepDecoder::StepDecoder(const Decoder& decoder, const ForwardMode& mode, KvCache& cache,
+                         int64_t max_position)
+    : decoder_(decoder),
+      config_(decoder.config()),
+      mode_(mode),
+      cache_(cache),
+      last_norm_(norm_weight(decoder.last_norm(), mode)),
+      output_(decoder.output(), mode),
+      of_thread_(at::get_num_threads()) {
+    for (const DecoderLayer& layer : decoder.layers()) {
+        layers_.push_back({.before_attention = norm_weight(layer.before_attention, mode),
+                           .after_attention = norm_weight(layer.after_attention, mode),
+                           .before_mlp = norm_weight(layer.before_mlp, mode),
+                           .after_mlp = norm_weight(layer.after_mlp, mode),
+                           .q_norm = norm_weight(layer.q_norm, mode),
+                           .k_norm = norm_weight(layer.k_norm, mode),
+                           .qkv = DecodeLinear(layer.qkv, mode),
+                           .o_proj = DecodeLinear(layer.o_proj, mode),
+                           .gate_up = DecodeLinear(layer.gate_up, mode),
+                           .down_proj = DecodeLinear(layer.down_proj, mode)});
+    }
+    const at::Tensor positions = at::arange(max_position, at::kLong);
+    for (const RopeConfig& rope : config_.ropes) {
+        RopeTable table = make_rope_table(rope, positions, mode.context_length, at::kFloat);
+        ropes_.push_back({table.cos.contiguous(), table.sin.contiguous()});
+    }
+}
+
+at::Tensor StepDecoder::norm_weight(const Norm& norm, const ForwardMode& mode) const {
+    if (!norm.weight.defined()) return {};
+    const bool trained = mode.adapter && mode.adapter->norm(norm.index).defined();
+    const at::Tensor weight =
+        trained ? mode.adapter->norm(norm.index).stored() : norm.weight.detach();
+    return (weight.to(at::kFloat) + config_.norm_offset).contiguous();
+}
+
+void StepDecoder::normalize(const at::Tensor& weight, const float* x, int64_t size,
+                            float* out) const {
+    if (!weight.defined()) {
+        std::memcpy(out, x, rows_ * size * sizeof(float));
+        return;
+    }
+    const auto eps = static_cast<float>(config_.rms_norm_eps);
+    parallel(rows_, 2 * size, [&](int64_t begin, int64_t end) {
+        row_kernels().rms_norm(x + begin * size, data(weight), /*offset=*/0, eps, end - begin, size,
+                               out + begin * size, /*scale=*/nullptr);
+    });
+}
+
+void StepDecoder::step(const DecodeRows& rows) {
+    rows_ = static_cast<int64_t>(rows.ids.size());
+    const int64_t hidden = config_.hidden_size, mlp = config_.intermediate_size;
+    const int64_t queries = config_.num_heads * config_.head_dim;
+    const int64_t qkv = queries + 2 * config_.num_kv_heads * config_.head_dim;
+    float* free = memory_.floats(rows_ * (3 * hidden + qkv + queries + 3 * mlp));
+    const auto take = [&](int64_t width) { return std::exchange(free, free + rows_ * width); };
+    hidden_ = take(hidden);
+    normed_ = take(hidden);
+    branch_ = take(hidden);
+    qkv_ = take(qkv);
+    attended_ = take(queries);
+    gate_up_ = take(2 * mlp);
+    fed_ = take(mlp);
+
+    cache_.reserve_time(*std::max_element(rows.times.begin(), rows.times.end()));
+    group_rows(rows);
+    const at::Tensor embedded =
+        decoder_.embed(to_device(rows.ids, at::kCPU), mode_).to(at::kFloat).contiguous();  // [n, C]
+    std::memcpy(hidden_, data(embedded), rows_ * hidden * sizeof(float));
+    for (int64_t index = 0; index < config_.num_layers; ++index) {
+        attention_block(index, rows);
+        mlp_block(layers_[index]);
+    }
+    normalize(last_norm_, hidden_, hidden, normed_);
+}
+
+const float* StepDecoder::logits(int64_t first, int64_t count) {
+    float* logits = logits_.floats(count * config_.vocab_size);
+    output_.forward(normed_ + first * config_.hidden_size, count, logits, workspace_);
+    if (config_.logit_softcap != 0) {
+        const auto cap = static_cast<float>(config_.logit_softcap);
+        parallel(count * config_.vocab_size, kExpCost, [&](int64_t begin, int64_t end) {
+            row_kernels().softcap(logits + begin, end - begin, cap);
+        });
+    }
+    return logits;
+}
+
+void StepDecoder::group_rows(const DecodeRows& rows) {
+    const int64_t repeats = config_.num_heads / config_.num_kv_heads;
+    const auto limit = static_cast<size_t>(std::max<int64_t>(1, kQueriesTogether / repeats));
+    std::vector<int64_t> open(rows.prompt_lengths.size(), -1);  // the group that still has room
+    num_groups_ = 0;
+    for (int64_t r = 0; r < rows_; ++r) {
+        int64_t& group = open[rows.slots[r]];
+        if (group < 0 || groups_[group].rows.size() == limit) {
+            group = static_cast<int64_t>(num_groups_++);
+            if (groups_.size() < num_groups_) groups_.emplace_back();
+            groups_[group].slot = rows.slots[r];
+            groups_[group].rows.clear();
+        }
+        groups_[group].rows.push_back(r);
+    }
+}
+
+void StepDecoder::attention_block(int64_t index, const DecodeRows& rows) {
+    const Layer& layer = layers_[index];
+    normalize(layer.before_attention, hidden_, config_.hidden_size, normed_);
+    layer.qkv.forward(normed_, rows_, qkv_, workspace_);
+    parallel(rows_, kExpCost * 2 * layer.qkv.out(), [&](int64_t begin, int64_t end) {
+        for (int64_t r = begin; r < end; ++r) finish_qkv(index, rows, r);
+    });
+    attend(index, rows);
+    layer.o_proj.forward(attended_, rows_, branch_, workspace_);
+    add_branch(layer.after_attention);
+}
+
+void StepDecoder::finish_qkv(int64_t index, const DecodeRows& rows, int64_t r) {
+    const cpu::RowKernels& run = row_kernels();
+    const Layer& layer = layers_[index];
+    const int64_t heads = config_.num_heads, kv_heads = config_.num_kv_heads,
+                  dim = config_.head_dim;
+    float* q = qkv_ + r * layer.qkv.out();
+    float* k = q + heads * dim;
+    const float* v = k + kv_heads * dim;
+    const auto norm = [&](const at::Tensor& weight, float* x, int64_t count) {
+        if (!weight.defined()) return;
+        // Over all heads together, or over each.
+        const int64_t size = weight.numel();
+        run.rms_norm(x, data(weight), /*offset=*/0, static_cast<float>(config_.rms_norm_eps),
+                     count * dim / size, size, x, /*scale=*/nullptr);
+    };
+    norm(layer.q_norm, q, heads);
+    norm(layer.k_norm, k, kv_heads);
+    if (const int64_t rope = config_.layers[index].rope; rope >= 0) {
+        const int64_t rotary = ropes_[rope].cos.size(2);
+        const int64_t position = rows.prompt_lengths[rows.slots[r]] + rows.times[r];
+        // The keys follow the queries.
+        const cpu::RotaryRows call{.rows = 1,
+                                   .heads = heads + kv_heads,
+                                   .head_dim = dim,
+                                   .rotary = rotary,
+                                   .cos = data(ropes_[rope].cos) + position * rotary,
+                                   .sin = data(ropes_[rope].sin) + position * rotary,
+                                   .direction = 1};
+        run.rope(call, q, layer.qkv.out(), q, layer.qkv.out());
+    }
+    const cpu::Storage storage = cpu::storage_of(decoder_.dtype());
+    for (int64_t head = 0; head < kv_heads; ++head) {
+        product_kernels().store(storage, k + head * dim, dim,
+                                place(cache_.all_row_k(index), r, head, rows.times[r]));
+        product_kernels().store(storage, v + head * dim, dim,
+                                place(cache_.all_row_v(index), r, head, rows.times[r]));
+    }
+}
+
+void StepDecoder::attend(int64_t index, const DecodeRows& rows) {
+    const int64_t kv_heads = config_.num_kv_heads;
+    const int64_t items = static_cast<int64_t>(num_groups_) * kv_heads;
+    int64_t keys = 0;
+    for (int64_t r = 0; r < rows_; ++r)
+        keys += rows.prompt_lengths[rows.slots[r]] + rows.times[r] + 1;
+    const int64_t cost = keys * config_.num_heads * (2 * config_.head_dim + kExpCost) / items;
+    parallel(items, cost, [&](int64_t begin, int64_t end) {
+        Workspace& scratch = of_thread_[cpu::thread_index()];
+        for (int64_t i = begin; i < end; ++i)
+            attend_head(index, rows, groups_[i / kv_heads], i % kv_heads, scratch);
+    });
+}
+
+void StepDecoder::attend_head(int64_t index, const DecodeRows& rows, const Members& members,
+                              int64_t head, Workspace& scratch) const {
+    const int64_t dim = config_.head_dim, repeats = config_.num_heads / config_.num_kv_heads;
+    const int64_t prompt = rows.prompt_lengths[members.slot];
+    const int64_t window = config_.layers[index].window;
+    const int64_t qkv_size = layers_[index].qkv.out(), size = config_.num_heads * dim;
+    cpu::HeadAttention::Row lines[kQueriesTogether];
+    int64_t longest = 0, count = 0;
+    for (const int64_t r : members.rows) {
+        const int64_t own = rows.times[r] + 1;
+        longest = std::max(longest, own);
+        lines[count++] = {.q = qkv_ + r * qkv_size + head * repeats * dim,
+                          .out = attended_ + r * size + head * repeats * dim,
+                          .own_k = place(cache_.all_row_k(index), r, head, 0),
+                          .own_v = place(cache_.all_row_v(index), r, head, 0),
+                          .own = own,
+                          .first = window == 0 ? 0 : std::max<int64_t>(0, prompt + own - window)};
+    }
+    const int64_t queries = count * repeats, stride = prompt + longest;
+    const int64_t packed =
+        product_kernels().packed_bytes(queries, dim) + product_kernels().packed_bytes(repeats, dim);
+    product_kernels().attend({.rows = lines,
+                              .num_rows = count,
+                              .repeats = repeats,
+                              .head_dim = dim,
+                              .prompt_k = place(cache_.all_prompt_k(index), members.slot, head, 0),
+                              .prompt_v = place(cache_.all_prompt_v(index), members.slot, head, 0),
+                              .prompt = prompt,
+                              .storage = cpu::storage_of(decoder_.dtype()),
+                              .scale = static_cast<float>(config_.attention_scale),
+                              .softcap = static_cast<float>(config_.attention_softcap),
+                              .scores = scratch.delta.floats(queries * stride),
+                              .stride = stride,
+                              .mixed = scratch.low_rank.floats(queries * dim),
+                              .packed = scratch.packed.bytes(packed)});
+}
+
+void StepDecoder::mlp_block(const Layer& layer) {
+    const int64_t size = config_.intermediate_size;
+    normalize(layer.before_mlp, hidden_, config_.hidden_size, normed_);
+    layer.gate_up.forward(normed_, rows_, gate_up_, workspace_);
+    const bool gelu = config_.activation == Activation::kGeluTanh;
+    parallel(rows_, kExpCost * size, [&](int64_t begin, int64_t end) {
+        row_kernels().gated(gate_up_ + begin * 2 * size, gelu, end - begin, size,
+                            fed_ + begin * size);
+    });
+    layer.down_proj.forward(fed_, rows_, branch_, workspace_);
+    add_branch(layer.after_mlp);
+}
+
+void StepDecoder::add_branch(const at::Tensor& norm) {
+    const int64_t size = config_.hidden_size;
+    const float* branch = branch_;
+    if (norm.defined()) {
+        normalize(norm, branch_, size, normed_);
+        branch = normed_;
+    }
+    row_kernels().add(branch, rows_ * size, hidden_);
+}
+
+}  // namespace grpo

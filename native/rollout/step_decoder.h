@@ -1,0 +1,84 @@
+// One decode step on a CPU: one new token for every live row, through all layers, in plain loops
+// over memory that is allocated once. The plain version is Decoder::forward with DecodeAttention;
+// both read and write the same cache.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "batch.h"
+#include "model/decode_attention.h"
+#include "model/decode_linear.h"
+#include "model/decoder.h"
+
+namespace grpo {
+
+class StepDecoder {
+  public:
+    /// Whether this decoder's device and dtypes are those of the kernels.
+    static bool can_run(const Decoder& decoder);
+    /// Positions are below max_position; the weights must not change while it lives.
+    StepDecoder(const Decoder& decoder, const ForwardMode& mode, KvCache& cache,
+                int64_t max_position);
+
+    void step(const DecodeRows& rows);
+    /// Logits of rows [first, first + count) of the last step: [count, V] fp32, until the next
+    /// call.
+    const float* logits(int64_t first, int64_t count);
+
+  private:
+    struct Layer {
+        at::Tensor before_attention, after_attention, before_mlp, after_mlp;  // norms, fp32
+        at::Tensor q_norm, k_norm;
+        DecodeLinear qkv, o_proj, gate_up, down_proj;
+    };
+    struct Rope {
+        at::Tensor cos, sin;  // [max_position, 1, D_rot] fp32
+    };
+    /// Rows of one prompt whose queries are computed together.
+    struct Members {
+        int64_t slot;
+        std::vector<int64_t> rows;
+    };
+
+    at::Tensor norm_weight(const Norm& norm, const ForwardMode& mode) const;
+    /// x [n, size] -> out [n, size]; a copy where the norm is absent.
+    void normalize(const at::Tensor& weight, const float* x, int64_t size, float* out) const;
+    void group_rows(const DecodeRows& rows);
+    void attention_block(int64_t index, const DecodeRows& rows);
+    /// Norms and turns the queries and keys of row r, and stores its keys and values.
+    void finish_qkv(int64_t index, const DecodeRows& rows, int64_t r);
+    void attend(int64_t index, const DecodeRows& rows);
+    void attend_head(int64_t index, const DecodeRows& rows, const Members& members, int64_t head,
+                     Workspace& scratch) const;
+    void mlp_block(const Layer& layer);
+    /// hidden += norm(branch).
+    void add_branch(const at::Tensor& norm);
+
+    const Decoder& decoder_;
+    const ModelConfig& config_;
+    const ForwardMode& mode_;
+    KvCache& cache_;
+    std::vector<Layer> layers_;
+    std::vector<Rope> ropes_;
+    at::Tensor last_norm_;
+    DecodeLinear output_;
+    std::vector<Members> groups_;
+    size_t num_groups_ = 0;
+    Workspace workspace_;
+    std::vector<Workspace> of_thread_;
+    cpu::Scratch memory_;
+    int64_t rows_ = 0;  // n
+    // Into memory_:
+    float* hidden_ = nullptr;    // [n, C]
+    float* normed_ = nullptr;    // [n, C]
+    float* branch_ = nullptr;    // [n, C] the output of attention or MLP
+    float* qkv_ = nullptr;       // [n, (H + 2 K) · D]
+    float* attended_ = nullptr;  // [n, H · D]
+    float* gate_up_ = nullptr;   // [n, 2 F]
+    float* fed_ = nullptr;       // [n, F]
+    cpu::Scratch logits_;
+};
+
+}  // namespace grpo
