@@ -13,6 +13,9 @@ export type Prompt = string | readonly Message[];
 /** Text for a plain prompt; one assistant message for a conversation. */
 export type Completion = string | readonly Message[];
 
+/** Token ids, whole numbers from 0. */
+export type TokenIds = readonly number[];
+
 /** Why a completion ended: a stop id of the model, the token limit, or a stop string. */
 export type FinishReason = "eos" | "length" | "stop";
 

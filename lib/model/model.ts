@@ -16,11 +16,12 @@ import type {
   NativeStepTokens,
 } from "../native/native.js";
 import { checkBoolean, checkNumber, checkOptionNames } from "../options.js";
-import type { CheckpointWriter, PolicyModel, SampledGroup, SampleResult, SequenceBatch, TokenIds } from "../policy.js";
+import type { TokenIds } from "../types.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./adapter-files.js";
 import { EngineQueue } from "./engine-queue.js";
-import { matchCheckpoint, readModelConfig } from "./families.js";
+import { matchTensors, readModelConfig } from "./families.js";
 import { GeneratedCompletions } from "./generated-completions.js";
+import type { CheckpointWriter, Learner, SequenceBatch } from "./learner.js";
 import { LoraConfig } from "./lora.js";
 import { type LossOptions, rowsPerSliceOf, toNativeLoss } from "./loss.js";
 import { eosTokenIds, readModelFolder } from "./model-files.js";
@@ -39,6 +40,7 @@ import {
 } from "./model-options.js";
 import { flattenBatch, flattenIds, splitFloats } from "./ragged.js";
 import { readWeights } from "./safetensors.js";
+import type { SampledGroup, SampleResult } from "./sampled.js";
 import {
   type DrawnToken,
   type GenerateOptions,
@@ -76,7 +78,7 @@ interface Parts extends ModelFacts {
   readonly engine: NativeEngine;
 }
 
-export class CausalLM implements PolicyModel {
+export class CausalLM implements Learner {
   readonly generationConfig: JsonObject;
   /** "cpu", "cuda:0", "mps". */
   readonly device: string;
@@ -113,7 +115,7 @@ export class CausalLM implements PolicyModel {
     const { folder } = await resolveModelFiles(idOrPath, hubSource(options));
     const contents = await readModelFolder(folder);
     const description = readModelConfig(contents.config);
-    const table = matchCheckpoint(await readWeights(folder), description.native);
+    const table = matchTensors(await readWeights(folder), description.native);
     const parts = { ...contents, description, source: idOrPath };
     const dtype = description.dtype ?? storedDtype(table);
     const model = new CausalLM({ ...parts, ...createEngine(description, dtype, options) });
@@ -234,7 +236,7 @@ export class CausalLM implements PolicyModel {
   }
 
   /** What it will have in memory when it is trained, and the memory of its device. */
-  memory(): ReturnType<PolicyModel["memory"]> {
+  memory(): ReturnType<Learner["memory"]> {
     return this.#weights.memory();
   }
 

@@ -5,9 +5,9 @@ import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import { resolveModelFiles } from "../hub/hub.js";
 import type { NativeDtype, NativeEngine, NativeModelConfig } from "../native/native.js";
-import type { TokenIds } from "../policy.js";
+import type { TokenIds } from "../types.js";
 import { EngineQueue } from "./engine-queue.js";
-import { matchCheckpoint, readModelConfig } from "./families.js";
+import { matchTensors, readModelConfig } from "./families.js";
 import { readModelFolder } from "./model-files.js";
 import { createEngine, type FromPretrainedOptions, hubSource, storedDtype } from "./model-options.js";
 import { flattenIds } from "./ragged.js";
@@ -37,7 +37,7 @@ export class RewardModel {
     const { folder } = await resolveModelFiles(idOrPath, hubSource(options));
     const { config } = await readModelFolder(folder);
     const description = readModelConfig(config, "score");
-    const table = matchCheckpoint(await readWeights(folder), description.native);
+    const table = matchTensors(await readWeights(folder), description.native);
     const dtype = description.dtype ?? storedDtype(table);
     const model = new RewardModel(description.native, createEngine(description, dtype, options));
     try {

@@ -7,10 +7,10 @@ import { hubIdOf, modelCard } from "../hub/model-card.js";
 import { withJsonKeys } from "../json.js";
 import type { NativeOptimizerName, NativeTensorInfo, NativeTensorSet } from "../native/native.js";
 import { show } from "../options.js";
-import type { CheckpointWriter } from "../policy.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, writeAdapterConfig } from "./adapter-files.js";
 import { type EngineQueue, toGrpoError } from "./engine-queue.js";
-import { matchCheckpoint } from "./families.js";
+import { matchTensors } from "./families.js";
+import type { CheckpointWriter } from "./learner.js";
 import { CONFIG, type FileContent, GENERATION_CONFIG, isFile, writeFiles } from "./model-files.js";
 import { fileLayout, readHeader, readWeights, tableOf } from "./safetensors.js";
 import { removeOtherWeights, weightFiles } from "./shards.js";
@@ -83,7 +83,7 @@ export class WeightFiles {
 
   async loadCheckpoint(directory: string): Promise<void> {
     if (this.#weights.trainsAll) {
-      const table = matchCheckpoint(await readWeights(directory), this.#weights.facts.description.native);
+      const table = matchTensors(await readWeights(directory), this.#weights.facts.description.native);
       await this.#queue.run((engine) => engine.loadSet("model", table, 0));
     } else {
       await this.#weights.loadAdapter(directory, this.#weights.active ?? DEFAULT_ADAPTER);

@@ -4,10 +4,10 @@
 import { GrpoError } from "../errors.js";
 import { withJsonKeys } from "../json.js";
 import type { NativeDtype, NativeEngine, NativeLoraTarget, NativeTensorTable } from "../native/native.js";
-import type { PolicyModel } from "../policy.js";
 import { readAdapter } from "./adapter-files.js";
 import type { EngineQueue } from "./engine-queue.js";
 import { type ModelDescription, parameterCount } from "./families.js";
+import type { Learner } from "./learner.js";
 import type { LoraConfig } from "./lora.js";
 import { type ResolvedLora, resolveLora } from "./lora-resolve.js";
 import type { MemoryModel } from "./memory.js";
@@ -67,7 +67,7 @@ export class ModelWeights {
     return { trainable: this.#current()?.resolved.parameters.trainable ?? 0, all: base + added };
   }
 
-  async memory(): ReturnType<PolicyModel["memory"]> {
+  async memory(): ReturnType<Learner["memory"]> {
     const { description, dtype } = this.#facts;
     const full = this.#adapters.size === 0;
     const current = this.#current();

@@ -10,6 +10,7 @@
 #include "binding_revision.h"
 #include "cpu/gemm.h"
 #include "cpu/instruction_set.h"
+#include "cpu/kernels.h"
 #include "cpu/linear.h"
 #include "cpu/row_sampler.h"
 #include "device.h"
@@ -27,15 +28,16 @@ Napi::Value torch_version(const Napi::CallbackInfo& info) {
 
 Napi::Value instruction_set(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
-        return to_js(info.Env(), cpu::name_of(cpu::instruction_set()));
+        return Napi::String::New(info.Env(), cpu::name_of(cpu::instruction_set()));
     });
 }
 
 Napi::Value instruction_sets(const Napi::CallbackInfo& info) {
-    const std::vector<std::string> names = cpu::instruction_set_names();
-    Napi::Array array = Napi::Array::New(info.Env(), names.size());
-    for (uint32_t i = 0; i < names.size(); ++i) array.Set(i, names[i]);
-    return array;
+    const auto most = static_cast<uint32_t>(cpu::processor_instruction_set());
+    Napi::Array names = Napi::Array::New(info.Env(), most + 1);
+    for (uint32_t i = 0; i <= most; ++i)
+        names.Set(i, cpu::name_of(static_cast<cpu::InstructionSet>(i)));
+    return names;
 }
 
 Napi::Value devices(const Napi::CallbackInfo& info) {
@@ -125,8 +127,9 @@ Napi::Value multiply_matrices(const Napi::CallbackInfo& info) {
                 within(product.k, product.n, bs[0], bs[1], b.numel()) &&
                 within(product.m, product.n, product.c_stride, 1, static_cast<int64_t>(c.size())),
             "sizes, strides and numbers disagree");
-        const bool generic = bool_field(call, "generic");
-        cpu::multiply(generic ? cpu::generic_gemm_kernels() : cpu::gemm_kernels(), product);
+        const auto set =
+            bool_field(call, "generic") ? cpu::InstructionSet::kGeneric : cpu::instruction_set();
+        cpu::multiply(cpu::kernels_of(set).gemm, product);
         return to_js(info.Env(), c);
     });
 }

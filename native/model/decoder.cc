@@ -3,8 +3,8 @@
 #include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
 
-#include "cpu/fused_ops.h"
 #include "cpu/instruction_set.h"
+#include "cpu/row_ops.h"
 #include "device.h"
 #include "model/recompute.h"
 #include "model/rows.h"

@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { ProcessingClass } from "../../lib/policy.js";
+import type { ProcessingClass } from "../../lib/tokenizer/processing-class.js";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer.js";
 import { HubServer } from "../support/hub-server.js";
 
