@@ -83,7 +83,7 @@ function examine(found: Findings): GrpoError | undefined {
   }
   const broken = found.engine.devices.find(({ error }) => error !== undefined);
   if (!broken) return undefined;
-  return new GrpoError("DEVICE_UNAVAILABLE", `A training step on ${broken.device} failed: ${broken.error}`, {
+  return new GrpoError("DEVICE_UNAVAILABLE", `a training step on ${broken.device} failed: ${broken.error}`, {
     hint:
       broken.device === "cpu" ? "run `npx grpo setup --force`" : 'update the driver, or use device: "cpu" meanwhile',
   });

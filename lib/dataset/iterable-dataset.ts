@@ -123,7 +123,7 @@ export class IterableDataset<Row extends object = Record<string, unknown>> imple
     return new IterableDataset(shuffledStream(this.stream, { seed, bufferSize, inputShards }), this.columnNames);
   }
 
-  /** Without these columns. */
+  /** The stream without these columns. */
   removeColumns<K extends keyof Row & string>(...names: K[]): IterableDataset<Omit<Row, K>> {
     this.#checkColumns(names);
     const removed = new Set<string>(names);
@@ -136,7 +136,7 @@ export class IterableDataset<Row extends object = Record<string, unknown>> imple
     return new IterableDataset(changedStream(this.stream, change), left);
   }
 
-  /** With another name for one column. */
+  /** The stream with another name for one column. */
   renameColumn<K extends keyof Row & string, To extends string>(from: K, to: To): IterableDataset<Renamed<Row, K, To>> {
     this.#checkColumns([from]);
     const rename = (name: string) => (name === from ? to : name);
@@ -171,8 +171,8 @@ export class IterableDataset<Row extends object = Record<string, unknown>> imple
     const unknown = known && names.find((name) => !known.includes(name));
     if (known === undefined || unknown === undefined) return;
     const nearest = nearestName(unknown, known);
-    throw new GrpoError("BAD_INPUT", `No column "${unknown}"; the columns are: ${known.join(", ")}.`, {
-      ...(nearest === undefined ? {} : { hint: `Did you mean "${nearest}"?` }),
+    throw new GrpoError("BAD_INPUT", `no column "${unknown}"; the columns are: ${known.join(", ")}`, {
+      ...(nearest === undefined ? {} : { hint: `did you mean "${nearest}"?` }),
     });
   }
 }

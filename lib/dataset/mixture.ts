@@ -1,6 +1,7 @@
 // Several data sets as one: one after another, or interleaved, in turn or by chance. Which rows come in which order is as in
 // Hugging Face datasets, for the same seed too.
 
+import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import { badOption, checkOneOf, checkOptionNames } from "../options.js";
 import { checkedSeed, Dataset } from "./dataset.js";
@@ -77,13 +78,13 @@ function asTables<Row extends object>(
   datasets: readonly (Dataset<Row> | IterableDataset<Row>)[],
 ): readonly Dataset<Row>[] | undefined {
   if (!Array.isArray(datasets) || datasets.length === 0) {
-    throw new GrpoError("BAD_INPUT", `${where} needs an array of data sets, at least one.`);
+    throw new GrpoError("BAD_INPUT", `${where} needs an array of data sets, at least one`);
   }
   const tables = datasets.filter((dataset) => dataset instanceof Dataset);
   const streams = datasets.filter((dataset) => dataset instanceof IterableDataset);
   if (tables.length === datasets.length) return tables;
   if (streams.length === datasets.length) return undefined;
-  throw new GrpoError("BAD_INPUT", `${where} needs data sets of one kind, all Dataset or all IterableDataset.`);
+  throw new GrpoError("BAD_INPUT", `${where} needs data sets of one kind, all Dataset or all IterableDataset`);
 }
 
 function checkMixture(options: InterleaveOptions, sources: number): Mixture {
@@ -118,7 +119,7 @@ export function interleavedIndices(datasets: readonly { readonly length: number 
   const lengths = datasets.map(({ length }) => length);
   const empty = lengths.indexOf(0);
   if (empty >= 0 && (mixture.strategy !== "first_exhausted" || mixture.probabilities)) {
-    throw new GrpoError("BAD_INPUT", `interleaveDatasets: data set ${empty} has no rows.`);
+    throw new GrpoError("BAD_INPUT", `interleaveDatasets: data set ${empty} has no rows`);
   }
   if (empty >= 0) return [];
   const offsets = lengths.map((_, source) => lengths.slice(0, source).reduce((sum, length) => sum + length, 0));
@@ -131,8 +132,8 @@ export function interleavedIndices(datasets: readonly { readonly length: number 
     if (done && (mixture.probabilities || source === 0)) return indices;
     const again = mixture.strategy !== "all_exhausted_without_replacement";
     if (exhausted[source] && !again) continue;
-    indices.push((offsets[source] ?? 0) + (next[source] ?? 0));
-    next[source] = (next[source] ?? 0) + 1;
+    indices.push(at(offsets, source) + at(next, source));
+    next[source] = at(next, source) + 1;
     if (next[source] === lengths[source]) {
       exhausted[source] = true;
       if (again) next[source] = 0;

@@ -1,6 +1,7 @@
 // One data file as a table: its columns, how many rows, and its rows in blocks small enough to be held in memory. Which
 // format a file has is told by its name. It knows nothing of splits.
 
+import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 
 export type RawRow = Record<string, unknown>;
@@ -32,12 +33,12 @@ const FORMATS: Readonly<Record<string, DataFormat>> = {
 
 /** Formats that data sets come in but that cannot be read here, with what to do instead. */
 const OTHER_FORMATS: Readonly<Record<string, string>> = {
-  arrow: "In Python: load_from_disk(folder).to_parquet(file).",
-  zst: "Unpack it first, or pack it with gzip.",
-  bz2: "Unpack it first, or pack it with gzip.",
-  xz: "Unpack it first, or pack it with gzip.",
-  zip: "Unpack it first, or pack single files with gzip.",
-  tar: "Unpack it first, or pack single files with gzip.",
+  arrow: "convert it in Python: load_from_disk(folder).to_parquet(file)",
+  zst: "unpack it first, or pack it with gzip",
+  bz2: "unpack it first, or pack it with gzip",
+  xz: "unpack it first, or pack it with gzip",
+  zip: "unpack it first, or pack single files with gzip",
+  tar: "unpack it first, or pack single files with gzip",
 };
 
 /** What else datasets reads: where most files are such ones, the others are notes about them. */
@@ -74,7 +75,7 @@ export function filesInFormat(files: readonly string[], format: string): string[
 }
 
 const JSON_NAMES = ["json", "jsonl", "ndjson"];
-/** Of formats that equally many files have, the last of these, else the last in the alphabet. */
+/** Where equally many files have several formats, the last of these wins, else the last in the alphabet. */
 const PREFERRED = ["csv", "json", "jsonl", "arrow", "lance", "parquet"];
 
 function mostCommonExtension(files: readonly string[]): string | undefined {
@@ -102,8 +103,8 @@ export function readableFormat(file: string): DataFormat {
   const format = dataFormat(file);
   if (format !== undefined && format !== "unreadable") return format;
   const names = Object.keys(FORMATS).join(", ");
-  throw new GrpoError("BAD_DATASET", `${file}: cannot read this format; the readable ones are ${names}, also as .gz.`, {
-    hint: OTHER_FORMATS[extensionOf(file)] ?? "Save it as JSON lines or parquet.",
+  throw new GrpoError("BAD_DATASET", `${file}: cannot read this format; the readable ones are ${names}, also as .gz`, {
+    hint: OTHER_FORMATS[extensionOf(file)] ?? "save it as JSON lines or parquet",
   });
 }
 
@@ -126,12 +127,12 @@ export function blockOf(table: Table, row: number): number {
   let high = table.blockStarts.length - 2;
   while (low < high) {
     const middle = (low + high + 1) >> 1;
-    if ((table.blockStarts[middle] ?? 0) <= row) low = middle;
+    if (at(table.blockStarts, middle) <= row) low = middle;
     else high = middle - 1;
   }
   return low;
 }
 
 export function numRows(table: Table): number {
-  return table.blockStarts[table.blockStarts.length - 1] ?? 0;
+  return at(table.blockStarts, table.blockStarts.length - 1);
 }

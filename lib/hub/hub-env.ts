@@ -61,12 +61,12 @@ function savedToken(): string {
   }
 }
 
-/** Without the line breaks that come along with a paste, as Python; what else no header can hold is refused unseen. */
+/** A token without the line breaks that come along with a paste, as Python; what else no header can hold is refused unseen. */
 export function cleanToken(text: string, source: string): string | undefined {
   const token = text.replace(/[\r\n]/g, "").trim();
   if (/^[\x21-\x7e]*$/.test(token)) return token || undefined;
-  throw new GrpoError("BAD_INPUT", `${source} has a space or a character in it that no token of the Hub has.`, {
-    hint: "Copy the token again: grpo login, or set HF_TOKEN.",
+  throw new GrpoError("BAD_INPUT", `${source} has a space or a character in it that no token of the Hub has`, {
+    hint: "copy the token again: grpo login, or set HF_TOKEN",
   });
 }
 

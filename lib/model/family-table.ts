@@ -144,7 +144,7 @@ const gemma2: Family = {
   slidingLayer: (_, layer) => layer % 2 === 0,
 };
 
-/** By `model_type`. */
+/** Every family, by the `model_type` of its config.json. */
 export const families: Readonly<Record<string, Family>> = {
   llama,
   qwen2,
@@ -232,7 +232,7 @@ export const families: Readonly<Record<string, Family>> = {
 
 /** Model types that are near to one of ours, and what to say of them. */
 export const refusedTypes: Readonly<Record<string, string>> = {
-  gemma3: "This is Gemma 3 with vision; use a text-only checkpoint (model_type gemma3_text).",
+  gemma3: "this is Gemma 3 with vision: use a text-only checkpoint (model_type gemma3_text)",
 };
 
 function hasWindow(config: JsonObject): boolean {

@@ -7,10 +7,10 @@ import { hubIdOf, modelCard } from "../hub/model-card.js";
 import { withJsonKeys } from "../json.js";
 import type { NativeOptimizerName, NativeTensorInfo, NativeTensorSet } from "../native/native.js";
 import { show } from "../options.js";
-import type { CheckpointWriter } from "../policy.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, writeAdapterConfig } from "./adapter-files.js";
 import { type EngineQueue, toGrpoError } from "./engine-queue.js";
-import { matchCheckpoint } from "./families.js";
+import { matchTensors } from "./families.js";
+import type { CheckpointWriter } from "./learner.js";
 import { CONFIG, type FileContent, GENERATION_CONFIG, isFile, writeFiles } from "./model-files.js";
 import { fileLayout, readHeader, readWeights, tableOf } from "./safetensors.js";
 import { removeOtherWeights, weightFiles } from "./shards.js";
@@ -53,8 +53,8 @@ export class WeightFiles {
 
   async saveMerged(directory: string, maxBytes: number, safe: boolean): Promise<void> {
     if (this.#weights.active === null) {
-      throw new GrpoError("BAD_INPUT", "saveMerged: the model has no active adapter.", {
-        hint: "Call applyLora or loadAdapter first, or save the model itself with savePretrained.",
+      throw new GrpoError("BAD_INPUT", "saveMerged: the model has no active adapter", {
+        hint: "call applyLora or loadAdapter first, or save the model itself with savePretrained",
       });
     }
     await this.#saveModel(directory, safe ? "safelyMerged" : "merged", maxBytes);
@@ -83,7 +83,7 @@ export class WeightFiles {
 
   async loadCheckpoint(directory: string): Promise<void> {
     if (this.#weights.trainsAll) {
-      const table = matchCheckpoint(await readWeights(directory), this.#weights.facts.description.native);
+      const table = matchTensors(await readWeights(directory), this.#weights.facts.description.native);
       await this.#queue.run((engine) => engine.loadSet("model", table, 0));
     } else {
       await this.#weights.loadAdapter(directory, this.#weights.active ?? DEFAULT_ADAPTER);
@@ -97,7 +97,7 @@ export class WeightFiles {
     const stored = await readHeader(file);
     const step = Number(stored.metadata.step ?? Number.NaN);
     if (!Number.isSafeInteger(step) || step < 0) {
-      throw new GrpoError("BAD_CHECKPOINT", `${file}: metadata names no step.`);
+      throw new GrpoError("BAD_CHECKPOINT", `${file}: metadata names no step`);
     }
     const optimizer = optimizerOf(file, stored.metadata.optimizer);
     await this.#queue.run(async (engine) => {
@@ -139,7 +139,7 @@ export class WeightFiles {
     );
   }
 
-  /** In one file of weights. */
+  /** A folder with one file of weights. */
   async #modelFolder(set: "model", content: ContentOf): Promise<CheckpointWriter> {
     const tensors = await this.#list(set);
     const weights = await content(set, tensors);
@@ -184,7 +184,7 @@ export class WeightFiles {
       );
   }
 
-  /** The same of copies that are made now; writing them keeps no job waiting. */
+  /** What writes copies of the tensors that are made now, so that no job waits for the writing. */
   async #copied(
     ...[set, listed, metadata, namesInFile, adapter = this.#weights.active]: TensorsToSave
   ): Promise<FileContent> {
@@ -204,5 +204,5 @@ function optimizerOf(file: string, name: string | undefined): NativeOptimizerNam
   const known = ["", "sgd_momentum", ...OPTIMIZERS] as const;
   const found = known.find((optimizer) => optimizer === name);
   if (found !== undefined) return found;
-  throw new GrpoError("BAD_CHECKPOINT", `${file}: metadata names no optimizer that is known, found ${show(name)}.`);
+  throw new GrpoError("BAD_CHECKPOINT", `${file}: metadata names no optimizer that is known, found ${show(name)}`);
 }

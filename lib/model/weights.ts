@@ -4,10 +4,10 @@
 import { GrpoError } from "../errors.js";
 import { withJsonKeys } from "../json.js";
 import type { NativeDtype, NativeEngine, NativeLoraTarget, NativeTensorTable } from "../native/native.js";
-import type { PolicyModel } from "../policy.js";
 import { readAdapter } from "./adapter-files.js";
 import type { EngineQueue } from "./engine-queue.js";
 import { type ModelDescription, parameterCount } from "./families.js";
+import type { Learner } from "./learner.js";
 import type { LoraConfig } from "./lora.js";
 import { type ResolvedLora, resolveLora } from "./lora-resolve.js";
 import type { MemoryModel } from "./memory.js";
@@ -67,7 +67,7 @@ export class ModelWeights {
     return { trainable: this.#current()?.resolved.parameters.trainable ?? 0, all: base + added };
   }
 
-  async memory(): ReturnType<PolicyModel["memory"]> {
+  async memory(): ReturnType<Learner["memory"]> {
     const { description, dtype } = this.#facts;
     const full = this.#adapters.size === 0;
     const current = this.#current();
@@ -97,13 +97,13 @@ export class ModelWeights {
   addLora(config: LoraConfig, seed: number, name: string = DEFAULT_ADAPTER): void {
     this.#queue.checkAlive();
     if (this.#trainsAll) {
-      throw new GrpoError("BAD_INPUT", "This model is trained in full, which leaves no place for an adapter.", {
-        hint: "Load the model again for an adapter.",
+      throw new GrpoError("BAD_INPUT", "this model is trained in full, which leaves no place for an adapter", {
+        hint: "load the model again for an adapter",
       });
     }
     if (this.#adapters.has(name)) {
-      throw new GrpoError("BAD_INPUT", `This model already has an adapter named ${name}.`, {
-        hint: "Give another name, or delete that one first.",
+      throw new GrpoError("BAD_INPUT", `this model already has an adapter named ${name}`, {
+        hint: "give another name, or delete that one first",
       });
     }
     const resolved = resolveLora(config, this.#facts.description, seed);
@@ -124,8 +124,8 @@ export class ModelWeights {
     const { adapter, table } = await readAdapter(folder, this.#facts.description);
     const known = this.#adapters.get(name);
     if (known && !sameTensors(known.resolved, adapter)) {
-      throw new GrpoError("BAD_ADAPTER", `${folder}: the adapter named ${name} has another configuration.`, {
-        hint: "Load it under another name.",
+      throw new GrpoError("BAD_ADAPTER", `${folder}: the adapter named ${name} has another configuration`, {
+        hint: "load it under another name",
       });
     }
     await this.#queue.run(async (engine) => {
@@ -173,7 +173,7 @@ export class ModelWeights {
     if (untied) this.#facts = untiedFacts(this.#facts);
   }
 
-  /** Without adapters as before they came; what is merged stays. */
+  /** Drops all adapters; what was merged into the weights stays there. */
   async unload(): Promise<void> {
     const untied = await this.#queue.run((engine) => engine.dropAdapters());
     this.#forgetAdapters();
@@ -223,7 +223,7 @@ export class ModelWeights {
   activeName(what: string): string {
     this.#queue.checkAlive();
     if (this.#active !== null) return this.#active;
-    throw new GrpoError("BAD_INPUT", `${what}: the model has no adapter.`, { hint: "Call applyLora first." });
+    throw new GrpoError("BAD_INPUT", `${what}: the model has no adapter`, { hint: "call applyLora first" });
   }
 
   /** Throws BAD_INPUT where there is none of that name. */
@@ -231,8 +231,11 @@ export class ModelWeights {
     this.#queue.checkAlive();
     const adapter = this.#adapters.get(name);
     if (adapter) return adapter;
-    const hint = this.#adapters.size === 0 ? "The model has none." : `It has: ${this.adapterNames.join(", ")}.`;
-    throw new GrpoError("BAD_INPUT", `There is no adapter named ${JSON.stringify(name)}.`, { hint });
+    const hint =
+      this.#adapters.size === 0
+        ? "add one with applyLora or loadAdapter: the model has none"
+        : `use one of ${this.adapterNames.join(", ")}`;
+    throw new GrpoError("BAD_INPUT", `there is no adapter named ${JSON.stringify(name)}`, { hint });
   }
 
   #current(): NamedAdapter | undefined {
@@ -259,7 +262,7 @@ function mlpPairs(targets: readonly NativeLoraTarget[]): number {
   return [...new Set(names)].reduce((count, name) => count + (name === "gate_up_proj" ? 2 : 1), 0);
 }
 
-/** Of a model whose output layer is no longer its embedding. */
+/** The facts of a model whose output layer is no longer its embedding. */
 export function untiedFacts(facts: ModelFacts): ModelFacts {
   const { description, config, configText } = facts;
   const untied = { tie_word_embeddings: false };

@@ -4,22 +4,23 @@
 import { setMaxListeners } from "node:events";
 import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
-import type {
-  PolicyModel,
-  ProcessingClass,
-  SampledAttempt,
-  SampledGroup,
-  SampleOptions,
-  SampleResult,
-  TokenIds,
-} from "../policy.js";
+import type { SampledGroup, SampleOptions } from "../model/sampled.js";
 import type { RewardInput, RewardOutput, RewardRuntime } from "../rewards/runtime.js";
-import type { PromptTable } from "../trainer/prompts.js";
-import type { Completion, Prompt, TrainerState } from "../types.js";
-import { type Attempt, completionIdsOf, countedLength, finishReasonOf, type Group, type Sample } from "./sample.js";
+import type { ProcessingClass } from "../tokenizer/processing-class.js";
+import type { Completion, Prompt, TokenIds, TrainerState } from "../types.js";
+import type { PromptTable } from "./prompts.js";
+import {
+  completionIdsOf,
+  countedLength,
+  finishReasonOf,
+  type Group,
+  type Sample,
+  type SampledRollout,
+} from "./sample.js";
+import type { SampledAttempt, Sampler } from "./sampler.js";
 
 export interface RolloutSource<Row> {
-  readonly model: PolicyModel;
+  readonly sampler: Sampler;
   readonly tokenizer: ProcessingClass;
   readonly prompts: PromptTable<Row>;
   /** Columns that reward functions receive. */
@@ -55,7 +56,7 @@ export async function collectGroups<Row>(source: RolloutSource<Row>, request: Ro
   const { rows, sampling, onProgress } = request;
   if (request.signal.aborted) throw new GrpoError("CANCELLED", "stopped before sampling");
   const promptIds = rows.map((row) => source.prompts.ids(row));
-  const groups: (Group<Attempt> | undefined)[] = rows.map(() => undefined);
+  const groups: (Group<SampledRollout> | undefined)[] = rows.map(() => undefined);
   const scoring = new Scoring(source, request);
   let completions = 0;
   let tokens = 0;
@@ -73,13 +74,13 @@ export async function collectGroups<Row>(source: RolloutSource<Row>, request: Ro
 
   const started = performance.now();
   const options = { ...sampling, promptKeys: keysOf(rows), signal: scoring.signal, onGroup };
-  await scoring.during(() => source.model.sample(promptIds, options));
+  await scoring.during(() => source.sampler.sample(promptIds, options));
   const sampled = performance.now();
   const missing = groups.indexOf(undefined);
   if (missing >= 0) {
     throw new GrpoError("INTERNAL", `sampling ended without the completions of prompt ${missing} of ${rows.length}`);
   }
-  if (source.batching === "batch") scoring.start(0, groups as Group<Attempt>[]);
+  if (source.batching === "batch") scoring.start(0, groups as Group<SampledRollout>[]);
   const scored = await scoring.finish();
   return {
     groups: scored.flatMap(withRewards),
@@ -106,24 +107,19 @@ function readGroup<Row>(
   row: number,
   promptIds: TokenIds,
   attempts: readonly SampledAttempt[],
-): Group<Attempt> {
+): Group<SampledRollout> {
   const prompt = source.prompts.prompt(row);
-  const rollouts = attempts.map((attempt): Attempt => {
-    const samples = samplesOf(attempt, promptIds);
-    const given = "samples" in attempt ? attempt.completion : undefined;
-    return { samples, completion: given ?? decode(source.tokenizer, prompt, completionIdsOf({ samples })) };
+  const rollouts = attempts.map((attempt): SampledRollout => {
+    if ("samples" in attempt) {
+      checkSamples(attempt.samples);
+      return attempt;
+    }
+    // A plain completion is one sample in the context of its prompt.
+    const { ids, logprobs, finishReason } = attempt;
+    const samples = [{ promptIds, completionIds: ids, samplingLogprobs: logprobs, finishReason }];
+    return { samples, completion: decode(source.tokenizer, prompt, ids) };
   });
   return { row, prompt, promptIds, rollouts };
-}
-
-/** A plain completion is one sample in the context of its prompt. */
-function samplesOf(attempt: SampledAttempt, promptIds: TokenIds): readonly Sample[] {
-  if ("samples" in attempt) {
-    checkSamples(attempt.samples);
-    return attempt.samples;
-  }
-  const { ids, logprobs, finishReason } = attempt;
-  return [{ promptIds, completionIds: ids, samplingLogprobs: logprobs, finishReason }];
 }
 
 /** What a sampler of one's own gives may be out of step, and would train on the wrong tokens. */
@@ -149,7 +145,7 @@ function decode(tokenizer: ProcessingClass, prompt: Prompt, ids: TokenIds): Comp
 /** Groups that were scored in one call per function, in the order of the rows from the one with index `first` on. */
 interface Scored {
   readonly first: number;
-  readonly groups: readonly Group<Attempt>[];
+  readonly groups: readonly Group<SampledRollout>[];
   readonly output: RewardOutput;
 }
 
@@ -172,7 +168,7 @@ class Scoring<Row> {
   }
 
   /** Scores groups in one call per function. */
-  start(first: number, groups: readonly Group<Attempt>[]): void {
+  start(first: number, groups: readonly Group<SampledRollout>[]): void {
     const input = rewardInput(this.#source, this.#request.trainerState, groups);
     const call = this.#source.rewards.score(input, this.signal).then(
       (output) => void this.#scored.push({ first, groups, output }),
@@ -191,7 +187,7 @@ class Scoring<Row> {
   }
 
   /** Samples, and throws what went wrong meanwhile. */
-  async during(sample: () => Promise<SampleResult<SampledAttempt>>): Promise<void> {
+  async during(sample: () => ReturnType<Sampler["sample"]>): Promise<void> {
     try {
       await sample();
     } catch (error) {
@@ -217,7 +213,7 @@ class Scoring<Row> {
 function rewardInput<Row>(
   source: RolloutSource<Row>,
   trainerState: TrainerState,
-  groups: readonly Group<Attempt>[],
+  groups: readonly Group<SampledRollout>[],
 ): RewardInput {
   const rollouts = groups.flatMap(({ row, prompt, rollouts }) => rollouts.map((rollout) => ({ row, prompt, rollout })));
   const column = (name: string) => rollouts.map(({ row }) => columnValue(source.prompts.row(row), name));
@@ -241,10 +237,10 @@ function withRewards({ groups, output }: Scored): Group[] {
   let next = 0;
   return groups.map((group) => ({
     ...group,
-    rollouts: group.rollouts.map((attempt) => {
+    rollouts: group.rollouts.map((rollout) => {
       const i = next++;
       return {
-        ...attempt,
+        ...rollout,
         rewards: output.rewards.map((rewards) => at(rewards, i)),
         extras: Object.fromEntries(extras.map(([name, values]) => [name, values[i]])),
       };

@@ -18,19 +18,20 @@ export interface Sample {
   readonly finishReason: FinishReason;
 }
 
-/** One attempt at a prompt. */
-export interface Attempt {
+/** One attempt at a prompt, as a sampler gives it where it is more than one completion of the prompt. */
+export interface SampledRollout {
   /**
-   * At least one. A completion, and a conversation that only grows, is one sample; a branch, a sub-agent or a context that was
-   * rewritten adds another, so that every drawn token counts in one sample and no more.
+   * At least one; where nothing was drawn, one without completionIds. A completion, and a conversation that only grows, is one
+   * sample; a branch, a sub-agent or a context that was rewritten adds another, so that every drawn token counts in one sample and
+   * no more.
    */
   readonly samples: readonly Sample[];
-  /** As reward functions and logs have it. */
+  /** As reward functions and logs get it. */
   readonly completion: Completion;
 }
 
 /** An attempt with what the reward functions say of it. */
-export interface Rollout extends Attempt {
+export interface Rollout extends SampledRollout {
   /** [functions] null abstained. */
   readonly rewards: readonly (number | null)[];
   /** What the functions sent with logExtra, by column. */
@@ -46,7 +47,7 @@ export interface ScoredRollout extends Rollout {
 }
 
 /** The rollouts of one prompt. */
-export interface Group<R extends Attempt = Rollout> {
+export interface Group<R extends SampledRollout = Rollout> {
   /** Index in the data set. */
   readonly row: number;
   readonly prompt: Prompt;
@@ -59,18 +60,18 @@ export function countTokens({ completionIds, lossMask }: Pick<Sample, "completio
   return lossMask ? lossMask.reduce((sum, counts) => sum + counts, 0) : completionIds.length;
 }
 
-/** Those of all samples of an attempt: the length of its completion in the metrics. */
-export function countedLength({ samples }: Pick<Attempt, "samples">): number {
+/** Those of all samples of a rollout: the length of its completion in the metrics. */
+export function countedLength({ samples }: Pick<SampledRollout, "samples">): number {
   return samples.reduce((sum, sample) => sum + countTokens(sample), 0);
 }
 
 /** All tokens after the contexts, sample by sample. */
-export function completionIdsOf({ samples }: Pick<Attempt, "samples">): readonly number[] {
+export function completionIdsOf({ samples }: Pick<SampledRollout, "samples">): readonly number[] {
   const [first] = samples;
   return first && samples.length === 1 ? first.completionIds : samples.flatMap(({ completionIds }) => completionIds);
 }
 
-/** How an attempt ended, which is how its last sample did. */
-export function finishReasonOf({ samples }: Pick<Attempt, "samples">): FinishReason {
+/** How a rollout ended, which is how its last sample did. */
+export function finishReasonOf({ samples }: Pick<SampledRollout, "samples">): FinishReason {
   return at(samples, samples.length - 1).finishReason;
 }

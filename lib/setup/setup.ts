@@ -116,7 +116,7 @@ function makeFolder(folder: string): void {
 }
 
 function notWritable(folder: string, error: unknown): GrpoError {
-  return new GrpoError("SETUP_FAILED", `The folder ${folder} cannot be written: ${reasonOf(error)}`, {
+  return new GrpoError("SETUP_FAILED", `the folder ${folder} cannot be written: ${reasonOf(error)}`, {
     hint: "set GRPO_CACHE to a folder that can be written",
     cause: error,
   });
@@ -215,7 +215,7 @@ async function install(files: readonly string[], job: Job): Promise<Libtorch> {
   const work = mkdtempSync(join(job.cache, `.partial-${process.pid}-`));
   const unpacked = join(work, "unpacked");
   try {
-    // With NVIDIA's wheels as in Python's site-packages: libtorch looks for these libraries in ../../nvidia.
+    // NVIDIA's wheels go where Python's site-packages has them: libtorch looks for these libraries in ../../nvidia.
     const place = placement(nvidia.length > 0);
     let total = 0;
     for (const file of files) total += await readable(file, () => zipSize(file, place));

@@ -4,7 +4,9 @@
 import type * as Zod from "zod";
 import { GrpoError, nearestName } from "../errors.js";
 import { show } from "../options.js";
-import { GRPOConfig, type GRPOConfigOptions, schema as grpoSchema, readReportTo } from "../trainer/config.js";
+import { readReportTo } from "../run/read-options.js";
+import { GRPOConfig } from "../trainer/config.js";
+import { type GRPOConfigOptions, schema as grpoSchema } from "../trainer/config-fields.js";
 import { unsupportedDefaults, withoutEffect } from "../trainer/config-unsupported.js";
 import { keySchemas } from "./json-schema.js";
 import {
@@ -180,7 +182,7 @@ function applyToConfig(script: ScriptSettings, grpo: Values, notices: Notices): 
 }
 
 function applyTrackers({ report_to: reportTo = [] }: ScriptSettings, grpo: Values, notices: Notices): void {
-  const { tensorboard, others } = readReportTo(reportTo);
+  const { tensorboard, others } = readReportTo(reportTo, "GRPOConfig");
   if (tensorboard) grpo.reportTo = "tensorboard";
   for (const tracker of others) notices.add(`report_to ${tracker}`, `no effect, ${ignoredKeys.wandb_project}`);
 }

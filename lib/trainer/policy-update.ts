@@ -2,19 +2,21 @@
 // optimizer. A step whose loss or gradient is not finite changes nothing.
 
 import { at } from "../at.js";
+import type { Metrics } from "../log/metrics.js";
+import type { Learner, OptimizerStepOptions } from "../model/learner.js";
 import type { NativeLossResult } from "../native/native.js";
-import type { OptimizerStepOptions, PolicyModel } from "../policy.js";
-import { nanMean } from "./advantages.js";
+import { mixSeed } from "../rollout/prompt-sampler.js";
+import { optimizerOptions } from "../run/optimizer.js";
+import { learningRateSchedule, type Schedule } from "../run/schedule.js";
+import { nanMean } from "../statistics.js";
 import type { GRPOConfig } from "./config.js";
 import type { EntropyControl } from "./entropy-control.js";
 import { type Generation, takeSlices, tokensOf } from "./generation.js";
-import { optimizerOptions } from "./optimizer.js";
 import type { TrainingPlan } from "./plan.js";
-import { mixSeed } from "./prompt-sampler.js";
-import { learningRateSchedule, type Schedule } from "./schedule.js";
-import { lossMetrics, type Metrics } from "./step-metrics.js";
+import { lossMetrics } from "./step-metrics.js";
 
 export interface PolicyUpdate {
+  readonly loss: number;
   readonly metrics: Metrics;
   /** False: loss or gradient was not finite, and the step was skipped. */
   readonly applied: boolean;
@@ -29,13 +31,13 @@ export interface UpdatePart {
 }
 
 export class PolicyUpdater {
-  readonly #model: PolicyModel;
+  readonly #model: Learner;
   readonly #args: GRPOConfig;
   readonly #plan: TrainingPlan;
   readonly #entropy: EntropyControl;
   readonly #learningRateAt: Schedule;
 
-  constructor(model: PolicyModel, args: GRPOConfig, plan: TrainingPlan, entropy: EntropyControl) {
+  constructor(model: Learner, args: GRPOConfig, plan: TrainingPlan, entropy: EntropyControl) {
     this.#model = model;
     this.#args = args;
     this.#plan = plan;
@@ -46,6 +48,7 @@ export class PolicyUpdater {
       learningRate: args.learningRate,
       warmupSteps: plan.warmupSteps,
       totalSteps: plan.totalSteps,
+      where: "GRPOConfig: lrSchedulerKwargs",
     });
   }
 
@@ -68,7 +71,7 @@ export class PolicyUpdater {
       learning_rate: learningRate,
       "time/update": (performance.now() - began) / 1000,
     };
-    return { metrics, applied };
+    return { loss: result.loss, metrics, applied };
   }
 
   #gradient(step: number, index: number, part: UpdatePart, accumulation: number): Promise<NativeLossResult> {

@@ -1,16 +1,14 @@
-// The numbers of one step under TRL's names, and their means over a logging window. A value that no completion defines
-// (the mean of rewards that all abstained) is NaN: it is left out of the window's mean and written as null in JSON.
+// The numbers of one step under TRL's names. A value that no completion defines (the mean of rewards that all abstained) is NaN.
 
 import { at } from "../at.js";
+import { type Metrics, MetricWindow } from "../log/metrics.js";
 import type { LossOptions } from "../model/loss.js";
 import type { NativeLossResult } from "../native/native.js";
 import { failureKinds } from "../rewards/failure.js";
 import type { Collected } from "../rollout/collect.js";
 import { countedLength, finishReasonOf, type Rollout } from "../rollout/sample.js";
-import { nanMean, nanStd } from "./advantages.js";
+import { nanMean, nanStd } from "../statistics.js";
 import type { ScoredGroups } from "./score.js";
-
-export type Metrics = Record<string, number>;
 
 /** Lengths and rewards of a batch of rollouts. */
 export function rolloutMetrics(
@@ -87,45 +85,12 @@ function typeMetrics(result: NativeLossResult, lossType: LossOptions["lossType"]
   };
 }
 
-/** Counters and settings: a window shows where they stand, not their mean. */
-const latest = new Set(["step", "epoch", "learning_rate", "grad_norm", "num_tokens", "bad_steps"]);
+/** Names of the numbers of failed reward calls. */
+export const failureCounts = new RegExp(`^rewards/.+/(errors|${failureKinds.join("|")})$`);
 
-/** Numbers of failed reward calls: a window has their sum, and where one is left out it is 0. */
-const counted = new RegExp(`^rewards/.+/(errors|${failureKinds.join("|")})$`);
-
-/** Mean of each name over the lists that have it. */
+/** Mean of each name over the lists that have it; of failed calls the sum. */
 export function meanMetrics(all: readonly Readonly<Metrics>[]): Metrics {
-  const window = new MetricWindow();
+  const window = new MetricWindow({ counts: failureCounts });
   for (const metrics of all) window.add(metrics);
   return window.take();
-}
-
-export class MetricWindow {
-  readonly #values: Map<string, number[]>;
-
-  constructor(values: Readonly<Record<string, readonly number[]>> = {}) {
-    this.#values = new Map(Object.entries(values).map(([name, list]) => [name, [...list]]));
-  }
-
-  /** Since the last take(), by name: what a window begins with that goes on from here. */
-  get values(): Readonly<Record<string, readonly number[]>> {
-    return Object.fromEntries(this.#values);
-  }
-
-  add(metrics: Readonly<Metrics>): void {
-    for (const [name, value] of Object.entries(metrics)) {
-      const values = this.#values.get(name);
-      if (values && !latest.has(name)) values.push(value);
-      else this.#values.set(name, [value]);
-    }
-  }
-
-  /** Means since the last call. */
-  take(): Metrics {
-    const summary = (name: string, values: number[]) =>
-      counted.test(name) ? values.reduce((sum, value) => sum + value, 0) : nanMean(values);
-    const means = Object.fromEntries([...this.#values].map(([name, values]) => [name, summary(name, values)]));
-    this.#values.clear();
-    return means;
-  }
 }

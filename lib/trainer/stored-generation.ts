@@ -4,9 +4,9 @@
 import type * as Zod from "zod";
 import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
+import { storedNumber, storeNumber } from "../run/stored-number.js";
 import { lazySchema, type ZodModule } from "../zod.js";
 import type { Generation } from "./generation.js";
-import { storedNumber, storeNumber } from "./stored-number.js";
 
 const schema = lazySchema((z) => {
   const { ids, logprobs } = lists(z);

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { type RewardInput, RewardRuntime, type RewardRuntimeOptions } from "../../lib/rewards/runtime.js";
-import { freshState } from "../../lib/trainer/trainer-state.js";
+import { freshState } from "../../lib/run/state.js";
 import type { AnyRewardFn, RewardBatch } from "../../lib/types.js";
 
 const input: RewardInput = {

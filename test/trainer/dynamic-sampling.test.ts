@@ -4,10 +4,10 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { TrainerEvent } from "../../lib/trainer/callbacks.js";
+import { sampleGroups } from "../../lib/rollout/dynamic-sampling.js";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
-import { sampleGroups } from "../../lib/trainer/dynamic-sampling.js";
 import { GRPOTrainer } from "../../lib/trainer/trainer.js";
+import type { TrainerEvent } from "../../lib/trainer/trainer-setup.js";
 import type { RewardBatch } from "../../lib/types.js";
 import { FakePolicy, type FakeRow, FakeTokenizer, fakeRows } from "./fake-policy.js";
 

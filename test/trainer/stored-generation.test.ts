@@ -4,11 +4,11 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { SequenceBatch } from "../../lib/policy.js";
-import { readCheckpoint } from "../../lib/trainer/checkpoint.js";
+import type { SequenceBatch } from "../../lib/model/learner.js";
+import { mixSeed } from "../../lib/rollout/prompt-sampler.js";
+import { readGeneration } from "../../lib/trainer/carryover.js";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
 import type { Generation } from "../../lib/trainer/generation.js";
-import { mixSeed } from "../../lib/trainer/prompt-sampler.js";
 import { generationFromJson, generationToJson } from "../../lib/trainer/stored-generation.js";
 import { GRPOTrainer } from "../../lib/trainer/trainer.js";
 import type { RewardBatch } from "../../lib/types.js";
@@ -56,10 +56,9 @@ test("rollouts with masks and several samples come back as they were, number by 
 test("a version that is not known is refused by its number, with what to do", async () => {
   const { trainer } = bench(folder, { maxSteps: 1 });
   await trainer.train();
-  const checkpoint = path.join(folder, "checkpoint-1");
-  const file = path.join(checkpoint, "generation.json");
+  const file = path.join(folder, "checkpoint-1", "generation.json");
   writeFileSync(file, readFileSync(file, "utf8").replace('"schema_version":2', '"schema_version":3'));
-  await expect(readCheckpoint(checkpoint)).rejects.toMatchObject({
+  await expect(readGeneration(file)).rejects.toMatchObject({
     code: "BAD_CHECKPOINT",
     message: expect.stringMatching(
       /generation\.json.*expected schema_version 1 or 2, found 3[\s\S]*resume with the version/,

@@ -2,9 +2,9 @@
 // teach nothing, make way for groups of further prompts, in rounds, until the generation is full. The order of prompts and
 // the choice among groups depend on rewards only, so that a resumed run makes the same.
 
-import type { Collected } from "../rollout/collect.js";
-import type { Group } from "../rollout/sample.js";
-import type { Metrics } from "./step-metrics.js";
+import type { Metrics } from "../log/metrics.js";
+import type { Collected } from "./collect.js";
+import type { Group } from "./sample.js";
 
 export interface GroupRequest {
   /** Groups that a generation needs. */

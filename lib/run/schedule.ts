@@ -26,6 +26,8 @@ export interface ScheduleInput {
   readonly totalSteps: number;
   /** lrSchedulerKwargs: transformers' names, snake_case or camelCase. */
   readonly options: Readonly<Record<string, unknown>>;
+  /** What messages call the options. */
+  readonly where?: string;
 }
 
 /** Learning rate of each step. */
@@ -76,7 +78,7 @@ const factories: Readonly<Record<ScheduleName, Factory>> = {
     const power = options.number("power", 1);
     options.none();
     if (!(learningRate > end)) {
-      throw badOption("GRPOConfig", "lrSchedulerKwargs.lr_end", `below learningRate ${learningRate}`, end);
+      throw options.bad("lr_end", `below learningRate ${learningRate}`, end);
     }
     return (step) => {
       if (step > totalSteps) return end / learningRate;
@@ -154,15 +156,20 @@ function falling(shape: Shape, cycles: number, progress: number, rising: boolean
 
 /** lrSchedulerKwargs, taken one by one; what is left over belongs to no schedule of that name. */
 class ScheduleOptions {
-  readonly #where = "GRPOConfig: lrSchedulerKwargs";
+  readonly #where: string;
   readonly #given: Readonly<Record<string, unknown>>;
   readonly #known: string[] = [];
   readonly #learningRate: number;
 
-  constructor({ options, learningRate }: ScheduleInput) {
+  constructor({ options, learningRate, where = "lrSchedulerKwargs" }: ScheduleInput) {
+    this.#where = where;
     const snake = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
     this.#given = Object.fromEntries(Object.entries(options).map(([name, value]) => [snake(name), value]));
     this.#learningRate = learningRate;
+  }
+
+  bad(name: string, expected: string, found: unknown): GrpoError {
+    return badOption(this.#where, name, expected, found);
   }
 
   number(name: string, fallback?: number): number {

@@ -1,5 +1,5 @@
-// What a run uploads while it trains and at its end, with transformers' options: pushToHub, hubStrategy and their kin, and
-// the completions for logCompletionsHubRepo. Uploads go on beside the training; one that fails is noted and the next save
+// What a run uploads while it trains and at its end, with transformers' options: pushToHub, hubStrategy and their kin, and its
+// completions to a data set of their own. Uploads go on beside the training; one that fails is noted and the next save
 // tries again. What is uploaded is first linked into a folder of its own, so that nothing changes it on the way.
 
 import { copyFile, cp, link, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
@@ -7,10 +7,9 @@ import path from "node:path";
 import { reasonOf } from "../errors.js";
 import { type TrainingFacts, writeModelCard } from "../hub/model-card.js";
 import { ensureRepo, type FolderPushOptions, type PushOptions, pushFolder } from "../hub/push.js";
-import type { RewardPoint } from "../hub/reward-curve.js";
 import { checkOptionNames } from "../options.js";
 import type { TrainerState } from "../types.js";
-import type { GRPOConfig } from "./config.js";
+import type { RunOptions } from "./options.js";
 
 /** What `trainer.pushToHub` uploads, and where. */
 export interface TrainerPushOptions {
@@ -25,9 +24,11 @@ export interface TrainerPushOptions {
 }
 
 export interface HubPushParts {
-  readonly args: GRPOConfig;
-  readonly state: TrainerState;
-  readonly rewardNames: readonly string[];
+  readonly args: RunOptions;
+  /** Data set that gets completions.jsonl at each save; null: none. */
+  readonly completionsRepo: string | null;
+  /** What a model card says of the run so far. */
+  card(): Omit<TrainingFacts, "dataset">;
   /** Tells the user something. */
   note(text: string): void;
 }
@@ -58,20 +59,20 @@ export class HubPush {
 
   /** Makes the repositories, so that a missing token or right is found before the first step. */
   async begin(): Promise<void> {
-    const { args, note } = this.#parts;
+    const { args, completionsRepo, note } = this.#parts;
     if (args.pushToHub) {
       this.#repo = await ensureRepo(this.#modelName(), this.#access());
       note(`hub      the model goes to ${this.#repo}, hubStrategy ${args.hubStrategy}`);
     }
-    if (args.logCompletionsHubRepo !== null) {
-      const repo = await ensureRepo(args.logCompletionsHubRepo, this.#dataAccess());
+    if (completionsRepo !== null) {
+      const repo = await ensureRepo(completionsRepo, this.#dataAccess());
       note(`hub      completions go to the data set ${repo}`);
     }
   }
 
   /** Uploads what has just been saved. Returns when it is linked aside; the upload itself goes on. */
   async afterSave(checkpoint: string, state: TrainerState): Promise<void> {
-    const { args } = this.#parts;
+    const { args, completionsRepo } = this.#parts;
     const unit = args.saveStrategy === "epoch" ? `epoch ${Math.floor(state.epoch)}` : `step ${state.globalStep}`;
     const commitMessage = `Training in progress, ${unit}`;
     const uploads: Upload[] = [];
@@ -80,10 +81,9 @@ export class HubPush {
       const folder = await this.#stageCheckpoint(checkpoint, repo);
       uploads.push({ folder, repo, options: { ...this.#access(), commitMessage } });
     }
-    if (args.logCompletionsHubRepo !== null) {
-      const repo = args.logCompletionsHubRepo;
+    if (completionsRepo !== null) {
       const options = { ...this.#dataAccess(), commitMessage, keepExisting: [CARD] };
-      uploads.push({ folder: await this.#stageCompletions(repo), repo, options });
+      uploads.push({ folder: await this.#stageCompletions(completionsRepo), repo: completionsRepo, options });
     }
     // A save that comes while another is under way takes the place of those that wait.
     if (!args.hubAlwaysPush) for (const { folder } of this.#waiting.splice(0)) await removeFolder(folder);
@@ -192,12 +192,7 @@ export class HubPush {
 
   async #addFacts(to: string, repo: string, dataset: string | undefined): Promise<void> {
     await copyFile(path.join(this.#parts.args.outputDir, METRICS), path.join(to, METRICS)).catch(() => {});
-    await writeModelCard(to, repo, { training: this.#facts(dataset) });
-  }
-
-  #facts(dataset: string | undefined): TrainingFacts {
-    const { args, state, rewardNames } = this.#parts;
-    return { dataset, rewardNames, curve: rewardPoints(state), settings: settingsOf(args, state) };
+    await writeModelCard(to, repo, { training: { dataset, ...this.#parts.card() } });
   }
 }
 
@@ -214,35 +209,6 @@ async function linkFiles(from: string, to: string, wanted: (name: string) => boo
     if (entry.isFile()) await link(source, target).catch(() => copyFile(source, target));
     else if (entry.name === "additional_chat_templates") await cp(source, target, { recursive: true });
   }
-}
-
-function rewardPoints(state: TrainerState): RewardPoint[] {
-  const points = new Map<number, { reward?: number; evalReward?: number }>();
-  for (const { step, reward, eval_reward: evalReward } of state.logHistory) {
-    if (step === undefined) continue;
-    const values = { ...(isNumber(reward) ? { reward } : {}), ...(isNumber(evalReward) ? { evalReward } : {}) };
-    points.set(step, { ...points.get(step), ...values });
-  }
-  const logged = [...points].map(([step, values]) => ({ step, ...values }));
-  return logged.filter((point): point is RewardPoint => point.reward !== undefined);
-}
-
-function isNumber(value: number | undefined): value is number {
-  return value !== undefined && Number.isFinite(value);
-}
-
-function settingsOf(args: GRPOConfig, state: TrainerState): Record<string, string | number> {
-  return {
-    steps: state.globalStep,
-    "completions per step": args.completionsPerStep,
-    "completions per prompt": args.numGenerations,
-    "learning rate": args.learningRate,
-    loss: args.lossType,
-    beta: args.beta,
-    temperature: args.temperature,
-    "longest completion": args.maxCompletionLength,
-    seed: args.seed,
-  };
 }
 
 function completionsCard(repo: string, model: string | undefined): string {

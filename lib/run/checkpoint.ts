@@ -1,71 +1,23 @@
-// Checkpoints on disk: <outputDir>/checkpoint-<step>/ with adapter, optimizer, tokenizer files and trainer_state.json, and
-// generation.json where the next step goes on with completions that are there already. A
-// folder appears under its final name only when it is whole. No random state is stored: prompts, draws and dropout are
-// functions of seed and step.
+// Checkpoints on disk: <outputDir>/checkpoint-<step>/ with adapter, optimizer, tokenizer files and trainer_state.json, and files
+// of the trainer's own. A folder appears under its final name only when it is whole. No random state is stored: the order of the
+// data, draws and dropout are functions of seed and step.
 
 import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
-import type * as Zod from "zod";
 import { GrpoError, reasonOf } from "../errors.js";
-import type { CheckpointWriter, ProcessingClass } from "../policy.js";
-import { lazySchema } from "../zod.js";
-import type { Generation } from "./generation.js";
-import { generationFromJson, generationToJson } from "./stored-generation.js";
-import { storedNumber } from "./stored-number.js";
+import type { CheckpointWriter, Savable } from "../model/learner.js";
+import { type Order, readStateText, type StateFile, stateText } from "./state.js";
 
 const stateFile = "trainer_state.json";
-const generationFile = "generation.json";
 
-const stateSchema = lazySchema((z) =>
-  z.object({
-    schema_version: z.literal(1),
-    global_step: z.int().min(0),
-    max_steps: z.int().min(1),
-    epoch: z.number(),
-    num_input_tokens_seen: z.number().min(0),
-    best_metric: z.number().nullable(),
-    /** From the folder that the checkpoint lies in. */
-    best_model_checkpoint: z.string().nullable(),
-    evaluations_without_gain: z.int().min(0),
-    /** What is still to be done after the step: a run that was cut short while it evaluated has not. */
-    control: z.object({ should_log: z.boolean(), should_evaluate: z.boolean() }),
-    /** Values since the last log line, and the sum of the losses of all steps. */
-    log_window: z.record(z.string(), z.array(storedNumber(z))),
-    loss_sum: storedNumber(z),
-    /** Non-finite steps in a row up to here. */
-    bad_steps: z.int().min(0),
-    /** What the order of prompts and the optimizer's state depend on; a resumed run must have the same. */
-    order: z.object({
-      seed: z.int(),
-      rows: z.int(),
-      prompts_per_generation: z.int(),
-      slices_per_generation: z.int(),
-      slices_per_step: z.int(),
-      num_iterations: z.int(),
-      num_generations: z.int(),
-      shuffle_dataset: z.boolean(),
-      dynamic_sampling: z.boolean(),
-      optimizer: z.string(),
-    }),
-    /** Prompts sampled for so far: with dynamic sampling not what the steps alone would tell. */
-    prompts_taken: z.int().min(0),
-    /** Of the entropy bonus. */
-    entropy: z.object({ coef: z.number(), last_entropy: z.number().nullable() }),
-    log_history: z.array(z.record(z.string(), storedNumber(z))),
-  }),
-);
-
-export type SavedState = Zod.output<ReturnType<typeof stateSchema>>;
-/** The same as it is written. */
-export type StoredState = Zod.input<ReturnType<typeof stateSchema>>;
-
-export interface CheckpointOptions {
+/** What makes a checkpoint. */
+export interface CheckpointParts {
   readonly outputDir: string;
   readonly writeModel: CheckpointWriter;
-  readonly tokenizer: ProcessingClass;
-  readonly state: StoredState;
-  /** The one that the next step goes on with. */
-  readonly generation: Generation | undefined;
+  readonly tokenizer: Savable;
+  readonly state: StateFile;
+  /** Of the trainer's own, by name: the text, made when it is written. */
+  readonly files: Readonly<Record<string, () => string>>;
   /** Checkpoints kept; null: all. */
   readonly totalLimit: number | null;
   /** The checkpoint of the best evaluation, which is kept besides. */
@@ -87,19 +39,17 @@ export async function removeLeftovers(outputDir: string): Promise<void> {
 }
 
 /** Writes checkpoint-<global_step> and returns its path. */
-export async function saveCheckpoint(options: CheckpointOptions): Promise<string> {
-  const { outputDir, state } = options;
+export async function saveCheckpoint(parts: CheckpointParts): Promise<string> {
+  const { outputDir, state } = parts;
   const final = checkpointPath(outputDir, state.global_step);
   const temporary = path.join(outputDir, `${temporaryPrefix}${state.global_step}-${process.pid}`);
   try {
     await rm(temporary, { recursive: true, force: true });
     await mkdir(temporary, { recursive: true });
-    await options.writeModel(temporary);
-    await options.tokenizer.savePretrained(temporary);
-    await writeFile(path.join(temporary, stateFile), `${JSON.stringify(state, null, 2)}\n`);
-    if (options.generation) {
-      await writeFile(path.join(temporary, generationFile), generationToJson(options.generation));
-    }
+    await parts.writeModel(temporary);
+    await parts.tokenizer.savePretrained(temporary);
+    await writeFile(path.join(temporary, stateFile), stateText(state));
+    for (const [name, text] of Object.entries(parts.files)) await writeFile(path.join(temporary, name), text());
     await syncFiles(temporary);
     await replaceFolder(temporary, final);
   } catch (cause) {
@@ -110,7 +60,7 @@ export async function saveCheckpoint(options: CheckpointOptions): Promise<string
       hint: "check that outputDir is a folder you may write to and that the disk is not full",
     });
   }
-  if (options.totalLimit !== null) await removeOldest(outputDir, options.totalLimit, [final, options.keep]);
+  if (parts.totalLimit !== null) await removeOldest(outputDir, parts.totalLimit, [final, parts.keep]);
   return final;
 }
 
@@ -173,23 +123,13 @@ export async function findCheckpoint(resumeFrom: string | true, outputDir: strin
   });
 }
 
-export interface SavedRun {
-  readonly state: SavedState;
-  readonly generation: Generation | undefined;
+/** A checkpoint that a run goes on from. */
+export interface Checkpoint {
+  readonly folder: string;
+  readonly state: StateFile;
 }
 
-export async function readCheckpoint(folder: string): Promise<SavedRun> {
-  const state = await readState(folder);
-  const file = path.join(folder, generationFile);
-  try {
-    return { state, generation: generationFromJson(await readFile(file, "utf8")) };
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return { state, generation: undefined };
-    throw new GrpoError("BAD_CHECKPOINT", `${file} is not a stored generation: ${reasonOf(cause)}`, { cause });
-  }
-}
-
-async function readState(folder: string): Promise<SavedState> {
+export async function readCheckpoint(folder: string): Promise<Checkpoint> {
   const file = path.join(folder, stateFile);
   const text = await readFile(file, "utf8").catch((cause: unknown) => {
     throw new GrpoError("BAD_CHECKPOINT", `${folder} is not a whole checkpoint: ${reasonOf(cause)}`, {
@@ -197,23 +137,15 @@ async function readState(folder: string): Promise<SavedState> {
       hint: "give a folder checkpoint-<step> that training wrote",
     });
   });
-  let content: unknown;
-  try {
-    content = JSON.parse(text);
-  } catch (cause) {
-    throw new GrpoError("BAD_CHECKPOINT", `${file} is not JSON: ${reasonOf(cause)}`, { cause });
-  }
-  const parsed = stateSchema().safeParse(content);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  throw new GrpoError("BAD_CHECKPOINT", `${file}: ${issue?.path.join(".")}: ${issue?.message}`);
+  return { folder, state: readStateText(file, text) };
 }
 
-/** A run may go on only with the order of prompts and the optimizer that it had. */
-export function checkSameOrder(folder: string, saved: SavedState["order"], now: SavedState["order"]): void {
-  for (const key of Object.keys(now) as (keyof SavedState["order"])[]) {
-    if (saved[key] === now[key]) continue;
-    throw new GrpoError("BAD_CHECKPOINT", `${folder} was written with ${key} ${saved[key]}, this run has ${now[key]}`, {
+/** A run may go on only with the order of the data and the optimizer that it had. */
+export function checkSameOrder({ folder, state }: Checkpoint, now: Order): void {
+  for (const [name, value] of Object.entries(now)) {
+    const saved = state.order[name];
+    if (saved === value) continue;
+    throw new GrpoError("BAD_CHECKPOINT", `${folder} was written with ${name} ${saved}, this run has ${value}`, {
       hint: "resume with the same data, batch options and optimizer, or start a new run from its adapter",
     });
   }

@@ -12,7 +12,12 @@ export function storeNumber(value: number): StoredNumber {
   return value > 0 ? "Infinity" : "-Infinity";
 }
 
+/** Decodes what is read, encodes what is written. */
 export function storedNumber(z: ZodModule): Zod.ZodType<number, StoredNumber> {
-  const text = z.enum(["Infinity", "-Infinity"]);
-  return z.union([z.number(), z.null(), text]).transform((value) => (value === null ? Number.NaN : Number(value)));
+  const stored = z.union([z.number(), z.null(), z.enum(["Infinity", "-Infinity"])]);
+  const number = z.custom<number>((value) => typeof value === "number");
+  return z.codec(stored, number, {
+    decode: (value) => (value === null ? Number.NaN : Number(value)),
+    encode: storeNumber,
+  });
 }

@@ -1,10 +1,9 @@
-// The optimizer that GRPOConfig names, as transformers names them, and the numbers of its step.
+// The optimizer that the options name, as transformers names them, and the numbers of its step.
 
 import { GrpoError } from "../errors.js";
+import type { OptimizerStepOptions } from "../model/learner.js";
 import type { NativeOptimizerName } from "../native/native.js";
 import { checkBoolean, checkNumber, checkOneOf, checkOptionNames } from "../options.js";
-import type { OptimizerStepOptions } from "../policy.js";
-import type { GRPOConfig } from "./config.js";
 
 type Optimizer = NonNullable<OptimizerStepOptions["optimizer"]>;
 
@@ -19,7 +18,10 @@ export const OPTIM_NAMES = {
   muon: "muon",
 } as const satisfies Record<string, Optimizer>;
 
-type OptimConfig = Pick<GRPOConfig, "optim" | "optimArgs">;
+interface OptimConfig {
+  readonly optim: keyof typeof OPTIM_NAMES;
+  readonly optimArgs: string | Readonly<Record<string, unknown>> | null;
+}
 
 /** The name under which checkpoints and the engine know it. */
 export function nativeOptimizer(args: OptimConfig): NativeOptimizerName {
@@ -28,13 +30,12 @@ export function nativeOptimizer(args: OptimConfig): NativeOptimizerName {
 }
 
 /** What does not change from step to step. Throws BAD_OPTION or UNKNOWN_OPTION for optimArgs that mean nothing. */
-export function optimizerOptions({ optim, optimArgs }: OptimConfig) {
+export function optimizerOptions({ optim, optimArgs }: OptimConfig, where = "optimArgs") {
   const optimizer = OPTIM_NAMES[optim];
-  return { optimizer, ...ownOptions(optimizer, readOptimArgs(optimArgs)) };
+  return { optimizer, ...ownOptions(optimizer, readOptimArgs(optimArgs, where), where) };
 }
 
-function ownOptions(optimizer: Optimizer, given: Readonly<Record<string, unknown>>) {
-  const where = "GRPOConfig: optimArgs";
+function ownOptions(optimizer: Optimizer, given: Readonly<Record<string, unknown>>, where: string) {
   const share = (name: string, fallback: number) =>
     checkNumber(where, name, given[name] ?? fallback, { min: 0, max: 1 });
   const flag = (name: string, fallback: boolean) => checkBoolean(where, name, given[name] ?? fallback);
@@ -62,14 +63,14 @@ function ownOptions(optimizer: Optimizer, given: Readonly<Record<string, unknown
 }
 
 /** "momentum=0.9,nesterov=true" as transformers writes it, or an object. */
-function readOptimArgs(args: GRPOConfig["optimArgs"]): Readonly<Record<string, unknown>> {
+function readOptimArgs(args: OptimConfig["optimArgs"], where: string): Readonly<Record<string, unknown>> {
   if (args === null || typeof args === "object") return args ?? {};
   const pairs = args.replaceAll(" ", "").split(",");
   return Object.fromEntries(
     pairs.map((pair) => {
       const [name = "", value, more] = pair.split("=");
       if (value !== undefined && more === undefined) return [name, readValue(value)];
-      throw new GrpoError("BAD_OPTION", `GRPOConfig: optimArgs "${args}" is no list of name=value`);
+      throw new GrpoError("BAD_OPTION", `${where} "${args}" is no list of name=value`);
     }),
   );
 }

@@ -1,11 +1,9 @@
 // Which evaluation was the best so far, and whether the run has stopped getting better.
 
 import { GrpoError } from "../errors.js";
-import { failureKinds } from "../rewards/failure.js";
+import type { Metrics } from "../log/metrics.js";
 import type { TrainerState } from "../types.js";
-import type { GRPOConfig } from "./config.js";
-import type { Metrics } from "./step-metrics.js";
-import type { MutableState } from "./trainer-state.js";
+import type { RunOptions } from "./options.js";
 
 export class BestModel {
   readonly #metric: string;
@@ -13,26 +11,14 @@ export class BestModel {
   readonly #patience: number | null;
   readonly #threshold: number;
 
-  constructor(args: GRPOConfig) {
-    const name = args.metricForBestModel ?? "reward";
+  /** `metric`: where metricForBestModel is null. */
+  constructor(args: RunOptions, metric: string) {
+    const name = args.metricForBestModel ?? metric;
     this.#metric = name.startsWith("eval_") ? name : `eval_${name}`;
     // As transformers: less is better for what ends in "loss".
     this.#sign = (args.greaterIsBetter ?? !name.endsWith("loss")) ? 1 : -1;
     this.#patience = args.earlyStoppingPatience;
     this.#threshold = args.earlyStoppingThreshold;
-  }
-
-  /** Throws BAD_OPTION for a metric of a reward function that the evaluations of this run cannot have. */
-  check({ evalPassAt }: GRPOConfig, rewardNames: readonly string[]): void {
-    const name = this.#metric.slice("eval_".length);
-    if (!name.startsWith("rewards/")) return;
-    const ofRewards = (kinds: readonly string[]) =>
-      rewardNames.flatMap((reward) => kinds.map((kind) => `rewards/${reward}/${kind}`));
-    const known = ofRewards(["mean", "std", ...evalPassAt.map((k) => `pass@${k}`)]);
-    if ([...known, ...ofRewards(["errors", ...failureKinds])].includes(name)) return;
-    throw new GrpoError("BAD_OPTION", `metricForBestModel: an evaluation will have no ${name}`, {
-      hint: `of its reward functions it has ${known.join(", ")}`,
-    });
   }
 
   /** Whether the run has had `earlyStoppingPatience` evaluations in a row without a gain. */
@@ -41,7 +27,7 @@ export class BestModel {
   }
 
   /** Whether the metrics are the best so far, and whether `earlyStoppingPatience` evaluations in a row were not better by more than the threshold. */
-  take(metrics: Readonly<Metrics>, state: MutableState): { readonly best: boolean; readonly stop: boolean } {
+  take(metrics: Readonly<Metrics>, state: TrainerState): { readonly best: boolean; readonly stop: boolean } {
     const value = metrics[this.#metric];
     if (value === undefined) {
       const known = Object.keys(metrics).join(", ");
