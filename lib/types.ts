@@ -27,9 +27,9 @@ export interface TrainerState {
   /** Passes over the data set, fractional. */
   epoch: number;
   numInputTokensSeen: number;
-  /** Of the evaluation that metricForBestModel calls the best; null before the first. */
+  /** The metric of the evaluation that metricForBestModel calls the best; null before the first. */
   bestMetric: number | null;
-  /** Its checkpoint, with loadBestModelAtEnd. */
+  /** The checkpoint of that evaluation, with loadBestModelAtEnd. */
   bestModelCheckpoint: string | null;
   /** Evaluations in a row without a gain above earlyStoppingThreshold. */
   evaluationsWithoutGain: number;

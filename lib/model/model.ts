@@ -1,6 +1,7 @@
 // CausalLM: a language model on the native engine, with or without a LoRA adapter. This class validates, flattens and names;
 // every number is computed by the engine, in the order of the calls. Nothing here knows about prompts as text.
 
+import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import { resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
 import { hubIdOf, writeModelCard } from "../hub/model-card.js";
@@ -399,15 +400,16 @@ export class CausalLM implements Learner {
   }
 
   /**
-   * The same in two steps: takes both as they are now, and returns what writes them into a folder. With `copy` (the default) they are
-   * copied in memory, and the model may go on while they are written; without it, it must not change before that is done.
+   * saveCheckpoint in two steps: takes what is trained and the optimizer's state as they are now, and returns what writes them into
+   * a folder. With `copy` (the default) they are copied in memory, and the model may go on while they are written; without it, it
+   * must not change before that is done.
    */
   takeCheckpoint(options: { readonly copy?: boolean } = {}): Promise<CheckpointWriter> {
     checkOptionNames("takeCheckpoint", options, ["copy"]);
     return this.#files.takeCheckpoint(checkBoolean("takeCheckpoint", "copy", options.copy ?? true));
   }
 
-  /** Takes both back; later steps are those of a run that never stopped. */
+  /** Loads what saveCheckpoint wrote; later steps are those of a run that never stopped. */
   loadCheckpoint(directory: string): Promise<void> {
     return this.#files.loadCheckpoint(directory);
   }
@@ -442,5 +444,5 @@ export class CausalLM implements Learner {
 }
 
 function forEachToken({ prompts, samples, ids }: NativeStepTokens, onToken: (token: DrawnToken) => void): void {
-  for (const [i, id] of ids.entries()) onToken({ prompt: prompts[i] ?? 0, sample: samples[i] ?? 0, id });
+  for (const [i, id] of ids.entries()) onToken({ prompt: at(prompts, i), sample: at(samples, i), id });
 }

@@ -1,6 +1,7 @@
 // A reward model on the native engine: a decoder with a score head in place of the language-model head (transformers'
 // …ForSequenceClassification with one label). Sequences of token ids in, one number each out; knows nothing of text.
 
+import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import { resolveModelFiles } from "../hub/hub.js";
 import type { NativeDtype, NativeEngine, NativeModelConfig } from "../native/native.js";
@@ -56,7 +57,7 @@ export class RewardModel {
     for (const pass of this.#passes(sequences)) {
       const { ids, offsets } = flattenIds("sequence", pass, this.#config.vocabSize);
       const all = await this.#queue.run((engine) => engine.forward(ids, offsets), signal); // [tokens]
-      for (const end of offsets.subarray(1)) scores.push(all[end - 1] ?? Number.NaN);
+      for (const end of offsets.subarray(1)) scores.push(at(all, end - 1));
     }
     return scores;
   }

@@ -139,7 +139,7 @@ export class WeightFiles {
     );
   }
 
-  /** In one file of weights. */
+  /** A folder with one file of weights. */
   async #modelFolder(set: "model", content: ContentOf): Promise<CheckpointWriter> {
     const tensors = await this.#list(set);
     const weights = await content(set, tensors);
@@ -184,7 +184,7 @@ export class WeightFiles {
       );
   }
 
-  /** The same of copies that are made now; writing them keeps no job waiting. */
+  /** What writes copies of the tensors that are made now, so that no job waits for the writing. */
   async #copied(
     ...[set, listed, metadata, namesInFile, adapter = this.#weights.active]: TensorsToSave
   ): Promise<FileContent> {

@@ -173,7 +173,7 @@ export class ModelWeights {
     if (untied) this.#facts = untiedFacts(this.#facts);
   }
 
-  /** Without adapters as before they came; what is merged stays. */
+  /** Drops all adapters; what was merged into the weights stays there. */
   async unload(): Promise<void> {
     const untied = await this.#queue.run((engine) => engine.dropAdapters());
     this.#forgetAdapters();
@@ -262,7 +262,7 @@ function mlpPairs(targets: readonly NativeLoraTarget[]): number {
   return [...new Set(names)].reduce((count, name) => count + (name === "gate_up_proj" ? 2 : 1), 0);
 }
 
-/** Of a model whose output layer is no longer its embedding. */
+/** The facts of a model whose output layer is no longer its embedding. */
 export function untiedFacts(facts: ModelFacts): ModelFacts {
   const { description, config, configText } = facts;
   const untied = { tie_word_embeddings: false };

@@ -289,7 +289,7 @@ describe("saving", () => {
 
 describe("bad files", () => {
   it.each([
-    ["no tokenizer.json", {}, "No tokenizer.json in"],
+    ["no tokenizer.json", {}, "no tokenizer.json in"],
     ["broken JSON", { "tokenizer.json": "{" }, "tokenizer.json is not valid JSON"],
     ["a list", { "tokenizer.json": "[]" }, "must hold a JSON object"],
     ["no model", { "tokenizer.json": "{}" }, 'has no "model" part'],
