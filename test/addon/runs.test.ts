@@ -3,10 +3,12 @@
 
 import { describe, expect, it } from "vitest";
 import type { CausalLM } from "../../lib/model/model.js";
-import type { PolicyModel, ProcessingClass, SampledGroup, SampleOptions, TokenIds } from "../../lib/policy.js";
+import type { SampledGroup, SampleOptions } from "../../lib/model/sampled.js";
+import type { ProcessingClass } from "../../lib/tokenizer/processing-class.js";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
 import { GRPOTrainer } from "../../lib/trainer/trainer.js";
-import type { RewardBatch } from "../../lib/types.js";
+import type { PolicyModel } from "../../lib/trainer/trainer-setup.js";
+import type { RewardBatch, TokenIds } from "../../lib/types.js";
 import { numbers } from "./golden.js";
 import {
   adapterNames,
