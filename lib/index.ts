@@ -13,7 +13,7 @@ export type { JsonObject } from "./json.js";
 export type { Logger } from "./log/logger.js";
 export type { CompletionRecord } from "./log/run-log.js";
 export type { Device } from "./model/device.js";
-export type { GeneratedCompletion, Generation } from "./model/generation.js";
+export type { GeneratedCompletion, GeneratedCompletions } from "./model/generated-completions.js";
 export { LoraConfig, type LoraOptions } from "./model/lora.js";
 export type { LossOptions, LossType } from "./model/loss.js";
 export {
@@ -32,6 +32,7 @@ export type { GenerateOptions } from "./model/sampling.js";
 export type {
   PolicyModel,
   ProcessingClass,
+  SampledAttempt,
   SampledCompletion,
   SampledGroup,
   SampleOptions,
@@ -47,21 +48,23 @@ export { rewards } from "./rewards/index.js";
 export type { ModelReward, RewardModelOptions } from "./rewards/model.js";
 export { completionText, type RewardSample } from "./rewards/per-sample.js";
 export type { WorkerOptions, WorkerReward } from "./rewards/worker.js";
+export type { Sample, SampledRollout } from "./rollout/sample.js";
+export type { TrainerControl } from "./run/callbacks.js";
+export type { TrainerPushOptions } from "./run/hub-push.js";
+export type { TrainOptions, TrainResult } from "./run/run.js";
 export type { ChatTemplateOptions } from "./tokenizer/chat-template.js";
 export type { Offsets } from "./tokenizer/pipeline/aligned-text.js";
 export type { TokenBytes } from "./tokenizer/pipeline/token-bytes.js";
 export { type EncodedText, type MaskedIds, Tokenizer, type TokenizerOptions } from "./tokenizer/tokenizer.js";
 export type { DecodeStream } from "./tokenizer/tokenizer-backend.js";
-export type { TrainerCallback, TrainerControl, TrainerEvent } from "./trainer/callbacks.js";
 export { GRPOConfig, type GRPOConfigFields, type GRPOConfigOptions } from "./trainer/config.js";
-export type { TrainerPushOptions } from "./trainer/hub-push.js";
 export type { RowSource } from "./trainer/prompts.js";
 export { GRPOTrainer } from "./trainer/trainer.js";
 export type {
   EvaluateOptions,
   Evaluation,
   GRPOTrainerOptions,
-  TrainOptions,
-  TrainResult,
+  TrainerCallback,
+  TrainerEvent,
 } from "./trainer/trainer-setup.js";
 export type { Completion, FinishReason, Message, Prompt, RewardBatch, RewardFn, TrainerState } from "./types.js";

@@ -26,7 +26,7 @@ export async function readJsonFile(
   code: GrpoErrorCode,
 ): Promise<{ readonly object: JsonObject; readonly text: string }> {
   const text = await readFile(file, "utf8").catch((cause: unknown) => {
-    throw new GrpoError("FILE_NOT_FOUND", `Cannot read ${file}: ${reasonOf(cause)}`, { cause });
+    throw new GrpoError("FILE_NOT_FOUND", `cannot read ${file}: ${reasonOf(cause)}`, { cause });
   });
   let content: unknown;
   try {
@@ -35,7 +35,7 @@ export async function readJsonFile(
     throw new GrpoError(code, `${file} is not JSON: ${reasonOf(cause)}`, { cause });
   }
   if (isJsonObject(content)) return { object: content, text };
-  throw new GrpoError(code, `${file}: expected a JSON object.`);
+  throw new GrpoError(code, `${file}: expected a JSON object`);
 }
 
 /** The first key that an object of this valid JSON text has twice. JSON.parse keeps the last and says nothing. */

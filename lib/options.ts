@@ -6,13 +6,13 @@ import { GrpoError, nearestName } from "./errors.js";
 /** Throws UNKNOWN_OPTION for a key outside `known`, naming the nearest one. */
 export function checkOptionNames(where: string, options: object, known: readonly string[]): void {
   if (typeof options !== "object" || options === null) {
-    throw new GrpoError("BAD_OPTION", `${where}: expected an options object, found ${show(options)}.`);
+    throw new GrpoError("BAD_OPTION", `${where}: expected an options object, found ${show(options)}`);
   }
   for (const key of Object.keys(options)) {
     if (known.includes(key)) continue;
     const nearest = nearestName(key, known);
-    const hint = nearest ? `Did you mean ${nearest}?` : `Known options: ${known.join(", ")}.`;
-    throw new GrpoError("UNKNOWN_OPTION", `${where}: unknown option ${key}.`, { hint });
+    const hint = nearest ? `did you mean ${nearest}?` : `use one of ${known.join(", ")}`;
+    throw new GrpoError("UNKNOWN_OPTION", `${where}: unknown option ${key}`, { hint });
   }
 }
 
@@ -49,7 +49,7 @@ export function checkOneOf<T extends string>(where: string, key: string, value: 
 }
 
 export function badOption(where: string, key: string, expected: string, found: unknown): GrpoError {
-  return new GrpoError("BAD_OPTION", `${where}: ${key} must be ${expected}, found ${show(found)}.`);
+  return new GrpoError("BAD_OPTION", `${where}: ${key} must be ${expected}, found ${show(found)}`);
 }
 
 /** A short rendering of any value for a message. */

@@ -2,7 +2,9 @@
 // interfaces; tests hand in small deterministic stand-ins. One array per prompt or per completion: flattening is the
 // model's business.
 
+import type { CheckpointWriter } from "./model/learner.js";
 import type { LossOptions } from "./model/loss.js";
+import type { MemoryModel } from "./model/memory.js";
 import type {
   NativeLossResult,
   NativeMemory,
@@ -10,8 +12,10 @@ import type {
   NativeSampleStats,
   NativeStepResult,
 } from "./native/native.js";
-import type { MemoryModel } from "./trainer/memory.js";
+import type { SampledRollout } from "./rollout/sample.js";
 import type { FinishReason, Message } from "./types.js";
+
+export type { CheckpointWriter } from "./model/learner.js";
 
 /** Token ids, whole numbers from 0. */
 export type TokenIds = readonly number[];
@@ -25,14 +29,17 @@ export interface SampledCompletion {
   readonly finishReason: FinishReason;
 }
 
-/** The completions of one prompt; `prompt` is its index in the call. */
-export interface SampledGroup {
+/** One attempt at a prompt, as a sampler gives it. */
+export type SampledAttempt = SampledCompletion | SampledRollout;
+
+/** The completions of one prompt, or of other samplers the attempts at it; `prompt` is its index in the call. */
+export interface SampledGroup<T extends SampledAttempt = SampledCompletion> {
   readonly prompt: number;
-  readonly completions: readonly SampledCompletion[];
+  readonly completions: readonly T[];
 }
 
 /** How groups are sampled. */
-export interface SampleOptions {
+export interface SampleOptions<T extends SampledAttempt = SampledCompletion> {
   readonly groupSize: number;
   readonly maxNewTokens: number;
   readonly doSample?: boolean;
@@ -55,13 +62,13 @@ export interface SampleOptions {
   readonly graphCapture?: boolean;
   readonly signal?: AbortSignal;
   /** Called with each group as it finishes, while others are still being decoded. */
-  readonly onGroup?: (group: SampledGroup) => void;
+  readonly onGroup?: (group: SampledGroup<T>) => void;
 }
 
 /** All groups of one rollout. */
-export interface SampleResult {
+export interface SampleResult<T extends SampledAttempt = SampledCompletion> {
   /** In the order of the prompts. */
-  readonly groups: readonly SampledGroup[];
+  readonly groups: readonly SampledGroup<T>[];
   readonly stats: NativeSampleStats;
 }
 
@@ -76,8 +83,13 @@ export interface SequenceBatch {
   readonly contextLength?: number;
 }
 
+/** What a training step learns from. Log-probabilities of tokens that do not count in the loss are ignored. */
 export interface TrainBatch extends SequenceBatch {
   readonly advantages: ArrayLike<number>;
+  /** 1 for each completion token that counts in the loss, 0 for context; absent: all count. */
+  readonly lossMask?: readonly Uint8Array[];
+  /** Rows between two offsets are a slice, TRL's micro-batch: from 0 to the number of rows. Absent: the loss's rowsPerSlice. */
+  readonly sliceOffsets?: readonly number[];
   readonly oldLogprobs?: readonly Float32Array[];
   readonly referenceLogprobs?: readonly Float32Array[];
   /** As sampling gave them; only for the metric of how far they are from those of training. */
@@ -93,17 +105,14 @@ export type OptimizerStepOptions = Pick<NativeOptimizer, "learningRate"> &
     readonly optimizer?: Exclude<NativeOptimizer["optimizer"], "sgd_momentum">;
   };
 
-/** Writes what it holds into a folder; once only. */
-export type CheckpointWriter = (directory: string) => Promise<void>;
-
 /** The model as the trainer sees it. */
 export interface PolicyModel {
   /** Longest sequence the model can take, prompt and completion together. */
   readonly maxPositions: number;
   readonly device: string;
   readonly dtype: string;
-  /** Samples groups of completions; see CausalLM.sample. */
-  sample(prompts: readonly TokenIds[], options: SampleOptions): Promise<SampleResult>;
+  /** Attempts `groupSize` times at every prompt, and hands each group to `onGroup` as it finishes; see CausalLM.sample. */
+  sample(prompts: readonly TokenIds[], options: SampleOptions<SampledAttempt>): Promise<SampleResult<SampledAttempt>>;
   /**
    * Once before the first step: decides what is trained and, with `reference`, fixes the reference policy as it is now.
    * `mixed`: mixReference will be called.

@@ -51,3 +51,6 @@ export type RewardBatch<Row = unknown> = {
 export type RewardFn<Row = unknown> = (
   batch: RewardBatch<Row>,
 ) => readonly (number | null)[] | Promise<readonly (number | null)[]>;
+
+/** A reward function whose row type is not known here; the trainer's own argument is the typed one. */
+export type AnyRewardFn = (batch: never) => ReturnType<RewardFn>;

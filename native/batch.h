@@ -172,7 +172,8 @@ struct Batch {
     std::vector<int32_t> completion_ids;
     std::vector<int32_t> completion_offsets;  // [B + 1]
     std::vector<int32_t> prompt_of;           // [B], ascending
-    int64_t context_length = 0;               // of length-dependent ropes; 0: the longest sequence
+    std::vector<uint8_t> loss_mask;  // [tokens] 1: counts in the loss; empty: all do
+    int64_t context_length = 0;      // of length-dependent ropes; 0: the longest sequence
 
     int64_t num_prompts() const { return static_cast<int64_t>(prompt_offsets.size()) - 1; }
     int64_t num_rows() const { return static_cast<int64_t>(prompt_of.size()); }
@@ -181,14 +182,12 @@ struct Batch {
     int64_t completion_length(int64_t b) const {
         return completion_offsets[b + 1] - completion_offsets[b];
     }
-    std::vector<int64_t> completion_lengths() const {
-        std::vector<int64_t> lengths;
-        for (int64_t b = 0; b < num_rows(); ++b) lengths.push_back(completion_length(b));
-        return lengths;
-    }
+    bool counts(int64_t token) const { return loss_mask.empty() || loss_mask[token] != 0; }
 };
 
+/// Log-probabilities of tokens that do not count are ignored.
 struct TrainBatch : Batch {
+    std::vector<int32_t> slice_offsets;     // [S + 1] rows; empty: one slice of all rows
     std::vector<float> advantages;          // [B]
     std::vector<float> old_logprobs;        // [tokens]; empty: the current ones, detached
     std::vector<float> reference_logprobs;  // [tokens]; needed when beta > 0
@@ -198,6 +197,14 @@ struct TrainBatch : Batch {
 enum class LossType : uint8_t { kGrpo, kBnpo, kDrGrpo, kDapo, kCispo, kSapo, kVespo, kLuspo };
 
 constexpr double kOff = std::numeric_limits<double>::infinity();
+
+/// How a batch goes through the model, whatever the loss.
+struct PassOptions {
+    double temperature = 1;  // divides the logits, as it did in sampling
+    int64_t max_tokens_per_micro_batch = 0;
+    bool gradient_checkpointing = false;
+    uint64_t dropout_seed = 0;
+};
 
 /// The options of the loss, named after TRL's; formulas in grpo/loss.h.
 struct LossOptions {
@@ -217,15 +224,11 @@ struct LossOptions {
     double off_policy_threshold = kOff;
     double top_entropy_quantile = 1;  // 1: every token
     double entropy_coef = 0;
-    int64_t max_completion_length = 0;  // needed by dr_grpo
-    double temperature = 1;
-    int64_t rows_per_slice = 0;              // 0: all rows
-    double loss_tokens = 0;                  // 0: the tokens of this batch
+    int64_t max_completion_length = 0;       // needed by dr_grpo
+    double loss_tokens = 0;                  // 0: the tokens of this batch that count
     double gradient_accumulation_steps = 0;  // slices of the step; 0: those of this batch
     bool skip_idle_rows = true;              // rows whose gradient is exactly zero
-    int64_t max_tokens_per_micro_batch = 0;
-    bool gradient_checkpointing = false;
-    uint64_t dropout_seed = 0;
+    PassOptions pass;
 };
 
 /// TRL's metrics: means over the slices, NaN where nothing defines one.
@@ -244,7 +247,7 @@ struct LossResult {
     double logp_difference_max = 0;
     double active_entropy = 0;  // over the tokens of all slices that top_entropy_quantile leaves
     int64_t active_tokens = 0;
-    int64_t tokens = 0;
+    int64_t tokens = 0;  // that count
     int64_t idle_rows = 0;
     int64_t micro_batches = 0;
 };

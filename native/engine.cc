@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "error.h"
+#include "grpo/grpo_loss.h"
 #include "grpo/train.h"
 #include "optim/optimizer.h"
 #include "rollout/rollout.h"
@@ -167,9 +168,11 @@ LossResult Engine::forward_backward(const TrainBatch& batch, const LossOptions& 
             "one reference log-probability a token");
     require(batch.sampling_logprobs.empty() || batch.sampling_logprobs.size() == tokens,
             "one sampling log-probability a token");
+    require(batch.loss_mask.empty() || batch.loss_mask.size() == tokens,
+            "one entry of the loss mask a token");
     require(options.beta == 0 || !batch.reference_logprobs.empty() || tokens == 0,
             "beta is not 0, so reference log-probabilities are needed");
-    require(options.max_tokens_per_micro_batch > 0, "maxTokensPerMicroBatch must be positive");
+    require(options.pass.max_tokens_per_micro_batch > 0, "maxTokensPerMicroBatch must be positive");
     adapter.parameters.need_gradient();
     return grpo::forward_backward(decoder_, adapter, batch, options, read_back_, cancelled);
 }

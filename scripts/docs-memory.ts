@@ -1,4 +1,4 @@
-// Writes the tables of docs/memory.md: what lib/trainer/memory.ts estimates for models and settings of their usual sizes. A test compares.
+// Writes the tables of docs/memory.md: what lib/model/memory.ts estimates for models and settings of their usual sizes. A test compares.
 //
 //   npx tsx scripts/docs-memory.ts
 
@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { LoraConfig } from "grpo";
 import { parameterCount, readModelConfig } from "../lib/model/families.js";
 import { resolveLora } from "../lib/model/lora-resolve.js";
-import { estimateMemory, type MemoryModel, type MemoryRun } from "../lib/trainer/memory.js";
+import { estimateMemory, type MemoryModel, type MemoryRun } from "../lib/model/memory.js";
 
 const page = fileURLToPath(new URL("../docs/memory.md", import.meta.url));
 const [begin, end] = ["<!-- npx tsx scripts/docs-memory.ts -->\n", "<!-- end of tables -->\n"];

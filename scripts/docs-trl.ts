@@ -7,7 +7,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { GRPOConfig } from "grpo";
 import { toCamel, toSnake } from "../lib/train-config/names.js";
-import { schema } from "../lib/trainer/config.js";
+import { schema } from "../lib/trainer/config-fields.js";
 import { unsupportedDefaults, withoutEffect } from "../lib/trainer/config-unsupported.js";
 
 export const trlPage = fileURLToPath(new URL("../docs/coming-from-trl.md", import.meta.url));

@@ -1,4 +1,4 @@
-// Compares the estimate of lib/trainer/memory.ts with the peak memory of processes that train, phase by phase. Weights are random, and
+// Compares the estimate of lib/model/memory.ts with the peak memory of processes that train, phase by phase. Weights are random, and
 // every completion is as long as it may become. Linux only: it reads the process's high-water mark.
 //
 //   npx tsx scripts/memory.ts CONFIG [CASE …]     CONFIG: a model's config.json; CASE: index into the cases below
@@ -9,7 +9,7 @@ import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { CausalLM, LoraConfig } from "grpo";
-import { estimateMemory, type MemoryRun, type Phase } from "../lib/trainer/memory.js";
+import { estimateMemory, type MemoryRun, type Phase } from "../lib/model/memory.js";
 import { processMemory, resetPeak } from "./process-memory.js";
 
 interface Case {

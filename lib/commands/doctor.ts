@@ -5,10 +5,10 @@ import { availableParallelism, freemem, totalmem } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { GrpoError } from "../errors.js";
+import type { EngineProbe } from "../model/probe.js";
 import { cLibrary, type Host, readHost, requireSupportedHost } from "../native/host.js";
 import { findLibtorch, type Libtorch, type LibtorchCandidate, libtorchCandidates } from "../native/libtorch.js";
 import { findCore } from "../native/native-loader.js";
-import type { EngineProbe } from "../native/probe.js";
 import { isCheckout, packageRoot } from "../package-files.js";
 import type { Command } from "./command.js";
 
@@ -40,7 +40,7 @@ export const doctorCommand: Command = {
     const options = { probe: { type: "boolean" }, json: { type: "boolean" } } as const;
     const { values } = parseArgs({ args: [...args], options });
     if (values.probe) {
-      const { probeEngine } = await import("../native/probe.js");
+      const { probeEngine } = await import("../model/probe.js");
       console.log(JSON.stringify(await probeEngine()));
       return 0;
     }
@@ -83,7 +83,7 @@ function examine(found: Findings): GrpoError | undefined {
   }
   const broken = found.engine.devices.find(({ error }) => error !== undefined);
   if (!broken) return undefined;
-  return new GrpoError("DEVICE_UNAVAILABLE", `A training step on ${broken.device} failed: ${broken.error}`, {
+  return new GrpoError("DEVICE_UNAVAILABLE", `a training step on ${broken.device} failed: ${broken.error}`, {
     hint:
       broken.device === "cpu" ? "run `npx grpo setup --force`" : 'update the driver, or use device: "cpu" meanwhile',
   });

@@ -38,8 +38,8 @@ export function readRange(file: string, start: number, end: number): Uint8Array<
     }
     return bytes;
   } catch (thrown) {
-    throw new GrpoError("BAD_DATASET", `Bytes ${start} to ${end} of ${file} cannot be read: ${reasonOf(thrown)}.`, {
-      hint: "Was the file changed or removed after it was loaded? Load it again.",
+    throw new GrpoError("BAD_DATASET", `bytes ${start} to ${end} of ${file} cannot be read: ${reasonOf(thrown)}`, {
+      hint: "load the file again: it was changed or removed meanwhile",
       cause: thrown,
     });
   } finally {

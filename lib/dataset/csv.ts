@@ -82,7 +82,7 @@ export class CsvTypes {
       if (type === "string") return [name, text];
       if (CHECKS.find(([known]) => known === type)?.[1](text)) return [name, typedValue(text, type)];
       const found = `${JSON.stringify(text)} in column "${name}", which has type ${type} in the rows before`;
-      throw this.#error(block, index, found, "Quote or remove it, or load without streaming.");
+      throw this.#error(block, index, found, "quote or remove it, or load without streaming");
     });
     return Object.fromEntries(entries);
   }
@@ -94,7 +94,7 @@ export class CsvTypes {
 
   #error(block: LineBlock, record: number, found: string, hint?: string): GrpoError {
     const line = lineOf(block, record, this.#delimiter);
-    return new GrpoError("BAD_DATASET", `${this.#file}, line ${line}: ${found}.`, hint === undefined ? {} : { hint });
+    return new GrpoError("BAD_DATASET", `${this.#file}, line ${line}: ${found}`, hint === undefined ? {} : { hint });
   }
 }
 

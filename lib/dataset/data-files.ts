@@ -94,16 +94,16 @@ export function splitsFromNames(files: readonly string[], source: string): Split
     return new Map([...splits].map(([split, names]) => [split, filesInFormat(names, formats.get(split) ?? "")]));
   }
   const list = [...formats].map(([split, format]) => `${split} ${format}`).join(", ");
-  throw new GrpoError("BAD_DATASET", `The splits of ${source} have different formats: ${list}.`, {
-    hint: `Choose with { dataFiles }, for example { dataFiles: { train: ${JSON.stringify([...splits.values()][0]?.[0])} } }.`,
+  throw new GrpoError("BAD_DATASET", `the splits of ${source} have different formats: ${list}`, {
+    hint: `choose with { dataFiles }, for example { dataFiles: { train: ${JSON.stringify([...splits.values()][0]?.[0])} } }`,
   });
 }
 
 /** What to say of a data set of which no file can be read. */
 export function noData(files: readonly string[], source: string): GrpoError {
   const other = files.find((file) => isWanted(file, ""));
-  return new GrpoError("BAD_DATASET", `${source} has no data file that can be read (parquet, jsonl, json, csv).`, {
-    hint: other === undefined ? "Check the path." : `It has ${other}; save it as JSON lines or parquet.`,
+  return new GrpoError("BAD_DATASET", `${source} has no data file that can be read (parquet, jsonl, json, csv)`, {
+    hint: other === undefined ? "check the path" : `save what it has (${other}) as JSON lines or parquet`,
   });
 }
 
@@ -126,7 +126,7 @@ export function splitsFromConversion(files: readonly string[], name: string | un
     const split = match[2].replace(/^partial-/, "");
     splits.set(split, [...(splits.get(split) ?? []), match[0]]);
     if (split !== match[2])
-      process.emitWarning(`The Hub has only the first part of "${split}" of ${source} as parquet.`);
+      process.emitWarning(`the Hub has only the first part of "${split}" of ${source} as parquet`);
   }
   return inUsualOrder(splits);
 }
@@ -134,8 +134,8 @@ export function splitsFromConversion(files: readonly string[], name: string | un
 function unknownConfig(source: string, name: string | undefined, names: readonly string[]): GrpoError {
   const nearest = name === undefined ? undefined : nearestName(name, names);
   const problem = name === undefined ? "has several configurations" : `has no configuration "${name}"`;
-  return new GrpoError("BAD_OPTION", `${source} ${problem}; they are: ${names.join(", ")}.`, {
-    hint: nearest ? `Did you mean { name: "${nearest}" }?` : "Pass { name } with one of them.",
+  return new GrpoError("BAD_OPTION", `${source} ${problem}; they are: ${names.join(", ")}`, {
+    hint: nearest ? `did you mean { name: "${nearest}" }?` : "pass { name } with one of them",
   });
 }
 
@@ -214,17 +214,14 @@ function readDataFiles(config: JsonObject, base: string, source: string): DataFi
   const patterns = (value: unknown): string[] => {
     const list: unknown[] = Array.isArray(value) ? value : [value];
     if (list.every((item) => typeof item === "string")) return list.map((item) => base + item.replace(/^\.\//, ""));
-    throw new GrpoError("BAD_DATASET", `${source}: data_files of README.md has ${JSON.stringify(value)} for a path.`);
+    throw new GrpoError("BAD_DATASET", `${source}: data_files of README.md has ${JSON.stringify(value)} for a path`);
   };
   const entries: unknown[] = Array.isArray(config.data_files) ? config.data_files : [config.data_files];
   if (!entries.some(isJsonObject)) return patterns(entries);
   return Object.fromEntries(
     entries.map((entry) => {
       if (isJsonObject(entry) && typeof entry.split === "string") return [entry.split, patterns(entry.path)];
-      throw new GrpoError(
-        "BAD_DATASET",
-        `${source}: data_files of README.md has ${JSON.stringify(entry)} for a split.`,
-      );
+      throw new GrpoError("BAD_DATASET", `${source}: data_files of README.md has ${JSON.stringify(entry)} for a split`);
     }),
   );
 }

@@ -39,7 +39,7 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
     const absolute = index < 0 ? this.length + index : index;
     const row = Number.isInteger(index) && absolute >= 0 ? this.#store.row(absolute) : undefined;
     if (row !== undefined) return ownRow(row);
-    throw new GrpoError("BAD_INPUT", `No row ${String(index)} in a data set of ${this.length} rows.`);
+    throw new GrpoError("BAD_INPUT", `no row ${String(index)} in a data set of ${this.length} rows`);
   }
 
   /** All values of one column. */
@@ -69,9 +69,9 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
       const result = index === 0 && first !== undefined ? first : checkResult(fn(ownRow(row), index), index);
       const stray = Object.keys(result).find((name) => !columns.includes(name));
       if (stray === undefined) return completed({ ...row, ...result }, columns) as Mapped<Row, Result>;
-      const message = `map() returned the column "${stray}" for row ${index}, but not for the first row.`;
+      const message = `map() returned the column "${stray}" for row ${index}, but not for the first row`;
       throw new GrpoError("BAD_INPUT", message, {
-        hint: "Return the same columns for every row; null where there is no value.",
+        hint: "return the same columns for every row, null where there is no value",
       });
     });
     return new Dataset(mapped, columns);
@@ -90,7 +90,7 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
     const absolute = Array.from(indices, (index) => {
       const at = index < 0 ? this.length + index : index;
       if (Number.isInteger(index) && at >= 0 && at < this.length) return at;
-      throw new GrpoError("BAD_INPUT", `select() got index ${String(index)}; the data set has ${this.length} rows.`);
+      throw new GrpoError("BAD_INPUT", `select() got index ${String(index)}; the data set has ${this.length} rows`);
     });
     return this.#view(absolute);
   }
@@ -124,8 +124,8 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
   renameColumn<K extends keyof Row & string, To extends string>(from: K, to: To): Dataset<Renamed<Row, K, To>> {
     this.#checkColumns([from]);
     if (this.columnNames.includes(to)) {
-      throw new GrpoError("BAD_INPUT", `renameColumn: there is a column "${to}" already.`, {
-        hint: "Remove it first.",
+      throw new GrpoError("BAD_INPUT", `renameColumn: there is a column "${to}" already`, {
+        hint: "remove it first",
       });
     }
     return this.#project(this.columnNames.map((name) => [name, name === from ? to : name]));
@@ -140,8 +140,8 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
     const { testSize = 0.25 } = options;
     const rows = testSize > 0 && testSize < 1 ? Math.ceil(testSize * this.length) : testSize;
     if (!Number.isInteger(rows) || rows < 1 || rows >= this.length) {
-      throw new GrpoError("BAD_OPTION", `testSize ${testSize} leaves a part of ${this.length} rows empty.`, {
-        hint: "Give a share between 0 and 1, or a number of rows smaller than the data set.",
+      throw new GrpoError("BAD_OPTION", `testSize ${testSize} leaves a part of ${this.length} rows empty`, {
+        hint: "give a share between 0 and 1, or a number of rows smaller than the data set",
       });
     }
     const order =
@@ -193,8 +193,8 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
     for (const name of names) {
       if (this.columnNames.includes(name)) continue;
       const nearest = nearestName(name, this.columnNames);
-      throw new GrpoError("BAD_INPUT", `No column "${name}"; the columns are: ${this.columnNames.join(", ")}.`, {
-        ...(nearest === undefined ? {} : { hint: `Did you mean "${nearest}"?` }),
+      throw new GrpoError("BAD_INPUT", `no column "${name}"; the columns are: ${this.columnNames.join(", ")}`, {
+        ...(nearest === undefined ? {} : { hint: `did you mean "${nearest}"?` }),
       });
     }
   }
@@ -207,7 +207,7 @@ export function fromRows<Row extends object>(rows: readonly Row[], known: readon
     if (typeof row !== "object" || row === null || Array.isArray(row)) {
       throw new GrpoError(
         "BAD_INPUT",
-        `Row ${index} is not an object of columns: ${JSON.stringify(row)?.slice(0, 80)}`,
+        `row ${index} is not an object of columns: ${JSON.stringify(row)?.slice(0, 80)}`,
       );
     }
     for (const name of Object.keys(row)) names.add(name);
@@ -228,9 +228,9 @@ export function checkResult<Result>(result: Result, index: number): Result & obj
   const found = result instanceof Promise ? "a promise" : Array.isArray(result) ? "an array" : String(result);
   throw new GrpoError(
     "BAD_INPUT",
-    `map() needs an object of columns from its function, found ${found} (row ${index}).`,
+    `map() needs an object of columns from its function, found ${found} (row ${index})`,
     {
-      hint: "Return for example { prompt: row.question }; the function must not be async.",
+      hint: "return for example { prompt: row.question }, from a function that is not async",
     },
   );
 }
@@ -239,8 +239,8 @@ export function checkResult<Result>(result: Result, index: number): Result & obj
 function checkVerdict(verdict: boolean, index: number): boolean {
   const found: unknown = verdict;
   if (typeof found !== "object" || found === null || !("then" in found)) return verdict;
-  throw new GrpoError("BAD_INPUT", `filter() needs true or false from its function, found a promise (row ${index}).`, {
-    hint: "The function must not be async; one of a stream may be: loadDataset with { streaming: true }.",
+  throw new GrpoError("BAD_INPUT", `filter() needs true or false from its function, found a promise (row ${index})`, {
+    hint: "give a function that is not async, or stream: loadDataset with { streaming: true } takes one that is",
   });
 }
 
@@ -262,11 +262,11 @@ function ownValue(value: unknown): unknown {
 
 export function checkedCount(method: string, count: number): number {
   if (Number.isInteger(count) && count >= 0) return count;
-  throw new GrpoError("BAD_INPUT", `${method}() takes a number of rows from 0, found ${String(count)}.`);
+  throw new GrpoError("BAD_INPUT", `${method}() takes a number of rows from 0, found ${String(count)}`);
 }
 
 export function checkedSeed(seed: number | undefined): number {
   if (seed === undefined) return Math.floor(Math.random() * 2 ** 32);
   if (Number.isSafeInteger(seed) && seed >= 0) return seed;
-  throw new GrpoError("BAD_OPTION", `seed must be an integer from 0, found ${String(seed)}.`);
+  throw new GrpoError("BAD_OPTION", `seed must be an integer from 0, found ${String(seed)}`);
 }

@@ -54,7 +54,7 @@ function isExact(token: string, where: string): boolean {
   if (token.startsWith('"')) return true;
   if (NAME.test(token)) return false;
   const value = Number(token);
-  if (!Number.isFinite(value)) throw new GrpoError("BAD_DATASET", `${where}: ${token} is too large for a number.`);
+  if (!Number.isFinite(value)) throw new GrpoError("BAD_DATASET", `${where}: ${token} is too large for a number`);
   if (Number.isSafeInteger(value) || /[.eE]/.test(token)) return true;
   const whole = BigInt(token);
   return whole < INT64_MIN || whole > INT64_MAX;

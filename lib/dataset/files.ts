@@ -51,8 +51,8 @@ export async function locate(idOrPath: string, options: LocateOptions): Promise<
   }
   // "data/train.jsonl" has the form of a Hub id as well.
   if (found === undefined && typeof idOrPath === "string" && dataFormat(idOrPath) !== undefined) {
-    throw new GrpoError("FILE_NOT_FOUND", `No such data file: ${idOrPath}`, {
-      hint: `It was looked for at ${path.resolve(idOrPath)}.`,
+    throw new GrpoError("FILE_NOT_FOUND", `no such data file: ${idOrPath}`, {
+      hint: `check the path; it was looked for at ${path.resolve(idOrPath)}`,
     });
   }
   const snapshot = await openSnapshot("dataset", idOrPath, options);
@@ -84,7 +84,7 @@ async function splitsOf(source: string, snapshot: Snapshot, options: LocateOptio
   }
   const splits = splitsFromNames(files, source);
   if (options.name !== undefined && options.name !== "default" && readable(splits, "every")) {
-    throw new GrpoError("BAD_OPTION", `${source} has no configuration "${options.name}"; its README.md names none.`);
+    throw new GrpoError("BAD_OPTION", `${source} has no configuration "${options.name}"; its README.md names none`);
   }
   return splits;
 }
@@ -105,7 +105,7 @@ async function openConversion(id: string, options: LocateOptions): Promise<Files
 function locateFile(file: string, options: LocateOptions): Files {
   for (const key of ["name", "dataFiles"] as const) {
     if (options[key] === undefined) continue;
-    throw new GrpoError("BAD_OPTION", `${key} belongs to folders and Hub ids; ${file} is a file.`);
+    throw new GrpoError("BAD_OPTION", `${key} belongs to folders and Hub ids; ${file} is a file`);
   }
   return localFiles(file, { folder: "/", files: [file] }, new Map([["train", [file]]]));
 }
@@ -120,8 +120,8 @@ async function locatePatterns(format: string, option: DataFilesOption): Promise<
     splits.set(split, files);
     const other = files.find((file) => !new RegExp(`^${format}`).test(dataFormat(file) ?? "") && format !== "csv");
     if (other !== undefined) {
-      throw new GrpoError("BAD_INPUT", `${other} is not a ${format} file by its name.`, {
-        hint: "Load it by its path: loadDataset(file).",
+      throw new GrpoError("BAD_INPUT", `${other} is not a ${format} file by its name`, {
+        hint: "load it by its path: loadDataset(file)",
       });
     }
   }
@@ -131,14 +131,14 @@ async function locatePatterns(format: string, option: DataFilesOption): Promise<
 async function expand(given: string): Promise<string[]> {
   if (/^[a-z][a-z0-9+.-]+:\/\//i.test(given)) {
     throw new GrpoError("BAD_OPTION", `dataFiles takes paths, not addresses: ${redacted(given)}`, {
-      hint: "Files on the Hub: loadDataset(id, { dataFiles: path in the repository }). Others have to be downloaded.",
+      hint: "load files on the Hub with loadDataset(id, { dataFiles: path in the repository }), and download others first",
     });
   }
   const pattern = path.resolve(given);
   const fixed = pattern.split("/").findIndex((part) => /[*?[]/.test(part));
   if (fixed < 0) {
     if ((await stat(pattern).catch(() => undefined))?.isFile()) return [pattern];
-    throw new GrpoError("FILE_NOT_FOUND", `No such data file: ${pattern}`);
+    throw new GrpoError("FILE_NOT_FOUND", `no such data file: ${pattern}`);
   }
   const base = pattern.split("/").slice(0, fixed).join("/") || "/";
   const names = await readdir(base, { recursive: true, withFileTypes: true }).catch(() => []);
@@ -221,10 +221,10 @@ async function withRangedFiles(snapshot: Snapshot): Promise<HubSnapshot> {
 
 async function openLocal(file: string): Promise<Table> {
   const format = readableFormat(file);
-  if (!(await exists(file))) throw new GrpoError("FILE_NOT_FOUND", `No such data file: ${file}`);
+  if (!(await exists(file))) throw new GrpoError("FILE_NOT_FOUND", `no such data file: ${file}`);
   if (format !== "parquet") return openTextTable(file, format);
   if (file.endsWith(".gz"))
-    throw new GrpoError("BAD_DATASET", `${file}: parquet is not read from gzip; unpack it first.`);
+    throw new GrpoError("BAD_DATASET", `${file}: parquet is not read from gzip; unpack it first`);
   return (await import("./parquet.js")).openParquet(localSource(file));
 }
 

@@ -171,8 +171,8 @@ export class IterableDataset<Row extends object = Record<string, unknown>> imple
     const unknown = known && names.find((name) => !known.includes(name));
     if (known === undefined || unknown === undefined) return;
     const nearest = nearestName(unknown, known);
-    throw new GrpoError("BAD_INPUT", `No column "${unknown}"; the columns are: ${known.join(", ")}.`, {
-      ...(nearest === undefined ? {} : { hint: `Did you mean "${nearest}"?` }),
+    throw new GrpoError("BAD_INPUT", `no column "${unknown}"; the columns are: ${known.join(", ")}`, {
+      ...(nearest === undefined ? {} : { hint: `did you mean "${nearest}"?` }),
     });
   }
 }

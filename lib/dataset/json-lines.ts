@@ -47,11 +47,11 @@ export function checkUtf8({ bytes, firstLine }: Pick<LineBlock, "bytes" | "first
     start = end;
     line++;
   }
-  throw new GrpoError("BAD_DATASET", `${file}, line ${line}: not valid UTF-8.`, { hint: "Save the file as UTF-8." });
+  throw new GrpoError("BAD_DATASET", `${file}, line ${line}: not valid UTF-8`, { hint: "save the file as UTF-8" });
 }
 
 export function checkRow(value: unknown, where: string): RawRow {
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as RawRow;
   const found = JSON.stringify(value).slice(0, 80);
-  throw new GrpoError("BAD_DATASET", `${where}: expected an object of columns, found ${found}.`);
+  throw new GrpoError("BAD_DATASET", `${where}: expected an object of columns, found ${found}`);
 }

@@ -102,9 +102,9 @@ function checkSplit(files: Files, { split }: SplitSlice): void {
   const some = files.names.slice(0, 10).join(", ");
   throw new GrpoError(
     "FILE_NOT_FOUND",
-    `${files.source} has no file that matches what split "${split}" is said to be.`,
+    `${files.source} has no file that matches what split "${split}" is said to be`,
     {
-      hint: `It has: ${some}${files.names.length > 10 ? ", …" : ""}`,
+      hint: `choose from its files: ${some}${files.names.length > 10 ? ", …" : ""}`,
     },
   );
 }
@@ -172,8 +172,8 @@ async function streamSlices(
   for (const slices of expressions) {
     const cut = slices.find(({ from, to }) => from !== undefined || to !== undefined);
     if (cut !== undefined) {
-      throw new GrpoError("BAD_OPTION", `A stream has no end from which "${cut.text}" could be computed.`, {
-        hint: `Use { split: "${cut.split}", streaming: true } with skip() and take().`,
+      throw new GrpoError("BAD_OPTION", `a stream has no end from which "${cut.text}" could be computed`, {
+        hint: `use { split: "${cut.split}", streaming: true } with skip() and take()`,
       });
     }
     const shards = slices.flatMap(({ split }) => files.splits.get(split) ?? []);
@@ -189,8 +189,8 @@ function checkColumns(columns: readonly string[], names: readonly string[]): rea
   const unknown = columns.find((name) => !names.includes(name));
   if (unknown === undefined) return columns;
   const nearest = nearestName(unknown, names);
-  throw new GrpoError("BAD_OPTION", `There is no column "${unknown}"; the columns are: ${names.join(", ")}.`, {
-    ...(nearest === undefined ? {} : { hint: `Did you mean "${nearest}"?` }),
+  throw new GrpoError("BAD_OPTION", `there is no column "${unknown}"; the columns are: ${names.join(", ")}`, {
+    ...(nearest === undefined ? {} : { hint: `did you mean "${nearest}"?` }),
   });
 }
 
@@ -199,8 +199,8 @@ function checkSameFormat(split: string, files: readonly string[]): void {
   const kind = (file: string) => dataFormat(file)?.replace(/^json$/, "jsonl");
   const other = files.find((file) => kind(file) !== kind(files[0] ?? ""));
   if (other === undefined) return;
-  throw new GrpoError("BAD_DATASET", `Split "${split}" would mix files of two formats: ${files.join(", ")}.`, {
-    hint: `Choose with { dataFiles }, for example { dataFiles: { ${split}: "${other}" } }.`,
+  throw new GrpoError("BAD_DATASET", `split "${split}" would mix files of two formats: ${files.join(", ")}`, {
+    hint: `choose with { dataFiles }, for example { dataFiles: { ${split}: "${other}" } }`,
   });
 }
 
@@ -211,7 +211,7 @@ function checkSameColumns(tables: readonly Table[]): void {
   const key = (table: Table) => [...table.columnNames].sort().join("\n");
   const different = others.find((table) => key(table) !== key(first));
   if (different === undefined) return;
-  throw new GrpoError("BAD_DATASET", `${different.file} and ${first.file} have different columns.`, {
-    hint: `[${different.columnNames.join(", ")}] and [${first.columnNames.join(", ")}]; choose files with { dataFiles }.`,
+  throw new GrpoError("BAD_DATASET", `${different.file} and ${first.file} have different columns`, {
+    hint: `choose files with { dataFiles }; the columns are [${different.columnNames.join(", ")}] and [${first.columnNames.join(", ")}]`,
   });
 }

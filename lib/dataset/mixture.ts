@@ -77,13 +77,13 @@ function asTables<Row extends object>(
   datasets: readonly (Dataset<Row> | IterableDataset<Row>)[],
 ): readonly Dataset<Row>[] | undefined {
   if (!Array.isArray(datasets) || datasets.length === 0) {
-    throw new GrpoError("BAD_INPUT", `${where} needs an array of data sets, at least one.`);
+    throw new GrpoError("BAD_INPUT", `${where} needs an array of data sets, at least one`);
   }
   const tables = datasets.filter((dataset) => dataset instanceof Dataset);
   const streams = datasets.filter((dataset) => dataset instanceof IterableDataset);
   if (tables.length === datasets.length) return tables;
   if (streams.length === datasets.length) return undefined;
-  throw new GrpoError("BAD_INPUT", `${where} needs data sets of one kind, all Dataset or all IterableDataset.`);
+  throw new GrpoError("BAD_INPUT", `${where} needs data sets of one kind, all Dataset or all IterableDataset`);
 }
 
 function checkMixture(options: InterleaveOptions, sources: number): Mixture {
@@ -118,7 +118,7 @@ export function interleavedIndices(datasets: readonly { readonly length: number 
   const lengths = datasets.map(({ length }) => length);
   const empty = lengths.indexOf(0);
   if (empty >= 0 && (mixture.strategy !== "first_exhausted" || mixture.probabilities)) {
-    throw new GrpoError("BAD_INPUT", `interleaveDatasets: data set ${empty} has no rows.`);
+    throw new GrpoError("BAD_INPUT", `interleaveDatasets: data set ${empty} has no rows`);
   }
   if (empty >= 0) return [];
   const offsets = lengths.map((_, source) => lengths.slice(0, source).reduce((sum, length) => sum + length, 0));

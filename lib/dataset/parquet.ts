@@ -84,7 +84,7 @@ class ParquetTable implements Table {
 
   readBlock(block: number, columns: readonly string[]): RawRow[] {
     const found = this.#blocks[block];
-    if (found === undefined) throw new GrpoError("INTERNAL", `${this.file} has no block ${block}.`);
+    if (found === undefined) throw new GrpoError("INTERNAL", `${this.file} has no block ${block}`);
     try {
       const values = columns.map((name) => this.#readColumn(name, found));
       return Array.from({ length: found.end - found.start }, (_, row) =>
@@ -213,15 +213,17 @@ async function checkMagic(source: ByteSource): Promise<void> {
   if (start.startsWith("PAR1")) return;
   const pointer = start.startsWith("version https://git-lfs");
   const found = pointer ? "a Git LFS pointer" : "no PAR1 mark";
-  throw new GrpoError("BAD_DATASET", `${source.name} is not a parquet file: ${found}.`, {
-    hint: pointer ? "Fetch the file itself: git lfs pull." : "It may be truncated or of another format.",
+  throw new GrpoError("BAD_DATASET", `${source.name} is not a parquet file: ${found}`, {
+    hint: pointer
+      ? "fetch the file itself: git lfs pull"
+      : "fetch it again if it is truncated, or load it by its own format",
   });
 }
 
 function parquetError(file: string, thrown: unknown): GrpoError {
   if (thrown instanceof GrpoError) return thrown;
   return new GrpoError("BAD_DATASET", `${file} cannot be read as parquet: ${reasonOf(thrown)}`, {
-    hint: "The file may be truncated; fetch or write it again.",
+    hint: "fetch or write it again: it may be truncated",
     cause: thrown,
   });
 }

@@ -31,7 +31,7 @@ export async function openRangedFile(name: string, options: RangedFileOptions): 
   const held = known === undefined ? undefined : (JSON.parse(known) as { size: number; ranges: ByteRange[] });
   const remote = held === undefined ? await options.open?.() : undefined;
   const size = held?.size ?? remote?.byteLength;
-  if (size === undefined) throw new GrpoError("HUB_ERROR", `${name} is not in the cache.`);
+  if (size === undefined) throw new GrpoError("HUB_ERROR", `${name} is not in the cache`);
   return new RangedFile(name, size, held?.ranges ?? [], remote, options);
 }
 
@@ -74,8 +74,8 @@ class RangedFile implements ByteSource {
     this.#remote ??= await open?.();
     const remote = this.#remote;
     if (remote === undefined) {
-      throw new GrpoError("HUB_ERROR", `Only other rows of ${this.name} are in the cache, and the Hub is not asked.`, {
-        hint: "Go online to fetch them (HF_HUB_OFFLINE, HF_DATASETS_OFFLINE).",
+      throw new GrpoError("HUB_ERROR", `only other rows of ${this.name} are in the cache, and the Hub is not asked`, {
+        hint: "go online to fetch them (HF_HUB_OFFLINE, HF_DATASETS_OFFLINE)",
       });
     }
     await mkdir(path.dirname(cacheFile), { recursive: true });
@@ -130,7 +130,7 @@ export class RangedMemory implements ByteSource {
 
   read(start: number, end: number): Uint8Array<ArrayBuffer> {
     const found = this.#holding(start, end);
-    if (found === undefined) throw new GrpoError("INTERNAL", `Bytes ${start} to ${end} of ${this.name} are not there.`);
+    if (found === undefined) throw new GrpoError("INTERNAL", `bytes ${start} to ${end} of ${this.name} are not there`);
     return found.bytes.subarray(start - found.start, end - found.start);
   }
 

@@ -39,7 +39,7 @@ async function gsm8k(options: ReadyDatasetOptions = {}): Promise<Dataset<MathRow
       if (reasoning !== undefined && number !== undefined) {
         return { prompt: conversation(question, options), solution: number.replaceAll(",", ""), reasoning };
       }
-      throw new GrpoError("BAD_DATASET", `gsm8k: the answer of row ${index} has no "#### number".`);
+      throw new GrpoError("BAD_DATASET", `gsm8k: the answer of row ${index} has no "#### number"`);
     })
     .removeColumns("question", "answer");
 }

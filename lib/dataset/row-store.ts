@@ -157,7 +157,7 @@ export class TableStore implements RowStore<RawRow> {
     const part = this.#starts.findLastIndex((start) => start <= index);
     const slice = this.#slices[part];
     const first = this.#starts[part] ?? 0;
-    if (slice === undefined) throw new GrpoError("INTERNAL", `No data file has row ${index}.`);
+    if (slice === undefined) throw new GrpoError("INTERNAL", `no data file has row ${index}`);
     const { table, start, end } = slice;
     const block = blockOf(table, start + index - first);
     const [blockStart = 0, blockEnd = 0] = [table.blockStarts[block], table.blockStarts[block + 1]];

@@ -22,7 +22,7 @@ const SLICE =
 
 export function parseSplit(expression: string): SplitSlice[] {
   if (typeof expression !== "string") {
-    throw new GrpoError("BAD_OPTION", `split must be a string or an array of strings, found ${typeof expression}.`);
+    throw new GrpoError("BAD_OPTION", `split must be a string or an array of strings, found ${typeof expression}`);
   }
   return expression
     .trim()
@@ -42,23 +42,23 @@ export function sliceBounds(slice: SplitSlice, numRows: number): { readonly star
 
 export function unknownSplit(name: string, known: readonly string[], source: string): GrpoError {
   const nearest = nearestName(name, known);
-  return new GrpoError("BAD_DATASET", `${source} has no split "${name}"; it has: ${known.join(", ") || "none"}.`, {
-    ...(nearest === undefined ? {} : { hint: `Did you mean "${nearest}"?` }),
+  return new GrpoError("BAD_DATASET", `${source} has no split "${name}"; it has: ${known.join(", ") || "none"}`, {
+    ...(nearest === undefined ? {} : { hint: `did you mean "${nearest}"?` }),
   });
 }
 
 function parseSlice(text: string): SplitSlice {
   const groups = SLICE.exec(text)?.groups;
   if (groups?.split === undefined) {
-    throw new GrpoError("BAD_OPTION", `"${text}" is not a split.`, {
-      hint: 'Forms: "train", "train[:5%]", "train[10%:20%]", "train[-100:]", "train[:100]", "train+test".',
+    throw new GrpoError("BAD_OPTION", `"${text}" is not a split`, {
+      hint: 'write one of "train", "train[:5%]", "train[10%:20%]", "train[-100:]", "train[:100]", "train+test"',
     });
   }
   const unit: Unit = groups.fromPct || groups.toPct ? "%" : "rows";
   const from = boundary(groups.from);
   const to = boundary(groups.to);
   if (unit === "%" && [from, to].some((value) => value !== undefined && Math.abs(value) > 100)) {
-    throw new GrpoError("BAD_OPTION", `"${text}": percentages go from -100 to 100.`);
+    throw new GrpoError("BAD_OPTION", `"${text}": percentages go from -100 to 100`);
   }
   return { split: groups.split, from, to, unit, rounding: parseRounding(groups.rounding, unit, text), text };
 }
@@ -66,7 +66,7 @@ function parseSlice(text: string): SplitSlice {
 function parseRounding(rounding: string | undefined, unit: Unit, text: string): Rounding {
   if (rounding === undefined) return "closest";
   if (unit === "%" && (rounding === "closest" || rounding === "pct1_dropremainder")) return rounding;
-  throw new GrpoError("BAD_OPTION", `"${text}": the rounding must be closest or pct1_dropremainder, with percentages.`);
+  throw new GrpoError("BAD_OPTION", `"${text}": the rounding must be closest or pct1_dropremainder, with percentages`);
 }
 
 function boundary(digits: string | undefined): number | undefined {
@@ -76,7 +76,7 @@ function boundary(digits: string | undefined): number | undefined {
 function percent(slice: SplitSlice, boundaryPercent: number, numRows: number): number {
   if (slice.rounding === "closest") return roundHalfEven((boundaryPercent * numRows) / 100);
   if (numRows < 100) {
-    throw new GrpoError("BAD_OPTION", `"${slice.text}": pct1_dropremainder needs at least 100 rows, found ${numRows}.`);
+    throw new GrpoError("BAD_OPTION", `"${slice.text}": pct1_dropremainder needs at least 100 rows, found ${numRows}`);
   }
   return boundaryPercent * Math.trunc(numRows / 100);
 }

@@ -53,13 +53,9 @@ export async function* streamRows(
 function checkNames(found: readonly string[], known: ReadonlySet<string>, { name }: StreamInput): void {
   const late = found.find((column) => !known.has(column));
   if (late === undefined) return;
-  throw new GrpoError(
-    "BAD_DATASET",
-    `${name} has a column "${late}", which the first rows of the stream do not have.`,
-    {
-      hint: "Load it without streaming, or say which are to be read with { columns }.",
-    },
-  );
+  throw new GrpoError("BAD_DATASET", `${name} has a column "${late}", which the first rows of the stream do not have`, {
+    hint: "load it without streaming, or say which are to be read with { columns }",
+  });
 }
 
 async function parquetOf({ name, path, remote }: StreamInput) {
@@ -76,7 +72,7 @@ async function* parquetRows(
   if (known) checkNames(table.columnNames, known, input);
   const missing = columns.find((name) => !table.columnNames.includes(name));
   if (missing !== undefined) {
-    throw new GrpoError("BAD_DATASET", `${input.name} has no column "${missing}", which the first file has.`);
+    throw new GrpoError("BAD_DATASET", `${input.name} has no column "${missing}", which the first file has`);
   }
   const blocks = table.blockStarts.length - 1;
   let coming = table.prepare?.([0], columns);
@@ -99,8 +95,8 @@ async function* textBlocks(input: StreamInput): AsyncGenerator<readonly RawRow[]
     let first = true;
     for await (const block of lineBlocks(chunks)) {
       if (first && format === "json" && firstCharacterOf(block.bytes) === "[") {
-        throw new GrpoError("BAD_DATASET", `${name} is one JSON array, which has to be read as a whole.`, {
-          hint: "Load it without streaming, or save it as JSON lines.",
+        throw new GrpoError("BAD_DATASET", `${name} is one JSON array, which has to be read as a whole`, {
+          hint: "load it without streaming, or save it as JSON lines",
         });
       }
       first = false;

@@ -32,12 +32,12 @@ const FORMATS: Readonly<Record<string, DataFormat>> = {
 
 /** Formats that data sets come in but that cannot be read here, with what to do instead. */
 const OTHER_FORMATS: Readonly<Record<string, string>> = {
-  arrow: "In Python: load_from_disk(folder).to_parquet(file).",
-  zst: "Unpack it first, or pack it with gzip.",
-  bz2: "Unpack it first, or pack it with gzip.",
-  xz: "Unpack it first, or pack it with gzip.",
-  zip: "Unpack it first, or pack single files with gzip.",
-  tar: "Unpack it first, or pack single files with gzip.",
+  arrow: "convert it in Python: load_from_disk(folder).to_parquet(file)",
+  zst: "unpack it first, or pack it with gzip",
+  bz2: "unpack it first, or pack it with gzip",
+  xz: "unpack it first, or pack it with gzip",
+  zip: "unpack it first, or pack single files with gzip",
+  tar: "unpack it first, or pack single files with gzip",
 };
 
 /** What else datasets reads: where most files are such ones, the others are notes about them. */
@@ -102,8 +102,8 @@ export function readableFormat(file: string): DataFormat {
   const format = dataFormat(file);
   if (format !== undefined && format !== "unreadable") return format;
   const names = Object.keys(FORMATS).join(", ");
-  throw new GrpoError("BAD_DATASET", `${file}: cannot read this format; the readable ones are ${names}, also as .gz.`, {
-    hint: OTHER_FORMATS[extensionOf(file)] ?? "Save it as JSON lines or parquet.",
+  throw new GrpoError("BAD_DATASET", `${file}: cannot read this format; the readable ones are ${names}, also as .gz`, {
+    hint: OTHER_FORMATS[extensionOf(file)] ?? "save it as JSON lines or parquet",
   });
 }
 

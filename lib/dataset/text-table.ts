@@ -141,7 +141,7 @@ function blockTable(
       if (found.length === (rows[block + 1] ?? 0) - (rows[block] ?? 0)) {
         return found.map((row) => pickColumns(row, columns));
       }
-      throw new GrpoError("BAD_DATASET", `${file} has changed since it was loaded.`, { hint: "Load it again." });
+      throw new GrpoError("BAD_DATASET", `${file} has changed since it was loaded`, { hint: "load it again" });
     },
   };
 }

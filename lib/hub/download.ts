@@ -161,7 +161,7 @@ async function openPlain(
   const isPart = response.status === 206;
   const total = isPart ? response.headers.get("content-range")?.split("/")[1] : response.headers.get("content-length");
   if (response.status === 404) {
-    throw new GrpoError("HUB_ERROR", `The Hub lists ${file.name} in "${repo.name}" but does not have it.`);
+    throw new GrpoError("HUB_ERROR", `the Hub lists ${file.name} in "${repo.name}" but does not have it`);
   }
   // Nothing is after what is here already: the file is not the one of the list.
   const found = response.status === 416 ? "other" : total;
@@ -185,7 +185,7 @@ async function openChunks(
   const { downloadFile } = await import("@huggingface/hub");
   const content = await downloadFile({ repo, path: file.name, revision, hubUrl, fetch });
   if (content === null) {
-    throw new GrpoError("HUB_ERROR", `The Hub lists ${file.name} in "${repo.name}" but does not have it.`);
+    throw new GrpoError("HUB_ERROR", `the Hub lists ${file.name} in "${repo.name}" but does not have it`);
   }
   if (content.size !== file.size) throw new GrpoError("HUB_ERROR", sizeMessage(source, file, content.size));
   return content.slice(arrived.size, content.size).stream() as ReadableStream<Uint8Array>;
@@ -194,17 +194,17 @@ async function openChunks(
 function failed(source: RemoteCommit, file: RemoteFile, thrown: unknown): GrpoError {
   if (thrown instanceof GrpoError && !(thrown instanceof HubUnreachable)) return thrown;
   const reason = redacted(reasonOf(thrown)).split("\n")[0];
-  return new GrpoError("HUB_ERROR", `Download of ${file.name} from "${source.repo.name}" failed: ${reason}`, {
-    hint: "Check the connection and run it again: it goes on where it stopped.",
+  return new GrpoError("HUB_ERROR", `download of ${file.name} from "${source.repo.name}" failed: ${reason}`, {
+    hint: "check the connection and run it again: it goes on where it stopped",
   });
 }
 
 function damaged(source: RemoteCommit, file: RemoteFile): GrpoError {
   const digest = file.sha256 === undefined ? "git object id" : "SHA-256";
-  const message = `${file.name} of "${source.repo.name}" arrived damaged: its ${digest} is not the one that the Hub states.`;
-  return new GrpoError("HUB_ERROR", message, { hint: "Run it again; a proxy on the way may be changing files." });
+  const message = `${file.name} of "${source.repo.name}" arrived damaged: its ${digest} is not the one that the Hub states`;
+  return new GrpoError("HUB_ERROR", message, { hint: "run it again; a proxy on the way may be changing files" });
 }
 
 function sizeMessage(source: RemoteCommit, file: RemoteFile, found: number | string): string {
-  return `${file.name} of "${source.repo.name}" has ${found} bytes; the Hub's list says ${file.size}.`;
+  return `${file.name} of "${source.repo.name}" has ${found} bytes; the Hub's list says ${file.size}`;
 }

@@ -71,8 +71,8 @@ async function checkSpace(source: RemoteCommit, place: Place, files: readonly Re
   const free = disk === undefined ? Number.POSITIVE_INFINITY : disk.bavail * disk.bsize;
   if (needed <= free) return;
   const sizes = `${Math.ceil(needed / 1e6)} MB are needed, ${Math.floor(free / 1e6)} MB are free`;
-  throw new GrpoError("HUB_ERROR", `No room for "${source.repo.name}" in ${place.root}: ${sizes}.`, {
-    hint: "Make room, or put the cache on another disk with HF_HUB_CACHE.",
+  throw new GrpoError("HUB_ERROR", `no room for "${source.repo.name}" in ${place.root}: ${sizes}`, {
+    hint: "make room, or put the cache on another disk with HF_HUB_CACHE",
   });
 }
 

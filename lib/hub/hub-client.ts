@@ -42,7 +42,7 @@ export class HubRefusal extends GrpoError {
 /** `repo` is what is asked about, for messages; undefined for questions about the account. */
 export function createHubClient(repo: HubRepo | undefined, token: string | undefined): HubClient {
   const url = hubUrl();
-  const secret = token === undefined ? findToken() : cleanToken(token, "The token");
+  const secret = token === undefined ? findToken() : cleanToken(token, "the token");
   const hubFetch: typeof fetch = async (input, init) => {
     const address = String(input instanceof Request ? input.url : input);
     const switched = offlineBy(repo?.type);
@@ -122,15 +122,15 @@ async function beginningOf(response: Response): Promise<string> {
 }
 
 function offline(variable: string, address: string): GrpoError {
-  return new GrpoError("HUB_ERROR", `${variable} is set, and this would ask ${new URL(address).host}.`, {
-    hint: "Unset it to use the network.",
+  return new GrpoError("HUB_ERROR", `${variable} is set, and this would ask ${new URL(address).host}`, {
+    hint: "unset it to use the network",
   });
 }
 
 function unreachable(address: string, thrown: unknown): HubUnreachable {
   const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause : thrown;
-  return new HubUnreachable("HUB_ERROR", `Cannot reach ${new URL(address).host}: ${redacted(reasonOf(cause))}`, {
-    hint: "Check the connection or HF_ENDPOINT; with the files in the cache, HF_HUB_OFFLINE=1 asks nothing of the net.",
+  return new HubUnreachable("HUB_ERROR", `cannot reach ${new URL(address).host}: ${redacted(reasonOf(cause))}`, {
+    hint: "check the connection or HF_ENDPOINT; with the files in the cache, set HF_HUB_OFFLINE=1",
   });
 }
 
@@ -159,43 +159,43 @@ function refusal(repo: HubRepo | undefined, response: Response, said: string, co
   const [message, hint] =
     repo === undefined ? aboutAccount(status, context) : aboutRepo(repo, status, errorCode(response), context);
   const quoted = said.replace(/\s+/g, " ").trim();
-  return new HubRefusal(quoted === "" ? message : `${message} The Hub says: ${quoted}`, hint, response);
+  return new HubRefusal(quoted === "" ? message : `${message}; the Hub says: ${quoted}`, hint, response);
 }
 
 function aboutAccount(status: number, { url }: RefusalContext): [string, string] {
   return status === 401 || status === 403
-    ? [`The Hub did not accept the token (HTTP ${status}).`, `Make a token at ${url}/settings/tokens.`]
-    : [`The Hub answered (HTTP ${status}).`, "Try again later."];
+    ? [`the Hub did not accept the token (HTTP ${status})`, `make a token at ${url}/settings/tokens`]
+    : [`the Hub answered (HTTP ${status})`, "try again later"];
 }
 
 function aboutRepo(repo: HubRepo, status: number, code: string, context: RefusalContext): [string, string?] {
   const name = `the ${repo.type} "${repo.id}"`;
   const page = repoPage(context.url, repo);
   const logIn = context.hasToken
-    ? "The token in use belongs to an account without access; log in with another: grpo login, or HF_TOKEN."
-    : "Log in with an account that has access: grpo login, or set HF_TOKEN.";
+    ? "log in with another account, the token in use has no access: grpo login, or HF_TOKEN"
+    : "log in with an account that has access: grpo login, or set HF_TOKEN";
   if (code === "GatedRepo") {
-    return [`Access to ${name} is gated (HTTP ${status}).`, `Accept its licence on ${page}, then: ${logIn}`];
+    return [`access to ${name} is gated (HTTP ${status})`, `accept its licence on ${page}, then ${logIn}`];
   }
   if (code === "RevisionNotFound") {
-    const message = `The Hub has ${name}, but not the revision asked for.`;
-    return [message, `Its branches and commits are on ${page}/tree/main.`];
+    const message = `the Hub has ${name}, but not the revision asked for`;
+    return [message, `choose one of its branches and commits: ${page}/tree/main`];
   }
   if (status === 403 && context.writes && context.hasToken) {
-    const token = `Make a token with write access on ${context.url}/settings/tokens, then: grpo login, or set HF_TOKEN.`;
-    return [`The Hub does not let this token write to ${name} (HTTP 403).`, token];
+    const token = `make a token with write access on ${context.url}/settings/tokens, then: grpo login, or set HF_TOKEN`;
+    return [`the Hub does not let this token write to ${name} (HTTP 403)`, token];
   }
   if (status === 401 || status === 403) {
-    const message = `The Hub does not give access to ${name} (HTTP ${status}): it is private, gated, or does not exist.`;
-    return [message, `Check the spelling; for a gated one accept the licence on ${page}. ${logIn}`];
+    const message = `the Hub does not give access to ${name} (HTTP ${status}): it is private, gated, or does not exist`;
+    return [message, `check the spelling; for a gated one accept the licence on ${page}, then ${logIn}`];
   }
   if (status === 404) {
-    const message = `The Hub has no ${repo.type} "${repo.id}" (HTTP 404).`;
-    return [message, "Check the spelling; a local folder is written with a leading ./ or /."];
+    const message = `the Hub has no ${repo.type} "${repo.id}" (HTTP 404)`;
+    return [message, "check the spelling; write a local folder with a leading ./ or /"];
   }
   const busy = status === 429 || status >= 500;
-  const message = `The Hub answered a request about ${name} with HTTP ${status}.`;
-  return busy ? [message, "It is busy or failing; try again later."] : [message];
+  const message = `the Hub answered a request about ${name} with HTTP ${status}`;
+  return busy ? [message, "try again later: it is busy or failing"] : [message];
 }
 
 /** The address of a repository's page. */

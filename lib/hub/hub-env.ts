@@ -65,8 +65,8 @@ function savedToken(): string {
 export function cleanToken(text: string, source: string): string | undefined {
   const token = text.replace(/[\r\n]/g, "").trim();
   if (/^[\x21-\x7e]*$/.test(token)) return token || undefined;
-  throw new GrpoError("BAD_INPUT", `${source} has a space or a character in it that no token of the Hub has.`, {
-    hint: "Copy the token again: grpo login, or set HF_TOKEN.",
+  throw new GrpoError("BAD_INPUT", `${source} has a space or a character in it that no token of the Hub has`, {
+    hint: "copy the token again: grpo login, or set HF_TOKEN",
   });
 }
 

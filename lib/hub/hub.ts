@@ -83,7 +83,7 @@ export async function openSnapshot(type: RepoType, idOrPath: string, options: Hu
     typeof idOrPath === "string" && idOrPath !== "" ? await stat(idOrPath).catch(() => undefined) : undefined;
   if (local?.isDirectory()) return localSnapshot(path.resolve(idOrPath));
   if (local !== undefined) {
-    throw new GrpoError("BAD_INPUT", `${idOrPath} is a file; expected the folder of a ${type}.`);
+    throw new GrpoError("BAD_INPUT", `${idOrPath} is a file; expected the folder of a ${type}`);
   }
   checkRepoId(type, idOrPath);
   const revision = options.revision ?? "main";
@@ -97,7 +97,7 @@ export async function openSnapshot(type: RepoType, idOrPath: string, options: Hu
     if (!isOutage(thrown)) throw thrown;
     const cached = await cachedSnapshot(idOrPath, root, revision, "").catch(() => undefined);
     if (cached === undefined) throw thrown;
-    process.emitWarning(`${thrown.message.split("\n")[0]}; using the cached copy of ${idOrPath}.`);
+    process.emitWarning(`${thrown.message.split("\n")[0]}; using the cached copy of ${idOrPath}`);
     return cached;
   }
 }
@@ -136,7 +136,7 @@ function globExpression(pattern: string): RegExp {
   try {
     return new RegExp(`^${source}$`, "s");
   } catch {
-    throw new GrpoError("BAD_OPTION", `"${pattern}" is no pattern of file names.`);
+    throw new GrpoError("BAD_OPTION", `"${pattern}" is no pattern of file names`);
   }
 }
 
@@ -147,7 +147,7 @@ async function localSnapshot(folder: string): Promise<Snapshot> {
     files,
     async fetch(wanted) {
       const missing = wanted.find((file) => !files.includes(file));
-      if (missing !== undefined) throw new GrpoError("FILE_NOT_FOUND", `No ${missing} in ${folder}.`);
+      if (missing !== undefined) throw new GrpoError("FILE_NOT_FOUND", `no ${missing} in ${folder}`);
     },
   };
 }
@@ -203,10 +203,10 @@ async function remoteSnapshot(
 }
 
 function remoteFile(id: string, name: string, entry: ListFileEntry | undefined): RemoteFile {
-  if (entry === undefined) throw new GrpoError("FILE_NOT_FOUND", `No ${name} in "${id}" on the Hub.`);
+  if (entry === undefined) throw new GrpoError("FILE_NOT_FOUND", `no ${name} in "${id}" on the Hub`);
   const etag = entry.lfs?.oid ?? entry.oid;
   if (etag === undefined || !/^[0-9a-f]{40,64}$/.test(etag)) {
-    throw new GrpoError("HUB_ERROR", `The Hub's list gives no digest for ${name} of "${id}".`);
+    throw new GrpoError("HUB_ERROR", `the Hub's list gives no digest for ${name} of "${id}"`);
   }
   return { name, size: entry.size, sha256: entry.lfs?.oid, etag, xet: entry.xetHash !== undefined };
 }
@@ -221,7 +221,7 @@ export async function listRevision(client: HubClient, repo: HubRepo, revision: s
     const list = listFiles({ repo: { type: repo.type, name: repo.id }, revision: commit, recursive: true, ...access });
     for await (const entry of list) if (entry.type === "file" && isSafePath(entry.path)) files.set(entry.path, entry);
   } catch (thrown) {
-    throw asHubError(`Listing the files of "${repo.id}" failed`, thrown);
+    throw asHubError(`listing the files of "${repo.id}" failed`, thrown);
   }
   return { commit, files };
 }
@@ -234,7 +234,7 @@ export async function resolveCommit(client: HubClient, { type, id }: HubRepo, re
   try {
     return (await info({ name: id, revision, additionalFields: ["sha"], ...access })).sha;
   } catch (thrown) {
-    throw asHubError(`Asking the Hub about "${id}" failed`, thrown);
+    throw asHubError(`asking the Hub about "${id}" failed`, thrown);
   }
 }
 
@@ -243,8 +243,8 @@ async function cachedSnapshot(id: string, root: string, revision: string, reason
   const ref = await readFile(path.join(root, "refs", revision), "utf8").catch(() => undefined);
   const folder = path.join(root, "snapshots", ref?.trim() ?? revision);
   if (!(await stat(folder).catch(() => undefined))?.isDirectory()) {
-    throw new GrpoError("HUB_ERROR", `"${id}" (revision ${revision}) is not in the cache, and ${reason}.`, {
-      hint: `Looked in ${root}. Unset the variable to download it, or point HF_HUB_CACHE at the right cache.`,
+    throw new GrpoError("HUB_ERROR", `"${id}" (revision ${revision}) is not in the cache, and ${reason}`, {
+      hint: `unset the variable to download it, or point HF_HUB_CACHE at the right cache; looked in ${root}`,
     });
   }
   return localSnapshot(folder);
@@ -252,20 +252,20 @@ async function cachedSnapshot(id: string, root: string, revision: string, reason
 
 export function checkRepoId(type: RepoType, id: unknown): asserts id is string {
   if (typeof id !== "string" || id.trim() === "") {
-    throw new GrpoError("BAD_INPUT", `Expected a ${type}'s folder or its Hub id, found ${JSON.stringify(id)}.`);
+    throw new GrpoError("BAD_INPUT", `expected a ${type}'s folder or its Hub id, found ${JSON.stringify(id)}`);
   }
   const looksLikePath = /^[./~]|\\|^[A-Za-z]:|\/$|\/.*\//.test(id);
   if (looksLikePath) {
-    throw new GrpoError("FILE_NOT_FOUND", `No such folder: ${id}`, {
-      hint: `It was looked for at ${path.resolve(id)}. A ${type} on the Hub is written as org/name.`,
+    throw new GrpoError("FILE_NOT_FOUND", `no such folder: ${id}`, {
+      hint: `check the path, ${path.resolve(id)}; a ${type} on the Hub is written as org/name`,
     });
   }
   // A name alone is one of the Hub's oldest repositories, such as gpt2, which the Hub knows under another id by now.
   const valid =
     /^(?:[A-Za-z0-9_][\w.-]{0,95}\/)?[A-Za-z0-9_][\w.-]{0,95}$/.test(id) && !/--|\.\.|[.-]$|\.git$/.test(id);
   if (valid) return;
-  throw new GrpoError("BAD_INPUT", `"${id}" is neither a folder here nor the id of a ${type} on the Hub.`, {
-    hint: "Hub ids have the form org/name, for example Qwen/Qwen2-0.5B-Instruct.",
+  throw new GrpoError("BAD_INPUT", `"${id}" is neither a folder here nor the id of a ${type} on the Hub`, {
+    hint: "write a Hub id as org/name, for example Qwen/Qwen2-0.5B-Instruct",
   });
 }
 

@@ -18,7 +18,7 @@ export interface Account {
 export async function login(options: { readonly token: string }): Promise<Account> {
   checkOptionNames("login", options, ["token"]);
   const token = typeof options.token === "string" ? options.token.trim() : "";
-  if (token === "" || /\s/.test(token)) throw new GrpoError("BAD_OPTION", "login() needs { token }, one word.");
+  if (token === "" || /\s/.test(token)) throw new GrpoError("BAD_OPTION", "login() needs { token }, one word");
   const account = await whoami({ token });
   await writeSecret(tokenPath(), token);
   return account;
@@ -43,7 +43,7 @@ export async function whoami(options: { readonly token?: string } = {}): Promise
   checkOptionNames("whoami", options, ["token"]);
   const token = options.token ?? findToken();
   if (token === undefined) {
-    throw new GrpoError("HUB_ERROR", "Not logged in to the Hub.", { hint: "Run: grpo login, or set HF_TOKEN." });
+    throw new GrpoError("HUB_ERROR", "not logged in to the Hub", { hint: "run `grpo login`, or set HF_TOKEN" });
   }
   const client = createHubClient(undefined, token);
   try {
@@ -51,7 +51,7 @@ export async function whoami(options: { readonly token?: string } = {}): Promise
     const answer = await whoAmI({ hubUrl: client.url, fetch: client.fetch, accessToken: "" });
     return { name: answer.name, organizations: answer.type === "user" ? answer.orgs.map((org) => org.name) : [] };
   } catch (thrown) {
-    throw asHubError("Asking the Hub for the account failed", thrown);
+    throw asHubError("asking the Hub for the account failed", thrown);
   }
 }
 

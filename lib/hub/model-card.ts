@@ -179,7 +179,7 @@ function trainingSections({ rewardNames, settings, curve }: TrainingFacts): stri
   const grown = curve.length > 1 ? [`![Mean reward by training step](${CURVE})`, curveTable(curve)] : [];
   return [
     "## Training",
-    `The reward is the weighted sum of ${names}.`,
+    ...(names === "" ? [] : [`The reward is the weighted sum of ${names}.`]),
     ...grown,
     ["| setting | value |", "|---|---|", ...rows].join("\n"),
   ];

@@ -53,7 +53,7 @@ export async function pushFolder(name: string, folder: string, options: FolderPu
   const all = await walk(folder);
   const ignored = new Set(matching(all, ignorePatterns));
   const files = all.filter((file) => !ignored.has(file) && !HIDDEN.test(file));
-  if (files.length === 0) throw new GrpoError("FILE_NOT_FOUND", `Nothing to upload: ${folder} has no files.`);
+  if (files.length === 0) throw new GrpoError("FILE_NOT_FOUND", `nothing to upload: ${folder} has no files`);
   const push = {
     client,
     repo,
@@ -67,7 +67,7 @@ export async function pushFolder(name: string, folder: string, options: FolderPu
   try {
     parent = await ensureBranch(client, repo, branch, options.private);
   } catch (thrown) {
-    throw withState(asHubError(`Uploading to "${repo.id}" failed`, thrown), "Nothing was uploaded.");
+    throw withState(asHubError(`uploading to "${repo.id}" failed`, thrown), "nothing was uploaded");
   }
   try {
     return await commitFolder(push, parent);
@@ -82,7 +82,7 @@ export async function ensureRepo(name: string, options: PushOptions = {}): Promi
   try {
     await ensureBranch(client, repo, options.branch ?? "main", options.private);
   } catch (thrown) {
-    throw asHubError(`Making "${repo.id}" failed`, thrown);
+    throw asHubError(`making "${repo.id}" failed`, thrown);
   }
   return repo.id;
 }
@@ -99,8 +99,8 @@ async function openForWriting(name: string, options: FolderPushOptions): Promise
   const alone = typeof name === "string" && /^\w[\w.-]*$/.test(name);
   if (!alone) checkRepoId(type, name);
   if (token === undefined) {
-    throw new GrpoError("HUB_ERROR", `Uploading to "${name}" needs a token with write access, and there is none.`, {
-      hint: "Log in with: grpo login, or set HF_TOKEN.",
+    throw new GrpoError("HUB_ERROR", `uploading to "${name}" needs a token with write access, and there is none`, {
+      hint: "log in with: grpo login, or set HF_TOKEN",
     });
   }
   const repo = { type, id: alone ? `${(await whoami({ token })).name}/${name}` : name };
@@ -164,15 +164,15 @@ async function commitFolder(push: FolderPush, first: string): Promise<string> {
   for (let attempt = 1; ; attempt++) {
     const outcome = await tryCommit(push, parent);
     if (outcome.url !== undefined) return outcome.url;
-    const failure = asHubError(`Uploading to "${repo.id}" failed`, outcome.thrown);
-    if (!outcome.sent) throw withState(failure, `The repository is unchanged, at commit ${parent}.`);
+    const failure = asHubError(`uploading to "${repo.id}" failed`, outcome.thrown);
+    if (!outcome.sent) throw withState(failure, `the repository is unchanged, at commit ${parent}`);
     const now = await listRevision(client, repo, branch).catch(() => undefined);
     if (now === undefined) throw withState(failure, unknownState(push, parent));
     // The commit has arrived, only the answer has not.
     if (now.commit !== parent && (await hasFiles(push, now))) return commitPage(client, repo, now.commit);
     const mayRepeat = failure instanceof HubUnreachable || isPassing(failure);
     if (attempt === ATTEMPTS || !mayRepeat) {
-      throw withState(failure, `The repository has none of the files; it is at commit ${now.commit}.`);
+      throw withState(failure, `the repository has none of the files; it is at commit ${now.commit}`);
     }
     parent = now.commit;
     // Someone else's commit is no reason to wait.
@@ -244,13 +244,13 @@ function isPassing(failure: GrpoError): boolean {
 
 function unknownState({ client, repo }: FolderPush, parent: string): string {
   const page = `${repoPage(client.url, repo)}/commits/main`;
-  return `It cannot be asked whether the commit arrived: the repository has either all of the files or, at ${parent}, none. See ${page}.`;
+  return `it cannot be asked whether the commit arrived: the repository has either all of the files or, at ${parent}, none; see ${page}`;
 }
 
 function withState(failure: GrpoError, state: string): GrpoError {
   const message = failure.hint ? failure.message.replace(`\n  → ${failure.hint}`, "") : failure.message;
-  const hint = failure.hint ?? "Run it again.";
-  return new GrpoError(failure.code, `${message} ${state}`, { hint });
+  const hint = failure.hint ?? "run it again";
+  return new GrpoError(failure.code, `${message}; ${state}`, { hint });
 }
 
 function commitPage(client: HubClient, repo: HubRepo, commit: string): string {

@@ -71,7 +71,7 @@ async function whole(
     filled += bytes.length;
     if (bytes.length > 0) continue;
     if (++failures === ATTEMPTS) {
-      throw new GrpoError("HUB_ERROR", `The connection closed again and again while reading ${where}.`);
+      throw new GrpoError("HUB_ERROR", `the connection closed again and again while reading ${where}`);
     }
     await sleep(pauseAfter(failures));
   }
@@ -97,9 +97,9 @@ async function requestRange(
     const { bytes, complete } = await bodyOf(response, stall);
     const total = complete ? bytes.length : Number(response.headers.get("content-length") ?? Number.NaN);
     if (Number.isSafeInteger(total)) return { bytes: bytes.slice(start, end), total };
-    throw new GrpoError("HUB_ERROR", `The connection closed while reading ${where}, of which no size is known.`);
+    throw new GrpoError("HUB_ERROR", `the connection closed while reading ${where}, of which no size is known`);
   }
-  throw new GrpoError("HUB_ERROR", `The Hub answered a request for a part of ${where} with HTTP ${response.status}.`);
+  throw new GrpoError("HUB_ERROR", `the Hub answered a request for a part of ${where} with HTTP ${response.status}`);
 }
 
 /** What arrives before the connection breaks or stalls. */

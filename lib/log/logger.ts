@@ -2,7 +2,7 @@
 // shape, given to GRPOTrainer as `loggers`.
 
 import path from "node:path";
-import type { Metrics } from "../trainer/step-metrics.js";
+import type { Metrics } from "./metrics.js";
 import { TensorBoardFile, tensorBoardTag } from "./tensorboard.js";
 
 /** Every method may return a promise; the run waits for it. A logger that throws is reported once and left out from then on. */

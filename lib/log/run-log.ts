@@ -1,20 +1,12 @@
-// Everything a run tells the world: console lines, metrics.jsonl (a run record, then one line a step) and
-// completions.jsonl (every completion of every step). The trainer hands over facts; how they look is decided here.
+// Everything a run tells the world: console lines, metrics.jsonl (a run record, then one line a step), completions.jsonl (every
+// completion of every step) and loggers. What its lines say is the trainer's business; files grow while the run goes on.
 
 import path from "node:path";
 import { reasonOf } from "../errors.js";
-import type { PolicyModel } from "../policy.js";
-import { completionText } from "../rewards/per-sample.js";
-import type { Advantages } from "../trainer/advantages.js";
-import type { GRPOConfig } from "../trainer/config.js";
-import type { TrainingPlan } from "../trainer/plan.js";
-import type { PromptSurvey } from "../trainer/prompts.js";
-import type { Rollout } from "../trainer/rollout.js";
-import type { Metrics } from "../trainer/step-metrics.js";
 import { Console, type Output } from "./console.js";
-import { clip, fixed, formatEvaluation, formatStepLine } from "./format.js";
 import { JsonlFile } from "./jsonl.js";
 import { type Logger, tensorBoardLogger } from "./logger.js";
+import type { Metrics } from "./metrics.js";
 
 /** One line of completions.jsonl, which has besides its `index` among those of its step and split. */
 export interface CompletionRecord {
@@ -24,6 +16,7 @@ export interface CompletionRecord {
   readonly row: number;
   readonly prompt: unknown;
   readonly completion: string;
+  /** All tokens after the prompt; of several samples one after the other. */
   readonly ids: readonly number[];
   /** By reward function; null abstained. */
   readonly rewards: Readonly<Record<string, number | null>>;
@@ -32,13 +25,33 @@ export interface CompletionRecord {
   readonly advantage: number;
   readonly finish_reason: string;
   readonly extra?: Readonly<Record<string, unknown>>;
+  /** Beside `ids`, 1: it counts in the loss, 0: it was given. Absent: every token counts. */
+  readonly loss_mask?: readonly number[];
+  /** The sequences that `ids` are the tokens of. Absent: one, in the context of the prompt. */
+  readonly samples?: readonly SampleRecord[];
+}
+
+/** One sequence of a completion that is not simply the continuation of its prompt. */
+export interface SampleRecord {
+  /** The context. Absent: the prompt of the row. */
+  readonly prompt_ids?: readonly number[];
+  /** Number of its tokens among `ids`. */
+  readonly tokens: number;
+  readonly finish_reason: string;
 }
 
 const schemaVersion = 1;
 /** Steps whose lines are held in memory at most, while a slow disk takes them. */
 const mostStepsBehind = 16;
 
+/** Lines for a console of so many columns; not called where there is none. */
+export type Lines = (width: number) => readonly string[];
+
+const noLines: Lines = () => [];
+
 export interface RunLogOptions {
+  readonly outputDir: string;
+  readonly logTo: readonly ("console" | "jsonl" | "tensorboard")[];
   /** Where console lines go; process.stdout by default. */
   readonly output?: Output | undefined;
   readonly loggers?: readonly Logger[] | undefined;
@@ -48,20 +61,18 @@ export class RunLog {
   readonly #console: Console | undefined;
   readonly #metrics: JsonlFile | undefined;
   readonly #completions: JsonlFile | undefined;
-  readonly #names: readonly string[];
   #loggers: readonly Logger[];
   #pending: Promise<void> = Promise.resolve();
   #failure: { readonly error: unknown } | undefined;
   #stepsBehind = 0;
 
-  constructor(config: GRPOConfig, rewardNames: readonly string[], options: RunLogOptions = {}) {
-    this.#names = rewardNames;
-    const own = config.logTo.includes("tensorboard") ? [tensorBoardLogger(config.outputDir)] : [];
-    this.#loggers = [...own, ...(options.loggers ?? [])];
-    if (config.logTo.includes("console")) this.#console = new Console(options.output);
-    if (config.logTo.includes("jsonl")) {
-      this.#metrics = new JsonlFile(path.join(config.outputDir, "metrics.jsonl"));
-      this.#completions = new JsonlFile(path.join(config.outputDir, "completions.jsonl"));
+  constructor({ outputDir, logTo, output, loggers = [] }: RunLogOptions) {
+    const own = logTo.includes("tensorboard") ? [tensorBoardLogger(outputDir)] : [];
+    this.#loggers = [...own, ...loggers];
+    if (logTo.includes("console")) this.#console = new Console(output);
+    if (logTo.includes("jsonl")) {
+      this.#metrics = new JsonlFile(path.join(outputDir, "metrics.jsonl"));
+      this.#completions = new JsonlFile(path.join(outputDir, "completions.jsonl"));
     }
   }
 
@@ -101,37 +112,35 @@ export class RunLog {
     this.#check();
   }
 
-  /** The means of a logging window. */
-  window(step: number, totalSteps: number, metrics: Readonly<Metrics>, secondsLeft: number | undefined): void {
+  /** The means of a logging window; `lines` are those of the console, which has so many columns. */
+  window(step: number, metrics: Readonly<Metrics>, lines: Lines = noLines): void {
     void this.#enqueue(() => this.#tell((logger) => logger.log(step, metrics)));
-    if (!this.#console) return;
-    const { width } = this.#console;
-    const left = secondsLeft === undefined ? {} : { secondsLeft };
-    this.#console.line(formatStepLine({ step, totalSteps, metrics, rewardNames: this.#names, width, ...left }));
+    this.#print(lines);
   }
 
-  evaluation(step: number, metrics: Readonly<Metrics>, completions: readonly CompletionRecord[]): void {
+  evaluation(
+    step: number,
+    metrics: Readonly<Metrics>,
+    completions: readonly CompletionRecord[],
+    lines: Lines = noLines,
+  ): void {
     void this.#enqueue(async () => {
       await this.#completions?.append(numbered(completions));
       await this.#metrics?.append([{ type: "eval", step, ...metrics }]);
       await this.#tell((logger) => logger.log(step, metrics));
     });
-    this.#console?.line(formatEvaluation(step, metrics, this.#names, this.#console.width));
-  }
-
-  /** Sample completions, for logCompletions. */
-  samples(records: readonly CompletionRecord[], limit: number): void {
-    for (const record of records.slice(0, limit)) {
-      const rewards = Object.entries(record.rewards).map(([name, value]) => `${name} ${fixed(value ?? Number.NaN, 2)}`);
-      this.note(`  [${rewards.join("  ")}  advantage ${record.advantage.toFixed(2)}]`);
-      this.note(`    ${clip(JSON.stringify(record.completion), (this.#console?.width ?? 120) - 4)}`);
-    }
+    this.#print(lines);
   }
 
   async close(): Promise<void> {
     await this.#pending;
     await this.#tell((logger) => logger.end?.());
     this.#console?.close();
+  }
+
+  #print(lines: Lines): void {
+    if (!this.#console) return;
+    for (const line of lines(this.#console.width)) this.#console.line(line);
   }
 
   /** Runs after everything that was asked for before; keeps the first failure for the next call that can throw it. */
@@ -164,83 +173,4 @@ export class RunLog {
 /** By the index 0 a reader tells that a resumed run writes a step again, even right after the first time. */
 function numbered(records: readonly CompletionRecord[]): object[] {
   return records.map(({ step, split, ...record }, index) => ({ step, split, index, ...record }));
-}
-
-export function completionRecords(
-  step: number,
-  split: "train" | "eval",
-  rollout: Rollout,
-  scored: Advantages,
-  names: readonly string[],
-): CompletionRecord[] {
-  const extras = Object.entries(rollout.extras);
-  return rollout.completions.map((completion, i) => ({
-    step,
-    split,
-    row: rollout.row[i] ?? 0,
-    prompt: rollout.prompts[i],
-    completion: completionText(completion),
-    ids: rollout.completionIds[i] ?? [],
-    rewards: Object.fromEntries(names.map((name, k) => [name, rollout.rewards[k]?.[i] ?? null])),
-    reward: Number.isNaN(scored.rewards[i]) ? null : (scored.rewards[i] ?? null),
-    advantage: scored.advantages[i] ?? 0,
-    finish_reason: rollout.finishReasons[i] ?? "eos",
-    ...(extras.length > 0 ? { extra: Object.fromEntries(extras.map(([name, values]) => [name, values[i]])) } : {}),
-  }));
-}
-
-export interface PlanFacts {
-  readonly config: GRPOConfig;
-  readonly plan: TrainingPlan;
-  readonly model: PolicyModel;
-  readonly survey: PromptSurvey;
-  /** Rows whose prompt was too long and that were left out. */
-  readonly tooLong: number;
-  readonly startStep: number;
-  /** About memory, as the preflight words it. */
-  readonly memory: readonly string[];
-}
-
-/** What the run will do, in words, before it does it. */
-export function describePlan({ config, plan, model, survey, tooLong, startStep, memory }: PlanFacts): string[] {
-  const { trainable, all } = model.trainableParameters();
-  const perEpoch =
-    plan.droppedRows > 0 ? `; ${plan.droppedRows} rows of each epoch fill no generation and are left out` : "";
-  const cut = config.promptOverflow === "truncate" && survey.overlong > 0 ? `; ${survey.overlong} cut to fit` : "";
-  const left = tooLong > 0 ? `; ${tooLong} rows dropped as too long` : "";
-  const loss = `${config.lossType}, beta ${config.beta}, learning rate ${config.learningRate} ${config.lrSchedulerType}`;
-  return [
-    `model    ${model.device} ${model.dtype}, ${trainable.toLocaleString("en")} of ${all.toLocaleString("en")} parameters trained`,
-    ...describeSteps(config, plan),
-    `epoch    ${describeEpoch(plan)}${perEpoch}`,
-    `run      ${plan.totalSteps} steps${startStep > 0 ? `, going on after step ${startStep}` : ""}; ${loss}`,
-    `prompts  ${survey.rows} rendered, longest ${survey.longest} tokens${cut}${left}; completions up to ${config.maxCompletionLength}`,
-    ...memory,
-    ...config.notes.map((note) => `note     ${note}`),
-    ...(config.bf16 && model.dtype !== "bfloat16"
-      ? [`note     bf16 has no effect: the model's type is ${model.dtype}`]
-      : []),
-  ];
-}
-
-/** One line where each step samples its own completions, two where they are shared or reused. */
-function describeSteps(config: GRPOConfig, plan: TrainingPlan): string[] {
-  const { promptsPerGeneration: prompts, completionsPerGeneration: completions, completionsPerStep, iterations } = plan;
-  const product = `${prompts} prompts × ${config.numGenerations} completions = ${completions} completions`;
-  if (completions === completionsPerStep && iterations === 1) return [`step     ${product}`];
-  const passes = iterations > 1 ? `, trained on ${iterations} times` : "";
-  return [`sampling ${product}${passes}`, `step     ${completionsPerStep} completions`];
-}
-
-function describeEpoch({
-  rows,
-  promptsPerGeneration,
-  slicesPerEpoch,
-  slicesPerGeneration,
-  iterations,
-  ...plan
-}: TrainingPlan): string {
-  const generations = slicesPerEpoch / slicesPerGeneration / iterations;
-  const steps = `${plan.stepsPerEpoch} steps`;
-  return `${rows} rows / ${promptsPerGeneration} = ${generations === plan.stepsPerEpoch ? steps : `${generations} generations, ${steps}`}`;
 }

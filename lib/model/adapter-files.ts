@@ -17,7 +17,7 @@ export const ADAPTER_CONFIG = "adapter_config.json";
 export const ADAPTER_WEIGHTS = "adapter_model.safetensors";
 
 const PEFT_VERSION = "0.21.0";
-const HINT = "Check that the adapter was saved for this base model.";
+const HINT = "check that the adapter was saved for this base model";
 const MIN_PATHS_TO_SHORTEN = 20;
 /** Every key that PEFT 0.21 writes, in its (sorted) order, with its default. */
 const DEFAULTS: JsonObject = {
@@ -147,7 +147,7 @@ async function asBadAdapterFile<T>(reading: Promise<T>): Promise<T> {
     const [text = ""] = cause.message.split("\n");
     throw new GrpoError("BAD_ADAPTER", text, {
       cause,
-      hint: "An adapter is a folder as PEFT's save_pretrained writes it.",
+      hint: "give a folder as PEFT's save_pretrained writes it",
     });
   }
 }
@@ -241,5 +241,5 @@ function whyUnexpected(name: string): string {
 }
 
 function bad(file: string, what: string): GrpoError {
-  return new GrpoError("BAD_ADAPTER", `${file}: ${what}.`, { hint: HINT });
+  return new GrpoError("BAD_ADAPTER", `${file}: ${what}`, { hint: HINT });
 }

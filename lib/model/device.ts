@@ -21,10 +21,10 @@ export function resolveDevice(wanted: string, available: ReturnType<NativeCore["
   }
   if (type === "cpu" || Number(index) < count(type)) return type === "cuda" ? `cuda:${index}` : type;
   const found = count(type) === 0 ? `no ${type} device` : `${count(type)} ${type} device(s)`;
-  throw new GrpoError("DEVICE_UNAVAILABLE", `Device ${wanted} was asked for, but libtorch sees ${found}.`, {
+  throw new GrpoError("DEVICE_UNAVAILABLE", `device ${wanted} was asked for, but libtorch sees ${found}`, {
     hint:
       type === "cuda"
-        ? 'Use device "auto" or "cpu"; or see with `npx grpo doctor` whether the driver is there, and `npx grpo setup --cuda` for a CUDA libtorch.'
-        : 'Use device "auto" or "cpu".',
+        ? 'use device "auto" or "cpu"; or see with `npx grpo doctor` whether the driver is there, and `npx grpo setup --cuda` for a CUDA libtorch'
+        : 'use device "auto" or "cpu"',
   });
 }

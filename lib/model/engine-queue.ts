@@ -54,7 +54,7 @@ export class EngineQueue {
 
   checkAlive(): void {
     if (!this.#disposed) return;
-    throw new GrpoError("DISPOSED", "This model was disposed.", { hint: "Load it again, or dispose it later." });
+    throw new GrpoError("DISPOSED", "this model was disposed", { hint: "load it again, or dispose it later" });
   }
 
   /** Ends the running job and lets go of the weights. May be called twice. */
@@ -100,7 +100,7 @@ export function toGrpoError(thrown: unknown): GrpoError {
 }
 
 function cancelled(signal: AbortSignal): GrpoError {
-  return new GrpoError("CANCELLED", "Cancelled by the given signal.", { cause: signal.reason });
+  return new GrpoError("CANCELLED", "cancelled by the given signal", { cause: signal.reason });
 }
 
 function ignore(): void {}

@@ -32,7 +32,7 @@ export type ModelHead = "tokens" | "score";
 export function readModelConfig(json: JsonObject, head: ModelHead = "tokens"): ModelDescription {
   const modelType = json.model_type;
   if (typeof modelType !== "string") {
-    throw new GrpoError("BAD_CONFIG", `config.json: model_type must be a string, found ${show(modelType)}.`);
+    throw new GrpoError("BAD_CONFIG", `config.json: model_type must be a string, found ${show(modelType)}`);
   }
   const family = familyOf(modelType);
   const architecture = head === "tokens" ? family.architecture : classifierOf(family);
@@ -49,10 +49,10 @@ export function readModelConfig(json: JsonObject, head: ModelHead = "tokens"): M
 function familyOf(modelType: string): Family {
   const family = Object.hasOwn(families, modelType) ? families[modelType] : undefined;
   if (family !== undefined) return family;
-  const near = Object.hasOwn(refusedTypes, modelType) ? `${refusedTypes[modelType]} ` : "";
+  const near = Object.hasOwn(refusedTypes, modelType) ? `${refusedTypes[modelType]}; or ` : "";
   throw unsupported(
     `model_type ${show(modelType)}`,
-    `${near}Supported model types: ${SUPPORTED_MODEL_TYPES.join(", ")}.`,
+    `${near}choose a model of one of the types ${SUPPORTED_MODEL_TYPES.join(", ")}`,
   );
 }
 
@@ -64,7 +64,7 @@ function checkArchitecture(json: JsonObject, architecture: string): void {
   const names = json.architectures;
   if (names === undefined || names === null) return;
   if (Array.isArray(names) && names.includes(architecture)) return;
-  throw unsupported(`architectures ${show(names)}`, `Expected ${architecture}.`);
+  throw unsupported(`architectures ${show(names)}`, `use a checkpoint of ${architecture}`);
 }
 
 /** Refuses what would act in another family and is not read by this one, rather than to compute without it. */
@@ -73,7 +73,7 @@ function refuseUnread(config: JsonObject, family: Family): void {
     const value = config[key];
     if (family.reads.includes(key) || value == null || neutral.includes(value)) continue;
     const off = neutral.length === 0 ? "null" : show(neutral[0]);
-    throw unsupported(`${key} ${show(value)}`, `Supported for this family: ${off}.`);
+    throw unsupported(`${key} ${show(value)}`, `set it to ${off}, the value supported for this family`);
   }
 }
 
@@ -144,7 +144,7 @@ function activation(config: JsonObject, family: Family): NativeModelConfig["acti
   const name = config[family.activationKey];
   const known = typeof name === "string" && Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
   if (known !== undefined) return known;
-  throw unsupported(`${family.activationKey} ${show(name)}`, `Supported: ${Object.keys(ACTIVATIONS).join(", ")}.`);
+  throw unsupported(`${family.activationKey} ${show(name)}`, `use one of ${Object.keys(ACTIVATIONS).join(", ")}`);
 }
 
 /** Window and rope of each layer. A window that is never narrower than a sequence is none. */
@@ -173,13 +173,13 @@ function slidingLayers(config: JsonObject, family: Family, numLayers: number): b
   const known = ["full_attention", "sliding_attention"];
   if (!Array.isArray(types)) throw badConfig(`layer_types must be a list, found ${show(types)}`);
   const unknown = types.find((type) => !known.includes(type));
-  if (unknown !== undefined) throw unsupported(`layer_types with ${show(unknown)}`, `Supported: ${known.join(", ")}.`);
+  if (unknown !== undefined) throw unsupported(`layer_types with ${show(unknown)}`, `use one of ${known.join(", ")}`);
   if (types.length !== numLayers) {
     throw badConfig(`layer_types must name num_hidden_layers (${numLayers}) layers, found ${types.length}`);
   }
   const said = types.map((type) => type === "sliding_attention");
   if (!family.reads.includes("layer_types") && said.some((slides, layer) => slides !== own[layer])) {
-    throw unsupported(`layer_types ${show(types)}`, "This family gives all layers the same kind of attention.");
+    throw unsupported(`layer_types ${show(types)}`, "give all layers the same kind of attention, as this family does");
   }
   return said;
 }
@@ -217,12 +217,15 @@ function ropeSettings(config: JsonObject, family: Family): JsonObject {
   const given = Object.keys(stored).length > 0 ? stored : objectOf(config, "rope_parameters");
   const nested = Object.keys(given).find((key) => isJsonObject(given[key]));
   if (nested !== undefined) {
-    throw unsupported(`rope_parameters of its own for each layer type (${nested})`, "Supported for gemma3_text only.");
+    throw unsupported(
+      `rope_parameters of its own for each layer type (${nested})`,
+      "leave it out; only gemma3_text has it",
+    );
   }
   const { types, theta } = family.rope;
   const partial = given.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
   if (partial !== 1 && !family.reads.includes("partial_rotary_factor")) {
-    throw unsupported(`partial_rotary_factor ${show(partial)}`, "Supported for this family: 1.");
+    throw unsupported(`partial_rotary_factor ${show(partial)}`, "set it to 1, the value supported for this family");
   }
   const settings = {
     ...given,
@@ -231,7 +234,7 @@ function ropeSettings(config: JsonObject, family: Family): JsonObject {
   };
   if (types === undefined) return settings;
   const type = given.rope_type ?? given.type ?? "default";
-  if (!types.includes(String(type))) throw unsupported(`rope type ${show(type)}`, `Supported: ${types.join(", ")}.`);
+  if (!types.includes(String(type))) throw unsupported(`rope type ${show(type)}`, `use one of ${types.join(", ")}`);
   return { ...settings, rope_type: type === "default" ? type : "longrope" };
 }
 
@@ -246,9 +249,10 @@ function layerRopeSettings(config: JsonObject, theta: number, localTheta: number
   const local = objectOf(stored, "sliding_attention");
   for (const settings of [global, local]) {
     // transformers looks for these two in the wrong place where settings are nested.
-    if (ropeType(settings) === "yarn" && settings.truncate === false) throw unsupported("truncate false", "Remove it.");
+    if (ropeType(settings) === "yarn" && settings.truncate === false) throw unsupported("truncate false", "remove it");
     const partial = settings.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
-    if (partial !== 1) throw unsupported(`partial_rotary_factor ${show(partial)}`, "Supported for this family: 1.");
+    if (partial !== 1)
+      throw unsupported(`partial_rotary_factor ${show(partial)}`, "set it to 1, the value supported for this family");
   }
   return [
     { ...global, rope_theta: global.rope_theta ?? config.rope_theta ?? theta },
@@ -270,7 +274,7 @@ function configDtype(json: JsonObject): NativeDtype | undefined {
   const name = typeof value === "string" ? value.replace(/^torch\./, "") : value;
   const dtype = DTYPES.find((known) => known === name);
   if (dtype !== undefined) return dtype;
-  throw unsupported(`dtype ${show(value)}`, `Supported: ${DTYPES.join(", ")}.`);
+  throw unsupported(`dtype ${show(value)}`, `use one of ${DTYPES.join(", ")}`);
 }
 
 function size(config: JsonObject, key: string, limit = Number.MAX_SAFE_INTEGER): number {
@@ -293,9 +297,9 @@ function positive(config: JsonObject, key: string): number {
 }
 
 function badConfig(what: string): GrpoError {
-  return new GrpoError("BAD_CONFIG", `config.json: ${what}.`);
+  return new GrpoError("BAD_CONFIG", `config.json: ${what}`);
 }
 
 function unsupported(what: string, hint: string): GrpoError {
-  return new GrpoError("UNSUPPORTED_ARCHITECTURE", `config.json: ${what} is not supported.`, { hint });
+  return new GrpoError("UNSUPPORTED_ARCHITECTURE", `config.json: ${what} is not supported`, { hint });
 }

@@ -232,7 +232,7 @@ export const families: Readonly<Record<string, Family>> = {
 
 /** Model types that are near to one of ours, and what to say of them. */
 export const refusedTypes: Readonly<Record<string, string>> = {
-  gemma3: "This is Gemma 3 with vision; use a text-only checkpoint (model_type gemma3_text).",
+  gemma3: "this is Gemma 3 with vision: use a text-only checkpoint (model_type gemma3_text)",
 };
 
 function hasWindow(config: JsonObject): boolean {

@@ -120,8 +120,8 @@ export class LoraConfig {
   constructor(options: LoraOptions = {}) {
     const unsupported = Object.keys(options ?? {}).find((key) => UNSUPPORTED.includes(key));
     if (unsupported !== undefined) {
-      throw new GrpoError("BAD_OPTION", `${WHERE}: ${unsupported} is an option of PEFT that is not supported here.`, {
-        hint: `Supported: ${SUPPORTED.join(", ")}.`,
+      throw new GrpoError("BAD_OPTION", `${WHERE}: ${unsupported} is an option of PEFT that is not supported here`, {
+        hint: `leave it out; the options are ${SUPPORTED.join(", ")}`,
       });
     }
     checkOptionNames(WHERE, options, SUPPORTED);
@@ -148,11 +148,11 @@ export class LoraConfig {
   #checkTogether(): void {
     const { layersToTransform, layersPattern, targetModules } = this;
     if (layersPattern !== null && layersToTransform === null) {
-      throw new GrpoError("BAD_OPTION", `${WHERE}: layersPattern acts only together with layersToTransform.`);
+      throw new GrpoError("BAD_OPTION", `${WHERE}: layersPattern acts only together with layersToTransform`);
     }
     if (layersToTransform !== null && typeof targetModules === "string") {
-      throw new GrpoError("BAD_OPTION", `${WHERE}: layersToTransform needs targetModules to be a list of names.`, {
-        hint: "A regular expression can name the layers itself.",
+      throw new GrpoError("BAD_OPTION", `${WHERE}: layersToTransform needs targetModules to be a list of names`, {
+        hint: "name the layers in the regular expression itself",
       });
     }
   }
@@ -167,7 +167,7 @@ function checkTaskType(value: unknown): "CAUSAL_LM" | null {
   if (value === undefined || value === null) return null;
   const known = checkOneOf(WHERE, "taskType", value, TASK_TYPES);
   if (known === "CAUSAL_LM") return known;
-  throw new GrpoError("BAD_OPTION", `${WHERE}: taskType ${known} is not supported; only CAUSAL_LM is.`);
+  throw new GrpoError("BAD_OPTION", `${WHERE}: taskType ${known} is not supported; only CAUSAL_LM is`);
 }
 
 function checkDropout(value: unknown): number {
@@ -234,7 +234,7 @@ function checkTokenIds(key: string, value: unknown): readonly number[] {
   const ids = value.map((id) => checkNumber(WHERE, key, id, INDEX));
   const seen = new Set<number>();
   for (const id of ids) {
-    if (seen.has(id)) throw new GrpoError("BAD_OPTION", `${WHERE}: ${key} has the token ${id} twice.`);
+    if (seen.has(id)) throw new GrpoError("BAD_OPTION", `${WHERE}: ${key} has the token ${id} twice`);
     seen.add(id);
   }
   return ids;

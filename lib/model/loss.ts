@@ -50,9 +50,12 @@ export interface LossOptions {
   readonly maxCompletionLength?: number;
   /** Divides the logits, as it did in sampling. Default 1. */
   readonly temperature?: number;
-  /** TRL's per-device batch size: rows that form one micro-batch in its normalizers and metrics. Default 0: all rows. */
+  /**
+   * TRL's per-device batch size: rows that form one micro-batch in its normalizers and metrics. Default 0: all rows. Where
+   * slices differ in size, the batch says so by its `sliceOffsets`.
+   */
   readonly rowsPerSlice?: number;
-  /** dapo, cispo, vespo: the token count to divide by. Default 0: the tokens of this batch. */
+  /** dapo, cispo, vespo: the token count to divide by. Default 0: the tokens of this batch that count in the loss. */
   readonly lossTokens?: number;
   /** The other losses: slices of one optimizer step, over all forwardBackward calls. Default 0: those of this batch. */
   readonly gradientAccumulationSteps?: number;
@@ -99,7 +102,7 @@ const KNOWN: readonly (keyof LossOptions)[] = [
 
 const where = "forwardBackward";
 
-/** Throws UNKNOWN_OPTION or BAD_OPTION, naming the option. */
+/** All but the slices, which go with the batch. Throws UNKNOWN_OPTION or BAD_OPTION, naming the option. */
 export function toNativeLoss(options: LossOptions): NativeLoss {
   checkOptionNames(where, options, KNOWN);
   const count = (key: keyof LossOptions, fallback: number, min: number) =>
@@ -122,7 +125,6 @@ export function toNativeLoss(options: LossOptions): NativeLoss {
     biasCorrectionKl: flag("useBiasCorrectionKl", true),
     ...policyNumbers(options),
     maxCompletionLength: count("maxCompletionLength", 0, 0),
-    rowsPerSlice: count("rowsPerSlice", 0, 0),
     lossTokens: checkNumber(where, "lossTokens", options.lossTokens ?? 0, { min: 0 }),
     gradientAccumulationSteps: count("gradientAccumulationSteps", 0, 0),
     skipIdleRows: flag("skipIdleRows", true),
@@ -130,6 +132,11 @@ export function toNativeLoss(options: LossOptions): NativeLoss {
     gradientCheckpointing: flag("gradientCheckpointing", false),
     dropoutSeed: count("dropoutSeed", 0, 0),
   };
+}
+
+/** Rows of one slice; 0: all rows of the batch. Throws BAD_OPTION. */
+export function rowsPerSliceOf(options: LossOptions): number {
+  return checkNumber(where, "rowsPerSlice", options.rowsPerSlice ?? 0, { min: 0, integer: true });
 }
 
 function policyNumbers(options: LossOptions) {

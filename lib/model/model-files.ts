@@ -23,10 +23,10 @@ export interface ModelFolder {
 export async function readModelFolder(folder: string): Promise<ModelFolder> {
   if (!(await isFile(path.join(folder, CONFIG)))) {
     const adapter = await isFile(path.join(folder, "adapter_config.json"));
-    throw new GrpoError("FILE_NOT_FOUND", `No ${CONFIG} in ${folder}.`, {
+    throw new GrpoError("FILE_NOT_FOUND", `no ${CONFIG} in ${folder}`, {
       hint: adapter
-        ? "This is an adapter: load its base model, and give this folder as the adapter option."
-        : "Give a folder as transformers' save_pretrained writes it.",
+        ? "load the base model, and give this folder, an adapter, as the adapter option"
+        : "give a folder as transformers' save_pretrained writes it",
     });
   }
   const { object: config, text: configText } = await readJsonFile(path.join(folder, CONFIG), "BAD_CONFIG");
@@ -42,7 +42,7 @@ export function eosTokenIds(config: JsonObject, generationConfig: JsonObject, vo
   const ids: unknown[] = Array.isArray(value) ? value : [value];
   return ids.map((id) => {
     if (typeof id === "number" && Number.isInteger(id) && id >= 0 && id < vocabSize) return id;
-    throw new GrpoError("BAD_CONFIG", `eos_token_id must name ids below ${vocabSize}, found ${JSON.stringify(value)}.`);
+    throw new GrpoError("BAD_CONFIG", `eos_token_id must name ids below ${vocabSize}, found ${JSON.stringify(value)}`);
   });
 }
 
@@ -65,9 +65,9 @@ export async function writeFiles(folder: string, files: Readonly<Record<string, 
   } catch (cause) {
     for (const { temporary } of pending) await rm(temporary, { force: true }).catch(() => {});
     if (cause instanceof GrpoError && cause.code !== "FILE_NOT_FOUND") throw cause;
-    throw new GrpoError("BAD_INPUT", `Cannot write to ${folder}: ${reasonOf(cause)}`, {
+    throw new GrpoError("BAD_INPUT", `cannot write to ${folder}: ${reasonOf(cause)}`, {
       cause,
-      hint: "Give a folder that you may write to, on a disk with room.",
+      hint: "give a folder that you may write to, on a disk with room",
     });
   }
 }

@@ -19,9 +19,9 @@ import type { CheckpointWriter, PolicyModel, SampledGroup, SampleResult, Sequenc
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./adapter-files.js";
 import { EngineQueue } from "./engine-queue.js";
 import { matchCheckpoint, readModelConfig } from "./families.js";
-import { Generation } from "./generation.js";
+import { GeneratedCompletions } from "./generated-completions.js";
 import { LoraConfig } from "./lora.js";
-import { type LossOptions, toNativeLoss } from "./loss.js";
+import { type LossOptions, rowsPerSliceOf, toNativeLoss } from "./loss.js";
 import { eosTokenIds, readModelFolder } from "./model-files.js";
 import {
   checkName,
@@ -46,6 +46,7 @@ import {
   sampledGroup,
   sampleRequest,
 } from "./sampling.js";
+import { WeightFiles } from "./save.js";
 import { DEFAULT_SHARD_SIZE, shardBytes } from "./shards.js";
 import { type GradientBatch, type OptimizerStepOptions, toNativeBatch, toNativeOptimizer } from "./training-inputs.js";
 import { type ModelFacts, ModelWeights } from "./weights.js";
@@ -85,6 +86,7 @@ export class CausalLM implements PolicyModel {
   readonly maxPositions: number;
   readonly #queue: EngineQueue;
   readonly #weights: ModelWeights;
+  readonly #files: WeightFiles;
 
   private constructor(parts: Parts) {
     this.generationConfig = parts.generationConfig;
@@ -95,6 +97,7 @@ export class CausalLM implements PolicyModel {
     this.eosTokenIds = eosTokenIds(parts.config, parts.generationConfig, this.vocabSize);
     this.#queue = new EngineQueue(parts.engine);
     this.#weights = new ModelWeights(this.#queue, parts);
+    this.#files = new WeightFiles(this.#queue, this.#weights);
   }
 
   /** config.json as it was read; after merging an adapter of a tied model's embedding, no longer tied. */
@@ -128,7 +131,7 @@ export class CausalLM implements PolicyModel {
   /** A model with random weights, for tests and benchmarks. `config` is the content of a config.json. */
   static async fromConfig(config: JsonObject, options: FromConfigOptions = {}): Promise<CausalLM> {
     checkOptionNames("fromConfig", options, ["dtype", "device", "seed", "threads"]);
-    if (!isJsonObject(config)) throw new GrpoError("BAD_CONFIG", "fromConfig: expected the content of a config.json.");
+    if (!isJsonObject(config)) throw new GrpoError("BAD_CONFIG", "fromConfig: expected the content of a config.json");
     const seed = checkNumber("fromConfig", "seed", options.seed ?? 0, { min: 0, integer: true });
     const description = readModelConfig(config);
     const configText = `${JSON.stringify(config, null, 2)}\n`;
@@ -145,7 +148,7 @@ export class CausalLM implements PolicyModel {
   applyLora(config: LoraConfig, options: { readonly seed?: number; readonly name?: string } = {}): void {
     checkOptionNames("applyLora", options, ["seed", "name"]);
     if (!(config instanceof LoraConfig)) {
-      throw new GrpoError("BAD_OPTION", "applyLora: expected a LoraConfig.", { hint: "Pass new LoraConfig({ … })." });
+      throw new GrpoError("BAD_OPTION", "applyLora: expected a LoraConfig", { hint: "pass new LoraConfig({ … })" });
     }
     const seed = checkNumber("applyLora", "seed", options.seed ?? 42, { min: 0, integer: true });
     this.#weights.addLora(config, seed, checkName("applyLora", options.name));
@@ -212,8 +215,8 @@ export class CausalLM implements PolicyModel {
     checkOptionNames("beginTraining", options, ["reference", "mixed"]);
     const { reference = false, mixed = false } = options;
     if (mixed && this.adapters.length > 0) {
-      throw new GrpoError("BAD_OPTION", "syncRefModel: the reference of an adapter cannot be mixed with the policy.", {
-        hint: "Leave syncRefModel false, or train the model in full: without an adapter.",
+      throw new GrpoError("BAD_OPTION", "syncRefModel: the reference of an adapter cannot be mixed with the policy", {
+        hint: "leave syncRefModel false, or train the model in full: without an adapter",
       });
     }
     await this.#weights.beginTraining(checkBoolean("beginTraining", "reference", reference));
@@ -258,10 +261,14 @@ export class CausalLM implements PolicyModel {
   }
 
   /** Completions of prompts of token ids. Await it for all, in the order of the prompts; or iterate it for each as it finishes. */
-  generate(prompts: readonly TokenIds[], options: GenerateOptions = {}): Generation {
+  generate(prompts: readonly TokenIds[], options: GenerateOptions = {}): GeneratedCompletions {
     const { signal, ...request } = generateToSample(prompts, options, this.generationConfig, this);
     const own = new Set((options.stop ?? []).filter((id) => !this.eosTokenIds.includes(id)));
-    return new Generation((onGroup, stop) => this.sample(prompts, { ...request, onGroup, signal: stop }), own, signal);
+    return new GeneratedCompletions(
+      (onGroup, stop) => this.sample(prompts, { ...request, onGroup, signal: stop }),
+      own,
+      signal,
+    );
   }
 
   /** `groupSize` completions of every prompt; each group is handed to `onGroup` as it finishes. */
@@ -340,7 +347,8 @@ export class CausalLM implements PolicyModel {
   /** Loss and metrics of a batch; its gradient is added to what the adapter already holds. */
   async forwardBackward(batch: GradientBatch, loss: LossOptions = {}): Promise<LossResult> {
     const options = toNativeLoss(loss);
-    const native = toNativeBatch(batch, options.beta > 0, this.vocabSize);
+    const needs = { reference: options.beta > 0, rowsPerSlice: rowsPerSliceOf(loss) };
+    const native = toNativeBatch(batch, needs, this.vocabSize);
     this.#checkLengths(batch);
     return this.#queue.run((engine) => engine.forwardBackward(native, options));
   }
@@ -371,7 +379,7 @@ export class CausalLM implements PolicyModel {
   async savePretrained(directory: string, options: SaveOptions = {}): Promise<void> {
     checkOptionNames("savePretrained", options, ["maxShardSize", "adapters"]);
     const bytes = shardBytes("savePretrained", options.maxShardSize ?? DEFAULT_SHARD_SIZE);
-    await this.#weights.save(directory, bytes, options.adapters);
+    await this.#files.save(directory, bytes, options.adapters);
   }
 
   /** Writes the model with the active adapter merged into it, in the model's dtype; the model itself stays as it is. */
@@ -379,12 +387,12 @@ export class CausalLM implements PolicyModel {
     checkOptionNames("saveMerged", options, ["maxShardSize", "safeMerge"]);
     const bytes = shardBytes("saveMerged", options.maxShardSize ?? DEFAULT_SHARD_SIZE);
     const safe = checkBoolean("saveMerged", "safeMerge", options.safeMerge ?? false);
-    await this.#weights.saveMerged(directory, bytes, safe);
+    await this.#files.saveMerged(directory, bytes, safe);
   }
 
   /** What is trained, and the optimizer's state. */
   async saveCheckpoint(directory: string): Promise<void> {
-    const write = await this.#weights.takeCheckpoint(false);
+    const write = await this.#files.takeCheckpoint(false);
     await write(directory);
   }
 
@@ -394,12 +402,12 @@ export class CausalLM implements PolicyModel {
    */
   takeCheckpoint(options: { readonly copy?: boolean } = {}): Promise<CheckpointWriter> {
     checkOptionNames("takeCheckpoint", options, ["copy"]);
-    return this.#weights.takeCheckpoint(checkBoolean("takeCheckpoint", "copy", options.copy ?? true));
+    return this.#files.takeCheckpoint(checkBoolean("takeCheckpoint", "copy", options.copy ?? true));
   }
 
   /** Takes both back; later steps are those of a run that never stopped. */
   loadCheckpoint(directory: string): Promise<void> {
-    return this.#weights.loadCheckpoint(directory);
+    return this.#files.loadCheckpoint(directory);
   }
 
   /** Uploads what savePretrained writes. Returns the commit's address. */
@@ -427,7 +435,7 @@ export class CausalLM implements PolicyModel {
     const long = lengths.findIndex((length) => length > this.maxPositions);
     if (long < 0) return;
     const found = `sequence ${long} has ${lengths[long]} tokens`;
-    throw new GrpoError("BAD_INPUT", `Expected at most ${this.maxPositions} tokens, but ${found}.`);
+    throw new GrpoError("BAD_INPUT", `expected at most ${this.maxPositions} tokens, but ${found}`);
   }
 }
 

@@ -81,7 +81,7 @@ function translate(pattern: string): string {
 function unusable(option: string, pattern: string, why: string): GrpoError {
   return new GrpoError(
     "BAD_OPTION",
-    `LoraConfig: ${option} ${show(pattern)} is not a regular expression that can be used here: ${why}.`,
+    `LoraConfig: ${option} ${show(pattern)} is not a regular expression that can be used here: ${why}`,
   );
 }
 

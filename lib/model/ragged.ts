@@ -48,10 +48,30 @@ export function splitFloats(flat: Float32Array, offsets: ArrayLike<number>): Flo
 
 /** Per-token numbers that go with `offsets`, flat. Throws BAD_INPUT where a list has another length than its completion. */
 export function flattenFloats(what: string, lists: readonly ArrayLike<number>[], offsets: Int32Array): Float32Array {
+  return flattenInto(new Float32Array(offsets.at(-1) ?? 0), what, lists, offsets);
+}
+
+/** Per-token marks of 0 or 1, flat. Throws BAD_INPUT for other lengths than those of the completions, and for other values. */
+export function flattenMasks(what: string, lists: readonly ArrayLike<number>[], offsets: Int32Array): Uint8Array {
+  const flat = flattenInto(new Uint8Array(offsets.at(-1) ?? 0), what, lists, offsets);
+  lists.forEach((list, i) => {
+    const bad = Array.prototype.findIndex.call(list, (mark) => mark !== 0 && mark !== 1);
+    if (bad >= 0) {
+      throw new GrpoError("BAD_INPUT", `${what}[${i}]: expected 0 or 1 at position ${bad}, found ${show(list[bad])}`);
+    }
+  });
+  return flat;
+}
+
+function flattenInto<T extends Float32Array | Uint8Array>(
+  flat: T,
+  what: string,
+  lists: readonly ArrayLike<number>[],
+  offsets: Int32Array,
+): T {
   if (lists.length !== offsets.length - 1) {
     throw new GrpoError("BAD_INPUT", `Expected ${offsets.length - 1} ${what}, found ${lists.length}.`);
   }
-  const flat = new Float32Array(offsets.at(-1) ?? 0);
   lists.forEach((list, i) => {
     const start = offsets[i] ?? 0;
     const expected = (offsets[i + 1] ?? 0) - start;

@@ -51,7 +51,7 @@ export class RewardModel {
   /** The score at the last token of each sequence. */
   async score(sequences: readonly TokenIds[], signal?: AbortSignal): Promise<number[]> {
     const empty = sequences.findIndex((ids) => ids.length === 0);
-    if (empty >= 0) throw new GrpoError("BAD_INPUT", `Sequence ${empty} has no token to score.`);
+    if (empty >= 0) throw new GrpoError("BAD_INPUT", `sequence ${empty} has no token to score`);
     const scores: number[] = [];
     for (const pass of this.#passes(sequences)) {
       const { ids, offsets } = flattenIds("sequence", pass, this.#config.vocabSize);

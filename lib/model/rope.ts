@@ -57,7 +57,7 @@ export function makeRope(input: RopeInput): NativeRope {
 export function ropeType(settings: JsonObject): string {
   const type = settings.rope_type ?? settings.type ?? "default";
   if (typeof type === "string" && TYPES.includes(type)) return type;
-  throw unsupported(`rope type ${show(type)}`, `Supported: ${TYPES.join(", ")}.`);
+  throw unsupported(`rope type ${show(type)}`, `use one of ${TYPES.join(", ")}`);
 }
 
 /** Longest sequence: what scaling "linear", "dynamic" or "yarn" makes of the length that the config names. */
@@ -207,9 +207,9 @@ function positive(settings: object, key: string | number, fallback?: number, nam
 }
 
 function badConfig(what: string): GrpoError {
-  return new GrpoError("BAD_CONFIG", `config.json: ${what}.`);
+  return new GrpoError("BAD_CONFIG", `config.json: ${what}`);
 }
 
 function unsupported(what: string, hint?: string): GrpoError {
-  return new GrpoError("UNSUPPORTED_ARCHITECTURE", `config.json: ${what} is not supported.`, hint ? { hint } : {});
+  return new GrpoError("UNSUPPORTED_ARCHITECTURE", `config.json: ${what} is not supported`, hint ? { hint } : {});
 }

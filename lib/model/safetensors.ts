@@ -70,7 +70,7 @@ export async function readHeader(file: string): Promise<SafetensorsFile> {
 
 async function readHeaderText(file: string): Promise<{ text: string; dataStart: number; fileSize: number }> {
   const handle = await open(file, "r").catch((cause: unknown) => {
-    throw new GrpoError("FILE_NOT_FOUND", `Cannot open ${file}: ${reasonOf(cause)}`, { cause });
+    throw new GrpoError("FILE_NOT_FOUND", `cannot open ${file}: ${reasonOf(cause)}`, { cause });
   });
   try {
     const info = await handle.stat();
@@ -155,10 +155,10 @@ export async function readWeights(folder: string): Promise<NativeTensorTable> {
   // transformers prefers the single file where both exist.
   if (await isFile(single)) return tableOf([await readHeader(single)]);
   if (await isFile(index)) return readShards(folder, index);
-  const hint = "Only safetensors weights are read; convert others with transformers' save_pretrained.";
+  const hint = "convert the weights to safetensors with transformers' save_pretrained";
   throw new GrpoError(
     "FILE_NOT_FOUND",
-    `No weights in ${folder}: expected model.safetensors or model.safetensors.index.json.`,
+    `no weights in ${folder}: expected model.safetensors or model.safetensors.index.json`,
     { hint },
   );
 }
@@ -169,7 +169,7 @@ async function readShards(folder: string, index: string): Promise<NativeTensorTa
   for (const shard of new Set(weightMap.values())) {
     const file = shardPath(folder, index, shard);
     if (!(await isFile(file))) {
-      throw new GrpoError("FILE_NOT_FOUND", `${index} names the shard ${shard}, which is missing in ${folder}.`);
+      throw new GrpoError("FILE_NOT_FOUND", `${index} names the shard ${shard}, which is missing in ${folder}`);
     }
     shards.set(shard, await readHeader(file));
   }
@@ -224,7 +224,7 @@ export function inFileOrder<T extends NativeTensorInfo>(tensors: readonly T[]): 
 
 export function tensorBytes({ name, dtype, shape }: NativeTensorInfo): number {
   const bits = BITS[dtype];
-  if (bits === undefined) throw new GrpoError("INTERNAL", `No safetensors dtype named ${dtype} (tensor ${name}).`);
+  if (bits === undefined) throw new GrpoError("INTERNAL", `no safetensors dtype named ${dtype} (tensor ${name})`);
   return shape.reduce((product, size) => product * size, bits) / 8;
 }
 
@@ -286,7 +286,7 @@ export async function readTensors(file: string): Promise<Map<string, TensorData>
 }
 
 function bad(file: string, what: string, cause?: unknown): GrpoError {
-  return new GrpoError("BAD_CHECKPOINT", `${file}: ${what}.`, { cause, hint: "Download or export the file again." });
+  return new GrpoError("BAD_CHECKPOINT", `${file}: ${what}`, { cause, hint: "download or export the file again" });
 }
 
 function isSizes(value: unknown): value is number[] {

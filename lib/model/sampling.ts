@@ -1,5 +1,6 @@
 // Sampling options: defaults, checks, and their form for the engine; finished groups on their way back.
 
+import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import type { JsonObject } from "../json.js";
 import type { NativeGroup, NativeSampleRequest } from "../native/native.js";
@@ -106,7 +107,7 @@ export function sampleRequest(
 
 function checkLengths(offsets: Int32Array, maxNewTokens: number, maxPositions: number): void {
   for (let i = 0; i + 1 < offsets.length; i++) {
-    const length = (offsets[i + 1] ?? 0) - (offsets[i] ?? 0);
+    const length = at(offsets, i + 1) - at(offsets, i);
     if (length === 0) throw new GrpoError("BAD_INPUT", `Prompt ${i} is empty; the first token needs a context.`);
     if (length + maxNewTokens <= maxPositions) continue;
     throw new GrpoError(
@@ -143,7 +144,9 @@ function stopStrings(
   const { bytes, offsets } = tokenizer.tokenBytes();
   const encoder = new TextEncoder();
   // Embeddings may have more rows than the tokenizer has ids, or fewer; a row without a spelling has no bytes.
-  const tokenOffsets = Int32Array.from({ length: vocabSize + 1 }, (_, id) => offsets[id] ?? offsets.at(-1) ?? 0);
+  const tokenOffsets = Int32Array.from({ length: vocabSize + 1 }, (_, id) =>
+    at(offsets, Math.min(id, offsets.length - 1)),
+  );
   return {
     stopStrings: texts.map((text) => encoder.encode(text)),
     tokenBytes: bytes.subarray(0, tokenOffsets[vocabSize]),
@@ -157,7 +160,7 @@ export function sampledGroup(group: NativeGroup): SampledGroup {
   const logprobs = splitFloats(group.logprobs, group.offsets);
   const completions = logprobs.map((values, i): SampledCompletion => {
     const ids = Array.from(group.ids.subarray(group.offsets[i], group.offsets[i + 1]));
-    return { ids, logprobs: values, finishReason: FINISH_REASONS[group.finish[i] ?? 0] ?? "eos" };
+    return { ids, logprobs: values, finishReason: at(FINISH_REASONS, at(group.finish, i)) };
   });
   return { prompt: group.prompt, completions };
 }

@@ -21,7 +21,7 @@ export function shardBytes(where: string, size: ShardSize): number {
   const match = typeof size === "string" ? /^(\d+(?:\.\d+)?)\s*([KMGT]B)$/.exec(size.toUpperCase()) : null;
   const bytes = match ? Math.floor(Number(match[1]) * (UNITS[match[2] ?? ""] ?? Number.NaN)) : Number(size);
   if (Number.isSafeInteger(bytes) && bytes > 0) return bytes;
-  throw new GrpoError("BAD_OPTION", `${where}: maxShardSize must be a size such as "5GB", found ${show(size)}.`);
+  throw new GrpoError("BAD_OPTION", `${where}: maxShardSize must be a size such as "5GB", found ${show(size)}`);
 }
 
 /** Tensors in order, cut where the next would exceed the size; one that exceeds it by itself is a shard of its own. */

@@ -3,13 +3,23 @@
 
 import { GrpoError } from "../errors.js";
 import type { NativeOptimizer, NativeTrainBatch } from "../native/native.js";
-import { badOption, checkBoolean, checkNumber, checkOneOf, checkOptionNames } from "../options.js";
+import { badOption, checkBoolean, checkNumber, checkOneOf, checkOptionNames, show } from "../options.js";
 import type { OptimizerStepOptions, SequenceBatch } from "../policy.js";
-import { flattenBatch, flattenFloats } from "./ragged.js";
+import { flattenBatch, flattenFloats, flattenMasks } from "./ragged.js";
 
-/** One entry per completion in every list; log-probabilities have one number per completion token. */
+/** One entry per completion in every list; masks and log-probabilities have one number per completion token. */
 export interface GradientBatch extends SequenceBatch {
   readonly advantages: ArrayLike<number>;
+  /**
+   * 1 for tokens that count in the loss, 0 for those that are context, such as a tool's answer: they are attended to, and neither
+   * loss nor metrics nor normalizers see them. Their log-probabilities below are ignored. Absent: all count.
+   */
+  readonly lossMask?: readonly ArrayLike<number>[];
+  /**
+   * Rows between two offsets are a slice, what TRL calls a micro-batch in its normalizers and metrics: ascending, from 0 to the
+   * number of rows. Absent: slices of the loss's `rowsPerSlice` rows.
+   */
+  readonly sliceOffsets?: readonly number[];
   /** Of the policy that drew the completions. Absent: the current ones, so that every ratio is 1. */
   readonly oldLogprobs?: readonly ArrayLike<number>[];
   /** Needed when beta is above 0. */
@@ -25,11 +35,20 @@ const BATCH_FIELDS: readonly (keyof GradientBatch)[] = [
   "oldLogprobs",
   "referenceLogprobs",
   "samplingLogprobs",
+  "lossMask",
+  "sliceOffsets",
   "contextLength",
 ];
 
+/** What the options of the loss ask of the batch. */
+export interface BatchNeeds {
+  readonly reference: boolean;
+  /** 0: all rows. */
+  readonly rowsPerSlice: number;
+}
+
 /** Throws BAD_INPUT or UNKNOWN_OPTION, naming the field. */
-export function toNativeBatch(batch: GradientBatch, needsReference: boolean, vocabSize: number): NativeTrainBatch {
+export function toNativeBatch(batch: GradientBatch, needs: BatchNeeds, vocabSize: number): NativeTrainBatch {
   checkOptionNames("forwardBackward", batch, BATCH_FIELDS);
   const flat = flattenBatch(batch, vocabSize);
   const { advantages, oldLogprobs, referenceLogprobs, samplingLogprobs } = batch;
@@ -37,7 +56,7 @@ export function toNativeBatch(batch: GradientBatch, needsReference: boolean, voc
   if (advantages?.length !== rows) {
     throw new GrpoError("BAD_INPUT", `Expected ${rows} advantages, found ${advantages?.length ?? "none"}.`);
   }
-  if (needsReference && referenceLogprobs === undefined) {
+  if (needs.reference && referenceLogprobs === undefined) {
     throw new GrpoError("BAD_INPUT", "beta is above 0, so referenceLogprobs are needed.", {
       hint: "Compute them with disableAdapter(() => model.logprobs(batch)).",
     });
@@ -45,13 +64,39 @@ export function toNativeBatch(batch: GradientBatch, needsReference: boolean, voc
   type Floats = "oldLogprobs" | "referenceLogprobs" | "samplingLogprobs";
   const floats = (name: Floats, lists: readonly ArrayLike<number>[] | undefined) =>
     lists === undefined ? {} : { [name]: flattenFloats(name, lists, flat.completionOffsets) };
+  const slices = batch.sliceOffsets
+    ? checkedSlices(batch.sliceOffsets, rows, needs.rowsPerSlice)
+    : evenSlices(rows, needs.rowsPerSlice);
   return {
     ...flat,
+    ...(slices && { sliceOffsets: slices }),
+    ...(batch.lossMask && { lossMask: flattenMasks("lossMask", batch.lossMask, flat.completionOffsets) }),
     advantages: Float32Array.from(advantages),
     ...floats("oldLogprobs", oldLogprobs),
     ...floats("referenceLogprobs", referenceLogprobs),
     ...floats("samplingLogprobs", samplingLogprobs),
   };
+}
+
+/** Offsets of slices of `rowsPerSlice` rows, the last of what is left. 0: one slice of all, which needs no offsets. */
+export function evenSlices(rows: number, rowsPerSlice: number): Int32Array | undefined {
+  if (rowsPerSlice === 0) return undefined;
+  const slices = Math.ceil(rows / rowsPerSlice);
+  return Int32Array.from({ length: slices + 1 }, (_, i) => Math.min(i * rowsPerSlice, rows));
+}
+
+function checkedSlices(offsets: readonly number[], rows: number, rowsPerSlice: number): Int32Array {
+  if (rowsPerSlice !== 0) {
+    throw new GrpoError("BAD_INPUT", "the batch has sliceOffsets and the loss has rowsPerSlice: expected one of them");
+  }
+  const ascend = offsets.slice(1).every((end, i) => Number.isInteger(end) && end >= Number(offsets[i]));
+  if (!ascend || offsets[0] !== 0 || offsets.at(-1) !== rows) {
+    throw new GrpoError(
+      "BAD_INPUT",
+      `sliceOffsets: expected row numbers that ascend from 0 to ${rows}, found ${show(offsets)}`,
+    );
+  }
+  return Int32Array.from(offsets);
 }
 
 export type { OptimizerStepOptions } from "../policy.js";

@@ -1,35 +1,19 @@
-// What a CausalLM's weights are at the moment: the base model, adapters by name, full training, the reference; and how they
-// are saved and loaded. Every change runs in the engine's order, and what is known of it here changes with it.
+// What a CausalLM's weights are at the moment: the base model, adapters by name, full training, the reference. Every change
+// runs in the engine's order, and what is known of it here changes with it.
 
-import path from "node:path";
 import { GrpoError } from "../errors.js";
-import { hubIdOf, modelCard } from "../hub/model-card.js";
 import { withJsonKeys } from "../json.js";
-import type {
-  NativeDtype,
-  NativeEngine,
-  NativeLoraTarget,
-  NativeOptimizerName,
-  NativeTensorInfo,
-  NativeTensorSet,
-  NativeTensorTable,
-} from "../native/native.js";
-import { show } from "../options.js";
-import type { CheckpointWriter, PolicyModel } from "../policy.js";
-import type { MemoryModel } from "../trainer/memory.js";
-import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, readAdapter, writeAdapterConfig } from "./adapter-files.js";
-import { type EngineQueue, toGrpoError } from "./engine-queue.js";
-import { type ModelDescription, matchCheckpoint, parameterCount } from "./families.js";
+import type { NativeDtype, NativeEngine, NativeLoraTarget, NativeTensorTable } from "../native/native.js";
+import type { PolicyModel } from "../policy.js";
+import { readAdapter } from "./adapter-files.js";
+import type { EngineQueue } from "./engine-queue.js";
+import { type ModelDescription, parameterCount } from "./families.js";
 import type { LoraConfig } from "./lora.js";
 import { type ResolvedLora, resolveLora } from "./lora-resolve.js";
-import { CONFIG, type FileContent, GENERATION_CONFIG, isFile, type ModelFolder, writeFiles } from "./model-files.js";
-import { fileLayout, readHeader, readWeights, tableOf } from "./safetensors.js";
-import { removeOtherWeights, weightFiles } from "./shards.js";
-import { OPTIMIZERS } from "./training-inputs.js";
+import type { MemoryModel } from "./memory.js";
+import type { ModelFolder } from "./model-files.js";
 
-const OPTIMIZER_STATE = "optimizer.safetensors";
-const REFERENCE_STATE = "reference.safetensors";
-const DEFAULT_ADAPTER = "default";
+export const DEFAULT_ADAPTER = "default";
 const DTYPE_BYTES: Readonly<Record<NativeDtype, number>> = { float64: 8, float32: 4, bfloat16: 2, float16: 2 };
 
 export interface ModelFacts extends ModelFolder {
@@ -38,16 +22,6 @@ export interface ModelFacts extends ModelFolder {
   /** Where the base model came from, for adapter_config.json. */
   readonly source: string | null;
 }
-
-/** Tensors of a set as they are listed, metadata of the file, the names of a tensor there, and the adapter that is meant. */
-type TensorsToSave = [
-  set: NativeTensorSet,
-  listed: readonly NativeTensorInfo[],
-  metadata?: Record<string, string>,
-  namesInFile?: (name: string) => readonly string[],
-  adapter?: string | null,
-];
-type ContentOf = (...tensors: TensorsToSave) => Promise<FileContent>;
 
 interface NamedAdapter {
   readonly resolved: ResolvedLora;
@@ -61,7 +35,6 @@ export class ModelWeights {
   readonly #adapters = new Map<string, NamedAdapter>();
   #active: string | null = null;
   #trainsAll = false;
-  /** The reference is no longer what makeReference would make, so checkpoints hold it. */
   #mixedReference = false;
 
   constructor(queue: EngineQueue, facts: ModelFacts) {
@@ -77,6 +50,14 @@ export class ModelWeights {
   }
   get adapterNames(): string[] {
     return [...this.#adapters.keys()];
+  }
+  /** Whether the model itself is trained, and not an adapter. */
+  get trainsAll(): boolean {
+    return this.#trainsAll;
+  }
+  /** Whether the reference is no longer what beginTraining would make, so that checkpoints hold it. */
+  get mixedReference(): boolean {
+    return this.#mixedReference;
   }
 
   parameters(): { readonly trainable: number; readonly all: number } {
@@ -116,13 +97,13 @@ export class ModelWeights {
   addLora(config: LoraConfig, seed: number, name: string = DEFAULT_ADAPTER): void {
     this.#queue.checkAlive();
     if (this.#trainsAll) {
-      throw new GrpoError("BAD_INPUT", "This model is trained in full, which leaves no place for an adapter.", {
-        hint: "Load the model again for an adapter.",
+      throw new GrpoError("BAD_INPUT", "this model is trained in full, which leaves no place for an adapter", {
+        hint: "load the model again for an adapter",
       });
     }
     if (this.#adapters.has(name)) {
-      throw new GrpoError("BAD_INPUT", `This model already has an adapter named ${name}.`, {
-        hint: "Give another name, or delete that one first.",
+      throw new GrpoError("BAD_INPUT", `this model already has an adapter named ${name}`, {
+        hint: "give another name, or delete that one first",
       });
     }
     const resolved = resolveLora(config, this.#facts.description, seed);
@@ -143,14 +124,14 @@ export class ModelWeights {
     const { adapter, table } = await readAdapter(folder, this.#facts.description);
     const known = this.#adapters.get(name);
     if (known && !sameTensors(known.resolved, adapter)) {
-      throw new GrpoError("BAD_ADAPTER", `${folder}: the adapter named ${name} has another configuration.`, {
-        hint: "Load it under another name.",
+      throw new GrpoError("BAD_ADAPTER", `${folder}: the adapter named ${name} has another configuration`, {
+        hint: "load it under another name",
       });
     }
     await this.#queue.run(async (engine) => {
       if (!known) await engine.addAdapter(name, adapter.spec);
       try {
-        await this.#with(engine, name, () => engine.loadSet("adapter", table, 0));
+        await this.within(engine, name, () => engine.loadSet("adapter", table, 0));
       } catch (error) {
         if (!known) await engine.deleteAdapter(name);
         throw error;
@@ -161,13 +142,13 @@ export class ModelWeights {
   }
 
   async setAdapter(name: string): Promise<void> {
-    this.#require(name);
+    this.adapter(name);
     await this.#queue.run((engine) => engine.setAdapter(name));
     this.#active = name;
   }
 
   async deleteAdapter(name: string): Promise<void> {
-    this.#require(name);
+    this.adapter(name);
     const next = this.#active === name ? (this.adapterNames.find((other) => other !== name) ?? null) : this.#active;
     await this.#queue.run(async (engine) => {
       await engine.deleteAdapter(name);
@@ -221,156 +202,14 @@ export class ModelWeights {
     this.#mixedReference = true;
   }
 
-  /** Adapters in PEFT's format, if there are any: the one named "default" in the folder, others in folders of their names. */
-  async save(directory: string, maxBytes: number, names: readonly string[] = this.adapterNames): Promise<void> {
-    if (this.#adapters.size === 0) return this.#saveModel(directory, "model", maxBytes);
-    for (const name of names) {
-      await this.#saveAdapter(name === DEFAULT_ADAPTER ? directory : path.join(directory, name), name);
-    }
+  /** Takes the reference from a file's tensors, in place of what beginTraining made it. */
+  async loadReference(table: NativeTensorTable): Promise<void> {
+    await this.#queue.run((engine) => engine.loadSet("reference", table, 0));
+    this.#mixedReference = true;
   }
 
-  async saveMerged(directory: string, maxBytes: number, safe: boolean): Promise<void> {
-    if (this.#active === null) {
-      throw new GrpoError("BAD_INPUT", "saveMerged: the model has no active adapter.", {
-        hint: "Call applyLora or loadAdapter first, or save the model itself with savePretrained.",
-      });
-    }
-    await this.#saveModel(directory, safe ? "safelyMerged" : "merged", maxBytes);
-  }
-
-  /** What is trained, and the optimizer's state, as they are now; with `copy` in memory of their own. */
-  async takeCheckpoint(copy: boolean): Promise<CheckpointWriter> {
-    const content: ContentOf = copy ? (...set) => this.#copied(...set) : async (...set) => this.#writer(...set);
-    const trained = this.#trainsAll
-      ? await this.#modelFolder("model", content)
-      : await this.#adapterFolder(this.#activeName("saveCheckpoint"), content);
-    const [steps, optimizer] = await this.#queue.run((engine) =>
-      Promise.all([engine.optimizerSteps(), engine.optimizer()]),
-    );
-    const metadata = { step: String(steps), optimizer };
-    const files: Record<string, FileContent> = {
-      [OPTIMIZER_STATE]: await content("optimizer", await this.#list("optimizer"), metadata),
-    };
-    if (this.#mixedReference) files[REFERENCE_STATE] = await content("reference", await this.#list("reference"));
-    return async (directory) => {
-      await trained(directory);
-      await writeFiles(directory, files);
-    };
-  }
-
-  async loadCheckpoint(directory: string): Promise<void> {
-    if (this.#trainsAll) {
-      const table = matchCheckpoint(await readWeights(directory), this.#facts.description.native);
-      await this.#queue.run((engine) => engine.loadSet("model", table, 0));
-    } else {
-      await this.loadAdapter(directory, this.#active ?? DEFAULT_ADAPTER);
-    }
-    const reference = path.join(directory, REFERENCE_STATE);
-    if (await isFile(reference)) {
-      await this.#loadState("reference", reference);
-      this.#mixedReference = true;
-    }
-    await this.#loadState("optimizer", path.join(directory, OPTIMIZER_STATE));
-  }
-
-  async #loadState(set: "optimizer" | "reference", file: string): Promise<void> {
-    const stored = await readHeader(file);
-    const step = set === "optimizer" ? Number(stored.metadata.step ?? Number.NaN) : 0;
-    if (!Number.isSafeInteger(step) || step < 0) {
-      throw new GrpoError("BAD_CHECKPOINT", `${file}: metadata names no step.`);
-    }
-    const table: NativeTensorTable = tableOf([stored]);
-    const optimizer = set === "optimizer" ? optimizerOf(file, stored.metadata.optimizer) : "";
-    await this.#queue.run(async (engine) => {
-      if (optimizer !== "") await engine.setOptimizer(optimizer);
-      await engine.loadSet(set, table, step);
-    });
-  }
-
-  async #saveAdapter(directory: string, name: string): Promise<void> {
-    const write = await this.#adapterFolder(name, async (...set) => this.#writer(...set));
-    await write(directory);
-  }
-
-  async #adapterFolder(name: string, content: ContentOf): Promise<CheckpointWriter> {
-    const { resolved } = this.#require(name);
-    const { description, source } = this.#facts;
-    const namesOf = (tensor: string) => resolved.tensors.get(tensor)?.fileNames ?? [];
-    const tensors = await this.#queue.run((engine) => this.#with(engine, name, () => engine.tensors("adapter")));
-    const weights = await content("adapter", tensors, {}, namesOf, name);
-    const config = writeAdapterConfig(resolved.config, description, source);
-    return async (directory) => {
-      const files: Record<string, FileContent> = { [ADAPTER_WEIGHTS]: weights, [ADAPTER_CONFIG]: config };
-      const readme = "README.md";
-      if (!(await isFile(path.join(directory, readme)))) {
-        files[readme] = await modelCard("path/of/this-folder", { kind: "adapter", base: hubIdOf(source) });
-      }
-      await writeFiles(directory, files);
-    };
-  }
-
-  async #saveModel(directory: string, set: "model" | "merged" | "safelyMerged", maxBytes: number): Promise<void> {
-    const tensors = await this.#list(set);
-    await this.#writeModel(
-      directory,
-      tensors,
-      weightFiles(tensors, maxBytes, (part) => this.#writer(set, part)),
-    );
-  }
-
-  /** In one file of weights. */
-  async #modelFolder(set: "model", content: ContentOf): Promise<CheckpointWriter> {
-    const tensors = await this.#list(set);
-    const weights = await content(set, tensors);
-    return (directory) =>
-      this.#writeModel(
-        directory,
-        tensors,
-        weightFiles(tensors, Number.MAX_SAFE_INTEGER, () => weights),
-      );
-  }
-
-  async #writeModel(
-    directory: string,
-    tensors: readonly NativeTensorInfo[],
-    weights: Readonly<Record<string, FileContent>>,
-  ): Promise<void> {
-    const ownOutput = tensors.some(({ name }) => name === "lm_head.weight");
-    const { description, config, configText, generationConfigText, dtype } =
-      ownOutput && this.#facts.description.native.tieWordEmbeddings ? untiedFacts(this.#facts) : this.#facts;
-    const dtypeKey = "torch_dtype" in config && !("dtype" in config) ? "torch_dtype" : "dtype";
-    const changes = { architectures: [description.architecture], [dtypeKey]: dtype };
-    await writeFiles(directory, {
-      ...weights,
-      [CONFIG]: withJsonKeys(configText, changes),
-      ...(generationConfigText === undefined ? {} : { [GENERATION_CONFIG]: generationConfigText }),
-    });
-    await removeOtherWeights(directory, Object.keys(weights));
-  }
-
-  #list(set: NativeTensorSet): Promise<NativeTensorInfo[]> {
-    return this.#queue.run((engine) => engine.tensors(set));
-  }
-
-  /** Writes tensors of a set to one file, each under its names there; `adapter` is made the active one for that long. */
-  #writer(...[set, listed, metadata, namesInFile, adapter = this.#active]: TensorsToSave): FileContent {
-    const { header, names } = fileLayout(listed, metadata, namesInFile);
-    return (file) =>
-      this.#queue.run((engine) => this.#with(engine, adapter, () => engine.saveSet(set, file, header, names)));
-  }
-
-  /** The same of copies that are made now; writing them keeps no job waiting. */
-  async #copied(...[set, listed, metadata, namesInFile, adapter = this.#active]: TensorsToSave): Promise<FileContent> {
-    const { header, names } = fileLayout(listed, metadata, namesInFile);
-    const copies = await this.#queue.run((engine) => this.#with(engine, adapter, () => engine.copySet(set, names)));
-    return (file) =>
-      copies.write(file, header).catch((thrown: unknown) => {
-        throw toGrpoError(thrown);
-      });
-  }
-
-  /** Runs `job` with another adapter active; nothing else of this model runs meanwhile. */
-  async #with<T>(engine: NativeEngine, name: string | null, job: () => Promise<T>): Promise<T> {
+  /** Within a job: runs `job` with another adapter active; nothing else of this model runs meanwhile. */
+  async within<T>(engine: NativeEngine, name: string | null, job: () => Promise<T>): Promise<T> {
     if (name === null || name === (this.#active ?? name)) return job();
     await engine.setAdapter(name);
     try {
@@ -380,28 +219,33 @@ export class ModelWeights {
     }
   }
 
+  /** Throws BAD_INPUT without an adapter; `what` needed one. */
+  activeName(what: string): string {
+    this.#queue.checkAlive();
+    if (this.#active !== null) return this.#active;
+    throw new GrpoError("BAD_INPUT", `${what}: the model has no adapter`, { hint: "call applyLora first" });
+  }
+
+  /** Throws BAD_INPUT where there is none of that name. */
+  adapter(name: string): NamedAdapter {
+    this.#queue.checkAlive();
+    const adapter = this.#adapters.get(name);
+    if (adapter) return adapter;
+    const hint =
+      this.#adapters.size === 0
+        ? "add one with applyLora or loadAdapter: the model has none"
+        : `use one of ${this.adapterNames.join(", ")}`;
+    throw new GrpoError("BAD_INPUT", `there is no adapter named ${JSON.stringify(name)}`, { hint });
+  }
+
   #current(): NamedAdapter | undefined {
     return this.#active === null ? undefined : this.#adapters.get(this.#active);
   }
 
-  #activeName(what: string): string {
-    this.#queue.checkAlive();
-    if (this.#active !== null) return this.#active;
-    throw new GrpoError("BAD_INPUT", `${what}: the model has no adapter.`, { hint: "Call applyLora first." });
-  }
-
   #chosen(names: readonly string[] | undefined): string[] {
-    if (names === undefined) return [this.#activeName("merging")];
-    for (const name of names) this.#require(name);
+    if (names === undefined) return [this.activeName("merging")];
+    for (const name of names) this.adapter(name);
     return [...names];
-  }
-
-  #require(name: string): NamedAdapter {
-    this.#queue.checkAlive();
-    const adapter = this.#adapters.get(name);
-    if (adapter) return adapter;
-    const hint = this.#adapters.size === 0 ? "The model has none." : `It has: ${this.adapterNames.join(", ")}.`;
-    throw new GrpoError("BAD_INPUT", `There is no adapter named ${JSON.stringify(name)}.`, { hint });
   }
 
   #forgetAdapters(): void {
@@ -418,15 +262,8 @@ function mlpPairs(targets: readonly NativeLoraTarget[]): number {
   return [...new Set(names)].reduce((count, name) => count + (name === "gate_up_proj" ? 2 : 1), 0);
 }
 
-/** "": it had not made a step. */
-function optimizerOf(file: string, name: string | undefined): NativeOptimizerName | "" {
-  const known = ["", "sgd_momentum", ...OPTIMIZERS] as const;
-  const found = known.find((optimizer) => optimizer === name);
-  if (found !== undefined) return found;
-  throw new GrpoError("BAD_CHECKPOINT", `${file}: metadata names no optimizer that is known, found ${show(name)}.`);
-}
-
-function untiedFacts(facts: ModelFacts): ModelFacts {
+/** Of a model whose output layer is no longer its embedding. */
+export function untiedFacts(facts: ModelFacts): ModelFacts {
   const { description, config, configText } = facts;
   const untied = { tie_word_embeddings: false };
   return {

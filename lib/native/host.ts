@@ -34,7 +34,7 @@ function problemOf(host: Host): { message: string; hint: string } | undefined {
   const hint = "use Linux x64 or arm64 with glibc, or macOS on Apple silicon; on Windows use WSL 2";
   if (platform === "darwin" && arch === "arm64") return undefined;
   if (platform !== "linux" || (arch !== "x64" && arch !== "arm64")) {
-    return { message: `There is no libtorch for ${platform}-${arch} that this version supports`, hint };
+    return { message: `there is no libtorch for ${platform}-${arch} that this version supports`, hint };
   }
   if (!glibc) {
     const message = "libtorch needs glibc; this system has musl (Alpine)";

@@ -66,7 +66,7 @@ export function findLibtorch(env: Environment = process.env): Libtorch {
   const unsupported = looked.find((candidate) => candidate.unsupported);
   if (unsupported) throw unsupportedError(unsupported);
   const places = looked.map((c) => `  ${c.dir}: ${c.problem}`).join("\n");
-  throw new GrpoError("LIBTORCH_NOT_FOUND", `No libtorch was found. Looked in:\n${places}`, { hint: setupHint });
+  throw new GrpoError("LIBTORCH_NOT_FOUND", `no libtorch was found; looked in:\n${places}`, { hint: setupHint });
 }
 
 /** Every place in search order, with what is there. `grpo doctor` prints this list. */

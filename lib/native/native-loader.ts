@@ -92,14 +92,14 @@ function findStub(): string {
 
 function notBuilt(what: string, cause?: unknown): GrpoError {
   const hint = isCheckout ? "run `npm run build:native`" : "run `npx grpo build` (needs a C++20 compiler and CMake)";
-  return new GrpoError("NATIVE_NOT_BUILT", `The native engine is not built: ${what}`, { hint, cause });
+  return new GrpoError("NATIVE_NOT_BUILT", `the native engine is not built: ${what}`, { hint, cause });
 }
 
 function loadError(libtorch: Libtorch, core: string, error: unknown): GrpoError {
   const reason = reasonOf(error);
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   if (code === "ERR_OTHER_CORE") {
-    const message = `This process already uses ${reason}; it cannot also load ${core}`;
+    const message = `this process already uses ${reason}; it cannot also load ${core}`;
     return new GrpoError("LIBTORCH_LOAD_FAILED", message, {
       hint: "use one libtorch version in a process",
       cause: error,

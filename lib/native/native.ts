@@ -204,7 +204,10 @@ export interface NativeBatch {
   contextLength?: number;
 }
 
+/** Log-probabilities of tokens that do not count are ignored. */
 export interface NativeTrainBatch extends NativeBatch {
+  lossMask?: Uint8Array; // [tokens] 1: the token counts in the loss; absent: all do
+  sliceOffsets?: Int32Array; // [S + 1] rows: TRL's micro-batches, for normalizers and metrics; absent: one slice of all
   advantages: Float32Array; // [B]
   oldLogprobs?: Float32Array; // [tokens]; absent: the current ones, detached
   referenceLogprobs?: Float32Array; // [tokens]; required when beta > 0
@@ -234,9 +237,7 @@ export interface NativeLoss {
   /** dr_grpo divides by it. */
   maxCompletionLength: number;
   temperature: number;
-  /** TRL's per-device batch size: rows that form one micro-batch in its normalizers and metrics. 0: all rows. */
-  rowsPerSlice: number;
-  /** dapo, cispo, vespo: the token count to divide by. 0: the tokens of this batch. */
+  /** dapo, cispo, vespo: the token count to divide by. 0: the tokens of this batch that count. */
   lossTokens: number;
   /** Slices of the optimizer step, over all forwardBackward calls. 0: those of this batch. */
   gradientAccumulationSteps: number;
@@ -271,6 +272,7 @@ export interface NativeLossResult {
   /** Mean entropy and number of the tokens that topEntropyQuantile leaves, over all slices together. */
   activeEntropy: number;
   activeTokens: number;
+  /** That count in the loss. */
   tokens: number;
   /** Rows that were left out. */
   idleRows: number;
@@ -462,7 +464,7 @@ export interface NativeCore {
   devices(): { type: string; count: number }[];
   /** What the device can do right now, for benchmarks: blocks for about a second. `threads` 0: libtorch's own choice. */
   machineProbe(device: string, threads: number): NativeMachineProbe;
-  /** The production loss on given scores in float64, for finite-difference tests: loss, dloss/dlogprob, dloss/dentropy. */
+  /** The production loss on given scores in float64, for finite-difference tests: loss, dloss/dlogprob, dloss/dentropy, [tokens]. */
   lossAndGradient(
     batch: {
       logprobs: Float64Array;
@@ -471,6 +473,8 @@ export interface NativeCore {
       reference: Float64Array; // may be empty
       advantages: Float64Array; // [B]
       offsets: Int32Array; // [B + 1]
+      lossMask?: Uint8Array; // [tokens], as of NativeTrainBatch
+      sliceOffsets?: Int32Array; // [S + 1]
     },
     loss: NativeLoss,
   ): { loss: number; logprobs: Float64Array; entropy: Float64Array };

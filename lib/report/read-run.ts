@@ -63,8 +63,8 @@ class NewestCompletions {
   }
 
   add(line: JsonObject): void {
-    // The ids are the engine's business and the largest part of a line.
-    const { ids: _, ...shown } = line;
+    // The tokens are the engine's business and the largest part of a line.
+    const { ids: _ids, loss_mask: _mask, samples: _samples, ...shown } = line;
     const key = stepOf(shown);
     const before = this.#perStep.get(key) ?? 0;
     const again = line.index === 0 && before > 0;

@@ -3,8 +3,7 @@
 // list of numbers and nulls, or the error policy. Knows nothing of models, tokens or advantages.
 
 import { GrpoError, reasonOf } from "../errors.js";
-import type { AnyRewardFn } from "../trainer/config.js";
-import type { Completion, FinishReason, Prompt, TrainerState } from "../types.js";
+import type { AnyRewardFn, Completion, FinishReason, Prompt, TrainerState } from "../types.js";
 import { checkJson, checkRewards, type FailureKind, milliseconds, RewardError } from "./failure.js";
 import { Semaphore } from "./semaphore.js";
 

@@ -16,7 +16,7 @@ export function requireSpace(folder: string, needed: number, free: number = free
 export function noRoom(folder: string, needed?: number, free: number = freeBytes(folder)): GrpoError {
   const gigabytes = (bytes: number) => (bytes / 1e9).toFixed(1);
   const wanted = needed === undefined ? "" : `${gigabytes(needed)} GB are needed, `;
-  return new GrpoError("DISK_FULL", `Not enough room in ${folder}: ${wanted}${gigabytes(free)} GB are free`, {
+  return new GrpoError("DISK_FULL", `not enough room in ${folder}: ${wanted}${gigabytes(free)} GB are free`, {
     hint: "free some space, or set GRPO_CACHE to a folder on another disk, and run `npx grpo setup` again",
   });
 }

@@ -116,7 +116,7 @@ function makeFolder(folder: string): void {
 }
 
 function notWritable(folder: string, error: unknown): GrpoError {
-  return new GrpoError("SETUP_FAILED", `The folder ${folder} cannot be written: ${reasonOf(error)}`, {
+  return new GrpoError("SETUP_FAILED", `the folder ${folder} cannot be written: ${reasonOf(error)}`, {
     hint: "set GRPO_CACHE to a folder that can be written",
     cause: error,
   });

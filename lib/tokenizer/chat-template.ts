@@ -45,16 +45,16 @@ export function selectTemplate(templates: ChatTemplates | undefined, options: Ch
   if (templates === undefined || typeof templates === "string") {
     const template = asked ?? templates;
     if (template !== undefined) return template;
-    throw new GrpoError("BAD_TEMPLATE", "This tokenizer has no chat template.", {
-      hint: "Use plain text prompts, pass { chatTemplate }, or put a chat_template.jinja into the model's folder.",
+    throw new GrpoError("BAD_TEMPLATE", "this tokenizer has no chat template", {
+      hint: "use plain text prompts, pass { chatTemplate }, or put a chat_template.jinja into the model's folder",
     });
   }
   const names = Object.keys(templates).sort();
   if (asked !== undefined) return templates[asked] ?? templateText(asked, names);
   const chosen = (options.tools ? templates.tool_use : undefined) ?? templates.default;
   if (chosen !== undefined) return chosen;
-  throw new GrpoError("BAD_TEMPLATE", `This tokenizer has several chat templates and none is the default.`, {
-    hint: `Pass { chatTemplate } with one of: ${names.join(", ")}.`,
+  throw new GrpoError("BAD_TEMPLATE", `this tokenizer has several chat templates and none is the default`, {
+    hint: `pass { chatTemplate } with one of: ${names.join(", ")}`,
   });
 }
 
@@ -62,8 +62,8 @@ export function selectTemplate(templates: ChatTemplates | undefined, options: Ch
 function templateText(asked: string, names: readonly string[]): string {
   if (asked.includes("{") || /\s/.test(asked)) return asked;
   const nearest = nearestName(asked, names);
-  throw new GrpoError("BAD_TEMPLATE", `This tokenizer has no chat template named "${asked}".`, {
-    hint: `It has: ${names.join(", ")}.${nearest ? ` Did you mean "${nearest}"?` : ""}`,
+  throw new GrpoError("BAD_TEMPLATE", `this tokenizer has no chat template named "${asked}"`, {
+    hint: `use one of ${names.join(", ")}${nearest ? `; did you mean "${nearest}"?` : ""}`,
   });
 }
 
@@ -72,20 +72,20 @@ export function compileTemplate(source: string): CompiledTemplate {
   try {
     run = compileJinja(source);
   } catch (thrown) {
-    throw new GrpoError("BAD_TEMPLATE", `The chat template cannot be parsed: ${reasonOf(thrown)}`, { cause: thrown });
+    throw new GrpoError("BAD_TEMPLATE", `the chat template cannot be parsed: ${reasonOf(thrown)}`, { cause: thrown });
   }
   const render = (variables: Readonly<Record<string, unknown>>) => {
     try {
       return run(variables);
     } catch (thrown) {
       if (thrown instanceof RaisedByTemplate) {
-        throw new GrpoError("BAD_TEMPLATE", `The chat template refuses this conversation: ${thrown.message}`, {
-          hint: "Change the conversation to what the template accepts, or pass another { chatTemplate }.",
+        throw new GrpoError("BAD_TEMPLATE", `the chat template refuses this conversation: ${thrown.message}`, {
+          hint: "change the conversation to what the template accepts, or pass another { chatTemplate }",
           cause: thrown,
         });
       }
-      throw new GrpoError("BAD_TEMPLATE", `The chat template stopped with: ${reasonOf(thrown)}`, {
-        hint: "The template takes for granted something that this conversation does not have; compare the two.",
+      throw new GrpoError("BAD_TEMPLATE", `the chat template stopped with: ${reasonOf(thrown)}`, {
+        hint: "compare the two: the template takes for granted something that this conversation does not have",
         cause: thrown,
       });
     }
@@ -106,8 +106,8 @@ export function renderConversation(
   checkTools(tools);
   checkDocuments(documents);
   if (addGenerationPrompt && continueFinalMessage) {
-    throw new GrpoError("BAD_OPTION", "addGenerationPrompt and continueFinalMessage exclude each other.", {
-      hint: "A new assistant turn is opened, or the last message is continued; choose one.",
+    throw new GrpoError("BAD_OPTION", "addGenerationPrompt and continueFinalMessage exclude each other", {
+      hint: "choose one: a new turn of the assistant is opened, or the last message is continued",
     });
   }
   // transformers always passes these four, so that `tools is none` and `tools is defined` mean the same here.
@@ -133,7 +133,7 @@ function markLastMessage(
   const last = messages[messages.length - 1] as Message & Readonly<Record<string, unknown>>;
   const value: unknown = last[field];
   if (!template.source.includes(field)) {
-    throw new GrpoError("BAD_OPTION", `continueFinalMessage is "${field}", and the chat template has no such field.`);
+    throw new GrpoError("BAD_OPTION", `continueFinalMessage is "${field}", and the chat template has no such field`);
   }
   const withField = (changed: unknown): readonly Message[] => [...messages.slice(0, -1), { ...last, [field]: changed }];
   if (typeof value === "string") return { marked: withField(value + CONTINUE_TAG), text: value };
@@ -141,7 +141,7 @@ function markLastMessage(
   const at = parts.findLastIndex((part) => isTextPart(part));
   const part = parts[at];
   if (!isTextPart(part)) {
-    throw new GrpoError("BAD_INPUT", `continueFinalMessage is set, and the last message has no text in "${field}".`);
+    throw new GrpoError("BAD_INPUT", `continueFinalMessage is set, and the last message has no text in "${field}"`);
   }
   const changed = parts.with(at, { ...part, text: part.text + CONTINUE_TAG });
   return { marked: withField(changed), text: part.text };
@@ -154,13 +154,9 @@ function isTextPart(part: unknown): part is { readonly text: string } {
 function cutAtMark({ text: rendered, generated }: Rendered, last: string): Rendered {
   const end = rendered.lastIndexOf(CONTINUE_TAG.trim());
   if (end < 0 || !rendered.includes(stripText(last, undefined, true, true))) {
-    throw new GrpoError(
-      "BAD_TEMPLATE",
-      "The chat template drops part of the last message, so it cannot be continued.",
-      {
-        hint: "Leave continueFinalMessage out, or use a template that keeps the message as it is.",
-      },
-    );
+    throw new GrpoError("BAD_TEMPLATE", "the chat template drops part of the last message, so it cannot be continued", {
+      hint: "leave continueFinalMessage out, or use a template that keeps the message as it is",
+    });
   }
   // A template that trims messages has eaten the tag's space; then the message's own trailing space must go as well.
   const kept = rendered.startsWith(CONTINUE_TAG, end);
@@ -170,15 +166,15 @@ function cutAtMark({ text: rendered, generated }: Rendered, last: string): Rende
 
 function checkMessages(messages: readonly Message[]): void {
   if (!Array.isArray(messages) || messages.length === 0) {
-    throw new GrpoError("BAD_INPUT", "A conversation must be a non-empty array of messages.", {
-      hint: 'For example [{ role: "user", content: "What is 2 + 2?" }].',
+    throw new GrpoError("BAD_INPUT", "a conversation must be a non-empty array of messages", {
+      hint: 'write for example [{ role: "user", content: "What is 2 + 2?" }]',
     });
   }
   messages.forEach((message: unknown, index) => {
     const role = (message as Message | null)?.role;
     if (typeof message !== "object" || typeof role !== "string") {
-      throw new GrpoError("BAD_INPUT", `Message ${index} has no role: ${JSON.stringify(message)?.slice(0, 80)}`, {
-        hint: 'Every message is an object with "role" and "content".',
+      throw new GrpoError("BAD_INPUT", `message ${index} has no role: ${JSON.stringify(message)?.slice(0, 80)}`, {
+        hint: 'give every message "role" and "content"',
       });
     }
   });
@@ -186,13 +182,13 @@ function checkMessages(messages: readonly Message[]): void {
 
 function checkTools(tools: readonly unknown[] | null | undefined): void {
   if (tools !== null && tools !== undefined && !Array.isArray(tools)) {
-    throw new GrpoError("BAD_OPTION", "tools must be an array of JSON schemas of functions.");
+    throw new GrpoError("BAD_OPTION", "tools must be an array of JSON schemas of functions");
   }
   for (const tool of tools ?? []) {
     if (typeof tool === "object" && tool !== null && !Array.isArray(tool)) continue;
     // Python reads the types and the documentation of a function; at run time JavaScript's functions have neither.
-    throw new GrpoError("BAD_OPTION", `A tool must be the JSON schema of a function, found a ${typeof tool}.`, {
-      hint: 'For example { type: "function", function: { name, description, parameters: { type: "object", … } } }.',
+    throw new GrpoError("BAD_OPTION", `a tool must be the JSON schema of a function, found a ${typeof tool}`, {
+      hint: 'write for example { type: "function", function: { name, description, parameters: { type: "object", … } } }',
     });
   }
 }
@@ -200,18 +196,18 @@ function checkTools(tools: readonly unknown[] | null | undefined): void {
 function checkDocuments(documents: readonly unknown[] | null | undefined): void {
   for (const document of documents ?? []) {
     if (typeof document === "object" && document !== null && !Array.isArray(document)) continue;
-    throw new GrpoError("BAD_OPTION", "Documents must be objects, for example { title, text }.");
+    throw new GrpoError("BAD_OPTION", "documents must be objects, for example { title, text }");
   }
 }
 
 function checkVariables(own: Readonly<Record<string, unknown>>): void {
   for (const name of Object.keys(own)) {
     if (RESERVED_VARIABLES.has(name) || RESERVED_FUNCTIONS.has(name)) {
-      throw new GrpoError("BAD_OPTION", `"${name}" is a built-in of chat templates and cannot be passed to them.`);
+      throw new GrpoError("BAD_OPTION", `"${name}" is a built-in of chat templates and cannot be passed to them`);
     }
     if (OWN_VARIABLES.has(name)) {
-      const hint = name === "messages" ? "Pass the conversation as the first argument." : "Use addGenerationPrompt.";
-      throw new GrpoError("BAD_OPTION", `"${name}" cannot be passed as a variable of the chat template.`, { hint });
+      const hint = name === "messages" ? "pass the conversation as the first argument" : "use addGenerationPrompt";
+      throw new GrpoError("BAD_OPTION", `"${name}" cannot be passed as a variable of the chat template`, { hint });
     }
   }
 }

@@ -54,14 +54,14 @@ export async function readTokenizerFiles(folder: string, names: readonly string[
   const all = new Map<string, Buffer>();
   for (const name of names) all.set(name, await readFile(path.join(folder, name)));
   if (!all.has("tokenizer.json")) {
-    throw new GrpoError("BAD_TOKENIZER", `No tokenizer.json in ${folder} (found: ${names.join(", ") || "no file"}).`, {
-      hint: "Older models carry other formats. In Python: AutoTokenizer.from_pretrained(folder).save_pretrained(folder).",
+    throw new GrpoError("BAD_TOKENIZER", `no tokenizer.json in ${folder} (found: ${names.join(", ") || "no file"})`, {
+      hint: "convert the older format in Python: AutoTokenizer.from_pretrained(folder).save_pretrained(folder)",
     });
   }
   const object = (name: string) => parseObject(all.get(name), path.join(folder, name));
   const json = object("tokenizer.json");
   if (json === undefined || !isJsonObject(json.model)) {
-    throw new GrpoError("BAD_TOKENIZER", `${path.join(folder, "tokenizer.json")} has no "model" part.`);
+    throw new GrpoError("BAD_TOKENIZER", `${path.join(folder, "tokenizer.json")} has no "model" part`);
   }
   const config = object("tokenizer_config.json") ?? {};
   const specialTokens = readSpecialTokens(config, object("special_tokens_map.json"));
@@ -184,7 +184,7 @@ function readTemplates(
     if (!isJsonObject(entry) || typeof entry.name !== "string" || typeof entry.template !== "string") {
       throw new GrpoError(
         "BAD_TOKENIZER",
-        `${folder}: chat_template must be a string or a list of { name, template }, found ${JSON.stringify(entry)}.`,
+        `${folder}: chat_template must be a string or a list of { name, template }, found ${JSON.stringify(entry)}`,
       );
     }
     named[entry.name] = entry.template;
@@ -225,9 +225,9 @@ function parseObject(bytes: Buffer | undefined, file: string): JsonObject | unde
     value = JSON.parse(bytes.toString("utf8"));
   } catch (thrown) {
     throw new GrpoError("BAD_TOKENIZER", `${file} is not valid JSON: ${reasonOf(thrown)}`, {
-      hint: "The file may be truncated, or a Git LFS pointer; fetch it again.",
+      hint: "fetch it again: it may be truncated, or a Git LFS pointer",
     });
   }
   if (isJsonObject(value)) return value;
-  throw new GrpoError("BAD_TOKENIZER", `${file} must hold a JSON object.`);
+  throw new GrpoError("BAD_TOKENIZER", `${file} must hold a JSON object`);
 }

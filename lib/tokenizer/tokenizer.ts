@@ -80,7 +80,7 @@ export class Tokenizer {
   /** Token ids of a text. Special tokens are those that tokenizer.json's post-processor adds, such as a leading BOS. */
   encode(text: string, options: { readonly addSpecialTokens?: boolean } = {}): number[] {
     if (typeof text !== "string") {
-      throw new GrpoError("BAD_INPUT", `encode() takes a string, found ${typeof text}.`);
+      throw new GrpoError("BAD_INPUT", `encode() takes a string, found ${typeof text}`);
     }
     checkOptionNames("encode", options, ["addSpecialTokens"]);
     return this.#backend.encode(text, options.addSpecialTokens ?? true);
@@ -92,7 +92,7 @@ export class Tokenizer {
    */
   encodeWithOffsets(text: string, options: { readonly addSpecialTokens?: boolean } = {}): EncodedText {
     if (typeof text !== "string") {
-      throw new GrpoError("BAD_INPUT", `encodeWithOffsets() takes a string, found ${typeof text}.`);
+      throw new GrpoError("BAD_INPUT", `encodeWithOffsets() takes a string, found ${typeof text}`);
     }
     checkOptionNames("encodeWithOffsets", options, ["addSpecialTokens"]);
     const tokens = this.#backend.encodeWithOffsets(text, options.addSpecialTokens ?? true);
@@ -274,8 +274,8 @@ export class Tokenizer {
   #setSpecial(name: SpecialTokenName, token: string | undefined): void {
     if (token === undefined || this.#backend.tokenToId(token) === undefined) {
       const shown = token === undefined ? "undefined" : JSON.stringify(token);
-      throw new GrpoError("BAD_INPUT", `${name} must be a token of the vocabulary, found ${shown}.`, {
-        hint: "The model has no row for a new token. For padding, tokenizer.padToken = tokenizer.eosToken will do.",
+      throw new GrpoError("BAD_INPUT", `${name} must be a token of the vocabulary, found ${shown}`, {
+        hint: "use a token that it has, the model has no row for a new one; for padding, tokenizer.padToken = tokenizer.eosToken",
       });
     }
     this.#special[name] = token;
@@ -298,11 +298,11 @@ function checkMaskOptions(
   continued: boolean | string | undefined,
 ): void {
   if (!tokenize || continued) {
-    throw new GrpoError("BAD_OPTION", "returnAssistantMask needs tokenize: true, and no continueFinalMessage.");
+    throw new GrpoError("BAD_OPTION", "returnAssistantMask needs tokenize: true, and no continueFinalMessage");
   }
   if (!/\{%[-+]?\s*generation\s*[-+]?%\}/.test(template)) {
-    throw new GrpoError("BAD_TEMPLATE", "The chat template does not mark what the assistant writes.", {
-      hint: "Put {% generation %} … {% endgeneration %} around the assistant's text in the template.",
+    throw new GrpoError("BAD_TEMPLATE", "the chat template does not mark what the assistant writes", {
+      hint: "put {% generation %} … {% endgeneration %} around the assistant's text in the template",
     });
   }
 }
@@ -323,7 +323,7 @@ function maskOf(offsets: readonly Offsets[], spans: Rendered["generated"]): numb
 function checkIds(method: string, ids: readonly number[]): void {
   for (const id of ids) {
     if (!Number.isInteger(id) || id < 0) {
-      throw new GrpoError("BAD_INPUT", `${method}() takes token ids (integers from 0), found ${String(id)}.`);
+      throw new GrpoError("BAD_INPUT", `${method}() takes token ids (integers from 0), found ${String(id)}`);
     }
   }
 }
@@ -349,7 +349,7 @@ function idList(config: JsonObject, key: string, source: string): number[] {
   const ids: unknown[] = Array.isArray(value) ? value : [value];
   for (const id of ids) {
     if (typeof id !== "number" || !Number.isInteger(id)) {
-      throw new GrpoError("BAD_CONFIG", `${source}: ${key} must be a token id or a list of them, found ${String(id)}.`);
+      throw new GrpoError("BAD_CONFIG", `${source}: ${key} must be a token id or a list of them, found ${String(id)}`);
     }
   }
   // Some configs say -1 for "none".

@@ -3,7 +3,7 @@
 
 import type * as Zod from "zod";
 import { isJsonObject, type JsonObject } from "../json.js";
-import { schema as grpoSchema } from "../trainer/config.js";
+import { schema as grpoSchema } from "../trainer/config-fields.js";
 import { unsupportedDefaults, withoutEffect } from "../trainer/config-unsupported.js";
 import { zod } from "../zod.js";
 import { aliases, ignoredKeys, refusedKeys, scriptSchema, vllmReason } from "./keys.js";

@@ -34,14 +34,14 @@ export async function readGiven(file: string | undefined, overrides: readonly st
 
 async function readYaml(file: string): Promise<JsonObject> {
   const text = await readFile(file, "utf8").catch((cause: unknown) => {
-    throw new GrpoError("FILE_NOT_FOUND", `Cannot read ${file}: ${reasonOf(cause)}`, { cause });
+    throw new GrpoError("FILE_NOT_FOUND", `cannot read ${file}: ${reasonOf(cause)}`, { cause });
   });
   const document = parseDocument(text, { merge: true });
   const [error] = document.errors;
   if (error) throw new GrpoError("BAD_CONFIG", `${file} is not YAML: ${error.message.trimEnd()}`);
   const content: unknown = document.toJS();
   if (isJsonObject(content)) return content;
-  throw new GrpoError("BAD_CONFIG", `${file}: expected keys with values, such as "learning_rate: 1.0e-6".`);
+  throw new GrpoError("BAD_CONFIG", `${file}: expected keys with values, such as "learning_rate: 1.0e-6"`);
 }
 
 interface Option {

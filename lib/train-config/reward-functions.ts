@@ -5,9 +5,9 @@ import { GrpoError, nearestName } from "../errors.js";
 import { importFunction, isModulePath } from "../modules.js";
 import type { CodeOptions } from "../rewards/code/code.js";
 import { rewards } from "../rewards/index.js";
-import type { AnyRewardFn } from "../trainer/config.js";
+import type { AnyRewardFn } from "../types.js";
 import type { ScriptSettings } from "./keys.js";
-import type { Notice } from "./settings.js";
+import type { Notice } from "./notices.js";
 
 interface Named {
   /** Of the function in Python. */

@@ -14,8 +14,9 @@ import { GRPOTrainer } from "../trainer/trainer.js";
 import type { RewardFn } from "../types.js";
 import { loadTrainData, type PromptRow, type TrainData } from "./data.js";
 import type { ScriptSettings } from "./keys.js";
+import { noticeText } from "./notices.js";
 import { resolveRewards } from "./reward-functions.js";
-import { noticeText, type TrainSettings } from "./settings.js";
+import type { TrainSettings } from "./settings.js";
 
 export async function runTraining(settings: TrainSettings, output: Output = process.stdout): Promise<void> {
   const { script, args, notices } = settings;

@@ -4,7 +4,9 @@
 import type * as Zod from "zod";
 import { GrpoError, nearestName } from "../errors.js";
 import { show } from "../options.js";
-import { GRPOConfig, type GRPOConfigOptions, schema as grpoSchema, readReportTo } from "../trainer/config.js";
+import { readReportTo } from "../run/read-options.js";
+import { GRPOConfig } from "../trainer/config.js";
+import { type GRPOConfigOptions, schema as grpoSchema } from "../trainer/config-fields.js";
 import { unsupportedDefaults, withoutEffect } from "../trainer/config-unsupported.js";
 import { keySchemas } from "./json-schema.js";
 import {
@@ -18,12 +20,8 @@ import {
   vllmReason,
 } from "./keys.js";
 import { toCamel, toSnake } from "./names.js";
+import type { Notice } from "./notices.js";
 import type { GivenKeys } from "./read.js";
-
-export interface Notice {
-  readonly keys: readonly string[];
-  readonly text: string;
-}
 
 export interface TrainSettings {
   readonly script: ScriptSettings;
@@ -53,13 +51,6 @@ export function resolveSettings(given: GivenKeys): TrainSettings {
   noteIdle(script, own, notices);
   applyToConfig(script, grpo, notices);
   return { script, args: grpoConfig(grpo), notices: notices.list() };
-}
-
-/** One block for the console; undefined if there is nothing to say. */
-export function noticeText(notices: readonly Notice[]): string | undefined {
-  if (notices.length === 0) return undefined;
-  const lines = notices.map(({ keys, text }) => `  ${keys.join(", ")}: ${text}`);
-  return `notice: of this configuration\n${lines.join("\n")}\n`;
 }
 
 /** Gathers keys by what is said of them. */
@@ -191,7 +182,7 @@ function applyToConfig(script: ScriptSettings, grpo: Values, notices: Notices): 
 }
 
 function applyTrackers({ report_to: reportTo = [] }: ScriptSettings, grpo: Values, notices: Notices): void {
-  const { tensorboard, others } = readReportTo(reportTo);
+  const { tensorboard, others } = readReportTo(reportTo, "GRPOConfig");
   if (tensorboard) grpo.reportTo = "tensorboard";
   for (const tracker of others) notices.add(`report_to ${tracker}`, `no effect, ${ignoredKeys.wandb_project}`);
 }

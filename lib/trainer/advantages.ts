@@ -5,7 +5,9 @@
 //   x_i = Σ_k w_k · z_k,i,  A_i = (x_i − mean of the batch) / (std of the batch + 1e-4)
 // One deviation: in a group without spread A is exactly 0, where float rounding would leave about 1e-5.
 
+import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
+import { nanMean, nanStd } from "../statistics.js";
 
 /** [functions][completions]; null abstains. */
 export type RewardMatrix = readonly (readonly (number | null)[])[];
@@ -46,6 +48,18 @@ export function computeAdvantages(rewardsByFunction: RewardMatrix, options: Adva
     : sumThenNormalize(rewards, options);
 }
 
+/** Whether the rewards of one group tell any two of its completions apart, so that it teaches something. */
+export function hasSpread(
+  rewardsByFunction: RewardMatrix,
+  { weights, multiObjectiveAggregation }: Omit<AdvantageOptions, "groupSize">,
+): boolean {
+  const rows =
+    multiObjectiveAggregation === "normalize_then_sum"
+      ? rewardsByFunction.map(numbersOf)
+      : [weightedRewards(rewardsByFunction, weights)];
+  return rows.some((values) => deviation(values) > zeroTolerance);
+}
+
 function sumThenNormalize(rewards: Float64Array, { groupSize, scaleRewards }: AdvantageOptions): Advantages {
   const advantages = new Float32Array(rewards.length);
   const zeroSpread: boolean[] = [];
@@ -74,14 +88,14 @@ function normalizeThenSum(
   const sums = rewards.map((reward) => (Number.isNaN(reward) ? Number.NaN : 0));
   const zeroSpread = new Array<boolean>(rewards.length / groupSize).fill(true);
   rewardsByFunction.forEach((row, k) => {
-    const values = Float64Array.from(row, (reward) => reward ?? Number.NaN);
+    const values = numbersOf(row);
     for (let start = 0; start < values.length; start += groupSize) {
       const group = values.subarray(start, start + groupSize);
       const std = deviation(group);
       if (!(std > zeroTolerance)) continue;
       zeroSpread[start / groupSize] = false;
       normalized(group, nanMean(group), std + epsilon).forEach((score, i) => {
-        sums[start + i] = (sums[start + i] ?? 0) + (weights[k] ?? 1) * score;
+        sums[start + i] = at(sums, start + i) + at(weights, k) * score;
       });
     }
   });
@@ -92,6 +106,11 @@ function normalizeThenSum(
     if (flat) advantages.fill(0, p * groupSize, (p + 1) * groupSize);
   });
   return { advantages, rewards, zeroSpread, fractionZeroStd: std <= zeroTolerance ? 1 : 0 };
+}
+
+/** NaN in place of null. */
+function numbersOf(rewards: readonly (number | null)[]): Float64Array {
+  return Float64Array.from(rewards, (reward) => reward ?? Number.NaN);
 }
 
 /** (value − mean) / divisor; 0 where there is no value. */
@@ -111,31 +130,11 @@ export function weightedRewards(rewardsByFunction: RewardMatrix, weights: readon
     let sum = 0;
     let scored = false;
     rewardsByFunction.forEach((row, k) => {
-      const reward = row[i] ?? Number.NaN;
+      const reward = at(row, i) ?? Number.NaN;
       if (Number.isNaN(reward)) return;
-      sum += (weights[k] ?? 1) * reward;
+      sum += at(weights, k) * reward;
       scored = true;
     });
     return scored ? sum : Number.NaN;
   });
-}
-
-/** Mean of the values that are numbers; NaN if there is none. */
-export function nanMean(values: Iterable<number>): number {
-  let sum = 0;
-  let known = 0;
-  for (const value of values) {
-    if (Number.isNaN(value)) continue;
-    sum += value;
-    known++;
-  }
-  return known > 0 ? sum / known : Number.NaN;
-}
-
-/** Standard deviation with ddof 1 of the values that are numbers; NaN for fewer than two. */
-export function nanStd(values: Iterable<number>): number {
-  const known = [...values].filter((value) => !Number.isNaN(value));
-  if (known.length < 2) return Number.NaN;
-  const mean = nanMean(known);
-  return Math.sqrt(known.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (known.length - 1));
 }

@@ -3,13 +3,14 @@
 
 import { GrpoError } from "../errors.js";
 import { show } from "../options.js";
-import type { GRPOConfig } from "./config.js";
-import { optimizerOptions } from "./optimizer.js";
+import { checkRunOptions } from "../run/check-options.js";
+import { batchSizes, type GRPOConfigFields } from "./config-fields.js";
 
 /** What no single field can tell: each message names the fields, their values and the nearest that work. */
-export function checkCombinations(config: GRPOConfig): void {
+export function checkCombinations(config: GRPOConfigFields): void {
   checkWeights(config);
-  checkEvaluation(config);
+  checkBestMetric(config);
+  checkRunOptions("GRPOConfig", config);
   if (config.logCompletionsHubRepo !== null && !config.logTo.includes("jsonl")) {
     throw new GrpoError(
       "BAD_OPTION",
@@ -20,14 +21,15 @@ export function checkCombinations(config: GRPOConfig): void {
     );
   }
   checkGenerationBatch(config);
-  const { numGenerations: groupSize, completionsPerGeneration } = config;
+  const { numGenerations: groupSize } = config;
+  const { completionsPerGeneration, slicesPerGeneration: slices } = batchSizes(config);
   if (groupSize < 2) {
     throw new GrpoError("BAD_OPTION", `GRPOConfig: numGenerations ${groupSize} gives no group to compare within`, {
       hint: "use 2 or more completions per prompt",
     });
   }
   if (completionsPerGeneration % groupSize !== 0) {
-    const { perDeviceTrainBatchSize: batch, slicesPerGeneration: slices } = config;
+    const { perDeviceTrainBatchSize: batch } = config;
     const own = config.generationBatchSize !== null || config.stepsPerGeneration !== null;
     const name = own ? "stepsPerGeneration" : "gradientAccumulationSteps";
     throw new GrpoError(
@@ -38,23 +40,10 @@ export function checkCombinations(config: GRPOConfig): void {
     );
   }
   checkTerms(config);
-  optimizerOptions(config);
-  for (const [name, value] of [
-    ["loggingSteps", config.loggingSteps],
-    ["saveSteps", config.saveSteps],
-    ["evalSteps", config.evalSteps ?? 1],
-    ["warmupSteps", config.warmupSteps],
-  ] as const) {
-    if (value > 1 && !Number.isInteger(value)) {
-      throw new GrpoError("BAD_OPTION", `GRPOConfig: ${name} ${value} is neither a whole number nor a share below 1`, {
-        hint: `use ${Math.round(value)}`,
-      });
-    }
-  }
 }
 
 /** Terms of the loss that contradict each other. */
-function checkTerms(config: GRPOConfig): void {
+function checkTerms(config: GRPOConfigFields): void {
   if (config.syncRefModel && config.beta === 0) {
     throw new GrpoError("BAD_OPTION", "GRPOConfig: syncRefModel true with beta 0 has no reference model to move", {
       hint: "set beta above 0, or leave syncRefModel out",
@@ -78,7 +67,7 @@ export function adviceOn({
   repetitionPenalty,
   lrSchedulerType,
   warmupSteps,
-}: GRPOConfig): string[] {
+}: GRPOConfigFields): string[] {
   const shapes = [
     ...(topP < 1 ? [`topP ${topP}`] : []),
     ...(topK > 0 ? [`topK ${topK}`] : []),
@@ -116,7 +105,7 @@ function nearestDivisors(completions: number, groupSize: number, batch: number, 
 const ofSteps =
   /^(loss|policy_loss|entropy|entropy_coef|kl|grad_norm|learning_rate|step_time)$|^(.*clip_ratio|vespo|sampling|time)(\/|$)/;
 
-function checkEvaluation(config: GRPOConfig): void {
+function checkBestMetric(config: GRPOConfigFields): void {
   const metric = config.metricForBestModel?.replace(/^eval_/, "");
   if (metric !== undefined && ofSteps.test(metric)) {
     throw new GrpoError(
@@ -127,29 +116,9 @@ function checkEvaluation(config: GRPOConfig): void {
       },
     );
   }
-  if (config.evalStrategy === "no") {
-    const needs = [
-      ...(config.loadBestModelAtEnd ? ["loadBestModelAtEnd true"] : []),
-      ...(config.earlyStoppingPatience !== null ? [`earlyStoppingPatience ${config.earlyStoppingPatience}`] : []),
-      ...(config.saveStrategy === "best" ? ['saveStrategy "best"'] : []),
-    ][0];
-    if (needs === undefined) return;
-    throw new GrpoError("BAD_OPTION", `GRPOConfig: ${needs} needs evaluations, and evalStrategy is "no"`, {
-      hint: 'set evalStrategy to "steps" or "epoch"',
-    });
-  }
-  if (config.loadBestModelAtEnd && config.saveStrategy === "no") {
-    throw new GrpoError(
-      "BAD_OPTION",
-      'GRPOConfig: loadBestModelAtEnd true needs checkpoints, and saveStrategy is "no"',
-      {
-        hint: 'set saveStrategy to "steps" or "epoch"',
-      },
-    );
-  }
 }
 
-function checkWeights(config: GRPOConfig): void {
+function checkWeights(config: GRPOConfigFields): void {
   const { rewardWeights, rewardFuncsWeights } = config;
   if (rewardWeights && rewardFuncsWeights && JSON.stringify(rewardWeights) !== JSON.stringify(rewardFuncsWeights)) {
     throw new GrpoError(
@@ -161,7 +130,7 @@ function checkWeights(config: GRPOConfig): void {
 }
 
 /** stepsPerGeneration and generationBatchSize say the same thing in two units. */
-function checkGenerationBatch(config: GRPOConfig): void {
+function checkGenerationBatch(config: GRPOConfigFields): void {
   const { generationBatchSize: size, stepsPerGeneration: steps, perDeviceTrainBatchSize: batch } = config;
   if (size !== null && steps !== null) {
     throw new GrpoError(

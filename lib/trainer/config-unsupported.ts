@@ -98,6 +98,11 @@ export const withoutEffect: Readonly<Record<string, string>> = {
   doPredict: "call model.generate()",
 };
 
+/** Accepted without effect, whatever follows. */
+export const prefixesWithoutEffect: Readonly<Record<string, string>> = {
+  vllm: "the engine samples by itself",
+};
+
 /** Names from older versions of TRL or of this guide, and what to write now. */
 export const renamedOptions: Readonly<Record<string, string>> = {
   maxPromptLen: "write maxPromptLength",

@@ -1,16 +1,20 @@
 // Evaluation: samples the rows of evalDataset and scores them; the weights do not change. What may differ from training's own
 // sampling is in the options eval…; the draws are the same at every evaluation of a run.
 
+import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
-import { completionRecords } from "../log/run-log.js";
+import type { Metrics } from "../log/metrics.js";
 import type { RewardRuntime } from "../rewards/runtime.js";
+import { collectGroups } from "../rollout/collect.js";
+import type { Group } from "../rollout/sample.js";
+import { nanMean } from "../statistics.js";
 import type { Prompt, TrainerState } from "../types.js";
-import { computeAdvantages, nanMean } from "./advantages.js";
+import { completionRecords } from "./completion-records.js";
 import type { GRPOConfig } from "./config.js";
 import { mixSeed } from "./prompt-sampler.js";
 import type { PromptTable, RowSource } from "./prompts.js";
-import { collectRollout, type Rollout } from "./rollout.js";
-import { type Metrics, rolloutMetrics } from "./step-metrics.js";
+import { scoreGroups, scoreOptions } from "./score.js";
+import { rolloutMetrics } from "./step-metrics.js";
 import {
   type EvaluateOptions,
   type Evaluation,
@@ -70,23 +74,27 @@ export class Evaluator<Row extends { readonly prompt: Prompt }> {
     const args = this.#args;
     const { dataset, prompts, rows } = await this.prepare(options);
     const { doSample, groupSize } = this.#groups(options);
-    const rollout = await collectRollout(rolloutSource(this.#setup, args, this.#rewards, prompts, dataset), {
-      rows,
-      // A seed of its own, so that evaluation never repeats the draws of a training step, and always repeats its own.
-      sampling: { ...this.#sampling(), doSample, groupSize, seed: mixSeed(args.seed, evaluationStream) >>> 1, step: 0 },
-      trainerState: state,
-      signal: options.signal ?? new AbortController().signal,
-    });
-    const scored = computeAdvantages(rollout.rewards, {
-      weights: this.#weights,
-      groupSize,
-      scaleRewards: args.scaleRewards,
-      multiObjectiveAggregation: args.multiObjectiveAggregation,
-    });
-    const runtime = rollout.seconds.rollout + rollout.seconds.reward;
+    const { groups, calls, seconds } = await collectGroups(
+      rolloutSource(this.#setup, args, this.#rewards, prompts, dataset),
+      {
+        rows,
+        // A seed of its own, so that evaluation never repeats the draws of a training step, and always repeats its own.
+        sampling: {
+          ...this.#sampling(),
+          doSample,
+          groupSize,
+          seed: mixSeed(args.seed, evaluationStream) >>> 1,
+          step: 0,
+        },
+        trainerState: state,
+        signal: options.signal ?? new AbortController().signal,
+      },
+    );
+    const scored = scoreGroups(groups, scoreOptions(args, this.#weights));
+    const runtime = seconds.rollout + seconds.reward;
     const own = {
-      ...rolloutMetrics(rollout, scored, this.#rewards.names),
-      ...this.#passMetrics(rollout, groupSize),
+      ...rolloutMetrics(scored, calls, this.#rewards.names),
+      ...this.#passMetrics(groups),
       // As transformers counts: rows, and batches, of which there is one.
       runtime,
       samples_per_second: rows.length / runtime,
@@ -94,7 +102,7 @@ export class Evaluator<Row extends { readonly prompt: Prompt }> {
     };
     return {
       metrics: Object.fromEntries(Object.entries(own).map(([name, value]) => [`eval_${name}`, value])),
-      completions: completionRecords(state.globalStep, "eval", rollout, scored, this.#rewards.names),
+      completions: completionRecords(state.globalStep, "eval", scored.groups, this.#rewards.names),
     };
   }
 
@@ -114,16 +122,15 @@ export class Evaluator<Row extends { readonly prompt: Prompt }> {
   }
 
   /** Of every reward function: the chance that one of k completions of a prompt reaches evalPassThreshold. */
-  #passMetrics({ rewards }: Rollout, groupSize: number): Metrics {
+  #passMetrics(groups: readonly Group[]): Metrics {
     const { evalPassAt, evalPassThreshold } = this.#args;
     const metrics: Metrics = {};
     this.#rewards.names.forEach((name, f) => {
-      const values = rewards[f] ?? [];
-      const groups = Array.from({ length: values.length / groupSize }, (_, g) => {
-        return values.slice(g * groupSize, (g + 1) * groupSize).filter((reward) => reward !== null);
+      const scored = groups.map(({ rollouts }) => {
+        return rollouts.map(({ rewards }) => at(rewards, f)).filter((reward) => reward !== null);
       });
       for (const k of evalPassAt) {
-        const chances = groups
+        const chances = scored
           .filter((group) => group.length >= k)
           .map((group) => passAtK(group.length, group.filter((reward) => reward >= evalPassThreshold).length, k));
         metrics[`rewards/${name}/pass@${k}`] = nanMean(chances);

@@ -1,21 +1,40 @@
-// One generation on its way into the loss: the completions of a rollout with their advantages, masked where asked, and the
+// One generation on its way into the loss: the samples of its rollouts, cut and masked to what is trained on, and the
 // log-probabilities that belong to the moment of sampling: the reference's, and the policy's own where it will have changed
-// before the last of them is trained on. Steps take slices of it.
+// before the last of them is trained on. Steps take slices of it; the columns of the engine are made here.
 
-import type * as Zod from "zod";
+import { at } from "../at.js";
 import type { PolicyModel, SequenceBatch, TrainBatch } from "../policy.js";
-import { lazySchema } from "../zod.js";
+import { countTokens, type Group, type Sample, type ScoredRollout } from "../rollout/sample.js";
 import type { GRPOConfig } from "./config.js";
 import { type TrainingPlan, trainsOnOldSamples } from "./plan.js";
-import type { Rollout } from "./rollout.js";
-import { storedNumber, storeNumber } from "./stored-number.js";
+
+/** A sample as the loss takes it. All of a generation have the same fields. */
+export interface TrainSample {
+  readonly promptIds: readonly number[];
+  /** [T] up to the last token that counts: no other comes after it, and what does not count changes nothing before it. */
+  readonly completionIds: readonly number[];
+  /** [T] absent: every token counts. */
+  readonly lossMask?: Uint8Array | undefined;
+  /** [T] absent: not known any more, which happens in a generation that an older version has stored. */
+  readonly samplingLogprobs?: Float32Array | undefined;
+  /** [T] of the policy when it was sampled. Absent: it is the policy that is trained. */
+  readonly oldLogprobs?: Float32Array | undefined;
+  /** [T] absent: beta is 0. */
+  readonly referenceLogprobs?: Float32Array | undefined;
+}
+
+/** The unit that slices count: an attempt at a prompt, whose samples share its advantage. */
+export interface TrainRollout {
+  readonly advantage: number;
+  readonly samples: readonly TrainSample[];
+}
 
 export interface Generation {
   readonly index: number;
-  /** All completions, groups side by side; those that are masked are empty. */
-  readonly batch: TrainBatch;
-  /** Completion tokens that count in the loss. */
-  readonly tokens: number;
+  /** Groups side by side. */
+  readonly rollouts: readonly TrainRollout[];
+  /** See SequenceBatch. */
+  readonly contextLength: number | undefined;
 }
 
 export async function prepareGeneration(
@@ -23,120 +42,134 @@ export async function prepareGeneration(
   args: GRPOConfig,
   plan: TrainingPlan,
   index: number,
-  rollout: Rollout,
-  advantages: Float32Array,
+  groups: readonly Group<ScoredRollout>[],
 ): Promise<Generation> {
-  const completionIds = rollout.completionIds.map((ids, i) =>
-    args.maskTruncatedCompletions && rollout.finishReasons[i] === "length" ? [] : ids,
-  );
-  // As in sampling, whatever part of the generation a step takes.
-  const longestPrompt = rollout.promptIds.reduce((longest, ids) => Math.max(longest, ids.length), 0);
-  const contextLength = longestPrompt + args.maxCompletionLength;
-  const sequences = { promptIds: rollout.promptIds, completionIds, contextLength };
-  const options = { temperature: args.temperature };
-  const oldLogprobs = trainsOnOldSamples(plan)
-    ? await scoreActive(model, sequences, activeRows(args, advantages), options)
-    : undefined;
-  const referenceLogprobs =
-    args.beta > 0 ? await model.completionLogprobs(sequences, { ...options, reference: true }) : undefined;
+  const rollouts = groups.flatMap((group) => group.rollouts).map((rollout) => trainRollout(rollout, args));
+  const samples = samplesOf(rollouts);
+  const contextLength = contextLengthOf(samples, args.maxCompletionLength);
+  const score = (needed: readonly TrainSample[], reference: boolean) =>
+    scoreSamples(model, samples, new Set(needed), contextLength, { temperature: args.temperature, reference });
+  const active = rollouts.filter(({ advantage }) => advantage !== 0 || reachesAllRows(args));
+  const old = trainsOnOldSamples(plan) ? await score(samplesOf(active), false) : undefined;
+  const reference = args.beta > 0 ? await score(samples, true) : undefined;
+  const scored = (sample: TrainSample): TrainSample => ({
+    ...sample,
+    oldLogprobs: old?.get(sample),
+    referenceLogprobs: reference?.get(sample),
+  });
   return {
     index,
-    batch: {
-      ...sequences,
-      advantages,
-      samplingLogprobs: rollout.samplingLogprobs.map((values, i) => values.slice(0, completionIds[i]?.length ?? 0)),
-      ...(oldLogprobs ? { oldLogprobs } : {}),
-      ...(referenceLogprobs ? { referenceLogprobs } : {}),
-    },
-    tokens: countTokens(completionIds),
+    rollouts: rollouts.map((rollout) => ({ ...rollout, samples: rollout.samples.map(scored) })),
+    contextLength,
   };
 }
 
-/** Rows that the update will compute: without a term that reaches them all, those that have an advantage. */
-function activeRows(args: GRPOConfig, advantages: Float32Array): boolean[] {
-  const entropyTerm = args.useAdaptiveEntropy || args.entropyCoef !== 0 || args.topEntropyQuantile < 1;
-  return Array.from(advantages, (advantage) => args.beta !== 0 || entropyTerm || advantage !== 0);
+function trainRollout({ samples, advantage }: ScoredRollout, { maskTruncatedCompletions }: GRPOConfig): TrainRollout {
+  const masked = (sample: Sample) => maskTruncatedCompletions && sample.finishReason === "length";
+  return { advantage, samples: samples.map((sample) => trainSample(sample, masked(sample) ? 0 : countedEnd(sample))) };
 }
 
-/** Log-probabilities of the rows that count; zeros, which nothing reads, in place of the others. */
-async function scoreActive(
+/** The sample up to its token `end`. */
+function trainSample({ promptIds, completionIds, samplingLogprobs, lossMask }: Sample, end: number): TrainSample {
+  const mask = lossMask?.slice(0, end);
+  return {
+    promptIds,
+    completionIds: completionIds.slice(0, end),
+    samplingLogprobs: samplingLogprobs.slice(0, end),
+    lossMask: mask?.includes(0) ? mask : undefined,
+  };
+}
+
+/** One past the last token that counts. */
+function countedEnd({ completionIds, lossMask }: Sample): number {
+  return lossMask ? lossMask.lastIndexOf(1) + 1 : completionIds.length;
+}
+
+function samplesOf(rollouts: readonly TrainRollout[]): TrainSample[] {
+  return rollouts.flatMap(({ samples }) => samples);
+}
+
+/** As in sampling, whatever part of the generation a step takes; more where a conversation has grown beyond it. */
+function contextLengthOf(samples: readonly TrainSample[], maxCompletionLength: number): number {
+  return samples.reduce((longest, { promptIds, completionIds }) => {
+    return Math.max(longest, promptIds.length + Math.max(maxCompletionLength, completionIds.length));
+  }, 0);
+}
+
+/** Whether the loss has a term that is not a multiple of the advantage. */
+function reachesAllRows({ beta, useAdaptiveEntropy, entropyCoef, topEntropyQuantile }: GRPOConfig): boolean {
+  return beta !== 0 || useAdaptiveEntropy || entropyCoef !== 0 || topEntropyQuantile < 1;
+}
+
+/** Log-probabilities of the samples that are needed; zeros, which nothing reads, in place of the others. */
+async function scoreSamples(
   model: PolicyModel,
-  sequences: SequenceBatch,
-  active: readonly boolean[],
-  options: { readonly temperature: number },
-): Promise<Float32Array[]> {
-  const completionIds = sequences.completionIds.map((ids, row) => (active[row] ? ids : []));
+  samples: readonly TrainSample[],
+  needed: ReadonlySet<TrainSample>,
+  contextLength: number,
+  options: { readonly temperature: number; readonly reference: boolean },
+): Promise<Map<TrainSample, Float32Array>> {
+  const sequences = sequenceBatch(samples, contextLength);
+  const completionIds = samples.map((sample) => (needed.has(sample) ? sample.completionIds : []));
   const scored = await model.completionLogprobs({ ...sequences, completionIds }, options);
-  return scored.map((values, row) =>
-    active[row] ? values : new Float32Array(sequences.completionIds[row]?.length ?? 0),
+  return new Map(
+    samples.map((sample, i) => [
+      sample,
+      needed.has(sample) ? at(scored, i) : new Float32Array(sample.completionIds.length),
+    ]),
   );
 }
 
-/** The rows of some slices, in the order of the slices. */
-export function takeSlices({ batch }: Generation, slices: readonly number[], rowsPerSlice: number): TrainBatch {
-  const rows = slices.flatMap((slice) => Array.from({ length: rowsPerSlice }, (_, i) => slice * rowsPerSlice + i));
-  const take = <T>(list: ArrayLike<T>) => rows.map((row) => list[row] as T);
+/** Tokens of the generation that count in the loss. */
+export function tokensOf({ rollouts }: Generation): number {
+  return samplesOf(rollouts).reduce((sum, sample) => sum + countTokens(sample), 0);
+}
+
+/** The rollouts of some slices, in the order of the slices, as the engine takes them: one row per sample. */
+export function takeSlices(
+  { rollouts, contextLength }: Generation,
+  slices: readonly number[],
+  rolloutsPerSlice: number,
+): TrainBatch {
+  const taken = slices.map((slice) => rollouts.slice(slice * rolloutsPerSlice, (slice + 1) * rolloutsPerSlice));
+  const rows = taken.flat().flatMap(({ samples, advantage }) => samples.map((sample) => ({ sample, advantage })));
+  const samples = rows.map(({ sample }) => sample);
+  const lossMask = lossMasks(samples);
+  const offsets = sliceOffsets(taken);
   return {
-    promptIds: take(batch.promptIds),
-    completionIds: take(batch.completionIds),
-    ...(batch.contextLength === undefined ? {} : { contextLength: batch.contextLength }),
-    advantages: take(batch.advantages),
-    ...(batch.oldLogprobs ? { oldLogprobs: take(batch.oldLogprobs) } : {}),
-    ...(batch.referenceLogprobs ? { referenceLogprobs: take(batch.referenceLogprobs) } : {}),
-    ...(batch.samplingLogprobs ? { samplingLogprobs: take(batch.samplingLogprobs) } : {}),
+    ...sequenceBatch(samples, contextLength),
+    advantages: rows.map(({ advantage }) => advantage),
+    oldLogprobs: column(samples, ({ oldLogprobs }) => oldLogprobs),
+    referenceLogprobs: column(samples, ({ referenceLogprobs }) => referenceLogprobs),
+    samplingLogprobs: column(samples, ({ samplingLogprobs }) => samplingLogprobs),
+    ...(lossMask && { lossMask }),
+    ...(offsets && { sliceOffsets: offsets }),
   };
 }
 
-export function countTokens(sequences: SequenceBatch["completionIds"]): number {
-  return sequences.reduce((sum, ids) => sum + ids.length, 0);
+/** Absent where every rollout is one row, so that slices are of one size. */
+function sliceOffsets(slices: readonly (readonly TrainRollout[])[]): number[] | undefined {
+  if (slices.flat().every(({ samples }) => samples.length === 1)) return undefined;
+  const ends = slices.map((_, i) => samplesOf(slices.slice(0, i + 1).flat()).length);
+  return [0, ...ends];
 }
 
-/** A generation in a checkpoint. Float32 numbers are exact as JSON. */
-const generationSchema = lazySchema((z) =>
-  z.object({
-    schema_version: z.literal(1),
-    index: z.int().min(0),
-    tokens: z.int().min(0),
-    prompt_ids: z.array(z.array(z.int())),
-    completion_ids: z.array(z.array(z.int())),
-    context_length: z.int().min(0).optional(),
-    advantages: z.array(z.number()),
-    old_logprobs: z.array(z.array(storedNumber(z))).optional(),
-    reference_logprobs: z.array(z.array(storedNumber(z))).optional(),
-  }),
-);
-
-export function generationToJson({ index, tokens, batch }: Generation): string {
-  const numbers = (lists: readonly ArrayLike<number>[] | undefined) =>
-    lists?.map((list) => Array.from(list, storeNumber));
-  const stored: Zod.input<ReturnType<typeof generationSchema>> = {
-    schema_version: 1,
-    index,
-    tokens,
-    prompt_ids: batch.promptIds.map((ids) => [...ids]),
-    completion_ids: batch.completionIds.map((ids) => [...ids]),
-    context_length: batch.contextLength,
-    advantages: Array.from(batch.advantages),
-    old_logprobs: numbers(batch.oldLogprobs),
-    reference_logprobs: numbers(batch.referenceLogprobs),
-  };
-  return JSON.stringify(stored);
-}
-
-/** Throws what JSON.parse or zod throws. */
-export function generationFromJson(text: string): Generation {
-  const stored = generationSchema().parse(JSON.parse(text));
-  const floats = (lists: number[][]) => lists.map((list) => Float32Array.from(list));
+function sequenceBatch(samples: readonly TrainSample[], contextLength: number | undefined): SequenceBatch {
   return {
-    index: stored.index,
-    tokens: stored.tokens,
-    batch: {
-      promptIds: stored.prompt_ids,
-      completionIds: stored.completion_ids,
-      ...(stored.context_length === undefined ? {} : { contextLength: stored.context_length }),
-      advantages: Float32Array.from(stored.advantages),
-      ...(stored.old_logprobs ? { oldLogprobs: floats(stored.old_logprobs) } : {}),
-      ...(stored.reference_logprobs ? { referenceLogprobs: floats(stored.reference_logprobs) } : {}),
-    },
+    promptIds: samples.map(({ promptIds }) => promptIds),
+    completionIds: samples.map(({ completionIds }) => completionIds),
+    contextLength,
   };
+}
+
+/** What every sample has, or none has. */
+function column<T>(samples: readonly TrainSample[], value: (sample: TrainSample) => T | undefined): T[] | undefined {
+  const values = samples.map(value).filter((one) => one !== undefined);
+  return values.length === samples.length ? values : undefined;
+}
+
+/** Absent where every token of every sample counts. */
+function lossMasks(samples: readonly TrainSample[]): Uint8Array[] | undefined {
+  if (samples.every(({ lossMask }) => lossMask === undefined)) return undefined;
+  return samples.map(({ lossMask, completionIds }) => lossMask ?? new Uint8Array(completionIds.length).fill(1));
 }

@@ -1,10 +1,11 @@
-// What a run will do, worked out before it starts: batch sizes, steps, dropped rows and intervals. Pure arithmetic on the
-// config and the number of rows.
+// What a run of GRPO will do, worked out before it starts: batch sizes, generations and their slices, steps, dropped rows. Pure
+// arithmetic on the config and the number of rows.
 
 import { GrpoError } from "../errors.js";
+import { planSteps, type RunPlan } from "../run/plan.js";
 import type { GRPOConfig } from "./config.js";
 
-export interface TrainingPlan {
+export interface TrainingPlan extends RunPlan {
   readonly rows: number;
   readonly completionsPerStep: number;
   readonly completionsPerGeneration: number;
@@ -16,14 +17,8 @@ export interface TrainingPlan {
   /** Passes over each generation. */
   readonly iterations: number;
   readonly stepsPerEpoch: number;
-  readonly totalSteps: number;
   /** Rows left out of each epoch because they do not fill a generation. */
   readonly droppedRows: number;
-  readonly warmupSteps: number;
-  /** Steps between two of each; 0: none for that reason alone. */
-  readonly logEvery: number;
-  readonly saveEvery: number;
-  readonly evalEvery: number;
 }
 
 export function planTraining(config: GRPOConfig, rows: number): TrainingPlan {
@@ -42,10 +37,6 @@ export function planTraining(config: GRPOConfig, rows: number): TrainingPlan {
   const slicesPerStep = config.gradientAccumulationSteps;
   const slicesPerEpoch = generationsPerEpoch * iterations * slicesPerGeneration;
   const stepsPerEpoch = Math.ceil(slicesPerEpoch / slicesPerStep);
-  const totalSteps = config.maxSteps > 0 ? config.maxSteps : Math.ceil(config.numTrainEpochs * stepsPerEpoch);
-  const every = (value: number) => (value < 1 ? Math.ceil(totalSteps * value) : value);
-  const interval = (strategy: GRPOConfig["saveStrategy"], steps: number) =>
-    strategy === "no" || strategy === "best" ? 0 : strategy === "epoch" ? stepsPerEpoch : every(steps);
   return {
     rows,
     completionsPerStep,
@@ -56,18 +47,9 @@ export function planTraining(config: GRPOConfig, rows: number): TrainingPlan {
     slicesPerEpoch,
     iterations,
     stepsPerEpoch,
-    totalSteps,
     droppedRows: rows - generationsPerEpoch * promptsPerGeneration,
-    warmupSteps: every(config.warmupSteps),
-    logEvery: every(config.loggingSteps),
-    saveEvery: interval(config.saveStrategy, config.saveSteps),
-    evalEvery: interval(config.evalStrategy, config.evalSteps ?? config.loggingSteps),
+    ...planSteps(config, stepsPerEpoch),
   };
-}
-
-/** Whether something that comes every so many steps comes after this one; the last step has all of it. */
-export function isDue({ totalSteps }: TrainingPlan, every: number, step: number): boolean {
-  return every > 0 && (step % every === 0 || step === totalSteps);
 }
 
 /** Slices of one generation, in the order of training. */

@@ -1,17 +1,19 @@
 // The second half of a training step: the gradient of the step's slices, one call per generation they come from, and the
 // optimizer. A step whose loss or gradient is not finite changes nothing.
 
+import { at } from "../at.js";
+import type { Metrics } from "../log/metrics.js";
 import type { NativeLossResult } from "../native/native.js";
 import type { OptimizerStepOptions, PolicyModel } from "../policy.js";
-import { nanMean } from "./advantages.js";
+import { optimizerOptions } from "../run/optimizer.js";
+import { learningRateSchedule, type Schedule } from "../run/schedule.js";
+import { nanMean } from "../statistics.js";
 import type { GRPOConfig } from "./config.js";
 import type { EntropyControl } from "./entropy-control.js";
-import { type Generation, takeSlices } from "./generation.js";
-import { optimizerOptions } from "./optimizer.js";
+import { type Generation, takeSlices, tokensOf } from "./generation.js";
 import type { TrainingPlan } from "./plan.js";
 import { mixSeed } from "./prompt-sampler.js";
-import { learningRateSchedule, type Schedule } from "./schedule.js";
-import { lossMetrics, type Metrics } from "./step-metrics.js";
+import { lossMetrics } from "./step-metrics.js";
 
 export interface PolicyUpdate {
   readonly metrics: Metrics;
@@ -45,6 +47,7 @@ export class PolicyUpdater {
       learningRate: args.learningRate,
       warmupSteps: plan.warmupSteps,
       totalSteps: plan.totalSteps,
+      where: "GRPOConfig: lrSchedulerKwargs",
     });
   }
 
@@ -62,7 +65,7 @@ export class PolicyUpdater {
     const metrics = {
       ...lossMetrics(result, this.#args),
       ...bonus,
-      ...samplingGap(results.filter((_, i) => parts[i]?.fresh)),
+      ...samplingGap(results.filter((_, i) => at(parts, i).fresh)),
       grad_norm: gradNorm,
       learning_rate: learningRate,
       "time/update": (performance.now() - began) / 1000,
@@ -74,7 +77,8 @@ export class PolicyUpdater {
     const args = this.#args;
     const { generation, slices } = part;
     const seed = mixSeed(args.seed, step);
-    return this.#model.forwardBackward(takeSlices(generation, slices, args.perDeviceTrainBatchSize), {
+    const batch = takeSlices(generation, slices, args.perDeviceTrainBatchSize);
+    return this.#model.forwardBackward(batch, {
       lossType: args.lossType,
       importanceSamplingLevel: args.importanceSamplingLevel,
       beta: args.beta,
@@ -93,9 +97,9 @@ export class PolicyUpdater {
       entropyCoef: this.#entropy.applied,
       maxCompletionLength: args.maxCompletionLength,
       temperature: args.temperature,
-      rowsPerSlice: args.perDeviceTrainBatchSize,
+      rowsPerSlice: batch.sliceOffsets ? 0 : args.perDeviceTrainBatchSize,
       // The tokens of the generation, scaled to what one step takes of it.
-      lossTokens: (Math.max(generation.tokens, 1) * accumulation) / this.#plan.slicesPerGeneration,
+      lossTokens: (Math.max(tokensOf(generation), 1) * accumulation) / this.#plan.slicesPerGeneration,
       gradientAccumulationSteps: accumulation,
       // The controller needs the entropy of every token, also while the bonus is off.
       skipIdleRows: !this.#entropy.enabled,
@@ -148,7 +152,7 @@ export function mergeResults(results: readonly NativeLossResult[], parts: readon
   const all = (name: keyof NativeLossResult) => results.map((result) => result[name]);
   const sum = (name: keyof NativeLossResult) => all(name).reduce((a, b) => a + b, 0);
   const mean = (name: keyof NativeLossResult) =>
-    nanMean(all(name).flatMap((value, i) => new Array<number>(parts[i]?.slices.length ?? 0).fill(value)));
+    nanMean(all(name).flatMap((value, i) => new Array<number>(at(parts, i).slices.length).fill(value)));
   const activeTokens = sum("activeTokens");
   const activeEntropy = results.reduce((total, result) => total + result.activeEntropy * result.activeTokens, 0);
   return {

@@ -3,9 +3,6 @@
 
 import { totalmem } from "node:os";
 import { GrpoError } from "../errors.js";
-import type { NativeMemory } from "../native/native.js";
-import type { PolicyModel } from "../policy.js";
-import type { GRPOConfig } from "./config.js";
 import {
   type Bytes,
   checkpointCopyBytes,
@@ -13,8 +10,11 @@ import {
   type MemoryEstimate,
   type MemoryModel,
   type MemoryRun,
-} from "./memory.js";
-import { nativeOptimizer } from "./optimizer.js";
+} from "../model/memory.js";
+import type { NativeMemory } from "../native/native.js";
+import type { PolicyModel } from "../policy.js";
+import { nativeOptimizer } from "../run/optimizer.js";
+import type { GRPOConfig } from "./config.js";
 import { type TrainingPlan, trainsOnOldSamples } from "./plan.js";
 
 /** The estimate may be above the truth by this factor; only what exceeds a limit even then is certain not to fit. */

@@ -1,6 +1,7 @@
 // Which rows are sampled, from the seed and a position alone. Each epoch is a permutation of all rows, cut into generations; rows
 // that do not fill the last one wait for the next epoch's permutation. The epochs make one endless sequence of prompts.
 
+import { at } from "../at.js";
 import { shuffledIndices } from "../dataset/random.js";
 import { partsOfStep, type TrainingPlan } from "./plan.js";
 
@@ -26,10 +27,10 @@ export class PromptSampler {
   take(position: number, count: number): number[] {
     const taken: number[] = [];
     while (taken.length < count) {
-      const at = position + taken.length;
-      const start = at % this.#perEpoch;
+      const next = position + taken.length;
+      const start = next % this.#perEpoch;
       const end = Math.min(start + count - taken.length, this.#perEpoch);
-      taken.push(...this.#permutationOf(Math.floor(at / this.#perEpoch)).slice(start, end));
+      taken.push(...this.#permutationOf(Math.floor(next / this.#perEpoch)).slice(start, end));
     }
     return taken;
   }
@@ -62,10 +63,11 @@ export function rowsAhead(
   plan: TrainingPlan,
 ): Set<number> {
   const { promptsPerGeneration: prompts } = plan;
-  const end = ((partsOfStep(plan, plan.totalSteps - 1).at(-1)?.generation ?? 0) + 1) * prompts;
+  const parts = partsOfStep(plan, plan.totalSteps - 1);
+  const end = (at(parts, parts.length - 1).generation + 1) * prompts;
   const ahead = new Set<number>();
-  for (let at = promptsTaken; at < end && ahead.size < rows.length; at += prompts) {
-    for (const index of sampler.take(at, prompts)) ahead.add(rows[index] ?? 0);
+  for (let next = promptsTaken; next < end && ahead.size < rows.length; next += prompts) {
+    for (const index of sampler.take(next, prompts)) ahead.add(at(rows, index));
   }
   return ahead;
 }

@@ -1,40 +1,48 @@
-// The numbers of one step under TRL's names, and their means over a logging window. A value that no completion defines
-// (the mean of rewards that all abstained) is NaN: it is left out of the window's mean and written as null in JSON.
+// The numbers of one step under TRL's names. A value that no completion defines (the mean of rewards that all abstained) is NaN.
 
+import { at } from "../at.js";
+import { type Metrics, MetricWindow } from "../log/metrics.js";
 import type { LossOptions } from "../model/loss.js";
 import type { NativeLossResult } from "../native/native.js";
 import { failureKinds } from "../rewards/failure.js";
-import type { Advantages } from "./advantages.js";
-import { nanMean, nanStd } from "./advantages.js";
-import type { Rollout } from "./rollout.js";
+import type { Collected } from "../rollout/collect.js";
+import { countedLength, finishReasonOf, type Rollout } from "../rollout/sample.js";
+import { nanMean, nanStd } from "../statistics.js";
+import type { ScoredGroups } from "./score.js";
 
-export type Metrics = Record<string, number>;
-
-/** Lengths and rewards of a batch of completions. */
-export function rolloutMetrics(rollout: Rollout, scored: Advantages, names: readonly string[]): Metrics {
-  const metrics: Metrics = lengthMetrics(rollout);
+/** Lengths and rewards of a batch of rollouts. */
+export function rolloutMetrics(
+  { groups, fractionZeroStd }: ScoredGroups,
+  calls: Collected["calls"],
+  names: readonly string[],
+): Metrics {
+  const rollouts = groups.flatMap((group) => group.rollouts);
+  const metrics: Metrics = lengthMetrics(rollouts);
   names.forEach((name, k) => {
-    const values = (rollout.rewards[k] ?? []).map((reward) => reward ?? Number.NaN);
+    const values = rollouts.map(({ rewards }) => at(rewards, k) ?? Number.NaN);
     metrics[`rewards/${name}/mean`] = nanMean(values);
     metrics[`rewards/${name}/std`] = nanStd(values);
-    const failures = rollout.rewardFailures[k] ?? [];
+    const failures = calls.flatMap((call) => call.failures[k] ?? []);
     metrics[`rewards/${name}/errors`] = failures.length;
     for (const kind of new Set(failures)) {
       metrics[`rewards/${name}/${kind}`] = failures.filter((other) => other === kind).length;
     }
   });
-  metrics.reward = nanMean(scored.rewards);
-  metrics.reward_std = nanStd(scored.rewards);
-  metrics.frac_reward_zero_std = scored.fractionZeroStd;
-  for (const name of new Set(rollout.userMetrics.map((sent) => sent.name))) {
-    metrics[name] = nanMean(rollout.userMetrics.filter((sent) => sent.name === name).map((sent) => sent.value));
+  const rewards = rollouts.map(({ reward }) => reward);
+  metrics.reward = nanMean(rewards);
+  metrics.reward_std = nanStd(rewards);
+  metrics.frac_reward_zero_std = fractionZeroStd;
+  const sent = calls.flatMap((call) => call.metrics);
+  for (const name of new Set(sent.map((metric) => metric.name))) {
+    metrics[name] = nanMean(sent.filter((metric) => metric.name === name).map(({ value }) => value));
   }
   return metrics;
 }
 
-function lengthMetrics({ completionIds, finishReasons }: Rollout): Metrics {
-  const lengths = completionIds.map((ids) => ids.length);
-  const ended = lengths.filter((_, i) => finishReasons[i] !== "length");
+/** Lengths are numbers of tokens that count in the loss, as TRL sums its tool mask. */
+function lengthMetrics(rollouts: readonly Rollout[]): Metrics {
+  const lengths = rollouts.map(countedLength);
+  const ended = rollouts.filter((rollout) => finishReasonOf(rollout) !== "length").map(countedLength);
   const terminated = ended.length > 0 ? ended : [0];
   return {
     "completions/mean_length": nanMean(lengths),
@@ -77,45 +85,12 @@ function typeMetrics(result: NativeLossResult, lossType: LossOptions["lossType"]
   };
 }
 
-/** Counters and settings: a window shows where they stand, not their mean. */
-const latest = new Set(["step", "epoch", "learning_rate", "grad_norm", "num_tokens", "bad_steps"]);
+/** Names of the numbers of failed reward calls. */
+export const failureCounts = new RegExp(`^rewards/.+/(errors|${failureKinds.join("|")})$`);
 
-/** Numbers of failed reward calls: a window has their sum, and where one is left out it is 0. */
-const counted = new RegExp(`^rewards/.+/(errors|${failureKinds.join("|")})$`);
-
-/** Mean of each name over the lists that have it. */
+/** Mean of each name over the lists that have it; of failed calls the sum. */
 export function meanMetrics(all: readonly Readonly<Metrics>[]): Metrics {
-  const window = new MetricWindow();
+  const window = new MetricWindow({ counts: failureCounts });
   for (const metrics of all) window.add(metrics);
   return window.take();
-}
-
-export class MetricWindow {
-  readonly #values: Map<string, number[]>;
-
-  constructor(values: Readonly<Record<string, readonly number[]>> = {}) {
-    this.#values = new Map(Object.entries(values).map(([name, list]) => [name, [...list]]));
-  }
-
-  /** Since the last take(), by name: what a window begins with that goes on from here. */
-  get values(): Readonly<Record<string, readonly number[]>> {
-    return Object.fromEntries(this.#values);
-  }
-
-  add(metrics: Readonly<Metrics>): void {
-    for (const [name, value] of Object.entries(metrics)) {
-      const values = this.#values.get(name);
-      if (values && !latest.has(name)) values.push(value);
-      else this.#values.set(name, [value]);
-    }
-  }
-
-  /** Means since the last call. */
-  take(): Metrics {
-    const summary = (name: string, values: number[]) =>
-      counted.test(name) ? values.reduce((sum, value) => sum + value, 0) : nanMean(values);
-    const means = Object.fromEntries([...this.#values].map(([name, values]) => [name, summary(name, values)]));
-    this.#values.clear();
-    return means;
-  }
 }

@@ -2,18 +2,22 @@
 // comes up, and updates the policy. Between steps it holds the generation that the next step goes on with, and the entropy
 // control; a checkpoint stores both, so that a resumed run continues in the middle of a generation.
 
-import { type CompletionRecord, completionRecords } from "../log/run-log.js";
+import { at } from "../at.js";
+import type { Metrics } from "../log/metrics.js";
+import type { CompletionRecord } from "../log/run-log.js";
+import { type Collected, collectGroups, type RolloutRequest, type RolloutSource } from "../rollout/collect.js";
+import { countedLength, countTokens, type ScoredRollout } from "../rollout/sample.js";
 import type { TrainerState } from "../types.js";
-import { type Advantages, computeAdvantages } from "./advantages.js";
+import { completionRecords } from "./completion-records.js";
 import type { GRPOConfig } from "./config.js";
-import { dynamicSamplingMetrics, type SampledGroups, sampleGroups, takeGroups } from "./dynamic-sampling.js";
+import { dynamicSamplingMetrics, type SampledGroups, sampleGroups } from "./dynamic-sampling.js";
 import { EntropyControl, type EntropyState } from "./entropy-control.js";
-import { countTokens, type Generation, prepareGeneration } from "./generation.js";
+import { type Generation, prepareGeneration } from "./generation.js";
 import { carriedInto, partsOfStep, type TrainingPlan } from "./plan.js";
 import { PolicyUpdater, type UpdatePart } from "./policy-update.js";
 import { mixSeed, type PromptSampler } from "./prompt-sampler.js";
-import { collectRollout, type Rollout, type RolloutRequest, type RolloutSource } from "./rollout.js";
-import { type Metrics, meanMetrics, rolloutMetrics } from "./step-metrics.js";
+import { groupHasSpread, type ScoredGroups, scoreGroups, scoreOptions } from "./score.js";
+import { meanMetrics, rolloutMetrics } from "./step-metrics.js";
 
 export interface StepSetup<Row> {
   readonly args: GRPOConfig;
@@ -28,8 +32,8 @@ export interface StepSetup<Row> {
   readonly signal: AbortSignal;
 }
 
-/** What the steps leave behind for the next one. */
-export interface CarriedState {
+/** What a step leaves for the next one. */
+export interface Carryover {
   readonly generation: Generation | undefined;
   readonly entropy: EntropyState | undefined;
   /** Prompts that have been sampled for, which is the position in the sampler's sequence. */
@@ -45,132 +49,131 @@ export interface StepOutcome {
   readonly applied: boolean;
 }
 
-interface Sampled {
-  readonly groups: SampledGroups;
-  /** Of all that was sampled. */
-  readonly scored: Advantages;
-  /** Beside its completions; 0 where a group is not trained on. */
-  readonly advantages: Float32Array;
+/** A generation that begins in a step. */
+interface Begun {
+  readonly generation: Generation;
+  readonly sampled: SampledGroups;
+  readonly scored: ScoredGroups;
 }
 
 export class TrainSteps<Row> {
   readonly #setup: StepSetup<Row>;
   readonly #entropy: EntropyControl;
   readonly #updater: PolicyUpdater;
-  #carried: Generation | undefined;
+  #generation: Generation | undefined;
   #promptsTaken: number;
 
-  constructor(setup: StepSetup<Row>, carried: CarriedState) {
+  constructor(setup: StepSetup<Row>, carryover: Carryover) {
     this.#setup = setup;
-    this.#entropy = new EntropyControl(setup.args, carried.entropy);
+    this.#entropy = new EntropyControl(setup.args, carryover.entropy);
     this.#updater = new PolicyUpdater(setup.source.model, setup.args, setup.plan, this.#entropy);
-    this.#carried = carried.generation;
-    this.#promptsTaken = carried.promptsTaken;
+    this.#generation = carryover.generation;
+    this.#promptsTaken = carryover.promptsTaken;
   }
 
   /** After the last step that was finished. */
-  get carried(): CarriedState & { readonly entropy: EntropyState } {
-    return { generation: this.#carried, entropy: this.#entropy.state, promptsTaken: this.#promptsTaken };
+  get carryover(): Carryover & { readonly entropy: EntropyState } {
+    return { generation: this.#generation, entropy: this.#entropy.state, promptsTaken: this.#promptsTaken };
   }
 
   async run(step: number, onProgress: RolloutRequest["onProgress"]): Promise<StepOutcome> {
     const { args, plan, source } = this.#setup;
-    const began = performance.now();
+    const started = performance.now();
     const parts: UpdatePart[] = [];
-    const sampled: Sampled[] = [];
+    const begun: Begun[] = [];
     for (const { generation: index, slices } of partsOfStep(plan, step)) {
-      const carried = this.#carried?.index === index ? this.#carried : undefined;
-      const generation = carried ?? (await this.#generate(index, sampled, onProgress));
+      const carried = this.#generation?.index === index ? this.#generation : undefined;
+      if (!carried) begun.push(await this.#begin(index, this.#promptsTaken + promptsOf(begun), onProgress));
+      const generation = carried ?? at(begun, begun.length - 1).generation;
       parts.push({ generation, slices, fresh: carried === undefined });
     }
     const update = await this.#updater.update(step, parts);
-    this.#carried = carriedInto(plan, step + 1) === undefined ? undefined : parts.at(-1)?.generation;
-    this.#promptsTaken += promptsOf(sampled);
+    this.#generation = carriedInto(plan, step + 1) === undefined ? undefined : parts.at(-1)?.generation;
+    this.#promptsTaken += promptsOf(begun);
     if (args.syncRefModel && (step + 1) % args.refModelSyncSteps === 0) {
       await source.model.mixReference(args.refModelMixupAlpha);
     }
-    const seconds = (performance.now() - began) / 1000;
+    const seconds = (performance.now() - started) / 1000;
     return {
-      metrics: { ...this.#rolloutMetrics(sampled, seconds), ...update.metrics, step_time: seconds },
-      records: sampled.flatMap(({ groups, scored, advantages }) =>
-        completionRecords(step + 1, "train", groups.rollout, { ...scored, advantages }, source.rewards.names),
-      ),
-      tokens: total(sampled, (rollout) => countTokens(rollout.promptIds) + countTokens(rollout.completionIds)),
+      metrics: { ...this.#rolloutMetrics(begun, seconds), ...update.metrics, step_time: seconds },
+      records: begun.flatMap(({ scored }) => completionRecords(step + 1, "train", scored.groups, source.rewards.names)),
+      tokens: totalOf(rolloutsOf(begun), ({ samples }) => {
+        return totalOf(samples, (sample) => sample.promptIds.length + countTokens(sample));
+      }),
       applied: update.applied,
     };
   }
 
-  async #generate(index: number, sampled: Sampled[], onProgress: RolloutRequest["onProgress"]): Promise<Generation> {
-    const { args, plan, source } = this.#setup;
-    let position = this.#promptsTaken + promptsOf(sampled);
-    const groups = await sampleGroups({
+  /** Samples, scores and prepares a generation, whose prompts begin at `position` of the sampler's sequence. */
+  async #begin(index: number, position: number, onProgress: RolloutRequest["onProgress"]): Promise<Begun> {
+    const { args, plan, source, rewardWeights } = this.#setup;
+    const options = scoreOptions(args, rewardWeights);
+    let next = position;
+    const sampled = await sampleGroups({
       groups: plan.promptsPerGeneration,
       maxRounds: args.dynamicSampling ? args.dynamicSamplingMaxRounds : 1,
       sample: (round, prompts) => {
-        const from = position;
-        position += prompts;
-        return this.#rollout(index, round, from, prompts, onProgress);
+        const from = next;
+        next += prompts;
+        return this.#collect(index, round, from, prompts, onProgress);
       },
-      withoutSpread: (rollout) => this.#score(rollout).zeroSpread,
+      hasSpread: (group) => groupHasSpread(group, options),
     });
-    const kept = takeGroups(groups.rollout, groups.kept, args.numGenerations);
-    const { advantages } = this.#score(kept);
-    sampled.push({ groups, scored: this.#score(groups.rollout), advantages: this.#spreadOut(advantages, groups) });
-    return prepareGeneration(source.model, args, plan, index, kept, advantages);
+    const scored = scoreGroups(sampled.groups, options, sampled.kept);
+    const generation = await prepareGeneration(source.model, args, plan, index, scored.trained);
+    return { generation, sampled, scored };
   }
 
-  #rollout(index: number, round: number, from: number, prompts: number, onProgress: RolloutRequest["onProgress"]) {
+  #collect(
+    index: number,
+    round: number,
+    from: number,
+    prompts: number,
+    onProgress: RolloutRequest["onProgress"],
+  ): Promise<Collected> {
     const { args, source, sampler, rows, sampling, trainerState, signal } = this.#setup;
     // A row that comes again in a later round must not get the same completions.
     const seed = round === 0 ? args.seed : mixSeed(args.seed, -round);
-    return collectRollout(source, {
-      rows: sampler.take(from, prompts).map((row) => rows[row] ?? 0),
+    return collectGroups(source, {
+      rows: sampler.take(from, prompts).map((row) => at(rows, row)),
       sampling: { ...sampling, groupSize: args.numGenerations, seed, step: index },
       trainerState,
       signal,
-      ...(onProgress ? { onProgress } : {}),
+      onProgress,
     });
-  }
-
-  #score(rollout: Rollout): Advantages {
-    const { args, rewardWeights } = this.#setup;
-    return computeAdvantages(rollout.rewards, {
-      weights: rewardWeights,
-      groupSize: args.numGenerations,
-      scaleRewards: args.scaleRewards,
-      multiObjectiveAggregation: args.multiObjectiveAggregation,
-    });
-  }
-
-  /** The advantages of the kept groups, in the places that these have in the whole rollout. */
-  #spreadOut(advantages: Float32Array, { kept, rollout }: SampledGroups): Float32Array {
-    const size = this.#setup.args.numGenerations;
-    const all = new Float32Array(rollout.completionIds.length);
-    for (const [i, group] of kept.entries()) all.set(advantages.subarray(i * size, (i + 1) * size), group * size);
-    return all;
   }
 
   /** Of the generations that began in this step; nothing where it went on with an earlier one, as in TRL. */
-  #rolloutMetrics(sampled: readonly Sampled[], seconds: number): Metrics {
+  #rolloutMetrics(begun: readonly Begun[], seconds: number): Metrics {
     const { args, source } = this.#setup;
-    if (sampled.length === 0) return {};
-    const metricsOf = ({ groups, scored }: Sampled): Metrics => ({
-      ...rolloutMetrics(groups.rollout, scored, source.rewards.names),
-      ...(args.dynamicSampling ? dynamicSamplingMetrics(groups) : {}),
+    if (begun.length === 0) return {};
+    const metricsOf = ({ sampled, scored }: Begun): Metrics => ({
+      ...rolloutMetrics(
+        scored,
+        sampled.rounds.flatMap(({ calls }) => calls),
+        source.rewards.names,
+      ),
+      ...(args.dynamicSampling ? dynamicSamplingMetrics(sampled) : {}),
     });
+    const rounds = begun.flatMap(({ sampled }) => sampled.rounds);
     return {
-      ...meanMetrics(sampled.map(metricsOf)),
-      "time/rollout": total(sampled, (rollout) => rollout.seconds.rollout),
-      "time/reward": total(sampled, (rollout) => rollout.seconds.reward),
-      tokens_per_second: total(sampled, (rollout) => countTokens(rollout.completionIds)) / seconds,
+      ...meanMetrics(begun.map(metricsOf)),
+      "time/rollout": totalOf(rounds, (round) => round.seconds.rollout),
+      "time/reward": totalOf(rounds, (round) => round.seconds.reward),
+      tokens_per_second: totalOf(rolloutsOf(begun), countedLength) / seconds,
     };
   }
 }
 
-function total(sampled: readonly Sampled[], value: (rollout: Rollout) => number): number {
-  return sampled.reduce((sum, { groups }) => sum + value(groups.rollout), 0);
+function rolloutsOf(begun: readonly Begun[]): ScoredRollout[] {
+  return begun.flatMap(({ scored }) => scored.groups.flatMap(({ rollouts }) => rollouts));
 }
 
-function promptsOf(sampled: readonly Sampled[]): number {
-  return sampled.reduce((sum, { groups }) => sum + groups.withoutSpread.length, 0);
+/** Prompts that were sampled for. */
+function promptsOf(begun: readonly Begun[]): number {
+  return totalOf(begun, ({ sampled }) => sampled.groups.length);
+}
+
+function totalOf<T>(list: readonly T[], value: (item: T) => number): number {
+  return list.reduce((sum, item) => sum + value(item), 0);
 }

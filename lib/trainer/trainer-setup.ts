@@ -3,17 +3,23 @@
 import { GrpoError } from "../errors.js";
 import type { Output } from "../log/console.js";
 import type { Logger } from "../log/logger.js";
+import type { Metrics } from "../log/metrics.js";
 import type { CompletionRecord } from "../log/run-log.js";
 import type { PolicyModel, ProcessingClass } from "../policy.js";
 import { rewardArguments } from "../rewards/per-sample.js";
 import type { RewardRuntime } from "../rewards/runtime.js";
-import type { Prompt, RewardFn } from "../types.js";
-import type { TrainerCallback } from "./callbacks.js";
-import type { AnyRewardFn, GRPOConfig } from "./config.js";
+import type { RolloutRequest, RolloutSource } from "../rollout/collect.js";
+import type * as run from "../run/callbacks.js";
+import type { RunOptions } from "../run/options.js";
+import type { AnyRewardFn, Prompt, RewardFn } from "../types.js";
+import type { GRPOConfig } from "./config.js";
 import { PromptTable, type RowSource } from "./prompts.js";
-import type { RolloutRequest, RolloutSource } from "./rollout.js";
-import type { Metrics } from "./step-metrics.js";
 import { evaluationRows, type RowsOrStream, trainingRows } from "./streamed-rows.js";
+
+/** Functions that a run calls at its moments, and waits for; by default one of GRPOTrainer. */
+export type TrainerCallback<Args extends RunOptions = GRPOConfig> = run.TrainerCallback<Args>;
+/** What a callback is told. */
+export type TrainerEvent<Args extends RunOptions = GRPOConfig> = run.TrainerEvent<Args>;
 
 /** What a trainer is made of. */
 export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> {
@@ -33,21 +39,6 @@ export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> {
   readonly output?: Output;
   /** What a run that was cut short says about going on; by default the call of train(). */
   readonly resumeHint?: (checkpoint: string) => string;
-}
-
-/** Where a run goes on, and what can stop it. */
-export interface TrainOptions {
-  /** A checkpoint folder, or true for the latest one in outputDir. */
-  readonly resumeFromCheckpoint?: string | boolean;
-  /** Stops the run: the last finished step is saved, and train() rejects with CANCELLED. */
-  readonly signal?: AbortSignal;
-}
-
-/** Where a run ended, and how long it took. */
-export interface TrainResult {
-  readonly globalStep: number;
-  /** train_runtime (seconds), train_loss, train_samples_per_second, train_steps_per_second. */
-  readonly metrics: Readonly<Metrics>;
 }
 
 /** How an evaluation samples. */

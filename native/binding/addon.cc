@@ -10,6 +10,7 @@
 #include "binding_revision.h"
 #include "cpu/gemm.h"
 #include "cpu/instruction_set.h"
+#include "cpu/kernels.h"
 #include "cpu/linear.h"
 #include "cpu/row_sampler.h"
 #include "device.h"
@@ -27,15 +28,16 @@ Napi::Value torch_version(const Napi::CallbackInfo& info) {
 
 Napi::Value instruction_set(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
-        return to_js(info.Env(), cpu::name_of(cpu::instruction_set()));
+        return Napi::String::New(info.Env(), cpu::name_of(cpu::instruction_set()));
     });
 }
 
 Napi::Value instruction_sets(const Napi::CallbackInfo& info) {
-    const std::vector<std::string> names = cpu::instruction_set_names();
-    Napi::Array array = Napi::Array::New(info.Env(), names.size());
-    for (uint32_t i = 0; i < names.size(); ++i) array.Set(i, names[i]);
-    return array;
+    const auto most = static_cast<uint32_t>(cpu::processor_instruction_set());
+    Napi::Array names = Napi::Array::New(info.Env(), most + 1);
+    for (uint32_t i = 0; i <= most; ++i)
+        names.Set(i, cpu::name_of(static_cast<cpu::InstructionSet>(i)));
+    return names;
 }
 
 Napi::Value devices(const Napi::CallbackInfo& info) {
@@ -59,20 +61,24 @@ Napi::Value loss_and_gradient(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
         const Napi::Object input = object_argument(info, 0);
         const auto doubles = [&](const char* name) { return double_vector(input.Get(name), name); };
-        const std::vector<int32_t> offsets = int32_vector(input.Get("offsets"), "offsets");
-        ScoredBatch scored{.lengths = {},
-                           .advantages = doubles("advantages"),
-                           .logprobs = doubles("logprobs"),
-                           .entropy = doubles("entropy"),
-                           .old = doubles("old"),
-                           .reference = doubles("reference")};
-        require(offsets.size() == scored.advantages.size() + 1 &&
-                    static_cast<size_t>(offsets.back()) == scored.logprobs.size() &&
-                    scored.entropy.size() == scored.logprobs.size(),
-                "offsets, advantages, logprobs and entropy disagree");
-        for (size_t i = 1; i < offsets.size(); ++i) {
-            scored.lengths.push_back(offsets[i] - offsets[i - 1]);
-        }
+        const ScoredBatch scored{
+            .completion_offsets = int32_vector(input.Get("offsets"), "offsets"),
+            .advantages = doubles("advantages"),
+            .logprobs = doubles("logprobs"),
+            .entropy = doubles("entropy"),
+            .old = doubles("old"),
+            .reference = doubles("reference"),
+            .loss_mask = optional_bytes(input, "lossMask"),
+            .slice_offsets = optional_int32s(input, "sliceOffsets")};
+        const size_t tokens = scored.logprobs.size();
+        const auto of_tokens = [&](const auto& values) {
+            return values.empty() || values.size() == tokens;
+        };
+        require(scored.completion_offsets.size() == scored.advantages.size() + 1 &&
+                    static_cast<size_t>(scored.completion_offsets.back()) == tokens &&
+                    scored.entropy.size() == tokens && of_tokens(scored.old) &&
+                    of_tokens(scored.reference) && of_tokens(scored.loss_mask),
+                "offsets, advantages, logprobs, entropy, old, reference and lossMask disagree");
         const LossAndGradient result =
             loss_and_gradient(scored, loss_options_from(object_argument(info, 1)));
         Napi::Object object = Napi::Object::New(info.Env());
@@ -121,8 +127,9 @@ Napi::Value multiply_matrices(const Napi::CallbackInfo& info) {
                 within(product.k, product.n, bs[0], bs[1], b.numel()) &&
                 within(product.m, product.n, product.c_stride, 1, static_cast<int64_t>(c.size())),
             "sizes, strides and numbers disagree");
-        const bool generic = bool_field(call, "generic");
-        cpu::multiply(generic ? cpu::generic_gemm_kernels() : cpu::gemm_kernels(), product);
+        const auto set =
+            bool_field(call, "generic") ? cpu::InstructionSet::kGeneric : cpu::instruction_set();
+        cpu::multiply(cpu::kernels_of(set).gemm, product);
         return to_js(info.Env(), c);
     });
 }

@@ -162,6 +162,16 @@ std::vector<uint8_t> byte_vector(const Napi::Value& value, const char* name) {
     return typed_vector<uint8_t>(value, name, napi_uint8_array);
 }
 
+std::vector<uint8_t> optional_bytes(const Napi::Object& object, const char* name) {
+    const Napi::Value value = field(object, name);
+    return value.IsUndefined() ? std::vector<uint8_t>{} : byte_vector(value, name);
+}
+
+std::vector<int32_t> optional_int32s(const Napi::Object& object, const char* name) {
+    const Napi::Value value = field(object, name);
+    return value.IsUndefined() ? std::vector<int32_t>{} : int32_vector(value, name);
+}
+
 std::vector<std::string> string_vector(const Napi::Value& value, const char* name) {
     require(value.IsArray(), std::string(name) + " must be an array of strings");
     const auto array = value.As<Napi::Array>();
@@ -337,6 +347,8 @@ TrainBatch train_batch_from(const Napi::Object& object) {
     batch.old_logprobs = optional_floats(object, "oldLogprobs");
     batch.reference_logprobs = optional_floats(object, "referenceLogprobs");
     batch.sampling_logprobs = optional_floats(object, "samplingLogprobs");
+    batch.loss_mask = optional_bytes(object, "lossMask");
+    batch.slice_offsets = optional_int32s(object, "sliceOffsets");
     return batch;
 }
 
@@ -369,16 +381,15 @@ LossOptions loss_options_from(const Napi::Object& object) {
         .top_entropy_quantile = number_field(object, "topEntropyQuantile"),
         .entropy_coef = number_field(object, "entropyCoef"),
         .max_completion_length = integer_field(object, "maxCompletionLength"),
-        .temperature = number_field(object, "temperature"),
-        .rows_per_slice = integer_field(object, "rowsPerSlice"),
         .loss_tokens = number_field(object, "lossTokens"),
         .gradient_accumulation_steps = number_field(object, "gradientAccumulationSteps"),
         .skip_idle_rows = bool_field(object, "skipIdleRows"),
-        .max_tokens_per_micro_batch = integer_field(object, "maxTokensPerMicroBatch"),
-        .gradient_checkpointing = bool_field(object, "gradientCheckpointing"),
-        .dropout_seed = static_cast<uint64_t>(number_field(object, "dropoutSeed")),
+        .pass = {.temperature = number_field(object, "temperature"),
+                 .max_tokens_per_micro_batch = integer_field(object, "maxTokensPerMicroBatch"),
+                 .gradient_checkpointing = bool_field(object, "gradientCheckpointing"),
+                 .dropout_seed = static_cast<uint64_t>(number_field(object, "dropoutSeed"))},
     };
-    require(options.temperature > 0, "temperature must be positive");
+    require(options.pass.temperature > 0, "temperature must be positive");
     require(options.type != LossType::kDrGrpo || options.max_completion_length > 0,
             "dr_grpo needs maxCompletionLength");
     require(options.top_entropy_quantile >= 0 && options.top_entropy_quantile <= 1,

@@ -34,6 +34,9 @@ std::vector<int32_t> int32_vector(const Napi::Value& value, const char* name);
 std::vector<float> float_vector(const Napi::Value& value, const char* name);
 std::vector<double> double_vector(const Napi::Value& value, const char* name);
 std::vector<uint8_t> byte_vector(const Napi::Value& value, const char* name);
+/// Empty when absent.
+std::vector<uint8_t> optional_bytes(const Napi::Object& object, const char* name);
+std::vector<int32_t> optional_int32s(const Napi::Object& object, const char* name);
 std::vector<std::string> string_vector(const Napi::Value& value, const char* name);
 
 Napi::Float32Array to_js(Napi::Env env, const std::vector<float>& values);

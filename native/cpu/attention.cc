@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
-#include "cpu/fused.h"
 #include "cpu/gemm.h"
 #include "cpu/linear.h"
 #include "cpu/parallel.h"
+#include "cpu/row_kernels.h"
 
 namespace grpo::cpu {
 namespace {
@@ -143,7 +143,7 @@ void attend(const std::vector<AttentionFamily>& families, const AttentionShape& 
         block.by_both(rows_of(q, heads, head, size), rows_of(k, shape.kv_heads, kv_head, size),
                       shape.scale, scores);
         block.each_query([&](int64_t query, int64_t from, int64_t seen, int64_t computed) {
-            log_sum[query * heads + head] = fused_kernels().softmax(scores + from, seen);
+            log_sum[query * heads + head] = row_kernels().softmax(scores + from, seen);
             std::fill(scores + from + seen, scores + from + computed, 0.0F);
         });
         block.to_queries(scores, rows_of(v, shape.kv_heads, kv_head, size), 1,
@@ -166,9 +166,9 @@ void attend_backward(const std::vector<AttentionFamily>& families, const Attenti
         block.by_both(of_query(q), of_key(k), shape.scale, scores);
         block.by_both(of_query(dout), of_key(v), 1, dscores);
         block.each_query([&](int64_t query, int64_t from, int64_t seen, int64_t computed) {
-            fused_kernels().softmax_backward(scores + from, dscores + from, seen,
-                                             log_sum[query * heads + head], of_query(out).at(query),
-                                             of_query(dout).at(query), size);
+            row_kernels().softmax_backward(scores + from, dscores + from, seen,
+                                           log_sum[query * heads + head], of_query(out).at(query),
+                                           of_query(dout).at(query), size);
             std::fill(scores + from + seen, scores + from + computed, 0.0F);
             std::fill(dscores + from + seen, dscores + from + computed, 0.0F);
         });

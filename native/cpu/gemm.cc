@@ -4,18 +4,10 @@
 
 #include <algorithm>
 
-#include "cpu/instruction_set.h"
 #include "cpu/linear.h"
 #include "cpu/parallel.h"
 
 namespace grpo::cpu {
-
-// One of each file that exists for this architecture.
-extern const GemmKernels kGemmGeneric;
-#if defined(__x86_64__)
-extern const GemmKernels kGemmAvx2, kGemmAvx512;
-#endif
-
 namespace {
 
 constexpr int64_t kPackCost = 8;  // multiplications that packing an element takes as long as
@@ -71,22 +63,6 @@ Product part_of(const Product& product, const Range& rows, const Range& columns)
 }
 
 }  // namespace
-
-const GemmKernels& generic_gemm_kernels() { return kGemmGeneric; }
-
-const GemmKernels& gemm_kernels() {
-    switch (instruction_set()) {
-#if defined(__x86_64__)
-        case InstructionSet::kAvx512Bf16:
-        case InstructionSet::kAvx512:
-            return kGemmAvx512;
-        case InstructionSet::kAvx2:
-            return kGemmAvx2;
-#endif
-        default:
-            return kGemmGeneric;
-    }
-}
 
 void multiply(const GemmKernels& kernels, const Product& product) {
     const Grid grid = grid_of(kernels, product);

@@ -1,5 +1,4 @@
-// c = a b for matrices of any size on a CPU, in fp32. One source (gemm_impl.h), compiled for
-// several instruction sets; the processor decides which runs. The plain version is at::mm.
+// c = a b for matrices of any size on a CPU, in fp32. The plain version is at::mm.
 //
 // Blocks and packing are those of Goto and van de Geijn, Anatomy of High-Performance Matrix
 // Multiplication (2008): a tile of c stays in registers, a panel of b in the first-level cache, a
@@ -9,7 +8,7 @@
 
 #include <cstdint>
 
-#include "cpu/kernels.h"
+#include "cpu/products.h"
 
 namespace grpo::cpu {
 
@@ -38,9 +37,8 @@ struct GemmKernels {
     void (*multiply)(const Product& product, void* scratch);
 };
 
-/// Those for this processor; for tests also those for every other.
+/// The GEMM kernels that are used.
 const GemmKernels& gemm_kernels();
-const GemmKernels& generic_gemm_kernels();
 
 /// On as many threads as are worth it.
 void multiply(const GemmKernels& kernels, const Product& product);

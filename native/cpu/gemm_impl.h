@@ -1,9 +1,9 @@
-// The source of every set of GEMM kernels; included once by each gemm_<instruction set>.cc, which
-// says how many floats a vector has and how large a tile fits the registers.
+// Products of many rows (gemm.h), for kernels_impl.h.
+#pragma once
+
 #include <cstdint>
 #include <cstring>
 
-#pragma GCC diagnostic ignored "-Wunused-function"  // the rest of the vectors' functions
 #include "cpu/gemm.h"
 #include "cpu/vectors_impl.h"
 
@@ -63,8 +63,8 @@ void pack_four(const T* from, int64_t stride, int64_t depth, float* out, int64_t
 /// Lanes that are rows of memory. Those beyond `lanes` keep what they have: nothing reads what is
 /// computed of them.
 template <typename T>
-void pack_rows(const T* from, int64_t stride, int64_t lanes, int64_t depth, float* out,
-               int64_t width) {
+void pack_from_rows(const T* from, int64_t stride, int64_t lanes, int64_t depth, float* out,
+                    int64_t width) {
     for (; lanes >= 4; lanes -= 4, from += 4 * stride, out += 4)
         pack_four<T, 4>(from, stride, depth, out, width);
     switch (lanes) {
@@ -79,8 +79,8 @@ void pack_rows(const T* from, int64_t stride, int64_t lanes, int64_t depth, floa
 
 /// Lanes that lie beside each other in memory; those beyond `lanes` become zero.
 template <typename T>
-void pack_columns(const T* from, int64_t stride, int64_t lanes, int64_t depth, float* out,
-                  int64_t width) {
+void pack_from_columns(const T* from, int64_t stride, int64_t lanes, int64_t depth, float* out,
+                       int64_t width) {
     if (lanes == kTileColumns && width == kTileColumns) {
         for (int64_t k = 0; k < depth; ++k, from += stride, out += width) {
             for (int c = 0; c < kTileVectors; ++c) store(out + c * kLanes, load(from + c * kLanes));
@@ -96,8 +96,8 @@ void pack_columns(const T* from, int64_t stride, int64_t lanes, int64_t depth, f
 template <typename T>
 void pack_panel(const T* from, int64_t lane_stride, int64_t k_stride, int64_t lanes, int64_t depth,
                 float* out, int64_t width) {
-    if (k_stride == 1) return pack_rows(from, lane_stride, lanes, depth, out, width);
-    if (lane_stride == 1) return pack_columns(from, k_stride, lanes, depth, out, width);
+    if (k_stride == 1) return pack_from_rows(from, lane_stride, lanes, depth, out, width);
+    if (lane_stride == 1) return pack_from_columns(from, k_stride, lanes, depth, out, width);
     for (int64_t k = 0; k < depth; ++k) {
         for (int64_t lane = 0; lane < width; ++lane) {
             out[k * width + lane] =
@@ -257,15 +257,12 @@ int64_t scratch_bytes(const Product& product) {
     return (block_of(product) + columns) * depth_of(product) * static_cast<int64_t>(sizeof(float));
 }
 
-void multiply(const Product& product, void* scratch) {
+void multiply_matrices(const Product& product, void* scratch) {
     auto* packed = static_cast<float*>(scratch);
     product.b.storage == Storage::kFloat ? multiply_as<float>(product, packed)
                                          : multiply_as<uint16_t>(product, packed);
 }
 
 }  // namespace
-
-extern const GemmKernels GRPO_GEMM;
-const GemmKernels GRPO_GEMM = {kTileRows, kTileColumns, scratch_bytes, multiply};
 
 }  // namespace grpo::cpu

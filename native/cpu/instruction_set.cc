@@ -1,7 +1,7 @@
 #include "cpu/instruction_set.h"
 
-#include <algorithm>
 #include <cstdlib>
+#include <string>
 
 #include "error.h"
 
@@ -9,9 +9,41 @@ namespace grpo::cpu {
 namespace {
 
 constexpr const char* kVariable = "GRPO_INSTRUCTION_SET";
-constexpr const char* kNames[] = {"generic", "avx2", "avx512", "avx512bf16"};
 
-InstructionSet of_processor() {
+InstructionSet chosen() {
+    const char* wanted = std::getenv(kVariable);
+    const InstructionSet most = processor_instruction_set();
+    if (wanted == nullptr || *wanted == '\0') return most;
+    std::string possible;
+    for (int i = 0; i <= static_cast<int>(most); ++i) {
+        const auto set = static_cast<InstructionSet>(i);
+        if (std::string(name_of(set)) == wanted) return set;
+        possible += (i == 0 ? "" : ", ") + std::string(name_of(set));
+    }
+    const std::string variable = kVariable;
+    throw EngineError(
+        "BAD_OPTION",
+        variable + " is \"" + wanted + "\"; this processor has kernels for: " + possible,
+        "set " + variable + " to one of these, or unset it");
+}
+
+}  // namespace
+
+const char* name_of(InstructionSet set) {
+    switch (set) {
+        case InstructionSet::kGeneric:
+            return "generic";
+        case InstructionSet::kAvx2:
+            return "avx2";
+        case InstructionSet::kAvx512:
+            return "avx512";
+        case InstructionSet::kAvx512Bf16:
+            return "avx512bf16";
+    }
+    return "";
+}
+
+InstructionSet processor_instruction_set() {
 #if defined(__x86_64__)
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
         return InstructionSet::kGeneric;
@@ -25,31 +57,9 @@ InstructionSet of_processor() {
 #endif
 }
 
-InstructionSet chosen() {
-    const char* wanted = std::getenv(kVariable);
-    if (wanted == nullptr || *wanted == '\0') return of_processor();
-    const std::vector<std::string> names = instruction_set_names();
-    const auto found = std::find(names.begin(), names.end(), wanted);
-    if (found != names.end()) return static_cast<InstructionSet>(found - names.begin());
-    std::string possible;
-    for (const std::string& name : names) possible += (possible.empty() ? "" : ", ") + name;
-    throw EngineError("BAD_OPTION",
-                      std::string(kVariable) + " is \"" + wanted +
-                          "\"; this processor has kernels for: " + possible,
-                      std::string("set ") + kVariable + " to one of these, or unset it");
-}
-
-}  // namespace
-
 InstructionSet instruction_set() {
     static const InstructionSet set = chosen();
     return set;
-}
-
-std::string name_of(InstructionSet set) { return kNames[static_cast<size_t>(set)]; }
-
-std::vector<std::string> instruction_set_names() {
-    return {kNames, kNames + static_cast<size_t>(of_processor()) + 1};
 }
 
 }  // namespace grpo::cpu

@@ -3,22 +3,20 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
-#include <vector>
 
 namespace grpo::cpu {
 
 /// Each includes those before it.
 enum class InstructionSet : uint8_t { kGeneric, kAvx2, kAvx512, kAvx512Bf16 };
 
-/// Decided at the first call and the same ever after. BAD_OPTION where the variable names a set
-/// that the processor does not have.
-InstructionSet instruction_set();
-
 /// "generic", "avx2", "avx512" or "avx512bf16".
-std::string name_of(InstructionSet set);
+const char* name_of(InstructionSet set);
 
-/// Names of those that the processor has, the least first.
-std::vector<std::string> instruction_set_names();
+/// The last that the processor has.
+InstructionSet processor_instruction_set();
+
+/// The one that is used: decided at the first call and the same ever after. BAD_OPTION where the
+/// variable names none that the processor has.
+InstructionSet instruction_set();
 
 }  // namespace grpo::cpu

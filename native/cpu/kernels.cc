@@ -1,17 +1,15 @@
 #include "cpu/kernels.h"
 
-#include "cpu/instruction_set.h"
-
 namespace grpo::cpu {
 
-// One of each file that exists for this architecture.
+// Each is defined by its kernels_<instruction set>.cc.
 extern const Kernels kGenericKernels;
 #if defined(__x86_64__)
 extern const Kernels kAvx2Kernels, kAvx512Kernels, kAvx512Bf16Kernels;
 #endif
 
-const Kernels& kernels() {
-    switch (instruction_set()) {
+const Kernels& kernels_of(InstructionSet set) {
+    switch (set) {
 #if defined(__x86_64__)
         case InstructionSet::kAvx512Bf16:
             return kAvx512Bf16Kernels;
@@ -24,5 +22,9 @@ const Kernels& kernels() {
             return kGenericKernels;
     }
 }
+
+const RowKernels& row_kernels() { return kernels_of(instruction_set()).rows; }
+const ProductKernels& product_kernels() { return kernels_of(instruction_set()).products; }
+const GemmKernels& gemm_kernels() { return kernels_of(instruction_set()).gemm; }
 
 }  // namespace grpo::cpu

@@ -1,81 +1,23 @@
-// The inner loops of decoding on a CPU. One source (kernels_impl.h), compiled for several
-// instruction sets; which of them runs is decided by the processor. Activations are fp32; weights
-// and caches are fp32 or bf16 and widened in registers; sums are fp32. The plain version of all of
-// it is the ATen path of the decoder.
+// The inner loops of everything that is computed on a CPU without ATen. Each has one source,
+// row_kernels_impl.h, products_impl.h, attend_impl.h or gemm_impl.h, which
+// kernels_<instruction set>.cc compiles once for every instruction set; instruction_set.h decides
+// which of them run.
 #pragma once
 
-#include <cstdint>
+#include "cpu/gemm.h"
+#include "cpu/instruction_set.h"
+#include "cpu/products.h"
+#include "cpu/row_kernels.h"
 
 namespace grpo::cpu {
 
-/// How weights or cached keys and values are stored.
-enum class Storage : uint8_t { kFloat, kBFloat16 };
-
-/// The queries of several rows of one kv head, all of one prompt, against that prompt's keys and
-/// each against its own.
-struct HeadAttention {
-    struct Row {
-        const float* q;     // [repeats, D]
-        float* out;         // [repeats, D]
-        const void* own_k;  // [own, D]
-        const void* own_v;  // [own, D]
-        int64_t own;        // tokens of its own so far, this one included
-        int64_t first;      // of prompt and own tokens in line, the first one that is seen
-    };
-    const Row* rows;
-    int64_t num_rows;
-    int64_t repeats;       // H / K
-    int64_t head_dim;      // D
-    const void* prompt_k;  // [prompt, D]
-    const void* prompt_v;  // [prompt, D]
-    int64_t prompt;
-    Storage storage;
-    float scale;
-    float softcap;  // 0: off
-    float* scores;  // scratch [num_rows · repeats, stride]
-    int64_t stride;
-    float* mixed;  // scratch [num_rows · repeats, D]
-    void* packed;  // scratch, packed_bytes(num_rows · repeats, D) + packed_bytes(repeats, D)
-};
-
-/// Rows that are packed as one tile.
-constexpr int64_t kPackedRows = 4;
-
 struct Kernels {
-    /// Bytes of `rows` rows of x once packed, at an address that is a multiple of 64.
-    int64_t (*packed_bytes)(int64_t rows, int64_t in);
-    /// Rows [begin, end) of x [rows, in] -> the order in which dot_products reads it. `begin` is a
-    /// multiple of kPackedRows, `end` is another or the last row's.
-    void (*pack)(Storage storage, const float* x, int64_t in, int64_t begin, int64_t end,
-                 void* packed);
-    /// y[r, n] = Σ_k x[r, k] w[n, k] for n in [begin, end); w [out, in], y rows `stride` apart.
-    void (*dot_products)(Storage storage, const void* packed, int64_t rows, const void* weight,
-                         int64_t in, float* y, int64_t stride, int64_t begin, int64_t end);
-    /// y[r, :] += Σ_j p[r, j] v[j, :]; v [count, width] in fp32, p [rows, p_stride].
-    void (*add_weighted_sums)(const float* p, int64_t p_stride, int64_t rows, const float* v,
-                              int64_t count, int64_t width, float* y, int64_t y_stride);
-    void (*attend)(const HeadAttention& call);
-    /// out = x / sqrt(mean(x²) + eps) · weight, [size].
-    void (*rms_norm)(const float* x, const float* weight, float eps, int64_t size, float* out);
-    /// x [heads, D] in place; cos and sin [rotary] of one position.
-    void (*rope)(float* x, int64_t heads, int64_t head_dim, const float* cos, const float* sin,
-                 int64_t rotary);
-    /// out = act(gate) · up, [size]; tanh-approximated gelu or silu.
-    void (*gated)(const float* gate, const float* up, int64_t size, bool gelu, float* out);
-    /// y += x, [size].
-    void (*add)(const float* x, int64_t size, float* y);
-    /// x = cap · tanh(x / cap), [size].
-    void (*softcap)(float* x, int64_t size, float cap);
-    float (*max)(const float* x, int64_t size);
-    /// Σ exp((x - max) · scale); also writes the terms where `terms` is not null.
-    double (*exp_sum)(const float* x, int64_t size, float max, float scale, float* terms);
-    /// Terms whose score is below `least` become 0; Σ of the others.
-    double (*keep)(const float* scores, float least, int64_t size, float* terms);
-    /// x in the storage's type, [size].
-    void (*store)(Storage storage, const float* x, int64_t size, void* out);
+    RowKernels rows;
+    ProductKernels products;
+    GemmKernels gemm;
 };
 
-/// Those for this processor.
-const Kernels& kernels();
+/// Those of one instruction set, which the processor must have.
+const Kernels& kernels_of(InstructionSet set);
 
 }  // namespace grpo::cpu

@@ -3,5 +3,7 @@
 #define GRPO_KERNELS kAvx2Kernels
 #define GRPO_LANES 8
 #define GRPO_COLUMNS 2
+#define GRPO_TILE_ROWS 6
+#define GRPO_TILE_VECTORS 2
 #include "cpu/kernels_impl.h"
 #endif

@@ -3,6 +3,8 @@
 #define GRPO_KERNELS kAvx512Bf16Kernels
 #define GRPO_LANES 16
 #define GRPO_COLUMNS 6
+#define GRPO_TILE_ROWS 8
+#define GRPO_TILE_VECTORS 3
 #define GRPO_BF16_PAIRS
 #include "cpu/kernels_impl.h"
 #endif

@@ -6,4 +6,6 @@
 #else
 #define GRPO_COLUMNS 2
 #endif
+#define GRPO_TILE_ROWS 6
+#define GRPO_TILE_VECTORS 2
 #include "cpu/kernels_impl.h"

@@ -50,7 +50,7 @@ WeightView::WeightView(const at::Tensor& tensor)
 
 void linear(const float* x, int64_t rows, const WeightView& weight, float* y, int64_t stride,
             Scratch& packed) {
-    const Kernels& run = kernels();
+    const ProductKernels& run = product_kernels();
     const int64_t in = weight.in;
     for (int64_t first = 0; first < rows; first += kRowsTogether) {
         const int64_t count = std::min(kRowsTogether, rows - first);

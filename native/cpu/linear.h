@@ -8,7 +8,7 @@
 #include <memory>
 #include <new>
 
-#include "cpu/kernels.h"
+#include "cpu/products.h"
 
 namespace grpo::cpu {
 

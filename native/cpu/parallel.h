@@ -29,7 +29,7 @@ void parallel(int64_t count, int64_t cost, const F& body) {
     team->run(count, grain, call, &body);
 }
 
-/// Of the calling thread in such a loop.
+/// The index of the calling thread in such a loop.
 inline int thread_index() {
     const int helper = Team::thread_index();
     return helper > 0 ? helper : at::get_thread_num();

@@ -1,6 +1,6 @@
-// Products for kernels_impl.h. They run over tiles of R rows of x by C rows of the weight, R·C sums
-// kept in registers, the sum going over whole vectors of k; weights are read from memory once for
-// all rows, in its order.
+// Products of few rows (products.h), for kernels_impl.h. They run over tiles of R rows of x by C
+// rows of the weight, R·C sums kept in registers, the sum going over whole vectors of k; weights
+// are read from memory once for all rows, in its order.
 #pragma once
 
 #if defined(GRPO_BF16_PAIRS)
@@ -10,7 +10,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "cpu/kernels.h"
+#include "cpu/products.h"
 #include "cpu/vectors_impl.h"
 
 namespace grpo::cpu {
@@ -342,6 +342,15 @@ void weighted_sums(const float* p, int64_t p_stride, int64_t rows, const T* v, i
                             y_stride);
     for (; r < rows; ++r)
         sums_rows<T, 1>(p + r * p_stride, p_stride, v, count, width, y + r * y_stride, y_stride);
+}
+
+void store_as(Storage storage, const float* x, int64_t size, void* out) {
+    if (storage == Storage::kFloat) {
+        std::memcpy(out, x, size * sizeof(float));
+        return;
+    }
+    auto* halves = static_cast<uint16_t*>(out);
+    for (int64_t i = 0; i < size; ++i) halves[i] = narrow(x[i]);
 }
 
 }  // namespace

@@ -8,8 +8,8 @@
 #include <cstring>
 #include <numeric>
 
-#include "cpu/kernels.h"
 #include "cpu/parallel.h"
+#include "cpu/row_kernels.h"
 
 namespace grpo::cpu {
 namespace {
@@ -73,7 +73,7 @@ std::vector<DrawnToken> RowSampler::draw(const std::vector<SamplerRow>& rows) {
 }
 
 DrawnToken RowSampler::draw_row(const SamplerRow& row, Memory& memory) const {
-    const float max = kernels().max(row.logits, vocab_size_);
+    const float max = row_kernels().max(row.logits, vocab_size_);
     const double total = exponentials(row.logits, max, filtered_, memory);
     int64_t id = 0;
     if (!request_.do_sample) {
@@ -87,8 +87,9 @@ DrawnToken RowSampler::draw_row(const SamplerRow& row, Memory& memory) const {
         if (filtered_) filter(row, memory);
         id = pick(row, max, memory);
     }
-    const float logprob = (row.logits[id] - max) * scale_ - static_cast<float>(std::log(total));
-    return {static_cast<int32_t>(id), logprob};
+    // Rounded once, at the end, as the score of a token in training is.
+    const double above = static_cast<double>(row.logits[id]) - static_cast<double>(max);
+    return {static_cast<int32_t>(id), static_cast<float>(above * scale_ - std::log(total))};
 }
 
 double RowSampler::exponentials(const float* scores, float max, bool with_terms,
@@ -98,8 +99,8 @@ double RowSampler::exponentials(const float* scores, float max, bool with_terms,
     for (size_t b = 0; b < memory.sums.size(); ++b) {
         const int64_t start = static_cast<int64_t>(b) * kBlock;
         memory.sums[b] =
-            kernels().exp_sum(scores + start, std::min(kBlock, vocab_size_ - start), max, scale_,
-                              with_terms ? memory.terms.data() + start : nullptr);
+            row_kernels().exp_sum(scores + start, std::min(kBlock, vocab_size_ - start), max,
+                                  scale_, with_terms ? memory.terms.data() + start : nullptr);
     }
     return sum_of(memory.sums);
 }
@@ -114,7 +115,7 @@ int64_t RowSampler::pick(const SamplerRow& row, float max, Memory& memory) const
     const int64_t start = block * kBlock, size = std::min(kBlock, vocab_size_ - start);
     if (filtered_) return start + pick_entry(memory.terms.data() + start, size, before, target);
     float terms[kBlock];
-    kernels().exp_sum(row.logits + start, size, max, scale_, terms);
+    row_kernels().exp_sum(row.logits + start, size, max, scale_, terms);
     return start + pick_entry(terms, size, before, target);
 }
 
@@ -123,7 +124,7 @@ void RowSampler::filter(const SamplerRow& row, Memory& memory) const {
     if (row.seen != nullptr) {
         penalize(row, memory);
         scores = memory.scores.data();
-        exponentials(scores, kernels().max(scores, vocab_size_), true, memory);
+        exponentials(scores, row_kernels().max(scores, vocab_size_), true, memory);
     }
     if (request_.top_k > 0 && request_.top_k < vocab_size_) {
         const auto one = [](int32_t) { return 1.0; };
@@ -189,7 +190,7 @@ void RowSampler::keep_top_p(const float* scores, Memory& memory) const {
     const double target = request_.top_p * sum_of(memory.sums);
     const auto term_of = [&](int32_t i) { return static_cast<double>(terms[i]); };
     const Cut cut = find_cut(scores, target, term_of, memory);
-    // Of equal scores at the cut, only as many as are needed: the last ones.
+    // Several scores may be equal to the cut: as many of them stay as are needed, the last ones.
     double mass = cut.before;
     for (size_t j = memory.equal.size(); j-- > 0;) {
         float& term = terms[memory.equal[j]];
@@ -203,14 +204,14 @@ void RowSampler::keep(const float* scores, float least, Memory& memory) const {
     for (size_t b = 0; b < memory.sums.size(); ++b) {
         const int64_t start = static_cast<int64_t>(b) * kBlock;
         memory.sums[b] =
-            kernels().keep(scores + start, least, std::min(kBlock, vocab_size_ - start),
-                           memory.terms.data() + start);
+            row_kernels().keep(scores + start, least, std::min(kBlock, vocab_size_ - start),
+                               memory.terms.data() + start);
     }
 }
 
 std::vector<float> RowSampler::probabilities(const SamplerRow& row) {
     Memory& memory = of_thread_[0];
-    exponentials(row.logits, kernels().max(row.logits, vocab_size_), true, memory);
+    exponentials(row.logits, row_kernels().max(row.logits, vocab_size_), true, memory);
     filter(row, memory);
     const auto total = static_cast<float>(sum_of(memory.sums));
     std::vector<float> result = memory.terms;

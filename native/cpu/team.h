@@ -37,9 +37,9 @@ class Team {
         Team& team_;
         Team* outer_;
     };
-    /// Of the calling thread, nullptr where it has none awake.
+    /// The team that the calling thread has awake, or nullptr.
     static Team* current();
-    /// Of the calling thread in its team: 0 is the caller.
+    /// The index of the calling thread in its team; 0 in whoever calls run().
     static int thread_index();
 
     /// body over parts of [0, count), of at least `grain` but for the last. Bodies start no loops

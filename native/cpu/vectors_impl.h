@@ -1,5 +1,6 @@
-// Vectors for kernels_impl.h and fused_impl.h, in the compiler's own vector types, and the
-// exponential on them.
+// Vectors for the sources of the kernels, in the compiler's own vector types; the exponential on
+// them; and loops over rows by vectors, where what does not fill one goes through one that is
+// padded.
 //
 // Includes no ATen and no standard algorithm: an inline function of theirs, compiled with the flags
 // of one instruction set, could be picked by the linker for the rest of the program. Everything is
@@ -72,6 +73,11 @@ float sum_of(Vec v) {
     const Four s = fold(v);
     return (s[0] + s[2]) + (s[1] + s[3]);
 }
+double wide_sum_of(Vec v) {
+    double sum = 0;
+    for (int64_t i = 0; i < kLanes; ++i) sum += v[i];
+    return sum;
+}
 float max_of(Vec v) {
     float best = v[0];
     for (int64_t i = 1; i < kLanes; ++i) best = v[i] > best ? v[i] : best;
@@ -98,10 +104,34 @@ Vec exp_of(Vec x) {
     const Vec result = (Vec)((Ints)p + exponent);
     return (Vec)((Ints)result & ~tiny);
 }
-/// exp_of() takes NaN for a large number.
+/// exp(x) where x may be NaN, which exp_of() takes for a large number.
 Vec exp_or_nan(Vec x) { return x == x ? exp_of(x) : x; }
 
 Vec tanh_of(Vec x) { return 1.0F - 2.0F / (exp_or_nan(2.0F * x) + 1.0F); }
+/// NaN stays NaN: a step whose loss is not finite must be seen.
+Vec sigmoid(Vec x) { return 1.0F / (1.0F + exp_or_nan(-x)); }
+
+Vec load_part(const float* from, int64_t n, float padding) {
+    Vec v = fill(padding);
+    std::memcpy(&v, from, n * sizeof(float));
+    return v;
+}
+void store_part(float* to, int64_t n, Vec v) { std::memcpy(to, &v, n * sizeof(float)); }
+
+/// Calls f(i, n) for every vector of [0, size); n is kLanes but for the last.
+template <typename F>
+inline __attribute__((always_inline)) void each_vector(int64_t size, F f) {
+    int64_t i = 0;
+    for (; i + kLanes <= size; i += kLanes) f(i, kLanes);
+    if (i < size) f(i, size - i);
+}
+inline __attribute__((always_inline)) Vec get(const float* x, int64_t i, int64_t n,
+                                              float padding = 0) {
+    return n == kLanes ? load(x + i) : load_part(x + i, n, padding);
+}
+inline __attribute__((always_inline)) void put(float* x, int64_t i, int64_t n, Vec v) {
+    n == kLanes ? store(x + i, v) : store_part(x + i, n, v);
+}
 
 }  // namespace
 }  // namespace grpo::cpu

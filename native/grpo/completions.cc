@@ -3,18 +3,40 @@
 #include <ATen/Functions.h>
 
 #include <algorithm>
+#include <iterator>
+#include <numeric>
 
 #include "device.h"
+#include "error.h"
 #include "model/rows.h"
 
 namespace grpo {
 
-std::vector<RowRange> slice_rows(int64_t rows, int64_t rows_per_slice) {
-    std::vector<RowRange> slices;
-    const int64_t step = rows_per_slice > 0 ? rows_per_slice : std::max<int64_t>(rows, 1);
-    for (int64_t begin = 0; begin < rows; begin += step) {
-        slices.push_back({begin, std::min(begin + step, rows)});
+int64_t BatchShape::tokens(RowRange range) const {
+    return std::accumulate(counted.begin() + range.begin, counted.begin() + range.end, int64_t{0});
+}
+
+std::vector<int64_t> counted_lengths(const std::vector<int32_t>& completion_offsets,
+                                     const std::vector<uint8_t>& loss_mask) {
+    std::vector<int64_t> lengths;
+    for (size_t row = 1; row < completion_offsets.size(); ++row) {
+        const int32_t begin = completion_offsets[row - 1], end = completion_offsets[row];
+        lengths.push_back(
+            loss_mask.empty()
+                ? end - begin
+                : end - begin - std::count(loss_mask.begin() + begin, loss_mask.begin() + end, 0));
     }
+    return lengths;
+}
+
+std::vector<RowRange> slice_ranges(const std::vector<int32_t>& slice_offsets, int64_t rows) {
+    if (slice_offsets.empty()) return {{0, rows}};
+    require(slice_offsets.front() == 0 && slice_offsets.back() == rows &&
+                std::is_sorted(slice_offsets.begin(), slice_offsets.end()),
+            "slice offsets must start at 0, ascend, and end at the number of completions");
+    std::vector<RowRange> slices;
+    for (size_t i = 1; i < slice_offsets.size(); ++i)
+        slices.push_back({slice_offsets[i - 1], slice_offsets[i]});
     return slices;
 }
 

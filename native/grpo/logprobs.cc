@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "cpu/fused_ops.h"
+#include "cpu/row_ops.h"
 
 namespace grpo {
 namespace {

@@ -5,7 +5,6 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
-#include <numeric>
 
 #include "device.h"
 
@@ -84,12 +83,12 @@ at::Tensor policy_term(const LossTokens& tokens, const at::Tensor& log_ratio,
 }
 
 /// 1 for the top entropies of each slice: those of at least the 1 - share quantile.
-at::Tensor top_entropy_mask(const at::Tensor& entropy, const std::vector<int64_t>& slice_tokens,
-                            double share) {
+at::Tensor top_entropy_mask(const at::Tensor& entropy, const BatchShape& shape, double share) {
     const bool narrow = entropy.scalar_type() == at::kFloat;
     std::vector<at::Tensor> masks;
     int64_t start = 0;
-    for (const int64_t n : slice_tokens) {
+    for (const RowRange slice : shape.slices) {
+        const int64_t n = shape.tokens(slice);
         if (n == 0) continue;
         const at::Tensor values = entropy.narrow(0, start, n);
         const at::Tensor sorted = std::get<0>(values.sort());
@@ -107,17 +106,19 @@ at::Tensor top_entropy_mask(const at::Tensor& entropy, const std::vector<int64_t
     return at::cat(masks);
 }
 
-std::vector<int64_t> tokens_by_slice(const std::vector<int64_t>& lengths, int64_t rows_per_slice) {
-    std::vector<int64_t> tokens;
-    for (const RowRange slice : slice_rows(static_cast<int64_t>(lengths.size()), rows_per_slice)) {
-        tokens.push_back(std::accumulate(lengths.begin() + slice.begin, lengths.begin() + slice.end,
-                                         int64_t{0}));
-    }
-    return tokens;
-}
-
 at::Tensor upload(const std::vector<double>& values, at::ScalarType dtype, at::Device device) {
     return to_device(values, at::kCPU).to(dtype).to(device);
+}
+
+/// Values of the tokens that count to those of all tokens, with 0 for the others.
+std::vector<double> put_counted(const std::vector<double>& values,
+                                const std::vector<uint8_t>& loss_mask) {
+    if (loss_mask.empty()) return values;
+    std::vector<double> all(loss_mask.size(), 0);
+    for (size_t token = 0, next = 0; token < all.size(); ++token) {
+        if (loss_mask[token] != 0) all[token] = values[next++];
+    }
+    return all;
 }
 
 /// What the sum of a completion's losses is divided by, but for the slices of the step.
@@ -135,24 +136,21 @@ double divisor(double length, double slice_rows, double slice_tokens, const Loss
 }
 
 /// w of every completion: [B].
-std::vector<double> completion_weights(const std::vector<int64_t>& lengths,
-                                       const LossOptions& options) {
-    const auto count = static_cast<int64_t>(lengths.size());
-    const double steps = accumulation_steps(count, options);
-    const auto tokens_of = [&](RowRange rows) {
-        return static_cast<double>(
-            std::accumulate(lengths.begin() + rows.begin, lengths.begin() + rows.end, int64_t{0}));
-    };
+std::vector<double> completion_weights(const BatchShape& shape, const LossOptions& options) {
+    const auto tokens_of = [&](RowRange rows) { return static_cast<double>(shape.tokens(rows)); };
     if (divides_by_step_tokens(options.type)) {
-        const double tokens = options.loss_tokens > 0 ? options.loss_tokens : tokens_of({0, count});
-        return std::vector<double>(count, 1 / std::max(tokens, 1.0));
+        const double tokens =
+            options.loss_tokens > 0 ? options.loss_tokens : tokens_of({0, shape.rows()});
+        return std::vector<double>(shape.counted.size(), 1 / std::max(tokens, 1.0));
     }
+    const double steps = accumulation_steps(shape, options);
     std::vector<double> weights;
-    for (const RowRange slice : slice_rows(count, options.rows_per_slice)) {
+    for (const RowRange slice : shape.slices) {
         const auto rows = static_cast<double>(slice.end - slice.begin);
+        const double tokens = tokens_of(slice);
         for (int64_t row = slice.begin; row < slice.end; ++row) {
-            const auto length = static_cast<double>(lengths[row]);
-            weights.push_back(1 / (divisor(length, rows, tokens_of(slice), options) * steps));
+            const auto length = static_cast<double>(shape.counted[row]);
+            weights.push_back(1 / (divisor(length, rows, tokens, options) * steps));
         }
     }
     return weights;
@@ -164,10 +162,9 @@ bool divides_by_step_tokens(LossType type) {
     return type == LossType::kDapo || type == LossType::kCispo || type == LossType::kVespo;
 }
 
-double accumulation_steps(int64_t rows, const LossOptions& options) {
+double accumulation_steps(const BatchShape& shape, const LossOptions& options) {
     if (options.gradient_accumulation_steps > 0) return options.gradient_accumulation_steps;
-    return std::max<double>(1,
-                            static_cast<double>(slice_rows(rows, options.rows_per_slice).size()));
+    return std::max<double>(1, static_cast<double>(shape.slices.size()));
 }
 
 bool needs_whole_completions(const LossOptions& options, bool has_old) {
@@ -210,14 +207,13 @@ TokenLoss token_loss(const LossTokens& tokens, const LossOptions& options) {
     return result;
 }
 
-BatchTokens batch_tokens(const std::vector<double>& advantages, const std::vector<int64_t>& lengths,
-                         const std::vector<int64_t>& counted, const LossOptions& options,
-                         at::ScalarType dtype, at::Device device) {
-    const std::vector<double> row_weights = completion_weights(counted, options);
+BatchTokens batch_tokens(const std::vector<double>& advantages, const BatchShape& shape,
+                         const LossOptions& options, at::ScalarType dtype, at::Device device) {
+    const std::vector<double> row_weights = completion_weights(shape, options);
     std::vector<double> token_advantages, weights;
-    for (size_t row = 0; row < lengths.size(); ++row) {
-        token_advantages.insert(token_advantages.end(), lengths[row], advantages[row]);
-        weights.insert(weights.end(), lengths[row], row_weights[row]);
+    for (int64_t row = 0; row < shape.rows(); ++row) {
+        token_advantages.insert(token_advantages.end(), shape.scored[row], advantages[row]);
+        weights.insert(weights.end(), shape.scored[row], row_weights[row]);
     }
     BatchTokens tokens;
     tokens.advantages = upload(token_advantages, dtype, device);
@@ -225,22 +221,21 @@ BatchTokens batch_tokens(const std::vector<double>& advantages, const std::vecto
     return tokens;
 }
 
-void add_entropy_terms(BatchTokens& tokens, const at::Tensor& entropy,
-                       const std::vector<int64_t>& lengths, const LossOptions& options) {
-    const std::vector<int64_t> slice_tokens = tokens_by_slice(lengths, options.rows_per_slice);
+void add_entropy_terms(BatchTokens& tokens, const at::Tensor& entropy, const BatchShape& shape,
+                       const LossOptions& options) {
     if (options.top_entropy_quantile < 1) {
-        tokens.entropy_mask =
-            tokens.weights.numel() > 0
-                ? top_entropy_mask(entropy, slice_tokens, options.top_entropy_quantile)
-                : at::zeros_like(tokens.weights);
+        tokens.entropy_mask = tokens.weights.numel() > 0
+                                  ? top_entropy_mask(entropy, shape, options.top_entropy_quantile)
+                                  : at::zeros_like(tokens.weights);
     }
     if (options.entropy_coef == 0) return;
-    const double steps = accumulation_steps(static_cast<int64_t>(lengths.size()), options);
+    const double steps = accumulation_steps(shape, options);
     const at::Tensor counts =
         tokens.entropy_mask.defined() ? tokens.entropy_mask : at::ones_like(tokens.weights);
     std::vector<at::Tensor> weights;
     int64_t start = 0;
-    for (const int64_t n : slice_tokens) {
+    for (const RowRange slice : shape.slices) {
+        const int64_t n = shape.tokens(slice);
         const at::Tensor counted = counts.narrow(0, start, n);
         weights.push_back(counted / counted.sum().clamp_min(1) * (options.entropy_coef / steps));
         start += n;
@@ -249,18 +244,21 @@ void add_entropy_terms(BatchTokens& tokens, const at::Tensor& entropy,
 }
 
 LossAndGradient loss_and_gradient(const ScoredBatch& scored, const LossOptions& options) {
-    const auto host = [](const std::vector<double>& values) {
-        return values.empty() ? at::Tensor() : to_device(values, at::kCPU);
+    const auto counted = [&](const std::vector<double>& values) {
+        return to_device(take_counted(values, scored.loss_mask), at::kCPU);
     };
-    const Completions completions(scored.lengths, at::kCPU);
+    const std::vector<int64_t> lengths =
+        counted_lengths(scored.completion_offsets, scored.loss_mask);
+    const auto rows = static_cast<int64_t>(lengths.size());
+    const BatchShape shape{lengths, lengths, slice_ranges(scored.slice_offsets, rows)};
+    const Completions completions(lengths, at::kCPU);
     LossTokens tokens;
-    tokens.batch = batch_tokens(scored.advantages, scored.lengths, scored.lengths, options,
-                                at::kDouble, at::kCPU);
-    tokens.batch.old = host(scored.old);
-    tokens.batch.reference = host(scored.reference);
-    tokens.logprobs = to_device(scored.logprobs, at::kCPU).requires_grad_();
-    tokens.entropy = to_device(scored.entropy, at::kCPU).requires_grad_();
-    add_entropy_terms(tokens.batch, tokens.entropy.detach(), scored.lengths, options);
+    tokens.batch = batch_tokens(scored.advantages, shape, options, at::kDouble, at::kCPU);
+    if (!scored.old.empty()) tokens.batch.old = counted(scored.old);
+    if (!scored.reference.empty()) tokens.batch.reference = counted(scored.reference);
+    tokens.logprobs = counted(scored.logprobs).requires_grad_();
+    tokens.entropy = counted(scored.entropy).requires_grad_();
+    add_entropy_terms(tokens.batch, tokens.entropy.detach(), shape, options);
     if (needs_whole_completions(options, tokens.batch.old.defined())) {
         tokens.completions = &completions;
     }
@@ -271,8 +269,11 @@ LossAndGradient loss_and_gradient(const ScoredBatch& scored, const LossOptions& 
     std::vector<at::Tensor> inputs{tokens.logprobs};
     if (bonus) inputs.push_back(tokens.entropy);
     const auto gradients = torch::autograd::grad({loss}, inputs);
-    result.logprobs = read_back.operator()<double>(gradients[0]);
-    if (bonus) result.entropy = read_back.operator()<double>(gradients[1]);
+    const auto of_all_tokens = [&](const at::Tensor& gradient) {
+        return put_counted(read_back.operator()<double>(gradient), scored.loss_mask);
+    };
+    result.logprobs = of_all_tokens(gradients[0]);
+    if (bonus) result.entropy = of_all_tokens(gradients[1]);
     return result;
 }
 

@@ -15,8 +15,9 @@
 // with T tokens and B completions of a slice, t tokens of the completion, K slices a step:
 //   grpo, sapo 1/(t B K) · bnpo 1/(T K) · dr_grpo 1/(max_completion_length B K) · luspo 1/(B K)
 //   dapo, cispo, vespo 1/loss_tokens
-// All weights are known before the batch is computed, so it may be cut in any way. A completion
-// without tokens counts as one of the completions and adds nothing.
+// All weights are known before the batch is computed, so it may be cut in any way. Tokens are those
+// that count in the loss; the formulas know of no others (TRL's completion_mask * tool_mask). A
+// completion without any is one of the B completions all the same, and adds nothing.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -26,8 +27,8 @@
 
 namespace grpo {
 
-/// What the loss needs of each completion token and does not change during a step, all [tokens] and
-/// of one floating dtype.
+/// What the loss needs of each token and does not change during a step, all [tokens] and of one
+/// floating dtype.
 struct BatchTokens {
     at::Tensor advantages;       // of the token's completion
     at::Tensor weights;          // w
@@ -63,33 +64,34 @@ TokenLoss token_loss(const LossTokens& tokens, const LossOptions& options);
 /// must see whole completions.
 bool needs_whole_completions(const LossOptions& options, bool has_old);
 
-/// Advantages and weights of the tokens of completions with the given lengths. `counted` are the
-/// lengths that make the weights: a completion may count and yet be left out.
-BatchTokens batch_tokens(const std::vector<double>& advantages, const std::vector<int64_t>& lengths,
-                         const std::vector<int64_t>& counted, const LossOptions& options,
-                         at::ScalarType dtype, at::Device device);
+/// Advantages, one a completion, and weights of the tokens that are computed. The weights are those
+/// of the whole batch, whatever is left out.
+BatchTokens batch_tokens(const std::vector<double>& advantages, const BatchShape& shape,
+                         const LossOptions& options, at::ScalarType dtype, at::Device device);
 
 /// Fills in entropy_mask and entropy_weights. `entropy` [tokens] is needed for the mask only.
-void add_entropy_terms(BatchTokens& tokens, const at::Tensor& entropy,
-                       const std::vector<int64_t>& lengths, const LossOptions& options);
+void add_entropy_terms(BatchTokens& tokens, const at::Tensor& entropy, const BatchShape& shape,
+                       const LossOptions& options);
 
 /// K: the slices of the step.
-double accumulation_steps(int64_t rows, const LossOptions& options);
+double accumulation_steps(const BatchShape& shape, const LossOptions& options);
 
 /// Whether TRL divides by the tokens of the whole step.
 bool divides_by_step_tokens(LossType type);
 
-/// A batch in float64 with given scores: what the tests differentiate numerically is the code that
-/// trains.
+/// A batch in float64 with given scores of all its tokens: what the tests differentiate numerically
+/// is the code that trains.
 struct ScoredBatch {
-    std::vector<int64_t> lengths;                           // [B]
+    std::vector<int32_t> completion_offsets;                // [B + 1]
     std::vector<double> advantages;                         // [B]
     std::vector<double> logprobs, entropy, old, reference;  // [tokens]; the last two may be empty
+    std::vector<uint8_t> loss_mask;                         // [tokens], or empty
+    std::vector<int32_t> slice_offsets;                     // [S + 1], or empty
 };
 struct LossAndGradient {
     double loss = 0;
-    std::vector<double> logprobs;  // dloss/dlogprob
-    std::vector<double> entropy;   // dloss/dentropy; empty without a bonus
+    std::vector<double> logprobs;  // dloss/dlogprob [tokens]; 0 where a token does not count
+    std::vector<double> entropy;   // dloss/dentropy [tokens]; empty without a bonus
 };
 LossAndGradient loss_and_gradient(const ScoredBatch& scored, const LossOptions& options);
 

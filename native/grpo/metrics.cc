@@ -102,16 +102,15 @@ struct Slice {
 
 }  // namespace
 
-MetricSums::MetricSums(std::vector<int64_t> counted, const std::vector<int64_t>& scored,
-                       const LossOptions& options, at::Device device)
-    : counted_(std::move(counted)), scored_(scored), options_(options) {
+MetricSums::MetricSums(BatchShape shape, const LossOptions& options, at::Device device)
+    : shape_(std::move(shape)), options_(options) {
     std::vector<int64_t> rows;
-    for (size_t row = 0; row < scored.size(); ++row) {
-        rows.insert(rows.end(), scored[row], static_cast<int64_t>(row));
+    for (int64_t row = 0; row < shape_.rows(); ++row) {
+        rows.insert(rows.end(), shape_.scored[row], row);
     }
     row_ = to_device(rows, device);
     const auto options_fp32 = at::TensorOptions().dtype(at::kFloat).device(device);
-    sums_ = at::zeros({static_cast<int64_t>(scored.size()), kColumns}, options_fp32);
+    sums_ = at::zeros({shape_.rows(), kColumns}, options_fp32);
     largest_ = at::zeros({1}, options_fp32);
 }
 
@@ -145,10 +144,10 @@ LossResult MetricSums::result(ReadBack& read_back) const {
     Mean policy, entropy, kl, low, high, region, low_min, high_max, phi, difference;
     LossResult result;
     double active_entropy = 0, active = 0;
-    const auto count = static_cast<int64_t>(counted_.size());
-    for (const RowRange rows : slice_rows(count, options_.rows_per_slice)) {
-        const Slice slice{values.data() + rows.begin * kColumns, counted_.data() + rows.begin,
-                          scored_.data() + rows.begin, rows.end - rows.begin};
+    const int64_t count = shape_.rows();
+    for (const RowRange rows : shape_.slices) {
+        const Slice slice{values.data() + rows.begin * kColumns, shape_.counted.data() + rows.begin,
+                          shape_.scored.data() + rows.begin, rows.end - rows.begin};
         const double clip_low = slice.clip_share(kClipLow, by_completion);
         const double clip_high = slice.clip_share(kClipHigh, by_completion);
         result.loss += slice.total(kLoss);
@@ -167,7 +166,7 @@ LossResult MetricSums::result(ReadBack& read_back) const {
     }
     // TRL reports a slice's loss before it is divided by the slices of the step.
     const bool scaled = !divides_by_step_tokens(options_.type);
-    result.policy_loss = policy.value(0) * (scaled ? accumulation_steps(count, options_) : 1);
+    result.policy_loss = policy.value(0) * (scaled ? accumulation_steps(shape_, options_) : 1);
     result.entropy = entropy.value(count > 0 ? kNan : 0);
     result.kl = kl.value(count > 0 ? kNan : 0);
     result.clip_low = low.value(0);
@@ -180,7 +179,9 @@ LossResult MetricSums::result(ReadBack& read_back) const {
     result.logp_difference_max = values.back();
     result.active_entropy = share(active_entropy, active);
     result.active_tokens = static_cast<int64_t>(active);
-    for (int64_t row = 0; row < count; ++row) result.idle_rows += scored_[row] < counted_[row];
+    result.tokens = shape_.tokens({0, count});
+    for (int64_t row = 0; row < count; ++row)
+        result.idle_rows += shape_.scored[row] < shape_.counted[row];
     return result;
 }
 

@@ -15,10 +15,8 @@ namespace grpo {
 
 class MetricSums {
   public:
-    /// `counted` are the lengths of all completions, `scored` those of the ones that are computed;
-    /// a completion that is left out has ratio 1 and advantage 0.
-    MetricSums(std::vector<int64_t> counted, const std::vector<int64_t>& scored,
-               const LossOptions& options, at::Device device);
+    /// A completion that is left out has ratio 1 and advantage 0.
+    MetricSums(BatchShape shape, const LossOptions& options, at::Device device);
 
     /// Tokens [from, from + n) of those that are computed.
     void add(int64_t from, const LossTokens& tokens, const TokenLoss& loss);
@@ -27,8 +25,7 @@ class MetricSums {
     LossResult result(ReadBack& read_back) const;
 
   private:
-    std::vector<int64_t> counted_;
-    std::vector<int64_t> scored_;
+    const BatchShape shape_;
     const LossOptions& options_;
     at::Tensor row_;      // [tokens] int64
     at::Tensor sums_;     // [B, columns] fp32

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 #include "device.h"
@@ -94,25 +95,34 @@ std::vector<RowRange> plan_micro_batches(const Batch& batch, RowRange rows, int6
 
 }  // namespace
 
-TrainBatch leave_out(const TrainBatch& batch, const std::vector<bool>& rows) {
-    if (std::find(rows.begin(), rows.end(), true) == rows.end()) return batch;
+TrainBatch scored_part(const TrainBatch& batch, const std::vector<bool>& idle) {
+    std::vector<int64_t> ends;  // [B] of what is kept of each completion
+    for (int64_t row = 0; row < batch.num_rows(); ++row) {
+        const int64_t begin = batch.completion_offsets[row];
+        int64_t end = idle[row] ? begin : batch.completion_offsets[row + 1];
+        while (end > begin && !batch.counts(end - 1)) --end;
+        ends.push_back(end);
+    }
+    if (std::equal(ends.begin(), ends.end(), batch.completion_offsets.begin() + 1)) return batch;
     TrainBatch kept = batch;
     kept.context_length = context_length(batch);
-    kept.completion_ids.clear();
-    kept.old_logprobs.clear();
-    kept.reference_logprobs.clear();
-    kept.sampling_logprobs.clear();
-    for (int64_t row = 0; row < batch.num_rows(); ++row) {
-        const auto copy = [&](const auto& from, auto& to) {
-            if (rows[row] || from.empty()) return;
+    const auto keep = [&](const auto& from, auto& to) {
+        to.clear();
+        if (from.empty()) return;
+        for (int64_t row = 0; row < batch.num_rows(); ++row) {
             to.insert(to.end(), from.begin() + batch.completion_offsets[row],
-                      from.begin() + batch.completion_offsets[row + 1]);
-        };
-        copy(batch.completion_ids, kept.completion_ids);
-        copy(batch.old_logprobs, kept.old_logprobs);
-        copy(batch.reference_logprobs, kept.reference_logprobs);
-        copy(batch.sampling_logprobs, kept.sampling_logprobs);
-        kept.completion_offsets[row + 1] = static_cast<int32_t>(kept.completion_ids.size());
+                      from.begin() + ends[row]);
+        }
+    };
+    keep(batch.completion_ids, kept.completion_ids);
+    keep(batch.loss_mask, kept.loss_mask);
+    keep(batch.old_logprobs, kept.old_logprobs);
+    keep(batch.reference_logprobs, kept.reference_logprobs);
+    keep(batch.sampling_logprobs, kept.sampling_logprobs);
+    for (int64_t row = 0; row < batch.num_rows(); ++row) {
+        const int64_t length = ends[row] - batch.completion_offsets[row];
+        kept.completion_offsets[row + 1] =
+            static_cast<int32_t>(kept.completion_offsets[row] + length);
     }
     return kept;
 }
@@ -133,22 +143,28 @@ std::vector<std::vector<MicroBatch>> plan_lanes(const Batch& batch, int64_t max_
         threads = 1;
     }
     std::vector<std::vector<MicroBatch>> lanes;
-    int64_t index = 0;
+    const std::vector<int64_t> counted =
+        counted_lengths(batch.completion_offsets, batch.loss_mask);  // [B]
+    int64_t index = 0, first_token = 0;
     for (const RowRange share : shares) {
         lanes.emplace_back();
         for (const RowRange rows : plan_micro_batches(batch, share, max_tokens / threads)) {
-            if (batch.completion_offsets[rows.end] > batch.completion_offsets[rows.begin])
-                lanes.back().push_back({rows, index++});
+            const int64_t tokens = std::accumulate(counted.begin() + rows.begin,
+                                                   counted.begin() + rows.end, int64_t{0});
+            if (tokens == 0) continue;
+            lanes.back().push_back({rows, index++, first_token});
+            first_token += tokens;
         }
         if (lanes.size() > 1 && lanes.back().empty()) lanes.pop_back();
     }
     return lanes;
 }
 
-PackedInput pack_rows(const Batch& batch, RowRange rows, at::Device device) {
+PackedInput pack_rows(const Batch& batch, const MicroBatch& part, at::Device device) {
+    const RowRange rows = part.rows;
     PackedInput input;
     input.context_length = context_length(batch);
-    input.first_token = batch.completion_offsets[rows.begin];
+    input.first_token = part.first_token;
     std::vector<int64_t> ids, scored, targets, last_of_prompt;
     int64_t previous = -1;
     for (int64_t row = rows.begin; row < rows.end; ++row) {
@@ -163,19 +179,24 @@ PackedInput pack_rows(const Batch& batch, RowRange rows, at::Device device) {
         }
         input.layout.prompt_of.push_back(static_cast<int64_t>(last_of_prompt.size()) - 1);
         input.layout.completion_lengths.push_back(batch.completion_length(row) - 1);
-        input.scored_lengths.push_back(batch.completion_length(row));
     }
     size_t packed = 0;
     for (int64_t row = rows.begin; row < rows.end; ++row) {
-        const int64_t length = batch.completion_length(row);
-        if (length == 0) continue;
-        const int32_t* tokens = batch.completion_ids.data() + batch.completion_offsets[row];
-        scored.push_back(last_of_prompt[input.layout.prompt_of[packed++]]);
-        for (int64_t t = 0; t + 1 < length; ++t) {
-            scored.push_back(static_cast<int64_t>(ids.size()));
-            ids.push_back(tokens[t]);
+        const int64_t begin = batch.completion_offsets[row];
+        const int64_t end = batch.completion_offsets[row + 1];
+        if (begin == end) continue;
+        const size_t scored_before = scored.size();
+        int64_t predecessor = last_of_prompt[input.layout.prompt_of[packed++]];  // flat
+        for (int64_t token = begin; token < end; ++token) {
+            if (batch.counts(token)) {
+                scored.push_back(predecessor);
+                targets.push_back(batch.completion_ids[token]);
+            }
+            if (token + 1 == end) break;
+            predecessor = static_cast<int64_t>(ids.size());
+            ids.push_back(batch.completion_ids[token]);
         }
-        targets.insert(targets.end(), tokens, tokens + length);
+        input.scored_lengths.push_back(static_cast<int64_t>(scored.size() - scored_before));
     }
     input.ids = to_device(ids, device);
     input.positions = to_device(input.layout.positions(), device);

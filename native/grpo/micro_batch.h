@@ -1,5 +1,7 @@
 // Cutting a batch into pieces that fit a token budget, and laying one piece out for the decoder.
 // How it is cut changes memory only: every piece's tokens carry the weights of the whole batch.
+// Tokens outside the loss mask are fed like the others, but no score of theirs is asked for: their
+// hidden states never meet the output layer.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -13,13 +15,15 @@
 
 namespace grpo {
 
-/// The batch with the completions of some rows emptied.
-TrainBatch leave_out(const TrainBatch& batch, const std::vector<bool>& rows);
+/// What of the batch must be computed: completions end with their last token that counts, and those
+/// of `idle` rows are empty.
+TrainBatch scored_part(const TrainBatch& batch, const std::vector<bool>& idle);
 
-/// Consecutive rows, and their place among all micro-batches.
+/// Consecutive rows, and their place in the batch.
 struct MicroBatch {
     RowRange rows;
-    int64_t index = 0;
+    int64_t index = 0;        // among all micro-batches
+    int64_t first_token = 0;  // index of its first token that counts, among the batch's
 };
 
 /// Micro-batches whose prompts (each counted once) and completions stay within max_tokens, at least
@@ -34,19 +38,18 @@ std::vector<std::vector<MicroBatch>> plan_lanes(const Batch& batch, int64_t max_
 /// token is predicted by the last token of its prompt.
 struct PackedInput {
     PackedLayout layout;
-    at::Tensor ids;        // [N] int64
-    at::Tensor positions;  // [N] int64
-    at::Tensor
-        scored;  // [n] int64: the flat token whose hidden state predicts each completion token
-    at::Tensor targets;                   // [n] int64: the completion tokens, in order
+    at::Tensor ids;                       // [N] int64
+    at::Tensor positions;                 // [N] int64
+    at::Tensor targets;                   // [n] int64: the completion tokens that count, in order
+    at::Tensor scored;                    // [n] int64: the flat token that predicts each of them
     std::vector<int64_t> scored_lengths;  // of the completions, empty ones left out
     int64_t context_length = 0;           // of the whole batch, for length-dependent ropes
-    int64_t first_token = 0;  // index of the first of them among the batch's completion tokens
+    int64_t first_token = 0;              // MicroBatch::first_token
 };
 
-PackedInput pack_rows(const Batch& batch, RowRange rows, at::Device device);
+PackedInput pack_rows(const Batch& batch, const MicroBatch& part, at::Device device);
 
-/// Hidden states that predict the completion tokens, after the last norm: [n, C].
+/// Hidden states that predict the targets, after the last norm: [n, C].
 at::Tensor predict_hidden(const Decoder& decoder, const PackedInput& input,
                           const ForwardMode& mode);
 

@@ -7,12 +7,7 @@
 #include <c10/core/InferenceMode.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include <mutex>
-
 #include "error.h"
-#include "grpo/logprobs.h"
-#include "grpo/loss.h"
-#include "grpo/metrics.h"
 #include "grpo/micro_batch.h"
 #include "random.h"
 
@@ -60,7 +55,7 @@ class MicroBatches {
     void run(size_t lane, const F& visit) const {
         for (const MicroBatch& part : lanes_[lane]) {
             if (cancelled_()) throw EngineError("CANCELLED", "the job was cancelled");
-            visit(pack_rows(batch_, part.rows, device_), part.index, lane);
+            visit(pack_rows(batch_, part, device_), part.index, lane);
         }
     }
 
@@ -88,21 +83,6 @@ ForwardMode training_mode(const Adapter& adapter, uint64_t seed, uint64_t micro_
     return mode;
 }
 
-/// Rows whose gradient is exactly zero whatever their tokens are: without advantage, and no term
-/// that would reach them all the same.
-std::vector<bool> idle_rows(const TrainBatch& batch, const LossOptions& options) {
-    const bool reached =
-        options.beta != 0 || options.entropy_coef != 0 || options.top_entropy_quantile < 1;
-    std::vector<bool> idle(batch.num_rows(), false);
-    if (!options.skip_idle_rows || reached) return idle;
-    for (int64_t row = 0; row < batch.num_rows(); ++row) idle[row] = batch.advantages[row] == 0;
-    return idle;
-}
-
-at::Tensor narrow_or_undefined(const at::Tensor& tensor, int64_t start, int64_t n) {
-    return tensor.defined() ? tensor.narrow(0, start, n) : tensor;
-}
-
 /// Threads that may compute side by side: each but the first needs a gradient of its own.
 int64_t side_by_side(const Decoder& decoder, const Adapter& adapter) {
     const int64_t threads = cpu_threads(decoder);
@@ -110,35 +90,21 @@ int64_t side_by_side(const Decoder& decoder, const Adapter& adapter) {
     return 2 * bytes * (threads - 1) <= kCopiesBytes ? threads : 1;
 }
 
-/// One batch on its way through the loss.
+/// One batch on its way through the model and the loss.
 class LossPass {
   public:
-    LossPass(const Decoder& decoder, const Adapter& adapter, const TrainBatch& batch,
-             const LossOptions& options, const Cancelled& cancelled)
+    LossPass(const Decoder& decoder, const Adapter& adapter, const Batch& batch,
+             const PassOptions& options, Loss& loss, const Cancelled& cancelled)
         : decoder_(decoder),
           adapter_(adapter),
-          batch_(leave_out(batch, idle_rows(batch, options))),
           options_(options),
-          micro_batches_(batch_, options.max_tokens_per_micro_batch, side_by_side(decoder, adapter),
-                         decoder.device(), cancelled),
-          metrics_(batch.completion_lengths(), batch_.completion_lengths(), options,
-                   decoder.device()),
-          tokens_(batch_tokens({batch.advantages.begin(), batch.advantages.end()},
-                               batch_.completion_lengths(), batch.completion_lengths(), options,
-                               at::kFloat, decoder.device())) {
-        if (!batch_.old_logprobs.empty()) tokens_.old = upload(batch_.old_logprobs);
-        if (!batch_.reference_logprobs.empty())
-            tokens_.reference = upload(batch_.reference_logprobs);
-        if (!batch_.sampling_logprobs.empty()) tokens_.sampling = upload(batch_.sampling_logprobs);
-        whole_completions_ = needs_whole_completions(options, tokens_.old.defined());
-    }
+          loss_(loss),
+          micro_batches_(batch, options.max_tokens_per_micro_batch, side_by_side(decoder, adapter),
+                         decoder.device(), cancelled) {}
 
-    LossResult run(ReadBack& read_back) {
-        if (options_.top_entropy_quantile < 1 || options_.entropy_coef != 0) {
-            const bool masked = options_.top_entropy_quantile < 1 && batch_.num_tokens() > 0;
-            add_entropy_terms(tokens_, masked ? entropies() : at::Tensor(),
-                              batch_.completion_lengths(), options_);
-        }
+    int64_t run() {
+        const auto count = static_cast<int64_t>(micro_batches_.count());
+        if (count > 0 && loss_.needs_entropies()) loss_.prepare(entropies());
         // Autograd adds to the leaves' gradients, so every lane has leaves of its own.
         std::vector<std::unique_ptr<Adapter>> copies;
         for (size_t lane = 1; lane < micro_batches_.lanes(); ++lane) {
@@ -156,9 +122,7 @@ class LossPass {
         // In the order of lanes, whichever was ready first.
         at::Tensor sum = adapter_.parameters.gradient;
         for (const auto& copy : copies) sum.add_(copy->parameters.gradient);
-        LossResult result = metrics_.result(read_back);
-        result.micro_batches = static_cast<int64_t>(micro_batches_.count());
-        return result;
+        return count;
     }
 
   private:
@@ -166,12 +130,8 @@ class LossPass {
         return training_mode(adapter, options_.dropout_seed, micro_batch, decoder_.device());
     }
 
-    at::Tensor upload(const std::vector<float>& values) const {
-        return to_device(values, decoder_.device());
-    }
-
-    /// Of all tokens, by a pass of its own: which are the top ones is known only after the last.
-    at::Tensor entropies() {
+    /// Of all tokens, by a pass of its own.
+    at::Tensor entropies() const {
         const c10::NoGradGuard no_grad;
         std::vector<at::Tensor> pieces(micro_batches_.count());
         micro_batches_.each([&](const PackedInput& input, int64_t index, size_t) {
@@ -187,79 +147,45 @@ class LossPass {
     /// dloss/dnormed of one micro-batch. A loss whose tokens depend on each other passes the output
     /// layer twice: for the scores of whole completions, and for the gradient that follows.
     at::Tensor output_gradient(const PackedInput& input, const at::Tensor& normed,
-                               const ForwardMode& mode) {
+                               const ForwardMode& mode) const {
         const auto through_output = [&](const auto& derivative) {
             return backward_through_output(decoder_, normed, input.targets, options_.temperature,
                                            mode, derivative);
         };
-        if (!whole_completions_) {
+        if (!loss_.needs_whole_completions()) {
             return through_output([&](int64_t start, const TokenScores& scores) {
-                return differentiate(input.first_token + start, scores, nullptr);
+                return loss_.differentiate(input.first_token + start, scores, nullptr);
             });
         }
         const Completions completions(input.scored_lengths, decoder_.device());
         // The second pass must meet the first one's dropout masks.
         at::Tensor state;
         if (mode.generator) state = mode.generator->get_state();
-        const ScoreGradient all =
-            differentiate(input.first_token,
-                          score_tokens(decoder_, normed, input.targets, options_.temperature, mode),
-                          &completions);
+        const ScoreGradient all = loss_.differentiate(
+            input.first_token,
+            score_tokens(decoder_, normed, input.targets, options_.temperature, mode),
+            &completions);
         if (mode.generator) at::Generator(*mode.generator).set_state(state);
         return through_output([&](int64_t start, const TokenScores& scores) {
             const int64_t n = scores.logprobs.size(0);
-            return ScoreGradient{all.logprobs.narrow(0, start, n),
-                                 narrow_or_undefined(all.entropy, start, n)};
+            return ScoreGradient{
+                all.logprobs.narrow(0, start, n),
+                all.entropy.defined() ? all.entropy.narrow(0, start, n) : at::Tensor()};
         });
-    }
-
-    /// Derivative of the loss by the scores of tokens from `from` on.
-    ScoreGradient differentiate(int64_t from, const TokenScores& scores,
-                                const Completions* completions) {
-        const at::AutoGradMode with_grad(true);
-        const int64_t n = scores.logprobs.size(0);
-        const auto part = [&](const at::Tensor& all) { return narrow_or_undefined(all, from, n); };
-        const LossTokens tokens{.batch = {.advantages = part(tokens_.advantages),
-                                          .weights = part(tokens_.weights),
-                                          .old = part(tokens_.old),
-                                          .reference = part(tokens_.reference),
-                                          .sampling = part(tokens_.sampling),
-                                          .entropy_mask = part(tokens_.entropy_mask),
-                                          .entropy_weights = part(tokens_.entropy_weights)},
-                                .logprobs = scores.logprobs.detach().requires_grad_(),
-                                .entropy = scores.entropy.detach(),
-                                .completions = completions};
-        const TokenLoss loss = token_loss(tokens, options_);
-        {
-            // Lanes add to rows of their own.
-            const std::lock_guard lock(metrics_mutex_);
-            metrics_.add(from, tokens, loss);
-        }
-        // The loss is linear in the entropies, so their derivative is known.
-        return {torch::autograd::grad({loss.loss.sum()}, {tokens.logprobs})[0],
-                tokens.batch.entropy_weights.defined() ? tokens.batch.entropy_weights.neg()
-                                                       : at::Tensor()};
     }
 
     const Decoder& decoder_;
     const Adapter& adapter_;
-    const TrainBatch batch_;
-    const LossOptions& options_;
+    const PassOptions& options_;
+    Loss& loss_;
     const MicroBatches micro_batches_;
-    MetricSums metrics_;
-    std::mutex metrics_mutex_;
-    BatchTokens tokens_;
-    bool whole_completions_ = false;
 };
 
 }  // namespace
 
-LossResult forward_backward(const Decoder& decoder, const Adapter& adapter, const TrainBatch& batch,
-                            const LossOptions& options, ReadBack& read_back,
-                            const Cancelled& cancelled) {
-    LossResult result = LossPass(decoder, adapter, batch, options, cancelled).run(read_back);
-    result.tokens = batch.num_tokens();
-    return result;
+int64_t backward(const Decoder& decoder, const Adapter& adapter, const Batch& batch,
+                 const PassOptions& options, Loss& loss, const Cancelled& cancelled) {
+    return LossPass(decoder, adapter, batch, options, loss, cancelled).run();
 }
 
 std::vector<float> completion_logprobs(const Decoder& decoder, const Batch& batch,

@@ -5,12 +5,14 @@
 #include <algorithm>
 
 #include "cpu/parallel.h"
+#include "cpu/row_kernels.h"
 
 namespace grpo {
 namespace {
 
-using cpu::kernels;
 using cpu::parallel;
+using cpu::product_kernels;
+using cpu::row_kernels;
 
 at::Tensor in_float(const at::Tensor& tensor) {
     return tensor.detach().to(at::kFloat).contiguous();
@@ -26,8 +28,8 @@ void add_product(const Factors& factors, const float* x, int64_t rows, float* y,
     for (int64_t i = 0; i < rows * rank; ++i) low[i] *= factors.scaling;
     const float* b = factors.b_t.template const_data_ptr<float>();
     parallel(rows, rank * out, [&](int64_t begin, int64_t end) {
-        kernels().add_weighted_sums(low + begin * rank, rank, end - begin, b, rank, out,
-                                    y + begin * stride, stride);
+        product_kernels().add_weighted_sums(low + begin * rank, rank, end - begin, b, rank, out,
+                                            y + begin * stride, stride);
     });
 }
 
@@ -90,7 +92,7 @@ void DecodeLinear::forward(const float* x, int64_t rows, float* y, Workspace& wo
     for (const Pair& pair : pairs_) add_pair(pair, x, rows, y + pair.start, workspace);
     if (bias_.defined()) {
         const float* bias = bias_.const_data_ptr<float>();
-        for (int64_t r = 0; r < rows; ++r) kernels().add(bias, out_, y + r * out_);
+        for (int64_t r = 0; r < rows; ++r) row_kernels().add(bias, out_, y + r * out_);
     }
     if (!own_rows_.empty()) replace_rows(x, rows, y, workspace);
 }
@@ -108,7 +110,7 @@ void DecodeLinear::add_pair(const Pair& pair, const float* x, int64_t rows, floa
         add_product(pair.beginning, x, rows, beginning, pair.out, workspace);
         for (int64_t i = 0; i < size; ++i) delta[i] -= beginning[i];
         for (int64_t r = 0; r < rows; ++r)
-            kernels().add(delta + r * pair.out, pair.out, y + r * out_);
+            row_kernels().add(delta + r * pair.out, pair.out, y + r * out_);
     } else {
         add_product(pair.now, x, rows, y, out_, workspace);
     }

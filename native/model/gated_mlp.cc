@@ -1,6 +1,6 @@
 // The feed-forward of dense models: down(act(gate(x)) · up(x)).
-#include "cpu/kernels.h"
 #include "cpu/parallel.h"
+#include "cpu/row_kernels.h"
 #include "model/feed_forward.h"
 #include "model/linear.h"
 
@@ -21,10 +21,8 @@ class DecodeGatedMlp : public DecodeFeedForward {
         float* activated = workspace.activated.floats(rows * size);  // [rows, F]
         gate_up_.forward(x, rows, gate_up, workspace);
         cpu::parallel(rows, kExpCost * size, [&](int64_t begin, int64_t end) {
-            for (int64_t r = begin; r < end; ++r) {
-                const float* gate = gate_up + r * 2 * size;
-                cpu::kernels().gated(gate, gate + size, size, gelu_, activated + r * size);
-            }
+            cpu::row_kernels().gated(gate_up + begin * 2 * size, gelu_, end - begin, size,
+                                     activated + begin * size);
         });
         down_.forward(activated, rows, y, workspace);
     }

@@ -6,7 +6,7 @@
 
 #include <cmath>
 
-#include "cpu/fused_ops.h"
+#include "cpu/row_ops.h"
 #include "device.h"
 
 namespace grpo {

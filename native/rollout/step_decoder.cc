@@ -6,14 +6,16 @@
 #include <cstring>
 
 #include "cpu/parallel.h"
+#include "cpu/row_kernels.h"
 #include "device.h"
 #include "model/rope.h"
 
 namespace grpo {
 namespace {
 
-using cpu::kernels;
 using cpu::parallel;
+using cpu::product_kernels;
+using cpu::row_kernels;
 
 /// Queries of one head that read a prompt together: enough to use each key several times, few
 /// enough to leave work for every thread.
@@ -80,8 +82,8 @@ void StepDecoder::normalize(const at::Tensor& weight, const float* x, int64_t si
     }
     const auto eps = static_cast<float>(config_.rms_norm_eps);
     parallel(rows_, 2 * size, [&](int64_t begin, int64_t end) {
-        for (int64_t r = begin; r < end; ++r)
-            kernels().rms_norm(x + r * size, data(weight), eps, size, out + r * size);
+        row_kernels().rms_norm(x + begin * size, data(weight), /*offset=*/0, eps, end - begin, size,
+                               out + begin * size, /*scale=*/nullptr);
     });
 }
 
@@ -121,7 +123,7 @@ const float* StepDecoder::logits(int64_t first, int64_t count) {
     if (config_.logit_softcap != 0) {
         const auto cap = static_cast<float>(config_.logit_softcap);
         parallel(count * config_.vocab_size, kExpCost, [&](int64_t begin, int64_t end) {
-            kernels().softcap(logits + begin, end - begin, cap);
+            row_kernels().softcap(logits + begin, end - begin, cap);
         });
     }
     return logits;
@@ -155,7 +157,7 @@ void StepDecoder::self_attention(int64_t index, const DecodeRows& rows) {
 }
 
 void StepDecoder::finish_qkv(int64_t index, const DecodeRows& rows, int64_t r) {
-    const cpu::Kernels& run = kernels();
+    const cpu::RowKernels& run = row_kernels();
     const Layer& layer = layers_[index];
     const int64_t heads = config_.num_heads, kv_heads = config_.num_kv_heads,
                   dim = config_.head_dim;
@@ -166,27 +168,30 @@ void StepDecoder::finish_qkv(int64_t index, const DecodeRows& rows, int64_t r) {
         if (!weight.defined()) return;
         // Over all heads together, or over each.
         const int64_t size = weight.numel();
-        for (int64_t start = 0; start < count * dim; start += size) {
-            run.rms_norm(x + start, data(weight), static_cast<float>(config_.rms_norm_eps), size,
-                         x + start);
-        }
+        run.rms_norm(x, data(weight), /*offset=*/0, static_cast<float>(config_.rms_norm_eps),
+                     count * dim / size, size, x, /*scale=*/nullptr);
     };
     norm(layer.q_norm, q, heads);
     norm(layer.k_norm, k, kv_heads);
     if (const int64_t rope = config_.layers[index].rope; rope >= 0) {
         const int64_t rotary = ropes_[rope].cos.size(2);
         const int64_t position = rows.prompt_lengths[rows.slots[r]] + rows.times[r];
-        const float* cos = data(ropes_[rope].cos) + position * rotary;
-        const float* sin = data(ropes_[rope].sin) + position * rotary;
-        run.rope(q, heads, dim, cos, sin, rotary);
-        run.rope(k, kv_heads, dim, cos, sin, rotary);
+        // The keys follow the queries.
+        const cpu::RotaryRows call{.rows = 1,
+                                   .heads = heads + kv_heads,
+                                   .head_dim = dim,
+                                   .rotary = rotary,
+                                   .cos = data(ropes_[rope].cos) + position * rotary,
+                                   .sin = data(ropes_[rope].sin) + position * rotary,
+                                   .direction = 1};
+        run.rope(call, q, layer.qkv.out(), q, layer.qkv.out());
     }
     const cpu::Storage storage = cpu::storage_of(decoder_.dtype());
     for (int64_t head = 0; head < kv_heads; ++head) {
-        run.store(storage, k + head * dim, dim,
-                  place(cache_.all_row_k(index), r, head, rows.times[r]));
-        run.store(storage, v + head * dim, dim,
-                  place(cache_.all_row_v(index), r, head, rows.times[r]));
+        product_kernels().store(storage, k + head * dim, dim,
+                                place(cache_.all_row_k(index), r, head, rows.times[r]));
+        product_kernels().store(storage, v + head * dim, dim,
+                                place(cache_.all_row_v(index), r, head, rows.times[r]));
     }
 }
 
@@ -224,21 +229,21 @@ void StepDecoder::attend_head(int64_t index, const DecodeRows& rows, const Membe
     }
     const int64_t queries = count * repeats, stride = prompt + longest;
     const int64_t packed =
-        kernels().packed_bytes(queries, dim) + kernels().packed_bytes(repeats, dim);
-    kernels().attend({.rows = lines,
-                      .num_rows = count,
-                      .repeats = repeats,
-                      .head_dim = dim,
-                      .prompt_k = place(cache_.all_prompt_k(index), members.slot, head, 0),
-                      .prompt_v = place(cache_.all_prompt_v(index), members.slot, head, 0),
-                      .prompt = prompt,
-                      .storage = cpu::storage_of(decoder_.dtype()),
-                      .scale = static_cast<float>(config_.attention_scale),
-                      .softcap = static_cast<float>(config_.attention_softcap),
-                      .scores = scratch.delta.floats(queries * stride),
-                      .stride = stride,
-                      .mixed = scratch.low_rank.floats(queries * dim),
-                      .packed = scratch.packed.bytes(packed)});
+        product_kernels().packed_bytes(queries, dim) + product_kernels().packed_bytes(repeats, dim);
+    product_kernels().attend({.rows = lines,
+                              .num_rows = count,
+                              .repeats = repeats,
+                              .head_dim = dim,
+                              .prompt_k = place(cache_.all_prompt_k(index), members.slot, head, 0),
+                              .prompt_v = place(cache_.all_prompt_v(index), members.slot, head, 0),
+                              .prompt = prompt,
+                              .storage = cpu::storage_of(decoder_.dtype()),
+                              .scale = static_cast<float>(config_.attention_scale),
+                              .softcap = static_cast<float>(config_.attention_softcap),
+                              .scores = scratch.delta.floats(queries * stride),
+                              .stride = stride,
+                              .mixed = scratch.low_rank.floats(queries * dim),
+                              .packed = scratch.packed.bytes(packed)});
 }
 
 void StepDecoder::add_branch(const at::Tensor& after) {
@@ -248,7 +253,7 @@ void StepDecoder::add_branch(const at::Tensor& after) {
         normalize(after, branch_, size, normed_);
         branch = normed_;
     }
-    kernels().add(branch, rows_ * size, hidden_);
+    row_kernels().add(branch, rows_ * size, hidden_);
 }
 
 }  // namespace grpo

@@ -2,7 +2,7 @@
 // of the process's peak beside these and the runtime is what passes hold: activations, logits, scratch.
 
 import type { CausalLM } from "grpo";
-import { estimateMemory } from "../../lib/trainer/memory.js";
+import { estimateMemory } from "../../lib/model/memory.js";
 import type { BenchCase } from "./cases.js";
 
 export interface Components {

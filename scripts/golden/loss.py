@@ -108,9 +108,10 @@ def trainer_of(args, name, settings, batch):
 def run(trainer, batch, settings, given, extra=0):
     """Loss, metrics and gradients by name of one case."""
     inputs = batch.padded(extra)
-    # As _generate_and_score_completions masks truncated completions.
-    inputs["completion_mask"][settings["truncated"]] = 0
-    inputs["num_items_in_batch"] = inputs["completion_mask"].sum()
+    # As _generate_and_score_completions masks truncated completions and counts tokens.
+    for name in {"completion_mask", "tool_mask"} & inputs.keys():
+        inputs[name][settings["truncated"]] = 0
+    inputs["num_items_in_batch"] = (inputs["completion_mask"] * inputs.get("tool_mask", 1)).sum()
     key = f"{settings['options'].get('temperature', 1):g}"
     if settings["old"]:
         inputs["old_per_token_logps"] = batch.pad_tokens(given[f"old.{key}"], extra)
@@ -125,41 +126,46 @@ def noise(gradients, others):
     return max(((g - others[n]).abs().max() / g.abs().max()).item() for n, g in gradients.items())
 
 
-def check(settings, metrics, gradients):
+def check(settings, metrics, gradients, _):
     """The fixture must be able to fail: no zero gradient, and clipping on both sides where tokens are clipped."""
     for side in ("low_mean", "high_mean") if settings["name"] == "grpo, old, beta 0.0, useBiasCorrectionKl True" else ():
         assert metrics[f"clip_ratio/{side}"] > 0, settings["name"]
     assert all(g.abs().max() > 1e-4 for g in gradients.values()), settings["name"]
 
 
-def write_set(args, name):
-    batch = Batch(seed=24)
-    tensors, meta = batch.tensors(), []
+def given_numbers(args, name, batch):
+    """The log-probabilities that the cases are given, and the adapter."""
+    tensors = {}
     for temperature in TEMPERATURES:
         trainer = trainer_of(args, name, case("dapo", old=False, temperature=temperature), batch)
         current = logprobs(trainer, batch)
         tensors[f"logprobs.{temperature:g}"] = current
         tensors[f"old.{temperature:g}"] = perturbed(current, seed=31)
         tensors[f"reference.{temperature:g}"] = logprobs(trainer, batch, adapter=False)
-    tensors |= {f"adapter.{n}": p.detach().clone() for n, p in lora_parameters(trainer).items()}
-    for settings in cases(name):
+    return tensors | {f"adapter.{n}": p.detach().clone() for n, p in lora_parameters(trainer).items()}
+
+
+def write_set(args, kind, name, batch, cases, check):
+    """Writes OUT/<kind>-<name>. `check(settings, metrics, gradients, rerun)`: rerun(batch) runs the case on another batch."""
+    tensors, meta = batch.tensors() | given_numbers(args, name, batch), []
+    for settings in cases:
         trainer = trainer_of(args, name, settings, batch)
         loss, metrics, gradients = run(trainer, batch, settings, tensors)
-        check(settings, metrics, gradients)
+        check(settings, metrics, gradients, lambda other: run(trainer, other, settings, tensors))  # noqa: B023
         again, _, others = run(trainer, batch, settings, tensors, extra=5)
         meta.append(settings | {"loss": loss, "metrics": metrics, "noise": noise(gradients, others)})
         meta[-1]["lossNoise"] = abs(loss - again)
         tensors |= {f"grad.{settings['name']}.{n}": g for n, g in gradients.items()}
     model, targets = SETS[name]
-    write_tensors(args.out / f"loss-{name}.safetensors", tensors)
+    write_tensors(args.out / f"{kind}-{name}.safetensors", tensors)
     shared = {"model": model, "targetModules": targets, "r": 4, "loraAlpha": 8, "groupSize": 4}
-    write_json(args.out / f"loss-{name}.json", shared | {"maxCompletionLength": 32, "lossTokens": batch.token_count, "cases": meta})
+    write_json(args.out / f"{kind}-{name}.json", shared | {"maxCompletionLength": 32, "lossTokens": batch.token_count, "cases": meta})
 
 
 def main():
     args = arguments(__doc__)
     for name in SETS:
-        write_set(args, name)
+        write_set(args, "loss", name, Batch(seed=24), cases(name), check)
 
 
 if __name__ == "__main__":

@@ -145,15 +145,17 @@ def tables():
 
 
 class Rollouts:
-    """Hands out the completions of one generation after the other."""
+    """Hands out the completions of one generation after the other, with masks where there are any."""
 
-    def __init__(self, prompts, completions):
-        self.prompts, self.completions, self.calls = prompts, completions, 0
+    def __init__(self, prompts, completions, masks=None):
+        self.prompts, self.completions, self.masks, self.calls = prompts, completions, masks, 0
 
     def __call__(self, prompts, _):
-        rows = self.completions[self.calls % GENERATIONS][: len(prompts)]
+        generation, count = self.calls % GENERATIONS, len(prompts)
         self.calls += 1
-        return {"prompt_ids": [self.prompts[int(p)] for p in prompts], "completion_ids": rows, "logprobs": None}
+        ids = {"prompt_ids": [self.prompts[int(p)] for p in prompts], "completion_ids": self.completions[generation][:count]}
+        masks = {"env_mask": self.masks[generation][:count]} if self.masks else {}
+        return ids | masks | {"logprobs": None}
 
 
 def make_trainer(args, options, rollouts, output):
@@ -204,23 +206,25 @@ def train(args, options, tables):
     return before, steps, after
 
 
-def main():
-    args = arguments(__doc__)
+def write_runs(args, file, runs, prompts, completions, masks=None):
     grpo_trainer.shuffle_sequence_dict = lambda batch: batch
-    prompts, completions = tables()
-    tensors, runs = {}, []
-    for name, options in RUNS.items():
-        before, steps, after = train(args, options, (prompts, completions))
+    tensors, logs = {}, []
+    for name, options in runs.items():
+        before, steps, after = train(args, options, (prompts, completions, masks))
         tensors |= {f"adapter.{n}": w for n, w in before.items()} | {f"{name}.{n}": w for n, w in after.items()}
         drop = {"step_time", "step"}
-        logs = [{k: v for k, v in line.items() if k not in drop} for line in steps]
-        runs.append({"name": name, "options": options, "steps": logs})
-    write_tensors(args.out / "runs.safetensors", tensors)
+        lines = [{k: v for k, v in line.items() if k not in drop} for line in steps]
+        logs.append({"name": name, "options": options, "steps": lines})
+    write_tensors(args.out / f"{file}.safetensors", tensors)
     model, targets = SETS[SET]
     shared = {"model": model, "targetModules": targets, "r": 4, "loraAlpha": 8, "numGenerations": GROUP}
     shared |= {"perDeviceTrainBatchSize": BATCH, "maxCompletionLength": MAX_LENGTH, "maxSteps": 6, "learningRate": 5e-3, "adamEpsilon": 1e-3}
-    shared |= {"eosId": EOS, "prompts": prompts, "completions": completions, "runs": runs}
-    write_json(args.out / "runs.json", shared)
+    shared |= {"eosId": EOS, "prompts": prompts, "completions": completions} | ({"lossMask": masks} if masks else {})
+    write_json(args.out / f"{file}.json", shared | {"runs": logs})
+
+
+def main():
+    write_runs(arguments(__doc__), "runs", RUNS, *tables())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 // places where the derivative must be exactly zero.
 
 import { describe, expect, it } from "vitest";
-import { LOSS_TYPES, type LossOptions, toNativeLoss } from "../../lib/model/loss.js";
+import { LOSS_TYPES, type LossOptions, rowsPerSliceOf, toNativeLoss } from "../../lib/model/loss.js";
+import { evenSlices } from "../../lib/model/training-inputs.js";
+import type { NativeCore } from "../../lib/native/native.js";
 import { loadCore } from "../../lib/native/native-loader.js";
 
 const LOSS: LossOptions = { epsilon: 0.2, epsilonHigh: 0.3, maxCompletionLength: 10 };
@@ -25,28 +27,30 @@ const logRatiosBeside = (token: number) => tokens.filter((other) => rowOf(other)
 
 const entropy = Float64Array.from(tokens, (i) => 1.5 + Math.sin(5 * i));
 
-const batch = { logprobs, entropy, old, reference, advantages, offsets: OFFSETS };
+type Scored = Parameters<NativeCore["lossAndGradient"]>[0];
+const batch: Scored = { logprobs, entropy, old, reference, advantages, offsets: OFFSETS };
 
-function evaluate(loss: LossOptions, changes: Partial<typeof batch> = {}) {
-  return loadCore().lossAndGradient({ ...batch, ...changes }, toNativeLoss({ ...LOSS, ...loss }));
+function evaluate(loss: LossOptions, changes: Partial<Scored> = {}) {
+  const sliceOffsets = evenSlices((changes.advantages ?? advantages).length, rowsPerSliceOf(loss));
+  return loadCore().lossAndGradient({ ...batch, sliceOffsets, ...changes }, toNativeLoss({ ...LOSS, ...loss }));
 }
 
-function numericalGradient(loss: LossOptions, name: "logprobs" | "entropy"): number[] {
+function numericalGradient(loss: LossOptions, name: "logprobs" | "entropy", changes: Partial<Scored>): number[] {
   // Central differences: the error is of the order of h², and rounding of 1e-16 / h.
   const h = 1e-5;
   return tokens.map((token) => {
     const [up, down] = [h, -h].map((delta) => {
       const moved = Float64Array.from(batch[name]);
       moved[token] = (moved[token] ?? 0) + delta;
-      return evaluate(loss, { [name]: moved }).loss;
+      return evaluate(loss, { ...changes, [name]: moved }).loss;
     });
     return ((up ?? Number.NaN) - (down ?? Number.NaN)) / (2 * h);
   });
 }
 
-function expectDerivative(loss: LossOptions, name: "logprobs" | "entropy"): void {
-  const gradient = evaluate(loss)[name];
-  numericalGradient(loss, name).forEach((expected, token) => {
+function expectDerivative(loss: LossOptions, name: "logprobs" | "entropy", changes: Partial<Scored> = {}): void {
+  const gradient = evaluate(loss, changes)[name];
+  numericalGradient(loss, name, changes).forEach((expected, token) => {
     expect(Math.abs((gradient[token] ?? Number.NaN) - expected), `token ${token}`).toBeLessThan(1e-9);
   });
 }
@@ -165,6 +169,89 @@ describe("the gradient of the loss", () => {
     const pulled = evaluate({ topEntropyQuantile: 0.25, beta: 0.04 }).logprobs;
     // Of the first token the reference thinks as the policy does.
     expect(pulled.slice(1).every((value) => value !== 0)).toBe(true);
+  });
+});
+
+describe("with a ragged loss mask and slices of unequal size, the gradient of the loss", () => {
+  // Of the rows of 8, 8, 8, 1, 7 and 0 tokens: segments by turns, all but the ends, the first half, all, none, none.
+  const marks = "10110111 01111110 11110000 1 0000000".replaceAll(" ", "");
+  const masked: Partial<Scored> = {
+    lossMask: Uint8Array.from(marks, Number),
+    sliceOffsets: Int32Array.from([0, 1, 1, 4, 6]),
+  };
+  const counts = tokens.map((token) => marks[token] === "1");
+
+  it.each(variants)("equals finite differences for %o", (variant) => {
+    expectDerivative(variant, "logprobs", masked);
+    if (variant.entropyCoef !== undefined) expectDerivative(variant, "entropy", masked);
+  });
+
+  it.each(LOSS_TYPES.map((lossType) => ({ lossType, beta: 0.04, entropyCoef: 0.1 })))(
+    "is exactly zero where a token does not count for %o",
+    (loss) => {
+      const { logprobs: gradient, entropy: bonus } = evaluate(loss, masked);
+      expect(tokens.filter((token) => counts[token] && gradient[token] === 0)).toEqual([]);
+      for (const values of [gradient, bonus]) {
+        expect(tokens.filter((token) => !counts[token] && values[token] !== 0)).toEqual([]);
+      }
+    },
+  );
+
+  it.each(variants)("is that of the counted tokens alone for %o", (variant) => {
+    const only = (values: Float64Array) => values.filter((_, token) => counts[token]);
+    const before = (end: number) => counts.slice(0, end).filter((is) => is).length;
+    const alone: Partial<Scored> = {
+      logprobs: only(logprobs),
+      entropy: only(entropy),
+      old: only(old),
+      reference: only(reference),
+      offsets: OFFSETS.map(before),
+      sliceOffsets: masked.sliceOffsets,
+    };
+    const actual = evaluate(variant, masked);
+    const expected = evaluate(variant, alone);
+    expect(actual.loss).toBe(expected.loss);
+    expect(only(actual.logprobs)).toEqual(expected.logprobs);
+  });
+
+  it.each(LOSS_TYPES)("weighs a token on-policy by what its slice counts for %s", (lossType) => {
+    const { logprobs: gradient } = evaluate({ lossType, epsilonHigh: 2 }, { ...masked, old: new Float64Array() });
+    // By row: its own tokens that count, the slice's, and the slice's rows.
+    const own = [6, 6, 4, 1, 0, 0];
+    const slices = [6, 11, 11, 11, 0, 0];
+    const rows = [1, 3, 3, 3, 2, 2];
+    tokens.forEach((token) => {
+      const row = rowOf(token);
+      const [n, t, b] = [own[row] ?? Number.NaN, slices[row] ?? Number.NaN, rows[row] ?? Number.NaN];
+      const weight = {
+        dapo: 1 / 17,
+        cispo: 1 / 17,
+        vespo: 1 / 17,
+        bnpo: 1 / t / 4,
+        dr_grpo: 1 / (10 * b) / 4,
+        grpo: 1 / n / b / 4,
+        sapo: 1 / n / b / 4,
+        luspo: 1 / b / 4,
+      }[lossType];
+      const expected = counts[token] ? -weight * (advantages[row] ?? Number.NaN) : 0;
+      expect(gradient[token]).toBeCloseTo(expected, 14);
+    });
+  });
+
+  it("ignores old and reference log-probabilities where a token does not count, even NaN", () => {
+    const forget = (values: Float64Array) => values.map((value, token) => (counts[token] ? value : Number.NaN));
+    const loss: LossOptions = { beta: 0.04, ...sequence };
+    const unknown = { ...masked, old: forget(old), reference: forget(reference) };
+    expect(evaluate(loss, unknown)).toEqual(evaluate(loss, masked));
+  });
+
+  it.each([
+    ["a mask of another length", { lossMask: Uint8Array.of(1, 0) }],
+    ["slices that do not begin at 0", { sliceOffsets: Int32Array.of(1, 6) }],
+    ["slices that end before the rows", { sliceOffsets: Int32Array.of(0, 5) }],
+    ["slices that descend", { sliceOffsets: Int32Array.of(0, 4, 2, 6) }],
+  ])("refuses %s", (_, changes) => {
+    expect(() => evaluate({}, changes)).toThrow(expect.objectContaining({ code: "BAD_INPUT" }));
   });
 });
 

@@ -54,6 +54,7 @@ function batch({ prompts, lengths }: typeof SHORT): NativeTrainBatch {
     completionIds: ids(sum(lengths)),
     completionOffsets: offsets(lengths),
     promptOf: Int32Array.from([0, 0, 0, 1, 1, 2]),
+    sliceOffsets: Int32Array.from([0, 3, 6]),
     advantages: Float32Array.from([1, -1, 0.5, 2, 1, -0.5]),
   };
 }
@@ -79,7 +80,7 @@ async function engineOf(config: object, dtype: NativeDtype, train: Train): Promi
 async function update(config: object, dtype: NativeDtype, train: Train, more: object) {
   const engine = await engineOf(config, dtype, train);
   const maxTokensPerMicroBatch = train === "long" ? 400 : 40;
-  const loss = toNativeLoss({ temperature: 0.8, dropoutSeed: 9, rowsPerSlice: 3, maxTokensPerMicroBatch, ...more });
+  const loss = toNativeLoss({ temperature: 0.8, dropoutSeed: 9, maxTokensPerMicroBatch, ...more });
   const result = await engine.forwardBackward(batch(train === "long" ? LONG : SHORT), loss);
   const gradients = await engine.gradients();
   await engine.dispose();

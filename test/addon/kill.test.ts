@@ -9,7 +9,7 @@ import path from "node:path";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { listCheckpoints } from "../../lib/trainer/checkpoint.js";
+import { listCheckpoints } from "../../lib/run/checkpoint.js";
 import { killableRun } from "./killable-run.js";
 
 const script = fileURLToPath(new URL("./killable-run.ts", import.meta.url));

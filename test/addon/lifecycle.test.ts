@@ -275,6 +275,11 @@ describe("the engine itself, without the checks of the library", () => {
       engine.forwardBackward({ ...train, referenceLogprobs: new Float32Array(7) }, LOSS),
     "old log-probabilities that are too few": () =>
       engine.forwardBackward({ ...train, oldLogprobs: new Float32Array(1) }, LOSS),
+    "a loss mask that is too short": () =>
+      engine.forwardBackward({ ...train, lossMask: new Uint8Array(7).fill(1) }, LOSS),
+    "slices that end before the completions": () =>
+      engine.forwardBackward({ ...train, sliceOffsets: ints(0, 4) }, LOSS),
+    "slices that descend": () => engine.forwardBackward({ ...train, sliceOffsets: ints(0, 4, 2, 5) }, LOSS),
     "more tokens than positions": () => engine.sample({ ...REQUEST, maxNewTokens: 1021 }, () => {}),
   };
   it.each(Object.keys(calls))("refuses %s", async (name) => {

@@ -75,8 +75,8 @@ describe.each([
     const [oldLogprobs, referenceLogprobs] = [new Float32Array(8).fill(-6), new Float32Array(8).fill(-5)];
     const microBatches: number[] = [];
     const run = async (loss: Partial<typeof LOSS>, more = {}) => {
-      const { temperature, rowsPerSlice, maxTokensPerMicroBatch, dropoutSeed } = LOSS;
-      const options = { beta: 0.04, temperature, rowsPerSlice, maxTokensPerMicroBatch, dropoutSeed, ...variant };
+      const { temperature, maxTokensPerMicroBatch, dropoutSeed } = LOSS;
+      const options = { beta: 0.04, temperature, maxTokensPerMicroBatch, dropoutSeed, ...variant };
       const result = await engine.forwardBackward({ ...batch, ...more }, { ...toNativeLoss(options), ...loss });
       microBatches.push(result.microBatches);
     };

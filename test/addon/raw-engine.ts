@@ -14,6 +14,7 @@ import type {
   NativeLoss,
   NativeModelConfig,
   NativeSampleRequest,
+  NativeTrainBatch,
 } from "../../lib/native/native.js";
 import { loadCore } from "../../lib/native/native-loader.js";
 import { tinyQwen2 } from "./golden.js";
@@ -72,18 +73,18 @@ export const REQUEST: NativeSampleRequest = {
   maxRows: 64,
 };
 
-/** Five completions, one of them empty. */
-export const BATCH: NativeBatch = {
+/** Five completions in slices of at most two, one of them empty. */
+export const BATCH: NativeBatch & Pick<NativeTrainBatch, "sliceOffsets"> = {
   ...PROMPTS,
   completionIds: Int32Array.from([5, 6, 7, 8, 9, 10, 11, 12]),
   completionOffsets: Int32Array.from([0, 1, 4, 4, 6, 8]),
   promptOf: Int32Array.from([0, 0, 1, 1, 2]),
+  sliceOffsets: Int32Array.from([0, 2, 4, 5]),
 };
 
 export const LOSS: NativeLoss = toNativeLoss({
   beta: 0.04,
   temperature: 0.9,
-  rowsPerSlice: 2,
   maxTokensPerMicroBatch: 8,
   dropoutSeed: 3,
 });

@@ -4,11 +4,11 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { expect, it } from "vitest";
+import type { Metrics } from "../../lib/log/metrics.js";
 import { LoraConfig } from "../../lib/model/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer.js";
 import { GRPOConfig } from "../../lib/trainer/config.js";
-import type { Metrics } from "../../lib/trainer/step-metrics.js";
 import { GRPOTrainer } from "../../lib/trainer/trainer.js";
 import { temporaryFolder } from "../model/folders.js";
 import { tinyQwen2 } from "./golden.js";

@@ -1,5 +1,5 @@
-// The golden training fixtures (loss-*, steps-*) as the public API takes them: a model that carries the fixture's adapter, and
-// batches with one entry per completion. The layouts are in scripts/golden/README.md.
+// The golden training fixtures (loss-*, masked-loss-*, steps-*) as the public API takes them: a model that carries the fixture's
+// adapter, and batches with one entry per completion. The layouts are in scripts/golden/README.md.
 
 import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
@@ -14,7 +14,7 @@ import { goldenPath, largestDifference, numbers, sequences, type Tensors } from 
 
 export const SETS = ["qwen2-qv", "llama-all"] as const;
 
-interface AdapterFixture {
+export interface AdapterFixture {
   readonly model: string;
   readonly targetModules: readonly string[] | string;
   readonly r: number;
@@ -73,12 +73,16 @@ export async function adapterWeights(model: CausalLM): Promise<Tensors> {
   return readTensors(path.join(folder, "adapter_model.safetensors"));
 }
 
-interface RaggedBatch extends GradientBatch {
+export interface RaggedBatch extends GradientBatch {
   readonly oldLogprobs?: readonly number[][];
   readonly referenceLogprobs?: readonly number[][];
+  readonly lossMask?: readonly Uint8Array[];
 }
 
-/** `old` and `reference` name tensors of log-probabilities; prefix is "" or "batch0.". */
+/**
+ * `old` and `reference` name tensors of log-probabilities; prefix is "" or "batch0.". A fixture with a loss mask gives it to its
+ * batch.
+ */
 export function trainingBatch(
   tensors: Tensors,
   prefix: string,
@@ -96,6 +100,9 @@ export function trainingBatch(
     advantages: numbers(tensors, `${prefix}advantages`),
     ...(names.old === undefined ? {} : { oldLogprobs: perCompletion(names.old) }),
     ...(names.reference === undefined ? {} : { referenceLogprobs: perCompletion(names.reference) }),
+    ...(tensors.has(`${prefix}lossMask`)
+      ? { lossMask: perCompletion("lossMask").map((mask) => Uint8Array.from(mask)) }
+      : {}),
   };
 }
 

@@ -7,7 +7,6 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { JsonlFile } from "../../lib/log/jsonl.js";
 import { type CompletionRecord, RunLog } from "../../lib/log/run-log.js";
 import { readRun } from "../../lib/report/read-run.js";
-import { GRPOConfig } from "../../lib/trainer/config.js";
 
 let folder: string;
 beforeEach(async () => {
@@ -52,7 +51,7 @@ function completions(step: number, split: "train" | "eval", rewards: readonly nu
 
 /** A run that writes some steps with a reward, as if it then had been killed. */
 async function run(reward: number, steps: readonly number[]): Promise<void> {
-  const log = new RunLog(new GRPOConfig({ outputDir: folder, logTo: ["jsonl"] }), ["r"]);
+  const log = new RunLog({ outputDir: folder, logTo: ["jsonl"] });
   await log.begin({ reward_functions: ["r"] }, (steps[0] ?? 1) - 1);
   for (const step of steps) {
     await log.step(step, { reward }, completions(step, "train", [reward, reward, reward]));

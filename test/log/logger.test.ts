@@ -5,8 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import type { Logger } from "../../lib/log/logger.js";
-import { RunLog } from "../../lib/log/run-log.js";
-import { GRPOConfig } from "../../lib/trainer/config.js";
+import { RunLog, type RunLogOptions } from "../../lib/log/run-log.js";
 
 let outputDir: string;
 beforeEach(async () => {
@@ -14,13 +13,13 @@ beforeEach(async () => {
 });
 afterEach(() => rm(outputDir, { recursive: true, force: true }));
 
-async function shortRun(loggers: readonly Logger[], logTo: GRPOConfig["logTo"] = ["console"]): Promise<string> {
+async function shortRun(loggers: readonly Logger[], logTo: RunLogOptions["logTo"] = ["console"]): Promise<string> {
   let printed = "";
   const output = { write: (text: string) => (printed += text) };
-  const log = new RunLog(new GRPOConfig({ outputDir, logTo }), ["format"], { output, loggers });
+  const log = new RunLog({ outputDir, logTo, output, loggers });
   await log.begin({ run_name: "short" }, 3);
   await log.step(4, { reward: 0.1 }, []);
-  await log.window(4, 5, { reward: 0.1 }, undefined);
+  await log.window(4, { reward: 0.1 });
   await log.evaluation(5, { eval_reward: 0.2 }, []);
   await log.close();
   return printed;

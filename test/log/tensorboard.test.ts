@@ -6,7 +6,6 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { RunLog } from "../../lib/log/run-log.js";
 import { TensorBoardFile, tensorBoardTag } from "../../lib/log/tensorboard.js";
-import { GRPOConfig } from "../../lib/trainer/config.js";
 import { goldenPath } from "../addon/golden.js";
 
 let folder: string;
@@ -43,28 +42,28 @@ async function events(): Promise<string[]> {
 }
 
 describe("a run's events", () => {
-  const config = () => new GRPOConfig({ outputDir: folder, logTo: ["tensorboard"] });
+  const open = () => new RunLog({ outputDir: folder, logTo: ["tensorboard"] });
 
   it("drop what an earlier run had of later steps, and keep the step it goes on after", async () => {
-    const log = new RunLog(config(), ["r"]);
+    const log = open();
     await log.begin({}, 5);
-    log.window(6, 9, { reward: 1 }, undefined);
+    log.window(6, { reward: 1 });
     await log.close();
     expect(await events()).toEqual(["start 6", "values 6"]);
   });
 
   it("drop everything where a run begins anew", async () => {
-    const log = new RunLog(config(), ["r"]);
+    const log = open();
     await log.begin({}, 0);
     await log.close();
     expect(await events()).toEqual(["start 0"]);
   });
 
   it("drop nothing for an evaluation before the run, which still says where it goes on", async () => {
-    const log = new RunLog(config(), ["r"]);
+    const log = open();
     log.evaluation(0, { eval_reward: 1 }, []);
     await log.begin({}, 5);
-    log.window(6, 9, { reward: 1 }, undefined);
+    log.window(6, { reward: 1 });
     await log.close();
     expect(await events()).toEqual(["values 0", "start 6", "values 6"]);
   });

@@ -3,7 +3,7 @@
 import { describe, expect, it } from "vitest";
 import { resolveDevice } from "../../lib/model/device.js";
 import { toNativeLoss } from "../../lib/model/loss.js";
-import { flattenBatch, flattenFloats, flattenIds, splitFloats } from "../../lib/model/ragged.js";
+import { flattenBatch, flattenFloats, flattenIds, flattenMasks, splitFloats } from "../../lib/model/ragged.js";
 import { generateToSample, type ModelSampleOptions, sampledGroup, sampleRequest } from "../../lib/model/sampling.js";
 
 const model = { vocabSize: 10, maxPositions: 16, eosTokenIds: [9, 8] };
@@ -22,6 +22,7 @@ describe("ragged lists", () => {
       Float32Array.of(3),
     ]);
     expect(flattenFloats("x", [[1], [2, 3]], Int32Array.of(0, 1, 3))).toEqual(Float32Array.of(1, 2, 3));
+    expect(flattenMasks("x", [[1], Uint8Array.of(0, 1)], Int32Array.of(0, 1, 3))).toEqual(Uint8Array.of(1, 0, 1));
   });
 
   it("share a prompt that several completions in a row continue", () => {

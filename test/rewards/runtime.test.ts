@@ -1,8 +1,7 @@
 import { expect, test } from "vitest";
 import { type RewardInput, RewardRuntime, type RewardRuntimeOptions } from "../../lib/rewards/runtime.js";
-import type { AnyRewardFn } from "../../lib/trainer/config.js";
-import { freshState } from "../../lib/trainer/trainer-state.js";
-import type { RewardBatch } from "../../lib/types.js";
+import { freshState } from "../../lib/run/state.js";
+import type { AnyRewardFn, RewardBatch } from "../../lib/types.js";
 
 const input: RewardInput = {
   prompts: ["p", "p"],

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { computeAdvantages } from "../../lib/trainer/advantages.js";
-import type { Rollout } from "../../lib/trainer/rollout.js";
+import { type Advantages, computeAdvantages } from "../../lib/trainer/advantages.js";
+import type { ScoredGroups } from "../../lib/trainer/score.js";
 import { rolloutMetrics } from "../../lib/trainer/step-metrics.js";
 
 interface Case {
@@ -17,23 +17,25 @@ interface Case {
 const golden = new URL("../fixtures/golden/advantages.json", import.meta.url);
 const cases: Case[] = JSON.parse(readFileSync(golden, "utf8"));
 
-function rolloutWith(rewards: (number | null)[][]): Rollout {
-  const size = rewards[0]?.length ?? 0;
-  const each = <T>(value: T): T[] => new Array<T>(size).fill(value);
-  return {
-    row: each(0),
-    prompts: each("p"),
-    promptIds: each([1]),
-    completions: each("c"),
-    completionIds: each([1, 2]),
-    samplingLogprobs: each(new Float32Array(2)),
-    finishReasons: each("eos" as const),
-    rewards,
+/** One completion of two tokens for each column of the rewards. */
+function groupWith(rewards: (number | null)[][], scored: Advantages): ScoredGroups {
+  const rollouts = Array.from(scored.rewards, (reward, i) => ({
+    samples: [
+      {
+        promptIds: [1],
+        completionIds: [1, 2],
+        samplingLogprobs: new Float32Array(2),
+        finishReason: "eos" as const,
+      },
+    ],
+    completion: "c",
+    rewards: rewards.map((row) => row[i] ?? null),
     extras: {},
-    userMetrics: [],
-    rewardFailures: rewards.map(() => []),
-    seconds: { rollout: 1, reward: 0 },
-  };
+    reward,
+    advantage: scored.advantages[i] ?? 0,
+  }));
+  const groups = [{ row: 0, prompt: "p", promptIds: [1], rollouts }];
+  return { groups, trained: groups, fractionZeroStd: scored.fractionZeroStd };
 }
 
 test("the fixture covers every way of scaling and of adding up", () => {
@@ -59,7 +61,7 @@ test.each(cases.map((c, i) => [`${i} ${c.scaleRewards} ${c.multiObjectiveAggrega
   (_, c) => {
     const scored = computeAdvantages(c.rewards, c);
     const names = c.rewards.map((_, k) => `f${k}`);
-    const metrics = rolloutMetrics(rolloutWith(c.rewards), scored, names);
+    const metrics = rolloutMetrics(groupWith(c.rewards, scored), [], names);
     for (const [name, expected] of Object.entries(c.metrics)) {
       if (expected === null) expect(metrics[name], name).toBeNaN();
       else expect(metrics[name], name).toBeCloseTo(expected, 5);

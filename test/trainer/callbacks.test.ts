@@ -4,9 +4,10 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { TrainerCallback, TrainerControl, TrainerEvent } from "../../lib/trainer/callbacks.js";
+import type { TrainerControl } from "../../lib/run/callbacks.js";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
 import { GRPOTrainer } from "../../lib/trainer/trainer.js";
+import type { TrainerCallback, TrainerEvent } from "../../lib/trainer/trainer-setup.js";
 import type { RewardBatch } from "../../lib/types.js";
 import { FakePolicy, type FakeRow, FakeTokenizer, fakeRows } from "./fake-policy.js";
 

@@ -4,11 +4,10 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { TrainerEvent } from "../../lib/trainer/callbacks.js";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
 import { sampleGroups } from "../../lib/trainer/dynamic-sampling.js";
-import type { Rollout } from "../../lib/trainer/rollout.js";
 import { GRPOTrainer } from "../../lib/trainer/trainer.js";
+import type { TrainerEvent } from "../../lib/trainer/trainer-setup.js";
 import type { RewardBatch } from "../../lib/types.js";
 import { FakePolicy, type FakeRow, FakeTokenizer, fakeRows } from "./fake-policy.js";
 
@@ -18,37 +17,22 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Rounds of a rollout without content, by what each group's rewards do. */
+/** Rounds of groups without content, by whether each group's rewards have spread. */
 async function rounds(groups: number, maxRounds: number, spread: readonly boolean[]) {
   const asked: number[] = [];
+  let row = 0;
   const result = await sampleGroups({
     groups,
     maxRounds,
     sample: async (_round, prompts) => {
       asked.push(prompts);
-      return { ...empty, row: new Array<number>(prompts).fill(0) };
+      const sampled = Array.from({ length: prompts }, () => ({ row: row++, prompt: "", promptIds: [], rollouts: [] }));
+      return { groups: sampled, calls: [], seconds: { rollout: 0, reward: 0 } };
     },
-    withoutSpread: ({ row }) => {
-      const from = asked.slice(0, -1).reduce((a, b) => a + b, 0);
-      return row.map((_, i) => !spread[from + i]);
-    },
+    hasSpread: (group) => spread[group.row] ?? false,
   });
-  return { asked, kept: result.kept, rounds: result.rounds };
+  return { asked, kept: result.kept.map((group) => group.row), rounds: result.rounds.length };
 }
-const empty: Rollout = {
-  row: [],
-  prompts: [],
-  promptIds: [],
-  completions: [],
-  completionIds: [],
-  samplingLogprobs: [],
-  finishReasons: [],
-  rewards: [],
-  extras: {},
-  userMetrics: [],
-  rewardFailures: [],
-  seconds: { rollout: 0, reward: 0 },
-};
 const [yes, no] = [true, false];
 
 test.each([

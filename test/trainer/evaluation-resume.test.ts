@@ -5,10 +5,9 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { TrainerEvent } from "../../lib/trainer/callbacks.js";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
 import { GRPOTrainer } from "../../lib/trainer/trainer.js";
-import type { GRPOTrainerOptions } from "../../lib/trainer/trainer-setup.js";
+import type { GRPOTrainerOptions, TrainerEvent } from "../../lib/trainer/trainer-setup.js";
 import type { RewardBatch } from "../../lib/types.js";
 import { FakePolicy, type FakeRow, FakeTokenizer, fakeRows } from "./fake-policy.js";
 

@@ -12,6 +12,8 @@ import type {
   OptimizerStepOptions,
   PolicyModel,
   ProcessingClass,
+  SampledAttempt,
+  SampledCompletion,
   SampledGroup,
   SampleOptions,
   SampleResult,
@@ -37,23 +39,29 @@ export class FakePolicy implements PolicyModel {
   readonly batches: TrainBatch[] = [];
   /** What log-probabilities were asked of. */
   readonly scored: SequenceBatch[] = [];
-  readonly samples: { prompts: readonly TokenIds[]; options: SampleOptions }[] = [];
+  readonly samples: { prompts: readonly TokenIds[]; options: SampleOptions<SampledAttempt> }[] = [];
   readonly optimizerSteps: OptimizerStepOptions[] = [];
   /** Loss to report at a given call of forwardBackward (0 is the first). */
   lossAt: (call: number) => number = () => 0;
   /** Order in which groups finish. */
   finishOrder: (prompts: number) => number[] = (prompts) => Array.from({ length: prompts }, (_, i) => prompts - 1 - i);
+  /** What becomes of the completion with index `sample` of its prompt. */
+  attempt: (completion: SampledCompletion, promptIds: TokenIds, sample: number) => SampledAttempt = (completion) =>
+    completion;
   /** Called between groups, so that a test can act in the middle of a rollout. */
   betweenGroups: () => Promise<void> = () => new Promise((resolve) => setImmediate(resolve));
 
-  async sample(prompts: readonly TokenIds[], options: SampleOptions): Promise<SampleResult> {
+  async sample(
+    prompts: readonly TokenIds[],
+    options: SampleOptions<SampledAttempt>,
+  ): Promise<SampleResult<SampledAttempt>> {
     this.calls.push("sample");
     this.samples.push({ prompts, options });
-    const groups: SampledGroup[] = [];
+    const groups: SampledGroup<SampledAttempt>[] = [];
     for (const prompt of this.finishOrder(prompts.length)) {
       await this.betweenGroups();
       if (options.signal?.aborted) throw new GrpoError("CANCELLED", "sampling was cancelled");
-      const group = this.#group(prompt, options);
+      const group = this.#group(prompt, prompts[prompt] ?? [], options);
       groups[prompt] = group;
       options.onGroup?.(group);
     }
@@ -61,7 +69,7 @@ export class FakePolicy implements PolicyModel {
     return { groups, stats };
   }
 
-  #group(prompt: number, options: SampleOptions): SampledGroup {
+  #group(prompt: number, promptIds: TokenIds, options: SampleOptions<SampledAttempt>): SampledGroup<SampledAttempt> {
     const key = options.promptKeys?.[prompt] ?? prompt;
     const weight = Math.round((this.weights[key % 4] ?? 0) * 1e6);
     const stream = mixSeed(mixSeed(options.seed ?? 0, (options.step ?? 0) + weight), key);
@@ -69,7 +77,7 @@ export class FakePolicy implements PolicyModel {
       const length = 1 + (mixSeed(stream, sample) % options.maxNewTokens);
       const ids = Array.from({ length }, (_, t) => 97 + (mixSeed(stream + sample, t + 7) % 26));
       const finishReason = length === options.maxNewTokens ? ("length" as const) : ("eos" as const);
-      return { ids, logprobs: new Float32Array(length), finishReason };
+      return this.attempt({ ids, logprobs: new Float32Array(length), finishReason }, promptIds, sample);
     });
     return { prompt, completions };
   }
@@ -95,6 +103,7 @@ export class FakePolicy implements PolicyModel {
     batch.completionIds.forEach((ids, i) => {
       const advantage = batch.advantages[i] ?? 0;
       ids.forEach((id, t) => {
+        if (batch.lossMask?.[i]?.[t] === 0) return;
         const dropout = 1 + (mixSeed(loss.dropoutSeed ?? 0, t) % 3);
         this.gradient[id % 4] = (this.gradient[id % 4] ?? 0) + (advantage * dropout) / (1 + t);
       });

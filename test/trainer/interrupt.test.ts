@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 
-const library = new URL("../../lib/trainer/interrupt.ts", import.meta.url).href;
+const library = new URL("../../lib/run/interrupt.ts", import.meta.url).href;
 const tsx = fileURLToPath(import.meta.resolve("tsx"));
 
 async function child(

@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import { Console } from "../../lib/log/console.js";
-import { formatDuration, formatStepLine } from "../../lib/log/format.js";
-import { MetricWindow } from "../../lib/trainer/step-metrics.js";
+import { formatDuration } from "../../lib/log/format.js";
+import { MetricWindow } from "../../lib/log/metrics.js";
+import { formatStepLine } from "../../lib/trainer/lines.js";
 
 const metrics = {
   reward: 0.5123,

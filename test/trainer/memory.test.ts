@@ -1,8 +1,8 @@
 // The estimate of memory: what it depends on and how; and what the preflight makes of it.
 
 import { expect, test } from "vitest";
+import { estimateMemory, type MemoryModel, type MemoryRun } from "../../lib/model/memory.js";
 import { GRPOConfig } from "../../lib/trainer/config.js";
-import { estimateMemory, type MemoryModel, type MemoryRun } from "../../lib/trainer/memory.js";
 import { capacityOf, preflight } from "../../lib/trainer/preflight.js";
 
 /** Qwen2-0.5B in bfloat16 with LoRA of rank 8 on q and v, on a processor that computes in float32. */

@@ -2,11 +2,11 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import type { TrainerEvent } from "../../lib/trainer/callbacks.js";
-import { listCheckpoints, readCheckpoint } from "../../lib/trainer/checkpoint.js";
+import { listCheckpoints } from "../../lib/run/checkpoint.js";
+import { readGeneration } from "../../lib/trainer/carryover.js";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
 import { GRPOTrainer } from "../../lib/trainer/trainer.js";
-import type { GRPOTrainerOptions } from "../../lib/trainer/trainer-setup.js";
+import type { GRPOTrainerOptions, TrainerEvent } from "../../lib/trainer/trainer-setup.js";
 import type { RewardBatch } from "../../lib/types.js";
 import { FakePolicy, type FakeRow, FakeTokenizer, fakeRows } from "./fake-policy.js";
 
@@ -333,7 +333,8 @@ test("the last good state can be resumed from, whatever its log-probabilities ar
   first.policy.lossAt = (call) => (call < 2 ? 0 : Number.NaN);
   await expect(first.trainer.train()).rejects.toThrow("the last good state is in");
   const { trainer, policy } = bench(folder, args);
-  const [carried] = (await readCheckpoint(path.join(folder, "checkpoint-5"))).generation?.batch.oldLogprobs ?? [];
+  const [rollout] = (await readGeneration(path.join(folder, "checkpoint-5", "generation.json")))?.rollouts ?? [];
+  const carried = rollout?.samples[0]?.oldLogprobs;
   expect([...(carried ?? [])].slice(0, 2)).toEqual([Number.NaN, Number.NEGATIVE_INFINITY].slice(0, carried?.length));
   await trainer.train({ resumeFromCheckpoint: true });
   expect(trainer.state.globalStep).toBe(8);

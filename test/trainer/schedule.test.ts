@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { learningRateSchedule, SCHEDULES, type ScheduleInput, type ScheduleName } from "../../lib/trainer/schedule.js";
+import { learningRateSchedule, SCHEDULES, type ScheduleInput, type ScheduleName } from "../../lib/run/schedule.js";
 import { goldenPath } from "../addon/golden.js";
 
 type Case = Pick<ScheduleInput, "name" | "warmupSteps" | "options"> & { readonly rates: readonly number[] };

@@ -6,7 +6,7 @@ import path from "node:path";
 import { GrpoError } from "../../errors.js";
 import { checkNumber } from "../../options.js";
 import { Semaphore } from "../semaphore.js";
-import type { CodeforcesProblem } from "./codeforces.js";
+import type { CodeforcesProblem } from "./codeforces-problem.js";
 import { Piston, type PistonFile, type PistonOptions } from "./piston.js";
 import type { TestCase } from "./python-graders.js";
 import { strip } from "./python-text.js";

@@ -8,6 +8,7 @@ import { GrpoError } from "../../errors.js";
 import { checkOneOf } from "../../options.js";
 import { type ExecutingReward, named } from "./code.js";
 import { type CodeforcesJudge, codeforcesJudge, type JudgeOptions, type Submission } from "./codeforces-judges.js";
+import type { CodeforcesColumns, CodeforcesProblem } from "./codeforces-problem.js";
 import { extractCode, lastContent, patchCode } from "./programs.js";
 import type { TestCase } from "./python-graders.js";
 import { batched, type CodeBatch, rowOf, settle } from "./service.js";
@@ -27,23 +28,7 @@ export interface CfCodeOptions extends JudgeOptions {
   readonly testsFolder?: string;
 }
 
-/** Columns of open-r1/codeforces. */
-export interface CodeforcesColumns {
-  readonly id: readonly string[];
-  /** "python" or "cpp"; a row with another one, or with none, has no reward. */
-  readonly language?: readonly (string | null)[];
-  readonly official_tests: readonly (readonly TestCase[] | null)[];
-  /** Seconds. */
-  readonly time_limit: readonly number[];
-  /** Megabytes. */
-  readonly memory_limit: readonly number[];
-  readonly input_mode: readonly (string | null)[];
-  /** A program in Python that compares outputs. */
-  readonly generated_checker?: readonly (string | null)[];
-}
-
-export type CodeforcesBatch = CodeBatch & CodeforcesColumns;
-export type CodeforcesProblem = { readonly [K in keyof CodeforcesColumns]: NonNullable<CodeforcesColumns[K]>[number] };
+type CodeforcesBatch = CodeBatch & CodeforcesColumns;
 
 const NO_COMPILATION = -0.1;
 const NO_SUBMISSION = -1;

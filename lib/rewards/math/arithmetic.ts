@@ -1,7 +1,6 @@
 // Plain arithmetic as Python reads it: + - * / // ** and brackets, "^" for "**". No implied multiplication.
 
-import { call, flat, type MathNode, pow } from "./ast.js";
-import * as build from "./build.js";
+import { call, flat, type MathNode, MINUS_ONE, negated, number, pow } from "./ast.js";
 import { ParseFailure, parseFailure } from "./lexer.js";
 import { type Budget, MAX_DEPTH, MAX_DIGITS, MAX_FORMULA } from "./limits.js";
 import * as Q from "./rational.js";
@@ -55,7 +54,7 @@ function sum(r: Reader): MathNode {
   while (r.next === "+" || r.next === "-") {
     const plus = r.take() === "+";
     const term = product(r);
-    terms.push(plus ? term : build.negated(term));
+    terms.push(plus ? term : negated(term));
   }
   return flat("add", terms);
 }
@@ -68,7 +67,7 @@ function product(r: Reader): MathNode {
       factors.push(unary(r));
     } else if (r.next === "/" || r.next === "//") {
       const whole = r.take() === "//";
-      const quotient: MathNode = { kind: "mul", args: [flat("mul", factors), pow(unary(r), build.MINUS_ONE)] };
+      const quotient: MathNode = { kind: "mul", args: [flat("mul", factors), pow(unary(r), MINUS_ONE)] };
       factors = [whole ? call("floor", [quotient]) : quotient];
     } else {
       return flat("mul", factors);
@@ -80,7 +79,7 @@ function unary(r: Reader): MathNode {
   let negative = false;
   while (r.next === "+" || r.next === "-") if (r.take() === "-") negative = !negative;
   const value = powered(r);
-  return negative ? build.negated(value) : value;
+  return negative ? negated(value) : value;
 }
 
 function powered(r: Reader): MathNode {
@@ -105,5 +104,5 @@ function atom(r: Reader): MathNode {
   if (!/^[\d.]/.test(token) || token.length > MAX_DIGITS || r.next === "(" || /^[\d.]/.test(r.next)) throw parseFailure;
   // Python has no integers with leading zeros.
   if (/^0\d*[1-9]\d*$/.test(token)) throw parseFailure;
-  return build.number(Q.parseDecimal(token), token.includes("."));
+  return number(Q.parseDecimal(token), token.includes("."));
 }

@@ -1,7 +1,7 @@
 // The tree that the two parsers build and the comparison reads. It keeps the order and the grouping of what was written
 // (2+1 stays a sum), because several of the comparison's rules look at form and not at value.
 
-import type { Rational } from "./rational.js";
+import * as Q from "./rational.js";
 
 export type RelationOperator = "=" | "!=" | "<" | "<=" | ">" | ">=";
 export type NumberSet = "naturals" | "integers" | "rationals" | "reals" | "complexes" | "empty";
@@ -9,7 +9,7 @@ export type ConstantName = "pi" | "e" | "i" | "gamma" | "infinity" | "undefined"
 
 export interface NumberNode {
   readonly kind: "number";
-  readonly value: Rational;
+  readonly value: Q.Rational;
   /** Written with a decimal point: compared after rounding. */
   readonly float: boolean;
 }
@@ -93,6 +93,12 @@ export const PI: MathNode = { kind: "constant", name: "pi" };
 export const EULER: MathNode = { kind: "constant", name: "e" };
 export const INFINITY: MathNode = { kind: "constant", name: "infinity" };
 
+export function number(value: Q.Rational, float = false): NumberNode {
+  return { kind: "number", value, float };
+}
+
+export const MINUS_ONE = number(Q.integer(-1));
+
 export function call(name: string, args: readonly MathNode[], known = true): CallNode {
   return { kind: "call", name, args, known };
 }
@@ -106,6 +112,31 @@ export function flat(kind: "add" | "mul", nodes: readonly MathNode[]): MathNode 
   const [only] = nodes;
   if (nodes.length === 1 && only) return only;
   return { kind, args: nodes.flatMap((node) => (node.kind === kind ? node.args : [node])) };
+}
+
+export function negated(node: MathNode): MathNode {
+  return node.kind === "number" ? number(Q.negate(node.value), node.float) : flat("mul", [MINUS_ONE, node]);
+}
+
+export function difference(left: MathNode, right: MathNode): MathNode {
+  return flat("add", [left, negated(right)]);
+}
+
+/** Whether a node stands for a matrix and not for a number. */
+export function isMatrix(node: MathNode): boolean {
+  switch (node.kind) {
+    case "matrix":
+      return true;
+    case "add":
+    case "mul":
+      return node.args.some(isMatrix);
+    case "pow":
+      return isMatrix(node.base);
+    case "call":
+      return node.name === "transpose" && node.args.some(isMatrix);
+    default:
+      return false;
+  }
 }
 
 /** Direct parts of a node, whatever their role. */

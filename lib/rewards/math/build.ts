@@ -8,7 +8,9 @@ import {
   HUNDREDTH,
   INVALID,
   type MathNode,
+  MINUS_ONE,
   type NumberNode,
+  number,
   pow,
   type RelationNode,
   type RelationOperator,
@@ -21,12 +23,6 @@ import * as Q from "./rational.js";
 
 export const UNDEFINED: MathNode = { kind: "constant", name: "undefined" };
 
-export function number(value: Q.Rational, float = false): NumberNode {
-  return { kind: "number", value, float };
-}
-
-export const MINUS_ONE = number(Q.integer(-1));
-
 /** A numeral: 12, 1,234, 0.5, .5 or 3E-5. */
 export function numeral(text: string): NumberNode {
   const [digits = "", exponent = ""] = text.replaceAll(",", "").split("E");
@@ -37,10 +33,6 @@ export function numeral(text: string): NumberNode {
 
 export function percentage(value: MathNode): MathNode {
   return { kind: "mul", args: [value, HUNDREDTH] };
-}
-
-export function negated(node: MathNode): MathNode {
-  return node.kind === "number" ? number(Q.negate(node.value), node.float) : flat("mul", [MINUS_ONE, node]);
 }
 
 const isWhole = (node: MathNode): node is NumberNode =>
@@ -68,10 +60,6 @@ export function juxtaposed(factors: readonly MathNode[]): MathNode {
     }
   }
   return flat("mul", backwards.reverse());
-}
-
-export function difference(left: MathNode, right: MathNode): MathNode {
-  return flat("add", [left, negated(right)]);
 }
 
 export function relation(operator: RelationOperator, left: MathNode, right: MathNode): RelationNode {

@@ -1,28 +1,39 @@
 // Derivatives of trees, by the rules of the calculus. What has no rule here has no derivative here.
 
-import { call, flat, type MathNode, pow, type SymbolNode, someNode, symbolKey } from "./ast.js";
-import * as build from "./build.js";
+import {
+  call,
+  difference,
+  flat,
+  type MathNode,
+  MINUS_ONE,
+  negated,
+  number,
+  pow,
+  type SymbolNode,
+  someNode,
+  symbolKey,
+} from "./ast.js";
 import * as Q from "./rational.js";
 
-const ONE = build.number(Q.ONE);
-const ZERO = build.number(Q.ZERO);
-const TWO = build.number(Q.integer(2));
+const ONE = number(Q.ONE);
+const ZERO = number(Q.ZERO);
+const TWO = number(Q.integer(2));
 const product = (...args: MathNode[]): MathNode => ({ kind: "mul", args });
 const sum = (...args: MathNode[]): MathNode => ({ kind: "add", args });
-const inverse = (node: MathNode) => pow(node, build.MINUS_ONE);
+const inverse = (node: MathNode) => pow(node, MINUS_ONE);
 const square = (node: MathNode) => pow(node, TWO);
-const half = build.number(Q.rational(1n, 2n));
+const half = number(Q.rational(1n, 2n));
 
 /** f′(u) for the functions of one argument. */
 const outer: Readonly<Record<string, (u: MathNode) => MathNode>> = {
   sin: (u) => call("cos", [u]),
-  cos: (u) => build.negated(call("sin", [u])),
+  cos: (u) => negated(call("sin", [u])),
   tan: (u) => inverse(square(call("cos", [u]))),
-  cot: (u) => build.negated(inverse(square(call("sin", [u])))),
+  cot: (u) => negated(inverse(square(call("sin", [u])))),
   sec: (u) => product(call("sec", [u]), call("tan", [u])),
-  csc: (u) => build.negated(product(call("csc", [u]), call("cot", [u]))),
-  asin: (u) => inverse(pow(build.difference(ONE, square(u)), half)),
-  acos: (u) => build.negated(inverse(pow(build.difference(ONE, square(u)), half))),
+  csc: (u) => negated(product(call("csc", [u]), call("cot", [u]))),
+  asin: (u) => inverse(pow(difference(ONE, square(u)), half)),
+  acos: (u) => negated(inverse(pow(difference(ONE, square(u)), half))),
   atan: (u) => inverse(sum(ONE, square(u))),
   sinh: (u) => call("cosh", [u]),
   cosh: (u) => call("sinh", [u]),
@@ -72,7 +83,7 @@ function all<T>(
 function ofPower(u: MathNode, v: MathNode, x: SymbolNode): MathNode | undefined {
   const [inner, exponent] = [derivative(u, x), derivative(v, x)];
   if (!inner || !exponent) return undefined;
-  const left = () => product(v, pow(u, build.difference(v, ONE)), inner);
+  const left = () => product(v, pow(u, difference(v, ONE)), inner);
   const right = () => product(pow(u, v), call("log", [u]), exponent);
   if (!mentions(v, x)) return left();
   return mentions(u, x) ? sum(left(), right()) : right();

@@ -2,11 +2,10 @@
 // in symbols are equal if they agree at every sample point at which both have a value, and at five of them at least;
 // the points have both signs. A missing value (a pole, an overflow, a NaN) never agrees with anything.
 
-import { type MathNode, type NumberNode, type SymbolNode, someNode, symbolsOf, treeKey } from "./ast.js";
+import { isMatrix, type MathNode, type NumberNode, type SymbolNode, someNode, symbolsOf, treeKey } from "./ast.js";
 import * as C from "./complex.js";
-import { evaluate, hashText } from "./evaluate.js";
+import { evaluate, evaluateMatrix, hashText } from "./evaluate.js";
 import type { Budget } from "./limits.js";
-import { evaluateMatrix, isMatrix } from "./matrix.js";
 import * as Q from "./rational.js";
 
 export interface Comparison {

@@ -2,12 +2,20 @@
 // values of a sample point; a function known only by name gets a value made from its name and its arguments, so that
 // f(x) agrees with f(x) and with nothing else.
 
-import { type CallNode, type IteratedNode, type LimitNode, type MathNode, type SymbolNode, symbolKey } from "./ast.js";
+import {
+  type CallNode,
+  type IteratedNode,
+  isMatrix,
+  type LimitNode,
+  type MathNode,
+  type SymbolNode,
+  symbolKey,
+} from "./ast.js";
 import * as C from "./complex.js";
 import { derivative } from "./derivative.js";
 import { functions } from "./functions.js";
 import { type Budget, MAX_TERMS } from "./limits.js";
-import { evaluateMatrix } from "./matrix.js";
+import * as M from "./matrix.js";
 import * as Q from "./rational.js";
 
 export interface Point {
@@ -102,7 +110,7 @@ function evaluatePower(base: MathNode, exponent: MathNode, point: Point): C.Mayb
 function evaluateCall(node: CallNode, point: Point): C.Maybe {
   if (node.name === "determinant") {
     const matrix = node.args[0] && evaluateMatrix(node.args[0], point);
-    return matrix && determinant(matrix, point.budget);
+    return matrix && M.determinant(matrix, point.budget);
   }
   const fn = node.known ? functions[node.name] : undefined;
   if (!fn) return opaque(node.name, node.args, point);
@@ -117,32 +125,44 @@ function evaluateCall(node: CallNode, point: Point): C.Maybe {
   return result;
 }
 
-/** Gaussian elimination; exact on exact entries. */
-export function determinant(matrix: readonly (readonly C.Num[])[], budget: Budget): C.Maybe {
-  const rows = matrix.map((row) => [...row]);
-  let result: C.Maybe = C.exactInteger(1);
-  for (let k = 0; k < rows.length && result; k++) {
-    budget.spend(rows.length * rows.length);
-    const found = rows.findIndex((row, i) => i >= k && row[k] !== undefined && !C.isZero(row[k] as C.Num));
-    if (found < 0) return C.exactInteger(0);
-    if (found !== k) {
-      [rows[k], rows[found]] = [rows[found] ?? [], rows[k] ?? []];
-      result = C.negate(result);
+/** Sums, products, powers, transposes and scalar multiples of matrices of numbers. */
+export function evaluateMatrix(node: MathNode, point: Point): M.MatrixValue | undefined {
+  point.budget.spend();
+  switch (node.kind) {
+    case "matrix":
+      return M.complete(node.rows.map((row) => row.map((entry) => evaluate(entry, point))));
+    case "add":
+      return node.args.map((arg) => evaluateMatrix(arg, point)).reduce((a, b) => a && b && M.add(a, b));
+    case "mul":
+      return evaluateMatrixProduct(node.args, point);
+    case "pow": {
+      const [matrix, value] = [evaluateMatrix(node.base, point), evaluate(node.exponent, point)];
+      const n = value && C.asInteger(value);
+      return matrix && n !== undefined ? M.power(matrix, n, point.budget) : undefined;
     }
-    const [top, pivot] = [rows[k] ?? [], rows[k]?.[k]];
-    if (!pivot) return undefined;
-    result = C.multiply(result, pivot);
-    for (const row of rows.slice(k + 1)) {
-      const factor: C.Maybe = row[k] && C.divide(row[k] as C.Num, pivot);
-      for (let j = k; j < rows.length; j++) {
-        const product: C.Maybe = factor && top[j] && C.multiply(factor, top[j] as C.Num);
-        const next = product && row[j] && C.subtract(row[j] as C.Num, product);
-        if (!next) return undefined;
-        row[j] = next;
-      }
+    case "call": {
+      const inner = node.name === "transpose" && node.args[0] ? evaluateMatrix(node.args[0], point) : undefined;
+      return inner?.[0]?.map((_, j) => inner.map((row) => row[j] as C.Num));
+    }
+    default:
+      return undefined;
+  }
+}
+
+function evaluateMatrixProduct(args: readonly MathNode[], point: Point): M.MatrixValue | undefined {
+  let matrix: M.MatrixValue | undefined;
+  let scalar: C.Maybe = C.exactInteger(1);
+  for (const arg of args) {
+    if (isMatrix(arg)) {
+      const value = evaluateMatrix(arg, point);
+      matrix = value && (matrix ? M.times(matrix, value, point.budget) : value);
+      if (!matrix) return undefined;
+    } else {
+      const value = evaluate(arg, point);
+      scalar = scalar && value && C.multiply(scalar, value);
     }
   }
-  return result;
+  return matrix && M.complete(matrix.map((row) => row.map((entry) => scalar && C.multiply(scalar, entry))));
 }
 
 /** A value that only the same name and equal arguments give: a hash of both, in (1, 2). */

@@ -2,8 +2,8 @@
 // one that ends last comes first. "any_match" goes on until something parses, "first_match" settles for the first match.
 
 import { parseArithmetic } from "./arithmetic.js";
-import type { MathNode } from "./ast.js";
-import { number, percentage } from "./build.js";
+import { type MathNode, number } from "./ast.js";
+import { percentage } from "./build.js";
 import { parseLatex } from "./latex.js";
 import { Budget, LimitReached, MAX_DIGITS } from "./limits.js";
 import { normaliseLatex } from "./normalise.js";

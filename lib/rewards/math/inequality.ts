@@ -1,6 +1,14 @@
 // Where one unknown satisfies relations whose sides are polynomials, or absolute values of polynomials.
 
-import { childrenOf, type MathNode, type RelationNode, type SymbolNode, symbolKey } from "./ast.js";
+import {
+  childrenOf,
+  difference,
+  type MathNode,
+  negated,
+  type RelationNode,
+  type SymbolNode,
+  symbolKey,
+} from "./ast.js";
 import * as build from "./build.js";
 import * as C from "./complex.js";
 import { evaluate } from "./evaluate.js";
@@ -25,7 +33,7 @@ export function solutionPieces(
 
 function solved(relation: RelationNode, symbol: SymbolNode, budget: Budget): Piece[] | undefined {
   if (build.isInfinite(relation.left) || build.isInfinite(relation.right)) return [LINE];
-  const side = build.difference(relation.left, relation.right);
+  const side = difference(relation.left, relation.right);
   const edges = edgesOf(side, symbol, budget) ?? edgeOfName(relation, symbol, budget);
   if (!edges) return undefined;
   const holds = (x: number): boolean => {
@@ -85,7 +93,7 @@ function withoutAbsolutes(node: MathNode, x: number, symbol: SymbolNode, budget:
   if (node.kind === "call" && node.name === "abs" && node.args[0]) {
     const value = evaluate(node.args[0], at(x, symbol, budget));
     const inner = go(node.args[0]);
-    return value && C.re(value) < 0 ? build.negated(inner) : inner;
+    return value && C.re(value) < 0 ? negated(inner) : inner;
   }
   if (node.kind === "add" || node.kind === "mul" || node.kind === "call") return { ...node, args: node.args.map(go) };
   return node.kind === "pow" ? { ...node, base: go(node.base) } : node;

@@ -1,7 +1,7 @@
 // Expressions of the LaTeX grammar: sums, products, powers, brackets and atoms. The rules follow the grammar of
 // math_verify's parser (latex2sympy2_extended), whose ambiguities are all settled in favour of the first rule that fits.
 
-import { call, EULER, flat, INVALID, type MathNode, pow, type SymbolNode } from "./ast.js";
+import { call, EULER, flat, INVALID, type MathNode, negated, pow, type SymbolNode } from "./ast.js";
 import * as build from "./build.js";
 import { atom, subscript, superscript } from "./latex-atoms.js";
 import {
@@ -33,7 +33,7 @@ export function sum(s: TokenStream): MathNode {
   while (s.next === "+" || s.next === "-") {
     const plus = s.take().type === "+";
     const term = product(s, false);
-    terms.push(plus ? term : build.negated(term));
+    terms.push(plus ? term : negated(term));
   }
   return flat("add", terms);
 }
@@ -68,7 +68,7 @@ function unary(s: TokenStream, bare: boolean): MathNode {
     factors.push(postfix(s, !bare));
   }
   const value = multiplied(factors);
-  return sign < 0 ? build.negated(value) : value;
+  return sign < 0 ? negated(value) : value;
 }
 
 /** An operator such as d/dx takes all that follows it. */

@@ -1,6 +1,6 @@
 // Functions of the LaTeX grammar: named and unnamed functions, fractions, roots, integrals, sums, products and limits.
 
-import { call, INVALID, type MathNode, pow, type SymbolNode } from "./ast.js";
+import { call, INVALID, type MathNode, number, pow, type SymbolNode } from "./ast.js";
 import * as build from "./build.js";
 import { parseLatexPart } from "./latex.js";
 import { differentialVariable, letterName, subscript, superscript, symbol } from "./latex-atoms.js";
@@ -9,8 +9,8 @@ import * as Q from "./rational.js";
 import type { TokenStream } from "./stream.js";
 import { namedSymbol } from "./symbols.js";
 
-const TEN = build.number(Q.integer(10));
-const HALF = build.number(Q.rational(1n, 2n));
+const TEN = number(Q.integer(10));
+const HALF = number(Q.rational(1n, 2n));
 
 /** arcsin and arsinh are known by their short names. */
 function shortName(name: string): string {
@@ -185,7 +185,7 @@ export function root(s: TokenStream): MathNode {
   const degree = s.accept("[") ? closed(s, "]") : undefined;
   s.expect("{");
   const base = closed(s, "}");
-  return pow(base, degree ? build.quotient(build.number(Q.ONE), degree) : HALF);
+  return pow(base, degree ? build.quotient(number(Q.ONE), degree) : HALF);
 }
 
 /** \frac, which with d's or ∂'s in it is a derivative. */
@@ -233,7 +233,7 @@ export function integral(s: TokenStream): MathNode {
   const { from, to } = bounds(s);
   const outer = s.inIntegral;
   s.inIntegral = true;
-  const body = s.next === "differential" ? build.number(Q.ONE) : s.nested(() => sum(s));
+  const body = s.next === "differential" ? number(Q.ONE) : s.nested(() => sum(s));
   s.inIntegral = outer;
   const found = s.next === "differential" ? differentialVariable(s.take().text) : undefined;
   return { kind: "integral", ...within(body, found ?? "x", s), ...(from && to ? { from, to } : {}) };

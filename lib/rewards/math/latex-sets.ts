@@ -1,6 +1,6 @@
 // What a formula may be as a whole: elements in a row, sets, intervals, tuples, relations and set operations.
 
-import { call, INVALID, type MathNode, type NumberSet } from "./ast.js";
+import { call, INVALID, type MathNode, type NumberSet, negated } from "./ast.js";
 import * as build from "./build.js";
 import { symbol } from "./latex-atoms.js";
 import { expression } from "./latex-expression.js";
@@ -74,14 +74,14 @@ function plusMinus(s: TokenStream): MathNode[] | undefined {
   return s.attempt(() => {
     if (s.accept("pm")) {
       const value = expression(s);
-      return [build.negated(value), value];
+      return [negated(value), value];
     }
     const left = expression(s);
     s.expect("pm");
     const right = expression(s);
     return [
       { kind: "add", args: [left, right] },
-      { kind: "add", args: [left, build.negated(right)] },
+      { kind: "add", args: [left, negated(right)] },
     ];
   });
 }

@@ -1,6 +1,6 @@
 // From LaTeX to a tree. What math_verify's grammar does not accept is not accepted here either.
 
-import { INVALID, type MathNode, someNode } from "./ast.js";
+import { INVALID, type MathNode, number, someNode } from "./ast.js";
 import * as build from "./build.js";
 import { formula } from "./latex-sets.js";
 import { ParseFailure, tokenize } from "./lexer.js";
@@ -47,7 +47,7 @@ function commaNumber(text: string): MathNode | undefined {
   const plain = text.startsWith("0") ? text.replaceAll(",", ".") : text.replaceAll(",", "");
   if (!/^-?\d+(?:\.\d+)?$/.test(plain)) return undefined;
   const value = build.numeral(plain.replace("-", ""));
-  return plain.startsWith("-") ? build.number(Q.negate(value.value), value.float) : value;
+  return plain.startsWith("-") ? number(Q.negate(value.value), value.float) : value;
 }
 
 /** The part after the last "=" of a chain of at least two, if no comma or semicolon makes it a list. */

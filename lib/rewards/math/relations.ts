@@ -1,7 +1,16 @@
 // Comparison of equations and inequalities: by the difference of their sides, the same way round or turned over; equations
 // in several unknowns also up to a factor.
 
-import { type AndNode, type CallNode, type MathNode, type RelationNode, symbolsOf } from "./ast.js";
+import {
+  type AndNode,
+  type CallNode,
+  difference,
+  type MathNode,
+  negated,
+  number,
+  type RelationNode,
+  symbolsOf,
+} from "./ast.js";
 import * as build from "./build.js";
 import * as C from "./complex.js";
 import { type Comparison, constantValue, proportional } from "./equality.js";
@@ -32,7 +41,7 @@ export function relationsEqual(
 /** Left side minus right side; a side that is zero adds nothing, so that a name stays a name. */
 function sides(left: MathNode, right: MathNode): MathNode {
   const isZero = (node: MathNode) => node.kind === "number" && node.value.p === 0n;
-  return isZero(right) ? left : build.difference(left, right);
+  return isZero(right) ? left : difference(left, right);
 }
 
 function relationEqual(gold: RelationNode, answer: RelationNode, comparison: Comparison, equal: Equal): boolean {
@@ -48,7 +57,7 @@ function relationEqual(gold: RelationNode, answer: RelationNode, comparison: Com
 }
 
 function sameSolutions(gold: RelationNode, answer: RelationNode, comparison: Comparison): boolean {
-  const [a, b] = [build.difference(gold.left, gold.right), build.difference(answer.left, answer.right)];
+  const [a, b] = [difference(gold.left, gold.right), difference(answer.left, answer.right)];
   const [first, second] = [symbolsOf(a), symbolsOf(b)];
   if (first.size < 2 || [...first.keys()].sort().join() !== [...second.keys()].sort().join()) return false;
   return proportional(a, b, comparison);
@@ -82,7 +91,7 @@ function piecesNode(pieces: readonly Piece[], relations: readonly RelationNode[]
     .map((node) => ({ node, value: constantValue(node, budget) }));
   const end = (x: number): MathNode => {
     if (x === Number.POSITIVE_INFINITY) return { kind: "constant", name: "infinity" };
-    if (x === Number.NEGATIVE_INFINITY) return build.negated({ kind: "constant", name: "infinity" });
+    if (x === Number.NEGATIVE_INFINITY) return negated({ kind: "constant", name: "infinity" });
     const known = written.find(({ value }) => value && C.isReal(value) && close(C.re(value), x));
     return known?.node ?? approximate(x);
   };
@@ -100,7 +109,7 @@ function piecesNode(pieces: readonly Piece[], relations: readonly RelationNode[]
 function approximate(x: number): MathNode {
   for (let q = 1; q <= 1000; q++) {
     const p = Math.round(x * q);
-    if (close(p / q, x)) return build.number({ p: BigInt(p), q: BigInt(q) });
+    if (close(p / q, x)) return number({ p: BigInt(p), q: BigInt(q) });
   }
   return build.numeral(x.toFixed(12));
 }

@@ -20,7 +20,7 @@ export interface TokenizerJson {
 }
 
 export function unsupported(part: string, what: string, cause?: unknown): never {
-  throw new GrpoError("BAD_TOKENIZER", `tokenizer.json: ${part} has an unsupported ${what}.`, { cause });
+  throw new GrpoError("BAD_TOKENIZER", `tokenizer.json: ${part} has an unsupported ${what}`, { cause });
 }
 
 /** The part's own type; null and undefined mean that the tokenizer does without this part. */

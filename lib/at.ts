@@ -1,0 +1,10 @@
+// Indexing that finds bugs: where an element is missing, a fallback in its place would train on something else in silence.
+
+import { GrpoError } from "./errors.js";
+
+/** The element at `index`, from 0. Throws INTERNAL, naming index and length, where there is none. */
+export function at<T extends NonNullable<unknown> | null>(list: ArrayLike<T | undefined>, index: number): T {
+  const value = list[index];
+  if (value !== undefined) return value;
+  throw new GrpoError("INTERNAL", `there is no element ${index} in a list of ${list.length}`);
+}

@@ -1,0 +1,255 @@
+// Groups of rollouts with their rewards: samples the prompts and hands each finished group to the reward functions while the
+// others are still being decoded. Stops the sampling when a reward ends the run. No advantages here.
+
+import { setMaxListeners } from "node:events";
+import { at } from "../at.js";
+import { GrpoError } from "../errors.js";
+import type {
+  PolicyModel,
+  ProcessingClass,
+  SampledAttempt,
+  SampledGroup,
+  SampleOptions,
+  SampleResult,
+  TokenIds,
+} from "../policy.js";
+import type { RewardInput, RewardOutput, RewardRuntime } from "../rewards/runtime.js";
+import type { PromptTable } from "../trainer/prompts.js";
+import type { Completion, Prompt, TrainerState } from "../types.js";
+import {
+  completionIdsOf,
+  countedLength,
+  finishReasonOf,
+  type Group,
+  type Sample,
+  type SampledRollout,
+} from "./sample.js";
+
+export interface RolloutSource<Row> {
+  readonly model: PolicyModel;
+  readonly tokenizer: ProcessingClass;
+  readonly prompts: PromptTable<Row>;
+  /** Columns that reward functions receive. */
+  readonly columns: readonly string[];
+  readonly rewards: RewardRuntime;
+  readonly batching: "group" | "batch";
+}
+
+export interface RolloutRequest {
+  /** [P] rows to sample for. */
+  readonly rows: readonly number[];
+  readonly sampling: Omit<SampleOptions, "signal" | "onGroup" | "promptKeys">;
+  readonly trainerState: TrainerState;
+  readonly signal: AbortSignal;
+  /** So far: finished completions, and the tokens of them that count. */
+  readonly onProgress?: ((done: { readonly completions: number; readonly tokens: number }) => void) | undefined;
+}
+
+/** What one round of sampling has brought. */
+export interface Collected {
+  /** [P] in the order of the rows. */
+  readonly groups: readonly Group[];
+  /** What the calls of the reward functions gave beside rewards and extras, in the order of the rows that they scored. */
+  readonly calls: readonly Pick<RewardOutput, "metrics" | "failures">[];
+  readonly seconds: {
+    readonly rollout: number;
+    /** Waiting for rewards after the last token was drawn. */
+    readonly reward: number;
+  };
+}
+
+export async function collectGroups<Row>(source: RolloutSource<Row>, request: RolloutRequest): Promise<Collected> {
+  const { rows, sampling, onProgress } = request;
+  if (request.signal.aborted) throw new GrpoError("CANCELLED", "stopped before sampling");
+  const promptIds = rows.map((row) => source.prompts.ids(row));
+  const groups: (Group<SampledRollout> | undefined)[] = rows.map(() => undefined);
+  const scoring = new Scoring(source, request);
+  let completions = 0;
+  let tokens = 0;
+
+  const onGroup = ({ prompt, completions: attempts }: SampledGroup<SampledAttempt>): void =>
+    scoring.guard(() => {
+      checkCount(prompt, attempts.length, sampling.groupSize);
+      const group = readGroup(source, at(rows, prompt), at(promptIds, prompt), attempts);
+      groups[prompt] = group;
+      if (source.batching === "group") scoring.start(prompt, [group]);
+      completions += attempts.length;
+      tokens += group.rollouts.reduce((sum, rollout) => sum + countedLength(rollout), 0);
+      onProgress?.({ completions, tokens });
+    });
+
+  const started = performance.now();
+  const options = { ...sampling, promptKeys: keysOf(rows), signal: scoring.signal, onGroup };
+  await scoring.during(() => source.model.sample(promptIds, options));
+  const sampled = performance.now();
+  const missing = groups.indexOf(undefined);
+  if (missing >= 0) {
+    throw new GrpoError("INTERNAL", `sampling ended without the completions of prompt ${missing} of ${rows.length}`);
+  }
+  if (source.batching === "batch") scoring.start(0, groups as Group<SampledRollout>[]);
+  const scored = await scoring.finish();
+  return {
+    groups: scored.flatMap(withRewards),
+    calls: scored.map(({ output: { metrics, failures } }) => ({ metrics, failures })),
+    seconds: { rollout: (sampled - started) / 1000, reward: (performance.now() - sampled) / 1000 },
+  };
+}
+
+/** A row that comes twice, at the end of an epoch and the beginning of the next, must not have the same completions twice. */
+function keysOf(rows: readonly number[]): number[] {
+  return rows.map((row, i) => (rows.indexOf(row) === i ? row : ~row));
+}
+
+function checkCount(prompt: number, found: number, expected: number): void {
+  if (found === expected) return;
+  throw new GrpoError(
+    "INTERNAL",
+    `expected ${expected} completions of prompt ${prompt} from the sampler, found ${found}`,
+  );
+}
+
+function readGroup<Row>(
+  source: RolloutSource<Row>,
+  row: number,
+  promptIds: TokenIds,
+  attempts: readonly SampledAttempt[],
+): Group<SampledRollout> {
+  const prompt = source.prompts.prompt(row);
+  const rollouts = attempts.map((attempt): SampledRollout => {
+    if ("samples" in attempt) {
+      checkSamples(attempt.samples);
+      return attempt;
+    }
+    // A plain completion is one sample in the context of its prompt.
+    const { ids, logprobs, finishReason } = attempt;
+    const samples = [{ promptIds, completionIds: ids, samplingLogprobs: logprobs, finishReason }];
+    return { samples, completion: decode(source.tokenizer, prompt, ids) };
+  });
+  return { row, prompt, promptIds, rollouts };
+}
+
+/** What a sampler of one's own gives may be out of step, and would train on the wrong tokens. */
+function checkSamples(samples: readonly Sample[]): void {
+  if (samples.length === 0) throw new GrpoError("INTERNAL", "expected at least one sample of a rollout, found none");
+  for (const [i, { completionIds, samplingLogprobs, lossMask }] of samples.entries()) {
+    const lengths = `${completionIds.length} tokens, ${samplingLogprobs.length} log-probabilities`;
+    const fits = samplingLogprobs.length === completionIds.length;
+    if (fits && (!lossMask || lossMask.length === completionIds.length)) continue;
+    const mask = lossMask ? `, a loss mask of ${lossMask.length}` : "";
+    throw new GrpoError(
+      "INTERNAL",
+      `sample ${i} of a rollout: expected one of each per token, found ${lengths}${mask}`,
+    );
+  }
+}
+
+function decode(tokenizer: ProcessingClass, prompt: Prompt, ids: TokenIds): Completion {
+  const content = tokenizer.decode(ids, { skipSpecialTokens: true });
+  return typeof prompt === "string" ? content : [{ role: "assistant", content }];
+}
+
+/** Groups that were scored in one call per function, in the order of the rows from the one with index `first` on. */
+interface Scored {
+  readonly first: number;
+  readonly groups: readonly Group<SampledRollout>[];
+  readonly output: RewardOutput;
+}
+
+/** The reward calls of one collection. The first failure stops the sampling and all other calls, and is what is thrown. */
+class Scoring<Row> {
+  readonly signal: AbortSignal;
+  readonly #source: RolloutSource<Row>;
+  readonly #request: RolloutRequest;
+  readonly #stop = new AbortController();
+  readonly #calls: Promise<void>[] = [];
+  readonly #scored: Scored[] = [];
+  #failure: { readonly error: unknown } | undefined;
+
+  constructor(source: RolloutSource<Row>, request: RolloutRequest) {
+    this.#source = source;
+    this.#request = request;
+    this.signal = AbortSignal.any([request.signal, this.#stop.signal]);
+    // One listener for each reward call in flight; node would warn from the eleventh on.
+    setMaxListeners(0, this.signal);
+  }
+
+  /** Scores groups in one call per function. */
+  start(first: number, groups: readonly Group<SampledRollout>[]): void {
+    const input = rewardInput(this.#source, this.#request.trainerState, groups);
+    const call = this.#source.rewards.score(input, this.signal).then(
+      (output) => void this.#scored.push({ first, groups, output }),
+      (error: unknown) => this.#fail(error),
+    );
+    this.#calls.push(call);
+  }
+
+  /** Runs a callback of the sampler, which has nobody to throw to. */
+  guard(fn: () => void): void {
+    try {
+      fn();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** Samples, and throws what went wrong meanwhile. */
+  async during(sample: () => Promise<SampleResult<SampledAttempt>>): Promise<void> {
+    try {
+      await sample();
+    } catch (error) {
+      this.#fail(error);
+    }
+    if (this.#failure) await this.finish();
+  }
+
+  async finish(): Promise<Scored[]> {
+    await Promise.all(this.#calls);
+    if (this.#failure) throw this.#failure.error;
+    // By row, not by order of finishing, so that metrics do not depend on timing.
+    return this.#scored.sort((a, b) => a.first - b.first);
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= { error };
+    this.#stop.abort(error);
+  }
+}
+
+/** The columns that reward functions take, one entry per rollout. */
+function rewardInput<Row>(
+  source: RolloutSource<Row>,
+  trainerState: TrainerState,
+  groups: readonly Group<SampledRollout>[],
+): RewardInput {
+  const rollouts = groups.flatMap(({ row, prompt, rollouts }) => rollouts.map((rollout) => ({ row, prompt, rollout })));
+  const column = (name: string) => rollouts.map(({ row }) => columnValue(source.prompts.row(row), name));
+  return {
+    prompts: rollouts.map(({ prompt }) => prompt),
+    completions: rollouts.map(({ rollout }) => rollout.completion),
+    completionIds: rollouts.map(({ rollout }) => completionIdsOf(rollout)),
+    finishReasons: rollouts.map(({ rollout }) => finishReasonOf(rollout)),
+    columns: Object.fromEntries(source.columns.map((name) => [name, column(name)])),
+    trainerState,
+  };
+}
+
+function columnValue(row: unknown, column: string): unknown {
+  return typeof row === "object" && row !== null ? Reflect.get(row, column) : undefined;
+}
+
+/** The columns that reward functions give, back at their rollouts. */
+function withRewards({ groups, output }: Scored): Group[] {
+  const extras = Object.entries(output.extras);
+  let next = 0;
+  return groups.map((group) => ({
+    ...group,
+    rollouts: group.rollouts.map((rollout) => {
+      const i = next++;
+      return {
+        ...rollout,
+        rewards: output.rewards.map((rewards) => at(rewards, i)),
+        extras: Object.fromEntries(extras.map(([name, values]) => [name, values[i]])),
+      };
+    }),
+  }));
+}

@@ -1,0 +1,77 @@
+// What sampling yields, as everything after it takes it: samples (token sequences), rollouts (attempts at a prompt, of one
+// sample or several) and groups (the rollouts of one prompt). Rewards and advantages belong to rollouts, tokens to samples.
+
+import { at } from "../at.js";
+import type { Completion, FinishReason, Prompt } from "../types.js";
+
+/** One token sequence: a context, and what came after it, drawn from the policy or given to it. */
+export interface Sample {
+  /** [C] the context, at least one token; it is not trained on. */
+  readonly promptIds: readonly number[];
+  /** [T] all tokens after it: those that were drawn, the stop id included, and those between them that were given, such as the results of tools. */
+  readonly completionIds: readonly number[];
+  /** [T] in nats: of each drawn token under the policy at the sampling temperature; 0 where a token was given. */
+  readonly samplingLogprobs: Float32Array;
+  /** [T] 1: the token counts in the loss and in the metrics, 0: it does not, as it was given. Absent: every token counts. */
+  readonly lossMask?: Uint8Array | undefined;
+  /** How the last drawn segment ended. */
+  readonly finishReason: FinishReason;
+}
+
+/** One attempt at a prompt, as a sampler gives it where it is more than one completion of the prompt. */
+export interface SampledRollout {
+  /**
+   * At least one; where nothing was drawn, one without completionIds. A completion, and a conversation that only grows, is one
+   * sample; a branch, a sub-agent or a context that was rewritten adds another, so that every drawn token counts in one sample and
+   * no more.
+   */
+  readonly samples: readonly Sample[];
+  /** As reward functions and logs get it. */
+  readonly completion: Completion;
+}
+
+/** An attempt with what the reward functions say of it. */
+export interface Rollout extends SampledRollout {
+  /** [functions] null abstained. */
+  readonly rewards: readonly (number | null)[];
+  /** What the functions sent with logExtra, by column. */
+  readonly extras: Readonly<Record<string, unknown>>;
+}
+
+/** A rollout with its weight in the loss. */
+export interface ScoredRollout extends Rollout {
+  /** Weighted sum of the rewards; NaN: every function abstained. */
+  readonly reward: number;
+  /** A float32 number, for every sample of the rollout; 0 where it is not trained on. */
+  readonly advantage: number;
+}
+
+/** The rollouts of one prompt. */
+export interface Group<R extends SampledRollout = Rollout> {
+  /** Index in the data set. */
+  readonly row: number;
+  readonly prompt: Prompt;
+  readonly promptIds: readonly number[];
+  readonly rollouts: readonly R[];
+}
+
+/** Tokens that count in the loss. */
+export function countTokens({ completionIds, lossMask }: Pick<Sample, "completionIds" | "lossMask">): number {
+  return lossMask ? lossMask.reduce((sum, counts) => sum + counts, 0) : completionIds.length;
+}
+
+/** Those of all samples of a rollout: the length of its completion in the metrics. */
+export function countedLength({ samples }: Pick<SampledRollout, "samples">): number {
+  return samples.reduce((sum, sample) => sum + countTokens(sample), 0);
+}
+
+/** All tokens after the contexts, sample by sample. */
+export function completionIdsOf({ samples }: Pick<SampledRollout, "samples">): readonly number[] {
+  const [first] = samples;
+  return first && samples.length === 1 ? first.completionIds : samples.flatMap(({ completionIds }) => completionIds);
+}
+
+/** How a rollout ended, which is how its last sample did. */
+export function finishReasonOf({ samples }: Pick<SampledRollout, "samples">): FinishReason {
+  return at(samples, samples.length - 1).finishReason;
+}

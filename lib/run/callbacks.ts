@@ -1,0 +1,75 @@
+// Callbacks: functions of the user's at the moments of a run, and the flags by which they steer it, as in transformers. Each
+// moment waits for them, one after another in the order given.
+
+import type { Metrics } from "../log/metrics.js";
+import type { TrainerState } from "../types.js";
+
+/** What happens next. The run sets the flags by its plan; a callback may set any of them either way. */
+export interface TrainerControl {
+  /** The run ends after this step; train() then returns as usual. */
+  shouldTrainingStop: boolean;
+  /** The three that follow hold for the running step, and are all false when a step begins. */
+  shouldLog: boolean;
+  shouldEvaluate: boolean;
+  shouldSave: boolean;
+}
+
+/** What a callback is told. */
+export interface TrainerEvent<Args> {
+  readonly state: TrainerState;
+  /** The options of the trainer. */
+  readonly args: Args;
+  readonly control: TrainerControl;
+  /** The step's metrics (onStepEnd), the window's (onLog), or eval_… (onEvaluate). */
+  readonly metrics: Readonly<Metrics>;
+  /** Path of the checkpoint (onSave). */
+  readonly checkpoint?: string;
+}
+
+type Hook<Args> = (event: TrainerEvent<Args>) => void | Promise<void>;
+
+/** Functions that a run calls at its moments, and waits for. */
+export interface TrainerCallback<Args> {
+  readonly onTrainBegin?: Hook<Args>;
+  readonly onStepBegin?: Hook<Args>;
+  /** The flags say what the plan has for this step; what they say afterwards is done. */
+  readonly onStepEnd?: Hook<Args>;
+  readonly onLog?: Hook<Args>;
+  readonly onEvaluate?: Hook<Args>;
+  /** A checkpoint is on the disk; later steps may be running. The event's state is that of the checkpoint. */
+  readonly onSave?: Hook<Args>;
+  readonly onTrainEnd?: Hook<Args>;
+}
+
+export class Callbacks<Args> {
+  readonly control: TrainerControl = {
+    shouldTrainingStop: false,
+    shouldLog: false,
+    shouldEvaluate: false,
+    shouldSave: false,
+  };
+  readonly #callbacks: readonly TrainerCallback<Args>[];
+  readonly #about: { readonly state: TrainerState; readonly args: Args };
+
+  constructor(
+    callbacks: readonly TrainerCallback<Args>[],
+    about: { readonly state: TrainerState; readonly args: Args },
+  ) {
+    this.#callbacks = callbacks;
+    this.#about = about;
+  }
+
+  async emit(
+    hook: keyof TrainerCallback<Args>,
+    metrics: Readonly<Metrics> = {},
+    more: Pick<Partial<TrainerEvent<Args>>, "checkpoint" | "state"> = {},
+  ): Promise<void> {
+    const event = { ...this.#about, control: this.control, metrics, ...more };
+    for (const callback of this.#callbacks) await callback[hook]?.(event);
+  }
+
+  async beginStep(): Promise<void> {
+    Object.assign(this.control, { shouldLog: false, shouldEvaluate: false, shouldSave: false });
+    await this.emit("onStepBegin");
+  }
+}

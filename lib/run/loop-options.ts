@@ -1,0 +1,56 @@
+// What a training loop is made of: the options of the run, who is trained, and how the trainer's metrics are shown.
+
+import type { TrainingFacts } from "../hub/model-card.js";
+import type { Output } from "../log/console.js";
+import type { Logger } from "../log/logger.js";
+import type { Metrics } from "../log/metrics.js";
+import type { CompletionRecord } from "../log/run-log.js";
+import type { Savable, Trainable } from "../model/learner.js";
+import type { TrainerState } from "../types.js";
+import type { TrainerCallback } from "./callbacks.js";
+import type { RunOptions } from "./options.js";
+
+export interface LoopOptions<Args extends RunOptions> {
+  readonly args: Args;
+  readonly model: Trainable;
+  readonly tokenizer: Savable;
+  readonly view: RunView;
+  readonly callbacks?: readonly TrainerCallback<Args>[] | undefined;
+  /** More places for metrics. */
+  readonly loggers?: readonly Logger[] | undefined;
+  /** Where console lines go; process.stdout by default. */
+  readonly output?: Output | undefined;
+  /** What a run that was cut short says about going on; by default the call of train(). */
+  readonly resumeHint?: ((checkpoint: string) => string) | undefined;
+  /** Data set on the Hub that gets completions.jsonl at each save; null (default): none. */
+  readonly completionsRepo?: string | null;
+  /** Lets go of what the trainer holds between runs and evaluations. */
+  readonly close?: () => Promise<void>;
+}
+
+/** How the metrics of a trainer are shown and judged. */
+export interface RunView {
+  /** The metric of an evaluation that tells which model is the best, where metricForBestModel does not. */
+  readonly bestMetric: string;
+  /** Names of metrics that count something: a logging window has their sum. */
+  readonly counts?: RegExp;
+  /** What the console shows of a logging window. */
+  windowLines(window: WindowFacts): readonly string[];
+  /** And of an evaluation, in so many columns. */
+  evaluationLines(step: number, metrics: Readonly<Metrics>, width: number): readonly string[];
+  /** What a model card says of the run so far. */
+  card(state: TrainerState): Omit<TrainingFacts, "dataset">;
+}
+
+export interface WindowFacts {
+  readonly step: number;
+  readonly totalSteps: number;
+  /** Means of the window. */
+  readonly metrics: Readonly<Metrics>;
+  /** Completions of the last step. */
+  readonly records: readonly CompletionRecord[];
+  /** To the end of the run, if known. */
+  readonly secondsLeft: number | undefined;
+  /** Columns. */
+  readonly width: number;
+}

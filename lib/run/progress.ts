@@ -1,0 +1,48 @@
+// What one call of train() keeps beside the counters that callbacks see, and what follows from it: the time that is left, the result.
+
+import type { MetricWindow } from "../log/metrics.js";
+import type { TrainerState } from "../types.js";
+import type { RunPlan } from "./plan.js";
+import type { TrainResult } from "./run.js";
+import type { Timeline } from "./timeline.js";
+
+export interface Progress {
+  /** Metrics since the last log line, which may be those of a run that this one goes on with. */
+  readonly window: MetricWindow;
+  readonly timeline: Timeline;
+  readonly started: number;
+  /** Steps done before this call. */
+  readonly firstStep: number;
+  /** Of all steps, also those before this call. */
+  lossSum: number;
+  badSteps: number;
+}
+
+export function resultOf(
+  { started, firstStep, lossSum }: Progress,
+  { globalStep }: TrainerState,
+  samplesPerStep: number,
+): TrainResult {
+  const seconds = (performance.now() - started) / 1000;
+  const steps = globalStep - firstStep;
+  return {
+    globalStep,
+    metrics: {
+      train_runtime: seconds,
+      train_loss: globalStep > 0 ? lossSum / globalStep : 0,
+      train_samples_per_second: (steps * samplesPerStep) / seconds,
+      train_steps_per_second: steps / seconds,
+    },
+  };
+}
+
+/** To the end of the run at the speed so far; undefined where nothing was done yet. */
+export function secondsLeft(
+  { started, firstStep }: Progress,
+  { globalStep }: TrainerState,
+  { totalSteps }: RunPlan,
+): number | undefined {
+  const done = globalStep - firstStep;
+  if (done === 0) return undefined;
+  return ((performance.now() - started) / 1000 / done) * (totalSteps - globalStep);
+}

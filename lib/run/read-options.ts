@@ -1,0 +1,136 @@
+// From an object of options to the fields of a trainer's config: what the schema has is checked by it; what only TRL has is set
+// aside with a note where it means nothing here, and refused where it would have changed the result. Nothing is ignored in silence.
+
+import type * as Zod from "zod";
+import { GrpoError, nearestName } from "../errors.js";
+import { DEFAULT_LOG_TO } from "./options.js";
+
+/** What a config knows beside its schema. */
+export interface ForeignOptions {
+  /** Not supported: name → TRL's default, the only value accepted. */
+  readonly unsupportedDefaults: Readonly<Record<string, unknown>>;
+  /** Accepted without effect: name → why there is nothing to do. */
+  readonly withoutEffect: Readonly<Record<string, string>>;
+  /** The same of all names that begin so. */
+  readonly prefixesWithoutEffect: Readonly<Record<string, string>>;
+  /** Names from elsewhere → what to write. */
+  readonly renamedOptions: Readonly<Record<string, string>>;
+  /** Values that TRL takes for an option of ours and that come later. */
+  readonly unsupportedValues: Readonly<Record<string, readonly string[]>>;
+}
+
+export interface OptionReader<Schema extends Zod.ZodObject> {
+  /** Of the config's class, for messages. */
+  readonly config: string;
+  readonly schema: Schema;
+  readonly foreign: ForeignOptions;
+}
+
+/** The fields, and notes on what has no effect. Throws UNKNOWN_OPTION or BAD_OPTION, naming the option. */
+export function readOptions<Schema extends Zod.ZodObject>(
+  reader: OptionReader<Schema>,
+  options: object,
+): { readonly fields: Zod.output<Schema>; readonly notes: readonly string[] } {
+  const { known, notes } = setAsideForeign(reader, options);
+  const result = reader.schema.safeParse(known);
+  if (!result.success) throw optionError(reader, result.error.issues[0], known);
+  return { fields: result.data, notes };
+}
+
+function setAsideForeign({ config, schema, foreign }: OptionReader<Zod.ZodObject>, options: object) {
+  if (typeof options !== "object" || options === null || Array.isArray(options)) {
+    throw new GrpoError("BAD_OPTION", `${config} takes an object of options, found ${show(options)}`);
+  }
+  const { withoutEffect, prefixesWithoutEffect, unsupportedDefaults } = foreign;
+  const prefixed = (name: string) => Object.entries(prefixesWithoutEffect).find(([prefix]) => name.startsWith(prefix));
+  const known: Record<string, unknown> = {};
+  const notes: string[] = [];
+  let reportTo: unknown = null;
+  for (const [name, value] of Object.entries(options)) {
+    if (value === undefined) continue;
+    const reason = Object.hasOwn(withoutEffect, name) ? withoutEffect[name] : prefixed(name)?.[1];
+    if (Object.hasOwn(schema.shape, name)) known[name] = value;
+    else if (name === "reportTo") reportTo = value;
+    else if (reason !== undefined) notes.push(`${name} has no effect: ${reason}`);
+    else if (Object.hasOwn(unsupportedDefaults, name)) checkUnsupported(config, name, value, unsupportedDefaults[name]);
+    else throw unknownOption(config, schema, foreign, name);
+  }
+  const trackers = readReportTo(reportTo, config);
+  if (trackers.tensorboard) {
+    known.logTo = [...new Set([...((known.logTo as string[]) ?? DEFAULT_LOG_TO), "tensorboard"])];
+  }
+  for (const name of trackers.others) {
+    notes.push(`reportTo ${show(name)} has no effect: give the trainer loggers for it`);
+  }
+  return { known, notes };
+}
+
+/** transformers' names of trackers: TensorBoard is here, the others are for loggers of one's own. */
+export function readReportTo(
+  value: unknown,
+  config: string,
+): { readonly tensorboard: boolean; readonly others: readonly string[] } {
+  const names: unknown[] = value === null ? [] : Array.isArray(value) ? value : [value];
+  const texts = names.filter((name) => typeof name === "string");
+  if (texts.length < names.length) {
+    throw new GrpoError(
+      "BAD_OPTION",
+      `${config}: reportTo must be a tracker's name or a list of them, found ${show(value)}`,
+    );
+  }
+  return {
+    tensorboard: texts.includes("tensorboard") || texts.includes("all"),
+    others: texts.filter((name) => !["tensorboard", "all", "none"].includes(name)),
+  };
+}
+
+function checkUnsupported(config: string, name: string, value: unknown, expected: unknown): void {
+  if (value === expected) return;
+  throw new GrpoError("BAD_OPTION", `${config}: ${name} ${show(value)} is not supported yet`, {
+    hint: `leave it out; the value in effect is TRL's default, ${show(expected)}`,
+  });
+}
+
+function unknownOption(config: string, schema: Zod.ZodObject, foreign: ForeignOptions, name: string): GrpoError {
+  const { renamedOptions, unsupportedDefaults, withoutEffect } = foreign;
+  const names = [...[schema.shape, unsupportedDefaults, withoutEffect].flatMap(Object.keys), "reportTo"];
+  const near = nearestName(name, names);
+  const hint =
+    renamedOptions[name] ??
+    (near ? `did you mean ${near}?` : `the options are listed in docs and in the type ${config}Options`);
+  return new GrpoError("UNKNOWN_OPTION", `${config} has no option ${JSON.stringify(name)}`, { hint });
+}
+
+function optionError(
+  { config, foreign }: OptionReader<Zod.ZodObject>,
+  issue: Zod.core.$ZodIssue | undefined,
+  known: Record<string, unknown>,
+): GrpoError {
+  const name = String(issue?.path[0] ?? "");
+  const value = (issue?.path ?? []).reduce<unknown>(
+    (at, key) => (typeof at === "object" && at !== null ? Reflect.get(at, key) : undefined),
+    known,
+  );
+  const where = `${config}: ${issue?.path.join(".") ?? ""}`;
+  if (typeof value === "string" && foreign.unsupportedValues[name]?.includes(value)) {
+    const choices = issue?.code === "invalid_value" ? issue.values.join(", ") : "";
+    return new GrpoError("BAD_OPTION", `${where} ${show(value)} is not supported yet`, {
+      hint: `choose from: ${choices}`,
+    });
+  }
+  if (issue?.code === "invalid_value") {
+    const choices = issue.values.map(String);
+    const near = typeof value === "string" ? nearestName(value, choices) : undefined;
+    const message = `${where} must be one of ${choices.join(", ")}; found ${show(value)}`;
+    return new GrpoError("BAD_OPTION", message, near ? { hint: `did you mean ${JSON.stringify(near)}?` } : {});
+  }
+  if (issue?.code === "invalid_union") {
+    return new GrpoError("BAD_OPTION", `${where} must be ${issue.message}; found ${show(value)}`);
+  }
+  return new GrpoError("BAD_OPTION", `${where}: found ${show(value)}; ${issue?.message ?? "not valid"}`);
+}
+
+function show(value: unknown): string {
+  if (typeof value === "function") return "a function";
+  return typeof value === "number" ? String(value) : (JSON.stringify(value) ?? String(value));
+}

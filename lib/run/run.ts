@@ -1,0 +1,80 @@
+// What a trainer and the training loop are to each other. The loop (training-loop.ts) knows steps, logs, evaluations, checkpoints and
+// interrupts; what a step, an evaluation and the order of the data are, it asks of a Run, which the trainer makes.
+
+import type { Metrics } from "../log/metrics.js";
+import type { CompletionRecord } from "../log/run-log.js";
+import type { Checkpoint } from "./checkpoint.js";
+import type { RunPlan } from "./plan.js";
+import type { Order } from "./state.js";
+
+/** Where a run goes on, and what can stop it. */
+export interface TrainOptions {
+  /** A checkpoint folder, or true for the latest one in outputDir. */
+  readonly resumeFromCheckpoint?: string | boolean;
+  /** Stops the run: the last finished step is saved, and train() rejects with CANCELLED. */
+  readonly signal?: AbortSignal;
+}
+
+/** Where a run ended, and how long it took. */
+export interface TrainResult {
+  readonly globalStep: number;
+  /** train_runtime (seconds), train_loss, train_samples_per_second, train_steps_per_second. */
+  readonly metrics: Readonly<Metrics>;
+}
+
+/** One run as its trainer defines it. The calls come in the order in which they stand here. */
+export interface Run {
+  readonly plan: RunPlan;
+  /** Training samples in one step, for train_samples_per_second. */
+  readonly samplesPerStep: number;
+  /** A run that goes on from a checkpoint must have the same; the first that differs is named in the error. */
+  readonly order: Order;
+  /** Takes back from a checkpoint what `own` gave. Throws BAD_CHECKPOINT. The model is taken back after it. */
+  restore(checkpoint: Checkpoint): Promise<void>;
+  /** Everything else that can be known, or can fail, before the first step. */
+  prepare(signal: AbortSignal): Promise<Prepared>;
+  /** One optimizer step; 0 is the first. */
+  step(step: number, signal: AbortSignal): Promise<StepOutcome>;
+  /** An evaluation of this run. */
+  evaluate(signal: AbortSignal): Promise<EvaluationOutcome>;
+  /** What the next step needs of those before it. */
+  own(): OwnState;
+}
+
+export interface Prepared {
+  /** What is said of the plan before the first step. */
+  readonly lines: readonly string[];
+  /** Of the trainer's own, for the run record of metrics.jsonl. */
+  readonly record: Readonly<Record<string, unknown>>;
+  /** Whether there is memory to copy a checkpoint, so that the run need not wait for the disk. */
+  readonly copyCheckpoints: boolean;
+}
+
+export interface StepOutcome {
+  readonly loss: number;
+  readonly metrics: Readonly<Metrics>;
+  /** Completions that were sampled in this step. */
+  readonly records: readonly CompletionRecord[];
+  /** Tokens of what the step saw, for num_tokens. */
+  readonly tokens: number;
+  /** Epochs gone by after this step. */
+  readonly epoch: number;
+  /** Seconds of the step that `metrics` say the use of; the rest is time/other. */
+  readonly accountedSeconds: number;
+  /** False: loss or gradient was not finite, and the weights are as they were. */
+  readonly applied: boolean;
+}
+
+export interface EvaluationOutcome {
+  /** Names begin with eval_. */
+  readonly metrics: Readonly<Metrics>;
+  readonly completions: readonly CompletionRecord[];
+}
+
+/** What a trainer adds to a checkpoint. */
+export interface OwnState {
+  /** In trainer_state.json, beside those of the run: JSON values. */
+  readonly keys: Readonly<Record<string, unknown>>;
+  /** Files, by name: the text, made when it is written. */
+  readonly files: Readonly<Record<string, () => string>>;
+}

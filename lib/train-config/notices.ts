@@ -1,0 +1,13 @@
+// What is said of a configuration before its run: keys that mean nothing here, and how others were read.
+
+export interface Notice {
+  readonly keys: readonly string[];
+  readonly text: string;
+}
+
+/** One block for the console; undefined if there is nothing to say. */
+export function noticeText(notices: readonly Notice[]): string | undefined {
+  if (notices.length === 0) return undefined;
+  const lines = notices.map(({ keys, text }) => `  ${keys.join(", ")}: ${text}`);
+  return `notice: of this configuration\n${lines.join("\n")}\n`;
+}

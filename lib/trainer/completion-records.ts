@@ -1,0 +1,51 @@
+// Completions as completions.jsonl has them.
+
+import { at } from "../at.js";
+import type { CompletionRecord } from "../log/run-log.js";
+import { completionText } from "../rewards/per-sample.js";
+import { completionIdsOf, finishReasonOf, type Group, type Sample, type ScoredRollout } from "../rollout/sample.js";
+
+export function completionRecords(
+  step: number,
+  split: "train" | "eval",
+  groups: readonly Group<ScoredRollout>[],
+  names: readonly string[],
+): CompletionRecord[] {
+  const columns = [...new Set(groups.flatMap(({ rollouts }) => rollouts.flatMap(({ extras }) => Object.keys(extras))))];
+  return groups.flatMap((group) =>
+    group.rollouts.map((rollout) => ({
+      step,
+      split,
+      row: group.row,
+      prompt: group.prompt,
+      completion: completionText(rollout.completion),
+      ids: completionIdsOf(rollout),
+      rewards: Object.fromEntries(names.map((name, k) => [name, at(rollout.rewards, k)])),
+      reward: Number.isNaN(rollout.reward) ? null : rollout.reward,
+      advantage: rollout.advantage,
+      finish_reason: finishReasonOf(rollout),
+      ...(columns.length > 0 ? { extra: Object.fromEntries(columns.map((name) => [name, rollout.extras[name]])) } : {}),
+      ...lossMaskRecord(rollout),
+      ...sampleRecords(group, rollout),
+    })),
+  );
+}
+
+function lossMaskRecord({ samples }: ScoredRollout): Pick<CompletionRecord, "loss_mask"> {
+  if (samples.every(({ lossMask }) => lossMask === undefined)) return {};
+  const masks = samples.map(({ lossMask, completionIds }) => lossMask ?? new Uint8Array(completionIds.length).fill(1));
+  return { loss_mask: masks.flatMap((mask) => [...mask]) };
+}
+
+function sampleRecords(group: Group<ScoredRollout>, { samples }: ScoredRollout): Pick<CompletionRecord, "samples"> {
+  const ofPrompt = ({ promptIds }: Sample) =>
+    promptIds.length === group.promptIds.length && promptIds.every((id, i) => id === group.promptIds[i]);
+  if (samples.length === 1 && samples.every(ofPrompt)) return {};
+  return {
+    samples: samples.map((sample) => ({
+      ...(ofPrompt(sample) ? {} : { prompt_ids: sample.promptIds }),
+      tokens: sample.completionIds.length,
+      finish_reason: sample.finishReason,
+    })),
+  };
+}
