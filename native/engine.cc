@@ -179,7 +179,7 @@ StepResult Engine::optimizer_step(const OptimizerOptions& options) {
     Adapter& adapter = weights_.trained();
     const StepResult result = grpo::optimizer_step(adapter.parameters, options, read_back_);
     adapter.parameters.zero_grad();
-    if (result.applied) adapter.refresh(decoder_);
+    if (result.applied) adapter.refresh(decoder_.base());
     return result;
 }
 

@@ -86,6 +86,8 @@ class Weights {
     std::vector<TensorInfo> tensors(TensorSet set);
 
     Decoder decoder;
+    BaseModel& base() { return decoder.base(); }
+    const BaseModel& base() const { return decoder.base(); }
 
   private:
     using StoredTensors = std::map<std::string, const TensorRef*>;

@@ -67,8 +67,7 @@ Rollout::Rollout(const Decoder& decoder, const SampleRequest& request, const For
 }
 
 void Rollout::prepare_operators(int64_t positions) {
-    for (const Linear* linear : decoder_.linears())
-        stacked_pairs_.push_back(linear->stacked_pairs(mode_, decoder_.dtype()));
+    stacked_pairs_ = decoder_.stacked_pairs(mode_);
     mode_.stacked = &stacked_pairs_;
     const auto index = at::TensorOptions().dtype(at::kLong).device(decoder_.device());
     ropes_ = decoder_.rope_tables(at::arange(positions, index), mode_.context_length);
