@@ -15,6 +15,7 @@
 #include "batch.h"
 #include "device.h"
 #include "grpo/loss.h"
+#include "model_spec.h"
 #include "op_counter.h"
 #include "optim/optimizer.h"
 #include "weights.h"

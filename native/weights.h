@@ -11,10 +11,10 @@
 #include <utility>
 #include <vector>
 
-#include "batch.h"
 #include "model/adapter.h"
 #include "model/decoder.h"
 #include "model/named_tensor.h"
+#include "model_spec.h"
 
 namespace grpo {
 

@@ -60,7 +60,7 @@ export function valueAt(options: unknown, path: readonly PropertyKey[]): unknown
   );
 }
 
-const kinds: Readonly<Record<string, string>> = {
+const KINDS: Readonly<Record<string, string>> = {
   number: "a number",
   int: "a whole number",
   boolean: "true or false",
@@ -74,12 +74,12 @@ function expectation(issue: Zod.core.$ZodIssue | undefined): string {
     case "invalid_value":
       return `one of ${issue.values.map(String).join(", ")}`;
     case "invalid_type":
-      return kinds[issue.expected] ?? issue.expected;
+      return KINDS[issue.expected] ?? issue.expected;
     case "too_small":
       if (issue.origin === "string") return "a text that is not empty";
-      return `${kinds[issue.origin] ?? issue.origin} ${issue.inclusive ? "at least" : "above"} ${issue.minimum}`;
+      return `${KINDS[issue.origin] ?? issue.origin} ${issue.inclusive ? "at least" : "above"} ${issue.minimum}`;
     case "too_big":
-      return `${kinds[issue.origin] ?? issue.origin} ${issue.inclusive ? "at most" : "below"} ${issue.maximum}`;
+      return `${KINDS[issue.origin] ?? issue.origin} ${issue.inclusive ? "at most" : "below"} ${issue.maximum}`;
     default:
       // The table's own words.
       return issue?.message ?? "another value";

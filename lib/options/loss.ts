@@ -12,19 +12,19 @@ import {
   type ResolvedOptions,
 } from "./fields.js";
 
-export const lossTypes = ["dapo", "grpo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"] as const;
+export const LOSS_TYPES = ["dapo", "grpo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"] as const;
 /** TRL's names of the losses; the formula of each is in native/grpo/loss.h. */
-export type LossType = (typeof lossTypes)[number];
+export type LossType = (typeof LOSS_TYPES)[number];
 
-export const importanceSamplingLevels = ["token", "sequence"] as const;
-export type ImportanceSamplingLevel = (typeof importanceSamplingLevels)[number];
+export const IMPORTANCE_SAMPLING_LEVELS = ["token", "sequence"] as const;
+export type ImportanceSamplingLevel = (typeof IMPORTANCE_SAMPLING_LEVELS)[number];
 
 /** Of GRPOConfig and of every call alike, under TRL's names. */
 export const lossFields = ({ z, positive, ratio, optional }: FieldTypes) => ({
   /** How ratios and advantages become a loss. Default "dapo". */
-  lossType: z.enum(lossTypes).default("dapo"),
+  lossType: z.enum(LOSS_TYPES).default("dapo"),
   /** "sequence": one ratio per completion, the geometric mean of its tokens' (GSPO). Default "token". */
-  importanceSamplingLevel: z.enum(importanceSamplingLevels).default("token"),
+  importanceSamplingLevel: z.enum(IMPORTANCE_SAMPLING_LEVELS).default("token"),
   /** Weight of the KL term; 0: no reference model is run. Default 0. */
   beta: z.number().min(0).default(0),
   /** Lower clip range of the ratio, and the upper one unless epsilonHigh is set. Default 0.2. */

@@ -4,6 +4,7 @@
 
 #include "batch.h"
 #include "grpo/loss.h"
+#include "model_spec.h"
 
 namespace grpo {
 

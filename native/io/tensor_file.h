@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "batch.h"
+#include "model_spec.h"
 
 namespace grpo {
 

@@ -16,8 +16,8 @@
 #include <string>
 #include <vector>
 
-#include "batch.h"
 #include "model/trained.h"
+#include "model_spec.h"
 #include "optim/parameters.h"
 
 namespace grpo {

@@ -4,8 +4,8 @@
 
 #include <vector>
 
-#include "batch.h"
 #include "model/module_table.h"
+#include "model_spec.h"
 #include "optim/parameters.h"
 
 namespace grpo {

@@ -13,9 +13,9 @@
 #include <memory>
 #include <vector>
 
-#include "batch.h"
 #include "model/packed_layout.h"
 #include "model/segment_attention.h"
+#include "model_spec.h"
 
 namespace grpo {
 

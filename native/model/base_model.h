@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "batch.h"
 #include "model/module_table.h"
 #include "model/named_tensor.h"
 #include "model/weight.h"
+#include "model_spec.h"
 
 namespace grpo {
 

@@ -8,7 +8,6 @@
 #include <memory>
 #include <vector>
 
-#include "batch.h"
 #include "model/attention.h"
 #include "model/base_model.h"
 #include "model/feed_forward.h"
@@ -16,6 +15,7 @@
 #include "model/norm.h"
 #include "model/rope.h"
 #include "model/self_attention.h"
+#include "model_spec.h"
 
 namespace grpo {
 

@@ -4,7 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "batch.h"
+#include "model_spec.h"
 
 namespace grpo {
 

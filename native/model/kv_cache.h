@@ -10,7 +10,7 @@
 
 #include <vector>
 
-#include "batch.h"
+#include "model_spec.h"
 
 namespace grpo {
 

@@ -7,8 +7,8 @@
 
 #include <optional>
 
-#include "batch.h"
 #include "model/rms_norm.h"
+#include "model_spec.h"
 
 namespace grpo {
 

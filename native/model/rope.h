@@ -8,7 +8,7 @@
 
 #include <vector>
 
-#include "batch.h"
+#include "model_spec.h"
 
 namespace grpo {
 

@@ -8,11 +8,11 @@
 #include <memory>
 #include <vector>
 
-#include "batch.h"
 #include "model/decode_attention.h"
 #include "model/decode_linear.h"
 #include "model/decoder.h"
 #include "model/feed_forward.h"
+#include "model_spec.h"
 
 namespace grpo {
 
