@@ -172,8 +172,8 @@ struct Batch {
     std::vector<int32_t> completion_ids;
     std::vector<int32_t> completion_offsets;  // [B + 1]
     std::vector<int32_t> prompt_of;           // [B], ascending
-    std::vector<uint8_t> loss_mask;  // [tokens] 1: counts in the loss; empty: all do
-    int64_t context_length = 0;      // of length-dependent ropes; 0: the longest sequence
+    std::vector<uint8_t> loss_mask;           // [tokens] 1: counts in the loss; empty: all do
+    int64_t context_length = 0;               // of length-dependent ropes; 0: the longest sequence
 
     int64_t num_prompts() const { return static_cast<int64_t>(prompt_offsets.size()) - 1; }
     int64_t num_rows() const { return static_cast<int64_t>(prompt_of.size()); }
