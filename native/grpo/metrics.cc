@@ -81,7 +81,7 @@ struct Slice {
     }
     /// Of all tokens, or of all completions where each has one ratio.
     double clip_share(int column) const {
-        if (!options.sequence_level) return share(total(column), total_of(counted, rows));
+        if (!options.sequence_level()) return share(total(column), total_of(counted, rows));
         double sum = 0;
         for (int64_t row = 0; row < rows; ++row) sum += clip_share_of(row, column);
         return share(sum, static_cast<double>(rows));
@@ -90,7 +90,7 @@ struct Slice {
     std::pair<double, double> clip_range(int column) const {
         double least = kNan, most = kNan;
         for (int64_t row = 0; row < rows; ++row) {
-            if (counted[row] == 0 && !options.sequence_level) continue;
+            if (counted[row] == 0 && !options.sequence_level()) continue;
             const double value = clip_share_of(row, column);
             least = std::isnan(least) ? value : std::min(least, value);
             most = std::isnan(most) ? value : std::max(most, value);
@@ -176,7 +176,7 @@ LossResult MetricSums::result(ReadBack& read_back) const {
         active += slice.total(kActive);
     }
     // TRL reports a slice's loss before it is divided by the slices of the step.
-    const bool scaled = !divides_by_step_tokens(options_.type);
+    const bool scaled = !divides_by_step_tokens(options_.loss_type);
     result.policy_loss = policy.value(0) * (scaled ? accumulation_steps(shape_, options_) : 1);
     result.entropy = entropy.value(count > 0 ? kNan : 0);
     result.kl = kl.value(count > 0 ? kNan : 0);
