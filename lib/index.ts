@@ -14,6 +14,7 @@ export type { Logger } from "./log/logger.js";
 export type { CompletionRecord } from "./log/run-log.js";
 export type { Device } from "./model/device.js";
 export type { GeneratedCompletion, GeneratedCompletions } from "./model/generated-completions.js";
+export type { Learner, SequenceBatch, Trainable } from "./model/learner.js";
 export { LoraConfig, type LoraOptions } from "./model/lora.js";
 export type { LossOptions, LossType } from "./model/loss.js";
 export {
@@ -28,18 +29,8 @@ export {
   type SaveMergedOptions,
   type SaveOptions,
 } from "./model/model.js";
+export type { SampledCompletion, SampledGroup, SampleOptions, SampleResult } from "./model/sampled.js";
 export type { GenerateOptions } from "./model/sampling.js";
-export type {
-  PolicyModel,
-  ProcessingClass,
-  SampledAttempt,
-  SampledCompletion,
-  SampledGroup,
-  SampleOptions,
-  SampleResult,
-  SequenceBatch,
-  TokenIds,
-} from "./policy.js";
 export { type ReportOptions, writeReport } from "./report/report.js";
 export type { CodeOptions, ExecutingReward, VerificationInfo } from "./rewards/code/code.js";
 export type { CfCodeOptions } from "./rewards/code/codeforces.js";
@@ -48,23 +39,36 @@ export { rewards } from "./rewards/index.js";
 export type { ModelReward, RewardModelOptions } from "./rewards/model.js";
 export { completionText, type RewardSample } from "./rewards/per-sample.js";
 export type { WorkerOptions, WorkerReward } from "./rewards/worker.js";
+export type { RowSource } from "./rollout/prompts.js";
 export type { Sample, SampledRollout } from "./rollout/sample.js";
+export type { SampledAttempt, Sampler } from "./rollout/sampler.js";
 export type { TrainerControl } from "./run/callbacks.js";
 export type { TrainerPushOptions } from "./run/hub-push.js";
-export type { TrainOptions, TrainResult } from "./run/run.js";
+export type { TrainResult } from "./run/progress.js";
+export type { TrainOptions } from "./run/run.js";
 export type { ChatTemplateOptions } from "./tokenizer/chat-template.js";
 export type { Offsets } from "./tokenizer/pipeline/aligned-text.js";
 export type { TokenBytes } from "./tokenizer/pipeline/token-bytes.js";
+export type { ProcessingClass } from "./tokenizer/processing-class.js";
 export { type EncodedText, type MaskedIds, Tokenizer, type TokenizerOptions } from "./tokenizer/tokenizer.js";
 export type { DecodeStream } from "./tokenizer/tokenizer-backend.js";
 export { GRPOConfig, type GRPOConfigFields, type GRPOConfigOptions } from "./trainer/config.js";
-export type { RowSource } from "./trainer/prompts.js";
 export { GRPOTrainer } from "./trainer/trainer.js";
 export type {
   EvaluateOptions,
   Evaluation,
   GRPOTrainerOptions,
+  PolicyModel,
   TrainerCallback,
   TrainerEvent,
 } from "./trainer/trainer-setup.js";
-export type { Completion, FinishReason, Message, Prompt, RewardBatch, RewardFn, TrainerState } from "./types.js";
+export type {
+  Completion,
+  FinishReason,
+  Message,
+  Prompt,
+  RewardBatch,
+  RewardFn,
+  TokenIds,
+  TrainerState,
+} from "./types.js";

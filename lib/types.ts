@@ -13,6 +13,9 @@ export type Prompt = string | readonly Message[];
 /** Text for a plain prompt; one assistant message for a conversation. */
 export type Completion = string | readonly Message[];
 
+/** Token ids, whole numbers from 0. */
+export type TokenIds = readonly number[];
+
 /** Why a completion ended: a stop id of the model, the token limit, or a stop string. */
 export type FinishReason = "eos" | "length" | "stop";
 
@@ -24,9 +27,9 @@ export interface TrainerState {
   /** Passes over the data set, fractional. */
   epoch: number;
   numInputTokensSeen: number;
-  /** Of the evaluation that metricForBestModel calls the best; null before the first. */
+  /** The metric of the evaluation that metricForBestModel calls the best; null before the first. */
   bestMetric: number | null;
-  /** Its checkpoint, with loadBestModelAtEnd. */
+  /** The checkpoint of that evaluation, with loadBestModelAtEnd. */
   bestModelCheckpoint: string | null;
   /** Evaluations in a row without a gain above earlyStoppingThreshold. */
   evaluationsWithoutGain: number;

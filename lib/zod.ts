@@ -22,7 +22,7 @@ function lazy<T>(make: () => T): () => T {
 }
 
 /** Kinds of values that tables of options have in common. */
-export const optionTypes = (z: ZodModule) => ({
+export const fieldTypes = (z: ZodModule) => ({
   z,
   count: z.int().min(1),
   ratio: z.number().min(0).max(1),
@@ -31,4 +31,4 @@ export const optionTypes = (z: ZodModule) => ({
   /** null where it is left out. */
   optional: <T extends Zod.ZodType>(type: T) => type.nullish().transform((value) => value ?? null),
 });
-export type OptionTypes = ReturnType<typeof optionTypes>;
+export type FieldTypes = ReturnType<typeof fieldTypes>;

@@ -55,7 +55,7 @@ OperatorCounter::OperatorCounter()
 
 OperatorCounter::~OperatorCounter() {
     active = nullptr;
-    // Of an engine that was disposed while it counted, the thread ends too.
+    // The thread of an engine that is disposed while it counts ends too, and its callbacks with it.
     if (std::this_thread::get_id() != thread_) return;
     at::removeCallback(handle_);
     c10::ThreadLocalDebugInfo::_pop(c10::DebugInfoKind::PROFILER_STATE);

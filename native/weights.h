@@ -54,10 +54,10 @@ class Weights {
     const Adapter* reference() const;
     /// What is trained; throws BAD_INPUT where nothing can be.
     Adapter& trained();
-    /// Of what is active or trained in full, on or off; nullptr without one.
+    /// The parameters of what is active or trained in full, on or off; nullptr without any.
     Parameters* parameters() const;
     int64_t optimizer_steps() const;
-    /// Its name; "" before the first step.
+    /// The optimizer's name; "" before the first step.
     std::string optimizer() const;
     /// Fresh memory of that optimizer, for a state that is loaded next.
     void set_optimizer(OptimizerKind kind);

@@ -63,7 +63,7 @@ function ownRun(bench: BenchCase): Run {
   return { key, side: "own", label: bench.name, run: () => measureApart(bench, setting) };
 }
 
-/** Its own best: the dtype that this machine multiplies faster in. */
+/** The types that TRL runs in. Its own best is the dtype that this machine multiplies faster in. */
 function peerDtypes(bench: BenchCase): readonly string[] {
   if (bench.dtype === "float32") return ["float32"];
   if (flags["trl-dtype"]) return [flags["trl-dtype"]];

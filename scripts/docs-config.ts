@@ -1,5 +1,6 @@
-// Writes the tables of docs/configuration.md from lib/trainer/config.ts and lib/trainer/config-unsupported.ts, so that they cannot drift; a
-// test compares. Names, comments and section headings come from the source of the schema, defaults from a GRPOConfig.
+// Writes the tables of docs/configuration.md from the tables of options in lib/trainer/config-fields.ts and lib/run/options.ts and from
+// lib/trainer/config-unsupported.ts, so that they cannot drift; a test compares. Names, comments and section headings come from the
+// sources, defaults from a GRPOConfig.
 //
 //   npx tsx scripts/docs-config.ts
 
@@ -14,7 +15,9 @@ import {
   withoutEffect,
 } from "../lib/trainer/config-unsupported.js";
 
-const source = fileURLToPath(new URL("../lib/trainer/config.ts", import.meta.url));
+const sources = ["trainer/config-fields.ts", "run/options.ts"].map((file) =>
+  fileURLToPath(new URL(`../lib/${file}`, import.meta.url)),
+);
 const page = fileURLToPath(new URL("../docs/configuration.md", import.meta.url));
 /** What stands above it in the page is written by hand. */
 const marker = "<!-- From here on: npx tsx scripts/docs-config.ts -->\n";
@@ -32,34 +35,59 @@ export interface Option {
   readonly section: string | undefined;
 }
 
-/** The properties of the object that `fields` in lib/trainer/config.ts gives. A doc comment describes an option, a line comment begins a section. */
+/**
+ * The properties of the object that `fields` in lib/trainer/config-fields.ts gives, in their order; what it spreads are calls of other
+ * tables. A doc comment describes an option, a line comment begins a section.
+ */
 export function readOptions(): Option[] {
-  const text = readFileSync(source, "utf8");
-  const file = ts.createSourceFile(source, text, ts.ScriptTarget.Latest, true);
-  return schemaFields(file).properties.map((property) => {
-    const comments = ts.getLeadingCommentRanges(text, property.getFullStart()) ?? [];
-    const words = (kind: ts.SyntaxKind) =>
-      comments
-        .filter((range) => range.kind === kind)
-        .map((range) =>
-          text
-            .slice(range.pos, range.end)
-            .replace(/^\/\*\*|^\/\/|\*\/$/g, "")
-            .trim(),
-        );
-    const section = words(ts.SyntaxKind.SingleLineCommentTrivia).join(" ");
-    const description = words(ts.SyntaxKind.MultiLineCommentTrivia).join(" ");
-    return { name: property.name?.getText() ?? "", description, section: section || undefined };
+  return optionsOf(tablesIn(sources), "fields");
+}
+
+type Tables = ReadonlyMap<string, ts.ObjectLiteralExpression>;
+
+/** Functions that are one object, by their names. */
+function tablesIn(files: readonly string[]): Tables {
+  const declarations = files
+    .map((file) => ts.createSourceFile(file, readFileSync(file, "utf8"), ts.ScriptTarget.Latest, true))
+    .flatMap((file) => file.statements.filter(ts.isVariableStatement))
+    .flatMap((statement) => statement.declarationList.declarations);
+  return new Map(
+    declarations.flatMap(({ name, initializer }) => {
+      const body = initializer && ts.isArrowFunction(initializer) ? initializer.body : undefined;
+      const literal = body && ts.isParenthesizedExpression(body) ? body.expression : undefined;
+      return literal && ts.isObjectLiteralExpression(literal) ? [[name.getText(), literal] as const] : [];
+    }),
+  );
+}
+
+function optionsOf(tables: Tables, name: string): Option[] {
+  const table = tables.get(name);
+  if (table === undefined) {
+    throw new Error(`there is no function ${name} of one object any more; scripts/docs-config.ts must follow`);
+  }
+  return table.properties.flatMap((property): Option[] => {
+    const section = commentsBefore(property, ts.SyntaxKind.SingleLineCommentTrivia) || undefined;
+    if (ts.isSpreadAssignment(property) && ts.isCallExpression(property.expression)) {
+      const [first, ...rest] = optionsOf(tables, property.expression.expression.getText());
+      return first === undefined ? [] : [{ ...first, section: section ?? first.section }, ...rest];
+    }
+    const description = commentsBefore(property, ts.SyntaxKind.MultiLineCommentTrivia);
+    return [{ name: property.name?.getText() ?? "", description, section }];
   });
 }
 
-function schemaFields(file: ts.SourceFile): ts.ObjectLiteralExpression {
-  const declarations = file.statements.filter(ts.isVariableStatement).flatMap((s) => s.declarationList.declarations);
-  const value = declarations.find(({ name }) => name.getText() === "fields")?.initializer;
-  const body = value && ts.isArrowFunction(value) ? value.body : undefined;
-  const literal = body && ts.isParenthesizedExpression(body) ? body.expression : undefined;
-  if (literal && ts.isObjectLiteralExpression(literal)) return literal;
-  throw new Error(`${source} has no function "fields" of one object any more; scripts/docs-config.ts must follow it`);
+function commentsBefore(node: ts.Node, kind: ts.SyntaxKind): string {
+  const text = node.getSourceFile().text;
+  const comments = ts.getLeadingCommentRanges(text, node.getFullStart()) ?? [];
+  return comments
+    .filter((range) => range.kind === kind)
+    .map((range) =>
+      text
+        .slice(range.pos, range.end)
+        .replace(/^\/\*\*|^\/\/|\*\/$/g, "")
+        .trim(),
+    )
+    .join(" ");
 }
 
 function actingTables(): string {

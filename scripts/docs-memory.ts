@@ -39,7 +39,7 @@ function sizes(modelType: string, [C, F, layers, heads, kvHeads, V]: readonly nu
   };
 }
 
-/** In bfloat16, with LoRA on all linear layers of the blocks, or trained in full. */
+/** A model in bfloat16, with LoRA on all linear layers of the blocks, or trained in full. */
 function memoryModel(name: keyof typeof models, full: boolean, computeBytes: number): MemoryModel {
   const description = readModelConfig(models[name]);
   const parameters = parameterCount(description.native);

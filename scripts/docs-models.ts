@@ -28,7 +28,7 @@ export function expectedRows(): string[] {
   return rows.map(({ modelType, exercises }) => `| \`${modelType}\` | ${exercises} |`);
 }
 
-/** The same part of the rows that the page has. */
+/** The rows of the page without their deviations, as it has them. */
 export function writtenRows(): string[] {
   const table = readFileSync(page, "utf8").split(begin)[1]?.split(end)[0] ?? "";
   const lines = table.split("\n").filter((line) => line.startsWith("| `"));

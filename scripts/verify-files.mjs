@@ -46,7 +46,7 @@ function checkExports(file, isStub) {
   if (exported.sort().join() !== wanted.join()) throw new Error(`${file} exports ${exported.join(", ")}`);
 }
 
-/** Without a version: from Node, from libtorch, from OpenMP's runtime, or weak. */
+/** Symbols without a version may come from Node, from libtorch or from OpenMP's runtime, or be weak. */
 function checkUndefined(file, torchSymbols) {
   const known = new Set(torchSymbols);
   const missing = [...tool("nm", ["-D", "--undefined-only", file]).matchAll(/^\s+U (\S+)$/gm)]

@@ -135,7 +135,7 @@ function install(work, tarball) {
   return project;
 }
 
-/** With this repository's compiler, but without its settings: what a user's own tsconfig would say. */
+/** Checks the types with this repository's compiler, but without its settings: what a user's own tsconfig would say. */
 function typeCheck(project) {
   const require = createRequire(import.meta.url);
   const tsc = join(dirname(require.resolve("typescript/package.json")), "bin/tsc");

@@ -4,6 +4,7 @@
 import { createInterface } from "node:readline/promises";
 import { text } from "node:stream/consumers";
 import { parseArgs } from "node:util";
+import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import { CausalLM } from "../model/model.js";
 import type { FromPretrainedOptions } from "../model/model-options.js";
@@ -144,7 +145,7 @@ class Session {
     const tokens = answers.reduce((sum, { ids }) => sum + ids.length, 0);
     const seconds = (performance.now() - began) / 1000;
     if (!quiet) console.error(`${tokens} tokens in ${seconds.toFixed(1)} s, ${(tokens / seconds).toFixed(1)} tokens/s`);
-    return texts[0] ?? "";
+    return at(texts, 0);
   }
 
   #encode(messages: readonly Message[]): number[] {

@@ -96,7 +96,7 @@ export class ColumnCursor {
     this.#rows = [];
   }
 
-  /** To the page of a row, where there is an index of pages. */
+  /** Goes to the page of a row, where there is an index of pages. */
   #jump(row: number): void {
     const { offsetIndex } = this.#chunk;
     if (offsetIndex === undefined) return;

@@ -165,7 +165,7 @@ function groupBy(files: readonly string[], splitOf: (file: string) => string | u
   return inUsualOrder(splits);
 }
 
-/** In the order in which people name them, whatever the alphabet says. */
+/** The splits in the order in which people name them, whatever the alphabet says. */
 function inUsualOrder(splits: ReadonlyMap<string, readonly string[]>): SplitFiles {
   const order = (split: string) => KEYWORDS.findIndex(([name]) => name === split) >>> 0;
   return new Map([...splits].sort(([a], [b]) => order(a) - order(b)));
@@ -176,7 +176,7 @@ interface ReadmeConfig {
   readonly isDefault: boolean;
   /** Where its files are, with a slash at the end; empty for the whole data set. */
   readonly folder: string;
-  /** Without them, names decide about the files of the folder. */
+  /** The files as the README names them; undefined: names decide about the files of the folder. */
   readonly dataFiles: DataFilesOption | undefined;
 }
 

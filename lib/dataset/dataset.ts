@@ -112,7 +112,7 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
     return this.#view(new NumpyRandom(checkedSeed(options.seed)).permutation(this.length));
   }
 
-  /** Without these columns. Throws BAD_INPUT where there is none of that name. */
+  /** The data set without these columns. Throws BAD_INPUT where there is none of that name. */
   removeColumns<K extends keyof Row & string>(...names: K[]): Dataset<Omit<Row, K>> {
     this.#checkColumns(names);
     const removed = new Set<string>(names);
@@ -120,7 +120,7 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
     return this.#project(kept.map((name) => [name, name]));
   }
 
-  /** With another name for one column. Throws BAD_INPUT where it is taken. */
+  /** The data set with another name for one column. Throws BAD_INPUT where it is taken. */
   renameColumn<K extends keyof Row & string, To extends string>(from: K, to: To): Dataset<Renamed<Row, K, To>> {
     this.#checkColumns([from]);
     if (this.columnNames.includes(to)) {

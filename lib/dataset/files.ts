@@ -67,7 +67,7 @@ export async function locate(idOrPath: string, options: LocateOptions): Promise<
   return hub ? hubFiles(idOrPath, hub, splits, options) : localFiles(idOrPath, snapshot, splits);
 }
 
-/** Of splits without files another place says what is missing. */
+/** Whether some or all files have a format that is read. Splits without files count as readable: what they lack is said elsewhere. */
 function readable(splits: SplitFiles, howMany: "some" | "every"): boolean {
   const names = [...splits.values()].flat();
   return names.length === 0 ? splits.size > 0 : names[howMany](isReadable);
@@ -207,7 +207,7 @@ interface HubSnapshot extends Snapshot {
   readonly rangedOnly: ReadonlySet<string>;
 }
 
-/** Without the Hub there are the files in the cache, and those of which some ranges are there. */
+/** What there is while the Hub is not asked: the files in the cache, and those of which some ranges are there. */
 async function withRangedFiles(snapshot: Snapshot): Promise<HubSnapshot> {
   const commit = path.basename(snapshot.folder);
   const rangesFolder = path.join(snapshot.folder, "../../ranges", commit);

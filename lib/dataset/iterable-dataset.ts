@@ -123,7 +123,7 @@ export class IterableDataset<Row extends object = Record<string, unknown>> imple
     return new IterableDataset(shuffledStream(this.stream, { seed, bufferSize, inputShards }), this.columnNames);
   }
 
-  /** Without these columns. */
+  /** The stream without these columns. */
   removeColumns<K extends keyof Row & string>(...names: K[]): IterableDataset<Omit<Row, K>> {
     this.#checkColumns(names);
     const removed = new Set<string>(names);
@@ -136,7 +136,7 @@ export class IterableDataset<Row extends object = Record<string, unknown>> imple
     return new IterableDataset(changedStream(this.stream, change), left);
   }
 
-  /** With another name for one column. */
+  /** The stream with another name for one column. */
   renameColumn<K extends keyof Row & string, To extends string>(from: K, to: To): IterableDataset<Renamed<Row, K, To>> {
     this.#checkColumns([from]);
     const rename = (name: string) => (name === from ? to : name);

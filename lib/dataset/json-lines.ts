@@ -22,14 +22,14 @@ export function parseTextLines(block: LineBlock, file: string): RawRow[] {
   return splitLines(block, file).map((text) => ({ text: text.replace(/\r$/, "") }));
 }
 
-/** At \n only: U+2028 is legal inside a JSON string. */
+/** The lines of a block, which end at \n only: U+2028 is legal inside a JSON string. */
 function splitLines(block: LineBlock, file: string): string[] {
   const lines = decodeUtf8(block, file).split("\n");
   if (lines.at(-1) === "") lines.pop();
   return lines;
 }
 
-/** Without a byte order mark. */
+/** The text of a block, without a byte order mark. Throws BAD_DATASET for bytes that are not UTF-8. */
 export function decodeUtf8({ bytes, firstLine }: Pick<LineBlock, "bytes" | "firstLine">, file: string): string {
   checkUtf8({ bytes, firstLine }, file);
   return new TextDecoder().decode(bytes);

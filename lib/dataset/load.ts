@@ -1,6 +1,7 @@
 // loadDataset: a local file, a local folder, or a data-set repository on the Hub, to data sets by split. Only what the splits
 // asked for need is fetched, and rows are read when they are asked for.
 
+import { at } from "../at.js";
 import { GrpoError, nearestName } from "../errors.js";
 import type { HubOptions } from "../hub/hub.js";
 import { checkBoolean, checkOptionNames } from "../options.js";
@@ -177,7 +178,7 @@ async function streamSlices(
       });
     }
     const shards = slices.flatMap(({ split }) => files.splits.get(split) ?? []);
-    const names = await files.streamColumns(shards[0] ?? "");
+    const names = await files.streamColumns(at(shards, 0));
     const chosen = columns === undefined ? names : checkColumns(columns, names);
     const stream = shardStream(shards.map((file) => () => files.stream(file, chosen, { all: columns === undefined })));
     datasets.push(new IterableDataset(stream, chosen));

@@ -1,6 +1,7 @@
 // Several data sets as one: one after another, or interleaved, in turn or by chance. Which rows come in which order is as in
 // Hugging Face datasets, for the same seed too.
 
+import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import { badOption, checkOneOf, checkOptionNames } from "../options.js";
 import { checkedSeed, Dataset } from "./dataset.js";
@@ -131,8 +132,8 @@ export function interleavedIndices(datasets: readonly { readonly length: number 
     if (done && (mixture.probabilities || source === 0)) return indices;
     const again = mixture.strategy !== "all_exhausted_without_replacement";
     if (exhausted[source] && !again) continue;
-    indices.push((offsets[source] ?? 0) + (next[source] ?? 0));
-    next[source] = (next[source] ?? 0) + 1;
+    indices.push(at(offsets, source) + at(next, source));
+    next[source] = at(next, source) + 1;
     if (next[source] === lengths[source]) {
       exhausted[source] = true;
       if (again) next[source] = 0;

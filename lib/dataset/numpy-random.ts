@@ -1,6 +1,8 @@
 // NumPy's default_rng(seed) in the draws that Hugging Face datasets makes, so that a shuffle or a mixture with a seed gives
 // the rows that it gives in Python: PCG64 (O'Neill, XSL-RR 128/64) seeded through SeedSequence.
 
+import { at } from "../at.js";
+
 const MASK64 = (1n << 64n) - 1n;
 const MULTIPLIER = 0x2360ed051fc65da44385df649fccf645n;
 
@@ -18,7 +20,7 @@ export class NumpyRandom {
     this.#step();
   }
 
-  /** In [0, 1). */
+  /** A float in [0, 1). */
   random(): number {
     return Number(this.#next64() >> 11n) / 2 ** 53;
   }
@@ -59,7 +61,7 @@ export class NumpyRandom {
     return found < 0 ? probabilities.length - 1 : found;
   }
 
-  /** In [0, largest]: NumPy's shuffles draw bits until the number fits, not by Lemire's way. */
+  /** A whole number in [0, largest]: NumPy's shuffles draw bits until the number fits, not by Lemire's way. */
   #upTo(largest: number): number {
     const mask = 2 ** (32 - Math.clz32(largest)) - 1;
     for (;;) {
@@ -99,12 +101,12 @@ function seedWords(seed: number): bigint[] {
   const pool = [0, 1, 2, 3].map((i) => hash(entropy[i] ?? 0));
   for (let source = 0; source < 4; source++) {
     for (let target = 0; target < 4; target++) {
-      if (source !== target) pool[target] = mix(pool[target] ?? 0, hash(pool[source] ?? 0));
+      if (source !== target) pool[target] = mix(at(pool, target), hash(at(pool, source)));
     }
   }
   const draw = hasher(0x8b51f9dd, 0x58f38ded);
-  const words = Array.from({ length: 8 }, (_, i) => BigInt(draw(pool[i % 4] ?? 0)));
-  return [0, 2, 4, 6].map((i) => ((words[i + 1] ?? 0n) << 32n) | (words[i] ?? 0n));
+  const words = Array.from({ length: 8 }, (_, i) => BigInt(draw(at(pool, i % 4))));
+  return [0, 2, 4, 6].map((i) => (at(words, i + 1) << 32n) | at(words, i));
 }
 
 function hasher(initial: number, multiplier: number): (value: number) => number {

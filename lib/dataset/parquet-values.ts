@@ -7,7 +7,7 @@ export interface LeafFormat {
   /** The element without the types that are converted here, so that hyparquet gives the stored value. */
   readonly element: SchemaElement;
   readonly parsers: ParquetParsers;
-  /** From the stored value, where hyparquet has no parser for it. */
+  /** Gives the value for the stored one, where hyparquet has no parser for it. */
   readonly convert?: (value: unknown) => unknown;
 }
 

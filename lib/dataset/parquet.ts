@@ -50,7 +50,7 @@ class ParquetTable implements Table {
   readonly #columns: ReadonlyMap<string, SchemaTree>;
   readonly #groups: readonly RowGroup[];
   readonly #blocks: readonly Block[];
-  /** Of the group that was read last, so that its blocks one after another cost one pass. */
+  /** The cursors of the group that was read last, so that its blocks one after another cost one pass. */
   #cursors: { readonly group: number; readonly byLeaf: Map<ColumnChunk, ColumnCursor> } | undefined;
 
   constructor(source: ByteSource, metadata: FileMetaData, blockBytes: number) {

@@ -1,5 +1,6 @@
 // Where the rows of a Dataset come from. Nothing is read or computed before a row is asked for; what was is kept for a while.
 
+import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import { LruCache, sizeOf } from "./lru-cache.js";
 import { blockOf, type RawRow, type Table } from "./table.js";
@@ -52,11 +53,11 @@ export function concatStore<Row>(stores: readonly RowStore<Row>[]): RowStore<Row
   const bounds = () => (starts ??= cumulative(stores.map((store) => store.length)));
   return {
     get length() {
-      return bounds().at(-1) ?? 0;
+      return at(bounds(), stores.length);
     },
     row: (index) => {
       const part = bounds().findLastIndex((start) => start <= index);
-      return stores[part]?.row(index - (bounds()[part] ?? 0));
+      return stores[part]?.row(index - at(bounds(), part));
     },
   };
 }
@@ -140,7 +141,7 @@ export class TableStore implements RowStore<RawRow> {
     this.#columns = columns;
     this.#starts = cumulative(slices.map(({ start, end }) => end - start));
     this.#last = { from: 0, to: 0, rows: [], offset: 0 };
-    this.length = this.#starts.at(-1) ?? 0;
+    this.length = at(this.#starts, slices.length);
   }
 
   row(index: number): RawRow | undefined {
@@ -156,11 +157,11 @@ export class TableStore implements RowStore<RawRow> {
   #load(index: number): void {
     const part = this.#starts.findLastIndex((start) => start <= index);
     const slice = this.#slices[part];
-    const first = this.#starts[part] ?? 0;
     if (slice === undefined) throw new GrpoError("INTERNAL", `no data file has row ${index}`);
+    const first = at(this.#starts, part);
     const { table, start, end } = slice;
     const block = blockOf(table, start + index - first);
-    const [blockStart = 0, blockEnd = 0] = [table.blockStarts[block], table.blockStarts[block + 1]];
+    const [blockStart, blockEnd] = [at(table.blockStarts, block), at(table.blockStarts, block + 1)];
     const offset = first + blockStart - start;
     this.#last = {
       from: Math.max(offset, first),

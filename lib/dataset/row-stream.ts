@@ -1,6 +1,7 @@
 // Streams of rows that can be read again and again, in shards (mostly one a file), after the examples iterables of Hugging Face
 // datasets: which shards come in which order, and which rows, is as there for the same seed.
 
+import { at } from "../at.js";
 import { NumpyRandom } from "./numpy-random.js";
 
 export type StoppingStrategy = "first_exhausted" | "all_exhausted" | "all_exhausted_without_replacement";
@@ -45,7 +46,7 @@ export function changedStream<Row, Next>(
   };
 }
 
-/** As changedStream, where the change depends on which rows come first. */
+/** A changed stream where the change depends on which rows come first. */
 export function fixedStream<Row>(
   stream: RowStream<Row>,
   change: (rows: AsyncIterable<Row>) => AsyncIterable<Row>,
@@ -95,13 +96,13 @@ function inThousands(draw: () => number): () => number {
   let used = 0;
   return () => {
     if (used === drawn.length) [drawn, used] = [Array.from({ length: 1000 }, draw), 0];
-    return drawn[used++] ?? 0;
+    return at(drawn, used++);
   };
 }
 
 export interface Mixture {
   readonly strategy: StoppingStrategy;
-  /** Without them the streams take turns. */
+  /** The chance of each stream to give the next row; without them the streams take turns. */
   readonly probabilities?: readonly number[] | undefined;
   readonly seed?: number | undefined;
 }

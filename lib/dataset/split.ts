@@ -13,7 +13,7 @@ export interface SplitSlice {
   readonly to: number | undefined;
   readonly unit: Unit;
   readonly rounding: Rounding;
-  /** As written, for messages. */
+  /** The slice as it was written, for messages. */
   readonly text: string;
 }
 

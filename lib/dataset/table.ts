@@ -1,6 +1,7 @@
 // One data file as a table: its columns, how many rows, and its rows in blocks small enough to be held in memory. Which
 // format a file has is told by its name. It knows nothing of splits.
 
+import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 
 export type RawRow = Record<string, unknown>;
@@ -74,7 +75,7 @@ export function filesInFormat(files: readonly string[], format: string): string[
 }
 
 const JSON_NAMES = ["json", "jsonl", "ndjson"];
-/** Of formats that equally many files have, the last of these, else the last in the alphabet. */
+/** Where equally many files have several formats, the last of these wins, else the last in the alphabet. */
 const PREFERRED = ["csv", "json", "jsonl", "arrow", "lance", "parquet"];
 
 function mostCommonExtension(files: readonly string[]): string | undefined {
@@ -126,12 +127,12 @@ export function blockOf(table: Table, row: number): number {
   let high = table.blockStarts.length - 2;
   while (low < high) {
     const middle = (low + high + 1) >> 1;
-    if ((table.blockStarts[middle] ?? 0) <= row) low = middle;
+    if (at(table.blockStarts, middle) <= row) low = middle;
     else high = middle - 1;
   }
   return low;
 }
 
 export function numRows(table: Table): number {
-  return table.blockStarts[table.blockStarts.length - 1] ?? 0;
+  return at(table.blockStarts, table.blockStarts.length - 1);
 }

@@ -7,6 +7,7 @@ import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { pipeline } from "node:stream/promises";
 import { createGunzip } from "node:zlib";
+import { at } from "../at.js";
 import { GrpoError, reasonOf } from "../errors.js";
 import { cacheFolder } from "../native/libtorch.js";
 import { readRange } from "./byte-source.js";
@@ -31,7 +32,7 @@ export async function openTextTable(file: string, format: Exclude<DataFormat, "p
 }
 
 interface Names {
-  /** As the user knows it, for messages. */
+  /** The file as the user knows it, for messages. */
   readonly file: string;
   /** Where its bytes are. */
   readonly plain: string;
@@ -54,7 +55,7 @@ async function openLines({ file, plain }: Names, parse: (block: LineBlock) => Ra
     addBlock(index, rows.length, block.offset + block.bytes.length);
   }
   return blockTable({ file, plain }, [...names], index, (bytes, block) =>
-    parse({ bytes, firstLine: firstLines[block] ?? 1, offset: 0 }),
+    parse({ bytes, firstLine: at(firstLines, block), offset: 0 }),
   );
 }
 
@@ -73,7 +74,7 @@ async function openCsv({ file, plain }: Names, delimiter: Delimiter): Promise<Ta
   }
   const known = types ?? new CsvTypes([], delimiter, file);
   return blockTable({ file, plain }, known.names, index, (bytes, number) => {
-    const block = { bytes, firstLine: firstLines[number] ?? 1, offset: 0 };
+    const block = { bytes, firstLine: at(firstLines, number), offset: 0 };
     return known.rows(block, parseCsv(block, delimiter, file), number === 0 ? 1 : 0);
   });
 }
@@ -120,7 +121,7 @@ function memoryTable(file: string, rows: readonly RawRow[]): Table {
 }
 
 function addBlock(index: BlockIndex, rows: number, end: number): void {
-  index.rows.push((index.rows.at(-1) ?? 0) + rows);
+  index.rows.push(at(index.rows, index.rows.length - 1) + rows);
   index.offsets.push(end);
 }
 
@@ -130,7 +131,7 @@ function blockTable(
   { rows, offsets }: BlockIndex,
   parse: (bytes: Uint8Array, block: number) => RawRow[],
 ): Table {
-  const bounds = (block: number) => [offsets[block] ?? 0, offsets[block + 1] ?? 0] as const;
+  const bounds = (block: number) => [at(offsets, block), at(offsets, block + 1)] as const;
   return {
     file,
     columnNames,
@@ -138,7 +139,7 @@ function blockTable(
     blockBytes: (block) => 4 * (bounds(block)[1] - bounds(block)[0]),
     readBlock: (block, columns) => {
       const found = parse(readRange(plain, ...bounds(block)), block);
-      if (found.length === (rows[block + 1] ?? 0) - (rows[block] ?? 0)) {
+      if (found.length === at(rows, block + 1) - at(rows, block)) {
         return found.map((row) => pickColumns(row, columns));
       }
       throw new GrpoError("BAD_DATASET", `${file} has changed since it was loaded`, { hint: "load it again" });

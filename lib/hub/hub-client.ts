@@ -140,7 +140,7 @@ export function asHubError(what: string, thrown: unknown): GrpoError {
   return new GrpoError("HUB_ERROR", `${what}: ${redacted(reasonOf(thrown))}`);
 }
 
-/** Without what grants access: query parts of addresses (signatures), passwords in them, and tokens. */
+/** The text without what grants access: query parts of addresses (signatures), passwords in them, and tokens. */
 export function redacted(text: string): string {
   return text
     .replace(/(https?:\/\/)[^\s/@]+@/g, "$1")

@@ -61,7 +61,7 @@ function savedToken(): string {
   }
 }
 
-/** Without the line breaks that come along with a paste, as Python; what else no header can hold is refused unseen. */
+/** A token without the line breaks that come along with a paste, as Python; what else no header can hold is refused unseen. */
 export function cleanToken(text: string, source: string): string | undefined {
   const token = text.replace(/[\r\n]/g, "").trim();
   if (/^[\x21-\x7e]*$/.test(token)) return token || undefined;

@@ -43,7 +43,10 @@ export function pauseAfter(attempt: number): number {
   return FIRST_PAUSE_MS * 2 ** (attempt - 1) * (1 + Math.random() / 4);
 }
 
-/** Of a 429 what `RateLimit: "api";r=0;t=12` says, a second later; else Retry-After, in seconds or as a date. */
+/**
+ * Milliseconds that a refusal asks to wait: those of `RateLimit: "api";r=0;t=12` in a 429, and a second more; else of Retry-After,
+ * in seconds or as a date.
+ */
 export function pauseAskedFor({ status, headers }: Response): number | undefined {
   const limit = status === 429 ? /;\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)/.exec(headers.get("ratelimit") ?? "") : null;
   const after = headers.get("retry-after");
@@ -101,7 +104,7 @@ async function fetchOnce(address: string, init: RequestInit): Promise<Response> 
 }
 
 interface Transport {
-  /** To be put among a request's options. */
+  /** The proxy that a request goes through, for its options; empty without one. */
   readonly agent: Pick<RequestInit, "dispatcher">;
   readonly fetch: typeof fetch;
 }
@@ -117,7 +120,7 @@ async function transportFor(address: string): Promise<Transport> {
   const key = `${proxyTunnel} ${proxy}`;
   const dispatcher = agents.get(key) ?? new undici.ProxyAgent({ uri: proxy, proxyTunnel });
   agents.set(key, dispatcher);
-  // The same types, once from undici itself and once from what Node declares of it.
+  // Both pairs of types are undici's: its own, and what Node declares of it.
   return { agent: { dispatcher } as unknown as Transport["agent"], fetch: undici.fetch as unknown as typeof fetch };
 }
 

@@ -27,7 +27,7 @@ export interface CardFacts {
   readonly training?: TrainingFacts;
 }
 
-/** In every card from here; who removes it keeps the card from being written anew. */
+/** The line that every card from here has; who removes it keeps the card from being written anew. */
 const MARK = "<!-- Written by grpo, and written anew by later pushes: remove this line to keep what you change. -->";
 
 /** Writes README.md (and the curve beside it) into a folder that is to be pushed as `repo`; one by someone else stays. */

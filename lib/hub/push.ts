@@ -188,7 +188,7 @@ interface CommitOutcome {
   readonly sent?: boolean;
 }
 
-/** With its parent named, a commit that is sent twice cannot happen twice. */
+/** Sends the commit. It names its parent, so that one that is sent twice cannot happen twice. */
 async function tryCommit(push: FolderPush, parentCommit: string): Promise<CommitOutcome> {
   const { client, repo, folder, branch, title } = push;
   let sent = false;

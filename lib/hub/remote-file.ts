@@ -49,9 +49,9 @@ interface Range {
 }
 
 interface Part {
-  /** From the start of the range, as far as they came; possibly none. */
+  /** The bytes from the start of the range, as far as they came; possibly none. */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Of the whole file. */
+  /** Bytes of the whole file. */
   readonly total: number;
 }
 

@@ -4,6 +4,7 @@
 import { mkdir, open } from "node:fs/promises";
 import { hostname } from "node:os";
 import path from "node:path";
+import { at } from "../at.js";
 import { GrpoError, reasonOf } from "../errors.js";
 
 export class TensorBoardFile {
@@ -109,7 +110,7 @@ const CRC32C_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
 
 function maskedChecksum(data: Buffer): Buffer {
   let crc = 0xffffffff;
-  for (const byte of data) crc = (CRC32C_TABLE[(crc ^ byte) & 255] ?? 0) ^ (crc >>> 8);
+  for (const byte of data) crc = at(CRC32C_TABLE, (crc ^ byte) & 255) ^ (crc >>> 8);
   crc = (crc ^ 0xffffffff) >>> 0;
   const masked = Buffer.alloc(4);
   masked.writeUInt32LE((((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0);

@@ -46,7 +46,7 @@ export class EngineQueue {
     });
   }
 
-  /** In which a job was running, so far. */
+  /** Seconds in which a job was running, so far. */
   get busySeconds(): number {
     const running = this.#runningSince === undefined ? 0 : performance.now() - this.#runningSince;
     return (this.#busyMilliseconds + running) / 1000;

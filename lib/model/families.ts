@@ -9,8 +9,8 @@ import { show } from "../options.js";
 import { commonDefaults, type Family, families, hasRope, neutralValues, refusedTypes } from "./family-table.js";
 import { makeRope, type RopeInput, ropeType, scaledLength } from "./rope.js";
 
-export type { LinearLayer } from "./checkpoint-tensors.js";
-export { expectedTensors, linearLayers, matchCheckpoint, parameterCount, shapeText } from "./checkpoint-tensors.js";
+export type { LinearLayer } from "./model-tensors.js";
+export { expectedTensors, linearLayers, matchTensors, parameterCount, shapeText } from "./model-tensors.js";
 
 export const SUPPORTED_MODEL_TYPES: readonly string[] = Object.keys(families);
 

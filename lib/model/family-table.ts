@@ -144,7 +144,7 @@ const gemma2: Family = {
   slidingLayer: (_, layer) => layer % 2 === 0,
 };
 
-/** By `model_type`. */
+/** Every family, by the `model_type` of its config.json. */
 export const families: Readonly<Record<string, Family>> = {
   llama,
   qwen2,

@@ -1,7 +1,7 @@
 // The result of generate(): await it for all completions in the order of the prompts, or iterate it for each as it finishes.
 // Leaving the loop early stops the work.
 
-import type { SampledCompletion, SampledGroup, SampleResult } from "../policy.js";
+import type { SampledCompletion, SampledGroup, SampleResult } from "./sampled.js";
 
 /** One completion of `generate`. */
 export interface GeneratedCompletion extends SampledCompletion {

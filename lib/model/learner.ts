@@ -1,4 +1,11 @@
-// Who is trained, as trainers see it. A run of any kind needs a Trainable: weights that it saves, takes back and counts.
+// Who is trained, as trainers see it. A run of any kind needs a Trainable: weights that it saves, takes back and counts. A policy
+// trainer needs a Learner: log-probabilities, a reference, the gradient of a policy's loss. CausalLM is both; tests hand in small
+// deterministic stand-ins. One array per prompt or per completion: flattening is the model's business.
+
+import type { NativeLossResult, NativeMemory, NativeOptimizer, NativeStepResult } from "../native/native.js";
+import type { TokenIds } from "../types.js";
+import type { LossOptions } from "./loss.js";
+import type { MemoryModel } from "./memory.js";
 
 /** Whatever writes its files into a folder: a model, a tokenizer. */
 export interface Savable {
@@ -27,4 +34,61 @@ export interface Trainable extends Savable {
   takeCheckpoint(options: { readonly copy: boolean }): Promise<CheckpointWriter>;
   /** Takes both back; later steps are those of a run that never stopped. */
   loadCheckpoint(directory: string): Promise<void>;
+}
+
+/** Completions and the prompts they continue, one entry per completion in each list. */
+export interface SequenceBatch {
+  readonly promptIds: readonly TokenIds[];
+  readonly completionIds: readonly TokenIds[];
+  /**
+   * Sequence length that rotary embeddings which depend on it are made for (rope types longrope and dynamic). Sampling takes
+   * the longest prompt and maxNewTokens; absent, this is the longest sequence.
+   */
+  readonly contextLength?: number;
+}
+
+/** What a training step learns from. Log-probabilities of tokens that do not count in the loss are ignored. */
+export interface TrainBatch extends SequenceBatch {
+  readonly advantages: ArrayLike<number>;
+  /** 1 for each completion token that counts in the loss, 0 for context; absent: all count. */
+  readonly lossMask?: readonly Uint8Array[];
+  /** Rows between two offsets are a slice, TRL's micro-batch: from 0 to the number of rows. Absent: the loss's rowsPerSlice. */
+  readonly sliceOffsets?: readonly number[];
+  readonly oldLogprobs?: readonly Float32Array[];
+  readonly referenceLogprobs?: readonly Float32Array[];
+  /** As sampling gave them; only for the metric of how far they are from those of training. */
+  readonly samplingLogprobs?: readonly Float32Array[];
+}
+
+/**
+ * AdamW with betas 0.9 and 0.999, epsilon 1e-8, no weight decay and clipping at 1 unless others are given; SGD and Muon with the
+ * defaults of torch.optim, but matchAdamW is true. The first step decides which optimizer it is.
+ */
+export type OptimizerStepOptions = Pick<NativeOptimizer, "learningRate"> &
+  Partial<Omit<NativeOptimizer, "optimizer">> & {
+    readonly optimizer?: Exclude<NativeOptimizer["optimizer"], "sgd_momentum">;
+  };
+
+/** A policy in training. */
+export interface Learner extends Trainable {
+  /** Longest sequence the model can take, prompt and completion together. */
+  readonly maxPositions: number;
+  /**
+   * Once before the first step: decides what is trained and, with `reference`, fixes the reference policy as it is now.
+   * `mixed`: mixReference will be called.
+   */
+  beginTraining(options: { readonly reference: boolean; readonly mixed: boolean }): Promise<void>;
+  /** reference ← (1 − alpha) · reference + alpha · policy. */
+  mixReference(alpha: number): Promise<void>;
+  /** Log-probability of every completion token, dropout off, under the policy or the reference; one array per completion. */
+  completionLogprobs(
+    batch: SequenceBatch,
+    options: { readonly temperature: number; readonly reference?: boolean },
+  ): Promise<Float32Array[]>;
+  /** Loss of the batch; its gradient is added to what is there already. */
+  forwardBackward(batch: TrainBatch, loss: LossOptions): Promise<NativeLossResult>;
+  /** Clips, updates, and clears the gradient. */
+  optimizerStep(options: OptimizerStepOptions): Promise<NativeStepResult>;
+  /** What it will have in memory when it is trained, and the memory of its device. */
+  memory(): Promise<{ readonly model: MemoryModel; readonly device: NativeMemory; readonly dropout: boolean }>;
 }

@@ -30,7 +30,7 @@ export interface LoraOptions {
   readonly layersPattern?: readonly string[] | string | null;
   /** Other ranks for modules whose path ends with a name or matches a regular expression. */
   readonly rankPattern?: Readonly<Record<string, number>>;
-  /** Likewise for loraAlpha. */
+  /** Another loraAlpha for modules whose path ends with a name or matches a regular expression. */
   readonly alphaPattern?: Readonly<Record<string, number>>;
   /** Scale by loraAlpha / √r instead. Default false. */
   readonly useRslora?: boolean;

@@ -61,7 +61,7 @@ export type Bytes = Readonly<Record<string, number>>;
 export interface MemoryEstimate {
   /** There all the time. */
   readonly resident: Bytes;
-  /** Of each phase, beside the resident parts. */
+  /** What each phase takes beside the resident parts. */
   readonly phases: Readonly<Record<Phase, Bytes>>;
   readonly largestPhase: Phase;
   readonly peak: number;
@@ -93,9 +93,9 @@ export const ENGINE_MEMORY = {
   stepElements: 2 ** 26,
   /** Numbers that a layer keeps for its backward, for each token in units of C, H·D, K·D and F: fused_linear.cc, segment_attention.cc. */
   saved: { C: 2, HD: 2, KD: 2, F: 2, key: 0 },
-  /** The same where operators of ATen compute it; for each key in units of H·D: linear.cc, attention.cc. */
+  /** What a layer keeps where operators of ATen compute it, with `key` for each key in units of H·D: linear.cc, attention.cc. */
   savedPlain: { C: 6, HD: 4, KD: 0, F: 3, perMlpTrained: 1, key: 2.5 },
-  /** The same of a pass that keeps nothing. */
+  /** What a layer has at a time in a pass that keeps nothing, in the same units. */
   passing: { C: 4, HD: 3, KD: 0, F: 4, key: 3 },
   /** Bytes of state for each trained value: optim/. */
   state: { adamw: 8, adamw_8bit: 2.1, sgd: 0, sgd_momentum: 4, adafactor: 0.1, muon: 4.5 },
@@ -132,7 +132,7 @@ function residentBytes(model: MemoryModel, run: MemoryRun): Bytes {
   };
 }
 
-/** In the host's memory, whatever the device. */
+/** What the copy of a checkpoint on its way to the disk takes of the device's memory. It is in the host's, which only the CPU shares. */
 export function checkpointCopyBytes({ trained, device }: MemoryModel, { optimizer }: MemoryRun): number {
   return device === "cpu" ? trained * (4 + ENGINE_MEMORY.state[optimizer]) : 0;
 }
@@ -214,7 +214,7 @@ function layerBytes({ shape, computeBytes }: MemoryModel, units: Units, tokens: 
   return (tokens * perToken + keys * units.key * HD) * computeBytes;
 }
 
-/** Of one layer, whatever is kept for a backward; and a slice of its weights in the type of the pass. */
+/** What one layer takes while it is passed, whatever is kept: its activations, and a slice of its weights in the type of the pass. */
 function passBytes(model: MemoryModel, tokens: number, keys: number = tokens): number {
   const widened = model.computeBytes > model.weightBytes ? ENGINE_MEMORY.widenedElements * model.computeBytes : 0;
   return layerBytes(model, ENGINE_MEMORY.passing, tokens, keys) + widened;

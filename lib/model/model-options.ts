@@ -66,7 +66,7 @@ const FILE_DTYPES: Readonly<Record<string, NativeDtype>> = {
   F64: "float64",
 };
 
-/** Of the first tensor. */
+/** The type in which a checkpoint stores its first tensor. */
 export function storedDtype({ tensors }: NativeTensorTable): NativeDtype | undefined {
   return FILE_DTYPES[tensors[0]?.dtype ?? ""];
 }

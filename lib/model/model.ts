@@ -1,6 +1,7 @@
 // CausalLM: a language model on the native engine, with or without a LoRA adapter. This class validates, flattens and names;
 // every number is computed by the engine, in the order of the calls. Nothing here knows about prompts as text.
 
+import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import { resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
 import { hubIdOf, writeModelCard } from "../hub/model-card.js";
@@ -15,11 +16,12 @@ import type {
   NativeStepTokens,
 } from "../native/native.js";
 import { checkBoolean, checkNumber, checkOptionNames } from "../options.js";
-import type { CheckpointWriter, PolicyModel, SampledGroup, SampleResult, SequenceBatch, TokenIds } from "../policy.js";
+import type { TokenIds } from "../types.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./adapter-files.js";
 import { EngineQueue } from "./engine-queue.js";
-import { matchCheckpoint, readModelConfig } from "./families.js";
+import { matchTensors, readModelConfig } from "./families.js";
 import { GeneratedCompletions } from "./generated-completions.js";
+import type { CheckpointWriter, Learner, SequenceBatch } from "./learner.js";
 import { LoraConfig } from "./lora.js";
 import { type LossOptions, rowsPerSliceOf, toNativeLoss } from "./loss.js";
 import { eosTokenIds, readModelFolder } from "./model-files.js";
@@ -38,6 +40,7 @@ import {
 } from "./model-options.js";
 import { flattenBatch, flattenIds, splitFloats } from "./ragged.js";
 import { readWeights } from "./safetensors.js";
+import type { SampledGroup, SampleResult } from "./sampled.js";
 import {
   type DrawnToken,
   type GenerateOptions,
@@ -75,7 +78,7 @@ interface Parts extends ModelFacts {
   readonly engine: NativeEngine;
 }
 
-export class CausalLM implements PolicyModel {
+export class CausalLM implements Learner {
   readonly generationConfig: JsonObject;
   /** "cpu", "cuda:0", "mps". */
   readonly device: string;
@@ -112,7 +115,7 @@ export class CausalLM implements PolicyModel {
     const { folder } = await resolveModelFiles(idOrPath, hubSource(options));
     const contents = await readModelFolder(folder);
     const description = readModelConfig(contents.config);
-    const table = matchCheckpoint(await readWeights(folder), description.native);
+    const table = matchTensors(await readWeights(folder), description.native);
     const parts = { ...contents, description, source: idOrPath };
     const dtype = description.dtype ?? storedDtype(table);
     const model = new CausalLM({ ...parts, ...createEngine(description, dtype, options) });
@@ -233,7 +236,7 @@ export class CausalLM implements PolicyModel {
   }
 
   /** What it will have in memory when it is trained, and the memory of its device. */
-  memory(): ReturnType<PolicyModel["memory"]> {
+  memory(): ReturnType<Learner["memory"]> {
     return this.#weights.memory();
   }
 
@@ -397,15 +400,16 @@ export class CausalLM implements PolicyModel {
   }
 
   /**
-   * The same in two steps: takes both as they are now, and returns what writes them into a folder. With `copy` (the default) they are
-   * copied in memory, and the model may go on while they are written; without it, it must not change before that is done.
+   * saveCheckpoint in two steps: takes what is trained and the optimizer's state as they are now, and returns what writes them into
+   * a folder. With `copy` (the default) they are copied in memory, and the model may go on while they are written; without it, it
+   * must not change before that is done.
    */
   takeCheckpoint(options: { readonly copy?: boolean } = {}): Promise<CheckpointWriter> {
     checkOptionNames("takeCheckpoint", options, ["copy"]);
     return this.#files.takeCheckpoint(checkBoolean("takeCheckpoint", "copy", options.copy ?? true));
   }
 
-  /** Takes both back; later steps are those of a run that never stopped. */
+  /** Loads what saveCheckpoint wrote; later steps are those of a run that never stopped. */
   loadCheckpoint(directory: string): Promise<void> {
     return this.#files.loadCheckpoint(directory);
   }
@@ -440,5 +444,5 @@ export class CausalLM implements PolicyModel {
 }
 
 function forEachToken({ prompts, samples, ids }: NativeStepTokens, onToken: (token: DrawnToken) => void): void {
-  for (const [i, id] of ids.entries()) onToken({ prompt: prompts[i] ?? 0, sample: samples[i] ?? 0, id });
+  for (const [i, id] of ids.entries()) onToken({ prompt: at(prompts, i), sample: at(samples, i), id });
 }

@@ -3,7 +3,7 @@
 import { GrpoError } from "../errors.js";
 import type { NativeBatch } from "../native/native.js";
 import { show } from "../options.js";
-import type { SequenceBatch } from "../policy.js";
+import type { SequenceBatch } from "./learner.js";
 
 export interface FlatIds {
   readonly ids: Int32Array;

@@ -1,12 +1,13 @@
 // A reward model on the native engine: a decoder with a score head in place of the language-model head (transformers'
 // …ForSequenceClassification with one label). Sequences of token ids in, one number each out; knows nothing of text.
 
+import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import { resolveModelFiles } from "../hub/hub.js";
 import type { NativeDtype, NativeEngine, NativeModelConfig } from "../native/native.js";
-import type { TokenIds } from "../policy.js";
+import type { TokenIds } from "../types.js";
 import { EngineQueue } from "./engine-queue.js";
-import { matchCheckpoint, readModelConfig } from "./families.js";
+import { matchTensors, readModelConfig } from "./families.js";
 import { readModelFolder } from "./model-files.js";
 import { createEngine, type FromPretrainedOptions, hubSource, storedDtype } from "./model-options.js";
 import { flattenIds } from "./ragged.js";
@@ -36,7 +37,7 @@ export class RewardModel {
     const { folder } = await resolveModelFiles(idOrPath, hubSource(options));
     const { config } = await readModelFolder(folder);
     const description = readModelConfig(config, "score");
-    const table = matchCheckpoint(await readWeights(folder), description.native);
+    const table = matchTensors(await readWeights(folder), description.native);
     const dtype = description.dtype ?? storedDtype(table);
     const model = new RewardModel(description.native, createEngine(description, dtype, options));
     try {
@@ -56,7 +57,7 @@ export class RewardModel {
     for (const pass of this.#passes(sequences)) {
       const { ids, offsets } = flattenIds("sequence", pass, this.#config.vocabSize);
       const all = await this.#queue.run((engine) => engine.forward(ids, offsets), signal); // [tokens]
-      for (const end of offsets.subarray(1)) scores.push(all[end - 1] ?? Number.NaN);
+      for (const end of offsets.subarray(1)) scores.push(at(all, end - 1));
     }
     return scores;
   }

@@ -40,7 +40,7 @@ export type StoredTensor = Omit<NativeTensorRef, "file">;
 export interface SafetensorsFile {
   readonly file: string;
   readonly metadata: Readonly<Record<string, string>>;
-  /** By name, in the order of the data. */
+  /** The tensors by name, in the order of their data. */
   readonly tensors: ReadonlyMap<string, StoredTensor>;
 }
 

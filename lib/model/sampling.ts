@@ -5,8 +5,8 @@ import { GrpoError } from "../errors.js";
 import type { JsonObject } from "../json.js";
 import type { NativeGroup, NativeSampleRequest } from "../native/native.js";
 import { checkBoolean, checkNumber, checkOptionNames, show } from "../options.js";
-import type { SampledCompletion, SampledGroup, SampleOptions } from "../policy.js";
 import { flattenIds, splitFloats } from "./ragged.js";
+import type { SampledCompletion, SampledGroup, SampleOptions } from "./sampled.js";
 
 /** What a model says about itself that sampling depends on. */
 export interface SamplingModel {

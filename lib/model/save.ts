@@ -7,10 +7,10 @@ import { hubIdOf, modelCard } from "../hub/model-card.js";
 import { withJsonKeys } from "../json.js";
 import type { NativeOptimizerName, NativeTensorInfo, NativeTensorSet } from "../native/native.js";
 import { show } from "../options.js";
-import type { CheckpointWriter } from "../policy.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, writeAdapterConfig } from "./adapter-files.js";
 import { type EngineQueue, toGrpoError } from "./engine-queue.js";
-import { matchCheckpoint } from "./families.js";
+import { matchTensors } from "./families.js";
+import type { CheckpointWriter } from "./learner.js";
 import { CONFIG, type FileContent, GENERATION_CONFIG, isFile, writeFiles } from "./model-files.js";
 import { fileLayout, readHeader, readWeights, tableOf } from "./safetensors.js";
 import { removeOtherWeights, weightFiles } from "./shards.js";
@@ -83,7 +83,7 @@ export class WeightFiles {
 
   async loadCheckpoint(directory: string): Promise<void> {
     if (this.#weights.trainsAll) {
-      const table = matchCheckpoint(await readWeights(directory), this.#weights.facts.description.native);
+      const table = matchTensors(await readWeights(directory), this.#weights.facts.description.native);
       await this.#queue.run((engine) => engine.loadSet("model", table, 0));
     } else {
       await this.#weights.loadAdapter(directory, this.#weights.active ?? DEFAULT_ADAPTER);
@@ -139,7 +139,7 @@ export class WeightFiles {
     );
   }
 
-  /** In one file of weights. */
+  /** A folder with one file of weights. */
   async #modelFolder(set: "model", content: ContentOf): Promise<CheckpointWriter> {
     const tensors = await this.#list(set);
     const weights = await content(set, tensors);
@@ -184,7 +184,7 @@ export class WeightFiles {
       );
   }
 
-  /** The same of copies that are made now; writing them keeps no job waiting. */
+  /** What writes copies of the tensors that are made now, so that no job waits for the writing. */
   async #copied(
     ...[set, listed, metadata, namesInFile, adapter = this.#weights.active]: TensorsToSave
   ): Promise<FileContent> {

@@ -4,7 +4,7 @@
 import { GrpoError } from "../errors.js";
 import type { NativeOptimizer, NativeTrainBatch } from "../native/native.js";
 import { badOption, checkBoolean, checkNumber, checkOneOf, checkOptionNames, show } from "../options.js";
-import type { OptimizerStepOptions, SequenceBatch } from "../policy.js";
+import type { OptimizerStepOptions, SequenceBatch } from "./learner.js";
 import { flattenBatch, flattenFloats, flattenMasks } from "./ragged.js";
 
 /** One entry per completion in every list; masks and log-probabilities have one number per completion token. */
@@ -99,7 +99,7 @@ function checkedSlices(offsets: readonly number[], rows: number, rowsPerSlice: n
   return Int32Array.from(offsets);
 }
 
-export type { OptimizerStepOptions } from "../policy.js";
+export type { OptimizerStepOptions } from "./learner.js";
 
 const STEP_OPTIONS: readonly (keyof NativeOptimizer)[] = [
   "optimizer",

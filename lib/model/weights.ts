@@ -4,10 +4,10 @@
 import { GrpoError } from "../errors.js";
 import { withJsonKeys } from "../json.js";
 import type { NativeDtype, NativeEngine, NativeLoraTarget, NativeTensorTable } from "../native/native.js";
-import type { PolicyModel } from "../policy.js";
 import { readAdapter } from "./adapter-files.js";
 import type { EngineQueue } from "./engine-queue.js";
 import { type ModelDescription, parameterCount } from "./families.js";
+import type { Learner } from "./learner.js";
 import type { LoraConfig } from "./lora.js";
 import { type ResolvedLora, resolveLora } from "./lora-resolve.js";
 import type { MemoryModel } from "./memory.js";
@@ -67,7 +67,7 @@ export class ModelWeights {
     return { trainable: this.#current()?.resolved.parameters.trainable ?? 0, all: base + added };
   }
 
-  async memory(): ReturnType<PolicyModel["memory"]> {
+  async memory(): ReturnType<Learner["memory"]> {
     const { description, dtype } = this.#facts;
     const full = this.#adapters.size === 0;
     const current = this.#current();
@@ -173,7 +173,7 @@ export class ModelWeights {
     if (untied) this.#facts = untiedFacts(this.#facts);
   }
 
-  /** Without adapters as before they came; what is merged stays. */
+  /** Drops all adapters; what was merged into the weights stays there. */
   async unload(): Promise<void> {
     const untied = await this.#queue.run((engine) => engine.dropAdapters());
     this.#forgetAdapters();
@@ -262,7 +262,7 @@ function mlpPairs(targets: readonly NativeLoraTarget[]): number {
   return [...new Set(names)].reduce((count, name) => count + (name === "gate_up_proj" ? 2 : 1), 0);
 }
 
-/** Of a model whose output layer is no longer its embedding. */
+/** The facts of a model whose output layer is no longer its embedding. */
 export function untiedFacts(facts: ModelFacts): ModelFacts {
   const { description, config, configText } = facts;
   const untied = { tie_word_embeddings: false };

@@ -3,7 +3,7 @@
 import { GrpoError, reasonOf } from "../errors.js";
 import { toJson } from "../json.js";
 
-/** As the metrics rewards/<function>/<kind> count them. */
+/** How a reward function fails, as the metrics rewards/<function>/<kind> count it. */
 export const failureKinds = ["exceptions", "timeouts", "invalid", "crashes"] as const;
 export type FailureKind = (typeof failureKinds)[number];
 
@@ -27,7 +27,7 @@ export function noteFirstFailures(note: (text: string) => void, counts: "fail" |
   };
 }
 
-/** Of a time limit. A timer with more than 31 bits of them would ring at once. */
+/** A time limit for setTimeout, which would ring at once with more than 31 bits of milliseconds. */
 export function milliseconds(seconds: number): number {
   return Math.min(seconds * 1000, 2 ** 31 - 1);
 }

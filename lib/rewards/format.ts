@@ -27,7 +27,7 @@ export function answerFormat({ completions }: Completions): number[] {
 }
 
 export interface CodeFormatOptions {
-  /** Of the code block, where the data set has no column `language`. Default "python". */
+  /** The language of the code block, where the data set has no column `language`. Default "python". */
   readonly language?: string;
 }
 

@@ -1,5 +1,6 @@
 // Rewards that depend on how long a completion is.
 
+import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import type { RewardBatch } from "../types.js";
 import { contentOf, isCorrect } from "./accuracy.js";
@@ -36,13 +37,15 @@ export function softOverlongPunishment(options: SoftOverlongOptions) {
 type SolvedBatch = Pick<RewardBatch, "completions"> & { readonly solution: readonly string[] };
 
 export interface CosineScaledOptions {
-  /** Of a wrong answer without length, and of one at `maxLength`. Default -1 and -0.5. */
+  /** The reward of a wrong answer without length. Default -1. */
   readonly minValueWrong?: number;
+  /** The reward of a wrong answer of `maxLength`. Default -0.5. */
   readonly maxValueWrong?: number;
-  /** Of a right answer at `maxLength`, and of one without length. Default 0.5 and 1. */
+  /** The reward of a right answer of `maxLength`. Default 0.5. */
   readonly minValueCorrect?: number;
+  /** The reward of a right answer without length. Default 1. */
   readonly maxValueCorrect?: number;
-  /** In characters. Default 1000. */
+  /** The length, in characters, at which the rewards above of `maxLength` are given. Default 1000. */
   readonly maxLength?: number;
 }
 
@@ -78,12 +81,12 @@ export function lengthPenalty({ completions, solution }: SolvedBatch): number[] 
   const longest = lengths.reduce((a, b) => Math.max(a, b), 0);
   if (shortest === longest) return contents.map(() => 0);
   return contents.map((content, i) => {
-    const reward = 0.5 - ((lengths[i] ?? 0) - shortest) / (longest - shortest);
+    const reward = 0.5 - (at(lengths, i) - shortest) / (longest - shortest);
     return (isCorrect(content, solution[i] ?? "") ?? true) ? reward : Math.min(0, reward);
   });
 }
 
-/** As Python counts them: code points. */
+/** The length of a text in code points, as Python counts it. */
 function characters(text: string): number {
   let count = 0;
   for (const _ of text) count++;

@@ -2,6 +2,7 @@
 // and completion joined), its own tokenizer, the score at the last token that is not padding.
 
 import path from "node:path";
+import { at } from "../at.js";
 import type { JsonObject } from "../json.js";
 import { type FromPretrainedOptions, hubSource } from "../model/model-options.js";
 import { RewardModel } from "../model/reward-model.js";
@@ -36,7 +37,7 @@ export async function model(idOrPath: string, options: RewardModelOptions = {}):
   const judge = await RewardModel.fromPretrained(idOrPath, source);
   const score = async ({ prompts, completions, signal }: Parameters<ModelReward>[0]): Promise<number[]> => {
     const texts = completions.map((completion, i) =>
-      judgedText(tokenizer, prompts[i] ?? "", completion, chatTemplateKwargs),
+      judgedText(tokenizer, at(prompts, i), completion, chatTemplateKwargs),
     );
     return judge.score(
       texts.map((text) => untilLastToken(tokenizer, text)),

@@ -7,7 +7,7 @@ import { contentOf } from "./accuracy.js";
 export interface RepetitionPenaltyOptions {
   /** Default 3. */
   readonly ngramSize?: number;
-  /** Of a text that only repeats itself; at most 0. Default -1. */
+  /** The reward of a text that only repeats itself; at most 0. Default -1. */
   readonly maxPenalty?: number;
   /** "tokens" as in TRL (default), "words" as in open-r1. */
   readonly unit?: "tokens" | "words";

@@ -2,6 +2,7 @@
 // runs under a limit of calls in flight, a timeout and the run's abort signal, and ends in one of two ways: a checked
 // list of numbers and nulls, or the error policy. Knows nothing of models, tokens or advantages.
 
+import { at } from "../at.js";
 import { GrpoError, reasonOf } from "../errors.js";
 import type { AnyRewardFn, Completion, FinishReason, Prompt, TrainerState } from "../types.js";
 import { checkJson, checkRewards, type FailureKind, milliseconds, RewardError } from "./failure.js";
@@ -92,7 +93,7 @@ export class RewardRuntime {
   }
 
   async #scoreOne(k: number, input: RewardInput, signal: AbortSignal): Promise<CallResult> {
-    const name = this.names[k] ?? "";
+    const name = at(this.names, k);
     const size = input.completions.length;
     const sent: Sent = { metrics: [], extras: {} };
     try {

@@ -11,9 +11,9 @@ import { checkRewards, RewardError } from "./failure.js";
 export interface WorkerTask {
   readonly file: string;
   readonly exported: string | undefined;
-  /** In messages. */
+  /** What messages call the function. */
   readonly name: string;
-  /** Without what cannot cross. */
+  /** The batch without what cannot be sent to another process. */
   readonly batch: Omit<RewardBatch, "logMetric" | "logExtra" | "signal">;
 }
 

@@ -22,7 +22,7 @@ export interface WorkerOptions {
   readonly timeout?: number | null;
   /** Processes at once, one call each. Default 2. */
   readonly concurrency?: number;
-  /** Of JavaScript's heap in each process. Default: Node's own limit. */
+  /** Megabytes of JavaScript's heap in each process. Default: Node's own limit. */
   readonly memoryLimitMb?: number;
 }
 

@@ -4,18 +4,11 @@
 import { setMaxListeners } from "node:events";
 import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
-import type {
-  PolicyModel,
-  ProcessingClass,
-  SampledAttempt,
-  SampledGroup,
-  SampleOptions,
-  SampleResult,
-  TokenIds,
-} from "../policy.js";
+import type { SampledGroup, SampleOptions } from "../model/sampled.js";
 import type { RewardInput, RewardOutput, RewardRuntime } from "../rewards/runtime.js";
-import type { PromptTable } from "../trainer/prompts.js";
-import type { Completion, Prompt, TrainerState } from "../types.js";
+import type { ProcessingClass } from "../tokenizer/processing-class.js";
+import type { Completion, Prompt, TokenIds, TrainerState } from "../types.js";
+import type { PromptTable } from "./prompts.js";
 import {
   completionIdsOf,
   countedLength,
@@ -24,9 +17,10 @@ import {
   type Sample,
   type SampledRollout,
 } from "./sample.js";
+import type { SampledAttempt, Sampler } from "./sampler.js";
 
 export interface RolloutSource<Row> {
-  readonly model: PolicyModel;
+  readonly sampler: Sampler;
   readonly tokenizer: ProcessingClass;
   readonly prompts: PromptTable<Row>;
   /** Columns that reward functions receive. */
@@ -80,7 +74,7 @@ export async function collectGroups<Row>(source: RolloutSource<Row>, request: Ro
 
   const started = performance.now();
   const options = { ...sampling, promptKeys: keysOf(rows), signal: scoring.signal, onGroup };
-  await scoring.during(() => source.model.sample(promptIds, options));
+  await scoring.during(() => source.sampler.sample(promptIds, options));
   const sampled = performance.now();
   const missing = groups.indexOf(undefined);
   if (missing >= 0) {
@@ -193,7 +187,7 @@ class Scoring<Row> {
   }
 
   /** Samples, and throws what went wrong meanwhile. */
-  async during(sample: () => Promise<SampleResult<SampledAttempt>>): Promise<void> {
+  async during(sample: () => ReturnType<Sampler["sample"]>): Promise<void> {
     try {
       await sample();
     } catch (error) {

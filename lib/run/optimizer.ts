@@ -1,9 +1,9 @@
 // The optimizer that the options name, as transformers names them, and the numbers of its step.
 
 import { GrpoError } from "../errors.js";
+import type { OptimizerStepOptions } from "../model/learner.js";
 import type { NativeOptimizerName } from "../native/native.js";
 import { checkBoolean, checkNumber, checkOneOf, checkOptionNames } from "../options.js";
-import type { OptimizerStepOptions } from "../policy.js";
 
 type Optimizer = NonNullable<OptimizerStepOptions["optimizer"]>;
 

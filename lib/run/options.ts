@@ -2,14 +2,14 @@
 // and defaults of transformers' TrainingArguments. A trainer takes these tables into the fields of its own config.
 
 import type * as Zod from "zod";
-import type { OptionTypes } from "../zod.js";
+import type { FieldTypes } from "../zod.js";
 import { OPTIM_NAMES } from "./optimizer.js";
 import { SCHEDULES } from "./schedule.js";
 
 export const DEFAULT_LOG_TO: ("console" | "jsonl" | "tensorboard")[] = ["console", "jsonl"];
 
 /** What a run is called, where it writes, and its seed. */
-export const identityFields = ({ z, optional }: OptionTypes) => ({
+export const identityFields = ({ z, optional }: FieldTypes) => ({
   /** Where checkpoints and logs go. */
   outputDir: z.string().min(1).default("trainer_output"),
   runName: optional(z.string()),
@@ -17,7 +17,7 @@ export const identityFields = ({ z, optional }: OptionTypes) => ({
 });
 
 /** How long a run is. */
-export const lengthFields = ({ z }: OptionTypes) => ({
+export const lengthFields = ({ z }: FieldTypes) => ({
   /** Passes over the data set, when maxSteps does not say otherwise. */
   numTrainEpochs: z.number().positive().default(3),
   /** Optimizer steps; -1: from numTrainEpochs. */
@@ -25,7 +25,7 @@ export const lengthFields = ({ z }: OptionTypes) => ({
 });
 
 /** What it may take of the memory. */
-export const memoryFields = ({ z, count }: OptionTypes) => ({
+export const memoryFields = ({ z, count }: FieldTypes) => ({
   /** Memory only, never the gradient: tokens computed together in training. */
   maxTokensPerMicroBatch: count.default(2048),
   /** Memory only: keep each layer's input and compute the layer again in the backward. */
@@ -35,7 +35,7 @@ export const memoryFields = ({ z, count }: OptionTypes) => ({
 });
 
 /** The optimizer and its learning rate. */
-export const optimizerFields = ({ z, count, optional }: OptionTypes) => ({
+export const optimizerFields = ({ z, count, optional }: FieldTypes) => ({
   /** Of the first step; lrSchedulerType says how it goes on. */
   learningRate: z.number().min(0).default(1e-6),
   lrSchedulerType: z.enum(SCHEDULES).default("linear"),
@@ -67,18 +67,18 @@ export const optimizerFields = ({ z, count, optional }: OptionTypes) => ({
 });
 
 /** When it logs. */
-export const loggingFields = ({ z, interval }: OptionTypes) => ({
+export const loggingFields = ({ z, interval }: FieldTypes) => ({
   loggingSteps: interval.default(10),
   loggingFirstStep: z.boolean().default(false),
 });
 
 /** Where it logs. */
-export const trackerFields = ({ z }: OptionTypes) => ({
+export const trackerFields = ({ z }: FieldTypes) => ({
   logTo: z.array(z.enum(["console", "jsonl", "tensorboard"])).default(DEFAULT_LOG_TO),
 });
 
 /** When it evaluates. */
-export const evaluationFields = ({ z, interval, optional }: OptionTypes) => ({
+export const evaluationFields = ({ z, interval, optional }: FieldTypes) => ({
   /** Also after the last step. */
   evalStrategy: z.enum(["no", "steps", "epoch"]).default("no"),
   /** null: loggingSteps. */
@@ -88,7 +88,7 @@ export const evaluationFields = ({ z, interval, optional }: OptionTypes) => ({
 });
 
 /** Which checkpoints it writes, keeps and takes back, and when it stops early. */
-export const checkpointFields = ({ z, count, interval, optional }: OptionTypes) => ({
+export const checkpointFields = ({ z, count, interval, optional }: FieldTypes) => ({
   /** Take back the checkpoint of the best evaluation when the run ends. Each new best is saved at once and kept. */
   loadBestModelAtEnd: z.boolean().default(false),
   /** Name of an evaluation's metric, with or without eval_; null: reward. */
@@ -105,7 +105,7 @@ export const checkpointFields = ({ z, count, interval, optional }: OptionTypes) 
 });
 
 /** What goes to the Hub. Uploads go on beside the training; one that fails is tried again with the next save. */
-export const hubFields = ({ z, optional }: OptionTypes) => ({
+export const hubFields = ({ z, optional }: FieldTypes) => ({
   /** Upload model, tokenizer, metrics and a model card at each save; saveModel() then uploads too. */
   pushToHub: z.boolean().default(false),
   /** Repository; null: named like outputDir, in the account of the token. */
@@ -123,7 +123,7 @@ export const hubFields = ({ z, optional }: OptionTypes) => ({
 });
 
 /** All of them. */
-export const runFields = (types: OptionTypes) => ({
+export const runFields = (types: FieldTypes) => ({
   ...identityFields(types),
   ...lengthFields(types),
   ...memoryFields(types),

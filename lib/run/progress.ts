@@ -1,10 +1,16 @@
 // What one call of train() keeps beside the counters that callbacks see, and what follows from it: the time that is left, the result.
 
-import type { MetricWindow } from "../log/metrics.js";
+import type { Metrics, MetricWindow } from "../log/metrics.js";
 import type { TrainerState } from "../types.js";
 import type { RunPlan } from "./plan.js";
-import type { TrainResult } from "./run.js";
 import type { Timeline } from "./timeline.js";
+
+/** Where a run ended, and how long it took. */
+export interface TrainResult {
+  readonly globalStep: number;
+  /** train_runtime (seconds), train_loss, train_samples_per_second, train_steps_per_second. */
+  readonly metrics: Readonly<Metrics>;
+}
 
 export interface Progress {
   /** Metrics since the last log line, which may be those of a run that this one goes on with. */

@@ -15,13 +15,6 @@ export interface TrainOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Where a run ended, and how long it took. */
-export interface TrainResult {
-  readonly globalStep: number;
-  /** train_runtime (seconds), train_loss, train_samples_per_second, train_steps_per_second. */
-  readonly metrics: Readonly<Metrics>;
-}
-
 /** One run as its trainer defines it. The calls come in the order in which they stand here. */
 export interface Run {
   readonly plan: RunPlan;

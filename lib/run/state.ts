@@ -77,6 +77,7 @@ export interface Carried {
 
 export function storeState(state: TrainerState, { control, progress, order, own }: Carried): StateFile {
   return {
+    ...own,
     schema_version: 1,
     global_step: state.globalStep,
     max_steps: state.maxSteps,
@@ -91,7 +92,6 @@ export function storeState(state: TrainerState, { control, progress, order, own 
     loss_sum: progress.lossSum,
     bad_steps: progress.badSteps,
     order,
-    ...own,
     log_history: state.logHistory.map((entry) => ({ ...entry })),
   };
 }

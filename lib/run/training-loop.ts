@@ -14,8 +14,8 @@ import { type InterruptWatch, watchInterrupts } from "./interrupt.js";
 import type { LoopOptions } from "./loop-options.js";
 import type { RunOptions } from "./options.js";
 import { isDue } from "./plan.js";
-import { type Progress, resultOf, secondsLeft } from "./progress.js";
-import type { EvaluationOutcome, Prepared, Run, StepOutcome, TrainOptions, TrainResult } from "./run.js";
+import { type Progress, resultOf, secondsLeft, type TrainResult } from "./progress.js";
+import type { EvaluationOutcome, Prepared, Run, StepOutcome, TrainOptions } from "./run.js";
 import { freshState, restoreState } from "./state.js";
 import { Timeline } from "./timeline.js";
 
@@ -73,7 +73,10 @@ export class TrainingLoop<Args extends RunOptions> {
    * Trains to the end of the plan that `plan` makes. However it ends, the last finished step is saved (unless saveStrategy is "no").
    * Rejects with CANCELLED, NON_FINITE, or what a step, a callback or a disk threw.
    */
-  async train({ resumeFromCheckpoint, signal }: TrainOptions, plan: (signal: AbortSignal) => Promise<Run>) {
+  async train(
+    { resumeFromCheckpoint, signal }: TrainOptions,
+    plan: (signal: AbortSignal) => Promise<Run>,
+  ): Promise<TrainResult> {
     if (this.#training) throw new GrpoError("BAD_INPUT", "train() is already running on this trainer");
     this.#training = true;
     const watch = watchInterrupts(signal, () =>
@@ -103,8 +106,9 @@ export class TrainingLoop<Args extends RunOptions> {
     try {
       if (running.resumed) await this.#doWhatIsDue(running);
       else if (this.#args.evalOnStart) await this.#evaluateAtStart(running);
-      while (this.state.globalStep < run.plan.totalSteps && !control.shouldTrainingStop)
+      while (this.state.globalStep < run.plan.totalSteps && !control.shouldTrainingStop) {
         await this.#trainOneStep(running);
+      }
       await this.#log.written();
       if (run.plan.saveEvery > 0) await this.#save(running);
       await this.#checkpoints.written();

@@ -215,7 +215,7 @@ async function install(files: readonly string[], job: Job): Promise<Libtorch> {
   const work = mkdtempSync(join(job.cache, `.partial-${process.pid}-`));
   const unpacked = join(work, "unpacked");
   try {
-    // With NVIDIA's wheels as in Python's site-packages: libtorch looks for these libraries in ../../nvidia.
+    // NVIDIA's wheels go where Python's site-packages has them: libtorch looks for these libraries in ../../nvidia.
     const place = placement(nvidia.length > 0);
     let total = 0;
     for (const file of files) total += await readable(file, () => zipSize(file, place));

@@ -27,7 +27,7 @@ export interface TransferProgress {
 /** The Python version that is asked for where any will do. */
 export const anyPythonVersion = "3.12";
 
-/** For the command line that the user could run instead. */
+/** What is asked for, in words. */
 export function describeRequest({ requirement, index, anyPython }: WheelRequest): string {
   const from = index ? ` from ${index}` : "";
   return `${requirement}${from}${anyPython ? ` for Python ${anyPythonVersion}` : ""}`;

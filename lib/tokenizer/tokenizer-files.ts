@@ -36,7 +36,7 @@ export type SpecialTokenName = (typeof SPECIAL_TOKEN_NAMES)[number];
 export type SpecialTokens = Partial<Record<SpecialTokenName, string>>;
 
 export interface TokenizerFiles {
-  /** Where they came from, for messages. */
+  /** Where the files came from, for messages. */
   readonly source: string;
   /** Bytes by file name, of every file that is saved again. */
   readonly bytes: ReadonlyMap<string, Buffer>;

@@ -198,7 +198,7 @@ export class Tokenizer {
     this.#setSpecial("bos_token", token);
   }
 
-  /** Its id. */
+  /** The id of bosToken. */
   get bosTokenId(): number | undefined {
     return this.#idOf("bos_token");
   }
@@ -213,7 +213,7 @@ export class Tokenizer {
     this.#setSpecial("eos_token", token);
   }
 
-  /** Its id. */
+  /** The id of eosToken. */
   get eosTokenId(): number | undefined {
     return this.#idOf("eos_token");
   }
@@ -228,7 +228,7 @@ export class Tokenizer {
     this.#setSpecial("pad_token", token);
   }
 
-  /** Its id. */
+  /** The id of padToken. */
   get padTokenId(): number | undefined {
     return this.#idOf("pad_token");
   }

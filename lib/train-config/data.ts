@@ -1,6 +1,7 @@
 // The rows of a configuration: one data set, TRL's mixture (`datasets`) or open-r1's (`dataset_mixture`), with prompts. Which rows a
 // mixture takes, in which order, is as in the scripts that its keys come from.
 
+import { at } from "../at.js";
 import type { DataFilesOption } from "../dataset/data-files.js";
 import { Dataset } from "../dataset/dataset.js";
 import type { IterableDataset } from "../dataset/iterable-dataset.js";
@@ -116,10 +117,10 @@ function inFractions(tables: readonly Dataset<Row>[], parts: readonly MixturePar
   }
   const weights = fractions.map((fraction = 0) => fraction / sum);
   const total = weights.reduce(
-    (least, weight, i) => (weight > 0 ? Math.min(least, (tables[i]?.length ?? 0) / weight) : least),
+    (least, weight, i) => (weight > 0 ? Math.min(least, at(tables, i).length / weight) : least),
     Number.POSITIVE_INFINITY,
   );
-  return tables.map((table, i) => table.take(roundToEven((weights[i] ?? 0) * total)));
+  return tables.map((table, i) => table.take(roundToEven(at(weights, i) * total)));
 }
 
 /** Python's round(). */

@@ -9,7 +9,7 @@ import { choicesOf, keySchemas, typesOf } from "./json-schema.js";
 
 export interface Given {
   readonly value: unknown;
-  /** For messages: a file, or the option as it was written. */
+  /** What messages call the place: a file, or the option as it was written. */
   readonly where: string;
 }
 
@@ -45,7 +45,7 @@ async function readYaml(file: string): Promise<JsonObject> {
 }
 
 interface Option {
-  /** As it was written, for messages. */
+  /** The option as it was written, for messages. */
   readonly option: string;
   readonly name: string;
   readonly words: readonly string[];

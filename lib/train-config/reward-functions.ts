@@ -10,7 +10,7 @@ import type { ScriptSettings } from "./keys.js";
 import type { Notice } from "./notices.js";
 
 interface Named {
-  /** Of the function in Python. */
+  /** The name of the function in Python. */
   readonly python: string;
   make(script: ScriptSettings): AnyRewardFn;
 }
@@ -91,7 +91,7 @@ function ioiCode({ ioi_provider: provider, code_eval_test_batch_size: testBatchS
 
 export interface ResolvedRewards {
   readonly functions: readonly AnyRewardFn[];
-  /** Where those execute programs that do. */
+  /** Where programs run, for the functions that execute some. */
   readonly notices: readonly Notice[];
 }
 
@@ -140,7 +140,7 @@ async function fromModule(file: string, exported: string | undefined): Promise<A
 }
 
 function renamed(fn: AnyRewardFn, name: string): AnyRewardFn {
-  // With what it has beside its name, such as close().
+  // The new function keeps what the old one has beside its name, such as close().
   return Object.assign(
     Object.defineProperty((batch: never) => fn(batch), "name", { value: name }),
     fn,

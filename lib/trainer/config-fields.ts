@@ -15,9 +15,9 @@ import {
   trackerFields,
 } from "../run/options.js";
 import type { AnyRewardFn } from "../types.js";
-import { lazySchema, type OptionTypes, optionTypes } from "../zod.js";
+import { type FieldTypes, fieldTypes, lazySchema } from "../zod.js";
 
-const fields = (types: OptionTypes, { z, count, ratio, optional } = types) => ({
+const fields = (types: FieldTypes, { z, count, ratio, optional } = types) => ({
   ...identityFields(types),
 
   // Batch. One optimizer step takes perDeviceTrainBatchSize × gradientAccumulationSteps completions; one generation samples
@@ -158,7 +158,7 @@ const fields = (types: OptionTypes, { z, count, ratio, optional } = types) => ({
   logCompletionsHubRepo: optional(z.string().min(1)),
 });
 
-export const schema = lazySchema((z) => z.strictObject(fields(optionTypes(z))));
+export const schema = lazySchema((z) => z.strictObject(fields(fieldTypes(z))));
 type Schema = ReturnType<typeof schema>;
 
 /** Every field with its value. */

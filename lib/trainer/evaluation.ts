@@ -6,13 +6,13 @@ import { GrpoError } from "../errors.js";
 import type { Metrics } from "../log/metrics.js";
 import type { RewardRuntime } from "../rewards/runtime.js";
 import { collectGroups } from "../rollout/collect.js";
+import { mixSeed } from "../rollout/prompt-sampler.js";
+import type { PromptTable, RowSource } from "../rollout/prompts.js";
 import type { Group } from "../rollout/sample.js";
 import { nanMean } from "../statistics.js";
 import type { Prompt, TrainerState } from "../types.js";
 import { completionRecords } from "./completion-records.js";
 import type { GRPOConfig } from "./config.js";
-import { mixSeed } from "./prompt-sampler.js";
-import type { PromptTable, RowSource } from "./prompts.js";
 import { scoreGroups, scoreOptions } from "./score.js";
 import { rolloutMetrics } from "./step-metrics.js";
 import {
@@ -55,14 +55,14 @@ export class Evaluator<Row extends { readonly prompt: Prompt }> {
    * a usable row.
    */
   async prepare(options: EvaluateOptions = {}): Promise<PreparedRows<Row>> {
-    const { evalDataset: dataset, processingClass, model } = this.#setup;
+    const { evalDataset: dataset } = this.#setup;
     if (!dataset) {
       throw new GrpoError("BAD_INPUT", "evaluate() needs rows", { hint: "give evalDataset to GRPOTrainer" });
     }
     checkPassAt(this.#args.evalPassAt, this.#groups(options).groupSize);
     if (this.#prepared) return this.#prepared;
     await dataset.load?.(options.signal);
-    const prompts = promptTable(dataset, processingClass, model, this.#args);
+    const prompts = promptTable(dataset, this.#setup, this.#args);
     const rows = await usableRows(prompts, dataset.length, this.#args, options.signal);
     if (rows.length === 0) throw new GrpoError("BAD_DATASET", "evalDataset has no usable rows");
     const { longest } = await prompts.survey(rows, options.signal);

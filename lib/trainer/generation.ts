@@ -3,7 +3,7 @@
 // before the last of them is trained on. Steps take slices of it; the columns of the engine are made here.
 
 import { at } from "../at.js";
-import type { PolicyModel, SequenceBatch, TrainBatch } from "../policy.js";
+import type { Learner, SequenceBatch, TrainBatch } from "../model/learner.js";
 import { countTokens, type Group, type Sample, type ScoredRollout } from "../rollout/sample.js";
 import type { GRPOConfig } from "./config.js";
 import { type TrainingPlan, trainsOnOldSamples } from "./plan.js";
@@ -38,7 +38,7 @@ export interface Generation {
 }
 
 export async function prepareGeneration(
-  model: PolicyModel,
+  model: Learner,
   args: GRPOConfig,
   plan: TrainingPlan,
   index: number,
@@ -103,7 +103,7 @@ function reachesAllRows({ beta, useAdaptiveEntropy, entropyCoef, topEntropyQuant
 
 /** Log-probabilities of the samples that are needed; zeros, which nothing reads, in place of the others. */
 async function scoreSamples(
-  model: PolicyModel,
+  model: Learner,
   samples: readonly TrainSample[],
   needed: ReadonlySet<TrainSample>,
   contextLength: number,

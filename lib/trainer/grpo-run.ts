@@ -1,9 +1,12 @@
 // One run of GRPO, as the training loop asks for it: what can fail before the first step, what a step is, and what it leaves behind.
 
+import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import { failureKinds } from "../rewards/failure.js";
 import type { RewardRuntime } from "../rewards/runtime.js";
 import type { RolloutRequest } from "../rollout/collect.js";
+import { PromptSampler } from "../rollout/prompt-sampler.js";
+import type { PromptTable } from "../rollout/prompts.js";
 import type { Checkpoint } from "../run/checkpoint.js";
 import type { OwnState, Prepared, Run, StepOutcome } from "../run/run.js";
 import type { Order } from "../run/state.js";
@@ -12,10 +15,8 @@ import { orderOf, readCarryover, storeCarryover } from "./carryover.js";
 import type { GRPOConfig } from "./config.js";
 import type { Evaluator } from "./evaluation.js";
 import { describePlan } from "./lines.js";
-import { epochAfter, type TrainingPlan } from "./plan.js";
+import { partsOfStep, type TrainingPlan } from "./plan.js";
 import { checkMemory } from "./preflight.js";
-import { PromptSampler, rowsAhead } from "./prompt-sampler.js";
-import type { PromptTable } from "./prompts.js";
 import { type Carryover, TrainSteps } from "./train-step.js";
 import { type Evaluation, evaluatesInRun, rolloutSource, samplingOptions, type TrainerSetup } from "./trainer-setup.js";
 
@@ -68,18 +69,29 @@ export class GRPORun<Row extends { readonly prompt: Prompt }> implements Run {
     const evaluation = evaluatesInRun(args) ? await evaluator.prepare({ signal }) : undefined;
     const longestPrompt = Math.max(survey.longest, evaluation?.longest ?? 0);
     const evalPrompts = evaluation?.rows.length ?? 0;
-    const memory = await checkMemory(setup.model, { args, plan, longestPrompt, evalPrompts });
+    const memory = await checkMemory(setup.learner, { args, plan, longestPrompt, evalPrompts });
     const source = rolloutSource(setup, args, rewards, prompts, setup.trainDataset);
     const sampling = samplingOptions(args, setup.processingClass);
     this.#steps = new TrainSteps(
-      { args, plan, sampler, rows, signal, trainerState: state, rewardWeights, source, sampling },
+      {
+        args,
+        plan,
+        sampler,
+        rows,
+        signal,
+        trainerState: state,
+        rewardWeights,
+        learner: setup.learner,
+        source,
+        sampling,
+      },
       this.#carryover,
     );
     return {
       lines: describePlan({
         config: args,
         plan,
-        model: setup.model,
+        model: setup.learner,
         survey,
         tooLong: setup.trainDataset.length - rows.length,
         memory: memory.lines,
@@ -90,18 +102,8 @@ export class GRPORun<Row extends { readonly prompt: Prompt }> implements Run {
     };
   }
 
-  async step(step: number): Promise<StepOutcome> {
-    const { metrics, records, tokens, applied } = await this.#ready().run(step, this.#progress(step));
-    const seconds = (name: string) => metrics[name] ?? 0;
-    return {
-      loss: metrics.loss ?? Number.NaN,
-      metrics,
-      records,
-      tokens,
-      epoch: epochAfter(this.plan, step + 1),
-      accountedSeconds: seconds("time/rollout") + seconds("time/reward") + seconds("time/update"),
-      applied,
-    };
+  step(step: number): Promise<StepOutcome> {
+    return this.#ready().run(step, this.#progress(step));
   }
 
   evaluate(signal: AbortSignal): Promise<Evaluation> {
@@ -127,6 +129,23 @@ export class GRPORun<Row extends { readonly prompt: Prompt }> implements Run {
       status(`step ${step + 1}/${totalSteps}  ${sampled}`);
     };
   }
+}
+
+/** Rows of all generations still to come, each once. */
+function rowsAhead(
+  sampler: PromptSampler,
+  rows: readonly number[],
+  promptsTaken: number,
+  plan: TrainingPlan,
+): Set<number> {
+  const { promptsPerGeneration: prompts } = plan;
+  const parts = partsOfStep(plan, plan.totalSteps - 1);
+  const end = (at(parts, parts.length - 1).generation + 1) * prompts;
+  const ahead = new Set<number>();
+  for (let next = promptsTaken; next < end && ahead.size < rows.length; next += prompts) {
+    for (const index of sampler.take(next, prompts)) ahead.add(at(rows, index));
+  }
+  return ahead;
 }
 
 /** Throws BAD_OPTION for a metric of a reward function that the evaluations of a run cannot have. */

@@ -5,10 +5,10 @@
 import { clip, fixed, formatDuration } from "../log/format.js";
 import type { Metrics } from "../log/metrics.js";
 import type { CompletionRecord } from "../log/run-log.js";
-import type { PolicyModel } from "../policy.js";
+import type { Trainable } from "../model/learner.js";
+import type { PromptSurvey } from "../rollout/prompts.js";
 import type { GRPOConfig } from "./config.js";
 import type { TrainingPlan } from "./plan.js";
-import type { PromptSurvey } from "./prompts.js";
 
 export interface StepLine {
   readonly step: number;
@@ -78,7 +78,7 @@ export function formatSamples(records: readonly CompletionRecord[], width: numbe
 export interface PlanFacts {
   readonly config: GRPOConfig;
   readonly plan: TrainingPlan;
-  readonly model: PolicyModel;
+  readonly model: Trainable;
   readonly survey: PromptSurvey;
   /** Rows whose prompt was too long and that were left out. */
   readonly tooLong: number;

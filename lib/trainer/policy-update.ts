@@ -3,8 +3,9 @@
 
 import { at } from "../at.js";
 import type { Metrics } from "../log/metrics.js";
+import type { Learner, OptimizerStepOptions } from "../model/learner.js";
 import type { NativeLossResult } from "../native/native.js";
-import type { OptimizerStepOptions, PolicyModel } from "../policy.js";
+import { mixSeed } from "../rollout/prompt-sampler.js";
 import { optimizerOptions } from "../run/optimizer.js";
 import { learningRateSchedule, type Schedule } from "../run/schedule.js";
 import { nanMean } from "../statistics.js";
@@ -12,10 +13,10 @@ import type { GRPOConfig } from "./config.js";
 import type { EntropyControl } from "./entropy-control.js";
 import { type Generation, takeSlices, tokensOf } from "./generation.js";
 import type { TrainingPlan } from "./plan.js";
-import { mixSeed } from "./prompt-sampler.js";
 import { lossMetrics } from "./step-metrics.js";
 
 export interface PolicyUpdate {
+  readonly loss: number;
   readonly metrics: Metrics;
   /** False: loss or gradient was not finite, and the step was skipped. */
   readonly applied: boolean;
@@ -30,13 +31,13 @@ export interface UpdatePart {
 }
 
 export class PolicyUpdater {
-  readonly #model: PolicyModel;
+  readonly #model: Learner;
   readonly #args: GRPOConfig;
   readonly #plan: TrainingPlan;
   readonly #entropy: EntropyControl;
   readonly #learningRateAt: Schedule;
 
-  constructor(model: PolicyModel, args: GRPOConfig, plan: TrainingPlan, entropy: EntropyControl) {
+  constructor(model: Learner, args: GRPOConfig, plan: TrainingPlan, entropy: EntropyControl) {
     this.#model = model;
     this.#args = args;
     this.#plan = plan;
@@ -70,7 +71,7 @@ export class PolicyUpdater {
       learning_rate: learningRate,
       "time/update": (performance.now() - began) / 1000,
     };
-    return { metrics, applied };
+    return { loss: result.loss, metrics, applied };
   }
 
   #gradient(step: number, index: number, part: UpdatePart, accumulation: number): Promise<NativeLossResult> {

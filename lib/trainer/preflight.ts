@@ -3,6 +3,7 @@
 
 import { totalmem } from "node:os";
 import { GrpoError } from "../errors.js";
+import type { Learner } from "../model/learner.js";
 import {
   type Bytes,
   checkpointCopyBytes,
@@ -12,7 +13,6 @@ import {
   type MemoryRun,
 } from "../model/memory.js";
 import type { NativeMemory } from "../native/native.js";
-import type { PolicyModel } from "../policy.js";
 import { nativeOptimizer } from "../run/optimizer.js";
 import type { GRPOConfig } from "./config.js";
 import { type TrainingPlan, trainsOnOldSamples } from "./plan.js";
@@ -78,7 +78,7 @@ export function canCopyCheckpoints(model: MemoryModel, run: MemoryRun, capacity:
 
 /** What the plan says about memory, and whether there is room for copies of checkpoints. Throws OUT_OF_MEMORY. */
 export async function checkMemory(
-  model: PolicyModel,
+  model: Learner,
   facts: Omit<MemoryFacts, "dropout">,
 ): Promise<{ readonly lines: string[]; readonly copies: boolean }> {
   const { model: shape, device, dropout } = await model.memory();

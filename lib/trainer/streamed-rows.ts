@@ -3,8 +3,8 @@
 
 import { IterableDataset } from "../dataset/iterable-dataset.js";
 import { GrpoError } from "../errors.js";
+import type { RowSource } from "../rollout/prompts.js";
 import type { GRPOConfig } from "./config.js";
-import type { RowSource } from "./prompts.js";
 
 /** Rows by index, or a stream of them. */
 export type RowsOrStream<Row extends object> = RowSource<Row> | IterableDataset<Row>;

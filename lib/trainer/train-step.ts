@@ -4,24 +4,27 @@
 
 import { at } from "../at.js";
 import type { Metrics } from "../log/metrics.js";
-import type { CompletionRecord } from "../log/run-log.js";
+import type { Learner } from "../model/learner.js";
 import { type Collected, collectGroups, type RolloutRequest, type RolloutSource } from "../rollout/collect.js";
+import { dynamicSamplingMetrics, type SampledGroups, sampleGroups } from "../rollout/dynamic-sampling.js";
+import { mixSeed, type PromptSampler } from "../rollout/prompt-sampler.js";
 import { countedLength, countTokens, type ScoredRollout } from "../rollout/sample.js";
+import type { StepOutcome } from "../run/run.js";
 import type { TrainerState } from "../types.js";
 import { completionRecords } from "./completion-records.js";
 import type { GRPOConfig } from "./config.js";
-import { dynamicSamplingMetrics, type SampledGroups, sampleGroups } from "./dynamic-sampling.js";
 import { EntropyControl, type EntropyState } from "./entropy-control.js";
 import { type Generation, prepareGeneration } from "./generation.js";
-import { carriedInto, partsOfStep, type TrainingPlan } from "./plan.js";
+import { carriedInto, epochAfter, partsOfStep, type TrainingPlan } from "./plan.js";
 import { PolicyUpdater, type UpdatePart } from "./policy-update.js";
-import { mixSeed, type PromptSampler } from "./prompt-sampler.js";
 import { groupHasSpread, type ScoredGroups, scoreGroups, scoreOptions } from "./score.js";
 import { meanMetrics, rolloutMetrics } from "./step-metrics.js";
 
 export interface StepSetup<Row> {
   readonly args: GRPOConfig;
   readonly plan: TrainingPlan;
+  /** Who is trained. */
+  readonly learner: Learner;
   readonly source: RolloutSource<Row>;
   readonly sampling: Omit<RolloutRequest["sampling"], "step" | "seed" | "groupSize">;
   readonly rewardWeights: readonly number[];
@@ -40,21 +43,15 @@ export interface Carryover {
   readonly promptsTaken: number;
 }
 
-export interface StepOutcome {
-  readonly metrics: Metrics;
-  /** The completions that were sampled in this step. */
-  readonly records: readonly CompletionRecord[];
-  /** Prompt and completion tokens of them. */
-  readonly tokens: number;
-  readonly applied: boolean;
-}
-
 /** A generation that begins in a step. */
 interface Begun {
   readonly generation: Generation;
   readonly sampled: SampledGroups;
   readonly scored: ScoredGroups;
 }
+
+/** Metrics of where a step's time goes; one that goes on with an earlier generation has the last only. */
+const phases = ["time/rollout", "time/reward", "time/update"];
 
 export class TrainSteps<Row> {
   readonly #setup: StepSetup<Row>;
@@ -66,7 +63,7 @@ export class TrainSteps<Row> {
   constructor(setup: StepSetup<Row>, carryover: Carryover) {
     this.#setup = setup;
     this.#entropy = new EntropyControl(setup.args, carryover.entropy);
-    this.#updater = new PolicyUpdater(setup.source.model, setup.args, setup.plan, this.#entropy);
+    this.#updater = new PolicyUpdater(setup.learner, setup.args, setup.plan, this.#entropy);
     this.#generation = carryover.generation;
     this.#promptsTaken = carryover.promptsTaken;
   }
@@ -77,7 +74,7 @@ export class TrainSteps<Row> {
   }
 
   async run(step: number, onProgress: RolloutRequest["onProgress"]): Promise<StepOutcome> {
-    const { args, plan, source } = this.#setup;
+    const { args, plan, source, learner } = this.#setup;
     const started = performance.now();
     const parts: UpdatePart[] = [];
     const begun: Begun[] = [];
@@ -91,22 +88,26 @@ export class TrainSteps<Row> {
     this.#generation = carriedInto(plan, step + 1) === undefined ? undefined : parts.at(-1)?.generation;
     this.#promptsTaken += promptsOf(begun);
     if (args.syncRefModel && (step + 1) % args.refModelSyncSteps === 0) {
-      await source.model.mixReference(args.refModelMixupAlpha);
+      await learner.mixReference(args.refModelMixupAlpha);
     }
     const seconds = (performance.now() - started) / 1000;
+    const metrics: Metrics = { ...this.#rolloutMetrics(begun, seconds), ...update.metrics, step_time: seconds };
     return {
-      metrics: { ...this.#rolloutMetrics(begun, seconds), ...update.metrics, step_time: seconds },
+      loss: update.loss,
+      metrics,
       records: begun.flatMap(({ scored }) => completionRecords(step + 1, "train", scored.groups, source.rewards.names)),
       tokens: totalOf(rolloutsOf(begun), ({ samples }) => {
         return totalOf(samples, (sample) => sample.promptIds.length + countTokens(sample));
       }),
+      epoch: epochAfter(plan, step + 1),
+      accountedSeconds: totalOf(phases, (name) => metrics[name] ?? 0),
       applied: update.applied,
     };
   }
 
   /** Samples, scores and prepares a generation, whose prompts begin at `position` of the sampler's sequence. */
   async #begin(index: number, position: number, onProgress: RolloutRequest["onProgress"]): Promise<Begun> {
-    const { args, plan, source, rewardWeights } = this.#setup;
+    const { args, plan, learner, rewardWeights } = this.#setup;
     const options = scoreOptions(args, rewardWeights);
     let next = position;
     const sampled = await sampleGroups({
@@ -120,7 +121,7 @@ export class TrainSteps<Row> {
       hasSpread: (group) => groupHasSpread(group, options),
     });
     const scored = scoreGroups(sampled.groups, options, sampled.kept);
-    const generation = await prepareGeneration(source.model, args, plan, index, scored.trained);
+    const generation = await prepareGeneration(learner, args, plan, index, scored.trained);
     return { generation, sampled, scored };
   }
 

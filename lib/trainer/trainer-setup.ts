@@ -5,15 +5,17 @@ import type { Output } from "../log/console.js";
 import type { Logger } from "../log/logger.js";
 import type { Metrics } from "../log/metrics.js";
 import type { CompletionRecord } from "../log/run-log.js";
-import type { PolicyModel, ProcessingClass } from "../policy.js";
+import type { Learner } from "../model/learner.js";
 import { rewardArguments } from "../rewards/per-sample.js";
 import type { RewardRuntime } from "../rewards/runtime.js";
 import type { RolloutRequest, RolloutSource } from "../rollout/collect.js";
+import { PromptTable, type RowSource } from "../rollout/prompts.js";
+import type { Sampler } from "../rollout/sampler.js";
 import type * as run from "../run/callbacks.js";
 import type { RunOptions } from "../run/options.js";
+import type { ProcessingClass } from "../tokenizer/processing-class.js";
 import type { AnyRewardFn, Prompt, RewardFn } from "../types.js";
 import type { GRPOConfig } from "./config.js";
-import { PromptTable, type RowSource } from "./prompts.js";
 import { evaluationRows, type RowsOrStream, trainingRows } from "./streamed-rows.js";
 
 /** Functions that a run calls at its moments, and waits for; by default one of GRPOTrainer. */
@@ -21,9 +23,17 @@ export type TrainerCallback<Args extends RunOptions = GRPOConfig> = run.TrainerC
 /** What a callback is told. */
 export type TrainerEvent<Args extends RunOptions = GRPOConfig> = run.TrainerEvent<Args>;
 
+/** A model that can be trained and sampled from. CausalLM is one. */
+export interface PolicyModel extends Learner, Sampler {}
+
 /** What a trainer is made of. */
 export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> {
   readonly model: PolicyModel;
+  /**
+   * Who samples; default: the model. Another one, such as an agent that calls tools between its turns, must draw from the weights that the
+   * model has at the time of the call.
+   */
+  readonly sampler?: Sampler;
   /** The tokenizer. */
   readonly processingClass: ProcessingClass;
   readonly args?: GRPOConfig;
@@ -57,22 +67,25 @@ export interface Evaluation {
   readonly completions: readonly CompletionRecord[];
 }
 
-/** The options with rows that can be asked for by index. */
-export type TrainerSetup<Row extends { readonly prompt: Prompt }> = Omit<
-  GRPOTrainerOptions<Row>,
-  "trainDataset" | "evalDataset"
-> & { readonly trainDataset: RowSource<Row>; readonly evalDataset: RowSource<Row> | undefined };
+/** The options with a sampler, and with rows that can be asked for by index. */
+export interface TrainerSetup<Row extends { readonly prompt: Prompt }>
+  extends Pick<GRPOTrainerOptions<Row>, "processingClass"> {
+  readonly learner: Learner;
+  readonly sampler: Sampler;
+  readonly trainDataset: RowSource<Row>;
+  readonly evalDataset: RowSource<Row> | undefined;
+}
 
 /** Whether a run evaluates. */
 export function evaluatesInRun({ evalStrategy, evalOnStart }: GRPOConfig): boolean {
   return evalStrategy !== "no" || evalOnStart;
 }
 
-export function withRowSources<Row extends { readonly prompt: Prompt }>(
+export function trainerSetup<Row extends { readonly prompt: Prompt }>(
   options: GRPOTrainerOptions<Row>,
   args: GRPOConfig,
 ): TrainerSetup<Row> {
-  const { trainDataset, evalDataset } = options;
+  const { model, processingClass, trainDataset, evalDataset } = options;
   if (!evalDataset && evaluatesInRun(args)) {
     const asked = args.evalStrategy === "no" ? "evalOnStart true" : `evalStrategy "${args.evalStrategy}"`;
     throw new GrpoError("BAD_INPUT", `${asked} needs rows to evaluate, and GRPOTrainer has no evalDataset`, {
@@ -80,7 +93,9 @@ export function withRowSources<Row extends { readonly prompt: Prompt }>(
     });
   }
   return {
-    ...options,
+    learner: model,
+    sampler: options.sampler ?? model,
+    processingClass,
     trainDataset: trainingRows(trainDataset, args),
     evalDataset: evalDataset && evaluationRows(evalDataset),
   };
@@ -135,26 +150,24 @@ export function rewardColumns<Row>(rows: RowSource<Row>, removeUnused: boolean):
   return names.filter((name) => !neverPassed.has(name));
 }
 
-export function promptTable<Row>(
+export function promptTable<Row extends { readonly prompt: Prompt }>(
   rows: RowSource<Row>,
-  tokenizer: ProcessingClass,
-  model: PolicyModel,
+  { learner, sampler, processingClass: tokenizer }: TrainerSetup<Row>,
   args: GRPOConfig,
 ): PromptTable<Row> {
-  const room = model.maxPositions - args.maxCompletionLength;
+  const positions = Math.min(learner.maxPositions, sampler.maxPositions);
+  const room = positions - args.maxCompletionLength;
   if (room < 1) {
     throw new GrpoError(
       "BAD_OPTION",
-      `maxCompletionLength ${args.maxCompletionLength} leaves no room for a prompt in the model's ${model.maxPositions} positions`,
-      { hint: `use a maxCompletionLength below ${model.maxPositions}` },
+      `maxCompletionLength ${args.maxCompletionLength} leaves no room for a prompt in the model's ${positions} positions`,
+      { hint: `use a maxCompletionLength below ${positions}` },
     );
   }
   const own = args.maxPromptLength !== null && args.maxPromptLength <= room;
   return new PromptTable(rows, tokenizer, {
     maxLength: own ? (args.maxPromptLength ?? room) : room,
-    limitName: own
-      ? "maxPromptLength"
-      : `${model.maxPositions} positions − maxCompletionLength ${args.maxCompletionLength}`,
+    limitName: own ? "maxPromptLength" : `${positions} positions − maxCompletionLength ${args.maxCompletionLength}`,
     overflow: args.promptOverflow,
     chatTemplateKwargs: args.chatTemplateKwargs ?? {},
   });
@@ -181,9 +194,9 @@ export function rolloutSource<Row extends { readonly prompt: Prompt }>(
   prompts: PromptTable<Row>,
   rows: RowSource<Row>,
 ): RolloutSource<Row> {
-  const { model, processingClass: tokenizer } = setup;
+  const { sampler, processingClass: tokenizer } = setup;
   const columns = rewardColumns(rows, args.removeUnusedColumns);
-  return { model, tokenizer, prompts, columns, rewards, batching: args.rewardBatching };
+  return { sampler, tokenizer, prompts, columns, rewards, batching: args.rewardBatching };
 }
 
 /** Training's sampling. */

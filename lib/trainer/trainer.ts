@@ -5,9 +5,11 @@
 import { reasonOf } from "../errors.js";
 import { noteFirstFailures } from "../rewards/failure.js";
 import { RewardRuntime } from "../rewards/runtime.js";
+import type { PromptTable } from "../rollout/prompts.js";
 import type { TrainerPushOptions } from "../run/hub-push.js";
 import type { RunView } from "../run/loop-options.js";
-import type { TrainOptions, TrainResult } from "../run/run.js";
+import type { TrainResult } from "../run/progress.js";
+import type { TrainOptions } from "../run/run.js";
 import { TrainingLoop } from "../run/training-loop.js";
 import type { Prompt, TrainerState } from "../types.js";
 import { cardFacts } from "./card.js";
@@ -17,7 +19,6 @@ import { GRPORun } from "./grpo-run.js";
 import { formatEvaluation, formatSamples, formatStepLine } from "./lines.js";
 import { planTraining } from "./plan.js";
 import { checkMemory } from "./preflight.js";
-import type { PromptTable } from "./prompts.js";
 import { failureCounts } from "./step-metrics.js";
 import {
   type EvaluateOptions,
@@ -28,8 +29,8 @@ import {
   resolveRewardWeights,
   rewardColumns,
   type TrainerSetup,
+  trainerSetup,
   usableRows,
-  withRowSources,
 } from "./trainer-setup.js";
 
 /**
@@ -50,7 +51,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   constructor(options: GRPOTrainerOptions<Row>) {
     const args = options.args ?? new GRPOConfig();
     this.args = args;
-    this.#setup = withRowSources(options, args);
+    this.#setup = trainerSetup(options, args);
     const functions = resolveRewardFunctions(options.rewardFuncs, args);
     this.#rewardWeights = resolveRewardWeights(args, functions.length);
     this.#rewards = new RewardRuntime({
@@ -61,7 +62,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       onFailure: noteFirstFailures((text) => this.#loop.note(text), args.onRewardError),
     });
     rewardColumns(this.#setup.trainDataset, args.removeUnusedColumns);
-    this.#prompts = promptTable(this.#setup.trainDataset, options.processingClass, options.model, args);
+    this.#prompts = promptTable(this.#setup.trainDataset, this.#setup, args);
     this.#evaluator = new Evaluator(this.#setup, args, this.#rewards, this.#rewardWeights);
     this.#loop = new TrainingLoop({
       args,
@@ -105,12 +106,12 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   /** Rows and plan; what cannot fit even with prompts of one token is refused before anything is allocated. */
   async #planRun(signal: AbortSignal): Promise<GRPORun<Row>> {
     const { args } = this;
-    const { model, trainDataset } = this.#setup;
+    const { learner, trainDataset } = this.#setup;
     await trainDataset.load?.(signal);
     const rows = await usableRows(this.#prompts, trainDataset.length, args, signal);
     const plan = planTraining(args, rows.length);
-    await checkMemory(model, { args, plan, longestPrompt: 1, evalPrompts: 0 });
-    if (!this.#begun) await model.beginTraining({ reference: args.beta > 0, mixed: args.syncRefModel });
+    await checkMemory(learner, { args, plan, longestPrompt: 1, evalPrompts: 0 });
+    if (!this.#begun) await learner.beginTraining({ reference: args.beta > 0, mixed: args.syncRefModel });
     this.#begun = true;
     return new GRPORun({
       setup: this.#setup,

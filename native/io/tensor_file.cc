@@ -34,7 +34,7 @@ std::string describe_shape(at::IntArrayRef shape) {
                       "make room, or write to another disk");
 }
 
-/// Of a tensor that are mapped and converted at a time: what passes through stays this small.
+/// Bytes of a tensor that are mapped and converted at a time, so that little memory is in passage.
 constexpr int64_t kPieceBytes = int64_t{16} << 20;
 
 /// Elements whose exponent bits are all ones: infinities and NaN. One pass over the bytes, where

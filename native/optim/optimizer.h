@@ -22,7 +22,7 @@ class Optimizer {
     virtual ~Optimizer() = default;
     OptimizerKind kind() const { return kind_; }
 
-    /// From parameters.gradient; parameters.steps already counts this step.
+    /// Updates the values from parameters.gradient; parameters.steps already counts this step.
     virtual void step(Parameters& parameters, const OptimizerOptions& options) = 0;
     /// What it remembers, by the names that checkpoints have: the tensors themselves, not copies.
     virtual std::vector<std::pair<std::string, at::Tensor>> memory(

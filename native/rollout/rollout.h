@@ -51,9 +51,9 @@ class Rollout {
     std::vector<int64_t> choose_prompts() const;
     void prefill(const std::vector<int64_t>& prompts);
     void decode();
-    /// By the kernels of the CPU.
+    /// One step by the kernels of the CPU.
     void decode_in_loops(const DecodeRows& rows);
-    /// By operators, in the tensors of a shape that may be larger than the rows need.
+    /// One step by operators, in the tensors of a shape that may be larger than the rows need.
     void decode_by_operators(const DecodeRows& rows);
     DecodeRows decode_rows() const;
     DecodeShape shape_of(const DecodeRows& rows) const;
@@ -85,7 +85,7 @@ class Rollout {
     int64_t max_rows_ = 0;
     int64_t max_prompts_ = 0;
     std::unique_ptr<KvCache> cache_;
-    // On CPUs, instead of the decoder's own operators and those of the sampler.
+    // What takes the place of the decoder's operators and of the sampler's on CPUs.
     std::unique_ptr<cpu::Team> team_;
     std::unique_ptr<StepDecoder> step_decoder_;
     std::unique_ptr<cpu::RowSampler> row_sampler_;

@@ -25,10 +25,10 @@ export interface BenchCase {
   readonly topP: number;
   /** Absent: the model alone, as the peers in sampling have it. */
   readonly lora?: undefined | { readonly r: number; readonly alpha: number; readonly targets: readonly string[] };
-  /** Before the measured ones; 0 where one step takes minutes on the other side. */
+  /** Repeats before the measured ones; 0 where one step takes minutes on the other side. */
   readonly warmup: number;
   readonly repeats: number;
-  /** Of the other side, where it is not the one that its products are faster in. */
+  /** The types that the other side runs in, where these are not the one that its products are faster in. */
   readonly peerDtypes?: readonly ("bfloat16" | "float32")[];
   /** llama.cpp takes part. */
   readonly llama?: boolean;
@@ -119,7 +119,7 @@ export const CASES: readonly BenchCase[] = [
   },
 ];
 
-/** Only of this side, for work on one phase alone. */
+/** Cases of this side only, for work on one phase alone. */
 export const OWN_CASES: readonly BenchCase[] = [
   ...(["bfloat16", "float32"] as const).flatMap((dtype): BenchCase[] => {
     const kind = dtype === "bfloat16" ? "bf16" : "fp32";

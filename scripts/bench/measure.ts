@@ -12,6 +12,7 @@ import {
   type LoraOptions,
   type ProcessingClass,
 } from "grpo";
+import { at } from "../../lib/at.js";
 import { loadCore } from "../../lib/native/native-loader.js";
 import { processMemory, resetPeak } from "../process-memory.js";
 import { type BenchCase, promptIds, stopIds, vocabularyOf } from "./cases.js";
@@ -34,9 +35,9 @@ export interface Measurement {
   readonly firstToken?: readonly number[];
   /** Completion tokens of each repeat. */
   readonly tokens: readonly number[];
-  /** Of the last repeat. */
+  /** Completion lengths of the last repeat. */
   readonly lengths: readonly number[];
-  /** Of the decode steps alone, without prompts. */
+  /** Seconds of the decode steps alone, without prompts. */
   readonly decode?: readonly number[];
   readonly decodeSteps?: readonly number[];
   readonly loadedBytes: number;
@@ -117,7 +118,7 @@ async function updates(bench: BenchCase, model: CausalLM): Promise<Measured> {
   const rows = bench.prompts * bench.groupSize;
   const prompts = await promptIds(bench, bench.prompts);
   const batch = {
-    promptIds: Array.from({ length: rows }, (_, b) => prompts[Math.floor(b / bench.groupSize)] ?? []),
+    promptIds: Array.from({ length: rows }, (_, b) => at(prompts, Math.floor(b / bench.groupSize))),
     completionIds: Array.from({ length: rows }, (_, b) =>
       Array.from({ length: bench.maxNewTokens }, (_, t) => (31 * (b * bench.maxNewTokens + t) + 7) % 10_000),
     ),

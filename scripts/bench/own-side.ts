@@ -35,7 +35,7 @@ export interface OwnResult {
   readonly rolloutPeakBytes?: number;
   readonly updatePeakBytes?: number;
   readonly peakBytes: number;
-  /** Of the round with the largest peak. */
+  /** The parts of the round with the largest peak. */
   readonly components?: Components;
 }
 

@@ -15,7 +15,7 @@ export interface Entry {
   /** A text: why there is no measurement. */
   readonly result: unknown;
   readonly at: string;
-  /** Of the machine over the last minute, before the run began: other work makes times worthless. */
+  /** The machine's load over the last minute before the run began: other work makes times worthless. */
   readonly load: number;
 }
 
@@ -54,7 +54,7 @@ export class ResultStore {
   }
 }
 
-/** Of the engine and the library: a name for their content, and "changed" where files differ from what is committed. */
+/** A name for the content of the engine and the library, with "changed" where files differ from what is committed. */
 export function version(): string {
   const git = (...args: string[]) => spawnSync("git", args, { encoding: "utf8" }).stdout?.trim() ?? "";
   const trees = ["native", "lib"].map((folder) => git("rev-parse", "--short", `HEAD:${folder}`)).join("+");

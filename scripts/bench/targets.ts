@@ -61,7 +61,7 @@ export function ratio(a: Rates, b: Rates): Ratio | undefined {
 const number = (value: number) => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
 const none: CaseRounds = { own: [], trl: [], llama: [] };
 
-/** Without a target: only what it is. */
+/** The row of a target that is at least so much, or, without a target, of what was measured. */
 function atLeast(what: string, target: number | undefined, measured: Ratio | undefined, detail: string): TargetRow {
   if (target === undefined) return { what, target: "none", measured, met: undefined, detail };
   return { what, target: `≥ ${target}×`, measured, met: measured && measured.value >= target, detail };

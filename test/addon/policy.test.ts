@@ -2,10 +2,11 @@
 // numbers; the reference is the base model; dropout is active in training only.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { SequenceBatch } from "../../lib/model/learner.js";
 import { LoraConfig, type LoraOptions } from "../../lib/model/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
+import type { SampleResult } from "../../lib/model/sampled.js";
 import type { NativeDtype } from "../../lib/native/native.js";
-import type { SampleResult, SequenceBatch } from "../../lib/policy.js";
 import { largestDifference, tinyQwen2 } from "./golden.js";
 
 const prompts = [[1], [100, 200], [33, 34, 35], [466, 302, 198]];

@@ -104,11 +104,11 @@ describe("a reward model", () => {
 test("a language model is no reward model, and the other way round", async () => {
   await expect(rewards.model(tinyQwen2)).rejects.toMatchObject({
     code: "UNSUPPORTED_ARCHITECTURE",
-    message: expect.stringContaining("Expected Qwen2ForSequenceClassification"),
+    message: expect.stringContaining("use a checkpoint of Qwen2ForSequenceClassification"),
   });
   await expect(CausalLM.fromPretrained(folderOf("qwen2"))).rejects.toMatchObject({
     code: "UNSUPPORTED_ARCHITECTURE",
-    message: expect.stringContaining("Expected Qwen2ForCausalLM"),
+    message: expect.stringContaining("use a checkpoint of Qwen2ForCausalLM"),
   });
   const folder = folderOf("qwen2");
   const { architectures: _, ...config } = JSON.parse(readFileSync(path.join(folder, "config.json"), "utf8"));

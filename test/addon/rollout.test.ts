@@ -3,7 +3,7 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { CausalLM } from "../../lib/model/model.js";
-import type { SampledGroup, SampleResult } from "../../lib/policy.js";
+import type { SampledGroup, SampleResult } from "../../lib/model/sampled.js";
 import { largestDifference, tinyQwen2 } from "./golden.js";
 
 // Short prompts of different lengths; the model ends their completions after 4 to 30 tokens.

@@ -185,7 +185,7 @@ describe("chance", () => {
 
 describe("misuse", () => {
   it.each<[string, () => unknown, string]>([
-    ["an unknown column", () => dataset.removeColumns("txet" as "text"), 'Did you mean "text"?'],
+    ["an unknown column", () => dataset.removeColumns("txet" as "text"), 'did you mean "text"?'],
     ["a column twice", () => dataset.renameColumn("id", "text"), 'a column "text" already'],
     ["an index out of range", () => dataset.select([10]), "select() got index 10"],
     ["a negative count", () => dataset.take(-1), "take() takes a number of rows"],
@@ -199,7 +199,7 @@ describe("misuse", () => {
       'map() returned the column "b" for row 3, but not for the first row',
     ],
     ["a map to no object", () => dataset.map(() => undefined as unknown as object), "found undefined (row 0)"],
-    ["a row that is no object", () => Dataset.from([1 as unknown as object]), "Row 0 is not an object"],
+    ["a row that is no object", () => Dataset.from([1 as unknown as object]), "row 0 is not an object"],
   ])("names %s", (_, misuse, message) => {
     expect(misuse).toThrow(message);
   });

@@ -53,7 +53,7 @@ describe("gsm8k", () => {
   it("names a row without the mark", async () => {
     const source = await write([{ question: "How many?", answer: "72" }]);
     await expect(datasets.gsm8k({ source })).rejects.toThrow('row 0 has no "#### number"');
-    await expect(datasets.gsm8k({ spilt: "train" } as object)).rejects.toThrow("Did you mean split?");
+    await expect(datasets.gsm8k({ spilt: "train" } as object)).rejects.toThrow("did you mean split?");
   });
 });
 

@@ -130,11 +130,11 @@ describe("methods", () => {
   it("refuse what they cannot do", async () => {
     expect(() => numbers.batch(0)).toThrow("size must be a whole number at least 1");
     expect(() => numbers.shuffle({ bufferSize: 0 })).toThrow("bufferSize");
-    expect(() => numbers.shuffle({ sed: 1 } as object)).toThrow("Did you mean seed?");
+    expect(() => numbers.shuffle({ sed: 1 } as object)).toThrow("did you mean seed?");
     expect(() => numbers.take(-1)).toThrow("take() takes");
     await expect(numbers.map(() => 1 as unknown as object).toArray()).rejects.toThrow("found 1 (row 0)");
     const stream = await loadDataset(`${TINY}train.jsonl`, { split: "train", streaming: true });
-    expect(() => stream.removeColumns("problm")).toThrow('Did you mean "problem"?');
+    expect(() => stream.removeColumns("problm")).toThrow('did you mean "problem"?');
   });
 });
 

@@ -176,7 +176,7 @@ describe("access", () => {
       message: expect.stringMatching(/"org\/missing" \(HTTP 401\).*does not exist[\s\S]*grpo login/),
     });
     await expect(resolveModelFiles("org/missing", { token: at.hub.token })).rejects.toThrow(
-      'The Hub has no model "org/missing" (HTTP 404)',
+      'the Hub has no model "org/missing" (HTTP 404)',
     );
   });
 
@@ -188,7 +188,7 @@ describe("access", () => {
     at.hub.add("org/gated", { files: FILES, gated: true });
     await expect(resolveModelFiles("org/gated")).rejects.toMatchObject({
       code: "HUB_ERROR",
-      message: expect.stringMatching(/gated[\s\S]*Accept its licence on .*org\/gated[\s\S]*grpo login/),
+      message: expect.stringMatching(/gated[\s\S]*accept its licence on .*org\/gated[\s\S]*grpo login/),
     });
   });
 

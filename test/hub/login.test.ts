@@ -24,7 +24,7 @@ it("saves a token that the Hub accepts, readable by its owner only, and forgets 
   expect((await whoami()).name).toBe("ada");
   await logout();
   expect(findToken()).toBeUndefined();
-  await expect(whoami()).rejects.toThrow("Not logged in");
+  await expect(whoami()).rejects.toThrow("not logged in");
 });
 
 it("keeps the old token when the new one is refused, and shows neither", async () => {
@@ -56,7 +56,7 @@ it("shows the account and forgets the token from the command line", async () => 
   expect(await logoutCommand.run([])).toBe(0);
   const file = path.join(at.home, "new", "token");
   expect(print.mock.calls.flat()).toEqual(["ada", "organizations: lovelace", `There is no token in ${file} any more.`]);
-  await expect(whoamiCommand.run([])).rejects.toThrow("Not logged in");
+  await expect(whoamiCommand.run([])).rejects.toThrow("not logged in");
   await expect(whoamiCommand.run(["--all"])).rejects.toThrow("--all");
 });
 

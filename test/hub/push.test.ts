@@ -80,13 +80,13 @@ describe("a push", () => {
     const empty = path.join(at.home, "empty");
     await mkdir(empty);
     await expect(pushFolder("ada/x", empty)).rejects.toThrow("has no files");
-    await expect(pushFolder("ada/x", folder, { privat: true } as object)).rejects.toThrow("Did you mean private?");
+    await expect(pushFolder("ada/x", folder, { privat: true } as object)).rejects.toThrow("did you mean private?");
     await expect(pushFolder("ada/x", folder, { private: "yes" } as object)).rejects.toThrow(
       "private must be true or false",
     );
     at.hub.add("other/x", { files: { "a.txt": "a" } });
     await expect(pushFolder("other/x", folder)).rejects.toThrow(
-      /not let this token write to the model "other\/x" \(HTTP 403\)\. The Hub says: You don't have the rights to write.*\n.*write access on/,
+      /not let this token write to the model "other\/x" \(HTTP 403\); the Hub says: You don't have the rights to write.*\n.*write access on/,
     );
     vi.stubEnv("HF_TOKEN", "");
     await expect(pushFolder("ada/x", folder)).rejects.toThrow("needs a token with write access");
@@ -99,7 +99,7 @@ describe("a push", () => {
     at.hub.fault = (line) => (/\/commit\//.test(line) ? 429 : undefined);
     const began = performance.now();
     const message = await pushFolder("ada/new", folder).then(String, String);
-    expect(message).toContain("The Hub says: Too many commits by ***");
+    expect(message).toContain("the Hub says: Too many commits by ***");
     // Three pauses of 15 s, a hundred times as fast.
     expect(performance.now() - began).toBeGreaterThan(440);
     expect(at.hub.requests.filter((line) => /\/commit\//.test(line))).toHaveLength(4);
@@ -175,7 +175,7 @@ describe("a push that is interrupted", () => {
         expect(outcome).toContain("/commits/");
       else {
         expect(outcome).toMatch(
-          /Nothing was uploaded|The repository is unchanged, at commit [0-9a-f]{40}|has none of the files/,
+          /nothing was uploaded|the repository is unchanged, at commit [0-9a-f]{40}|has none of the files/,
         );
         expect(state()).toBe("old");
       }

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import type { JsonObject } from "../../lib/json.js";
-import { expectedTensors, matchCheckpoint, parameterCount, readModelConfig } from "../../lib/model/families.js";
+import { expectedTensors, matchTensors, parameterCount, readModelConfig } from "../../lib/model/families.js";
 import { makeRope, type RopeInput } from "../../lib/model/rope.js";
 import type { NativeTensorTable } from "../../lib/native/native.js";
 import { llama, qwen2, tensorsOf } from "./folders.js";
@@ -266,7 +266,7 @@ describe("makeRope", () => {
   });
 });
 
-describe("matchCheckpoint", () => {
+describe("matchTensors", () => {
   function table(config: JsonObject, change: (tensors: NativeTensorTable["tensors"]) => void): NativeTensorTable {
     const tensors = tensorsOf(config).map((tensor) => ({ ...tensor, file: 0, offset: 0, bytes: 0 }));
     change(tensors);
@@ -274,7 +274,7 @@ describe("matchCheckpoint", () => {
   }
   const extra = { dtype: "F32", file: 0, offset: 0, bytes: 0 };
   const read = (config: JsonObject, change: Parameters<typeof table>[1] = () => {}) =>
-    matchCheckpoint(table(config, change), readModelConfig(config).native);
+    matchTensors(table(config, change), readModelConfig(config).native);
 
   it("expects the names that transformers saves", () => {
     const untied = { ...llama, tie_word_embeddings: false };

@@ -57,8 +57,8 @@ describe("fromPretrained", () => {
 
   const weights = "model.safetensors";
   const breakages: [string, (folder: string) => Promise<unknown>, string, RegExp][] = [
-    ["a folder without config", (folder) => rm(path.join(folder, "config.json")), "FILE_NOT_FOUND", /No config\.json/],
-    ["a folder without weights", (folder) => rm(path.join(folder, weights)), "FILE_NOT_FOUND", /No weights/],
+    ["a folder without config", (folder) => rm(path.join(folder, "config.json")), "FILE_NOT_FOUND", /no config\.json/],
+    ["a folder without weights", (folder) => rm(path.join(folder, weights)), "FILE_NOT_FOUND", /no weights/],
     ["weights cut short", (folder) => truncate(path.join(folder, weights), 5000), "BAD_CHECKPOINT", /truncated/],
     ["a header cut short", (folder) => truncate(path.join(folder, weights), 100), "BAD_CHECKPOINT", /truncated/],
     [

@@ -157,7 +157,7 @@ describe("choosing a template", () => {
   it("says what there is when it cannot choose", () => {
     expect(() => selectTemplate(undefined, {})).toThrow("has no chat template");
     expect(() => selectTemplate({ rag: "R", sql: "S" }, {})).toThrow("one of: rag, sql");
-    expect(() => selectTemplate(named, { chatTemplate: "tool_user" })).toThrow('Did you mean "tool_use"?');
+    expect(() => selectTemplate(named, { chatTemplate: "tool_user" })).toThrow('did you mean "tool_use"?');
   });
 });
 
@@ -211,16 +211,16 @@ describe("rendering", () => {
     const add = (a: number, b: number) => a + b;
     expect(() => render("x", { tools: [add] })).toThrow("must be the JSON schema of a function, found a function");
     expect(() => render("x", { tools: {} })).toThrow("must be an array");
-    expect(() => render("x", { documents: ["text"] })).toThrow("Documents must be objects");
+    expect(() => render("x", { documents: ["text"] })).toThrow("documents must be objects");
   });
 
   it("refuses conversations and variables that cannot be meant", () => {
     expect(() => render("x", {}, [])).toThrow("non-empty array");
     expect(() => render("x", {}, "hi" as unknown as Message[])).toThrow("non-empty array");
-    expect(() => render("x", {}, [{ content: "hi" } as unknown as Message])).toThrow("Message 0 has no role");
-    expect(() => render("x", {}, [null as unknown as Message])).toThrow("Message 0 has no role");
+    expect(() => render("x", {}, [{ content: "hi" } as unknown as Message])).toThrow("message 0 has no role");
+    expect(() => render("x", {}, [null as unknown as Message])).toThrow("message 0 has no role");
     expect(() => render("x", { range: 1 })).toThrow('"range" is a built-in');
-    expect(() => render("x", { add_generation_prompt: true })).toThrow("Use addGenerationPrompt");
+    expect(() => render("x", { add_generation_prompt: true })).toThrow("use addGenerationPrompt");
   });
 });
 

@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { ProcessingClass } from "../../lib/policy.js";
+import type { ProcessingClass } from "../../lib/tokenizer/processing-class.js";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer.js";
 import { HubServer } from "../support/hub-server.js";
 
@@ -289,7 +289,7 @@ describe("saving", () => {
 
 describe("bad files", () => {
   it.each([
-    ["no tokenizer.json", {}, "No tokenizer.json in"],
+    ["no tokenizer.json", {}, "no tokenizer.json in"],
     ["broken JSON", { "tokenizer.json": "{" }, "tokenizer.json is not valid JSON"],
     ["a list", { "tokenizer.json": "[]" }, "must hold a JSON object"],
     ["no model", { "tokenizer.json": "{}" }, 'has no "model" part'],

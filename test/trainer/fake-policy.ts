@@ -5,24 +5,15 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { GrpoError } from "../../lib/errors.js";
+import type { CheckpointWriter, OptimizerStepOptions, SequenceBatch, TrainBatch } from "../../lib/model/learner.js";
 import type { LossOptions } from "../../lib/model/loss.js";
+import type { SampledCompletion, SampledGroup, SampleOptions, SampleResult } from "../../lib/model/sampled.js";
 import type { NativeLossResult, NativeStepResult } from "../../lib/native/native.js";
-import type {
-  CheckpointWriter,
-  OptimizerStepOptions,
-  PolicyModel,
-  ProcessingClass,
-  SampledAttempt,
-  SampledCompletion,
-  SampledGroup,
-  SampleOptions,
-  SampleResult,
-  SequenceBatch,
-  TokenIds,
-  TrainBatch,
-} from "../../lib/policy.js";
-import { mixSeed } from "../../lib/trainer/prompt-sampler.js";
-import type { Message } from "../../lib/types.js";
+import { mixSeed } from "../../lib/rollout/prompt-sampler.js";
+import type { SampledAttempt } from "../../lib/rollout/sampler.js";
+import type { ProcessingClass } from "../../lib/tokenizer/processing-class.js";
+import type { PolicyModel } from "../../lib/trainer/trainer-setup.js";
+import type { Message, TokenIds } from "../../lib/types.js";
 
 export class FakePolicy implements PolicyModel {
   readonly maxPositions: number = 256;

@@ -3,7 +3,7 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { beforeEach, expect, test, vi } from "vitest";
-import type { CheckpointWriter } from "../../lib/policy.js";
+import type { CheckpointWriter } from "../../lib/model/learner.js";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
 import { GRPOTrainer } from "../../lib/trainer/trainer.js";
 import type { RewardBatch } from "../../lib/types.js";

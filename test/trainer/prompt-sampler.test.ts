@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { PromptSampler } from "../../lib/trainer/prompt-sampler.js";
+import { PromptSampler } from "../../lib/rollout/prompt-sampler.js";
 
 const order = { rows: 10, promptsPerGeneration: 3, shuffle: true, seed: 42 };
 

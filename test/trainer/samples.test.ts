@@ -5,13 +5,15 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { SampledAttempt, SampledCompletion, TokenIds, TrainBatch } from "../../lib/policy.js";
+import type { TrainBatch } from "../../lib/model/learner.js";
+import type { SampledCompletion } from "../../lib/model/sampled.js";
 import { readRun } from "../../lib/report/read-run.js";
 import type { Sample } from "../../lib/rollout/sample.js";
+import type { SampledAttempt } from "../../lib/rollout/sampler.js";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
 import { GRPOTrainer } from "../../lib/trainer/trainer.js";
 import type { TrainerEvent } from "../../lib/trainer/trainer-setup.js";
-import type { RewardBatch } from "../../lib/types.js";
+import type { RewardBatch, TokenIds } from "../../lib/types.js";
 import { FakePolicy, type FakeRow, FakeTokenizer, fakeRows } from "./fake-policy.js";
 
 let folder: string;

@@ -4,11 +4,11 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { SequenceBatch } from "../../lib/policy.js";
+import type { SequenceBatch } from "../../lib/model/learner.js";
+import { mixSeed } from "../../lib/rollout/prompt-sampler.js";
 import { readGeneration } from "../../lib/trainer/carryover.js";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
 import type { Generation } from "../../lib/trainer/generation.js";
-import { mixSeed } from "../../lib/trainer/prompt-sampler.js";
 import { generationFromJson, generationToJson } from "../../lib/trainer/stored-generation.js";
 import { GRPOTrainer } from "../../lib/trainer/trainer.js";
 import type { RewardBatch } from "../../lib/types.js";

@@ -179,7 +179,7 @@ function withoutEmptyLines(text: string): string {
   return lines.map((line) => `${line}\n`).join("");
 }
 
-/** But for space, and for the case of yes and no. */
+/** Whether two outputs are equal but for space, and for the case of yes and no. */
 function same(expected: string, found: string): boolean {
   const plain = (text: string): string =>
     text

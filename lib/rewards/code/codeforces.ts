@@ -3,6 +3,7 @@
 
 import { existsSync } from "node:fs";
 import path from "node:path";
+import { at } from "../../at.js";
 import { loadDataset } from "../../dataset/load.js";
 import { GrpoError } from "../../errors.js";
 import { checkOneOf } from "../../options.js";
@@ -50,9 +51,9 @@ export function cfCode(options: CfCodeOptions = {}): ExecutingReward<CodeforcesB
     const generated = await Promise.all(problems.map(({ id }) => generatedTests(testsFolder, id)));
     const tasks = problems.map((problem, i) => {
       const { language } = problem;
-      const tests = [...(problem.official_tests ?? []), ...(generated[i] ?? [])];
+      const tests = [...(problem.official_tests ?? []), ...at(generated, i)];
       if ((language !== "python" && language !== "cpp") || tests.length === 0) return null;
-      const extracted = extractCode(lastContent(batch.completions[i] ?? ""), language);
+      const extracted = extractCode(lastContent(at(batch.completions, i)), language);
       if (extracted === "") return NO_SUBMISSION;
       const submission = { code: patches ? patchCode(extracted, language) : extracted, language } as const;
       return scoreSubmission(judge, problem, submission, tests, scoring, batch.signal);

@@ -29,7 +29,7 @@ export interface IoiColumns {
   /** Bytes. */
   readonly memory_limit: readonly (number | bigint)[];
   readonly score_precision: readonly (number | bigint)[];
-  /** By name, or in the order of test_names. */
+  /** The tests by name, or in the order of test_names. */
   readonly test_cases?: readonly (readonly IoiTest[] | Readonly<Record<string, IoiTest>> | null)[];
 }
 
@@ -137,7 +137,7 @@ type TestRow = {
 
 interface TestsOfYear {
   readonly rows: Dataset<TestRow>;
-  /** By problem and name. */
+  /** The row of a test, by testKey. */
   readonly index: ReadonlyMap<string, number>;
 }
 
@@ -157,7 +157,7 @@ async function hubTest(year: number, problem: string, name: string): Promise<Ioi
 
 const testKey = (problem: string, name: string): string => JSON.stringify([problem, name]);
 
-/** Their texts, a gigabyte a year, stay in the file until they are asked for. */
+/** Reads the names of a year's tests. The texts, a gigabyte a year, stay in the file until they are asked for. */
 async function loadTests(year: number): Promise<TestsOfYear> {
   const source = { name: String(year), split: "train" } as const;
   const id = "open-r1/ioi-test-cases";

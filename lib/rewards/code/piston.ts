@@ -72,7 +72,7 @@ export class Piston {
   }
 }
 
-/** Those of the environment; empty: none is named. */
+/** The workers that PISTON_ENDPOINTS names, or none. */
 export function pistonEndpoints(): string[] {
   const named = (process.env.PISTON_ENDPOINTS ?? "").split(",").map((endpoint) => endpoint.trim());
   const wrong = named.find((endpoint) => endpoint !== "" && !/^https?:\/\//.test(endpoint));

@@ -3,6 +3,7 @@
 
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
+import { at } from "../../at.js";
 import { GrpoError } from "../../errors.js";
 import { isJsonObject } from "../../json.js";
 import { checkNumber, checkOneOf } from "../../options.js";
@@ -67,9 +68,9 @@ export function pythonGrader(reward: string, options: GraderOptions): PythonGrad
   });
 }
 
-/** Of one test. */
+/** Seconds for one test. */
 const TEST_SECONDS = 5;
-/** Of one program in all its tests: what open-r1 gives an E2B sandbox. */
+/** Seconds for one program in all its tests: what open-r1 gives an E2B sandbox. */
 const PROGRAM_SECONDS = 30;
 const MEGABYTES = 1024;
 
@@ -122,10 +123,10 @@ function sameLines(printed: string, expected: string): boolean {
   const lines = expected.split("\n");
   return strip(printed)
     .split("\n")
-    .every((line, i) => i >= lines.length || strip(line) === strip(lines[i] ?? ""));
+    .every((line, i) => i >= lines.length || strip(line) === strip(at(lines, i)));
 }
 
-/** The same for a sandbox: a cell whose last value is the share. */
+/** The program that a sandbox runs: a cell whose last value is the share of tests that pass. */
 const script = (code: string, tests: string): string => `import json, subprocess
 
 def grade(code, tests):

@@ -1,6 +1,7 @@
 // verify: whether an answer is the gold answer, by math_verify's rules. They are not symmetric: the form of the gold decides
 // what counts, so that "x = 5" answers "5" but "5" does not answer "2x + z = 5".
 
+import { at } from "../../at.js";
 import { type AndNode, type MathNode, mapSymbols, type RelationNode, symbolsOf } from "./ast.js";
 import { type Comparison, sameTree, valuesEqual } from "./equality.js";
 import type { Parsed } from "./extract.js";
@@ -44,7 +45,7 @@ function renamed(gold: MathNode, answer: MathNode): MathNode {
   const [names, others] = [symbolsOf(gold), symbolsOf(answer)];
   if (names.size !== others.size) return answer;
   const targets = [...names.keys()].sort();
-  const renaming = new Map([...others.keys()].sort().map((key, i) => [key, names.get(targets[i] ?? "")]));
+  const renaming = new Map([...others.keys()].sort().map((key, i) => [key, names.get(at(targets, i))]));
   return mapSymbols(answer, (symbol) => renaming.get(symbol.real ? symbol.name : `${symbol.name}\u0000`) ?? symbol);
 }
 

@@ -2,6 +2,7 @@
 // in symbols are equal if they agree at every sample point at which both have a value, and at five of them at least;
 // the points have both signs. A missing value (a pole, an overflow, a NaN) never agrees with anything.
 
+import { at } from "../../at.js";
 import { isMatrix, type MathNode, type NumberNode, type SymbolNode, someNode, symbolsOf, treeKey } from "./ast.js";
 import * as C from "./complex.js";
 import { evaluate, evaluateMatrix, hashText } from "./evaluate.js";
@@ -33,7 +34,7 @@ function samplePoint(symbols: ReadonlyMap<string, SymbolNode>, index: number, wh
   for (const [key, symbol] of symbols) {
     const hash = hashText(key, 2654435761);
     const negative = index === 0 ? false : index === 1 ? true : ((hash >>> index) & 1) === 1;
-    const size = samples[(hash + index * 5) % samples.length] ?? 5;
+    const size = at(samples, (hash + index * 5) % samples.length);
     const value = Q.rational(BigInt(negative ? -size : size), whole ? 1n : 7n);
     // A symbol that is known not to be real gets a value off the real line.
     values.set(key, symbol.real ? C.exact(value) : { exact: false, re: Q.toNumber(value), im: 0.6 + (hash % 7) / 10 });
@@ -93,7 +94,7 @@ function rounded(value: C.Num, decimals: number): string {
 const isWhole = (node: MathNode, value: C.Num) =>
   C.asInteger(value) !== undefined && !someNode(node, (part) => part.kind === "number" && part.float);
 
-/** As rounded decimals if either is a decimal; percentages of integers also as the bare integers. */
+/** Numbers are compared as rounded decimals if either is a decimal; percentages of integers also as the bare integers. */
 function numbersEqual(a: MathNode, b: MathNode, comparison: Comparison): boolean {
   const [left, right] = [numberIn(a), numberIn(b)];
   if (left?.float || right?.float) {

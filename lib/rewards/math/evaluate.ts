@@ -51,7 +51,7 @@ export function evaluate(node: MathNode, point: Point): C.Maybe {
     case "product":
       return evaluateIterated(node, point);
     case "integral":
-      // Without bounds: the antiderivative that is 0 at 0.
+      // An integral without bounds is the antiderivative that is 0 at 0.
       return integrate(node, node.from ?? ZERO, node.to ?? node.variable, point);
     case "derivative":
       return evaluateDerivative(node.body, node.variable, point);

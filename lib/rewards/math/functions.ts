@@ -1,5 +1,6 @@
 // Numeric functions of the evaluator, on complex doubles, principal branches. Exact where an exact answer exists.
 
+import { at } from "../../at.js";
 import * as C from "./complex.js";
 import type { Budget } from "./limits.js";
 import { MAX_BITS } from "./limits.js";
@@ -78,9 +79,9 @@ function gamma(a: C.Num): C.Maybe {
     return ratio({ exact: false, re: Math.PI, im: 0 }, product);
   }
   const z = C.subtract(a, one);
-  let sum: C.Maybe = C.inexact(lanczos[0] ?? 0);
+  let sum: C.Maybe = C.inexact(at(lanczos, 0));
   for (let k = 1; k < 9 && sum && z; k++) {
-    const term = chain(C.add(z, C.exactInteger(k)), (d) => C.divide({ exact: false, re: lanczos[k] ?? 0, im: 0 }, d));
+    const term = chain(C.add(z, C.exactInteger(k)), (d) => C.divide({ exact: false, re: at(lanczos, k), im: 0 }, d));
     sum = term && C.add(sum, term);
   }
   const t = z && C.add(z, { exact: false, re: 7.5, im: 0 });

@@ -1,5 +1,6 @@
 // Where one unknown satisfies relations whose sides are polynomials, or absolute values of polynomials.
 
+import { at } from "../../at.js";
 import {
   childrenOf,
   difference,
@@ -37,7 +38,7 @@ function solved(relation: RelationNode, symbol: SymbolNode, budget: Budget): Pie
   const edges = edgesOf(side, symbol, budget) ?? edgeOfName(relation, symbol, budget);
   if (!edges) return undefined;
   const holds = (x: number): boolean => {
-    const value = C.re(evaluate(side, at(x, symbol, budget)) ?? C.exactInteger(0));
+    const value = C.re(evaluate(side, pointAt(x, symbol, budget)) ?? C.exactInteger(0));
     const sign = edges.includes(x) && Math.abs(value) < 1e-9 * (1 + Math.abs(x)) ? 0 : Math.sign(value);
     return { "=": sign === 0, "!=": sign !== 0, "<": sign < 0, "<=": sign <= 0, ">": sign > 0, ">=": sign >= 0 }[
       relation.operator
@@ -46,13 +47,13 @@ function solved(relation: RelationNode, symbol: SymbolNode, budget: Budget): Pie
   const pieces = edges.filter(holds).map(point);
   const ends = [LINE.low, ...edges, LINE.high];
   for (let k = 0; k + 1 < ends.length; k++) {
-    const [low = 0, high = 0] = [ends[k], ends[k + 1]];
+    const [low, high] = [at(ends, k), at(ends, k + 1)];
     if (holds(inside(low, high))) pieces.push({ low, high, lowOpen: true, highOpen: true });
   }
   return joined(pieces);
 }
 
-const at = (x: number, symbol: SymbolNode, budget: Budget) => {
+const pointAt = (x: number, symbol: SymbolNode, budget: Budget) => {
   const value: C.Num = Number.isInteger(x) ? C.exactInteger(x) : { exact: false, re: x, im: 0 };
   return { symbols: new Map([[symbolKey(symbol), value]]), budget };
 };
@@ -79,7 +80,7 @@ function edgesOf(side: MathNode, symbol: SymbolNode, budget: Budget): number[] |
   const ends = [LINE.low, ...[...new Set(turns)].sort((a, b) => a - b), LINE.high];
   const edges = new Set(turns);
   for (let k = 0; k + 1 < ends.length; k++) {
-    const [low = 0, high = 0] = [ends[k], ends[k + 1]];
+    const [low, high] = [at(ends, k), at(ends, k + 1)];
     const polynomial = polynomialIn(withoutAbsolutes(side, inside(low, high), symbol, budget), symbol, budget);
     if (!polynomial) return undefined;
     for (const root of realRoots(polynomial)) if (root > low && root < high) edges.add(root);
@@ -91,7 +92,7 @@ function edgesOf(side: MathNode, symbol: SymbolNode, budget: Budget): number[] |
 function withoutAbsolutes(node: MathNode, x: number, symbol: SymbolNode, budget: Budget): MathNode {
   const go = (child: MathNode) => withoutAbsolutes(child, x, symbol, budget);
   if (node.kind === "call" && node.name === "abs" && node.args[0]) {
-    const value = evaluate(node.args[0], at(x, symbol, budget));
+    const value = evaluate(node.args[0], pointAt(x, symbol, budget));
     const inner = go(node.args[0]);
     return value && C.re(value) < 0 ? negated(inner) : inner;
   }

@@ -1,5 +1,6 @@
 // Matrices of numbers: sums, products, powers, inverses and determinants.
 
+import { at } from "../../at.js";
 import * as C from "./complex.js";
 import type { Budget } from "./limits.js";
 
@@ -51,9 +52,9 @@ function inverse(matrix: MatrixValue, budget: Budget): MatrixValue | undefined {
     budget.spend(n * n);
     const found = rows.findIndex((row, i) => i >= k && row[k] !== undefined && !C.isZero(row[k] as C.Num));
     if (found < 0) return undefined;
-    [rows[k], rows[found]] = [rows[found] ?? [], rows[k] ?? []];
-    const pivot = C.reciprocal(rows[k]?.[k] as C.Num);
-    const top = complete([(rows[k] ?? []).map((entry) => pivot && C.multiply(entry, pivot))])?.[0];
+    [rows[k], rows[found]] = [at(rows, found), at(rows, k)];
+    const pivot = C.reciprocal(at(at(rows, k), k));
+    const top = complete([at(rows, k).map((entry) => pivot && C.multiply(entry, pivot))])?.[0];
     if (!top) return undefined;
     for (const [i, row] of rows.entries()) {
       if (i === k) continue;
@@ -81,10 +82,10 @@ export function determinant(matrix: MatrixValue, budget: Budget): C.Maybe {
     const found = rows.findIndex((row, i) => i >= k && row[k] !== undefined && !C.isZero(row[k] as C.Num));
     if (found < 0) return C.exactInteger(0);
     if (found !== k) {
-      [rows[k], rows[found]] = [rows[found] ?? [], rows[k] ?? []];
+      [rows[k], rows[found]] = [at(rows, found), at(rows, k)];
       result = C.negate(result);
     }
-    const [top, pivot] = [rows[k] ?? [], rows[k]?.[k]];
+    const [top, pivot] = [at(rows, k), rows[k]?.[k]];
     if (!pivot) return undefined;
     result = C.multiply(result, pivot);
     for (const row of rows.slice(k + 1)) {

@@ -1,5 +1,6 @@
 // A difference of two sides as a polynomial in one symbol, found by exact interpolation, and its real roots.
 
+import { at } from "../../at.js";
 import { type MathNode, type SymbolNode, symbolKey } from "./ast.js";
 import { evaluate } from "./evaluate.js";
 import type { Budget } from "./limits.js";
@@ -28,8 +29,8 @@ function dividedDifferences(points: readonly Q.Rational[], values: readonly Q.Ra
   const table = [...values];
   for (let order = 1; order < table.length; order++) {
     for (let k = table.length - 1; k >= order; k--) {
-      const [high, low] = [table[k] ?? Q.ZERO, table[k - 1] ?? Q.ZERO];
-      const width = Q.add(points[k] ?? Q.ZERO, Q.negate(points[k - order] ?? Q.ZERO));
+      const [high, low] = [at(table, k), at(table, k - 1)];
+      const width = Q.add(at(points, k), Q.negate(at(points, k - order)));
       const rise = Q.add(high, Q.negate(low));
       table[k] = Q.rational(rise.p * width.q, rise.q * width.p);
     }
@@ -42,11 +43,11 @@ function expand(points: readonly Q.Rational[], divided: readonly Q.Rational[]): 
   let coefficients: Q.Rational[] = [];
   for (let k = divided.length - 1; k >= 0; k--) {
     const shifted: Q.Rational[] = [Q.ZERO, ...coefficients];
-    const minus = Q.negate(points[k] ?? Q.ZERO);
+    const minus = Q.negate(at(points, k));
     coefficients.forEach((value, i) => {
-      shifted[i] = Q.add(shifted[i] ?? Q.ZERO, Q.multiply(minus, value));
+      shifted[i] = Q.add(at(shifted, i), Q.multiply(minus, value));
     });
-    shifted[0] = Q.add(shifted[0] ?? Q.ZERO, divided[k] ?? Q.ZERO);
+    shifted[0] = Q.add(at(shifted, 0), at(divided, k));
     coefficients = shifted;
   }
   while (coefficients.length > 0 && coefficients.at(-1)?.p === 0n) coefficients.pop();
@@ -74,7 +75,7 @@ function rootsOf(coefficients: readonly number[]): number[] {
     return [q / a, c / q].sort((x, y) => x - y);
   }
   const turning = rootsOf(coefficients.slice(1).map((value, k) => value * (k + 1)));
-  const leading = Math.abs(coefficients.at(-1) ?? 1);
+  const leading = Math.abs(at(coefficients, degree));
   const bound = 1 + Math.max(...coefficients.slice(0, -1).map((value) => Math.abs(value) / leading));
   const edges = [-bound, ...turning, bound];
   const scale = Math.max(...coefficients.map(Math.abs));
@@ -82,7 +83,7 @@ function rootsOf(coefficients: readonly number[]): number[] {
     (x) => Math.abs(valueAt(coefficients, x)) < 1e-11 * scale * Math.max(1, Math.abs(x)) ** degree,
   );
   for (let k = 0; k + 1 < edges.length; k++) {
-    const root = bisect(coefficients, edges[k] ?? 0, edges[k + 1] ?? 0);
+    const root = bisect(coefficients, at(edges, k), at(edges, k + 1));
     if (root !== undefined && !found.some((x) => Math.abs(x - root) < 1e-6 * (1 + Math.abs(x)))) found.push(root);
   }
   return found.sort((x, y) => x - y);

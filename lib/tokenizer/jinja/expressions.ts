@@ -67,7 +67,7 @@ export class ExpressionParser {
     return value;
   }
 
-  /** Without a condition at the end, where the statement has one of its own. */
+  /** An expression without `if … else` at its end, for statements that have a condition of their own. */
   or(): Expression {
     let left = this.#and();
     while (this.take("name", "or")) left = { type: "logical", operator: "or", left, right: this.#and() };
@@ -282,7 +282,7 @@ export class ExpressionParser {
     return negated ? { type: "unary", operator: "not", operand: test } : test;
   }
 
-  /** In parentheses, or one argument without them. */
+  /** The arguments of a test: in parentheses, or one without them. */
   #testArguments(): Arguments {
     if (this.is("operator", "(")) return this.args();
     const begins =

@@ -106,7 +106,7 @@ function rounded(number: number, precision: number, method: "toFixed" | "toExpon
     throw new TemplateTypeError(`format of ${number} with ${precision} digits is not supported`);
   }
   const [digits = "", exponent] = number[method](precision).split("e");
-  // So many digits that a half is seen to be one.
+  // A hundred digits tell a half from what is only near to one.
   const [exact = ""] = number[method](100).split("e");
   const end = exact.indexOf(".") + 1 + precision;
   const kept = exact.slice(0, end).replace(/\.$/, "");

@@ -7,7 +7,7 @@ export type TokenType = "data" | "name" | "string" | "integer" | "float" | "oper
 
 export interface Token {
   readonly type: TokenType;
-  /** Of `variable` and `block` tokens "begin" or "end"; of strings the value without quotes. */
+  /** "begin" or "end" for `variable` and `block`; the text without quotes for a string; for the others as it is written. */
   readonly value: string;
   readonly line: number;
 }
@@ -198,7 +198,7 @@ const ESCAPES: Readonly<Record<string, string>> = {
   v: "\v",
 };
 
-/** As Python's "unicode-escape"; what is no escape keeps its backslash. */
+/** The content of a string literal, decoded as by Python's "unicode-escape": what is no escape keeps its backslash. */
 function unquote(quoted: string): string {
   const pattern = /\\(?:x([\da-fA-F]{2})|u([\da-fA-F]{4})|U([\da-fA-F]{8})|([0-7]{1,3})|([\s\S]))/g;
   return quoted.slice(1, -1).replace(pattern, (whole, x, u, U, octal, other) => {

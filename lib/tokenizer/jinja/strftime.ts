@@ -82,7 +82,7 @@ function monthName(date: Date): string {
   return MONTHS[date.getMonth()] as string;
 }
 
-/** From 0. */
+/** The day of the year, from 0. */
 function dayOfYear(date: Date): number {
   const day = Date.UTC(date.getFullYear(), date.getMonth(), date.getDate());
   return Math.round((day - Date.UTC(date.getFullYear(), 0, 1)) / 86_400_000);

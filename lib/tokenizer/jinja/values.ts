@@ -166,7 +166,7 @@ export function compare(a: Value, b: Value, operator: string): number {
   throw new TemplateTypeError(`'${operator}' not supported between instances of ${types}`);
 }
 
-/** By code points, where JavaScript compares UTF-16 units. */
+/** Compares by code points, where JavaScript compares UTF-16 units. */
 function compareText(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a, "utf8"), Buffer.from(b, "utf8"));
 }

@@ -60,7 +60,7 @@ export function split(piece: AlignedText, expression: RegExp, behavior: SplitBeh
   return pieces;
 }
 
-/** In the result the flag says whether a segment is left out. */
+/** The segments as `behavior` has them; the flag of each says whether it is left out. */
 function arrange(segments: readonly Segment[], behavior: SplitBehavior): readonly Segment[] {
   switch (behavior) {
     case "Removed":

@@ -8,7 +8,7 @@ import { flagOf, listOf, typeOf, unsupported } from "./config.js";
 export interface Token {
   readonly id: number;
   readonly offsets: Offsets;
-  /** Of added tokens, with the white space that they took along. */
+  /** The text of an added token, with the white space that it took along. */
   readonly text?: string;
 }
 

@@ -2,8 +2,8 @@
 // per row and kept, because every epoch and every resumed run needs the same ids.
 
 import { GrpoError, reasonOf } from "../errors.js";
-import type { ProcessingClass, TokenIds } from "../policy.js";
-import type { Message, Prompt } from "../types.js";
+import type { ProcessingClass } from "../tokenizer/processing-class.js";
+import type { Message, Prompt, TokenIds } from "../types.js";
 
 /** A data set as the trainer reads it; Dataset and plain arrays both are. */
 export interface RowSource<Row> {

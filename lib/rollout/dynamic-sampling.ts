@@ -3,8 +3,8 @@
 // the choice among groups depend on rewards only, so that a resumed run makes the same.
 
 import type { Metrics } from "../log/metrics.js";
-import type { Collected } from "../rollout/collect.js";
-import type { Group } from "../rollout/sample.js";
+import type { Collected } from "./collect.js";
+import type { Group } from "./sample.js";
 
 export interface GroupRequest {
   /** Groups that a generation needs. */

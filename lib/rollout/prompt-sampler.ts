@@ -1,9 +1,7 @@
 // Which rows are sampled, from the seed and a position alone. Each epoch is a permutation of all rows, cut into generations; rows
 // that do not fill the last one wait for the next epoch's permutation. The epochs make one endless sequence of prompts.
 
-import { at } from "../at.js";
 import { shuffledIndices } from "../dataset/random.js";
-import { partsOfStep, type TrainingPlan } from "./plan.js";
 
 export interface PromptOrder {
   readonly rows: number;
@@ -53,21 +51,4 @@ export function mixSeed(seed: number, index: number): number {
   x = Math.imul(x ^ (x >>> 16), 0x7feb352d);
   x = Math.imul(x ^ (x >>> 15), 0x846ca68b);
   return (x ^ (x >>> 16)) >>> 0;
-}
-
-/** Rows of all generations still to come, each once. */
-export function rowsAhead(
-  sampler: PromptSampler,
-  rows: readonly number[],
-  promptsTaken: number,
-  plan: TrainingPlan,
-): Set<number> {
-  const { promptsPerGeneration: prompts } = plan;
-  const parts = partsOfStep(plan, plan.totalSteps - 1);
-  const end = (at(parts, parts.length - 1).generation + 1) * prompts;
-  const ahead = new Set<number>();
-  for (let next = promptsTaken; next < end && ahead.size < rows.length; next += prompts) {
-    for (const index of sampler.take(next, prompts)) ahead.add(at(rows, index));
-  }
-  return ahead;
 }

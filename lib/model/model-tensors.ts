@@ -1,5 +1,5 @@
-// The tensors of a model: its linear layers, the name and shape of everything that a checkpoint must hold, and the strict
-// match of a checkpoint with them. Every stored tensor is used or listed here as ignorable, or the checkpoint is refused.
+// The tensors of a model: its linear layers, the name and shape of everything that its files must hold, and the strict match of
+// files with them. Every stored tensor is used or listed here as ignorable, or the files are refused.
 
 import { closeSync, openSync, readSync } from "node:fs";
 import { GrpoError } from "../errors.js";
@@ -82,8 +82,8 @@ export function parameterCount(config: NativeModelConfig): number {
 const IGNORABLE = /(^|\.)rotary_emb\.inv_freq$/;
 const WEIGHT_DTYPES: readonly string[] = ["F32", "BF16", "F16", "F64"];
 
-/** The part of a checkpoint that the model reads, after every name, shape and dtype has been checked. */
-export function matchCheckpoint(table: NativeTensorTable, config: NativeModelConfig): NativeTensorTable {
+/** The part of the stored tensors that the model reads, after every name, shape and dtype has been checked. */
+export function matchTensors(table: NativeTensorTable, config: NativeModelConfig): NativeTensorTable {
   const expected = expectedTensors(config);
   const stored = new Map(table.tensors.map((tensor) => [tensor.name, tensor]));
   const where = table.files.length === 1 ? String(table.files[0]) : `${table.files.length} weight files`;
