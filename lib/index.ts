@@ -16,7 +16,6 @@ export type { Device } from "./model/device.js";
 export type { GeneratedCompletion, GeneratedCompletions } from "./model/generated-completions.js";
 export type { Learner, SequenceBatch, Trainable } from "./model/learner.js";
 export { LoraConfig, type LoraOptions } from "./model/lora.js";
-export type { LossOptions, LossType } from "./model/loss.js";
 export {
   CausalLM,
   type FromConfigOptions,
@@ -31,6 +30,7 @@ export {
 } from "./model/model.js";
 export type { SampledCompletion, SampledGroup, SampleOptions, SampleResult } from "./model/sampled.js";
 export type { GenerateOptions } from "./model/sampling.js";
+export type { LossOptions, LossType } from "./options/loss.js";
 export { type ReportOptions, writeReport } from "./report/report.js";
 export type { CodeOptions, ExecutingReward, VerificationInfo } from "./rewards/code/code.js";
 export type { CfCodeOptions } from "./rewards/code/codeforces.js";

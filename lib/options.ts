@@ -3,6 +3,11 @@
 
 import { GrpoError, nearestName } from "./errors.js";
 
+/** The names of a type's properties; one that is forgotten does not compile. */
+export function namesOf<T>(names: { readonly [Name in keyof T]-?: true }): readonly string[] {
+  return Object.keys(names);
+}
+
 /** Throws UNKNOWN_OPTION for a key outside `known`, naming the nearest one. */
 export function checkOptionNames(where: string, options: object, known: readonly string[]): void {
   if (typeof options !== "object" || options === null) {

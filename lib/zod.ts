@@ -25,6 +25,7 @@ function lazy<T>(make: () => T): () => T {
 export const fieldTypes = (z: ZodModule) => ({
   z,
   count: z.int().min(1),
+  positive: z.number().positive(),
   ratio: z.number().min(0).max(1),
   /** In steps, or below 1 a share of all steps. */
   interval: z.number().positive(),

@@ -1,5 +1,7 @@
 // Plain structs that cross the boundary: no tensors, no JavaScript. Ragged lists are one flat
-// vector with an offsets vector beside it ([n + 1] entries, offsets[0] = 0).
+// vector with an offsets vector beside it ([n + 1] entries, offsets[0] = 0). What a struct holds is
+// said once, in its `fields`; see fields.h. The options of the loss are in grpo/loss.h, those of
+// the optimizers in optim/optimizer.h.
 //
 // Dimension letters, here and in every shape comment:
 //   N tokens of one pass (no padding)   B rows (completions)   P prompts   G completions a prompt
@@ -8,13 +10,18 @@
 
 #include <cstdint>
 #include <functional>
-#include <limits>
 #include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
+#include "fields.h"
+
 namespace grpo {
+
+/// Bytes that need not be text: a Uint8Array in JavaScript.
+struct ByteString : std::string {
+    using std::string::string;
+};
 
 /// One rotary embedding; the leading 2 · inv_freq.size() dimensions of each head are rotated.
 struct RopeConfig {
@@ -26,15 +33,39 @@ struct RopeConfig {
     double dynamic_factor = 0;  // "dynamic": NTK growth of theta beyond dynamic_length; 0: never
     int64_t dynamic_length = 0;
     double theta = 0;
+
+    static void fields(auto& self, auto& field) {
+        field("invFreq", self.inv_freq);
+        field("scaling", self.scaling);
+        field("switchLength", self.switch_length);
+        field("longInvFreq", self.long_inv_freq);
+        field("longScaling", self.long_scaling);
+        field("dynamicFactor", self.dynamic_factor);
+        field("dynamicLength", self.dynamic_length);
+        field("theta", self.theta);
+    }
 };
 
 struct LayerConfig {
     int64_t window = 0;  // a token sees itself and window - 1 before it; 0: all
     int64_t rope = 0;    // index into ropes; -1: none
+
+    static void fields(auto& self, auto& field) {
+        field("window", self.window);
+        field("rope", self.rope);
+    }
 };
 
 enum class QkNorm : uint8_t { kNone, kHead, kFull };
+template <>
+inline constexpr auto kNames<QkNorm> = std::to_array<Named<QkNorm>>({{"none", QkNorm::kNone},
+                                                                     {"head", QkNorm::kHead},
+                                                                     {"full", QkNorm::kFull}});
+
 enum class Activation : uint8_t { kSilu, kGeluTanh };
+template <>
+inline constexpr auto kNames<Activation> = std::to_array<Named<Activation>>(
+    {{"silu", Activation::kSilu}, {"gelu_tanh", Activation::kGeluTanh}});
 
 struct ModelConfig {
     int64_t hidden_size = 0;        // C
@@ -63,6 +94,35 @@ struct ModelConfig {
     double attention_softcap = 0;  // 0: off
     double logit_softcap = 0;      // 0: off
     int64_t num_labels = 0;  // not 0: a classifier, with the output layer score [num_labels, C]
+
+    static void fields(auto& self, auto& field) {
+        field("hiddenSize", self.hidden_size);
+        field("intermediateSize", self.intermediate_size);
+        field("numLayers", self.num_layers);
+        field("numHeads", self.num_heads);
+        field("numKvHeads", self.num_kv_heads);
+        field("headDim", self.head_dim);
+        field("vocabSize", self.vocab_size);
+        field("rmsNormEps", self.rms_norm_eps);
+        field("maxPositions", self.max_positions);
+        field("tieWordEmbeddings", self.tie_word_embeddings);
+        field("ropes", self.ropes);
+        field("layers", self.layers);
+        field("qkvBias", self.qkv_bias);
+        field("outputBias", self.output_bias);
+        field("mlpBias", self.mlp_bias);
+        field("fusedProjections", self.fused_projections);
+        field("qkNorm", self.qk_norm);
+        field("preNorms", self.pre_norms);
+        field("postNorms", self.post_norms);
+        field("normOffset", self.norm_offset);
+        field("activation", self.activation);
+        field("embeddingScale", self.embedding_scale);
+        field("attentionScale", self.attention_scale);
+        field("attentionSoftcap", self.attention_softcap);
+        field("logitSoftcap", self.logit_softcap);
+        field("numLabels", self.num_labels);
+    }
 };
 
 struct TensorRef {
@@ -72,24 +132,57 @@ struct TensorRef {
     int64_t bytes = 0;
     std::string dtype;  // safetensors name: F32, BF16, ...
     std::vector<int64_t> shape;
+
+    static void fields(auto& self, auto& field) {
+        field("name", self.name);
+        field("file", self.file);
+        field("offset", self.offset);
+        field("bytes", self.bytes);
+        field("dtype", self.dtype);
+        field("shape", self.shape);
+    }
 };
 
 struct TensorTable {
     std::vector<std::string> files;
     std::vector<TensorRef> tensors;
+
+    static void fields(auto& self, auto& field) {
+        field("files", self.files);
+        field("tensors", self.tensors);
+    }
 };
 
 enum class LoraInit : uint8_t { kDefault, kRandom, kGaussian, kPissa, kOlora, kOrthogonal };
+template <>
+inline constexpr auto kNames<LoraInit> =
+    std::to_array<Named<LoraInit>>({{"default", LoraInit::kDefault},
+                                    {"random", LoraInit::kRandom},
+                                    {"gaussian", LoraInit::kGaussian},
+                                    {"pissa", LoraInit::kPissa},
+                                    {"olora", LoraInit::kOlora},
+                                    {"orthogonal", LoraInit::kOrthogonal}});
 
 struct LoraTarget {
     std::string module;  // "model.layers.0.self_attn.q_proj", "lm_head", "model.embed_tokens"
     int64_t rank = 0;    // R
     double scaling = 0;  // s
+
+    static void fields(auto& self, auto& field) {
+        field("module", self.module);
+        field("rank", self.rank);
+        field("scaling", self.scaling);
+    }
 };
 
 struct TokenRowsSpec {
     std::string module;        // "model.embed_tokens" or "lm_head"
     std::vector<int32_t> ids;  // distinct
+
+    static void fields(auto& self, auto& field) {
+        field("module", self.module);
+        field("ids", self.ids);
+    }
 };
 
 /// What an adapter adds to a model or puts in place of its tensors.
@@ -104,6 +197,19 @@ struct AdapterSpec {
     std::vector<TokenRowsSpec> token_rows;
     bool tie_output = false;  // tied model: a trained embedding is the output layer's too
     uint64_t seed = 0;
+
+    static void fields(auto& self, auto& field) {
+        field("targets", self.targets);
+        field("dropout", self.dropout);
+        field("init", self.init);
+        field("initIterations", self.init_iterations);
+        field("dora", self.dora);
+        field("biases", self.biases);
+        field("fullModules", self.full_modules);
+        field("tokenRows", self.token_rows);
+        field("tieOutput", self.tie_output);
+        field("seed", self.seed);
+    }
 };
 
 struct SampleRequest {
@@ -119,15 +225,39 @@ struct SampleRequest {
     double min_p = 0;               // 0: off
     double repetition_penalty = 1;  // 1: off
     std::vector<int32_t> stop_ids;
-    std::vector<std::string> stop_strings;  // bytes that end a completion
-    std::string token_bytes;                // of every id, with stop_strings only
-    std::vector<int32_t> token_offsets;     // [V + 1] into token_bytes
+    std::vector<ByteString> stop_strings;  // they end a completion; each not empty
+    ByteString token_bytes;                // of every id, with stop_strings only
+    std::vector<int32_t> token_offsets;    // [V + 1] into token_bytes
     uint64_t seed = 0;
     uint64_t step = 0;
     int64_t max_rows = 0;
     int64_t context_length = 0;  // of length-dependent ropes; 0: longest prompt + max_new_tokens
     bool graph_capture = false;  // steps of few shapes, recorded where the device has graphs
     bool plain = false;          // without the CPU kernels, whose results are tested against this
+
+    static void fields(auto& self, auto& field) {
+        field("promptIds", self.prompt_ids);
+        field("promptOffsets", self.prompt_offsets);
+        field("promptKeys", self.prompt_keys);
+        field("groupSize", self.group_size);
+        field("maxNewTokens", self.max_new_tokens);
+        field("doSample", self.do_sample);
+        field("temperature", self.temperature);
+        field("topP", self.top_p);
+        field("topK", self.top_k);
+        field("minP", self.min_p);
+        field("repetitionPenalty", self.repetition_penalty);
+        field("stopIds", self.stop_ids);
+        field.optional("stopStrings", self.stop_strings);
+        field.optional("tokenBytes", self.token_bytes);
+        field.optional("tokenOffsets", self.token_offsets);
+        field("seed", self.seed);
+        field("step", self.step);
+        field("maxRows", self.max_rows);
+        field.optional("contextLength", self.context_length);
+        field.optional("graphCapture", self.graph_capture);
+        field.optional("plain", self.plain);
+    }
 
     int64_t num_prompts() const { return static_cast<int64_t>(prompt_offsets.size()) - 1; }
     int64_t prompt_length(int64_t p) const { return prompt_offsets[p + 1] - prompt_offsets[p]; }
@@ -140,6 +270,12 @@ struct StepTokens {
     std::vector<int32_t> prompts;  // [n] index of the prompt
     std::vector<int32_t> samples;  // [n] index in its group
     std::vector<int32_t> ids;      // [n]
+
+    static void fields(auto& self, auto& field) {
+        field("prompts", self.prompts);
+        field("samples", self.samples);
+        field("ids", self.ids);
+    }
 };
 
 /// All completions of one prompt.
@@ -149,6 +285,14 @@ struct Group {
     std::vector<int32_t> offsets;  // [G + 1]
     std::vector<float> logprobs;   // beside ids
     std::vector<uint8_t> finish;   // [G] Finish
+
+    static void fields(auto& self, auto& field) {
+        field("prompt", self.prompt);
+        field("ids", self.ids);
+        field("offsets", self.offsets);
+        field("logprobs", self.logprobs);
+        field("finish", self.finish);
+    }
 };
 
 /// What a rollout tells while it runs, on the engine thread.
@@ -163,6 +307,14 @@ struct SampleStats {
     int64_t prefill_tokens = 0;
     double prefill_seconds = 0;
     double decode_seconds = 0;
+
+    static void fields(auto& self, auto& field) {
+        field("decodeSteps", self.decode_steps);
+        field("tokens", self.tokens);
+        field("prefillTokens", self.prefill_tokens);
+        field("prefillSeconds", self.prefill_seconds);
+        field("decodeSeconds", self.decode_seconds);
+    }
 };
 
 /// Prompts and the completions that continue them.
@@ -172,8 +324,17 @@ struct Batch {
     std::vector<int32_t> completion_ids;
     std::vector<int32_t> completion_offsets;  // [B + 1]
     std::vector<int32_t> prompt_of;           // [B], ascending
-    std::vector<uint8_t> loss_mask;  // [tokens] 1: counts in the loss; empty: all do
-    int64_t context_length = 0;      // of length-dependent ropes; 0: the longest sequence
+    std::vector<uint8_t> loss_mask;           // [tokens] 1: counts in the loss; empty: all do
+    int64_t context_length = 0;               // of length-dependent ropes; 0: the longest sequence
+
+    static void fields(auto& self, auto& field) {
+        field("promptIds", self.prompt_ids);
+        field("promptOffsets", self.prompt_offsets);
+        field("completionIds", self.completion_ids);
+        field("completionOffsets", self.completion_offsets);
+        field("promptOf", self.prompt_of);
+        field.optional("contextLength", self.context_length);
+    }
 
     int64_t num_prompts() const { return static_cast<int64_t>(prompt_offsets.size()) - 1; }
     int64_t num_rows() const { return static_cast<int64_t>(prompt_of.size()); }
@@ -192,11 +353,17 @@ struct TrainBatch : Batch {
     std::vector<float> old_logprobs;        // [tokens]; empty: the current ones, detached
     std::vector<float> reference_logprobs;  // [tokens]; needed when beta > 0
     std::vector<float> sampling_logprobs;  // [tokens]; for the metric of their difference, or empty
+
+    static void fields(auto& self, auto& field) {
+        Batch::fields(self, field);
+        field("advantages", self.advantages);
+        field.optional("oldLogprobs", self.old_logprobs);
+        field.optional("referenceLogprobs", self.reference_logprobs);
+        field.optional("samplingLogprobs", self.sampling_logprobs);
+        field.optional("lossMask", self.loss_mask);
+        field.optional("sliceOffsets", self.slice_offsets);
+    }
 };
-
-enum class LossType : uint8_t { kGrpo, kBnpo, kDrGrpo, kDapo, kCispo, kSapo, kVespo, kLuspo };
-
-constexpr double kOff = std::numeric_limits<double>::infinity();
 
 /// How a batch goes through the model, whatever the loss.
 struct PassOptions {
@@ -204,31 +371,13 @@ struct PassOptions {
     int64_t max_tokens_per_micro_batch = 0;
     bool gradient_checkpointing = false;
     uint64_t dropout_seed = 0;
-};
 
-/// The options of the loss, named after TRL's; formulas in grpo/loss.h.
-struct LossOptions {
-    LossType type = LossType::kDapo;
-    bool sequence_level = false;  // importance sampling
-    double beta = 0;
-    double epsilon_low = 0.2;
-    double epsilon_high = 0.2;
-    double delta = kOff;
-    bool bias_correction_kl = true;
-    double sapo_temperature_pos = 1;
-    double sapo_temperature_neg = 1.05;
-    double vespo_k_pos = 2;
-    double vespo_lambda_pos = 3;
-    double vespo_k_neg = 3;
-    double vespo_lambda_neg = 2;
-    double off_policy_threshold = kOff;
-    double top_entropy_quantile = 1;  // 1: every token
-    double entropy_coef = 0;
-    int64_t max_completion_length = 0;       // needed by dr_grpo
-    double loss_tokens = 0;                  // 0: the tokens of this batch that count
-    double gradient_accumulation_steps = 0;  // slices of the step; 0: those of this batch
-    bool skip_idle_rows = true;              // rows whose gradient is exactly zero
-    PassOptions pass;
+    static void fields(auto& self, auto& field) {
+        field("temperature", self.temperature);
+        field("maxTokensPerMicroBatch", self.max_tokens_per_micro_batch);
+        field("gradientCheckpointing", self.gradient_checkpointing);
+        field("dropoutSeed", self.dropout_seed);
+    }
 };
 
 /// TRL's metrics: means over the slices, NaN where nothing defines one.
@@ -250,29 +399,26 @@ struct LossResult {
     int64_t tokens = 0;  // that count
     int64_t idle_rows = 0;
     int64_t micro_batches = 0;
-};
 
-enum class OptimizerKind : uint8_t { kAdamW, kAdamW8bit, kSgd, kSgdMomentum, kAdafactor, kMuon };
-
-/// In the order of the enumerators.
-inline const std::vector<std::string> kOptimizerNames{"adamw",        "adamw_8bit", "sgd",
-                                                      "sgd_momentum", "adafactor",  "muon"};
-
-struct OptimizerOptions {
-    OptimizerKind kind = OptimizerKind::kAdamW;
-    double learning_rate = 0;
-    double lora_plus_ratio = 1;           // rate of B, magnitudes, biases, norms / learning_rate
-    double lora_plus_embedding_rate = 0;  // of LoRA on the embedding; 0: learning_rate
-    double beta1 = 0.9;
-    double beta2 = 0.999;
-    double epsilon = 1e-8;
-    double momentum = 0;   // kSgdMomentum, kMuon
-    double dampening = 0;  // kSgdMomentum
-    bool nesterov = false;
-    int64_t newton_schulz_steps = 5;  // kMuon
-    bool match_adamw = true;          // kMuon: steps about as long as AdamW's
-    double weight_decay = 0;
-    double max_grad_norm = 0;  // 0: no clipping
+    static void fields(auto& self, auto& field) {
+        field("loss", self.loss);
+        field("policyLoss", self.policy_loss);
+        field("entropy", self.entropy);
+        field("kl", self.kl);
+        field("clipLow", self.clip_low);
+        field("clipHigh", self.clip_high);
+        field("clipRegion", self.clip_region);
+        field("clipLowMin", self.clip_low_min);
+        field("clipHighMax", self.clip_high_max);
+        field("phi", self.phi);
+        field("logpDifferenceMean", self.logp_difference_mean);
+        field("logpDifferenceMax", self.logp_difference_max);
+        field("activeEntropy", self.active_entropy);
+        field("activeTokens", self.active_tokens);
+        field("tokens", self.tokens);
+        field("idleRows", self.idle_rows);
+        field("microBatches", self.micro_batches);
+    }
 };
 
 /// What the engine computes with, and the memory of its device; zeros for the host's.
@@ -280,6 +426,12 @@ struct EngineMemory {
     int64_t compute_bytes = 0;  // of a number in a pass
     int64_t free = 0;
     int64_t total = 0;
+
+    static void fields(auto& self, auto& field) {
+        field("computeBytes", self.compute_bytes);
+        field("free", self.free);
+        field("total", self.total);
+    }
 };
 
 /// What operators amount to; op_counter.h.
@@ -288,11 +440,23 @@ struct OperatorCounts {
     std::map<std::string, int64_t> kernels;  // name -> number of those that compute or copy
     int64_t flops = 0;                       // of matrix products
     int64_t peak_bytes = 0;                  // held at most; 0 on the meta device
+
+    static void fields(auto& self, auto& field) {
+        field("operators", self.operators);
+        field("kernels", self.kernels);
+        field("flops", self.flops);
+        field("peakBytes", self.peak_bytes);
+    }
 };
 
 struct StepResult {
     double grad_norm = 0;
     bool applied = false;  // false: the gradient was not finite and nothing changed
+
+    static void fields(auto& self, auto& field) {
+        field("gradNorm", self.grad_norm);
+        field("applied", self.applied);
+    }
 };
 
 }  // namespace grpo

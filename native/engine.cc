@@ -10,13 +10,11 @@
 #include "error.h"
 #include "grpo/grpo_loss.h"
 #include "grpo/train.h"
-#include "optim/optimizer.h"
+#include "limits.h"
 #include "rollout/rollout.h"
 
 namespace grpo {
 namespace {
-
-constexpr int64_t kLogprobTokens = 8192;  // of one pass without gradients
 
 at::ScalarType parse_dtype(const std::string& name) {
     if (name == "float32") return at::kFloat;
@@ -126,7 +124,7 @@ std::vector<float> Engine::logprobs(const Batch& batch, double temperature, bool
     check_batch(batch);
     ForwardMode mode = policy();
     if (reference) mode.adapter = weights_.reference();
-    return completion_logprobs(decoder_, batch, temperature, kLogprobTokens, mode, read_back_,
+    return completion_logprobs(decoder_, batch, temperature, kLimits.pass_tokens, mode, read_back_,
                                cancelled);
 }
 
@@ -181,7 +179,7 @@ StepResult Engine::optimizer_step(const OptimizerOptions& options) {
     Adapter& adapter = weights_.trained();
     const StepResult result = grpo::optimizer_step(adapter.parameters, options, read_back_);
     adapter.parameters.zero_grad();
-    if (result.applied) adapter.refresh(decoder_);
+    if (result.applied) adapter.refresh(decoder_.base());
     return result;
 }
 

@@ -14,7 +14,9 @@
 
 #include "batch.h"
 #include "device.h"
+#include "grpo/loss.h"
 #include "op_counter.h"
+#include "optim/optimizer.h"
 #include "weights.h"
 
 namespace grpo {
@@ -67,6 +69,11 @@ class Engine {
 struct DeviceInfo {
     std::string type;
     int64_t count = 0;
+
+    static void fields(auto& self, auto& field) {
+        field("type", self.type);
+        field("count", self.count);
+    }
 };
 std::vector<DeviceInfo> available_devices();
 

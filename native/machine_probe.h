@@ -10,6 +10,12 @@ struct MachineProbe {
     double read_gb_per_second = 0;   // one pass over memory that no cache holds
     double gemm_gflops_float32 = 0;  // square matrices, 2·n³ operations
     double gemm_gflops_bfloat16 = 0;
+
+    static void fields(auto& self, auto& field) {
+        field("readGBPerSecond", self.read_gb_per_second);
+        field("gemmGflopsFloat32", self.gemm_gflops_float32);
+        field("gemmGflopsBfloat16", self.gemm_gflops_bfloat16);
+    }
 };
 
 /// The best of a few tries, each on `threads` threads (0: the library's choice).

@@ -42,7 +42,7 @@ void require_finite(const at::Tensor& merged, const std::string& name) {
 
 void Weights::initialise(uint64_t seed) {
     const c10::NoGradGuard no_grad;
-    for (const NamedTensor& tensor : decoder.named_tensors()) {
+    for (const NamedTensor& tensor : base().named_tensors()) {
         tensor.change([&](const at::Tensor& values) {
             if (values.dim() == 2) return fill_normal(values, tensor.name, seed, kInitStd);
             const bool is_bias = tensor.name.ends_with(".bias");
@@ -67,7 +67,7 @@ void Weights::add_adapter(const std::string& name, const AdapterSpec& spec) {
     require_unmerged();
     require(!whole_, "the model is trained in full; adapters have no place beside that");
     require(!name.empty() && !adapters_.contains(name), "an adapter needs a name of its own");
-    adapters_.emplace(name, std::make_unique<Adapter>(spec, decoder));
+    adapters_.emplace(name, std::make_unique<Adapter>(spec, base()));
     if (active_.empty()) active_ = name;
 }
 
@@ -92,27 +92,27 @@ void Weights::set_enabled(bool enabled) {
 void Weights::train_all() {
     require(adapters_.empty() && !whole_,
             "full training needs a model without adapters that is not trained in full already");
-    whole_ = std::make_unique<Adapter>(Adapter::whole_model(decoder), decoder);
-    decoder.share_with(*whole_);
+    whole_ = std::make_unique<Adapter>(Adapter::whole_model(base()), base());
+    whole_->share_with(base());
 }
 
 void Weights::make_reference() {
     const c10::NoGradGuard no_grad;
     require_unmerged();
     if (whole_) {
-        decoder.share_with(*whole_);
-        decoder.unshare();
+        whole_->share_with(base());
+        base().unshare();
         own_reference_ = true;
     } else {
         require(!active_.empty(), "there is no active adapter to make a reference of");
-        reference_ = find(active_).copy(decoder);
+        reference_ = find(active_).copy(base());
     }
 }
 
 void Weights::mix_reference(double alpha) {
     const c10::NoGradGuard no_grad;
     require(own_reference_, "only the reference of a model that is trained in full can be mixed");
-    for (const NamedTensor& tensor : decoder.named_tensors()) {
+    for (const NamedTensor& tensor : base().named_tensors()) {
         tensor.change([&](const at::Tensor& values) {
             const at::Tensor policy = whole_->parameters.value(tensor.name);
             values.mul_(1 - alpha).add_(policy.to(values.scalar_type()), alpha);
@@ -126,13 +126,13 @@ void Weights::merge(const std::vector<std::string>& names, bool safe) {
     require(!whole_, "the model is trained in full; there is nothing to merge");
     for (const std::string& name : names) find(name);
     merged_ = true;
-    tied_before_merge_ = decoder.tied();
+    tied_before_merge_ = base().tied();
     std::map<std::string, bool> kept;
     for (const std::string& name : names) {
         const Adapter& adapter = find(name);
-        if (merging_unties(adapter, decoder)) decoder.set_tied(false);
-        const std::map<std::string, NamedTensor> tensors = by_name(decoder.named_tensors());
-        for (const auto& [tensor_name, step] : merge_steps(adapter, decoder, safe)) {
+        if (merging_unties(adapter, base())) base().set_tied(false);
+        const std::map<std::string, NamedTensor> tensors = by_name(base().named_tensors());
+        for (const auto& [tensor_name, step] : merge_steps(adapter, base(), safe)) {
             const NamedTensor& tensor = tensors.at(tensor_name);
             const at::Tensor result = step(tensor.read());
             try {
@@ -153,13 +153,13 @@ void Weights::unmerge() {
     require(merged_, "no adapter is merged");
     for (const auto& [tensor, before] : before_merge_) overwrite(tensor, before);
     before_merge_.clear();
-    if (tied_before_merge_) decoder.set_tied(true);
+    if (tied_before_merge_) base().set_tied(true);
     merged_ = false;
 }
 
 bool Weights::drop_adapters() {
-    const bool untied = merged_ && tied_before_merge_ && !decoder.tied();
-    if (whole_) decoder.share_with(*whole_);
+    const bool untied = merged_ && tied_before_merge_ && !base().tied();
+    if (whole_) whole_->share_with(base());
     whole_.reset();
     adapters_.clear();
     reference_.reset();
@@ -209,13 +209,13 @@ int64_t Weights::optimizer_steps() const {
 std::string Weights::optimizer() const {
     const Parameters* trained = parameters();
     if (trained == nullptr || !trained->optimizer) return "";
-    return kOptimizerNames.at(static_cast<size_t>(trained->optimizer->kind()));
+    return trained->optimizer->name;
 }
 
-void Weights::set_optimizer(OptimizerKind kind) {
+void Weights::set_optimizer(const std::string& name) {
     Parameters* trained = parameters();
     require(trained != nullptr, "the model has no trainable parameters");
-    trained->optimizer = make_optimizer(kind, *trained);
+    trained->optimizer = make_optimizer(name, *trained);
 }
 
 void Weights::zero_grad() {
@@ -228,7 +228,7 @@ std::vector<NamedTensor> Weights::parameter_tensors(Adapter& adapter) const {
     for (size_t i = 0; i < parameters.size(); ++i) {
         const at::Tensor value = parameters.slice(parameters.values, i);
         NamedTensor tensor = named_tensor(parameters.name(i), value);
-        if (is_model_tensor(tensor.name)) tensor.dtype = decoder.weight_dtype();
+        if (is_model_tensor(tensor.name)) tensor.dtype = base().dtype();
         tensor.read = [value, dtype = tensor.dtype] { return value.to(dtype); };
         tensors.push_back(std::move(tensor));
     }
@@ -256,12 +256,12 @@ std::vector<NamedTensor> Weights::merged_tensors(bool safe) const {
     Adapter* adapter = chosen();
     require(adapter != nullptr && !whole_, "there is no active adapter to merge");
     require_unmerged();
-    std::vector<NamedTensor> tensors = decoder.named_tensors();
-    if (merging_unties(*adapter, decoder)) {
+    std::vector<NamedTensor> tensors = base().named_tensors();
+    if (merging_unties(*adapter, base())) {
         tensors.push_back(
-            named_tensor(std::string(Decoder::kOutput) + ".weight", decoder.embedding()));
+            named_tensor(weight_name(base().modules().output.parts[0].name), base().embedding));
     }
-    const MergeSteps all = merge_steps(*adapter, decoder, safe);
+    const MergeSteps all = merge_steps(*adapter, base(), safe);
     for (NamedTensor& tensor : tensors) {
         std::vector<std::function<at::Tensor(const at::Tensor&)>> steps;
         for (const auto& [name, step] : all) {
@@ -282,12 +282,12 @@ std::vector<NamedTensor> Weights::set_tensors(TensorSet set) {
     Adapter* adapter = chosen();
     switch (set) {
         case TensorSet::kModel:
-            return whole_ ? parameter_tensors(*whole_) : decoder.named_tensors();
+            return whole_ ? parameter_tensors(*whole_) : base().named_tensors();
         case TensorSet::kAdapter:
             return adapter == nullptr ? std::vector<NamedTensor>{} : parameter_tensors(*adapter);
         case TensorSet::kOptimizer:
             if (adapter == nullptr) return {};
-            return optimizer_tensors(adapter->parameters, decoder.weight_dtype());
+            return optimizer_tensors(adapter->parameters, base().dtype());
         case TensorSet::kMerged:
             return merged_tensors(/*safe=*/false);
         case TensorSet::kSafelyMerged:
@@ -295,13 +295,13 @@ std::vector<NamedTensor> Weights::set_tensors(TensorSet set) {
         case TensorSet::kReference:
             break;
     }
-    if (own_reference_) return decoder.named_tensors();
+    if (own_reference_) return base().named_tensors();
     return reference_ ? parameter_tensors(*reference_) : std::vector<NamedTensor>{};
 }
 
 void Weights::check_base_copies(const TensorFiles& files, StoredTensors& stored) const {
     const std::string suffix = ".base_layer.weight";
-    const std::map<std::string, NamedTensor> tensors = by_name(decoder.named_tensors());
+    const std::map<std::string, NamedTensor> tensors = by_name(base().named_tensors());
     for (auto it = stored.begin(); it != stored.end();) {
         const auto& [name, ref] = *it;
         if (!name.ends_with(suffix)) {
@@ -310,12 +310,12 @@ void Weights::check_base_copies(const TensorFiles& files, StoredTensors& stored)
         }
         const auto found = tensors.find(name.substr(0, name.size() - suffix.size()) + ".weight");
         // The output layer of a tied model has no tensor of its own.
-        const at::Tensor base =
-            found == tensors.end() ? decoder.embedding()->dense() : found->second.read();
-        const at::Tensor copy = at::empty_like(base);
+        const at::Tensor own =
+            found == tensors.end() ? base().embedding->dense() : found->second.read();
+        const at::Tensor copy = at::empty_like(own);
         files.read_into(*ref, copy);
-        const at::Tensor as_stored = base.to(dtype_from_name(ref->dtype)).to(base.scalar_type());
-        if (!base.is_meta() && !at::equal(copy, as_stored)) {
+        const at::Tensor as_stored = own.to(dtype_from_name(ref->dtype)).to(own.scalar_type());
+        if (!own.is_meta() && !at::equal(copy, as_stored)) {
             throw EngineError("BAD_ADAPTER", "tensor " + name + " differs from the base model's",
                               "load the base model that the adapter was trained on");
         }
@@ -355,9 +355,9 @@ void Weights::load_set(TensorSet set, const TensorTable& table, int64_t step) {
         throw;
     }
     if (set == TensorSet::kOptimizer && chosen() != nullptr) chosen()->parameters.steps = step;
-    for (const auto& [name, adapter] : adapters_) adapter->refresh(decoder);
+    for (const auto& [name, adapter] : adapters_) adapter->refresh(base());
     for (Adapter* adapter : {whole_.get(), reference_.get()}) {
-        if (adapter != nullptr) adapter->refresh(decoder);
+        if (adapter != nullptr) adapter->refresh(base());
     }
 }
 

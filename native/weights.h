@@ -21,11 +21,25 @@ namespace grpo {
 class TensorFiles;
 
 enum class TensorSet { kModel, kAdapter, kOptimizer, kMerged, kSafelyMerged, kReference };
+template <>
+inline constexpr auto kNames<TensorSet> =
+    std::to_array<Named<TensorSet>>({{"model", TensorSet::kModel},
+                                     {"adapter", TensorSet::kAdapter},
+                                     {"optimizer", TensorSet::kOptimizer},
+                                     {"merged", TensorSet::kMerged},
+                                     {"safelyMerged", TensorSet::kSafelyMerged},
+                                     {"reference", TensorSet::kReference}});
 
 struct TensorInfo {
     std::string name;
     std::string dtype;
     std::vector<int64_t> shape;
+
+    static void fields(auto& self, auto& field) {
+        field("name", self.name);
+        field("dtype", self.dtype);
+        field("shape", self.shape);
+    }
 };
 
 class Weights {
@@ -60,7 +74,7 @@ class Weights {
     /// The optimizer's name; "" before the first step.
     std::string optimizer() const;
     /// Fresh memory of that optimizer, for a state that is loaded next.
-    void set_optimizer(OptimizerKind kind);
+    void set_optimizer(const std::string& name);
     void zero_grad();
 
     /// Every tensor of the set must be in the table; step: optimizer steps taken (optimizer only).
@@ -72,6 +86,8 @@ class Weights {
     std::vector<TensorInfo> tensors(TensorSet set);
 
     Decoder decoder;
+    BaseModel& base() { return decoder.base(); }
+    const BaseModel& base() const { return decoder.base(); }
 
   private:
     using StoredTensors = std::map<std::string, const TensorRef*>;

@@ -1,4 +1,4 @@
-// Writes the tables of docs/configuration.md from the tables of options in lib/trainer/config-fields.ts and lib/run/options.ts and from
+// Writes the tables of docs/configuration.md from the tables of options in lib/trainer/config-fields.ts, lib/run/ and lib/options/ and from
 // lib/trainer/config-unsupported.ts, so that they cannot drift; a test compares. Names, comments and section headings come from the
 // sources, defaults from a GRPOConfig.
 //
@@ -8,6 +8,9 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { GRPOConfig } from "grpo";
 import ts from "typescript";
+import { optionsSchema } from "../lib/options/fields.js";
+import { toSnake } from "../lib/options/names.js";
+import { optimizers } from "../lib/options/optimizer.js";
 import {
   renamedOptions,
   unsupportedDefaults,
@@ -15,7 +18,7 @@ import {
   withoutEffect,
 } from "../lib/trainer/config-unsupported.js";
 
-const sources = ["trainer/config-fields.ts", "run/options.ts"].map((file) =>
+const sources = ["trainer/config-fields.ts", "run/options.ts", "options/loss.ts", "options/optimizer.ts"].map((file) =>
   fileURLToPath(new URL(`../lib/${file}`, import.meta.url)),
 );
 const page = fileURLToPath(new URL("../docs/configuration.md", import.meta.url));
@@ -25,7 +28,7 @@ const marker = "<!-- From here on: npx tsx scripts/docs-config.ts -->\n";
 /** The page as it should be. */
 export function configurationPage(): string {
   const [introduction] = readFileSync(page, "utf8").split(marker);
-  return `${introduction}${marker}\n${[actingTables(), refusedTable(), valuesTable(), ignoredTable(), renamedTable()].join("\n")}`;
+  return `${introduction}${marker}\n${[actingTables(), optimizerTable(), refusedTable(), valuesTable(), ignoredTable(), renamedTable()].join("\n")}`;
 }
 
 export interface Option {
@@ -71,7 +74,11 @@ function optionsOf(tables: Tables, name: string): Option[] {
       const [first, ...rest] = optionsOf(tables, property.expression.expression.getText());
       return first === undefined ? [] : [{ ...first, section: section ?? first.section }, ...rest];
     }
-    const description = commentsBefore(property, ts.SyntaxKind.MultiLineCommentTrivia);
+    // The value has a column of its own.
+    const description = commentsBefore(property, ts.SyntaxKind.MultiLineCommentTrivia).replace(
+      / ?Default [^;]+\.$/,
+      "",
+    );
     return [{ name: property.name?.getText() ?? "", description, section }];
   });
 }
@@ -81,12 +88,8 @@ function commentsBefore(node: ts.Node, kind: ts.SyntaxKind): string {
   const comments = ts.getLeadingCommentRanges(text, node.getFullStart()) ?? [];
   return comments
     .filter((range) => range.kind === kind)
-    .map((range) =>
-      text
-        .slice(range.pos, range.end)
-        .replace(/^\/\*\*|^\/\/|\*\/$/g, "")
-        .trim(),
-    )
+    .map((range) => text.slice(range.pos, range.end).replace(/^\/\*\*|^\/\/|\*\/$/g, ""))
+    .map((comment) => comment.replaceAll(/\n\s*\*/g, "").trim())
     .join(" ");
 }
 
@@ -97,6 +100,16 @@ function actingTables(): string {
     return [...head, `| \`${name}\` | ${code(Reflect.get(defaults, name))} | ${cell(description)} |`];
   });
   return `## Options that act\n${lines.join("\n")}\n`;
+}
+
+/** What `optimArgs` may hold, by optimizer. */
+function optimizerTable(): string {
+  const rows = Object.values(optimizers).flatMap(({ optim, own }) => {
+    const options = Object.entries(optionsSchema(own)().parse({})).map(([name, value]) => `${toSnake(name)}=${value}`);
+    return options.length === 0 ? [] : [`| ${optim.map(code).join(", ")} | \`${options.join(",")}\` |`];
+  });
+  const text = "The other optimizers have nothing of their own.";
+  return `### optimArgs and their defaults\n\n${text}\n\n| optim | optimArgs |\n|---|---|\n${rows.join("\n")}\n`;
 }
 
 /** "Batch. One optimizer step takes …" → a heading, its sentence, and the head of a table. */

@@ -6,7 +6,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { GRPOConfig } from "grpo";
-import { toCamel, toSnake } from "../lib/train-config/names.js";
+import { toCamel, toSnake } from "../lib/options/names.js";
 import { schema } from "../lib/trainer/config-fields.js";
 import { unsupportedDefaults, withoutEffect } from "../lib/trainer/config-unsupported.js";
 

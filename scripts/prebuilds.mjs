@@ -41,11 +41,11 @@ async function main() {
 
 /** One libtorch for each supported minor version. */
 async function chooseLibtorchs({ libtorch, fetch, "allow-missing": allowMissing }) {
-  const { findLibtorch, libtorchCandidates, supportedTorchMinors } = await import("../dist/native/libtorch.js");
+  const { findLibtorch, libtorchCandidates, SUPPORTED_TORCH_MINORS } = await import("../dist/native/libtorch.js");
   const given = libtorch.map((dir) => findLibtorch({ LIBTORCH: dir }));
   const known = given.length > 0 ? given : [...libtorchCandidates()].flatMap(({ found }) => found ?? []);
   const chosen = [];
-  for (const minor of supportedTorchMinors) {
+  for (const minor of SUPPORTED_TORCH_MINORS) {
     const found = known.find((one) => one.minor === minor) ?? (fetch ? await setup(`${minor}.0`) : undefined);
     if (found) chosen.push(found);
     else if (!allowMissing)

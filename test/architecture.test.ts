@@ -17,6 +17,8 @@ const layers: readonly (readonly string[])[] = [
   ["lib/errors.ts", "lib/types.ts", "lib/statistics.ts"],
   ["lib/at.ts", "lib/json.ts", "lib/options.ts", "lib/modules.ts", "lib/package-files.ts"],
   ["lib/zod.ts"],
+  // The options of the loss and of the optimizers.
+  ["lib/options"],
   // The mirror of the addon; the Hub's files.
   ["lib/native", "lib/hub"],
   ["lib/setup", "lib/dataset", "lib/tokenizer", "lib/model"],
@@ -28,7 +30,9 @@ const layers: readonly (readonly string[])[] = [
   ["lib/commands"],
   ["lib/index.ts", "lib/cli.ts"],
 
-  ["native/error.h", "native/device.h", "native/batch.h", "native/random.h", "native/pch.h", "native/stub"],
+  ["native/error.h", "native/device.h", "native/limits.h", "native/random.h", "native/pch.h", "native/stub"],
+  ["native/fields.h"],
+  ["native/batch.h"],
   ["native/op_counter", "native/machine_probe", "native/meta_kernels"],
   // Kernels; files of tensors; optimizers over flat buffers.
   ["native/cpu", "native/io", "native/optim"],

@@ -20,7 +20,7 @@ import type { Command } from "./command.js";
 const modelId = path.join(packageRoot, "scripts/assets/tiny-qwen2");
 
 // q_proj and v_proj, the usual two, are not enough for a model this small to learn in so few steps.
-const targetModules: Readonly<Record<string, readonly string[]>> = {
+const TARGET_MODULES: Readonly<Record<string, readonly string[]>> = {
   qv: ["q_proj", "v_proj"],
   all: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
 };
@@ -109,7 +109,7 @@ async function trainAndCompare(model: CausalLM, flags: Flags): Promise<void> {
 
   // Before and after, on problems that are not trained on.
   const measure = async () => ({
-    sampled: await trainer.evaluate({ numGenerations: samplesOfEach }),
+    sampled: await trainer.evaluate({ numGenerations: SAMPLES_OF_EACH }),
     greedy: await trainer.evaluate({ doSample: false }),
   });
   const before = await measure();
@@ -131,11 +131,11 @@ async function trainAndCompare(model: CausalLM, flags: Flags): Promise<void> {
   console.log(JSON.stringify(summary));
 }
 
-const samplesOfEach = 4;
+const SAMPLES_OF_EACH = 4;
 
 /** The model with a small adapter, which is all that is trained. */
 async function adaptedModel({ targets, seed }: Flags): Promise<CausalLM> {
-  const modules = Object.hasOwn(targetModules, targets) ? targetModules[targets] : undefined;
+  const modules = Object.hasOwn(TARGET_MODULES, targets) ? TARGET_MODULES[targets] : undefined;
   if (!modules) throw new GrpoError("BAD_OPTION", `--targets is "${targets}"; expected all or qv`);
   const model = await CausalLM.fromPretrained(modelId, { dtype: "float32" });
   model.applyLora(new LoraConfig({ r: 8, loraAlpha: 32, loraDropout: 0.1, targetModules: modules }), { seed });
@@ -179,7 +179,7 @@ function printTable(title: string, before: Measured, after: Measured): void {
 function printExamples(problems: Dataset<Row>, before: Evaluation, after: Evaluation): void {
   for (const [i, row] of [...problems.take(3)].entries()) {
     console.log(`\n${row.prompt[1]?.content}  (solution ${row.solution})`);
-    console.log(`  before  ${JSON.stringify(before.completions[i * samplesOfEach]?.completion)}`);
-    console.log(`  after   ${JSON.stringify(after.completions[i * samplesOfEach]?.completion)}`);
+    console.log(`  before  ${JSON.stringify(before.completions[i * SAMPLES_OF_EACH]?.completion)}`);
+    console.log(`  after   ${JSON.stringify(after.completions[i * SAMPLES_OF_EACH]?.completion)}`);
   }
 }

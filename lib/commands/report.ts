@@ -6,13 +6,13 @@ import { GrpoError } from "../errors.js";
 import { writeReport } from "../report/report.js";
 import type { Command } from "./command.js";
 
-const watchSeconds = 10;
+const WATCH_SECONDS = 10;
 
 export const reportCommand: Command = {
   usage:
     "<outputDir> [--output report.html] [--completions 20000] [--watch]\n\n" +
     "Writes one HTML file with the curves and completions of a run. --watch writes it again every " +
-    `${watchSeconds} s while the run goes on; the open page follows.`,
+    `${WATCH_SECONDS} s while the run goes on; the open page follows.`,
 
   async run(args) {
     const { values, positionals } = parseArgs({
@@ -29,10 +29,10 @@ export const reportCommand: Command = {
       throw new GrpoError("BAD_OPTION", `--completions must be a whole number, found ${values.completions}`);
     }
     const options = { completions, ...(values.output === undefined ? {} : { file: values.output }) };
-    console.log(await writeReport(outputDir, { ...options, ...(values.watch ? { reload: watchSeconds } : {}) }));
+    console.log(await writeReport(outputDir, { ...options, ...(values.watch ? { reload: WATCH_SECONDS } : {}) }));
     while (values.watch) {
-      await sleep(watchSeconds * 1000);
-      await writeReport(outputDir, { ...options, reload: watchSeconds });
+      await sleep(WATCH_SECONDS * 1000);
+      await writeReport(outputDir, { ...options, reload: WATCH_SECONDS });
     }
     return 0;
   },

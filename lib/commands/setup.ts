@@ -1,15 +1,15 @@
 // `grpo setup`: the command line of setupLibtorch.
 import { parseArgs } from "node:util";
 import { GrpoError } from "../errors.js";
-import { defaultTorchVersion } from "../native/libtorch.js";
+import { DEFAULT_TORCH_VERSION } from "../native/libtorch.js";
 import { setupLibtorch } from "../setup/setup.js";
 import type { Flavour } from "../setup/torch-wheels.js";
 import type { Command } from "./command.js";
 
 export const setupCommand: Command = {
-  usage: `[--torch ${defaultTorchVersion}] [--cuda | --flavour cu126] [--from <file or folder>]… [--index-url <url>] [--force]
+  usage: `[--torch ${DEFAULT_TORCH_VERSION}] [--cuda | --flavour cu126] [--from <file or folder>]… [--index-url <url>] [--force]
 
-  --torch      version to fetch (default ${defaultTorchVersion})
+  --torch      version to fetch (default ${DEFAULT_TORCH_VERSION})
   --cuda       the CUDA build of that version, with NVIDIA's libraries (3 GB, unpacked 4.3 GB); default: the CPU build (0.2 GB)
   --flavour    another build: cpu, cu126, cu130, …
   --from       use these wheels, this folder of wheels or this libtorch archive instead of downloading

@@ -2,9 +2,10 @@
 // trainer needs a Learner: log-probabilities, a reference, the gradient of a policy's loss. CausalLM is both; tests hand in small
 // deterministic stand-ins. One array per prompt or per completion: flattening is the model's business.
 
-import type { NativeLossResult, NativeMemory, NativeOptimizer, NativeStepResult } from "../native/native.js";
+import type { NativeLossResult, NativeMemory, NativeStepResult } from "../native/native.js";
+import type { LossOptions } from "../options/loss.js";
+import type { OptimizerStepOptions } from "../options/optimizer.js";
 import type { TokenIds } from "../types.js";
-import type { LossOptions } from "./loss.js";
 import type { MemoryModel } from "./memory.js";
 
 /** Whatever writes its files into a folder: a model, a tokenizer. */
@@ -59,15 +60,6 @@ export interface TrainBatch extends SequenceBatch {
   /** As sampling gave them; only for the metric of how far they are from those of training. */
   readonly samplingLogprobs?: readonly Float32Array[];
 }
-
-/**
- * AdamW with betas 0.9 and 0.999, epsilon 1e-8, no weight decay and clipping at 1 unless others are given; SGD and Muon with the
- * defaults of torch.optim, but matchAdamW is true. The first step decides which optimizer it is.
- */
-export type OptimizerStepOptions = Pick<NativeOptimizer, "learningRate"> &
-  Partial<Omit<NativeOptimizer, "optimizer">> & {
-    readonly optimizer?: Exclude<NativeOptimizer["optimizer"], "sgd_momentum">;
-  };
 
 /** A policy in training. */
 export interface Learner extends Trainable {

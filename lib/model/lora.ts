@@ -2,7 +2,7 @@
 // a model is lora-targets.ts's business, files are adapter-files.ts's.
 
 import { GrpoError } from "../errors.js";
-import { badOption, checkBoolean, checkNumber, checkOneOf, checkOptionNames } from "../options.js";
+import { badOption, checkBoolean, checkNumber, checkOneOf, checkOptionNames, namesOf } from "../options.js";
 
 /** How a fresh adapter begins; docs/lora.md describes each. */
 export type LoraInit = boolean | "gaussian" | "pissa" | `pissa_niter_${number}` | "olora" | "orthogonal";
@@ -48,25 +48,25 @@ export interface LoraOptions {
   readonly initLoraWeights?: LoraInit;
 }
 
-const SUPPORTED: readonly (keyof LoraOptions)[] = [
-  "taskType",
-  "r",
-  "loraAlpha",
-  "loraDropout",
-  "targetModules",
-  "excludeModules",
-  "layersToTransform",
-  "layersPattern",
-  "rankPattern",
-  "alphaPattern",
-  "useRslora",
-  "useDora",
-  "bias",
-  "modulesToSave",
-  "trainableTokenIndices",
-  "ensureWeightTying",
-  "initLoraWeights",
-];
+const SUPPORTED = namesOf<LoraOptions>({
+  taskType: true,
+  r: true,
+  loraAlpha: true,
+  loraDropout: true,
+  targetModules: true,
+  excludeModules: true,
+  layersToTransform: true,
+  layersPattern: true,
+  rankPattern: true,
+  alphaPattern: true,
+  useRslora: true,
+  useDora: true,
+  bias: true,
+  modulesToSave: true,
+  trainableTokenIndices: true,
+  ensureWeightTying: true,
+  initLoraWeights: true,
+});
 
 /** PEFT's other options, by name, so that the answer is "not supported" and not "unknown". */
 const UNSUPPORTED: readonly string[] = [

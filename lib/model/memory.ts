@@ -5,7 +5,8 @@
 // Letters as in native/batch.h: N tokens of one pass, C hidden, F mlp, H heads, K kv heads, D head dim, V vocabulary; also
 // W tokens of a prompt, T of a completion, G completions of a prompt.
 
-import type { NativeModelConfig, NativeOptimizerName } from "../native/native.js";
+import type { NativeModelConfig } from "../native/native.js";
+import { type NativeOptimizerName, stateBytes } from "../options/optimizer.js";
 
 export type ModelShape = Pick<
   NativeModelConfig,
@@ -67,38 +68,44 @@ export interface MemoryEstimate {
   readonly peak: number;
 }
 
+/** Completions decoded together, unless an option of sample() says otherwise. */
+export const MAX_ROWS = 256;
+
+/** The engine's own limits, of native/limits.h; a test compares with those of the core. */
+export const ENGINE_LIMITS = {
+  /** Tokens of a pass without gradient. */
+  passTokens: 8192,
+  /** Prompts in the cache for each full group. */
+  promptsPerFullGroup: 2,
+  /** Rows whose logits a CPU holds at a time. */
+  logitRows: 48,
+  /** Logits of one chunk. */
+  chunkElements: 2 ** 25,
+  /** Numbers of a weight widened at a time, where a pass has a wider type. */
+  widenedElements: 2 ** 22,
+  /** Values that the temporary of an optimizer step covers. */
+  stepElements: 2 ** 26,
+} as const;
+
 /** How the engine uses memory; each number belongs to the place that is named. */
-export const ENGINE_MEMORY = {
+const ENGINE_MEMORY = {
   /** Node and libtorch without a model. */
   runtime: 300e6,
-  /** Rows decoded together, and prompts in the cache for each full group: sampling.ts, rollout.cc. */
-  maxRows: 256,
-  promptsPerFullGroup: 2,
-  /** Tokens of a pass without gradient: rollout.cc, engine.cc. */
-  passTokens: 8192,
-  /** Logits of one chunk, and how many tensors of their size live together: logprobs.cc. */
-  chunkElements: 2 ** 25,
+  /** How many tensors of the size of a chunk's logits live together: logprobs.cc. */
   chunkTensors: { cpu: 1, other: 4 },
-  /** Rows whose logits a CPU holds at a time, and bytes for each logit: rollout.cc, row_sampler.cc. */
-  cpuLogitRows: 48,
+  /** Bytes for each logit on a CPU: row_sampler.cc. */
   cpuDrawBytes: 4,
   /** Elsewhere bytes for each logit of a draw, and what sorting adds: sampler.cc. */
   drawBytes: 24,
   sortBytes: 26,
   /** Copies of the scores of decode attention, in fp32, where ATen computes it: decode_attention.cc. */
   decodeScores: 4,
-  /** Numbers of a weight widened at a time, where a pass has a wider type: product.cc. */
-  widenedElements: 2 ** 22,
-  /** Values that the temporary of an optimizer step covers: optim/. */
-  stepElements: 2 ** 26,
   /** Numbers that a layer keeps for its backward, for each token in units of C, H·D, K·D and F: fused_linear.cc, segment_attention.cc. */
   saved: { C: 2, HD: 2, KD: 2, F: 2, key: 0 },
   /** What a layer keeps where operators of ATen compute it, with `key` for each key in units of H·D: linear.cc, attention.cc. */
   savedPlain: { C: 6, HD: 4, KD: 0, F: 3, perMlpTrained: 1, key: 2.5 },
   /** What a layer has at a time in a pass that keeps nothing, in the same units. */
   passing: { C: 4, HD: 3, KD: 0, F: 4, key: 3 },
-  /** Bytes of state for each trained value: optim/. */
-  state: { adamw: 8, adamw_8bit: 2.1, sgd: 0, sgd_momentum: 4, adafactor: 0.1, muon: 4.5 },
 } as const;
 
 const sum = (bytes: Bytes) => Object.values(bytes).reduce((a, b) => a + b, 0);
@@ -109,7 +116,7 @@ export function estimateMemory(model: MemoryModel, run: MemoryRun): MemoryEstima
     rollout: rolloutBytes(model, run),
     scoring: run.scores ? scoringBytes(model, run) : {},
     update: updateBytes(model, run),
-    "optimizer step": { temporary: Math.min(model.trained, ENGINE_MEMORY.stepElements) * 4 },
+    "optimizer step": { temporary: Math.min(model.trained, ENGINE_LIMITS.stepElements) * 4 },
   };
   const order = Object.keys(phases) as Phase[];
   const largestPhase = order.reduce((a, b) => (sum(phases[b]) > sum(phases[a]) ? b : a));
@@ -127,35 +134,35 @@ function residentBytes(model: MemoryModel, run: MemoryRun): Bytes {
     [full ? "fp32 masters" : "adapter"]: masters,
     reference: run.reference && copiesReference ? copy : 0,
     gradient: trained * 4,
-    "optimizer state": trained * ENGINE_MEMORY.state[run.optimizer],
+    "optimizer state": trained * stateBytes[run.optimizer],
     "checkpoint copy": run.copiesCheckpoints ? checkpointCopyBytes(model, run) : 0,
   };
 }
 
 /** What the copy of a checkpoint on its way to the disk takes of the device's memory. It is in the host's, which only the CPU shares. */
 export function checkpointCopyBytes({ trained, device }: MemoryModel, { optimizer }: MemoryRun): number {
-  return device === "cpu" ? trained * (4 + ENGINE_MEMORY.state[optimizer]) : 0;
+  return device === "cpu" ? trained * (4 + stateBytes[optimizer]) : 0;
 }
 
 function rolloutBytes(model: MemoryModel, run: MemoryRun): Bytes {
   const { shape, computeBytes } = model;
   const { promptTokens: W, completionTokens: T, groupSize } = run;
-  const groups = Math.min(Math.max(1, Math.floor(ENGINE_MEMORY.maxRows / groupSize)), run.prompts);
+  const groups = Math.min(Math.max(1, Math.floor(MAX_ROWS / groupSize)), run.prompts);
   const rows = groups * groupSize;
-  const prompts = Math.min(ENGINE_MEMORY.promptsPerFullGroup * groups, run.prompts);
+  const prompts = Math.min(ENGINE_LIMITS.promptsPerFullGroup * groups, run.prompts);
   const perToken = 2 * shape.numLayers * shape.numKvHeads * shape.headDim * computeBytes;
   const seen = run.repetitionPenalty ? rows * shape.vocabSize : 0;
   const decode = seen + (model.device === "cpu" ? cpuDecodeBytes(model, rows) : decodeBytes(model, run, rows));
   return {
     "KV cache": perToken * (prompts * W + rows * T),
     sampling: decode,
-    prefill: Math.max(0, passBytes(model, Math.min(prompts * W, Math.max(W, ENGINE_MEMORY.passTokens))) - decode),
+    prefill: Math.max(0, passBytes(model, Math.min(prompts * W, Math.max(W, ENGINE_LIMITS.passTokens))) - decode),
   };
 }
 
 /** One step of plain loops: all logits of some rows. */
 function cpuDecodeBytes({ shape }: MemoryModel, rows: number): number {
-  return Math.min(rows, ENGINE_MEMORY.cpuLogitRows) * shape.vocabSize * ENGINE_MEMORY.cpuDrawBytes;
+  return Math.min(rows, ENGINE_LIMITS.logitRows) * shape.vocabSize * ENGINE_MEMORY.cpuDrawBytes;
 }
 
 function decodeBytes({ shape }: MemoryModel, run: MemoryRun, rows: number): number {
@@ -165,7 +172,7 @@ function decodeBytes({ shape }: MemoryModel, run: MemoryRun, rows: number): numb
 }
 
 function scoringBytes(model: MemoryModel, run: MemoryRun): Bytes {
-  const { tokens, keys } = microBatch(run, ENGINE_MEMORY.passTokens);
+  const { tokens, keys } = microBatch(run, ENGINE_LIMITS.passTokens);
   return { activations: passBytes(model, tokens, keys), "logit chunk": chunkBytes(model, tokens) };
 }
 
@@ -216,11 +223,11 @@ function layerBytes({ shape, computeBytes }: MemoryModel, units: Units, tokens: 
 
 /** What one layer takes while it is passed, whatever is kept: its activations, and a slice of its weights in the type of the pass. */
 function passBytes(model: MemoryModel, tokens: number, keys: number = tokens): number {
-  const widened = model.computeBytes > model.weightBytes ? ENGINE_MEMORY.widenedElements * model.computeBytes : 0;
+  const widened = model.computeBytes > model.weightBytes ? ENGINE_LIMITS.widenedElements * model.computeBytes : 0;
   return layerBytes(model, ENGINE_MEMORY.passing, tokens, keys) + widened;
 }
 
 function chunkBytes({ shape, device }: MemoryModel, tokens: number): number {
-  const elements = Math.min(tokens * shape.vocabSize, Math.max(ENGINE_MEMORY.chunkElements, shape.vocabSize));
+  const elements = Math.min(tokens * shape.vocabSize, Math.max(ENGINE_LIMITS.chunkElements, shape.vocabSize));
   return elements * 4 * ENGINE_MEMORY.chunkTensors[device === "cpu" ? "cpu" : "other"];
 }

@@ -15,6 +15,8 @@ import type {
   NativeStepResult,
   NativeStepTokens,
 } from "../native/native.js";
+import { type LossOptions, rowsPerSliceOf, toNativeLoss } from "../options/loss.js";
+import { type OptimizerStepOptions, toNativeOptimizer } from "../options/optimizer.js";
 import { checkBoolean, checkNumber, checkOptionNames } from "../options.js";
 import type { TokenIds } from "../types.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./adapter-files.js";
@@ -23,7 +25,6 @@ import { matchTensors, readModelConfig } from "./families.js";
 import { GeneratedCompletions } from "./generated-completions.js";
 import type { CheckpointWriter, Learner, SequenceBatch } from "./learner.js";
 import { LoraConfig } from "./lora.js";
-import { type LossOptions, rowsPerSliceOf, toNativeLoss } from "./loss.js";
 import { eosTokenIds, readModelFolder } from "./model-files.js";
 import {
   checkName,
@@ -51,9 +52,10 @@ import {
 } from "./sampling.js";
 import { WeightFiles } from "./save.js";
 import { DEFAULT_SHARD_SIZE, shardBytes } from "./shards.js";
-import { type GradientBatch, type OptimizerStepOptions, toNativeBatch, toNativeOptimizer } from "./training-inputs.js";
+import { type GradientBatch, toNativeBatch } from "./training-inputs.js";
 import { type ModelFacts, ModelWeights } from "./weights.js";
 
+export type { OptimizerStepOptions } from "../options/optimizer.js";
 export type {
   FromConfigOptions,
   FromPretrainedOptions,
@@ -62,8 +64,7 @@ export type {
   SaveMergedOptions,
   SaveOptions,
 } from "./model-options.js";
-
-export type { GradientBatch, OptimizerStepOptions } from "./training-inputs.js";
+export type { GradientBatch } from "./training-inputs.js";
 
 /** What one `forwardBackward` gives: the loss, and TRL's metrics by name. */
 export type LossResult = NativeLossResult;

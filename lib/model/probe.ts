@@ -21,7 +21,7 @@ export interface EngineProbe {
   readonly devices: readonly DeviceProbe[];
 }
 
-const tinyModel = {
+const TINY_MODEL = {
   architectures: ["Qwen2ForCausalLM"],
   model_type: "qwen2",
   hidden_size: 32,
@@ -68,7 +68,7 @@ async function probeDevice(device: Device): Promise<DeviceProbe> {
 }
 
 async function trainOneStep(device: Device): Promise<void> {
-  const model = await CausalLM.fromConfig(tinyModel, { device, dtype: "float32", seed: 1 });
+  const model = await CausalLM.fromConfig(TINY_MODEL, { device, dtype: "float32", seed: 1 });
   try {
     model.applyLora(new LoraConfig({ r: 4, loraAlpha: 8, targetModules: ["q_proj", "v_proj"] }), { seed: 1 });
     const prompt = [5, 6, 7];

@@ -4,7 +4,8 @@ import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import type { JsonObject } from "../json.js";
 import type { NativeGroup, NativeSampleRequest } from "../native/native.js";
-import { checkBoolean, checkNumber, checkOptionNames, show } from "../options.js";
+import { checkBoolean, checkNumber, checkOptionNames, namesOf, show } from "../options.js";
+import { MAX_ROWS } from "./memory.js";
 import { flattenIds, splitFloats } from "./ragged.js";
 import type { SampledCompletion, SampledGroup, SampleOptions } from "./sampled.js";
 
@@ -45,27 +46,27 @@ export interface ModelSampleOptions extends SampleOptions, StopStringOptions {
   readonly maxRows?: number;
 }
 
-const SAMPLE_OPTIONS: readonly (keyof ModelSampleOptions)[] = [
-  "groupSize",
-  "maxNewTokens",
-  "doSample",
-  "temperature",
-  "topP",
-  "topK",
-  "minP",
-  "repetitionPenalty",
-  "stopIds",
-  "seed",
-  "step",
-  "promptKeys",
-  "signal",
-  "onGroup",
-  "maxRows",
-  "stopStrings",
-  "tokenizer",
-  "onToken",
-  "graphCapture",
-];
+const SAMPLE_OPTIONS = namesOf<ModelSampleOptions>({
+  groupSize: true,
+  maxNewTokens: true,
+  doSample: true,
+  temperature: true,
+  topP: true,
+  topK: true,
+  minP: true,
+  repetitionPenalty: true,
+  stopIds: true,
+  seed: true,
+  step: true,
+  promptKeys: true,
+  signal: true,
+  onGroup: true,
+  maxRows: true,
+  stopStrings: true,
+  tokenizer: true,
+  onToken: true,
+  graphCapture: true,
+});
 
 /** Throws BAD_INPUT for prompts, UNKNOWN_OPTION or BAD_OPTION for options. */
 export function sampleRequest(
@@ -100,7 +101,7 @@ export function sampleRequest(
     ...stopStrings(options, model.vocabSize),
     seed: number("seed", 0, { min: 0, integer: true }),
     step: number("step", 0, { min: 0, integer: true }),
-    maxRows: number("maxRows", 256, { min: 1, integer: true }),
+    maxRows: number("maxRows", MAX_ROWS, { min: 1, integer: true }),
     ...(checkBoolean(where, "graphCapture", options.graphCapture ?? false) ? { graphCapture: true } : {}),
   };
 }
@@ -187,22 +188,22 @@ export interface GenerateOptions extends StopStringOptions {
   readonly signal?: AbortSignal;
 }
 
-const GENERATE_OPTIONS: readonly (keyof GenerateOptions)[] = [
-  "maxNewTokens",
-  "doSample",
-  "temperature",
-  "topP",
-  "topK",
-  "minP",
-  "repetitionPenalty",
-  "numReturnSequences",
-  "seed",
-  "stop",
-  "stopStrings",
-  "tokenizer",
-  "onToken",
-  "signal",
-];
+const GENERATE_OPTIONS = namesOf<GenerateOptions>({
+  maxNewTokens: true,
+  doSample: true,
+  temperature: true,
+  topP: true,
+  topK: true,
+  minP: true,
+  repetitionPenalty: true,
+  numReturnSequences: true,
+  seed: true,
+  stop: true,
+  stopStrings: true,
+  tokenizer: true,
+  onToken: true,
+  signal: true,
+});
 
 /** Options of generate() as options of sample(). What is not given comes from generation_config.json, as in transformers. */
 export function generateToSample(

@@ -6,6 +6,7 @@ import { GrpoError } from "../errors.js";
 import { hubIdOf, modelCard } from "../hub/model-card.js";
 import { withJsonKeys } from "../json.js";
 import type { NativeOptimizerName, NativeTensorInfo, NativeTensorSet } from "../native/native.js";
+import { isNativeOptimizer } from "../options/optimizer.js";
 import { show } from "../options.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, writeAdapterConfig } from "./adapter-files.js";
 import { type EngineQueue, toGrpoError } from "./engine-queue.js";
@@ -14,7 +15,6 @@ import type { CheckpointWriter } from "./learner.js";
 import { CONFIG, type FileContent, GENERATION_CONFIG, isFile, writeFiles } from "./model-files.js";
 import { fileLayout, readHeader, readWeights, tableOf } from "./safetensors.js";
 import { removeOtherWeights, weightFiles } from "./shards.js";
-import { OPTIMIZERS } from "./training-inputs.js";
 import { DEFAULT_ADAPTER, type ModelWeights, untiedFacts } from "./weights.js";
 
 const OPTIMIZER_STATE = "optimizer.safetensors";
@@ -201,8 +201,6 @@ export class WeightFiles {
 
 /** "": it had not made a step. */
 function optimizerOf(file: string, name: string | undefined): NativeOptimizerName | "" {
-  const known = ["", "sgd_momentum", ...OPTIMIZERS] as const;
-  const found = known.find((optimizer) => optimizer === name);
-  if (found !== undefined) return found;
+  if (name === "" || isNativeOptimizer(name)) return name;
   throw new GrpoError("BAD_CHECKPOINT", `${file}: metadata names no optimizer that is known, found ${show(name)}`);
 }

@@ -1,10 +1,10 @@
-// What a training step of one's own gives the model: the batch of forwardBackward and the options of optimizerStep, checked
-// and in their form for the engine. The loss options are in loss.ts.
+// The batch that a training step of one's own gives the model, checked and in its form for the engine. The options of the loss
+// and of the optimizer are in ../options/.
 
 import { GrpoError } from "../errors.js";
-import type { NativeOptimizer, NativeTrainBatch } from "../native/native.js";
-import { badOption, checkBoolean, checkNumber, checkOneOf, checkOptionNames, show } from "../options.js";
-import type { OptimizerStepOptions, SequenceBatch } from "./learner.js";
+import type { NativeTrainBatch } from "../native/native.js";
+import { checkOptionNames, namesOf, show } from "../options.js";
+import type { SequenceBatch } from "./learner.js";
 import { flattenBatch, flattenFloats, flattenMasks } from "./ragged.js";
 
 /** One entry per completion in every list; masks and log-probabilities have one number per completion token. */
@@ -28,17 +28,17 @@ export interface GradientBatch extends SequenceBatch {
   readonly samplingLogprobs?: readonly ArrayLike<number>[];
 }
 
-const BATCH_FIELDS: readonly (keyof GradientBatch)[] = [
-  "promptIds",
-  "completionIds",
-  "advantages",
-  "oldLogprobs",
-  "referenceLogprobs",
-  "samplingLogprobs",
-  "lossMask",
-  "sliceOffsets",
-  "contextLength",
-];
+const BATCH_FIELDS = namesOf<GradientBatch>({
+  promptIds: true,
+  completionIds: true,
+  advantages: true,
+  oldLogprobs: true,
+  referenceLogprobs: true,
+  samplingLogprobs: true,
+  lossMask: true,
+  sliceOffsets: true,
+  contextLength: true,
+});
 
 /** What the options of the loss ask of the batch. */
 export interface BatchNeeds {
@@ -97,61 +97,4 @@ function checkedSlices(offsets: readonly number[], rows: number, rowsPerSlice: n
     );
   }
   return Int32Array.from(offsets);
-}
-
-export type { OptimizerStepOptions } from "./learner.js";
-
-const STEP_OPTIONS: readonly (keyof NativeOptimizer)[] = [
-  "optimizer",
-  "learningRate",
-  "loraPlusRatio",
-  "loraPlusEmbeddingRate",
-  "beta1",
-  "beta2",
-  "epsilon",
-  "momentum",
-  "nesterov",
-  "dampening",
-  "newtonSchulzSteps",
-  "matchAdamW",
-  "weightDecay",
-  "maxGradNorm",
-];
-
-export const OPTIMIZERS = ["adamw", "adamw_8bit", "sgd", "adafactor", "muon"] as const;
-
-/** Throws UNKNOWN_OPTION or BAD_OPTION, naming the option. */
-export function toNativeOptimizer(options: OptimizerStepOptions): NativeOptimizer {
-  const where = "optimizerStep";
-  checkOptionNames(where, options, STEP_OPTIONS);
-  type Numbers = { [K in keyof NativeOptimizer]: NativeOptimizer[K] extends number ? K : never }[keyof NativeOptimizer];
-  const number = (key: Numbers, fallback?: number) => checkNumber(where, key, options[key] ?? fallback, { min: 0 });
-  const share = (key: Numbers, fallback: number) =>
-    checkNumber(where, key, options[key] ?? fallback, { min: 0, max: 1 });
-  const optimizer = checkOneOf(where, "optimizer", options.optimizer ?? "adamw", OPTIMIZERS);
-  const momentum = share("momentum", optimizer === "muon" ? 0.95 : 0);
-  const nesterov = checkBoolean(where, "nesterov", options.nesterov ?? optimizer === "muon");
-  const dampening = share("dampening", 0);
-  if (optimizer === "sgd" && nesterov && (momentum === 0 || dampening !== 0)) {
-    throw badOption(where, "nesterov", "false without momentum or with dampening", nesterov);
-  }
-  return {
-    optimizer: optimizer === "sgd" && momentum > 0 ? "sgd_momentum" : optimizer,
-    learningRate: number("learningRate"),
-    loraPlusRatio: number("loraPlusRatio", 1),
-    loraPlusEmbeddingRate: number("loraPlusEmbeddingRate", 0),
-    beta1: share("beta1", 0.9),
-    beta2: share("beta2", 0.999),
-    epsilon: number("epsilon", 1e-8),
-    momentum,
-    nesterov,
-    dampening,
-    newtonSchulzSteps: checkNumber(where, "newtonSchulzSteps", options.newtonSchulzSteps ?? 5, {
-      min: 1,
-      integer: true,
-    }),
-    matchAdamW: checkBoolean(where, "matchAdamW", options.matchAdamW ?? true),
-    weightDecay: number("weightDecay", 0),
-    maxGradNorm: number("maxGradNorm", 1),
-  };
 }

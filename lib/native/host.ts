@@ -10,7 +10,7 @@ export interface Host {
 }
 
 /** The oldest glibc that libtorch's builds run with, and Node's own. */
-export const oldestGlibc = "2.28";
+export const OLDEST_GLIBC = "2.28";
 
 export function readHost(): Host {
   const { platform, arch } = process;
@@ -40,8 +40,8 @@ function problemOf(host: Host): { message: string; hint: string } | undefined {
     const message = "libtorch needs glibc; this system has musl (Alpine)";
     return { message, hint: "use a Debian, Ubuntu, Fedora or similar image, such as node:22-slim" };
   }
-  if (isOlder(glibc, oldestGlibc)) {
-    const message = `libtorch needs glibc ${oldestGlibc} or newer; this system has ${glibc}`;
+  if (isOlder(glibc, OLDEST_GLIBC)) {
+    const message = `libtorch needs glibc ${OLDEST_GLIBC} or newer; this system has ${glibc}`;
     return { message, hint: "use a newer distribution: Debian 10, Ubuntu 20.04, RHEL 8 or later" };
   }
   return undefined;

@@ -14,7 +14,7 @@ export interface LibraryToOpen {
 }
 
 /** Folder below nvidia/ before CUDA 13 (later all are in cu13) and name; libcublas would take the wrong libcublasLt. */
-const cudaLibraries: readonly (readonly [folder: string, library: string])[] = [
+const CUDA_LIBRARIES: readonly (readonly [folder: string, library: string])[] = [
   ["cublas", "libcublasLt"],
   ["cublas", "libcublas"],
   ["cudnn", "libcudnn"],
@@ -49,7 +49,7 @@ function nvidiaLibraries({ dir, flavour }: Libtorch): string[] {
   const major = /^cu(\d+)\d$/.exec(flavour)?.[1];
   if (!major) return [];
   const nvidia = join(dirname(dir), "nvidia");
-  return cudaLibraries.flatMap(([folder, library]) => {
+  return CUDA_LIBRARIES.flatMap(([folder, library]) => {
     const folders = [join(nvidia, folder, "lib"), join(nvidia, `cu${major}`, "lib")];
     return folders.flatMap((lib) => versioned(lib, library)).slice(0, 1);
   });

@@ -32,13 +32,13 @@ export interface LibtorchCandidate {
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Minor versions that this release has been built and tested with, newest last. */
-export const supportedTorchMinors: readonly string[] = ["2.13", "2.14"];
+export const SUPPORTED_TORCH_MINORS: readonly string[] = ["2.13", "2.14"];
 
 /** What `grpo setup` installs unless told otherwise. */
-export const defaultTorchVersion = "2.13.0";
+export const DEFAULT_TORCH_VERSION = "2.13.0";
 
-const systemFolders = ["/usr/local/libtorch", "/opt/libtorch"];
-const setupHint = "run `npx grpo setup` to fetch libtorch once, or set LIBTORCH to a libtorch folder";
+const SYSTEM_FOLDERS = ["/usr/local/libtorch", "/opt/libtorch"];
+const SETUP_HINT = "run `npx grpo setup` to fetch libtorch once, or set LIBTORCH to a libtorch folder";
 
 /** $GRPO_CACHE, else $XDG_CACHE_HOME/grpo, else ~/.cache/grpo. */
 export function cacheFolder(env: Environment = process.env): string {
@@ -66,7 +66,7 @@ export function findLibtorch(env: Environment = process.env): Libtorch {
   const unsupported = looked.find((candidate) => candidate.unsupported);
   if (unsupported) throw unsupportedError(unsupported);
   const places = looked.map((c) => `  ${c.dir}: ${c.problem}`).join("\n");
-  throw new GrpoError("LIBTORCH_NOT_FOUND", `no libtorch was found; looked in:\n${places}`, { hint: setupHint });
+  throw new GrpoError("LIBTORCH_NOT_FOUND", `no libtorch was found; looked in:\n${places}`, { hint: SETUP_HINT });
 }
 
 /** Every place in search order, with what is there. `grpo doctor` prints this list. */
@@ -77,7 +77,7 @@ export function* libtorchCandidates(env: Environment = process.env): Generator<L
     const prefix = env[source];
     if (prefix) yield* pythonCandidates(resolve(prefix), source);
   }
-  for (const dir of systemFolders) yield inspectLibtorch(dir, "system");
+  for (const dir of SYSTEM_FOLDERS) yield inspectLibtorch(dir, "system");
 }
 
 /** Reads one folder: is it a libtorch, which version, and is that version supported? */
@@ -88,7 +88,7 @@ export function inspectLibtorch(dir: string, source: LibtorchSource): LibtorchCa
   const release = readRelease(dir);
   if (!release) return { dir, source, problem: "neither version.py nor build-version tells the version" };
   const minor = release.version.split(".").slice(0, 2).join(".");
-  if (!supportedTorchMinors.includes(minor)) {
+  if (!SUPPORTED_TORCH_MINORS.includes(minor)) {
     return { dir, source, unsupported: true, problem: `torch ${release.version} is not supported` };
   }
   return { dir, source, found: { dir, source, minor, ...release } };
@@ -148,11 +148,11 @@ function explicitSettingError(candidate: LibtorchCandidate): GrpoError {
 }
 
 function unsupportedError(candidate: LibtorchCandidate): GrpoError {
-  const supported = supportedTorchMinors.map((minor) => `${minor}.x`).join(", ");
+  const supported = SUPPORTED_TORCH_MINORS.map((minor) => `${minor}.x`).join(", ");
   return new GrpoError(
     "LIBTORCH_UNSUPPORTED",
     `${candidate.dir} (from ${candidate.source}): ${candidate.problem}; supported versions are ${supported}`,
-    { hint: `run \`npx grpo setup\` to fetch torch ${defaultTorchVersion}, or set LIBTORCH to a supported version` },
+    { hint: `run \`npx grpo setup\` to fetch torch ${DEFAULT_TORCH_VERSION}, or set LIBTORCH to a supported version` },
   );
 }
 

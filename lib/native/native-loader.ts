@@ -2,7 +2,7 @@
 // The result is kept for this environment (main thread or worker); the process can have one core only.
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, sep } from "node:path";
 import { GrpoError, reasonOf } from "../errors.js";
 import { isCheckout, packageRequire, packageRoot } from "../package-files.js";
 import { requireSupportedHost } from "./host.js";
@@ -58,12 +58,14 @@ export function checkRevision(loaded: NativeCore, core: string): NativeCore {
   throw notBuilt(`${core} was built from another version of the sources`);
 }
 
-/** The hash of native/binding/ that CMakeLists.txt compiles into the core; undefined where the sources were removed. */
+/** The hash of native/binding/ and of all headers that CMakeLists.txt compiles into the core; undefined where the sources were removed. */
 export function bindingRevision(): string | undefined {
-  const folder = join(packageRoot, "native", "binding");
-  if (!existsSync(folder)) return undefined;
+  const folder = join(packageRoot, "native");
+  if (!existsSync(join(folder, "binding"))) return undefined;
   const sha256 = (data: string | Buffer) => createHash("sha256").update(data).digest("hex");
-  const names = readdirSync(folder).filter((name) => /\.(h|cc)$/.test(name));
+  const names = readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .map((name) => name.replaceAll(sep, "/"))
+    .filter((name) => /\.h$|^binding\/[^/]*\.cc$/.test(name));
   return sha256(
     names
       .sort()

@@ -1,6 +1,12 @@
 // The typed mirror of the native addon: everything that crosses the boundary, and nothing else. Ragged data crosses as
 // one flat typed array with an offsets array beside it ([n + 1] entries, offsets[0] = 0). Weights never cross, except
-// gradients() and forward(), which exist for tests and small inputs.
+// gradients() and forward(), which exist for tests and small inputs. The options of the loss and of the optimizers are tables of
+// their own: ../options/. In C++ each struct lists the same names in its `fields`; test/addon/boundary.test.ts compares.
+
+import type { NativeLoss } from "../options/loss.js";
+import type { NativeOptimizer, NativeOptimizerName } from "../options/optimizer.js";
+
+export type { NativeLoss, NativeOptimizer, NativeOptimizerName };
 
 export type NativeDtype = "float32" | "bfloat16" | "float16" | "float64";
 
@@ -214,42 +220,6 @@ export interface NativeTrainBatch extends NativeBatch {
   samplingLogprobs?: Float32Array; // [tokens]; for logpDifference… only
 }
 
-/** The options of the loss, resolved; the formulas are in native/grpo/loss.h. */
-export interface NativeLoss {
-  lossType: string;
-  /** Importance sampling by completion (GSPO) instead of by token. */
-  sequenceLevel: boolean;
-  beta: number;
-  epsilonLow: number;
-  epsilonHigh: number;
-  delta: number; // Infinity: off
-  /** Multiply the KL term by the ratio (TRL's use_bias_correction_kl). */
-  biasCorrectionKl: boolean;
-  sapoTemperaturePos: number;
-  sapoTemperatureNeg: number;
-  vespoKPos: number;
-  vespoLambdaPos: number;
-  vespoKNeg: number;
-  vespoLambdaNeg: number;
-  offPolicyThreshold: number; // Infinity: off
-  topEntropyQuantile: number; // 1: off
-  entropyCoef: number;
-  /** dr_grpo divides by it. */
-  maxCompletionLength: number;
-  temperature: number;
-  /** dapo, cispo, vespo: the token count to divide by. 0: the tokens of this batch that count. */
-  lossTokens: number;
-  /** Slices of the optimizer step, over all forwardBackward calls. 0: those of this batch. */
-  gradientAccumulationSteps: number;
-  /** Leave out rows whose gradient is exactly zero. */
-  skipIdleRows: boolean;
-  /** Memory only: tokens computed together. */
-  maxTokensPerMicroBatch: number;
-  /** Memory only: compute the layers again in the backward. */
-  gradientCheckpointing: boolean;
-  dropoutSeed: number;
-}
-
 /** Means over the slices as TRL has them; NaN where nothing defines one. */
 export interface NativeLossResult {
   loss: number;
@@ -277,34 +247,6 @@ export interface NativeLossResult {
   /** Rows that were left out. */
   idleRows: number;
   microBatches: number;
-}
-
-export type NativeOptimizerName = "adamw" | "adamw_8bit" | "sgd" | "sgd_momentum" | "adafactor" | "muon";
-
-export interface NativeOptimizer {
-  optimizer: NativeOptimizerName;
-  learningRate: number;
-  /** LoRA+: the rate of B, magnitudes, biases and norms is `learningRate` times this; 1: off. */
-  loraPlusRatio: number;
-  /** LoRA+: the rate of lora_embedding_A and B; 0: `learningRate`. */
-  loraPlusEmbeddingRate: number;
-  /** Of AdamW, and of what Muon leaves to it. */
-  beta1: number;
-  beta2: number;
-  epsilon: number;
-  /** Of "sgd_momentum" and "muon". */
-  momentum: number;
-  nesterov: boolean;
-  /** Of "sgd_momentum". */
-  dampening: number;
-  /** Of "muon". */
-  newtonSchulzSteps: number;
-  /** Of "muon": steps about as long as AdamW's (torch's adjust_lr_fn "match_rms_adamw", else "original"). */
-  matchAdamW: boolean;
-  /** Not of biases and norms. */
-  weightDecay: number;
-  /** Global gradient norm limit; 0 = no clipping. */
-  maxGradNorm: number;
 }
 
 /** Bytes. */
@@ -478,6 +420,18 @@ export interface NativeCore {
     },
     loss: NativeLoss,
   ): { loss: number; logprobs: Float64Array; entropy: Float64Array };
+  /** How much the engine holds at a time, in tokens, rows and numbers: what the estimate of memory must go by. */
+  readonly limits: Readonly<Record<string, number>>;
+  /** Each reads an object into the engine's struct and writes that back, for tests: what arrives of it, field by field. */
+  readonly echo: {
+    modelConfig(config: NativeModelConfig): NativeModelConfig;
+    adapterSpec(spec: NativeAdapterSpec): NativeAdapterSpec;
+    tensorTable(table: NativeTensorTable): NativeTensorTable;
+    sampleRequest(request: NativeSampleRequest): Required<NativeSampleRequest>;
+    trainBatch(batch: NativeTrainBatch): Required<NativeTrainBatch>;
+    lossOptions(loss: NativeLoss): NativeLoss;
+    optimizerOptions(options: NativeOptimizer): Required<NativeOptimizer>;
+  };
   /** c as the CPU's kernels compute it, for tests. */
   multiplyMatrices(product: NativeProduct): Float32Array;
   /** The distribution that one draw uses, for tests: logits and result [rows, V]; seen [rows, V] marks earlier tokens. */

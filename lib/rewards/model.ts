@@ -27,11 +27,20 @@ export interface ModelReward {
   dispose(): void;
 }
 
-const knownOptions = ["dtype", "device", "revision", "token", "cacheDir", "threads", "tokenizer", "chatTemplateKwargs"];
+const KNOWN_OPTIONS = [
+  "dtype",
+  "device",
+  "revision",
+  "token",
+  "cacheDir",
+  "threads",
+  "tokenizer",
+  "chatTemplateKwargs",
+];
 
 /** Loads a sequence-classification checkpoint with one label, from a folder or the Hub. Its name in logs is the model's. */
 export async function model(idOrPath: string, options: RewardModelOptions = {}): Promise<ModelReward> {
-  checkOptionNames("rewards.model", options, knownOptions);
+  checkOptionNames("rewards.model", options, KNOWN_OPTIONS);
   const { tokenizer: given, chatTemplateKwargs = {}, ...source } = options;
   const tokenizer = given ?? (await Tokenizer.fromPretrained(idOrPath, hubSource(source)));
   const judge = await RewardModel.fromPretrained(idOrPath, source);

@@ -2,8 +2,9 @@
 // and defaults of transformers' TrainingArguments. A trainer takes these tables into the fields of its own config.
 
 import type * as Zod from "zod";
+import { microBatchFields } from "../options/loss.js";
+import { optimNames } from "../options/optimizer.js";
 import type { FieldTypes } from "../zod.js";
-import { OPTIM_NAMES } from "./optimizer.js";
 import { SCHEDULES } from "./schedule.js";
 
 export const DEFAULT_LOG_TO: ("console" | "jsonl" | "tensorboard")[] = ["console", "jsonl"];
@@ -25,11 +26,8 @@ export const lengthFields = ({ z }: FieldTypes) => ({
 });
 
 /** What it may take of the memory. */
-export const memoryFields = ({ z, count }: FieldTypes) => ({
-  /** Memory only, never the gradient: tokens computed together in training. */
-  maxTokensPerMicroBatch: count.default(2048),
-  /** Memory only: keep each layer's input and compute the layer again in the backward. */
-  gradientCheckpointing: z.boolean().default(false),
+export const memoryFields = (types: FieldTypes, { z } = types) => ({
+  ...microBatchFields(types),
   /** Of the estimate before the first step. "refuse": what cannot fit is an error, what may not fit a warning. "warn": warnings only. */
   memoryCheck: z.enum(["refuse", "warn", "off"]).default("refuse"),
 });
@@ -44,8 +42,8 @@ export const optimizerFields = ({ z, count, optional }: FieldTypes) => ({
   /** Steps of linear warm-up; below 1: a share of all steps. */
   warmupSteps: z.number().min(0).default(0),
   /** The two AdamWs are one. "adamw_8bit" (or adamw_bnb_8bit) keeps AdamW's moments in 8 bits; "muon" is for matrices, with AdamW for the rest. */
-  optim: z.enum(Object.keys(OPTIM_NAMES) as (keyof typeof OPTIM_NAMES)[]).default("adamw_torch_fused"),
-  /** What the optimizer has of its own, "name=value,…" or an object. sgd: momentum, dampening, nesterov; muon: momentum, nesterov, ns_steps, adjust_lr_fn. */
+  optim: z.enum(optimNames).default("adamw_torch_fused"),
+  /** What the optimizer has of its own, "name=value,…" or an object, under torch's names. */
   optimArgs: optional(
     z.union([z.string().min(1), z.record(z.string(), z.unknown())], "a list of name=value or an object"),
   ),

@@ -3,6 +3,8 @@
 
 import type * as Zod from "zod";
 import { GrpoError, nearestName } from "../errors.js";
+import { optionError, valueAt } from "../options/fields.js";
+import { show } from "../options.js";
 import { DEFAULT_LOG_TO } from "./options.js";
 
 /** What a config knows beside its schema. */
@@ -33,7 +35,7 @@ export function readOptions<Schema extends Zod.ZodObject>(
 ): { readonly fields: Zod.output<Schema>; readonly notes: readonly string[] } {
   const { known, notes } = setAsideForeign(reader, options);
   const result = reader.schema.safeParse(known);
-  if (!result.success) throw optionError(reader, result.error.issues[0], known);
+  if (!result.success) throw unsupportedOr(reader, result.error.issues[0], known);
   return { fields: result.data, notes };
 }
 
@@ -101,36 +103,18 @@ function unknownOption(config: string, schema: Zod.ZodObject, foreign: ForeignOp
   return new GrpoError("UNKNOWN_OPTION", `${config} has no option ${JSON.stringify(name)}`, { hint });
 }
 
-function optionError(
+function unsupportedOr(
   { config, foreign }: OptionReader<Zod.ZodObject>,
   issue: Zod.core.$ZodIssue | undefined,
   known: Record<string, unknown>,
 ): GrpoError {
   const name = String(issue?.path[0] ?? "");
-  const value = (issue?.path ?? []).reduce<unknown>(
-    (at, key) => (typeof at === "object" && at !== null ? Reflect.get(at, key) : undefined),
-    known,
-  );
-  const where = `${config}: ${issue?.path.join(".") ?? ""}`;
-  if (typeof value === "string" && foreign.unsupportedValues[name]?.includes(value)) {
-    const choices = issue?.code === "invalid_value" ? issue.values.join(", ") : "";
-    return new GrpoError("BAD_OPTION", `${where} ${show(value)} is not supported yet`, {
-      hint: `choose from: ${choices}`,
-    });
+  const value = valueAt(known, issue?.path ?? []);
+  if (typeof value !== "string" || !foreign.unsupportedValues[name]?.includes(value)) {
+    return optionError(config, issue, known);
   }
-  if (issue?.code === "invalid_value") {
-    const choices = issue.values.map(String);
-    const near = typeof value === "string" ? nearestName(value, choices) : undefined;
-    const message = `${where} must be one of ${choices.join(", ")}; found ${show(value)}`;
-    return new GrpoError("BAD_OPTION", message, near ? { hint: `did you mean ${JSON.stringify(near)}?` } : {});
-  }
-  if (issue?.code === "invalid_union") {
-    return new GrpoError("BAD_OPTION", `${where} must be ${issue.message}; found ${show(value)}`);
-  }
-  return new GrpoError("BAD_OPTION", `${where}: found ${show(value)}; ${issue?.message ?? "not valid"}`);
-}
-
-function show(value: unknown): string {
-  if (typeof value === "function") return "a function";
-  return typeof value === "number" ? String(value) : (JSON.stringify(value) ?? String(value));
+  const choices = issue?.code === "invalid_value" ? issue.values.join(", ") : "";
+  return new GrpoError("BAD_OPTION", `${config}: ${name} ${show(value)} is not supported yet`, {
+    hint: `choose from: ${choices}`,
+  });
 }

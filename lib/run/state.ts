@@ -66,7 +66,7 @@ export function restoreState(file: StateFile, maxSteps: number): TrainerState {
 }
 
 /** What is stored beside the state that callbacks see. */
-export interface Carried {
+export interface StateParts {
   /** What is still to be done after the last step. */
   readonly control: Pick<TrainerControl, "shouldLog" | "shouldEvaluate">;
   readonly progress: Pick<Progress, "window" | "lossSum" | "badSteps">;
@@ -75,7 +75,7 @@ export interface Carried {
   readonly own: Readonly<Record<string, unknown>>;
 }
 
-export function storeState(state: TrainerState, { control, progress, order, own }: Carried): StateFile {
+export function storeState(state: TrainerState, { control, progress, order, own }: StateParts): StateFile {
   return {
     ...own,
     schema_version: 1,

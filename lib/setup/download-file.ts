@@ -20,7 +20,7 @@ export interface RemoteWheel {
 }
 
 /** Attempts in a row that bring nothing. */
-const attempts = 4;
+const ATTEMPTS = 4;
 
 /** Brings `file` to `path`, unless it is there, and returns `path`. */
 export async function downloadFile(file: RemoteWheel, path: string, progress: TransferProgress): Promise<string> {
@@ -34,7 +34,7 @@ export async function downloadFile(file: RemoteWheel, path: string, progress: Tr
     } catch (error) {
       if (isDiskFull(error)) throw noRoom(path);
       failures = sizeOf(part) > before ? 1 : failures + 1;
-      if (failures === attempts || error instanceof NotFound) throw broken(file, error);
+      if (failures === ATTEMPTS || error instanceof NotFound) throw broken(file, error);
       await sleep(pauseAfter(failures));
     }
   }

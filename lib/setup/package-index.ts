@@ -9,13 +9,13 @@ import { downloadFile, type RemoteWheel } from "./download-file.js";
 import { compareVersions, normalName, parseRequirement, type Requirement, versionMatches } from "./requirements.js";
 import type { Environment, TransferProgress, WheelRequest, WheelSource } from "./wheel-source.js";
 
-const publicIndex = "https://pypi.org/simple";
+const PUBLIC_INDEX = "https://pypi.org/simple";
 
 export function packageIndex(env: Environment, progress: TransferProgress, host: Host = readHost()): WheelSource {
   return {
     name: "the package index",
     async fetch(request, folder) {
-      const wheel = await findWheel(request, request.index ?? (env.PIP_INDEX_URL || publicIndex), host);
+      const wheel = await findWheel(request, request.index ?? (env.PIP_INDEX_URL || PUBLIC_INDEX), host);
       mkdirSync(folder, { recursive: true });
       return downloadFile(wheel, join(folder, wheel.filename), progress);
     },

@@ -6,7 +6,7 @@ import { basename, join } from "node:path";
 import { GrpoError, reasonOf } from "../errors.js";
 import { noRoom } from "./disk-space.js";
 import {
-  anyPythonVersion,
+  ANY_PYTHON_VERSION,
   describeRequest,
   type Environment,
   type TransferProgress,
@@ -40,7 +40,7 @@ async function download(
   const args = ["-m", "pip", "download", "--no-deps", "--retries", "0", ...(resumes ? ["--resume-retries", "5"] : [])];
   args.push("--only-binary", ":all:", "--progress-bar", "off", "--dest", folder);
   if (request.index) args.push("--index-url", request.index);
-  if (request.anyPython) args.push("--python-version", anyPythonVersion);
+  if (request.anyPython) args.push("--python-version", ANY_PYTHON_VERSION);
   const name = request.requirement.split(/[<>=!~ ]/)[0] ?? "";
   const timer = setInterval(() => progress.bytes(name, sizeBelow(temporary)), 500);
   try {

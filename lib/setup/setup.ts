@@ -8,12 +8,12 @@ import { withFileLock } from "../hub/file-lock.js";
 import { requireSupportedHost } from "../native/host.js";
 import {
   cacheFolder,
-  defaultTorchVersion,
+  DEFAULT_TORCH_VERSION,
   inspectCached,
   type Libtorch,
   libtorchCacheFolder,
+  SUPPORTED_TORCH_MINORS,
   sharedLibraryName,
-  supportedTorchMinors,
 } from "../native/libtorch.js";
 import { freeBytes, isDiskFull, noRoom, requireSpace } from "./disk-space.js";
 import { packageIndex } from "./package-index.js";
@@ -49,7 +49,7 @@ export interface SetupOptions {
 }
 
 /** The room for the wheels and for what is in them, with a margin: 0.2 + 0.5 GB, and 2.8 + 4.3 GB with NVIDIA's libraries. */
-const bytesNeeded = { cpu: 1.2e9, cuda: 8e9 };
+const BYTES_NEEDED = { cpu: 1.2e9, cuda: 8e9 };
 
 interface Job {
   readonly options: SetupOptions;
@@ -71,7 +71,7 @@ export async function setupLibtorch(options: SetupOptions = {}): Promise<Libtorc
     free: options.freeBytes ?? freeBytes,
     report: options.onProgress ?? (() => {}),
   };
-  checkVersion(options.torch ?? defaultTorchVersion);
+  checkVersion(options.torch ?? DEFAULT_TORCH_VERSION);
   const present = installed(job);
   if (present && !options.force && !options.from) return present;
   makeFolder(cache);
@@ -88,18 +88,18 @@ export async function setupLibtorch(options: SetupOptions = {}): Promise<Libtorc
 }
 
 function checkVersion(version: string): void {
-  const supported = supportedTorchMinors.map((minor) => `${minor}.x`).join(", ");
+  const supported = SUPPORTED_TORCH_MINORS.map((minor) => `${minor}.x`).join(", ");
   const minor = /^(\d+\.\d+)\.\d+$/.exec(version)?.[1];
-  if (minor && supportedTorchMinors.includes(minor)) return;
+  if (minor && SUPPORTED_TORCH_MINORS.includes(minor)) return;
   const message = `torch ${version} is not supported: expected a full version among ${supported}`;
   throw new GrpoError("LIBTORCH_UNSUPPORTED", message, {
-    hint: `for example \`npx grpo setup --torch ${defaultTorchVersion}\``,
+    hint: `for example \`npx grpo setup --torch ${DEFAULT_TORCH_VERSION}\``,
   });
 }
 
 /** What the cache has of this version and flavour. */
 function installed({ options, cache }: Job): Libtorch | undefined {
-  const { torch = defaultTorchVersion, flavour = "cpu" } = options;
+  const { torch = DEFAULT_TORCH_VERSION, flavour = "cpu" } = options;
   const names = existsSync(cache) ? readdirSync(cache) : [];
   const wanted = names.filter((name) =>
     flavour === "cuda" ? name.startsWith(`${torch}+cu`) : name === `${torch}+${flavour}`,
@@ -131,10 +131,10 @@ function removeLeftovers(cache: string): void {
 
 async function downloadAndInstall(job: Job): Promise<Libtorch> {
   const { options, env } = job;
-  const { torch = defaultTorchVersion, flavour = "cpu" } = options;
+  const { torch = DEFAULT_TORCH_VERSION, flavour = "cpu" } = options;
   const downloads = join(cacheFolder(env), "downloads", `torch-${torch}-${flavour}`);
   makeFolder(downloads);
-  const needed = flavour === "cpu" ? bytesNeeded.cpu : bytesNeeded.cuda;
+  const needed = flavour === "cpu" ? BYTES_NEEDED.cpu : BYTES_NEEDED.cuda;
   requireSpace(downloads, needed - sizeOfFiles(downloads), job.free(downloads));
   const progress: TransferProgress = { bytes: (...args) => options.onBytes?.(...args) };
   const source = (await findPip(env, progress)) ?? packageIndex(env, progress);
@@ -154,7 +154,7 @@ async function fetchTorch(
   downloads: string,
   { options, report }: Job,
 ): Promise<{ wheel: string; request: WheelRequest }> {
-  const { torch = defaultTorchVersion, flavour = "cpu" } = options;
+  const { torch = DEFAULT_TORCH_VERSION, flavour = "cpu" } = options;
   const failures: GrpoError[] = [];
   for (const request of torchRequests(torch, flavour, options.indexUrl)) {
     report(`fetching ${describeRequest(request)} through ${source.name}`);
@@ -238,7 +238,7 @@ function moveIntoCache(unpacked: string, torch: string, work: string, cache: str
   const { found, problem, unsupported } = inspectCached(unpacked);
   if (!found) {
     const code = unsupported ? "LIBTORCH_UNSUPPORTED" : "SETUP_FAILED";
-    throw new GrpoError(code, `${torch}: ${problem}; supported versions are ${supportedTorchMinors.join(", ")}`);
+    throw new GrpoError(code, `${torch}: ${problem}; supported versions are ${SUPPORTED_TORCH_MINORS.join(", ")}`);
   }
   const dir = join(cache, `${found.version}+${found.flavour}`);
   // A folder cannot be renamed onto a full one; the old one goes into the work folder and away with it.

@@ -25,10 +25,10 @@ export interface TransferProgress {
 }
 
 /** The Python version that is asked for where any will do. */
-export const anyPythonVersion = "3.12";
+export const ANY_PYTHON_VERSION = "3.12";
 
 /** What is asked for, in words. */
 export function describeRequest({ requirement, index, anyPython }: WheelRequest): string {
   const from = index ? ` from ${index}` : "";
-  return `${requirement}${from}${anyPython ? ` for Python ${anyPythonVersion}` : ""}`;
+  return `${requirement}${from}${anyPython ? ` for Python ${ANY_PYTHON_VERSION}` : ""}`;
 }

@@ -3,11 +3,11 @@
 
 import type * as Zod from "zod";
 import { isJsonObject, type JsonObject } from "../json.js";
+import { toSnake } from "../options/names.js";
 import { schema as grpoSchema } from "../trainer/config-fields.js";
 import { unsupportedDefaults, withoutEffect } from "../trainer/config-unsupported.js";
 import { zod } from "../zod.js";
 import { aliases, ignoredKeys, refusedKeys, scriptSchema, vllmReason } from "./keys.js";
-import { toSnake } from "./names.js";
 import { namedRewards } from "./reward-functions.js";
 
 /** Name → schema, in the order of the documentation. */

@@ -3,8 +3,8 @@
 // way that is not there and is refused.
 
 import type * as Zod from "zod";
-import { scoringModes } from "../rewards/code/codeforces.js";
-import { codeProviders } from "../rewards/code/python-graders.js";
+import { SCORING_MODES } from "../rewards/code/codeforces.js";
+import { CODE_PROVIDERS } from "../rewards/code/python-graders.js";
 import { zod } from "../zod.js";
 
 const z = zod();
@@ -101,7 +101,7 @@ const rewards = {
   repetition_max_penalty: z.number().max(0).default(-1).describe("repetition_penalty: of a text that only repeats."),
   code_language: text.default("python").describe("code_format: where the data has no column language."),
   code_provider: z
-    .enum(codeProviders)
+    .enum(CODE_PROVIDERS)
     .optional()
     .describe("code, binary_code: where programs run. Default: e2b by its router, else local if HF_ALLOW_CODE_EVAL=1."),
   e2b_router_url: text.optional().describe("code, binary_code: host:port of open-r1's router to E2B."),
@@ -116,7 +116,7 @@ const rewards = {
   ioi_provider: z.enum(["piston", "morph"]).default("piston").describe("ioi_code: piston; morph is refused."),
   code_eval_test_batch_size: z.int().min(-1).default(1).describe("ioi_code, cf_code: tests at once; -1: all."),
   code_eval_scoring_mode: z
-    .enum(scoringModes)
+    .enum(SCORING_MODES)
     .default("weighted_sum")
     .describe("cf_code: 1 or 0, the share of tests, or the one plus a tenth of the other."),
   max_completion_len: count.default(16384).describe("soft_overlong_punishment: from here on -1, in tokens."),
@@ -155,54 +155,54 @@ export const scriptGroups = {
   Run: Object.keys(run),
 } as const;
 
-const samples = "the engine samples by itself";
-const oneProcess = "training runs in one process";
-const tracker = "no tracker is built in; docs/logging.md has a logger for one";
-const callback = "open-r1's own uploads and benchmark jobs; push_to_hub and hub_strategy upload here";
-const quantised = "weights are not quantised";
+const SAMPLES_ITSELF = "the engine samples by itself";
+const ONE_PROCESS = "training runs in one process";
+const NO_TRACKER = "no tracker is built in; docs/logging.md has a logger for one";
+const OPEN_R1_CALLBACK = "open-r1's own uploads and benchmark jobs; push_to_hub and hub_strategy upload here";
+const NOT_QUANTISED = "weights are not quantised";
 
 /** Means nothing here, whatever its value: name → why. Those of GRPOConfig (withoutEffect) join them. */
 export const ignoredKeys: Readonly<Record<string, string>> = {
-  use_vllm: samples,
-  use_transformers_paged: samples,
-  use_transformers_continuous_batching: samples,
-  transformers_continuous_batching_config: samples,
-  cache_implementation: samples,
+  use_vllm: SAMPLES_ITSELF,
+  use_transformers_paged: SAMPLES_ITSELF,
+  use_transformers_continuous_batching: SAMPLES_ITSELF,
+  transformers_continuous_batching_config: SAMPLES_ITSELF,
+  cache_implementation: SAMPLES_ITSELF,
   attn_implementation: "there is one attention",
   trust_remote_code: "code from a model's repository never runs",
   bf16: "the type is that of dtype, in all computations",
   torch_compile: "the engine is compiled",
   torch_compile_backend: "the engine is compiled",
   torch_compile_mode: "the engine is compiled",
-  bnb_4bit_quant_type: quantised,
-  use_bnb_nested_quant: quantised,
-  bnb_4bit_quant_storage: quantised,
-  ignore_bias_buffers: oneProcess,
-  accelerate_config: oneProcess,
-  accelerator_config: oneProcess,
-  parallelism_config: oneProcess,
-  deepspeed: oneProcess,
-  fsdp: oneProcess,
-  fsdp_config: oneProcess,
+  bnb_4bit_quant_type: NOT_QUANTISED,
+  use_bnb_nested_quant: NOT_QUANTISED,
+  bnb_4bit_quant_storage: NOT_QUANTISED,
+  ignore_bias_buffers: ONE_PROCESS,
+  accelerate_config: ONE_PROCESS,
+  accelerator_config: ONE_PROCESS,
+  parallelism_config: ONE_PROCESS,
+  deepspeed: ONE_PROCESS,
+  fsdp: ONE_PROCESS,
+  fsdp_config: ONE_PROCESS,
   overwrite_output_dir: "a run writes into output_dir whatever is there; resume_from_checkpoint goes on with it",
   logging_dir: "event files are in runs/ of output_dir",
   save_safetensors: "weights are always saved so",
   log_unique_prompts: "completions.jsonl has every completion",
-  wandb_log_unique_prompts: tracker,
-  wandb_entity: tracker,
-  wandb_project: tracker,
-  wandb_run_group: tracker,
-  trackio_space_id: tracker,
-  trackio_bucket_id: tracker,
-  trackio_static_space_id: tracker,
-  callbacks: callback,
-  benchmarks: callback,
-  hub_model_revision: `${callback}; hub_revision chooses the branch`,
-  overwrite_hub_revision: callback,
-  push_to_hub_revision: callback,
+  wandb_log_unique_prompts: NO_TRACKER,
+  wandb_entity: NO_TRACKER,
+  wandb_project: NO_TRACKER,
+  wandb_run_group: NO_TRACKER,
+  trackio_space_id: NO_TRACKER,
+  trackio_bucket_id: NO_TRACKER,
+  trackio_static_space_id: NO_TRACKER,
+  callbacks: OPEN_R1_CALLBACK,
+  benchmarks: OPEN_R1_CALLBACK,
+  hub_model_revision: `${OPEN_R1_CALLBACK}; hub_revision chooses the branch`,
+  overwrite_hub_revision: OPEN_R1_CALLBACK,
+  push_to_hub_revision: OPEN_R1_CALLBACK,
 };
 
-export const vllmReason = samples;
+export const vllmReason = SAMPLES_ITSELF;
 
 interface Refused {
   /** The only value that is accepted. */

@@ -15,7 +15,7 @@ interface Named {
   make(script: ScriptSettings): AnyRewardFn;
 }
 
-const overlong = "soft_overlong_punishment_reward";
+const OVERLONG = "soft_overlong_punishment_reward";
 
 export const namedRewards: Readonly<Record<string, Named>> = {
   // TRL.
@@ -23,7 +23,7 @@ export const namedRewards: Readonly<Record<string, Named>> = {
   reasoning_accuracy_reward: { python: "reasoning_accuracy_reward", make: () => rewards.reasoningAccuracy },
   think_format_reward: { python: "think_format_reward", make: () => rewards.thinkFormat },
   get_soft_overlong_punishment: {
-    python: overlong,
+    python: OVERLONG,
     make: () => rewards.softOverlongPunishment({ maxCompletionLength: 1280, softPunishCache: 256 }),
   },
   // open-r1.
@@ -65,7 +65,7 @@ export const namedRewards: Readonly<Record<string, Named>> = {
       rewards.repetitionPenalty({ ngramSize, maxPenalty, unit: "words" }),
   },
   soft_overlong_punishment: {
-    python: overlong,
+    python: OVERLONG,
     make: ({ max_completion_len: maxCompletionLength, soft_punish_cache: softPunishCache }) =>
       rewards.softOverlongPunishment({ maxCompletionLength, softPunishCache }),
   },

@@ -3,6 +3,7 @@
 
 import type * as Zod from "zod";
 import { GrpoError, nearestName } from "../errors.js";
+import { toCamel, toSnake } from "../options/names.js";
 import { show } from "../options.js";
 import { readReportTo } from "../run/read-options.js";
 import { GRPOConfig } from "../trainer/config.js";
@@ -19,7 +20,6 @@ import {
   scriptSchema,
   vllmReason,
 } from "./keys.js";
-import { toCamel, toSnake } from "./names.js";
 import type { Notice } from "./notices.js";
 import type { GivenKeys } from "./read.js";
 

@@ -1,8 +1,8 @@
-// The fields of GRPOConfig, TRL's names in camelCase and TRL's defaults: those of any run (lib/run/options.ts) and GRPO's own. Shapes
-// and ranges are checked by the schema, combinations in config-check.ts.
+// The fields of GRPOConfig, TRL's names in camelCase and TRL's defaults: those of any run (lib/run/options.ts), those of the loss
+// (lib/options/loss.ts) and GRPO's own. Shapes and ranges are checked by the schema, combinations in config-check.ts.
 
-import type * as Zod from "zod";
-import { IMPORTANCE_SAMPLING_LEVELS, LOSS_TYPES } from "../model/loss.js";
+import { type GivenOptions, type OptionsSchema, optionsSchema, type ResolvedOptions } from "../options/fields.js";
+import { type LossFields, lossFields } from "../options/loss.js";
 import {
   checkpointFields,
   evaluationFields,
@@ -15,13 +15,10 @@ import {
   trackerFields,
 } from "../run/options.js";
 import type { AnyRewardFn } from "../types.js";
-import { type FieldTypes, fieldTypes, lazySchema } from "../zod.js";
+import type { FieldTypes } from "../zod.js";
 
-const fields = (types: FieldTypes, { z, count, ratio, optional } = types) => ({
-  ...identityFields(types),
-
-  // Batch. One optimizer step takes perDeviceTrainBatchSize × gradientAccumulationSteps completions; one generation samples
-  // perDeviceTrainBatchSize × stepsPerGeneration of them.
+/** How completions form steps and generations. */
+export const batchFields = ({ count, optional }: FieldTypes) => ({
   /** Completions (not prompts) in one slice of a step. */
   perDeviceTrainBatchSize: count.default(8),
   /** Slices in one optimizer step; a step has perDeviceTrainBatchSize times this many completions. */
@@ -36,13 +33,17 @@ const fields = (types: FieldTypes, { z, count, ratio, optional } = types) => ({
   stepsPerGeneration: optional(count),
   /** Optimization passes over each generation. */
   numIterations: count.default(1),
-  ...lengthFields(types),
+});
+
+/** In which order prompts come, and with what. */
+export const rowFields = ({ z }: FieldTypes) => ({
   shuffleDataset: z.boolean().default(true),
   /** true: reward functions receive no column but the prompt. */
   removeUnusedColumns: z.boolean().default(false),
-  ...memoryFields(types),
+});
 
-  // Prompts and sampling.
+/** Prompts, and how they are sampled. */
+export const samplingFields = ({ z, count, positive, ratio, optional }: FieldTypes) => ({
   /** Longest prompt in tokens; null: what the model's context leaves. */
   maxPromptLength: optional(count),
   /** What becomes of a longer one; "truncate" keeps its end. */
@@ -50,12 +51,12 @@ const fields = (types: FieldTypes, { z, count, ratio, optional } = types) => ({
   /** New tokens of a completion at most. */
   maxCompletionLength: count.default(512),
   /** Divides the logits, in sampling and in training alike. */
-  temperature: z.number().positive().default(1),
+  temperature: positive.default(1),
   topP: z.number().gt(0).max(1).default(1),
   /** 0: off. */
   topK: z.int().min(0).default(0),
   minP: optional(ratio),
-  repetitionPenalty: z.number().positive().default(1),
+  repetitionPenalty: positive.default(1),
   /** Groups whose rewards have no spread are replaced by groups of further prompts (DAPO). */
   dynamicSampling: z.boolean().default(false),
   /** Rounds of sampling for one generation at most; what is missing then is filled with groups without spread. */
@@ -63,40 +64,12 @@ const fields = (types: FieldTypes, { z, count, ratio, optional } = types) => ({
   /** Decode steps of few fixed shapes, recorded as graphs where libtorch has graphs for the device (2.14: not for CUDA); elsewhere only slower. Not run with graphs. */
   graphCapture: z.boolean().default(false),
   chatTemplateKwargs: optional(z.record(z.string(), z.unknown())),
+});
 
-  // Loss.
-  lossType: z.enum(LOSS_TYPES).default("dapo"),
-  /** "sequence": one ratio per completion, the geometric mean of its tokens' (GSPO). */
-  importanceSamplingLevel: z.enum(IMPORTANCE_SAMPLING_LEVELS).default("token"),
-  /** Weight of the KL term; 0: no reference model is run. */
-  beta: z.number().min(0).default(0),
-  /** Lower clip range of the ratio, and the upper one unless epsilonHigh is set. */
-  epsilon: z.number().min(0).default(0.2),
-  /** Upper clip range; for cispo the bound of the ratio itself (5 is usual). */
-  epsilonHigh: optional(z.number().min(0)),
-  /** Upper bound of the ratio where clipping leaves it free, above 1 + epsilonHigh; null: none. */
-  delta: optional(z.number().positive()),
-  /** Multiplies the KL term by the policy ratio. */
-  useBiasCorrectionKl: z.boolean().default(true),
-  /** sapo: gate temperature for positive advantages. */
-  sapoTemperaturePos: z.number().positive().default(1),
-  /** sapo: for the others. */
-  sapoTemperatureNeg: z.number().positive().default(1.05),
-  /** vespo: exponent of the weight for advantages of at least 0. */
-  vespoKPos: z.number().min(0).default(2),
-  /** vespo: its decay. */
-  vespoLambdaPos: z.number().min(0).default(3),
-  /** vespo: exponent for negative advantages. */
-  vespoKNeg: z.number().min(0).default(3),
-  vespoLambdaNeg: z.number().min(0).default(2),
+/** What moves the loss during a run, beside its own options. */
+export const lossControlFields = ({ z, count, ratio }: FieldTypes) => ({
   /** Completions cut by maxCompletionLength count as rewards but not in the loss. */
   maskTruncatedCompletions: z.boolean().default(false),
-  /** Completions of negative advantage whose mean of old minus current log-probability is above it drop out; null: none. */
-  offPolicyMaskThreshold: optional(z.number()),
-  /** Share of tokens, those of highest entropy, that the policy term acts on. */
-  topEntropyQuantile: ratio.default(1),
-  /** Weight of the entropy bonus. */
-  entropyCoef: z.number().default(0),
   /** Moves entropyCoef after each step, up while the entropy is at most entropyTarget; above it there is no bonus. */
   useAdaptiveEntropy: z.boolean().default(false),
   entropyCoefMin: z.number().default(0),
@@ -110,9 +83,11 @@ const fields = (types: FieldTypes, { z, count, ratio, optional } = types) => ({
   refModelMixupAlpha: ratio.default(0.6),
   /** Steps between two of these. */
   refModelSyncSteps: count.default(512),
+});
 
-  // Rewards.
-  rewardFuncs: optional(z.array(z.custom<AnyRewardFn>((value) => typeof value === "function", "expected a function"))),
+/** Reward functions, how they are called and what becomes of rewards. */
+export const rewardFields = ({ z, count, positive, optional }: FieldTypes) => ({
+  rewardFuncs: optional(z.array(z.custom<AnyRewardFn>((value) => typeof value === "function", "a function"))),
   /** One weight per reward function; null: 1 each. */
   rewardWeights: optional(z.array(z.number())),
   /** The guide's spelling of rewardWeights. */
@@ -126,46 +101,94 @@ const fields = (types: FieldTypes, { z, count, ratio, optional } = types) => ({
   /** Reward calls in flight at once. */
   rewardConcurrency: count.default(16),
   /** Seconds that one call may take; null: any time. */
-  rewardTimeout: optional(z.number().positive()),
+  rewardTimeout: optional(positive),
   /** What a failed call counts as: it ends the run, abstains, or gives every completion this number. */
   onRewardError: z.union([z.enum(["fail", "null"]), z.number()], '"fail", "null" or a finite number').default("fail"),
+});
 
-  // Optimizer.
-  ...optimizerFields(types),
-
-  // Logs, evaluation, checkpoints. Intervals are steps, or below 1 a share of all steps.
-  ...loggingFields(types),
+/** What is shown of completions. */
+export const completionFields = ({ z, count, optional }: FieldTypes) => ({
   /** Print sample completions at each logging step; every completion goes to completions.jsonl anyway. */
   logCompletions: z.boolean().default(false),
   /** How many of them; null: all. */
   numCompletionsToPrint: optional(count),
-  ...trackerFields(types),
-  ...evaluationFields(types),
+});
+
+/** How an evaluation samples, and what it reports. */
+export const evaluationSamplingFields = ({ z, count, positive, optional }: FieldTypes) => ({
   /** false: greedy, with one completion a prompt. */
   evalDoSample: z.boolean().default(true),
   /** Sampling in evaluation, where it differs from training's; null: the same. */
-  evalTemperature: optional(z.number().positive()),
+  evalTemperature: optional(positive),
   evalTopP: optional(z.number().gt(0).max(1)),
   evalTopK: optional(z.int().min(0)),
   /** Values of k: report pass@k of every reward function, for rewards of at least evalPassThreshold. */
   evalPassAt: z.array(count).default([]),
   evalPassThreshold: z.number().default(1),
-  ...checkpointFields(types),
+});
 
-  // The Hub. Uploads go on beside the training; one that fails is tried again with the next save.
-  ...hubFields(types),
+/** What of the completions goes to the Hub. */
+export const completionHubFields = ({ z, optional }: FieldTypes) => ({
   /** Data set on the Hub that gets completions.jsonl at each save. */
   logCompletionsHubRepo: optional(z.string().min(1)),
 });
 
-export const schema = lazySchema((z) => z.strictObject(fields(fieldTypes(z))));
-type Schema = ReturnType<typeof schema>;
+type Fields = ReturnType<typeof identityFields> &
+  ReturnType<typeof batchFields> &
+  ReturnType<typeof lengthFields> &
+  ReturnType<typeof rowFields> &
+  ReturnType<typeof memoryFields> &
+  ReturnType<typeof samplingFields> &
+  LossFields &
+  ReturnType<typeof lossControlFields> &
+  ReturnType<typeof rewardFields> &
+  ReturnType<typeof optimizerFields> &
+  ReturnType<typeof loggingFields> &
+  ReturnType<typeof completionFields> &
+  ReturnType<typeof trackerFields> &
+  ReturnType<typeof evaluationFields> &
+  ReturnType<typeof evaluationSamplingFields> &
+  ReturnType<typeof checkpointFields> &
+  ReturnType<typeof hubFields> &
+  ReturnType<typeof completionHubFields>;
+
+// The line comments are the sections of docs/configuration.md.
+const fields = (types: FieldTypes): Fields => ({
+  ...identityFields(types),
+  // Batch. One optimizer step takes perDeviceTrainBatchSize × gradientAccumulationSteps completions; one generation samples
+  // perDeviceTrainBatchSize × stepsPerGeneration of them.
+  ...batchFields(types),
+  ...lengthFields(types),
+  ...rowFields(types),
+  ...memoryFields(types),
+  // Prompts and sampling.
+  ...samplingFields(types),
+  // Loss.
+  ...lossFields(types),
+  ...lossControlFields(types),
+  // Rewards.
+  ...rewardFields(types),
+  // Optimizer.
+  ...optimizerFields(types),
+  // Logs, evaluation, checkpoints. Intervals are steps, or below 1 a share of all steps.
+  ...loggingFields(types),
+  ...completionFields(types),
+  ...trackerFields(types),
+  ...evaluationFields(types),
+  ...evaluationSamplingFields(types),
+  ...checkpointFields(types),
+  // The Hub. Uploads go on beside the training; one that fails is tried again with the next save.
+  ...hubFields(types),
+  ...completionHubFields(types),
+});
+
+export const schema: () => OptionsSchema<Fields> = optionsSchema(fields);
 
 /** Every field with its value. */
-export type GRPOConfigFields = Zod.output<Schema>;
+export type GRPOConfigFields = ResolvedOptions<Fields>;
 /** What may be given: TRL also takes true ("group") and false ("none") for scaleRewards, and reportTo beside logTo. */
 export type GRPOConfigOptions = Readonly<
-  Omit<Zod.input<Schema>, "scaleRewards"> & {
+  Omit<GivenOptions<Fields>, "scaleRewards"> & {
     scaleRewards?: "group" | "batch" | "none" | boolean | undefined;
     reportTo?: string | readonly string[] | null | undefined;
   }

@@ -3,8 +3,10 @@
 
 import { at } from "../at.js";
 import type { Metrics } from "../log/metrics.js";
-import type { Learner, OptimizerStepOptions } from "../model/learner.js";
+import type { Learner } from "../model/learner.js";
 import type { NativeLossResult } from "../native/native.js";
+import { lossOptionsOf } from "../options/loss.js";
+import type { OptimizerStepOptions } from "../options/optimizer.js";
 import { mixSeed } from "../rollout/prompt-sampler.js";
 import { optimizerOptions } from "../run/optimizer.js";
 import { learningRateSchedule, type Schedule } from "../run/schedule.js";
@@ -80,21 +82,7 @@ export class PolicyUpdater {
     const seed = mixSeed(args.seed, step);
     const batch = takeSlices(generation, slices, args.perDeviceTrainBatchSize);
     return this.#model.forwardBackward(batch, {
-      lossType: args.lossType,
-      importanceSamplingLevel: args.importanceSamplingLevel,
-      beta: args.beta,
-      epsilon: args.epsilon,
-      epsilonHigh: args.epsilonHigh,
-      delta: args.delta,
-      useBiasCorrectionKl: args.useBiasCorrectionKl,
-      sapoTemperaturePos: args.sapoTemperaturePos,
-      sapoTemperatureNeg: args.sapoTemperatureNeg,
-      vespoKPos: args.vespoKPos,
-      vespoLambdaPos: args.vespoLambdaPos,
-      vespoKNeg: args.vespoKNeg,
-      vespoLambdaNeg: args.vespoLambdaNeg,
-      offPolicyMaskThreshold: args.offPolicyMaskThreshold,
-      topEntropyQuantile: args.topEntropyQuantile,
+      ...lossOptionsOf(args),
       entropyCoef: this.#entropy.applied,
       maxCompletionLength: args.maxCompletionLength,
       temperature: args.temperature,
@@ -104,8 +92,6 @@ export class PolicyUpdater {
       gradientAccumulationSteps: accumulation,
       // The controller needs the entropy of every token, also while the bonus is off.
       skipIdleRows: !this.#entropy.enabled,
-      maxTokensPerMicroBatch: args.maxTokensPerMicroBatch,
-      gradientCheckpointing: args.gradientCheckpointing,
       dropoutSeed: (index === 0 ? seed : mixSeed(seed, index)) >>> 1,
     });
   }

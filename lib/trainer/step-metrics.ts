@@ -2,8 +2,8 @@
 
 import { at } from "../at.js";
 import { type Metrics, MetricWindow } from "../log/metrics.js";
-import type { LossOptions } from "../model/loss.js";
 import type { NativeLossResult } from "../native/native.js";
+import type { LossOptions } from "../options/loss.js";
 import { failureKinds } from "../rewards/failure.js";
 import type { Collected } from "../rollout/collect.js";
 import { countedLength, finishReasonOf, type Rollout } from "../rollout/sample.js";

@@ -2,17 +2,56 @@
 
 #include <ATen/Parallel.h>
 
+#include <memory>
+#include <tuple>
 #include <type_traits>
 
-#include "binding/convert.h"
+#include "binding/call.h"
 #include "binding/errors.h"
+#include "binding/job_queue.h"
 #include "binding/snapshot.h"
+#include "engine.h"
 #include "error.h"
 
 namespace grpo {
 namespace {
 
-void close_queue(void* queue) { static_cast<JobQueue*>(queue)->close(); }
+struct EngineOptions {
+    ModelConfig config;
+    std::string device;
+    std::string dtype;
+    int64_t threads = 0;  // 0: libtorch's own choice
+
+    static void fields(auto& self, auto& field) {
+        field("config", self.config);
+        field("device", self.device);
+        field("dtype", self.dtype);
+        field("threads", self.threads);
+    }
+};
+
+struct MergeOptions {
+    bool safe = false;
+
+    static void fields(auto& self, auto& field) { field("safe", self.safe); }
+};
+
+/// What a verb may ask of its queue while it runs.
+struct Call {
+    const Cancelled& cancelled;
+    JobQueue& queue;
+
+    /// Calls the function on the JavaScript thread, in the order of the events.
+    template <typename Event>
+    std::function<void(Event)> to_listener(const JsFunction& listener) const {
+        return [listener, &queue = queue](Event event) {
+            queue.call_js([listener, event = std::move(event)](Napi::Env env) {
+                const Napi::HandleScope scope(env);
+                listener->Call({to_js(env, event)});
+            });
+        };
+    }
+};
 
 /// What libtorch chose, before any engine chose otherwise: a choice is the default of later
 /// threads.
@@ -21,331 +60,205 @@ int default_threads() {
     return threads;
 }
 
-}  // namespace
+class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
+  public:
+    static std::vector<PropertyDescriptor> verbs();
 
-Napi::Function EngineWrap::define(Napi::Env env) {
-    return DefineClass(env, "Engine",
-                       {InstanceMethod<&EngineWrap::load_model>("loadModel"),
-                        InstanceMethod<&EngineWrap::init_model>("initModel"),
-                        InstanceMethod<&EngineWrap::add_adapter>("addAdapter"),
-                        InstanceMethod<&EngineWrap::delete_adapter>("deleteAdapter"),
-                        InstanceMethod<&EngineWrap::set_adapter>("setAdapter"),
-                        InstanceMethod<&EngineWrap::train_all>("trainAll"),
-                        InstanceMethod<&EngineWrap::make_reference>("makeReference"),
-                        InstanceMethod<&EngineWrap::mix_reference>("mixReference"),
-                        InstanceMethod<&EngineWrap::merge_adapters>("mergeAdapters"),
-                        InstanceMethod<&EngineWrap::unmerge_adapters>("unmergeAdapters"),
-                        InstanceMethod<&EngineWrap::drop_adapters>("dropAdapters"),
-                        InstanceMethod<&EngineWrap::load_set>("loadSet"),
-                        InstanceMethod<&EngineWrap::save_set>("saveSet"),
-                        InstanceMethod<&EngineWrap::copy_set>("copySet"),
-                        InstanceMethod<&EngineWrap::tensors>("tensors"),
-                        InstanceMethod<&EngineWrap::optimizer_steps>("optimizerSteps"),
-                        InstanceMethod<&EngineWrap::optimizer>("optimizer"),
-                        InstanceMethod<&EngineWrap::set_optimizer>("setOptimizer"),
-                        InstanceMethod<&EngineWrap::memory>("memory"),
-                        InstanceMethod<&EngineWrap::set_adapter_enabled>("setAdapterEnabled"),
-                        InstanceMethod<&EngineWrap::sample>("sample"),
-                        InstanceMethod<&EngineWrap::logprobs>("logprobs"),
-                        InstanceMethod<&EngineWrap::forward>("forward"),
-                        InstanceMethod<&EngineWrap::forward_backward>("forwardBackward"),
-                        InstanceMethod<&EngineWrap::optimizer_step>("optimizerStep"),
-                        InstanceMethod<&EngineWrap::zero_grad>("zeroGrad"),
-                        InstanceMethod<&EngineWrap::gradients>("gradients"),
-                        InstanceMethod<&EngineWrap::cancel>("cancel"),
-                        InstanceMethod<&EngineWrap::count_operators>("countOperators"),
-                        InstanceMethod<&EngineWrap::syncs>("syncs"),
-                        InstanceMethod<&EngineWrap::dispose>("dispose")});
-}
-
-/// Calls the function on the JavaScript thread. The reference is created and freed there too,
-/// because the queue destroys jobs there.
-template <typename Event>
-std::function<void(Event)> to_listener(const Napi::Function& function, JobQueue& queue) {
-    auto listener = std::make_shared<Napi::FunctionReference>(Napi::Persistent(function));
-    return [listener, &queue](Event event) {
-        queue.call_js([listener, event = std::move(event)](Napi::Env env) {
-            const Napi::HandleScope scope(env);
-            listener->Call({to_js(env, event)});
+    explicit EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EngineWrap>(info) {
+        guarded(info.Env(), [&] {
+            const auto options = argument<EngineOptions>(info, 0);
+            engine_ = std::make_shared<Engine>(options.config, options.device, options.dtype);
+            const int usual = default_threads();
+            const auto threads = static_cast<int>(options.threads);
+            queue_ = std::make_shared<JobQueue>(info.Env(), threads > 0 ? threads : usual);
         });
-    };
-}
-
-EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EngineWrap>(info) {
-    guarded(info.Env(), [&] {
-        const Napi::Object options = object_argument(info, 0);
-        const Napi::Value config = options.Get("config");
-        require(config.IsObject(), "config must be an object");
-        engine_ = std::make_shared<Engine>(model_config_from(config.As<Napi::Object>()),
-                                           string_field(options, "device"),
-                                           string_field(options, "dtype"));
-        const int usual = default_threads();
-        const auto threads = static_cast<int>(number_field(options, "threads"));
-        queue_ = std::make_shared<JobQueue>(info.Env(), threads > 0 ? threads : usual);
-    });
-    // A worker thread or the process may end while a job runs: wait for it, so that nothing
-    // outlives the environment.
-    napi_add_env_cleanup_hook(info.Env(), close_queue, queue_.get());
-}
-
-EngineWrap::~EngineWrap() {
-    if (!queue_) return;
-    napi_remove_env_cleanup_hook(Env(), close_queue, queue_.get());
-    queue_->close();
-}
-
-void EngineWrap::check_alive() const {
-    if (!engine_) {
-        throw EngineError("DISPOSED", "the model was disposed",
-                          "load it again, or call dispose() later");
+        // A worker thread or the process may end while a job runs: wait for it, so that nothing
+        // outlives the environment.
+        napi_add_env_cleanup_hook(info.Env(), close_queue, queue_.get());
     }
-}
 
-template <typename Body>
-Napi::Value EngineWrap::job(const Napi::CallbackInfo& info, Body body) {
-    return guarded(info.Env(), [&]() -> Napi::Value {
+    ~EngineWrap() override {
+        if (!queue_) return;
+        napi_remove_env_cleanup_hook(Env(), close_queue, queue_.get());
+        queue_->close();
+    }
+
+  private:
+    static void close_queue(void* queue) { static_cast<JobQueue*>(queue)->close(); }
+
+    /// A method of the class that queues `body` on the engine's thread and returns the promise of
+    /// its result. The parameters of `body` after the engine (and the call, if it wants to know of
+    /// that) are the arguments in JavaScript, read as their types. It captures nothing: C++ makes
+    /// it anew from its type where it runs.
+    template <typename Body>
+    static PropertyDescriptor verb(const char* name, Body) {
+        return InstanceMethod<&EngineWrap::queue_verb<Body>>(name);
+    }
+
+    template <typename Body>
+    Napi::Value queue_verb(const Napi::CallbackInfo& info) {
+        return guarded(info.Env(), [&] { return queue_body<Body>(info, &Body::operator()); });
+    }
+
+    template <typename Body, typename Result, typename... Types>
+    Napi::Value queue_body(const Napi::CallbackInfo& info,
+                           Result (Body::*)(Engine&, const Call&, Types...) const) {
+        return enqueue<Result>(info, arguments<std::decay_t<Types>...>(info), Body());
+    }
+
+    template <typename Body, typename Result, typename... Types>
+    Napi::Value queue_body(const Napi::CallbackInfo& info,
+                           Result (Body::*)(Engine&, Types...) const) {
+        return enqueue<Result>(info, arguments<std::decay_t<Types>...>(info),
+                               [](Engine& engine, const Call&, const auto&... given) {
+                                   return Body()(engine, given...);
+                               });
+    }
+
+    template <typename Result, typename Arguments, typename Body>
+    Napi::Value enqueue(const Napi::CallbackInfo& info, Arguments arguments, Body body) {
         check_alive();
-        auto work = [&engine = *engine_, body = std::move(body)](
-                        const JobQueue::Cancelled& cancelled) -> JobQueue::Settle {
-            if constexpr (std::is_void_v<decltype(body(engine, cancelled))>) {
-                body(engine, cancelled);
+        auto work = [&engine = *engine_, &queue = *queue_, arguments = std::move(arguments),
+                     body](const Cancelled& cancelled) -> JobQueue::Settle {
+            const auto run = [&](const auto&... given) {
+                return body(engine, Call{cancelled, queue}, given...);
+            };
+            if constexpr (std::is_void_v<Result>) {
+                std::apply(run, arguments);
                 return [](Napi::Env env) { return env.Undefined(); };
             } else {
-                return [result = body(engine, cancelled)](Napi::Env env) -> Napi::Value {
+                return [result = std::apply(run, arguments)](Napi::Env env) -> Napi::Value {
                     return to_js(env, result);
                 };
             }
         };
         return queue_->enqueue(info.Env(), std::move(work), engine_);
-    });
-}
-
-Napi::Value EngineWrap::load_model(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&] {
-        return job(info, [table = tensor_table_from(object_argument(info, 0))](Engine& engine,
-                                                                               const Cancelled&) {
-            engine.weights().load_set(TensorSet::kModel, table, 0);
-        });
-    });
-}
-
-Napi::Value EngineWrap::init_model(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&] {
-        return job(info,
-                   [seed = static_cast<uint64_t>(number_argument(info, 0))](
-                       Engine& engine, const Cancelled&) { engine.weights().initialise(seed); });
-    });
-}
-
-Napi::Value EngineWrap::add_adapter(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&] {
-        return job(
-            info,
-            [name = string_argument(info, 0), spec = adapter_spec_from(object_argument(info, 1))](
-                Engine& engine, const Cancelled&) { engine.weights().add_adapter(name, spec); });
-    });
-}
-
-Napi::Value EngineWrap::delete_adapter(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&] {
-        return job(info, [name = string_argument(info, 0)](Engine& engine, const Cancelled&) {
-            engine.weights().delete_adapter(name);
-        });
-    });
-}
-
-Napi::Value EngineWrap::set_adapter(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&] {
-        return job(info, [name = string_argument(info, 0)](Engine& engine, const Cancelled&) {
-            engine.weights().set_adapter(name);
-        });
-    });
-}
-
-Napi::Value EngineWrap::train_all(const Napi::CallbackInfo& info) {
-    return job(info, [](Engine& engine, const Cancelled&) { engine.weights().train_all(); });
-}
-
-Napi::Value EngineWrap::make_reference(const Napi::CallbackInfo& info) {
-    return job(info, [](Engine& engine, const Cancelled&) { engine.weights().make_reference(); });
-}
-
-Napi::Value EngineWrap::mix_reference(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&] {
-        return job(info, [alpha = number_argument(info, 0)](Engine& engine, const Cancelled&) {
-            engine.weights().mix_reference(alpha);
-        });
-    });
-}
-
-Napi::Value EngineWrap::merge_adapters(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&] {
-        return job(info,
-                   [names = string_vector(info[0], "names"),
-                    safe = bool_field(object_argument(info, 1), "safe")](
-                       Engine& engine, const Cancelled&) { engine.weights().merge(names, safe); });
-    });
-}
-
-Napi::Value EngineWrap::unmerge_adapters(const Napi::CallbackInfo& info) {
-    return job(info, [](Engine& engine, const Cancelled&) { engine.weights().unmerge(); });
-}
-
-Napi::Value EngineWrap::drop_adapters(const Napi::CallbackInfo& info) {
-    return job(info,
-               [](Engine& engine, const Cancelled&) { return engine.weights().drop_adapters(); });
-}
-
-Napi::Value EngineWrap::load_set(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&] {
-        return job(
-            info,
-            [set = tensor_set_from(info[0]), table = tensor_table_from(object_argument(info, 1)),
-             step = static_cast<int64_t>(number_argument(info, 2))](
-                Engine& engine, const Cancelled&) { engine.weights().load_set(set, table, step); });
-    });
-}
-
-Napi::Value EngineWrap::save_set(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&] {
-        return job(info,
-                   [set = tensor_set_from(info[0]), path = string_argument(info, 1),
-                    header = byte_vector(info[2], "header"),
-                    names = string_vector(info[3], "names")](Engine& engine, const Cancelled&) {
-                       engine.weights().save_set(set, path, header, names);
-                   });
-    });
-}
-
-Napi::Value EngineWrap::copy_set(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&] {
-        return job(info, [set = tensor_set_from(info[0]), names = string_vector(info[1], "names")](
-                             Engine& engine, const Cancelled&) {
-            return std::make_shared<Snapshot>(
-                Snapshot{.tensors = engine.weights().copy_set(set, names)});
-        });
-    });
-}
-
-Napi::Value EngineWrap::tensors(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&] {
-        return job(info, [set = tensor_set_from(info[0])](Engine& engine, const Cancelled&) {
-            return engine.weights().tensors(set);
-        });
-    });
-}
-
-Napi::Value EngineWrap::optimizer_steps(const Napi::CallbackInfo& info) {
-    return job(info,
-               [](Engine& engine, const Cancelled&) { return engine.weights().optimizer_steps(); });
-}
-
-Napi::Value EngineWrap::optimizer(const Napi::CallbackInfo& info) {
-    return job(info, [](Engine& engine, const Cancelled&) { return engine.weights().optimizer(); });
-}
-
-Napi::Value EngineWrap::set_optimizer(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&] {
-        return job(info,
-                   [kind = optimizer_kind_from(string_argument(info, 0))](
-                       Engine& engine, const Cancelled&) { engine.weights().set_optimizer(kind); });
-    });
-}
-
-Napi::Value EngineWrap::memory(const Napi::CallbackInfo& info) {
-    return job(info, [](Engine& engine, const Cancelled&) { return engine.memory(); });
-}
-
-Napi::Value EngineWrap::set_adapter_enabled(const Napi::CallbackInfo& info) {
-    return job(info, [enabled = info[0].ToBoolean().Value()](Engine& engine, const Cancelled&) {
-        engine.weights().set_enabled(enabled);
-    });
-}
-
-Napi::Value EngineWrap::sample(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&] {
-        require(info[1].IsFunction(), "argument 1 must be a function");
-        SampleEvents events;
-        events.on_group = to_listener<Group>(info[1].As<Napi::Function>(), *queue_);
-        if (info[2].IsFunction())
-            events.on_tokens = to_listener<StepTokens>(info[2].As<Napi::Function>(), *queue_);
-        return job(info, [request = sample_request_from(object_argument(info, 0)), events](
-                             Engine& engine, const Cancelled& cancelled) {
-            return engine.sample(request, cancelled, events);
-        });
-    });
-}
-
-Napi::Value EngineWrap::logprobs(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&] {
-        return job(
-            info,
-            [batch = batch_from(object_argument(info, 0)), temperature = number_argument(info, 1),
-             reference = info[2].ToBoolean().Value()](Engine& engine, const Cancelled& cancelled) {
-                return engine.logprobs(batch, temperature, reference, cancelled);
-            });
-    });
-}
-
-Napi::Value EngineWrap::forward(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&] {
-        return job(info,
-                   [ids = int32_vector(info[0], "ids"), offsets = int32_vector(info[1], "offsets")](
-                       Engine& engine, const Cancelled&) { return engine.forward(ids, offsets); });
-    });
-}
-
-Napi::Value EngineWrap::forward_backward(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&] {
-        return job(info, [batch = train_batch_from(object_argument(info, 0)),
-                          options = loss_options_from(object_argument(info, 1))](
-                             Engine& engine, const Cancelled& cancelled) {
-            return engine.forward_backward(batch, options, cancelled);
-        });
-    });
-}
-
-Napi::Value EngineWrap::optimizer_step(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&] {
-        return job(
-            info, [options = optimizer_options_from(object_argument(info, 0))](
-                      Engine& engine, const Cancelled&) { return engine.optimizer_step(options); });
-    });
-}
-
-Napi::Value EngineWrap::zero_grad(const Napi::CallbackInfo& info) {
-    return job(info, [](Engine& engine, const Cancelled&) { engine.zero_grad(); });
-}
-
-Napi::Value EngineWrap::gradients(const Napi::CallbackInfo& info) {
-    return job(info, [](Engine& engine, const Cancelled&) { return engine.gradients(); });
-}
-
-Napi::Value EngineWrap::cancel(const Napi::CallbackInfo& info) {
-    if (engine_) queue_->cancel();
-    return info.Env().Undefined();
-}
-
-Napi::Value EngineWrap::count_operators(const Napi::CallbackInfo& info) {
-    return job(info, [count = info[0].ToBoolean().Value()](Engine& engine, const Cancelled&) {
-        return engine.count_operators(count);
-    });
-}
-
-Napi::Value EngineWrap::syncs(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&]() -> Napi::Value {
-        check_alive();
-        return Napi::Number::New(info.Env(), static_cast<double>(engine_->syncs()));
-    });
-}
-
-Napi::Value EngineWrap::dispose(const Napi::CallbackInfo& info) {
-    if (engine_) {
-        queue_->cancel();
-        queue_->finish();
-        engine_.reset();  // the jobs still queued hold it until they have ended
     }
-    return info.Env().Undefined();
+
+    void check_alive() const {
+        if (engine_) return;
+        throw EngineError("DISPOSED", "the model was disposed",
+                          "load it again, or call dispose() later");
+    }
+
+    // On the JavaScript thread, at once.
+
+    Napi::Value cancel(const Napi::CallbackInfo& info) {
+        if (engine_) queue_->cancel();
+        return info.Env().Undefined();
+    }
+
+    Napi::Value syncs(const Napi::CallbackInfo& info) {
+        return guarded(info.Env(), [&] {
+            check_alive();
+            return to_js(info.Env(), engine_->syncs());
+        });
+    }
+
+    Napi::Value dispose(const Napi::CallbackInfo& info) {
+        if (engine_) {
+            queue_->cancel();
+            queue_->finish();
+            engine_.reset();  // the jobs still queued hold it until they have ended
+        }
+        return info.Env().Undefined();
+    }
+
+    std::shared_ptr<Engine> engine_;  // every job holds it, so the last one to end frees it
+    std::shared_ptr<JobQueue> queue_;
+};
+
+std::vector<EngineWrap::PropertyDescriptor> EngineWrap::verbs() {
+    using Name = const std::string&;
+    using Names = const std::vector<std::string>&;
+    return {
+        verb("loadModel",
+             [](Engine& engine, const TensorTable& table) {
+                 engine.weights().load_set(TensorSet::kModel, table, 0);
+             }),
+        verb("initModel", [](Engine& engine, uint64_t seed) { engine.weights().initialise(seed); }),
+
+        verb("addAdapter",
+             [](Engine& engine, Name name, const AdapterSpec& spec) {
+                 engine.weights().add_adapter(name, spec);
+             }),
+        verb("deleteAdapter",
+             [](Engine& engine, Name name) { engine.weights().delete_adapter(name); }),
+        verb("setAdapter", [](Engine& engine, Name name) { engine.weights().set_adapter(name); }),
+        verb("setAdapterEnabled",
+             [](Engine& engine, bool enabled) { engine.weights().set_enabled(enabled); }),
+        verb("mergeAdapters",
+             [](Engine& engine, Names names, const MergeOptions& options) {
+                 engine.weights().merge(names, options.safe);
+             }),
+        verb("unmergeAdapters", [](Engine& engine) { engine.weights().unmerge(); }),
+        verb("dropAdapters", [](Engine& engine) { return engine.weights().drop_adapters(); }),
+
+        verb("trainAll", [](Engine& engine) { engine.weights().train_all(); }),
+        verb("makeReference", [](Engine& engine) { engine.weights().make_reference(); }),
+        verb("mixReference",
+             [](Engine& engine, double alpha) { engine.weights().mix_reference(alpha); }),
+
+        verb("loadSet", [](Engine& engine, TensorSet set, const TensorTable& table,
+                           int64_t step) { engine.weights().load_set(set, table, step); }),
+        verb("saveSet",
+             [](Engine& engine, TensorSet set, Name path, const std::vector<uint8_t>& header,
+                Names names) { engine.weights().save_set(set, path, header, names); }),
+        verb("copySet",
+             [](Engine& engine, TensorSet set, Names names) {
+                 return std::make_shared<Snapshot>(
+                     Snapshot{.tensors = engine.weights().copy_set(set, names)});
+             }),
+        verb("tensors",
+             [](Engine& engine, TensorSet set) { return engine.weights().tensors(set); }),
+        verb("optimizerSteps", [](Engine& engine) { return engine.weights().optimizer_steps(); }),
+        verb("optimizer", [](Engine& engine) { return engine.weights().optimizer(); }),
+        verb("setOptimizer",
+             [](Engine& engine, Name name) { engine.weights().set_optimizer(name); }),
+
+        verb("sample",
+             [](Engine& engine, const Call& call, const SampleRequest& request,
+                const JsFunction& on_group, const std::optional<JsFunction>& on_tokens) {
+                 SampleEvents events;
+                 events.on_group = call.to_listener<Group>(on_group);
+                 if (on_tokens) events.on_tokens = call.to_listener<StepTokens>(*on_tokens);
+                 return engine.sample(request, call.cancelled, events);
+             }),
+        verb("logprobs",
+             [](Engine& engine, const Call& call, const Batch& batch, double temperature,
+                std::optional<bool> reference) {
+                 return engine.logprobs(batch, temperature, reference.value_or(false),
+                                        call.cancelled);
+             }),
+        verb("forward",
+             [](Engine& engine, const std::vector<int32_t>& ids,
+                const std::vector<int32_t>& offsets) { return engine.forward(ids, offsets); }),
+        verb("forwardBackward",
+             [](Engine& engine, const Call& call, const TrainBatch& batch,
+                const LossOptions& options) {
+                 return engine.forward_backward(batch, options, call.cancelled);
+             }),
+        verb("optimizerStep",
+             [](Engine& engine, const OptimizerOptions& options) {
+                 return engine.optimizer_step(options);
+             }),
+        verb("zeroGrad", [](Engine& engine) { engine.zero_grad(); }),
+        verb("gradients", [](Engine& engine) { return engine.gradients(); }),
+
+        verb("memory", [](Engine& engine) { return engine.memory(); }),
+        verb("countOperators",
+             [](Engine& engine, bool count) { return engine.count_operators(count); }),
+
+        InstanceMethod<&EngineWrap::cancel>("cancel"),
+        InstanceMethod<&EngineWrap::syncs>("syncs"),
+        InstanceMethod<&EngineWrap::dispose>("dispose"),
+    };
+}
+
+}  // namespace
+
+Napi::Function define_engine(Napi::Env env) {
+    return EngineWrap::DefineClass(env, "Engine", EngineWrap::verbs());
 }
 
 }  // namespace grpo

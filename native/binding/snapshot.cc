@@ -4,7 +4,7 @@
 #include <functional>
 #include <string>
 
-#include "binding/convert.h"
+#include "binding/call.h"
 #include "binding/errors.h"
 #include "error.h"
 #include "io/tensor_file.h"
@@ -54,10 +54,11 @@ class SnapshotWriter : public Napi::AsyncWorker {
 
 Napi::Value write(const Napi::CallbackInfo& info, const std::shared_ptr<Snapshot>& snapshot) {
     return guarded(info.Env(), [&]() -> Napi::Value {
+        auto [path, header] = arguments<std::string, std::vector<uint8_t>>(info);
         require(!std::exchange(snapshot->written, true), "this snapshot is written already");
         // Deletes itself.
         auto* writer = new SnapshotWriter(info.Env(), std::exchange(snapshot->tensors, {}),
-                                          string_argument(info, 0), byte_vector(info[1], "header"));
+                                          std::move(path), std::move(header));
         const Napi::Promise promise = writer->promise();
         writer->Queue();
         return promise;
@@ -66,7 +67,7 @@ Napi::Value write(const Napi::CallbackInfo& info, const std::shared_ptr<Snapshot
 
 }  // namespace
 
-Napi::Object to_js(Napi::Env env, const std::shared_ptr<Snapshot>& snapshot) {
+Napi::Value to_js(Napi::Env env, const std::shared_ptr<Snapshot>& snapshot) {
     double bytes = 0;
     for (const at::Tensor& tensor : snapshot->tensors)
         bytes += static_cast<double>(tensor.nbytes());

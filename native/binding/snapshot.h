@@ -17,6 +17,6 @@ struct Snapshot {
 };
 
 /// { bytes, write(file, header): Promise<void> }; the copies are freed once they are written.
-Napi::Object to_js(Napi::Env env, const std::shared_ptr<Snapshot>& snapshot);
+Napi::Value to_js(Napi::Env env, const std::shared_ptr<Snapshot>& snapshot);
 
 }  // namespace grpo

@@ -1,7 +1,7 @@
 // Passes over rows of activations, scores and logits on a CPU: what a model computes between its
 // products. Decoding and training run the same ones, so that a token's log-probability is that of
 // the forward that trains it. Each is one read and one write where ATen would make one for every
-// operator. All in fp32, rows contiguous unless a stride is given; a sum is taken in vectors of
+// operator. All in fp32, rows contiguous unless a stride is given; sums are taken in vectors of
 // fp32 and across these in double. The plain version of each is the ATen expression of its caller.
 #pragma once
 
@@ -60,10 +60,9 @@ struct RowKernels {
     /// logits <- dl · dlogprob/dz + dh · dentropy/dz, in place.
     void (*score_backward)(float* logits, const LogitRow& row, float dl, float dh);
     float (*max)(const float* x, int64_t size);
-    /// Σ exp((x - max) · scale), [size] of a few thousand at most; also writes the terms where
-    /// `terms` is not null.
+    /// Σ exp((x - max) · scale); also writes the terms [size] where `terms` is not null.
     double (*exp_sum)(const float* x, int64_t size, float max, float scale, float* terms);
-    /// Terms [size] whose score is below `least` become 0; Σ of the others. A few thousand at most.
+    /// Terms [size] whose score is below `least` become 0; Σ of the others.
     double (*keep)(const float* scores, float least, int64_t size, float* terms);
 };
 

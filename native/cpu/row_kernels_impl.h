@@ -235,25 +235,36 @@ void score_backward(float* logits, const LogitRow& row, float dl, float dh) {
 
 // --- drawing ---
 
+/// Σ f(i, n) of the vectors of [0, size). In fp32 for short runs only: the tail of a large
+/// vocabulary must not be lost.
+template <typename F>
+inline __attribute__((always_inline)) double sum_in_runs(int64_t size, F f) {
+    constexpr int64_t kRun = 16 * kLanes;
+    double total = 0;
+    for (int64_t start = 0; start < size; start += kRun) {
+        Vec sums{};
+        each_vector(least(kRun, size - start),
+                    [&](int64_t i, int64_t n) { sums += f(start + i, n); });
+        total += sum_of(sums);
+    }
+    return total;
+}
+
 double exp_sum(const float* x, int64_t size, float max, float scale, float* terms) {
-    Vec sums{};
-    each_vector(size, [&](int64_t i, int64_t n) {
+    return sum_in_runs(size, [&](int64_t i, int64_t n) {
         const Vec term = exp_of((get(x, i, n, kLowest) - max) * scale);
         if (terms != nullptr) put(terms, i, n, term);
-        sums += term;
+        return term;
     });
-    return wide_sum_of(sums);
 }
 
 double keep(const float* scores, float least, int64_t size, float* terms) {
-    Vec sums{};
-    each_vector(size, [&](int64_t i, int64_t n) {
+    return sum_in_runs(size, [&](int64_t i, int64_t n) {
         const Ints kept = get(scores, i, n) >= fill(least);
         const Vec term = (Vec)((Ints)get(terms, i, n) & kept);
         put(terms, i, n, term);
-        sums += term;
+        return term;
     });
-    return wide_sum_of(sums);
 }
 
 }  // namespace

@@ -9,16 +9,15 @@
 #include <vector>
 
 #include "cpu/row_ops.h"
+#include "limits.h"
 
 namespace grpo {
 namespace {
 
-constexpr int64_t kChunkElements = int64_t{32} << 20;  // logits of one chunk: 128 MiB in fp32
-
 /// Tokens whose logits fit one chunk; threads side by side share it.
 int64_t chunk_tokens(const Decoder& decoder) {
     const int64_t sharing = at::in_parallel_region() ? at::get_num_threads() : 1;
-    return std::max<int64_t>(1, kChunkElements / sharing / decoder.config().vocab_size);
+    return std::max<int64_t>(1, kLimits.chunk_elements / sharing / decoder.config().vocab_size);
 }
 
 /// The scores of a chunk of tokens and, from the same logits, their derivatives. On a CPU two

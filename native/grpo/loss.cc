@@ -56,7 +56,7 @@ at::Tensor policy_term(const LossTokens& tokens, const at::Tensor& log_ratio,
     const at::Tensor gains = advantages > 0;
     const auto dtype = advantages.scalar_type();
     result.clip_low = result.clip_high = at::zeros_like(advantages);
-    switch (options.type) {
+    switch (options.loss_type) {
         case LossType::kCispo: {
             result.clip_high = ((ratio.detach() > options.epsilon_high) & gains).to(dtype);
             const at::Tensor bounded = ratio.detach().clamp_max(options.epsilon_high);
@@ -71,10 +71,9 @@ at::Tensor policy_term(const LossTokens& tokens, const at::Tensor& log_ratio,
             result.phi = gamma_weights(tokens, log_ratio, options);
             return -result.phi * advantages * tokens.logprobs;
         default: {
-            const double low = 1 - options.epsilon_low, high = 1 + options.epsilon_high;
+            const double low = 1 - options.epsilon, high = 1 + options.epsilon_high;
             const at::Tensor clipped = ratio.clamp(low, high);
-            const at::Tensor bounded =
-                std::isinf(options.delta) ? ratio : ratio.clamp_max(options.delta);
+            const at::Tensor bounded = options.delta ? ratio.clamp_max(*options.delta) : ratio;
             result.clip_low = ((bounded.detach() < low) & (advantages < 0)).to(dtype);
             result.clip_high = ((bounded.detach() > high) & gains).to(dtype);
             return at::minimum(bounded * advantages, clipped * advantages).neg();
@@ -123,7 +122,7 @@ std::vector<double> put_counted(const std::vector<double>& values,
 
 /// What the sum of a completion's losses is divided by, but for the slices of the step.
 double divisor(double length, double slice_rows, double slice_tokens, const LossOptions& options) {
-    switch (options.type) {
+    switch (options.loss_type) {
         case LossType::kBnpo:
             return std::max(slice_tokens, 1.0);
         case LossType::kDrGrpo:
@@ -138,7 +137,7 @@ double divisor(double length, double slice_rows, double slice_tokens, const Loss
 /// w of every completion: [B].
 std::vector<double> completion_weights(const BatchShape& shape, const LossOptions& options) {
     const auto tokens_of = [&](RowRange rows) { return static_cast<double>(shape.tokens(rows)); };
-    if (divides_by_step_tokens(options.type)) {
+    if (divides_by_step_tokens(options.loss_type)) {
         const double tokens =
             options.loss_tokens > 0 ? options.loss_tokens : tokens_of({0, shape.rows()});
         return std::vector<double>(shape.counted.size(), 1 / std::max(tokens, 1.0));
@@ -169,10 +168,9 @@ double accumulation_steps(const BatchShape& shape, const LossOptions& options) {
 
 bool needs_whole_completions(const LossOptions& options, bool has_old) {
     const bool masked = options.top_entropy_quantile < 1;
-    const bool weighted_kl = options.beta != 0 && options.bias_correction_kl;
-    if (options.sequence_level && (has_old || masked || weighted_kl)) return true;
-    return has_old &&
-           (options.type == LossType::kVespo || !std::isinf(options.off_policy_threshold));
+    const bool weighted_kl = options.beta != 0 && options.use_bias_correction_kl;
+    if (options.sequence_level() && (has_old || masked || weighted_kl)) return true;
+    return has_old && (options.loss_type == LossType::kVespo || options.off_policy_mask_threshold);
 }
 
 TokenLoss token_loss(const LossTokens& tokens, const LossOptions& options) {
@@ -181,20 +179,21 @@ TokenLoss token_loss(const LossTokens& tokens, const LossOptions& options) {
     const at::Tensor old = batch.old.defined() ? batch.old : current;
     const at::Tensor log_ratio = tokens.logprobs - old;
     const at::Tensor ratio =
-        (options.sequence_level ? completion_mean(tokens, log_ratio) : log_ratio).exp();
+        (options.sequence_level() ? completion_mean(tokens, log_ratio) : log_ratio).exp();
 
     TokenLoss result;
     at::Tensor loss = policy_term(tokens, log_ratio, ratio, options, result);
-    if (!std::isinf(options.off_policy_threshold)) {
+    if (options.off_policy_mask_threshold) {
         const at::Tensor drift = completion_mean(tokens, log_ratio.detach().neg());
-        const at::Tensor kept = (batch.advantages >= 0) | (drift <= options.off_policy_threshold);
+        const at::Tensor kept =
+            (batch.advantages >= 0) | (drift <= *options.off_policy_mask_threshold);
         loss = loss * kept.to(loss.scalar_type());
     }
     if (batch.entropy_mask.defined()) loss = loss * batch.entropy_mask;
     if (options.beta != 0) {
         const at::Tensor log_reference = batch.reference - tokens.logprobs;
         at::Tensor kl = log_reference.exp() - log_reference - 1;
-        if (options.bias_correction_kl) kl = kl * ratio;
+        if (options.use_bias_correction_kl) kl = kl * ratio;
         loss = loss + kl * options.beta;
         result.kl = kl.detach();
     }

@@ -22,10 +22,85 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
+#include <vector>
+
 #include "batch.h"
 #include "grpo/completions.h"
 
 namespace grpo {
+
+enum class LossType : uint8_t { kDapo, kGrpo, kDrGrpo, kBnpo, kCispo, kSapo, kLuspo, kVespo };
+template <>
+inline constexpr auto kNames<LossType> =
+    std::to_array<Named<LossType>>({{"dapo", LossType::kDapo},
+                                    {"grpo", LossType::kGrpo},
+                                    {"dr_grpo", LossType::kDrGrpo},
+                                    {"bnpo", LossType::kBnpo},
+                                    {"cispo", LossType::kCispo},
+                                    {"sapo", LossType::kSapo},
+                                    {"luspo", LossType::kLuspo},
+                                    {"vespo", LossType::kVespo}});
+
+enum class ImportanceSampling : uint8_t { kToken, kSequence };
+template <>
+inline constexpr auto kNames<ImportanceSampling> = std::to_array<Named<ImportanceSampling>>(
+    {{"token", ImportanceSampling::kToken}, {"sequence", ImportanceSampling::kSequence}});
+
+/// The options of the loss under TRL's names. lib/options/loss.ts has their meaning, their defaults
+/// and what else they may be; each must stand in `fields` too.
+struct LossOptions {
+    LossType loss_type = LossType::kDapo;
+    ImportanceSampling importance_sampling_level = ImportanceSampling::kToken;
+    double beta = 0;
+    double epsilon = 0.2;  // ε_low
+    double epsilon_high = 0.2;
+    std::optional<double> delta;
+    bool use_bias_correction_kl = true;
+    double sapo_temperature_pos = 1;
+    double sapo_temperature_neg = 1.05;
+    double vespo_k_pos = 2;
+    double vespo_lambda_pos = 3;
+    double vespo_k_neg = 3;
+    double vespo_lambda_neg = 2;
+    std::optional<double> off_policy_mask_threshold;
+    double top_entropy_quantile = 1;  // 1: every token
+    double entropy_coef = 0;
+    // Of one call.
+    int64_t max_completion_length = 0;       // needed by dr_grpo
+    double loss_tokens = 0;                  // 0: the tokens of this batch that count
+    double gradient_accumulation_steps = 0;  // slices of the step; 0: those of this batch
+    bool skip_idle_rows = true;              // rows whose gradient is exactly zero
+    PassOptions pass;
+
+    bool sequence_level() const {
+        return importance_sampling_level == ImportanceSampling::kSequence;
+    }
+
+    static void fields(auto& self, auto& field) {
+        field("lossType", self.loss_type);
+        field("importanceSamplingLevel", self.importance_sampling_level);
+        field("beta", self.beta);
+        field("epsilon", self.epsilon);
+        field("epsilonHigh", self.epsilon_high);
+        field("delta", self.delta);
+        field("useBiasCorrectionKl", self.use_bias_correction_kl);
+        field("sapoTemperaturePos", self.sapo_temperature_pos);
+        field("sapoTemperatureNeg", self.sapo_temperature_neg);
+        field("vespoKPos", self.vespo_k_pos);
+        field("vespoLambdaPos", self.vespo_lambda_pos);
+        field("vespoKNeg", self.vespo_k_neg);
+        field("vespoLambdaNeg", self.vespo_lambda_neg);
+        field("offPolicyMaskThreshold", self.off_policy_mask_threshold);
+        field("topEntropyQuantile", self.top_entropy_quantile);
+        field("entropyCoef", self.entropy_coef);
+        field("maxCompletionLength", self.max_completion_length);
+        field("lossTokens", self.loss_tokens);
+        field("gradientAccumulationSteps", self.gradient_accumulation_steps);
+        field("skipIdleRows", self.skip_idle_rows);
+        PassOptions::fields(self.pass, field);
+    }
+};
 
 /// What the loss needs of each token and does not change during a step, all [tokens] and of one
 /// floating dtype.
@@ -87,11 +162,28 @@ struct ScoredBatch {
     std::vector<double> logprobs, entropy, old, reference;  // [tokens]; the last two may be empty
     std::vector<uint8_t> loss_mask;                         // [tokens], or empty
     std::vector<int32_t> slice_offsets;                     // [S + 1], or empty
+
+    static void fields(auto& self, auto& field) {
+        field("offsets", self.completion_offsets);
+        field("advantages", self.advantages);
+        field("logprobs", self.logprobs);
+        field("entropy", self.entropy);
+        field("old", self.old);
+        field("reference", self.reference);
+        field.optional("lossMask", self.loss_mask);
+        field.optional("sliceOffsets", self.slice_offsets);
+    }
 };
 struct LossAndGradient {
     double loss = 0;
     std::vector<double> logprobs;  // dloss/dlogprob [tokens]; 0 where a token does not count
     std::vector<double> entropy;   // dloss/dentropy [tokens]; empty without a bonus
+
+    static void fields(auto& self, auto& field) {
+        field("loss", self.loss);
+        field("logprobs", self.logprobs);
+        field("entropy", self.entropy);
+    }
 };
 LossAndGradient loss_and_gradient(const ScoredBatch& scored, const LossOptions& options);
 

@@ -140,7 +140,7 @@ void MetricSums::add(int64_t from, const LossTokens& tokens, const TokenLoss& lo
 LossResult MetricSums::result(ReadBack& read_back) const {
     const std::vector<double> values =
         read_back.operator()<double>(at::cat({sums_.view({-1}), largest_}));
-    const bool by_completion = options_.sequence_level;
+    const bool by_completion = options_.sequence_level();
     Mean policy, entropy, kl, low, high, region, low_min, high_max, phi, difference;
     LossResult result;
     double active_entropy = 0, active = 0;
@@ -165,7 +165,7 @@ LossResult MetricSums::result(ReadBack& read_back) const {
         active += slice.total(kActive);
     }
     // TRL reports a slice's loss before it is divided by the slices of the step.
-    const bool scaled = !divides_by_step_tokens(options_.type);
+    const bool scaled = !divides_by_step_tokens(options_.loss_type);
     result.policy_loss = policy.value(0) * (scaled ? accumulation_steps(shape_, options_) : 1);
     result.entropy = entropy.value(count > 0 ? kNan : 0);
     result.kl = kl.value(count > 0 ? kNan : 0);

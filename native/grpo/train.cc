@@ -108,7 +108,7 @@ class LossPass {
         // Autograd adds to the leaves' gradients, so every lane has leaves of its own.
         std::vector<std::unique_ptr<Adapter>> copies;
         for (size_t lane = 1; lane < micro_batches_.lanes(); ++lane) {
-            copies.push_back(adapter_.copy(decoder_));
+            copies.push_back(adapter_.copy(decoder_.base()));
             copies.back()->parameters.need_gradient();
         }
         micro_batches_.each([&](const PackedInput& input, int64_t index, size_t lane) {

@@ -4,8 +4,8 @@
 // model that is trained in full is the adapter that has every module: the decoder's own tensors are
 // then free to be the reference.
 //
-// The decoder's modules have numbers (Linear::index, Norm::index); the tables here go by them, so a
-// pass looks nothing up by name. What a pass computes from these tables is in linear.cc and
+// The model's modules have numbers (module_table.h); the tables here go by them, so a pass looks
+// nothing up by name. What a pass computes from these tables is in linear.cc, norm.cc and
 // decoder.cc.
 #pragma once
 
@@ -22,7 +22,7 @@
 
 namespace grpo {
 
-class Decoder;
+class BaseModel;
 class Weight;
 
 /// y += s · dropout(x) Aᵀ Bᵀ. On the embedding A is [R, V], B is [C, R], and x a token's one-hot.
@@ -73,16 +73,18 @@ struct EmbeddingAdapter {
 class Adapter {
   public:
     /// The tensors of `spec`, initialised. Throws BAD_INPUT for a module that is not there.
-    Adapter(const AdapterSpec& spec, const Decoder& decoder);
+    Adapter(const AdapterSpec& spec, const BaseModel& base);
     Adapter(const Adapter&) = delete;
     Adapter& operator=(const Adapter&) = delete;
     /// The same values, and no gradient yet.
-    std::unique_ptr<Adapter> copy(const Decoder& decoder) const;
-    /// All modules of the decoder in full.
-    static AdapterSpec whole_model(const Decoder& decoder);
+    std::unique_ptr<Adapter> copy(const BaseModel& base) const;
+    /// All modules of the model in full.
+    static AdapterSpec whole_model(const BaseModel& base);
 
     /// To be called whenever values have changed: brings narrow copies and norms up to date.
-    void refresh(const Decoder& decoder);
+    void refresh(const BaseModel& base);
+    /// Of the whole model: its tensors become the base's, too, which is then one copy in memory.
+    void share_with(BaseModel& base) const;
 
     /// nullptr: nothing there.
     const LinearAdapter* linear(int64_t index) const {
@@ -96,14 +98,14 @@ class Adapter {
 
   private:
     struct Uninitialised {};
-    Adapter(const AdapterSpec& spec, const Decoder& decoder, Uninitialised);
+    Adapter(const AdapterSpec& spec, const BaseModel& base, Uninitialised);
     void narrow_trained();
-    void connect_linears(const Decoder& decoder);
-    void connect_embedding(const Decoder& decoder);
-    void initialise(const Decoder& decoder);
+    void connect_linears(const BaseModel& base);
+    void connect_embedding(const BaseModel& base);
+    void initialise(const BaseModel& base);
     void initialise_pair(Lora& lora, const std::string& module, const Weight& weight);
     Trained trained(const std::string& name, at::ScalarType model_dtype);
-    std::optional<TokenRows> token_rows(const std::string& module, const Decoder& decoder);
+    std::optional<TokenRows> token_rows(const std::string& module, const BaseModel& base);
     std::optional<Lora> lora(const std::string& module, const char* a, const char* b);
 
     AdapterSpec spec_;

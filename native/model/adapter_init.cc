@@ -7,7 +7,7 @@
 #include "device.h"
 #include "error.h"
 #include "model/adapter.h"
-#include "model/decoder.h"
+#include "model/base_model.h"
 #include "model/random_fill.h"
 
 namespace grpo {
@@ -112,34 +112,36 @@ void Adapter::initialise_pair(Lora& lora, const std::string& module, const Weigh
         pissa(randomized_triples(wide(), rank, spec_.init_iterations, draws), lora.scaling));
 }
 
-void Adapter::initialise(const Decoder& decoder) {
+void Adapter::initialise(const BaseModel& base) {
     const auto begin_at = [&](const std::string& name, const auto& read) {
         if (parameters.find(name).defined()) parameters.write(name, read());
     };
-    for (const NamedTensor& tensor : decoder.named_tensors()) begin_at(tensor.name, tensor.read);
-    if (decoder.tied()) begin_at("lm_head.weight", [&] { return decoder.embedding()->dense(); });
+    for (const NamedTensor& tensor : base.named_tensors()) begin_at(tensor.name, tensor.read);
+    const LinearModule& output = base.modules().output;
+    if (base.tied())
+        begin_at(weight_name(output.parts[0].name), [&] { return base.embedding->dense(); });
     const auto take_rows_of = [](const std::optional<TokenRows>& rows, const Weight& weight) {
         if (rows) rows->rows.master.detach().copy_(weight.rows(rows->ids));
     };
-    take_rows_of(embedding_.rows, *decoder.embedding());
-    take_rows_of(linears_[decoder.output().index].rows, *decoder.output().weight);
-    if (decoder.device().is_meta()) return refresh(decoder);
+    take_rows_of(embedding_.rows, *base.embedding);
+    take_rows_of(linears_[output.index].rows, *base.output().weight);
+    if (base.device().is_meta()) return refresh(base);
 
     if (embedding_.lora) {
-        const std::string module = Decoder::kEmbedding;
+        const std::string& module = base.modules().embedding.name;
         if (spec_.init == LoraInit::kRandom)
             fill_normal(embedding_.lora->a.detach(), module + ".lora_embedding_A", spec_.seed, 1);
         fill_normal(embedding_.lora->b.detach(), module + ".lora_embedding_B", spec_.seed, 1);
     }
-    for (const Linear* linear : decoder.linears()) {
-        auto& loras = linears_[linear->index].loras;
+    for (const BaseLinear& linear : base.linears) {
+        auto& loras = linears_[linear.module.index].loras;
         for (size_t part = 0; part < loras.size(); ++part) {
             if (loras[part])
-                initialise_pair(*loras[part], linear->parts()[part].module,
-                                *linear->part_weight(part));
+                initialise_pair(*loras[part], linear.module.parts[part].name,
+                                *linear.part_weight(part));
         }
     }
-    refresh(decoder);
+    refresh(base);
     // A magnitude begins as the norm that it stands for, so that DoRA too begins at the base.
     const auto set_magnitude = [](const std::optional<Lora>& lora) {
         if (lora && lora->magnitude.defined()) lora->magnitude.detach().copy_(lora->weight_norm);

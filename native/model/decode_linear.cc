@@ -36,16 +36,16 @@ void add_product(const Factors& factors, const float* x, int64_t rows, float* y,
 }  // namespace
 
 DecodeLinear::DecodeLinear(const Linear& linear, const ForwardMode& mode)
-    : out_(linear.weight->out()) {
-    const LinearAdapter* adapter = mode.adapter ? mode.adapter->linear(linear.index) : nullptr;
-    const at::Tensor bias = adapter ? linear.bias_with(*adapter) : linear.bias;
+    : out_(linear.base().module.out()) {
+    const BaseLinear& base = linear.base();
+    const LinearAdapter* adapter = linear.adapter(mode);
+    const at::Tensor bias = adapter ? linear.bias_with(*adapter) : base.bias;
     if (bias.defined()) bias_ = in_float(bias);
-    add_blocks(linear, adapter);
+    add_blocks(base, adapter);
     if (!adapter) return;
-    int64_t start = 0;
-    for (size_t part = 0; part < linear.parts().size(); ++part) {
-        if (adapter->loras[part]) pairs_.push_back(pair_of(*adapter->loras[part], start));
-        start += linear.parts()[part].out;
+    for (size_t part = 0; part < adapter->loras.size(); ++part) {
+        if (const auto& lora = adapter->loras[part])
+            pairs_.push_back(pair_of(*lora, base.module.start(part)));
     }
     if (adapter->rows) {
         const at::Tensor ids = adapter->rows->ids;
@@ -55,7 +55,7 @@ DecodeLinear::DecodeLinear(const Linear& linear, const ForwardMode& mode)
     }
 }
 
-void DecodeLinear::add_blocks(const Linear& linear, const LinearAdapter* adapter) {
+void DecodeLinear::add_blocks(const BaseLinear& base, const LinearAdapter* adapter) {
     if (adapter && adapter->weight.whole.defined()) {
         blocks_.push_back({dense_weight(adapter->weight.whole.stored()), 0});
         return;
@@ -63,15 +63,13 @@ void DecodeLinear::add_blocks(const Linear& linear, const LinearAdapter* adapter
     const auto trained = [](const Trained& part) { return part.defined(); };
     if (!adapter ||
         std::none_of(adapter->weight.parts.begin(), adapter->weight.parts.end(), trained)) {
-        blocks_.push_back({linear.weight, 0});
+        blocks_.push_back({base.weight, 0});
         return;
     }
-    int64_t start = 0;
-    for (size_t part = 0; part < linear.parts().size(); ++part) {
+    for (size_t part = 0; part < adapter->weight.parts.size(); ++part) {
         const Trained& own = adapter->weight.parts[part];
-        blocks_.push_back(
-            {own.defined() ? dense_weight(own.stored()) : linear.part_weight(part), start});
-        start += linear.parts()[part].out;
+        blocks_.push_back({own.defined() ? dense_weight(own.stored()) : base.part_weight(part),
+                           base.module.start(part)});
     }
 }
 

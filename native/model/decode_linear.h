@@ -16,6 +16,7 @@ namespace grpo {
 /// Scratch of one decode step, shared by its layers.
 struct Workspace {
     cpu::Scratch packed, low_rank, delta, beginning;
+    cpu::Scratch gate_up, activated;  // of the feed-forward
 };
 
 class DecodeLinear {
@@ -49,7 +50,7 @@ class DecodeLinear {
         std::vector<int64_t> ids;            // [n] outputs that they replace
     };
 
-    void add_blocks(const Linear& linear, const LinearAdapter* adapter);
+    void add_blocks(const BaseLinear& base, const LinearAdapter* adapter);
     static Pair pair_of(const Lora& lora, int64_t start);
     void add_pair(const Pair& pair, const float* x, int64_t rows, float* y,
                   Workspace& workspace) const;

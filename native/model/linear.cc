@@ -35,29 +35,21 @@ void mask_pairs(std::vector<LowRankPair>& pairs, const LinearInput& input, int64
 
 }  // namespace
 
-Linear::Linear(std::vector<LinearPart> parts, int64_t in, bool has_bias,
-               const at::TensorOptions& options)
-    : parts_(std::move(parts)) {
-    int64_t out = 0;
-    for (const LinearPart& part : parts_) {
-        outs_.push_back(part.out);
-        out += part.out;
-    }
-    weight = dense_weight(at::empty({out, in}, options));
-    if (has_bias) bias = at::empty({out}, options);
+const LinearAdapter* Linear::adapter(const ForwardMode& mode) const {
+    return mode.adapter ? mode.adapter->linear(base_->module.index) : nullptr;
 }
 
 at::Tensor Linear::forward(const LinearInput& input, const ForwardMode& mode) const {
-    const LinearAdapter* adapter = mode.adapter ? mode.adapter->linear(index) : nullptr;
+    const LinearAdapter* adapter = this->adapter(mode);
     // In float64 autograd takes every step by itself: what the fused layer is tested against.
     if (input.x.scalar_type() != at::kDouble && can_fuse(adapter)) {
         LinearTerms all = terms(adapter);
-        if (mode.stacked) all.stacked = (*mode.stacked)[index];
-        if (mode.dropout > 0) mask_pairs(all.pairs, input, in(), mode);
+        if (mode.stacked) all.stacked = (*mode.stacked)[base_->module.index];
+        if (mode.dropout > 0) mask_pairs(all.pairs, input, base_->module.in, mode);
         return fused_linear(input, all);
     }
     const at::Tensor x = input.value();
-    return adapter ? with_adapter(*adapter, x, mode) : weight->linear(x, bias);
+    return adapter ? with_adapter(*adapter, x, mode) : base_->weight->linear(x, base_->bias);
 }
 
 bool Linear::can_fuse(const LinearAdapter* adapter) const {
@@ -72,22 +64,20 @@ bool Linear::can_fuse(const LinearAdapter* adapter) const {
 }
 
 StackedPairs Linear::stacked_pairs(const ForwardMode& mode, at::ScalarType dtype) const {
-    const LinearAdapter* adapter = mode.adapter ? mode.adapter->linear(index) : nullptr;
+    const LinearAdapter* adapter = this->adapter(mode);
     return adapter && can_fuse(adapter) ? stack_pairs(terms(adapter), dtype) : StackedPairs();
 }
 
 LinearTerms Linear::terms(const LinearAdapter* adapter) const {
-    if (!adapter) return {.weight = weight, .master = {}, .bias = bias, .pairs = {}};
+    if (!adapter) return {.weight = base_->weight, .master = {}, .bias = base_->bias, .pairs = {}};
     const Trained& whole = adapter->weight.whole;
-    LinearTerms terms{.weight = whole.defined() ? dense_weight(whole.stored()) : weight,
+    LinearTerms terms{.weight = whole.defined() ? dense_weight(whole.stored()) : base_->weight,
                       .master = whole.master,
                       .bias = bias_with(*adapter),
                       .pairs = {}};
-    int64_t start = 0;
-    for (size_t i = 0; i < parts_.size(); ++i) {
+    for (size_t i = 0; i < adapter->loras.size(); ++i) {
         if (const auto& lora = adapter->loras[i])
-            terms.pairs.push_back({lora->a, lora->b, lora->scaling, start});
-        start += outs_[i];
+            terms.pairs.push_back({lora->a, lora->b, lora->scaling, base_->module.start(i)});
     }
     return terms;
 }
@@ -95,15 +85,18 @@ LinearTerms Linear::terms(const LinearAdapter* adapter) const {
 at::Tensor Linear::with_adapter(const LinearAdapter& adapter, const at::Tensor& x,
                                 const ForwardMode& mode) const {
     const at::Tensor b = bias_with(adapter);
-    const at::Tensor fused =
-        adapter.weight.whole.defined() ? adapter.weight.whole.linear(x, b) : weight->linear(x, b);
-    std::vector<at::Tensor> outputs = parts_.size() == 1 ? std::vector<at::Tensor>{fused}
-                                                         : at::split_with_sizes(fused, outs_, -1);
-    for (size_t i = 0; i < parts_.size(); ++i) {
+    const at::Tensor all = adapter.weight.whole.defined() ? adapter.weight.whole.linear(x, b)
+                                                          : base_->weight->linear(x, b);
+    const std::vector<LinearPart>& parts = base_->module.parts;
+    std::vector<int64_t> widths;
+    for (const LinearPart& part : parts) widths.push_back(part.out);
+    std::vector<at::Tensor> outputs =
+        parts.size() == 1 ? std::vector<at::Tensor>{all} : at::split_with_sizes(all, widths, -1);
+    for (size_t i = 0; i < parts.size(); ++i) {
         if (!adapter.weight.parts.empty() && adapter.weight.parts[i].defined())
-            outputs[i] = adapter.weight.parts[i].linear(x, of_part(b, i));
+            outputs[i] = adapter.weight.parts[i].linear(x, base_->part_of(b, i));
         if (adapter.loras[i])
-            outputs[i] = with_pair(i, x, outputs[i], of_part(b, i), *adapter.loras[i], mode);
+            outputs[i] = with_pair(i, x, outputs[i], base_->part_of(b, i), *adapter.loras[i], mode);
     }
     if (adapter.rows) {
         const at::Tensor own = adapter.rows->rows.linear(x, {});  // [N, n]
@@ -131,7 +124,7 @@ at::Tensor Linear::with_pair(size_t part, const at::Tensor& x, const at::Tensor&
     const at::Tensor y = lora.initial_a.defined() ? base - beginning(x) : base;
     at::Tensor product = part_bias.defined() ? y - part_bias : y;
     if (mode.dropout > 0) {
-        product = part_weight(part)->linear(input, {});
+        product = base_->part_weight(part)->linear(input, {});
         if (lora.initial_a.defined()) product = product - beginning(input);
     }
     const at::Tensor c = (lora.magnitude / lora.weight_norm).to(x.scalar_type());
@@ -143,27 +136,11 @@ at::Tensor Linear::bias_with(const LinearAdapter& adapter) const {
     const auto& own = adapter.bias.parts;
     const bool any =
         std::any_of(own.begin(), own.end(), [](const Trained& part) { return part.defined(); });
-    if (!any) return bias;
+    if (!any) return base_->bias;
     std::vector<at::Tensor> biases;
-    for (size_t i = 0; i < parts_.size(); ++i)
-        biases.push_back(own[i].defined() ? own[i].value() : part_bias(i));
+    for (size_t i = 0; i < own.size(); ++i)
+        biases.push_back(own[i].defined() ? own[i].value() : base_->part_of(base_->bias, i));
     return at::cat(biases);
 }
-
-at::Tensor Linear::of_part(const at::Tensor& rows, size_t i) const {
-    return rows.defined() ? rows.narrow(0, start_of(i), outs_[i]) : rows;
-}
-
-int64_t Linear::start_of(size_t i) const {
-    int64_t start = 0;
-    for (size_t j = 0; j < i; ++j) start += outs_[j];
-    return start;
-}
-
-std::shared_ptr<Weight> Linear::part_weight(size_t i) const {
-    return weight->part(start_of(i), outs_[i]);
-}
-
-at::Tensor Linear::part_bias(size_t i) const { return of_part(bias, i); }
 
 }  // namespace grpo

@@ -38,8 +38,8 @@ class Steps {
         if (trained.defined()) add(name, [trained](const at::Tensor&) { return trained.stored(); });
     }
 
-    void add_embedding() {
-        const std::string name = std::string(Decoder::kEmbedding) + ".weight";
+    void add_embedding(const EmbeddingModule& module) {
+        const std::string name = weight_name(module.name);
         const EmbeddingAdapter& own = adapter_.embedding();
         add_trained(name, own.weight);
         if (own.lora) {
@@ -54,19 +54,17 @@ class Steps {
         }
     }
 
-    void add_linear(const Linear& linear) {
+    void add_linear(const LinearModule& linear) {
         const LinearAdapter* own = adapter_.linear(linear.index);
         if (own == nullptr) return;
-        int64_t start = 0;
-        for (size_t i = 0; i < linear.parts().size(); ++i) {
-            const LinearPart& part = linear.parts()[i];
-            add_part(part.module + ".weight", own->weight, i, start, part.out);
-            add_part(part.module + ".bias", own->bias, i, start, part.out);
-            if (own->loras[i]) add_pair(part.module + ".weight", *own->loras[i]);
-            start += part.out;
+        for (size_t i = 0; i < linear.parts.size(); ++i) {
+            const auto& [name, out] = linear.parts[i];
+            add_part(weight_name(name), own->weight, i, linear.start(i), out);
+            add_part(bias_name(name), own->bias, i, linear.start(i), out);
+            if (own->loras[i]) add_pair(weight_name(name), *own->loras[i]);
         }
         if (own->rows) {
-            add(linear.parts()[0].module + ".weight",
+            add(weight_name(linear.parts[0].name),
                 [rows = *own->rows](const at::Tensor& w) { return with_rows(w, rows); });
         }
     }
@@ -98,22 +96,23 @@ class Steps {
 
 }  // namespace
 
-MergeSteps merge_steps(const Adapter& adapter, const Decoder& decoder, bool safe) {
+MergeSteps merge_steps(const Adapter& adapter, const BaseModel& base, bool safe) {
+    const ModuleTable& modules = base.modules();
     Steps steps(adapter, safe);
-    steps.add_embedding();
-    for (const Norm* norm : decoder.norms())
-        steps.add_trained(norm->name(), adapter.norm(norm->index));
-    const bool shared_output = decoder.tied() && !merging_unties(adapter, decoder);
-    for (const Linear* linear : decoder.linears()) {
-        if (!shared_output || linear != &decoder.output()) steps.add_linear(*linear);
+    steps.add_embedding(modules.embedding);
+    for (const NormModule* norm : modules.norms())
+        steps.add_trained(weight_name(norm->name), adapter.norm(norm->index));
+    const bool shared_output = base.tied() && !merging_unties(adapter, base);
+    for (const LinearModule* linear : modules.linears()) {
+        if (!shared_output || linear != &modules.output) steps.add_linear(*linear);
     }
     return steps.take();
 }
 
-bool merging_unties(const Adapter& adapter, const Decoder& decoder) {
-    if (!decoder.tied()) return false;
+bool merging_unties(const Adapter& adapter, const BaseModel& base) {
+    if (!base.tied()) return false;
     const EmbeddingAdapter& embedding = adapter.embedding();
-    const LinearAdapter* output = adapter.linear(decoder.output().index);
+    const LinearAdapter* output = adapter.linear(base.modules().output.index);
     if (output == nullptr) return embedding.weight.defined() || embedding.lora || embedding.rows;
     const bool same_weight = same(embedding.weight, output->weight.whole);
     const bool same_rows = (!embedding.rows && !output->rows) || same(embedding.rows, output->rows);

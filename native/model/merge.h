@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "model/adapter.h"
-#include "model/decoder.h"
+#include "model/base_model.h"
 
 namespace grpo {
 
@@ -19,9 +19,9 @@ namespace grpo {
 /// it is added (PEFT's safe_merge).
 using MergeSteps =
     std::vector<std::pair<std::string, std::function<at::Tensor(const at::Tensor& weight)>>>;
-MergeSteps merge_steps(const Adapter& adapter, const Decoder& decoder, bool safe);
+MergeSteps merge_steps(const Adapter& adapter, const BaseModel& base, bool safe);
 
-/// After merging, embedding and output layer of a tied decoder are no longer equal.
-bool merging_unties(const Adapter& adapter, const Decoder& decoder);
+/// After merging, embedding and output layer of a tied model are no longer equal.
+bool merging_unties(const Adapter& adapter, const BaseModel& base);
 
 }  // namespace grpo

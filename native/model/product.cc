@@ -6,13 +6,10 @@
 #include "cpu/gemm.h"
 #include "cpu/instruction_set.h"
 #include "cpu/linear.h"
+#include "limits.h"
 
 namespace grpo {
 namespace {
-
-// Of a matrix at a time, where it has to be widened for ATen: 16 MiB in fp32, which a processor's
-// last cache holds.
-constexpr int64_t kWidenedElements = int64_t{4} << 20;
 
 bool fits(const at::Tensor& c, const at::Tensor& a, const at::Tensor& b) {
     return has_gemm(a) && has_gemm(c) && c.stride(1) == 1 && b.is_cpu() &&
@@ -38,8 +35,9 @@ void by_widening(const at::Tensor& c, const at::Tensor& a, const at::Tensor& b, 
                  bool add) {
     const int64_t along = b.stride(0) < b.stride(1) ? 1 : 0;
     const int64_t size = b.size(along);
-    const int64_t step = std::clamp<int64_t>(
-        kWidenedElements / std::max<int64_t>(b.size(1 - along), 1), 1, std::max<int64_t>(size, 1));
+    const int64_t step =
+        std::clamp<int64_t>(kLimits.widened_elements / std::max<int64_t>(b.size(1 - along), 1), 1,
+                            std::max<int64_t>(size, 1));
     if (along == 0 && !add) c.zero_();
     for (int64_t start = 0; start < size; start += step) {
         const int64_t n = std::min(step, size - start);

@@ -17,7 +17,7 @@ constexpr double kDecayRate = -0.8, kEpsilon = 1e-30, kClipThreshold = 1;
 
 class Adafactor : public Optimizer {
   public:
-    explicit Adafactor(const Parameters& parameters) : Optimizer(OptimizerKind::kAdafactor) {
+    explicit Adafactor(const Parameters& parameters) {
         for (size_t i = 0; i < parameters.size(); ++i) {
             const at::Tensor value = parameters.slice(parameters.values, i);
             if (value.dim() < 2) {

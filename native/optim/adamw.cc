@@ -6,27 +6,25 @@
 #include <algorithm>
 #include <cmath>
 
+#include "limits.h"
 #include "optim/optimizer.h"
 
 namespace grpo {
 namespace {
 
-// Elements updated at a time: the step's own memory is one piece, however large the model.
-constexpr int64_t kStepElements = int64_t{64} << 20;
-
 class AdamW : public Optimizer {
   public:
     explicit AdamW(const Parameters& parameters)
-        : Optimizer(OptimizerKind::kAdamW),
-          exp_avg_(at::zeros_like(parameters.values)),
+        : exp_avg_(at::zeros_like(parameters.values)),
           exp_avg_sq_(at::zeros_like(parameters.values)) {}
 
     void step(Parameters& parameters, const OptimizerOptions& options) override {
         for (size_t index = 0; index < kParameterGroups; ++index) {
             const auto [start, size] = parameters.groups()[index];
             const GroupOptions group = of_group(options, static_cast<ParameterGroup>(index));
-            for (int64_t from = start; from < start + size; from += kStepElements) {
-                const int64_t n = std::min(kStepElements, start + size - from);
+            // By pieces: the step's own memory is one of them, however large the model.
+            for (int64_t from = start; from < start + size; from += kLimits.step_elements) {
+                const int64_t n = std::min(kLimits.step_elements, start + size - from);
                 const auto piece = [&](const at::Tensor& all) { return all.narrow(0, from, n); };
                 adamw_update(piece(parameters.values), piece(parameters.gradient), piece(exp_avg_),
                              piece(exp_avg_sq_), options, group, parameters.steps);

@@ -80,8 +80,7 @@ class Moment {
 class AdamW8bit : public Optimizer {
   public:
     explicit AdamW8bit(const Parameters& parameters)
-        : Optimizer(OptimizerKind::kAdamW8bit),
-          quantized_(parameters.values.numel() - vectors(parameters).size),
+        : quantized_(parameters.values.numel() - vectors(parameters).size),
           m_(blocks_of(quantized_), /*has_sign=*/true, parameters.values.device()),
           v_(blocks_of(quantized_), /*has_sign=*/false, parameters.values.device()),
           vector_m_(at::zeros({vectors(parameters).size}, parameters.values.options())),

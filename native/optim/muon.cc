@@ -37,8 +37,7 @@ at::Tensor orthogonal(const at::Tensor& x, int64_t steps) {
 
 class Muon : public Optimizer {
   public:
-    explicit Muon(const Parameters& parameters)
-        : Optimizer(OptimizerKind::kMuon), first_(at::zeros_like(parameters.values)) {
+    explicit Muon(const Parameters& parameters) : first_(at::zeros_like(parameters.values)) {
         for (size_t i = 0; i < parameters.size(); ++i) {
             exp_avg_sq_.push_back(is_hidden_matrix(parameters, i)
                                       ? at::Tensor()
@@ -60,7 +59,7 @@ class Muon : public Optimizer {
             first.lerp_(gradient, 1 - options.momentum);
             const at::Tensor update =
                 options.nesterov ? gradient.lerp(first, options.momentum) : first;
-            const at::Tensor direction = orthogonal(update, options.newton_schulz_steps);
+            const at::Tensor direction = orthogonal(update, options.ns_steps);
             if (group.weight_decay != 0) value.mul_(1 - group.learning_rate * group.weight_decay);
             value.sub_(direction, group.learning_rate * rate_factor(value, options));
         }
@@ -83,7 +82,8 @@ class Muon : public Optimizer {
     static double rate_factor(const at::Tensor& value, const OptimizerOptions& options) {
         const auto rows = static_cast<double>(value.size(0)),
                    columns = static_cast<double>(value.size(1));
-        if (options.match_adamw) return 0.2 * std::sqrt(std::max(rows, columns));
+        if (options.adjust_lr_fn == AdjustLrFn::kMatchRmsAdamW)
+            return 0.2 * std::sqrt(std::max(rows, columns));
         return std::sqrt(std::max(1.0, rows / columns));
     }
 

@@ -37,21 +37,14 @@ GroupOptions of_group(const OptimizerOptions& options, ParameterGroup group) {
     return {boosted, 0};
 }
 
-std::unique_ptr<Optimizer> make_optimizer(OptimizerKind kind, const Parameters& parameters) {
-    switch (kind) {
-        case OptimizerKind::kAdamW:
-            return make_adamw(parameters);
-        case OptimizerKind::kAdamW8bit:
-            return make_adamw_8bit(parameters);
-        case OptimizerKind::kSgd:
-        case OptimizerKind::kSgdMomentum:
-            return make_sgd(parameters, kind);
-        case OptimizerKind::kAdafactor:
-            return make_adafactor(parameters);
-        case OptimizerKind::kMuon:
-            break;
+std::unique_ptr<Optimizer> make_optimizer(const std::string& name, const Parameters& parameters) {
+    for (const OptimizerEntry& entry : kOptimizers) {
+        if (name != entry.name) continue;
+        std::unique_ptr<Optimizer> optimizer = entry.make(parameters);
+        optimizer->name = name;
+        return optimizer;
     }
-    return make_muon(parameters);
+    throw EngineError("BAD_INPUT", "there is no optimizer named " + name);
 }
 
 StepResult optimizer_step(Parameters& parameters, const OptimizerOptions& options,
@@ -59,8 +52,8 @@ StepResult optimizer_step(Parameters& parameters, const OptimizerOptions& option
     const c10::NoGradGuard no_grad;
     parameters.need_gradient();
     if (!parameters.optimizer) {
-        parameters.optimizer = make_optimizer(options.kind, parameters);
-    } else if (parameters.optimizer->kind() != options.kind) {
+        parameters.optimizer = make_optimizer(options.optimizer, parameters);
+    } else if (parameters.optimizer->name != options.optimizer) {
         throw EngineError("BAD_INPUT",
                           "the optimizer's state belongs to another optimizer than this step's",
                           "go on with the one that the earlier steps or the checkpoint had");

@@ -11,9 +11,8 @@ namespace {
 
 class Sgd : public Optimizer {
   public:
-    Sgd(const Parameters& parameters, OptimizerKind kind) : Optimizer(kind) {
-        if (kind == OptimizerKind::kSgdMomentum) buffer_ = at::zeros_like(parameters.values);
-    }
+    /// `buffer`: the momentum's; undefined without one.
+    explicit Sgd(at::Tensor buffer) : buffer_(std::move(buffer)) {}
 
     void step(Parameters& parameters, const OptimizerOptions& options) override {
         for (size_t index = 0; index < kParameterGroups; ++index) {
@@ -51,13 +50,17 @@ class Sgd : public Optimizer {
     }
 
   private:
-    at::Tensor buffer_;  // [n], undefined without momentum
+    at::Tensor buffer_;  // [n]
 };
 
 }  // namespace
 
-std::unique_ptr<Optimizer> make_sgd(const Parameters& parameters, OptimizerKind kind) {
-    return std::make_unique<Sgd>(parameters, kind);
+std::unique_ptr<Optimizer> make_sgd(const Parameters&) {
+    return std::make_unique<Sgd>(at::Tensor());
+}
+
+std::unique_ptr<Optimizer> make_sgd_momentum(const Parameters& parameters) {
+    return std::make_unique<Sgd>(at::zeros_like(parameters.values));
 }
 
 }  // namespace grpo

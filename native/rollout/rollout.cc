@@ -8,6 +8,7 @@
 #include <chrono>
 
 #include "error.h"
+#include "limits.h"
 #include "model/rows.h"
 #include "random.h"
 #include "rollout/sampler.h"
@@ -15,11 +16,8 @@
 namespace grpo {
 namespace {
 
-constexpr int64_t kPrefillTokens = 8192;  // of one pass
-constexpr int64_t kPromptsPerFullGroup = 2;
 constexpr int64_t kSmallestRows = 8;  // of the shapes of recorded steps
 constexpr int64_t kSmallestTime = 64;
-constexpr int64_t kLogitRows = 48;  // rows on a CPU whose logits are held at a time
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -48,7 +46,7 @@ Rollout::Rollout(const Decoder& decoder, const SampleRequest& request, const For
     const int64_t groups = std::min(max_rows_ / request.group_size, request.num_prompts());
     max_rows_ = groups * request.group_size;
     // A prompt stays until its last completion ends, so there are more of them than full groups.
-    max_prompts_ = std::min(kPromptsPerFullGroup * groups, request.num_prompts());
+    max_prompts_ = std::min(kLimits.prompts_per_full_group * groups, request.num_prompts());
     const auto options = at::TensorOptions().dtype(decoder.dtype()).device(decoder.device());
     const int64_t time = std::max<int64_t>(1, request.max_new_tokens - 1);
     cache_ =
@@ -69,8 +67,7 @@ Rollout::Rollout(const Decoder& decoder, const SampleRequest& request, const For
 }
 
 void Rollout::prepare_operators(int64_t positions) {
-    for (const Linear* linear : decoder_.linears())
-        stacked_pairs_.push_back(linear->stacked_pairs(mode_, decoder_.dtype()));
+    stacked_pairs_ = decoder_.stacked_pairs(mode_);
     mode_.stacked = &stacked_pairs_;
     const auto index = at::TensorOptions().dtype(at::kLong).device(decoder_.device());
     ropes_ = decoder_.rope_tables(at::arange(positions, index), mode_.context_length);
@@ -108,7 +105,7 @@ std::vector<int64_t> Rollout::choose_prompts() const {
         tokens += request_.prompt_length(p);
         if (rows + request_.group_size > max_rows_) break;
         if (static_cast<int64_t>(live_.size() + prompts.size()) == max_prompts_) break;
-        if (!prompts.empty() && tokens > kPrefillTokens) break;
+        if (!prompts.empty() && tokens > kLimits.pass_tokens) break;
         rows += request_.group_size;
         prompts.push_back(p);
     }
@@ -194,8 +191,8 @@ void Rollout::decode_in_loops(const DecodeRows& rows) {
     step_decoder_->step(rows);
     const auto total = static_cast<int64_t>(rows_.size());
     const int64_t vocabulary = decoder_.config().vocab_size;
-    for (int64_t first = 0; first < total; first += kLogitRows) {
-        const int64_t count = std::min(kLogitRows, total - first);
+    for (int64_t first = 0; first < total; first += kLimits.logit_rows) {
+        const int64_t count = std::min(kLimits.logit_rows, total - first);
         const float* logits = step_decoder_->logits(first, count);
         std::vector<const float*> of_row;
         for (int64_t i = 0; i < count; ++i) of_row.push_back(logits + i * vocabulary);

@@ -35,10 +35,10 @@ char* place(const at::Tensor& cache, int64_t row, int64_t head, int64_t time) {
 }  // namespace
 
 bool StepDecoder::can_run(const Decoder& decoder) {
-    const auto linears = decoder.linears();
+    const std::vector<BaseLinear>& linears = decoder.base().linears;
     return decoder.device().is_cpu() && cpu::can_store(decoder.dtype()) &&
            std::all_of(linears.begin(), linears.end(),
-                       [](const Linear* linear) { return linear->weight->can_decode(); });
+                       [](const BaseLinear& linear) { return linear.weight->can_decode(); });
 }
 
 StepDecoder::StepDecoder(const Decoder& decoder, const ForwardMode& mode, KvCache& cache,
@@ -51,16 +51,16 @@ StepDecoder::StepDecoder(const Decoder& decoder, const ForwardMode& mode, KvCach
       output_(decoder.output(), mode),
       of_thread_(at::get_num_threads()) {
     for (const DecoderLayer& layer : decoder.layers()) {
+        const SelfAttention& attention = layer.attention;
         layers_.push_back({.before_attention = norm_weight(layer.before_attention, mode),
                            .after_attention = norm_weight(layer.after_attention, mode),
-                           .before_mlp = norm_weight(layer.before_mlp, mode),
-                           .after_mlp = norm_weight(layer.after_mlp, mode),
-                           .q_norm = norm_weight(layer.q_norm, mode),
-                           .k_norm = norm_weight(layer.k_norm, mode),
-                           .qkv = DecodeLinear(layer.qkv, mode),
-                           .o_proj = DecodeLinear(layer.o_proj, mode),
-                           .gate_up = DecodeLinear(layer.gate_up, mode),
-                           .down_proj = DecodeLinear(layer.down_proj, mode)});
+                           .before_feed_forward = norm_weight(layer.before_feed_forward, mode),
+                           .after_feed_forward = norm_weight(layer.after_feed_forward, mode),
+                           .q_norm = norm_weight(attention.q_norm, mode),
+                           .k_norm = norm_weight(attention.k_norm, mode),
+                           .qkv = DecodeLinear(attention.qkv, mode),
+                           .output = DecodeLinear(attention.output, mode),
+                           .feed_forward = layer.feed_forward->for_decoding(mode)});
     }
     const at::Tensor positions = at::arange(max_position, at::kLong);
     for (const RopeConfig& rope : config_.ropes) {
@@ -70,11 +70,8 @@ StepDecoder::StepDecoder(const Decoder& decoder, const ForwardMode& mode, KvCach
 }
 
 at::Tensor StepDecoder::norm_weight(const Norm& norm, const ForwardMode& mode) const {
-    if (!norm.weight.defined()) return {};
-    const bool trained = mode.adapter && mode.adapter->norm(norm.index).defined();
-    const at::Tensor weight =
-        trained ? mode.adapter->norm(norm.index).stored() : norm.weight.detach();
-    return (weight.to(at::kFloat) + config_.norm_offset).contiguous();
+    if (!norm.exists()) return {};
+    return (norm.weight(mode).detach().to(at::kFloat) + config_.norm_offset).contiguous();
 }
 
 void StepDecoder::normalize(const at::Tensor& weight, const float* x, int64_t size,
@@ -92,18 +89,16 @@ void StepDecoder::normalize(const at::Tensor& weight, const float* x, int64_t si
 
 void StepDecoder::step(const DecodeRows& rows) {
     rows_ = static_cast<int64_t>(rows.ids.size());
-    const int64_t hidden = config_.hidden_size, mlp = config_.intermediate_size;
+    const int64_t hidden = config_.hidden_size;
     const int64_t queries = config_.num_heads * config_.head_dim;
     const int64_t qkv = queries + 2 * config_.num_kv_heads * config_.head_dim;
-    float* free = memory_.floats(rows_ * (3 * hidden + qkv + queries + 3 * mlp));
+    float* free = memory_.floats(rows_ * (3 * hidden + qkv + queries));
     const auto take = [&](int64_t width) { return std::exchange(free, free + rows_ * width); };
     hidden_ = take(hidden);
     normed_ = take(hidden);
     branch_ = take(hidden);
     qkv_ = take(qkv);
     attended_ = take(queries);
-    gate_up_ = take(2 * mlp);
-    fed_ = take(mlp);
 
     cache_.reserve_time(*std::max_element(rows.times.begin(), rows.times.end()));
     group_rows(rows);
@@ -111,8 +106,13 @@ void StepDecoder::step(const DecodeRows& rows) {
         decoder_.embed(to_device(rows.ids, at::kCPU), mode_).to(at::kFloat).contiguous();  // [n, C]
     std::memcpy(hidden_, data(embedded), rows_ * hidden * sizeof(float));
     for (int64_t index = 0; index < config_.num_layers; ++index) {
-        attention_block(index, rows);
-        mlp_block(layers_[index]);
+        const Layer& layer = layers_[index];
+        normalize(layer.before_attention, hidden_, hidden, normed_);
+        self_attention(index, rows);
+        add_branch(layer.after_attention);
+        normalize(layer.before_feed_forward, hidden_, hidden, normed_);
+        layer.feed_forward->forward(normed_, rows_, branch_, workspace_);
+        add_branch(layer.after_feed_forward);
     }
     normalize(last_norm_, hidden_, hidden, normed_);
 }
@@ -146,16 +146,14 @@ void StepDecoder::group_rows(const DecodeRows& rows) {
     }
 }
 
-void StepDecoder::attention_block(int64_t index, const DecodeRows& rows) {
+void StepDecoder::self_attention(int64_t index, const DecodeRows& rows) {
     const Layer& layer = layers_[index];
-    normalize(layer.before_attention, hidden_, config_.hidden_size, normed_);
     layer.qkv.forward(normed_, rows_, qkv_, workspace_);
     parallel(rows_, kExpCost * 2 * layer.qkv.out(), [&](int64_t begin, int64_t end) {
         for (int64_t r = begin; r < end; ++r) finish_qkv(index, rows, r);
     });
     attend(index, rows);
-    layer.o_proj.forward(attended_, rows_, branch_, workspace_);
-    add_branch(layer.after_attention);
+    layer.output.forward(attended_, rows_, branch_, workspace_);
 }
 
 void StepDecoder::finish_qkv(int64_t index, const DecodeRows& rows, int64_t r) {
@@ -248,24 +246,11 @@ void StepDecoder::attend_head(int64_t index, const DecodeRows& rows, const Membe
                               .packed = scratch.packed.bytes(packed)});
 }
 
-void StepDecoder::mlp_block(const Layer& layer) {
-    const int64_t size = config_.intermediate_size;
-    normalize(layer.before_mlp, hidden_, config_.hidden_size, normed_);
-    layer.gate_up.forward(normed_, rows_, gate_up_, workspace_);
-    const bool gelu = config_.activation == Activation::kGeluTanh;
-    parallel(rows_, kExpCost * size, [&](int64_t begin, int64_t end) {
-        row_kernels().gated(gate_up_ + begin * 2 * size, gelu, end - begin, size,
-                            fed_ + begin * size);
-    });
-    layer.down_proj.forward(fed_, rows_, branch_, workspace_);
-    add_branch(layer.after_mlp);
-}
-
-void StepDecoder::add_branch(const at::Tensor& norm) {
+void StepDecoder::add_branch(const at::Tensor& after) {
     const int64_t size = config_.hidden_size;
     const float* branch = branch_;
-    if (norm.defined()) {
-        normalize(norm, branch_, size, normed_);
+    if (after.defined()) {
+        normalize(after, branch_, size, normed_);
         branch = normed_;
     }
     row_kernels().add(branch, rows_ * size, hidden_);

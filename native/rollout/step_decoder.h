@@ -5,12 +5,14 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <memory>
 #include <vector>
 
 #include "batch.h"
 #include "model/decode_attention.h"
 #include "model/decode_linear.h"
 #include "model/decoder.h"
+#include "model/feed_forward.h"
 
 namespace grpo {
 
@@ -29,9 +31,11 @@ class StepDecoder {
 
   private:
     struct Layer {
-        at::Tensor before_attention, after_attention, before_mlp, after_mlp;  // norms, fp32
+        at::Tensor before_attention, after_attention;        // norms, fp32
+        at::Tensor before_feed_forward, after_feed_forward;  // norms, fp32
         at::Tensor q_norm, k_norm;
-        DecodeLinear qkv, o_proj, gate_up, down_proj;
+        DecodeLinear qkv, output;
+        std::unique_ptr<DecodeFeedForward> feed_forward;
     };
     struct Rope {
         at::Tensor cos, sin;  // [max_position, 1, D_rot] fp32
@@ -46,15 +50,15 @@ class StepDecoder {
     /// x [n, size] -> out [n, size]; a copy where the norm is absent.
     void normalize(const at::Tensor& weight, const float* x, int64_t size, float* out) const;
     void group_rows(const DecodeRows& rows);
-    void attention_block(int64_t index, const DecodeRows& rows);
+    /// normed [n, C] -> branch [n, C].
+    void self_attention(int64_t index, const DecodeRows& rows);
     /// Norms and turns the queries and keys of row r, and stores its keys and values.
     void finish_qkv(int64_t index, const DecodeRows& rows, int64_t r);
     void attend(int64_t index, const DecodeRows& rows);
     void attend_head(int64_t index, const DecodeRows& rows, const Members& members, int64_t head,
                      Workspace& scratch) const;
-    void mlp_block(const Layer& layer);
-    /// hidden += norm(branch).
-    void add_branch(const at::Tensor& norm);
+    /// hidden += after(branch).
+    void add_branch(const at::Tensor& after);
 
     const Decoder& decoder_;
     const ModelConfig& config_;
@@ -73,11 +77,9 @@ class StepDecoder {
     // Into memory_:
     float* hidden_ = nullptr;    // [n, C]
     float* normed_ = nullptr;    // [n, C]
-    float* branch_ = nullptr;    // [n, C] the output of attention or MLP
+    float* branch_ = nullptr;    // [n, C] the output of attention or feed-forward
     float* qkv_ = nullptr;       // [n, (H + 2 K) · D]
     float* attended_ = nullptr;  // [n, H · D]
-    float* gate_up_ = nullptr;   // [n, 2 F]
-    float* fed_ = nullptr;       // [n, F]
     cpu::Scratch logits_;
 };
 

@@ -2,10 +2,10 @@
 // places where the derivative must be exactly zero.
 
 import { describe, expect, it } from "vitest";
-import { LOSS_TYPES, type LossOptions, rowsPerSliceOf, toNativeLoss } from "../../lib/model/loss.js";
 import { evenSlices } from "../../lib/model/training-inputs.js";
 import type { NativeCore } from "../../lib/native/native.js";
 import { loadCore } from "../../lib/native/native-loader.js";
+import { type LossOptions, lossTypes, rowsPerSliceOf, toNativeLoss } from "../../lib/options/loss.js";
 
 const LOSS: LossOptions = { epsilon: 0.2, epsilonHigh: 0.3, maxCompletionLength: 10 };
 
@@ -133,7 +133,7 @@ describe("the gradient of the loss", () => {
     expect(idle.every((token) => gradient[token] !== 0)).toBe(true);
   });
 
-  it.each(LOSS_TYPES)("of %s by token with fresh log-probabilities is minus weight times advantage", (lossType) => {
+  it.each(lossTypes)("of %s by token with fresh log-probabilities is minus weight times advantage", (lossType) => {
     // sapo's gate has slope 1 at ratio 1, vespo's weight is 1 there, and cispo's bound is above 1.
     const loss: LossOptions = { lossType, epsilonHigh: 2, rowsPerSlice: 3 };
     const { logprobs: gradient } = evaluate(loss, { old: new Float64Array() });
@@ -186,7 +186,7 @@ describe("with a ragged loss mask and slices of unequal size, the gradient of th
     if (variant.entropyCoef !== undefined) expectDerivative(variant, "entropy", masked);
   });
 
-  it.each(LOSS_TYPES.map((lossType) => ({ lossType, beta: 0.04, entropyCoef: 0.1 })))(
+  it.each(lossTypes.map((lossType) => ({ lossType, beta: 0.04, entropyCoef: 0.1 })))(
     "is exactly zero where a token does not count for %o",
     (loss) => {
       const { logprobs: gradient, entropy: bonus } = evaluate(loss, masked);
@@ -214,7 +214,7 @@ describe("with a ragged loss mask and slices of unequal size, the gradient of th
     expect(only(actual.logprobs)).toEqual(expected.logprobs);
   });
 
-  it.each(LOSS_TYPES)("weighs a token on-policy by what its slice counts for %s", (lossType) => {
+  it.each(lossTypes)("weighs a token on-policy by what its slice counts for %s", (lossType) => {
     const { logprobs: gradient } = evaluate({ lossType, epsilonHigh: 2 }, { ...masked, old: new Float64Array() });
     // By row: its own tokens that count, the slice's, and the slice's rows.
     const own = [6, 6, 4, 1, 0, 0];
@@ -269,7 +269,7 @@ describe("the weights of the loss", () => {
     expect(lossOf(6)).toBeCloseTo((lossOf(5) * 5) / 6, 14);
   });
 
-  it.each(LOSS_TYPES)("of a batch without any tokens give a loss of zero for %s", (lossType) => {
+  it.each(lossTypes)("of a batch without any tokens give a loss of zero for %s", (lossType) => {
     const none = new Float64Array();
     const { loss, logprobs: gradient } = evaluate(
       { lossType, entropyCoef: 0.1, topEntropyQuantile: 0.5 },

@@ -3,9 +3,9 @@
 
 import { describe, expect, it } from "vitest";
 import { linearLayers, readModelConfig } from "../../lib/model/families.js";
-import { toNativeLoss } from "../../lib/model/loss.js";
 import type { NativeDtype, NativeEngine, NativeTrainBatch } from "../../lib/native/native.js";
 import { loadCore } from "../../lib/native/native-loader.js";
+import { toNativeLoss } from "../../lib/options/loss.js";
 
 const SHAPE = {
   hidden_size: 40,

@@ -2,9 +2,9 @@
 
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { LoraConfig } from "../../lib/model/lora.js";
-import { LOSS_TYPES, type LossOptions } from "../../lib/model/loss.js";
 import { CausalLM, type LossResult } from "../../lib/model/model.js";
 import type { GradientBatch } from "../../lib/model/training-inputs.js";
+import { type LossOptions, lossTypes } from "../../lib/options/loss.js";
 import { goldenPath } from "./golden.js";
 import { relativeDifference } from "./training-fixtures.js";
 
@@ -91,7 +91,7 @@ function expectSame(actual: Gradients, expected: Gradients, scale = 1): void {
 
 /** Losses whose gradient does not depend on slices, then those whose normalizer or mask is the slice's own, as TRL has it. */
 const WHOLE: readonly LossOptions[] = [
-  ...LOSS_TYPES.filter((lossType) => lossType !== "bnpo").map((lossType) => ({ lossType })),
+  ...lossTypes.filter((lossType) => lossType !== "bnpo").map((lossType) => ({ lossType })),
   { lossType: "grpo", importanceSamplingLevel: "sequence", offPolicyMaskThreshold: 0.01 },
   { lossType: "luspo", importanceSamplingLevel: "sequence", delta: 1.3 },
 ];

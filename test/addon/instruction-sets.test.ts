@@ -26,13 +26,17 @@ describe.each(loadCore().instructionSets())("with the instruction set %s", (inst
 
   it("the kernels use it", () => {
     expect(results.instructionSet).toBe(instructionSet);
-    expect(results.computeBytes).toBe(instructionSet === "avx512bf16" ? 2 : 4);
+    const computeBytes = results.decoded.map((decoded) => [decoded.dtype, decoded.computeBytes]);
+    const narrow = instructionSet === "avx512bf16" ? 2 : 4;
+    expect(computeBytes).toEqual([
+      ["float32", 4],
+      ["bfloat16", narrow],
+    ]);
   });
 
   it("decoding draws the plain path's tokens", () => {
-    for (const { dtype, plain, fast } of results.decoded) {
-      // In bfloat16 the plain path rounds after every operator, which moves draws.
-      if (dtype === "bfloat16" && results.computeBytes === 2) continue;
+    // The plain path of a pass in bfloat16 rounds elsewhere: cpu-kernels.test.ts holds both against float64.
+    for (const { plain, fast } of results.decoded.filter(({ computeBytes }) => computeBytes === 4)) {
       expect(fast.ids).toEqual(plain.ids);
       expect(largestDifference(fast.logprobs, plain.logprobs)).toBeLessThan(2e-5);
     }

@@ -10,11 +10,17 @@ export interface Decoded {
   readonly logprobs: number[];
 }
 
+export interface DecodedBothWays {
+  readonly dtype: NativeDtype;
+  /** Bytes of a number in a pass. */
+  readonly computeBytes: number;
+  readonly plain: Decoded;
+  readonly fast: Decoded;
+}
+
 export interface KernelResults {
   readonly instructionSet: string;
-  /** Of a number in a pass of a bfloat16 model. */
-  readonly computeBytes: number;
-  readonly decoded: { readonly dtype: NativeDtype; readonly plain: Decoded; readonly fast: Decoded }[];
+  readonly decoded: DecodedBothWays[];
   readonly loss: number;
   readonly gradients: Record<string, number[]>;
 }
@@ -28,7 +34,7 @@ async function decode(engine: NativeEngine, request: NativeSampleRequest): Promi
   return { ids: groups.flatMap(({ ids }) => ids), logprobs: groups.flatMap(({ logprobs }) => logprobs) };
 }
 
-async function decodeBothWays(dtype: NativeDtype) {
+async function decodeBothWays(dtype: NativeDtype): Promise<DecodedBothWays> {
   const engine = await rawModel("cpu", dtype);
   const { computeBytes } = await engine.memory();
   // More rows than a tile, and numbers that do not fill one.
@@ -48,7 +54,6 @@ async function results(): Promise<KernelResults> {
   engine.dispose();
   return {
     instructionSet: loadCore().instructionSet(),
-    computeBytes: decoded[1]?.computeBytes ?? 0,
     decoded,
     loss,
     gradients: Object.fromEntries(gradients.map(([name, values]) => [name, Array.from(values)])),

@@ -2,8 +2,8 @@
 // engine's answer must equal TRL's.
 
 import { expect } from "vitest";
-import type { LossOptions } from "../../lib/model/loss.js";
 import type { CausalLM } from "../../lib/model/model.js";
+import type { LossOptions } from "../../lib/options/loss.js";
 import { largestDifference, numbers, type Tensors } from "./golden.js";
 import {
   type AdapterFixture,

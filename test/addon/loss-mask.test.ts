@@ -3,10 +3,10 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LoraConfig } from "../../lib/model/lora.js";
-import { LOSS_TYPES, type LossOptions } from "../../lib/model/loss.js";
 import { CausalLM } from "../../lib/model/model.js";
 import type { GradientBatch } from "../../lib/model/training-inputs.js";
 import type { NativeDtype } from "../../lib/native/native.js";
+import { type LossOptions, lossTypes } from "../../lib/options/loss.js";
 import { goldenPath } from "./golden.js";
 import { BATCH, LOSS, rawModel, tinyConfig } from "./raw-engine.js";
 
@@ -80,7 +80,7 @@ function shuffled<T>(items: readonly T[], random: () => number): T[] {
 }
 
 const VARIANTS: readonly LossOptions[] = [
-  ...LOSS_TYPES.map((lossType) => ({ lossType })),
+  ...lossTypes.map((lossType) => ({ lossType })),
   { lossType: "grpo", importanceSamplingLevel: "sequence", offPolicyMaskThreshold: 0.01 },
   { lossType: "dapo", topEntropyQuantile: 0.4, entropyCoef: 0.1 },
   { lossType: "luspo", importanceSamplingLevel: "sequence", delta: 1.3, entropyCoef: 0.05 },

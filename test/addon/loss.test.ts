@@ -1,8 +1,8 @@
 // The production loss, its metrics and every LoRA gradient against TRL's, on the real engine.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { LOSS_TYPES } from "../../lib/model/loss.js";
 import type { CausalLM } from "../../lib/model/model.js";
+import { lossTypes } from "../../lib/options/loss.js";
 import {
   expectLogprobs,
   expectSmallMicroBatches,
@@ -23,7 +23,7 @@ describe.each(SETS)("with TRL's batch on %s", async (set) => {
 
   it("has the noise that the tolerances assume, and every loss", () => {
     expect(Math.max(...json.cases.map(({ noise }) => noise))).toBeLessThan(GRADIENT_TOLERANCE);
-    expect(new Set(json.cases.map(({ options }) => options.lossType))).toEqual(new Set(LOSS_TYPES));
+    expect(new Set(json.cases.map(({ options }) => options.lossType))).toEqual(new Set(lossTypes));
     expect(json.cases.length).toBeGreaterThanOrEqual(set === "qwen2-qv" ? 100 : 20);
   });
 

@@ -2,8 +2,8 @@
 // gradient against TRL's with `tool_mask`, on the real engine.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { LOSS_TYPES } from "../../lib/model/loss.js";
 import type { CausalLM } from "../../lib/model/model.js";
+import { lossTypes } from "../../lib/options/loss.js";
 import { numbers } from "./golden.js";
 import {
   batchOf,
@@ -43,7 +43,7 @@ describe.each(SETS)("with TRL's batch on %s", async (set) => {
 
   it("has the noise that the tolerances assume, every loss and every kind of mask", () => {
     expect(Math.max(...json.cases.map(({ noise }) => noise))).toBeLessThan(GRADIENT_TOLERANCE);
-    expect(new Set(json.cases.map(({ options }) => options.lossType))).toEqual(new Set(LOSS_TYPES));
+    expect(new Set(json.cases.map(({ options }) => options.lossType))).toEqual(new Set(lossTypes));
     expect(json.cases.length).toBeGreaterThanOrEqual(set === "qwen2-qv" ? 50 : 10);
     const segments = masks.map((mask) => mask.filter((counts, i) => counts === 1 && mask[i - 1] !== 1).length);
     expect(new Set(segments)).toEqual(new Set([0, 1, 2, 3, 4]));

@@ -2,8 +2,8 @@
 // number of read-backs, each of which stops an accelerator's queue, there and on the CPU.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { LOSS_TYPES, type LossOptions, toNativeLoss } from "../../lib/model/loss.js";
 import type { NativeAdapterSpec, NativeEngine, NativeSampleRequest } from "../../lib/native/native.js";
+import { type LossOptions, lossTypes, toNativeLoss } from "../../lib/options/loss.js";
 import { ADAMW, BATCH, LOSS, PROMPTS, REQUEST, rawEngine, rawModel } from "./raw-engine.js";
 
 /** Of sampling: the kernels of the CPU leave nothing to read back; `plain` is what accelerators run. */
@@ -66,7 +66,7 @@ describe.each([
   });
 
   const losses: LossOptions[] = [
-    ...LOSS_TYPES.map((lossType) => ({ lossType, maxCompletionLength: 4 })),
+    ...lossTypes.map((lossType) => ({ lossType, maxCompletionLength: 4 })),
     { importanceSamplingLevel: "sequence", offPolicyMaskThreshold: 0.1, delta: 2 },
     { topEntropyQuantile: 0.5, entropyCoef: 0.1 },
   ];

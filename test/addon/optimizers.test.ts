@@ -4,9 +4,9 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
-import type { OptimizerStepOptions } from "../../lib/model/learner.js";
 import { CausalLM } from "../../lib/model/model.js";
 import { readTensors } from "../../lib/model/safetensors.js";
+import type { OptimizerStepOptions } from "../../lib/options/optimizer.js";
 import { optimizerOptions } from "../../lib/run/optimizer.js";
 import { GRPOConfig } from "../../lib/trainer/config.js";
 import { temporaryFolder } from "../model/folders.js";

@@ -4,8 +4,6 @@
 import { readFile } from "node:fs/promises";
 import type { JsonObject } from "../../lib/json.js";
 import { linearLayers, readModelConfig } from "../../lib/model/families.js";
-import { toNativeLoss } from "../../lib/model/loss.js";
-import { toNativeOptimizer } from "../../lib/model/training-inputs.js";
 import type {
   NativeAdapterSpec,
   NativeBatch,
@@ -17,6 +15,8 @@ import type {
   NativeTrainBatch,
 } from "../../lib/native/native.js";
 import { loadCore } from "../../lib/native/native-loader.js";
+import { toNativeLoss } from "../../lib/options/loss.js";
+import { toNativeOptimizer } from "../../lib/options/optimizer.js";
 import { tinyQwen2 } from "./golden.js";
 
 export async function tinyConfig(): Promise<NativeModelConfig> {

@@ -147,6 +147,16 @@ export const fakeCore: NativeCore = {
   machineProbe: () => ({ readGBPerSecond: 1, gemmGflopsFloat32: 1, gemmGflopsBfloat16: 1 }),
   devices: () => [{ type: "cpu", count: 1 }],
   lossAndGradient: () => ({ loss: 0, logprobs: new Float64Array(), entropy: new Float64Array() }),
+  limits: {},
+  echo: {
+    modelConfig: (config) => config,
+    adapterSpec: (spec) => spec,
+    tensorTable: (table) => table,
+    sampleRequest: (request) => request as Required<typeof request>,
+    trainBatch: (batch) => batch as Required<typeof batch>,
+    lossOptions: (loss) => loss,
+    optimizerOptions: (options) => options as Required<typeof options>,
+  },
   multiplyMatrices: () => new Float32Array(),
   samplingProbabilities: () => new Float32Array(),
 };

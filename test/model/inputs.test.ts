@@ -2,9 +2,9 @@
 
 import { describe, expect, it } from "vitest";
 import { resolveDevice } from "../../lib/model/device.js";
-import { toNativeLoss } from "../../lib/model/loss.js";
 import { flattenBatch, flattenFloats, flattenIds, flattenMasks, splitFloats } from "../../lib/model/ragged.js";
 import { generateToSample, type ModelSampleOptions, sampledGroup, sampleRequest } from "../../lib/model/sampling.js";
+import { toNativeLoss } from "../../lib/options/loss.js";
 
 const model = { vocabSize: 10, maxPositions: 16, eosTokenIds: [9, 8] };
 
@@ -146,12 +146,16 @@ describe("sampledGroup", () => {
 
 describe("toNativeLoss", () => {
   it("has TRL's defaults", () => {
-    const expected = { lossType: "dapo", beta: 0, epsilonLow: 0.2, epsilonHigh: 0.2, biasCorrectionKl: true };
+    const expected = { lossType: "dapo", beta: 0, epsilon: 0.2, epsilonHigh: 0.2, useBiasCorrectionKl: true };
     expect(toNativeLoss({})).toMatchObject(expected);
-    expect(toNativeLoss({ epsilon: 0.1 })).toMatchObject({ epsilonLow: 0.1, epsilonHigh: 0.1 });
+    expect(toNativeLoss({ epsilon: 0.1 })).toMatchObject({ epsilon: 0.1, epsilonHigh: 0.1 });
     expect(toNativeLoss({ epsilon: 0.1, epsilonHigh: 0.3 }).epsilonHigh).toBe(0.3);
-    const off = { delta: Number.POSITIVE_INFINITY, offPolicyThreshold: Number.POSITIVE_INFINITY };
-    expect(toNativeLoss({ delta: null })).toMatchObject({ ...off, sequenceLevel: false, topEntropyQuantile: 1 });
+    const off = { delta: null, offPolicyMaskThreshold: null };
+    expect(toNativeLoss({ delta: null })).toMatchObject({
+      ...off,
+      importanceSamplingLevel: "token",
+      topEntropyQuantile: 1,
+    });
   });
 
   it.each([

@@ -5,10 +5,11 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { GrpoError } from "../../lib/errors.js";
-import type { CheckpointWriter, OptimizerStepOptions, SequenceBatch, TrainBatch } from "../../lib/model/learner.js";
-import type { LossOptions } from "../../lib/model/loss.js";
+import type { CheckpointWriter, SequenceBatch, TrainBatch } from "../../lib/model/learner.js";
 import type { SampledCompletion, SampledGroup, SampleOptions, SampleResult } from "../../lib/model/sampled.js";
 import type { NativeLossResult, NativeStepResult } from "../../lib/native/native.js";
+import type { LossOptions } from "../../lib/options/loss.js";
+import type { OptimizerStepOptions } from "../../lib/options/optimizer.js";
 import { mixSeed } from "../../lib/rollout/prompt-sampler.js";
 import type { SampledAttempt } from "../../lib/rollout/sampler.js";
 import type { ProcessingClass } from "../../lib/tokenizer/processing-class.js";

@@ -11,7 +11,7 @@ import { Piston, type PistonFile, type PistonOptions } from "./piston.js";
 import type { TestCase } from "./python-graders.js";
 import { strip } from "./python-text.js";
 import {
-  consentVariable,
+  CONSENT_VARIABLE,
   describeSandbox,
   findPython,
   mayExecuteHere,
@@ -48,7 +48,7 @@ export function codeforcesJudge({ numParallel = 2, ...options }: JudgeOptions): 
   throw new GrpoError("BAD_OPTION", "cfCode executes what the model writes, and nothing says where", {
     hint:
       "in a sandbox: start Piston with open-r1's package codeforces, and set PISTON_ENDPOINTS=http://localhost:2000/api/v2; " +
-      `on this machine: set the environment variable ${consentVariable}=1`,
+      `on this machine: set the environment variable ${CONSENT_VARIABLE}=1`,
   });
 }
 

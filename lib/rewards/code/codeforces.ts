@@ -14,8 +14,8 @@ import { extractCode, lastContent, patchCode } from "./programs.js";
 import type { TestCase } from "./python-graders.js";
 import { batched, type CodeBatch, rowOf, settle } from "./service.js";
 
-export const scoringModes = ["pass_fail", "partial", "weighted_sum"] as const;
-export type ScoringMode = (typeof scoringModes)[number];
+export const SCORING_MODES = ["pass_fail", "partial", "weighted_sum"] as const;
+export type ScoringMode = (typeof SCORING_MODES)[number];
 
 /** Where and how long solutions of Codeforces problems run. */
 export interface CfCodeOptions extends JudgeOptions {
@@ -38,7 +38,7 @@ const NO_SUBMISSION = -1;
 export function cfCode(options: CfCodeOptions = {}): ExecutingReward<CodeforcesBatch> {
   const { testBatchSize = 1, scoringMode = "weighted_sum", patchCode: patches = false, ...rest } = options;
   const { testsFolder = process.env.CF_TESTS_FOLDER || undefined, ...judging } = rest;
-  checkOneOf("cfCode", "scoringMode", scoringMode, scoringModes);
+  checkOneOf("cfCode", "scoringMode", scoringMode, SCORING_MODES);
   if (testsFolder !== undefined && !existsSync(testsFolder)) {
     throw new GrpoError("FILE_NOT_FOUND", `cfCode: there is no folder ${testsFolder} of generated tests`, {
       hint: "download generated_tests/*.parquet of the data set open-r1/codeforces, or unset CF_TESTS_FOLDER",
@@ -47,7 +47,7 @@ export function cfCode(options: CfCodeOptions = {}): ExecutingReward<CodeforcesB
   const judge = codeforcesJudge(judging);
   const scoring = { testBatchSize, scoringMode };
   const reward = async (batch: CodeforcesBatch): Promise<(number | null)[]> => {
-    const problems = batch.completions.map((_, i) => rowOf<CodeforcesProblem>("cfCode", batch, i, columns));
+    const problems = batch.completions.map((_, i) => rowOf<CodeforcesProblem>("cfCode", batch, i, COLUMNS));
     const generated = await Promise.all(problems.map(({ id }) => generatedTests(testsFolder, id)));
     const tasks = problems.map((problem, i) => {
       const { language } = problem;
@@ -64,7 +64,7 @@ export function cfCode(options: CfCodeOptions = {}): ExecutingReward<CodeforcesB
   return Object.assign(named(reward, "cfCode"), { executesOn: `${judge.executesOn}${tested}` });
 }
 
-const columns = {
+const COLUMNS = {
   required: ["id", "time_limit", "memory_limit"],
   optional: ["language", "official_tests", "input_mode", "generated_checker"],
 };

@@ -48,7 +48,7 @@ export function ioiCode({ testBatchSize = 1, ...options }: IoiCodeOptions = {}):
   }
   const reward = (batch: IoiBatch): Promise<(number | null)[]> => {
     const tasks = batch.completions.map((completion, i) => {
-      const problem = rowOf<IoiProblem>("ioiCode", batch, i, columns);
+      const problem = rowOf<IoiProblem>("ioiCode", batch, i, COLUMNS);
       const solution = withIoiIncludes(extractCode(lastContent(completion), "cpp"), problem.id);
       return solution === "" ? 0 : scoreSubtask(piston, problem, solution, testBatchSize, batch.signal);
     });
@@ -57,7 +57,7 @@ export function ioiCode({ testBatchSize = 1, ...options }: IoiCodeOptions = {}):
   return Object.assign(named(reward, "ioiCode"), { executesOn: piston.endpoints.join(", ") });
 }
 
-const columns = {
+const COLUMNS = {
   required: ["id", "test_names", "grader_files", "time_limit", "memory_limit", "score_precision"],
   optional: ["year", "test_cases"],
 };

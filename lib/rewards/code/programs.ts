@@ -33,7 +33,7 @@ function missingNamespace(code: string): string {
 }
 
 /** What an older Python 3 had, in the words of a later one. */
-const renamed: readonly (readonly [pattern: RegExp, now: string])[] = [
+const RENAMED: readonly (readonly [pattern: RegExp, now: string])[] = [
   [/from collections import ((?:Mutable)?(?:Mapping|Sequence|Set)|Container)/g, "from collections.abc import $1"],
   // open-r1 does not look for the end of the word, and makes importlibortlib of importlib.
   [/import imp\b/g, "import importlib"],
@@ -60,5 +60,5 @@ function patchPython(code: string): string {
   if (!code.includes("set_int_max_str_digits")) head.push("import sys", "sys.set_int_max_str_digits(0)");
   // The last import stands on both sides, as in open-r1.
   const whole = [...head, ...lines.slice(last)].join("\n");
-  return renamed.reduce((text, [pattern, now]) => text.replace(pattern, now), whole).replace(/\\+$/, "");
+  return RENAMED.reduce((text, [pattern, now]) => text.replace(pattern, now), whole).replace(/\\+$/, "");
 }

@@ -10,7 +10,7 @@ import { checkNumber, checkOneOf } from "../../options.js";
 import { Semaphore } from "../semaphore.js";
 import { parseFloatStrictly, strip } from "./python-text.js";
 import {
-  consentVariable,
+  CONSENT_VARIABLE,
   describeSandbox,
   findPython,
   mayExecuteHere,
@@ -36,8 +36,8 @@ export interface PythonGrader {
   grade(jobs: readonly GraderJob[], signal: AbortSignal | undefined): Promise<readonly Promise<number | null>[]>;
 }
 
-export const codeProviders = ["e2b", "local", "morph"] as const;
-export type CodeProvider = (typeof codeProviders)[number];
+export const CODE_PROVIDERS = ["e2b", "local", "morph"] as const;
+export type CodeProvider = (typeof CODE_PROVIDERS)[number];
 
 export interface GraderOptions extends Retries {
   /** Default: e2b through its router; without a router, local where HF_ALLOW_CODE_EVAL=1 allows it. */
@@ -52,7 +52,7 @@ export interface GraderOptions extends Retries {
 
 export function pythonGrader(reward: string, options: GraderOptions): PythonGrader {
   const { provider, e2bRouterUrl, morphRouterUrl, numParallel = 2 } = options;
-  if (provider !== undefined) checkOneOf(reward, "provider", provider, codeProviders);
+  if (provider !== undefined) checkOneOf(reward, "provider", provider, CODE_PROVIDERS);
   checkNumber(reward, "numParallel", numParallel, { integer: true, min: 1 });
   if (provider === "morph" && morphRouterUrl !== undefined) return routed(morphRouterUrl, morph, options);
   if (provider !== "local" && provider !== "morph" && e2bRouterUrl !== undefined) {
@@ -64,7 +64,7 @@ export function pythonGrader(reward: string, options: GraderOptions): PythonGrad
   throw new GrpoError("BAD_OPTION", `${reward} executes what the model writes, and nothing says where`, {
     hint:
       "in a sandbox: give e2bRouterUrl (e2b_router_url), or provider morph with morphRouterUrl (code_provider, morph_router_url); " +
-      `on this machine: set the environment variable ${consentVariable}=1, with provider local if E2B_API_KEY is set`,
+      `on this machine: set the environment variable ${CONSENT_VARIABLE}=1, with provider local if E2B_API_KEY is set`,
   });
 }
 

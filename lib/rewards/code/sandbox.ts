@@ -9,10 +9,10 @@ import path from "node:path";
 import { GrpoError } from "../../errors.js";
 
 /** The variable by which Hugging Face's `evaluate` asks for the same consent. */
-export const consentVariable = "HF_ALLOW_CODE_EVAL";
+export const CONSENT_VARIABLE = "HF_ALLOW_CODE_EVAL";
 
 export function mayExecuteHere(): boolean {
-  return process.env[consentVariable] === "1";
+  return process.env[CONSENT_VARIABLE] === "1";
 }
 
 export interface Limits {
@@ -43,16 +43,16 @@ const SHARED_PROCESSES = 4096;
 const CLOSING_MS = 500;
 
 // dash calls the limit on processes -p. The last line is no exec: a program that is process 1 ignores its own signals.
-const limited = `ulimit -c 0; ulimit -f ${MAX_FILE_BLOCKS}; ulimit -t "$1"; ulimit -v "$2" 2>/dev/null
+const LIMITED = `ulimit -c 0; ulimit -f ${MAX_FILE_BLOCKS}; ulimit -t "$1"; ulimit -v "$2" 2>/dev/null
 ulimit -s unlimited 2>/dev/null; ulimit -u "$3" 2>/dev/null || ulimit -p "$3" 2>/dev/null
 shift 3; "$@"; exit $?`;
 
-const isolating = ["--user", "--map-current-user", "--net", "--pid", "--fork", "--kill-child", "--"];
+const ISOLATING = ["--user", "--map-current-user", "--net", "--pid", "--fork", "--kill-child", "--"];
 let isolated: boolean | undefined;
 
 /** Whether programs run without network and die with all that they started. */
 export function isIsolated(): boolean {
-  isolated ??= process.platform === "linux" && spawnSync("unshare", [...isolating, "true"]).status === 0;
+  isolated ??= process.platform === "linux" && spawnSync("unshare", [...ISOLATING, "true"]).status === 0;
   return isolated;
 }
 
@@ -68,8 +68,8 @@ export async function runProgram(run: Run): Promise<Outcome> {
   run.signal?.throwIfAborted();
   const processes = isIsolated() ? (run.processes ?? 64) : SHARED_PROCESSES;
   const numbers = [Math.ceil(run.seconds) + 1, run.megabytes * 1024, processes].map((n) => String(Math.round(n)));
-  const shell = ["sh", "-c", limited, "sh", ...numbers, ...run.command];
-  const [program = "sh", ...args] = isIsolated() ? ["unshare", ...isolating, ...shell] : shell;
+  const shell = ["sh", "-c", LIMITED, "sh", ...numbers, ...run.command];
+  const [program = "sh", ...args] = isIsolated() ? ["unshare", ...ISOLATING, ...shell] : shell;
   const child = spawn(program, args, {
     cwd: run.folder,
     env: environment(run.folder),

@@ -5,7 +5,7 @@ import { ParseFailure, parseFailure } from "./lexer.js";
 import { type Budget, MAX_DEPTH, MAX_DIGITS, MAX_FORMULA } from "./limits.js";
 import * as Q from "./rational.js";
 
-const tokenPattern = /\s*(\d+\.?\d*|\.\d+|\*\*|\/\/|[-+*/()])/y;
+const TOKEN_PATTERN = /\s*(\d+\.?\d*|\.\d+|\*\*|\/\/|[-+*/()])/y;
 
 class Reader {
   position = 0;
@@ -16,11 +16,11 @@ class Reader {
     text: string,
     readonly budget: Budget,
   ) {
-    tokenPattern.lastIndex = 0;
+    TOKEN_PATTERN.lastIndex = 0;
     const source = text.trimEnd();
-    for (let at = 0; at < source.length; at = tokenPattern.lastIndex) {
+    for (let at = 0; at < source.length; at = TOKEN_PATTERN.lastIndex) {
       budget.spend();
-      const match = tokenPattern.exec(source);
+      const match = TOKEN_PATTERN.exec(source);
       if (!match?.[1]) throw parseFailure;
       this.tokens.push(match[1]);
     }

@@ -22,7 +22,7 @@ const product = (...args: MathNode[]): MathNode => ({ kind: "mul", args });
 const sum = (...args: MathNode[]): MathNode => ({ kind: "add", args });
 const inverse = (node: MathNode) => pow(node, MINUS_ONE);
 const square = (node: MathNode) => pow(node, TWO);
-const half = number(Q.rational(1n, 2n));
+const HALF = number(Q.rational(1n, 2n));
 
 /** f′(u) for the functions of one argument. */
 const outer: Readonly<Record<string, (u: MathNode) => MathNode>> = {
@@ -32,8 +32,8 @@ const outer: Readonly<Record<string, (u: MathNode) => MathNode>> = {
   cot: (u) => negated(inverse(square(call("sin", [u])))),
   sec: (u) => product(call("sec", [u]), call("tan", [u])),
   csc: (u) => negated(product(call("csc", [u]), call("cot", [u]))),
-  asin: (u) => inverse(pow(difference(ONE, square(u)), half)),
-  acos: (u) => negated(inverse(pow(difference(ONE, square(u)), half))),
+  asin: (u) => inverse(pow(difference(ONE, square(u)), HALF)),
+  acos: (u) => negated(inverse(pow(difference(ONE, square(u)), HALF))),
   atan: (u) => inverse(sum(ONE, square(u))),
   sinh: (u) => call("cosh", [u]),
   cosh: (u) => call("sinh", [u]),

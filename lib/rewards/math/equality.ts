@@ -20,7 +20,7 @@ export interface Comparison {
 const POINTS = 9;
 const ENOUGH_POINTS = 5;
 /** Numerators over 7, away from the small integers and halves at which different formulas may meet. */
-const samples = [5, 11, 18, 23, 9, 31, 13, 26, 37, 45, 17, 52];
+const SAMPLES = [5, 11, 18, 23, 9, 31, 13, 26, 37, 45, 17, 52];
 const NO_SYMBOLS: ReadonlyMap<string, C.Num> = new Map();
 
 /** Sums and products whose bounds hold symbols have values at integers only. */
@@ -34,7 +34,7 @@ function samplePoint(symbols: ReadonlyMap<string, SymbolNode>, index: number, wh
   for (const [key, symbol] of symbols) {
     const hash = hashText(key, 2654435761);
     const negative = index === 0 ? false : index === 1 ? true : ((hash >>> index) & 1) === 1;
-    const size = at(samples, (hash + index * 5) % samples.length);
+    const size = at(SAMPLES, (hash + index * 5) % SAMPLES.length);
     const value = Q.rational(BigInt(negative ? -size : size), whole ? 1n : 7n);
     // A symbol that is known not to be real gets a value off the real line.
     values.set(key, symbol.real ? C.exact(value) : { exact: false, re: Q.toNumber(value), im: 0.6 + (hash % 7) / 10 });

@@ -236,7 +236,7 @@ function infiniteSum(node: IteratedNode, from: C.Num, point: Point): C.Maybe {
 }
 
 /** Gauss–Legendre, 5 points on each of n panels. */
-const nodes: readonly (readonly [number, number])[] = [
+const NODES: readonly (readonly [number, number])[] = [
   [0, 0.5688888888888889],
   [0.5384693101056831, 0.47862867049936647],
   [-0.5384693101056831, 0.47862867049936647],
@@ -251,7 +251,7 @@ function integrate(node: IteratedNode, from: MathNode, to: MathNode, point: Poin
     const width = (C.re(b) - C.re(a)) / panels;
     let [real, imaginary] = [0, 0];
     for (let k = 0; k < panels; k++) {
-      for (const [x, weight] of nodes) {
+      for (const [x, weight] of NODES) {
         const at = C.inexact(C.re(a) + width * (k + 0.5 + x / 2));
         const value = at && evaluate(node.body, withValue(point, node.variable, at));
         if (!value) return undefined;

@@ -8,8 +8,8 @@ import * as Q from "./rational.js";
 
 type Fn = (args: readonly C.Num[], budget: Budget) => C.Maybe;
 
-const one = C.exactInteger(1);
-const i: C.Num = { exact: false, re: 0, im: 1 };
+const ONE = C.exactInteger(1);
+const I: C.Num = { exact: false, re: 0, im: 1 };
 const chain = (a: C.Maybe, then: (a: C.Num) => C.Maybe): C.Maybe => a && then(a);
 const unary =
   (fn: (a: C.Num) => C.Maybe): Fn =>
@@ -22,7 +22,7 @@ function sin(a: C.Num): C.Maybe {
   return C.inexact(Math.sin(x) * Math.cosh(y), Math.cos(x) * Math.sinh(y));
 }
 function cos(a: C.Num): C.Maybe {
-  if (C.isZero(a)) return one;
+  if (C.isZero(a)) return ONE;
   const [x, y] = [C.re(a), C.im(a)];
   return C.inexact(Math.cos(x) * Math.cosh(y), -Math.sin(x) * Math.sinh(y));
 }
@@ -31,16 +31,16 @@ function ratio(a: C.Maybe, b: C.Maybe): C.Maybe {
   if (!a || !b || Math.hypot(C.re(b), C.im(b)) < 1e-14) return undefined;
   return C.divide(a, b);
 }
-const sinh = (a: C.Num) => chain(C.multiply(i, a), (ia) => chain(sin(ia), (s) => C.multiply(C.negate(i), s)));
-const cosh = (a: C.Num) => chain(C.multiply(i, a), cos);
+const sinh = (a: C.Num) => chain(C.multiply(I, a), (ia) => chain(sin(ia), (s) => C.multiply(C.negate(I), s)));
+const cosh = (a: C.Num) => chain(C.multiply(I, a), cos);
 const sqrt = (a: C.Num) => C.power(a, C.exact(Q.rational(1n, 2n)));
 
 /** asin z = −i ln(iz + √(1 − z²)) */
 function asin(a: C.Num): C.Maybe {
   if (C.im(a) === 0 && Math.abs(C.re(a)) <= 1) return C.isZero(a) ? a : C.inexact(Math.asin(C.re(a)));
-  const root = chain(C.multiply(a, a), (square) => chain(C.subtract(one, square), sqrt));
-  const inner = root && chain(C.multiply(i, a), (ia) => C.add(ia, root));
-  return chain(inner && C.log(inner), (l) => C.multiply(C.negate(i), l));
+  const root = chain(C.multiply(a, a), (square) => chain(C.subtract(ONE, square), sqrt));
+  const inner = root && chain(C.multiply(I, a), (ia) => C.add(ia, root));
+  return chain(inner && C.log(inner), (l) => C.multiply(C.negate(I), l));
 }
 function acos(a: C.Num): C.Maybe {
   if (C.im(a) === 0 && Math.abs(C.re(a)) <= 1) return C.inexact(Math.acos(C.re(a)));
@@ -49,21 +49,21 @@ function acos(a: C.Num): C.Maybe {
 /** atan z = (i/2) (ln(1 − iz) − ln(1 + iz)) */
 function atan(a: C.Num): C.Maybe {
   if (C.im(a) === 0) return C.isZero(a) ? a : C.inexact(Math.atan(C.re(a)));
-  const product = C.multiply(i, a);
-  const left = product && chain(C.subtract(one, product), C.log);
-  const right = product && chain(C.add(one, product), C.log);
+  const product = C.multiply(I, a);
+  const left = product && chain(C.subtract(ONE, product), C.log);
+  const right = product && chain(C.add(ONE, product), C.log);
   return left && right && chain(C.subtract(left, right), (d) => C.multiply({ exact: false, re: 0, im: 0.5 }, d));
 }
-const asinh = (a: C.Num) => chain(C.multiply(i, a), (ia) => chain(asin(ia), (s) => C.multiply(C.negate(i), s)));
-const atanh = (a: C.Num) => chain(C.multiply(i, a), (ia) => chain(atan(ia), (s) => C.multiply(C.negate(i), s)));
+const asinh = (a: C.Num) => chain(C.multiply(I, a), (ia) => chain(asin(ia), (s) => C.multiply(C.negate(I), s)));
+const atanh = (a: C.Num) => chain(C.multiply(I, a), (ia) => chain(atan(ia), (s) => C.multiply(C.negate(I), s)));
 function acosh(a: C.Num): C.Maybe {
   // ln(z + √(z+1) √(z−1))
-  const plus = chain(C.add(a, one), sqrt);
-  const minus = chain(C.subtract(a, one), sqrt);
+  const plus = chain(C.add(a, ONE), sqrt);
+  const minus = chain(C.subtract(a, ONE), sqrt);
   return plus && minus && chain(C.multiply(plus, minus), (root) => chain(C.add(a, root), C.log));
 }
 
-const lanczos = [
+const LANCZOS = [
   0.99999999999980993, 676.5203681218851, -1259.1392167224028, 771.32342877765313, -176.61502916214059,
   12.507343278686905, -0.13857109526572012, 9.9843695780195716e-6, 1.5056327351493116e-7,
 ];
@@ -74,14 +74,14 @@ function gamma(a: C.Num): C.Maybe {
   if (n !== undefined && n <= 0n) return undefined;
   if (C.re(a) < 0.5) {
     const below = chain(C.multiply({ exact: false, re: Math.PI, im: 0 }, a), sin);
-    const above = chain(C.subtract(one, a), gamma);
+    const above = chain(C.subtract(ONE, a), gamma);
     const product = below && above && C.multiply(below, above);
     return ratio({ exact: false, re: Math.PI, im: 0 }, product);
   }
-  const z = C.subtract(a, one);
-  let sum: C.Maybe = C.inexact(at(lanczos, 0));
+  const z = C.subtract(a, ONE);
+  let sum: C.Maybe = C.inexact(at(LANCZOS, 0));
   for (let k = 1; k < 9 && sum && z; k++) {
-    const term = chain(C.add(z, C.exactInteger(k)), (d) => C.divide({ exact: false, re: at(lanczos, k), im: 0 }, d));
+    const term = chain(C.add(z, C.exactInteger(k)), (d) => C.divide({ exact: false, re: at(LANCZOS, k), im: 0 }, d));
     sum = term && C.add(sum, term);
   }
   const t = z && C.add(z, { exact: false, re: 7.5, im: 0 });
@@ -99,7 +99,7 @@ function gamma(a: C.Num): C.Maybe {
 
 function factorial(a: C.Num, budget: Budget): C.Maybe {
   const n = C.asInteger(a);
-  if (n === undefined) return chain(C.add(a, one), gamma);
+  if (n === undefined) return chain(C.add(a, ONE), gamma);
   if (n < 0n || n > 5000n) return undefined;
   budget.spend(Number(n) * 4 + 1);
   let result = 1n;
@@ -110,7 +110,7 @@ function factorial(a: C.Num, budget: Budget): C.Maybe {
 function binomial(n: C.Num, k: C.Num, budget: Budget): C.Maybe {
   const size = C.asInteger(k);
   if (size === undefined) {
-    const parts = [C.add(n, one), C.add(k, one), chain(C.subtract(n, k), (d) => C.add(d, one))].map(
+    const parts = [C.add(n, ONE), C.add(k, ONE), chain(C.subtract(n, k), (d) => C.add(d, ONE))].map(
       (z) => z && gamma(z),
     );
     const [top, left, right] = parts;
@@ -121,7 +121,7 @@ function binomial(n: C.Num, k: C.Num, budget: Budget): C.Maybe {
   const count = whole !== undefined && whole >= size && whole - size < size ? whole - size : size;
   if (count > 5000n) return undefined;
   budget.spend(Number(count) * 8 + 1);
-  let result: C.Maybe = one;
+  let result: C.Maybe = ONE;
   for (let j = 0n; j < count && result; j++) {
     const factor: C.Maybe = C.subtract(n, C.exactInteger(j));
     result = factor && chain(C.multiply(result, factor), (v) => C.divide(v, C.exactInteger(j + 1n)));
@@ -177,8 +177,8 @@ export const functions: Readonly<Record<string, Fn>> = {
   cos: unary(cos),
   tan: unary((a) => ratio(sin(a), cos(a))),
   cot: unary((a) => ratio(cos(a), sin(a))),
-  sec: unary((a) => ratio(one, cos(a))),
-  csc: unary((a) => ratio(one, sin(a))),
+  sec: unary((a) => ratio(ONE, cos(a))),
+  csc: unary((a) => ratio(ONE, sin(a))),
   asin: unary(asin),
   acos: unary(acos),
   atan: unary(atan),

@@ -82,7 +82,7 @@ function multiplied(factors: readonly Factor[]): MathNode {
   return build.juxtaposed([...(factors.slice(0, index) as MathNode[]), derivative]);
 }
 
-const brackets: ReadonlyMap<TokenType, TokenType> = new Map([
+const BRACKETS: ReadonlyMap<TokenType, TokenType> = new Map([
   ["(", ")"],
   ["\\lgroup", "\\rgroup"],
   ["{", "}"],
@@ -97,8 +97,8 @@ const brackets: ReadonlyMap<TokenType, TokenType> = new Map([
   ["\\lceil", "\\rceil"],
   ["\\ulcorner", "\\urcorner"],
 ]);
-const bars: ReadonlySet<TokenType> = new Set(["|", "\\vert", "\\|"]);
-const atoms: ReadonlySet<TokenType> = new Set([
+const BARS: ReadonlySet<TokenType> = new Set(["|", "\\vert", "\\|"]);
+const ATOMS: ReadonlySet<TokenType> = new Set([
   "letter",
   "greek",
   "symbol",
@@ -119,7 +119,7 @@ const atoms: ReadonlySet<TokenType> = new Set([
   "\\phantom",
   "\\boxed",
 ]);
-const functionStarts: ReadonlySet<TokenType> = new Set([
+const FUNCTION_STARTS: ReadonlySet<TokenType> = new Set([
   "function",
   "multiFunction",
   "\\operatorname",
@@ -135,9 +135,9 @@ const functionStarts: ReadonlySet<TokenType> = new Set([
 function startsFactor(s: TokenStream, bare: boolean): boolean {
   const { next } = s;
   if (next === "differential" && s.inIntegral) return false;
-  if (atoms.has(next) || brackets.has(next)) return true;
-  if (bars.has(next)) return s.barOpens();
-  return !bare && functionStarts.has(next);
+  if (ATOMS.has(next) || BRACKETS.has(next)) return true;
+  if (BARS.has(next)) return s.barOpens();
+  return !bare && FUNCTION_STARTS.has(next);
 }
 
 function postfix(s: TokenStream, functions: boolean): Factor {
@@ -218,8 +218,8 @@ function component(s: TokenStream, functions: boolean): Factor {
     // {n \choose k} starts like a group.
     return s.attempt(() => group(s)) ?? chosen(s);
   }
-  if (brackets.has(next)) return group(s);
-  if (bars.has(next)) return barGroup(s);
+  if (BRACKETS.has(next)) return group(s);
+  if (BARS.has(next)) return barGroup(s);
   if (functions) {
     const value = s.attempt(() => functionComponent(s));
     if (value) return value;
@@ -252,7 +252,7 @@ function component(s: TokenStream, functions: boolean): Factor {
 
 function group(s: TokenStream): MathNode {
   const { type } = s.take();
-  const value = closed(s, brackets.get(type) ?? "end");
+  const value = closed(s, BRACKETS.get(type) ?? "end");
   switch (type) {
     case "\\lvert":
       return call("abs", [value]);

@@ -5,7 +5,7 @@ import * as build from "./build.js";
 import { symbol } from "./latex-atoms.js";
 import { expression } from "./latex-expression.js";
 import type { TokenStream } from "./stream.js";
-import { blackboard, type TokenType } from "./tokens.js";
+import { BLACKBOARD, type TokenType } from "./tokens.js";
 
 /** `relations`: whether an element may be an equation; if so, "x = 1, y = 2" is two of them. */
 type Rule = (s: TokenStream) => MathNode[];
@@ -59,7 +59,7 @@ function commaGroup(s: TokenStream, rule: Rule): MathNode[] {
   return group;
 }
 
-const closers: ReadonlySet<TokenType> = new Set([",", ";", ")", "]", "}", "\\}", "\\)", "end"]);
+const CLOSERS: ReadonlySet<TokenType> = new Set([",", ";", ")", "]", "}", "\\}", "\\)", "end"]);
 
 function element(s: TokenStream): MathNode[] {
   return s.once("element", () => plusMinus(s) ?? setElement(s) ?? [relation(s)]).slice();
@@ -89,7 +89,7 @@ function plusMinus(s: TokenStream): MathNode[] | undefined {
 function setElement(s: TokenStream): MathNode[] | undefined {
   return s.attempt(() => {
     const node = setAtom(s);
-    return closers.has(s.next) ? [node] : s.fail();
+    return CLOSERS.has(s.next) ? [node] : s.fail();
   });
 }
 
@@ -154,14 +154,14 @@ export function isNames(node: MathNode): boolean {
   }
 }
 
-const openers: ReadonlyMap<TokenType, boolean> = new Map([
+const OPENERS: ReadonlyMap<TokenType, boolean> = new Map([
   ["(", true],
   ["\\(", true],
   ["\\lgroup", true],
   ["[", false],
   ["\\lbrack", false],
 ]);
-const enders: ReadonlyMap<TokenType, boolean> = new Map([
+const ENDERS: ReadonlyMap<TokenType, boolean> = new Map([
   [")", true],
   ["\\)", true],
   ["\\rgroup", true],
@@ -174,21 +174,21 @@ function setAtom(s: TokenStream): MathNode {
 }
 
 function intervalAtom(s: TokenStream): MathNode | undefined {
-  const left = openers.get(s.next);
+  const left = OPENERS.get(s.next);
   if (left === undefined) return undefined;
   return s.attempt(() => {
     s.take();
     const start = expression(s);
     s.expect(",");
     const end = expression(s);
-    const right = enders.get(s.next);
+    const right = ENDERS.get(s.next);
     if (right === undefined) return s.fail();
     s.take();
     return build.interval(start, end, { left, right }, s.context);
   });
 }
 
-const literal = new Map<string, NumberSet>([
+const LITERAL_SETS = new Map<string, NumberSet>([
   ["ℕ", "naturals"],
   ["ℤ", "integers"],
   ["ℚ", "rationals"],
@@ -200,7 +200,9 @@ function literalSet(s: TokenStream): MathNode | undefined {
   if (s.next === "numberSet") {
     const { text } = s.take();
     const letter = /^\\mathbb\{(.)\}$/.exec(text)?.[1];
-    const name = letter ? (blackboard.get(letter) ?? "") : (literal.get(text) ?? (text === "ℙ" ? "primes" : "empty"));
+    const name = letter
+      ? (BLACKBOARD.get(letter) ?? "")
+      : (LITERAL_SETS.get(text) ?? (text === "ℙ" ? "primes" : "empty"));
     return name === "primes" ? INVALID : { kind: "numberSet", name: name as NumberSet };
   }
   if (s.next !== "{" || s.peek(1) !== "}") return undefined;

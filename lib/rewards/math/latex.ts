@@ -33,12 +33,12 @@ export function parseLatexPart(latex: string, context: ParseContext, depth: numb
   return read(latex, { ...context, depth: depth + 1 });
 }
 
-const thousands = /^\s*-?\d{1,3}(?:,\d{3})+(?:\.\d+)?\s*$/;
+const THOUSANDS = /^\s*-?\d{1,3}(?:,\d{3})+(?:\.\d+)?\s*$/;
 
 function read(latex: string, context: ParseContext): MathNode {
   const stream = new TokenStream(latex, tokenize(latex, context.budget), context);
   const node = stream.readAll(() => formula(stream));
-  if (node.kind !== "set" || !thousands.test(latex)) return node;
+  if (node.kind !== "set" || !THOUSANDS.test(latex)) return node;
   return commaNumber(latex.trim()) ?? INVALID;
 }
 

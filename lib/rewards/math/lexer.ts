@@ -2,7 +2,7 @@
 // makes the formula unparseable, as it does in math_verify.
 
 import type { Budget } from "./limits.js";
-import { accents, latexCommands, phrases, singleCharacters, type TokenType, words } from "./tokens.js";
+import { ACCENTS, latexCommands, phrases, singleCharacters, type TokenType, words } from "./tokens.js";
 
 export interface Token {
   readonly type: TokenType;
@@ -83,7 +83,7 @@ function command(text: string, at: number): Found {
   }
   const run = text.slice(at + 1, end);
   if (run === "begin" || run === "end") return environment(text, at);
-  if (accents.has(run)) {
+  if (ACCENTS.has(run)) {
     const accent = accentEnd(text, end);
     if (accent !== undefined) return found("accent", text, at, accent);
   }

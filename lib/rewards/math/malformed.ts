@@ -19,35 +19,35 @@ function bracedGroups(text: string, open: RegExp, write: (content: string) => st
   return result + text.slice(at);
 }
 
-const upperBraced = /\\frac\s?\{/g;
-const lowerDigit = /\}\s?(\d)/g;
+const UPPER_BRACED = /\\frac\s?\{/g;
+const LOWER_DIGIT = /\}\s?(\d)/g;
 
 /** \frac{a}2: from the brace to the first "}" that a digit follows, whatever is between. */
 function bracedOver(text: string): string {
   let result = "";
   let at = 0;
-  upperBraced.lastIndex = 0;
-  for (let match = upperBraced.exec(text); match; match = upperBraced.exec(text)) {
+  UPPER_BRACED.lastIndex = 0;
+  for (let match = UPPER_BRACED.exec(text); match; match = UPPER_BRACED.exec(text)) {
     const start = match.index + match[0].length;
-    lowerDigit.lastIndex = start;
-    const end = lowerDigit.exec(text);
+    LOWER_DIGIT.lastIndex = start;
+    const end = LOWER_DIGIT.exec(text);
     if (!end) break;
     const content = text.slice(start, end.index);
     if (content.includes("\n")) continue;
     result += `${text.slice(at, match.index)}\\frac{${content}}{${end[1]}}`;
-    at = lowerDigit.lastIndex;
-    upperBraced.lastIndex = at;
+    at = LOWER_DIGIT.lastIndex;
+    UPPER_BRACED.lastIndex = at;
   }
   return result + text.slice(at);
 }
 
-const upperDigit = /\\frac\s?(\d)\s?\{/g;
+const UPPER_DIGIT = /\\frac\s?(\d)\s?\{/g;
 
 function overBraced(text: string): string {
   let result = "";
   let at = 0;
-  upperDigit.lastIndex = 0;
-  for (let match = upperDigit.exec(text); match; match = upperDigit.exec(text)) {
+  UPPER_DIGIT.lastIndex = 0;
+  for (let match = UPPER_DIGIT.exec(text); match; match = UPPER_DIGIT.exec(text)) {
     const start = match.index + match[0].length;
     const close = text.indexOf("}", start);
     if (close < 0) break;
@@ -55,7 +55,7 @@ function overBraced(text: string): string {
     if (content.includes("\n")) continue;
     result += `${text.slice(at, match.index)}\\frac{${match[1]}}{${content}}`;
     at = close + 1;
-    upperDigit.lastIndex = at;
+    UPPER_DIGIT.lastIndex = at;
   }
   return result + text.slice(at);
 }

@@ -7,24 +7,24 @@ import type { NormalizationConfig } from "./options.js";
 import { isLetter, isSpace, skipSpaces, strip } from "./text.js";
 import { withoutUnits } from "./units.js";
 
-const left =
+const LEFT =
   /\\m?left(\\\{|\{|\\\||\||\[|\(|\\rbracl|\\lgroup|\\lbrace|\\lbrack|\\vert|\\lvert|\\lceil|\\lfloor|\\langle|\\llcorner|\\ulcorner)/g;
-const right =
+const RIGHT =
   /\\m?right(\\\}|\}|\\\||\||\]|\)|\\rbrack|\\rgroup|\\rbrace|\\vert|\\rvert|\\rceil|\\rfloor|\\rangle|\\lrcorner|\\urcorner)/g;
-const permutation = /\(([a-zA-Z0-9+\-*/\\ ]+?)\)_\{([a-zA-Z0-9+\-*/\\ ]+?)\}/g;
-const removed = /\\mathrm\{th\}|\\!\s*|\\text\s*\{\s*\}|\\\$|\$|(?<!\\)["']|\\displaystyle/g;
+const PERMUTATION = /\(([a-zA-Z0-9+\-*/\\ ]+?)\)_\{([a-zA-Z0-9+\-*/\\ ]+?)\}/g;
+const REMOVED = /\\mathrm\{th\}|\\!\s*|\\text\s*\{\s*\}|\\\$|\$|(?<!\\)["']|\\displaystyle/g;
 
 /** Replacements that start with a fixed text, by that text's first character; the first that fits is taken. */
-const fixed: readonly (readonly [RegExp, string])[] = [
+const FIXED: readonly (readonly [RegExp, string])[] = [
   [/\\math(?:rm|it|bf)/y, "\\text"],
   [/\\text(?:normal|bf|it|rm)/y, "\\text"],
   [/\\[dtc]frac/y, "\\frac"],
 ];
-const later: readonly (readonly [RegExp, string])[] = [
+const LATER: readonly (readonly [RegExp, string])[] = [
   [/infinity/y, "\\infty"],
   [/,?\\ldots/y, " "],
 ];
-const percentTexts: readonly (readonly [string, string])[] = [
+const PERCENT_TEXTS: readonly (readonly [string, string])[] = [
   ["\\text{percentage}", "%"],
   ["\\text{percent}", "%"],
   ["\\text{pct}", "%"],
@@ -43,10 +43,10 @@ function matchAt(patterns: readonly (readonly [RegExp, string])[], text: string,
   return undefined;
 }
 
-const wordCharacter = /[\p{L}\p{N}_]/u;
+const WORD_CHARACTER = /[\p{L}\p{N}_]/u;
 
 function isWord(text: string, at: number): boolean {
-  return at >= 0 && at < text.length && wordCharacter.test(text.charAt(at));
+  return at >= 0 && at < text.length && WORD_CHARACTER.test(text.charAt(at));
 }
 
 /** and, or, with white space and a comma before: a comma. Not inside a word. */
@@ -59,7 +59,7 @@ function conjunction(text: string, at: number, spaces: number): Replacement | un
   return undefined;
 }
 
-const conjunctionText = /\\text\{\s*(?:and|or)\s*\}/y;
+const CONJUNCTION_TEXT = /\\text\{\s*(?:and|or)\s*\}/y;
 
 function percentWord(text: string, spaces: number): Replacement | undefined {
   for (const word of ["percentage", "percent", "pct"]) {
@@ -84,23 +84,23 @@ function replacementAt(text: string, at: number, spaces: number): Replacement | 
   const char = text.charAt(at);
   const afterComma = char === "," ? skipSpaces(text, at + 1) : spaces;
   const special =
-    (char === "\\" ? matchAt(fixed, text, at) : undefined) ??
+    (char === "\\" ? matchAt(FIXED, text, at) : undefined) ??
     (spaces === at + 1 && text.charAt(spaces) === "." ? { text: " 0.", end: spaces + 1 } : undefined) ??
     (text.startsWith("{.", at) ? { text: "{0.", end: at + 2 } : undefined) ??
     (text.startsWith("~=", at) ? { text: "\\approx", end: at + 2 } : undefined) ??
     bracedComma(text, spaces) ??
     conjunction(text, at, afterComma);
   if (special) return special;
-  conjunctionText.lastIndex = afterComma;
-  if (conjunctionText.test(text)) return { text: ",", end: conjunctionText.lastIndex };
+  CONJUNCTION_TEXT.lastIndex = afterComma;
+  if (CONJUNCTION_TEXT.test(text)) return { text: ",", end: CONJUNCTION_TEXT.lastIndex };
   if (char === "\\" && text.charAt(at - 1) !== "\\" && isSpace(text.charCodeAt(at + 1)))
     return { text: " ", end: at + 2 };
   const percent = percentWord(text, spaces);
-  return matchAt(later, text, at) ?? percent ?? percentText(text, at) ?? infinityOrRoot(text, at);
+  return matchAt(LATER, text, at) ?? percent ?? percentText(text, at) ?? infinityOrRoot(text, at);
 }
 
 function percentText(text: string, at: number): Replacement | undefined {
-  for (const [word, replacement] of percentTexts) {
+  for (const [word, replacement] of PERCENT_TEXTS) {
     if (text.startsWith(word, at)) return { text: replacement, end: at + word.length };
   }
   return undefined;
@@ -112,7 +112,7 @@ function infinityOrRoot(text: string, at: number): Replacement | undefined {
 }
 
 /** Characters at which some replacement may start. */
-const starts = new Set("\\{,~aopi p");
+const STARTS = new Set("\\{,~aopi p");
 
 export function replaceInLatex(text: string): string {
   let result = "";
@@ -120,7 +120,7 @@ export function replaceInLatex(text: string): string {
   let spaces = -1;
   for (let at = 0; at < text.length; ) {
     const blank = isSpace(text.charCodeAt(at));
-    if (!blank && !starts.has(text.charAt(at))) {
+    if (!blank && !STARTS.has(text.charAt(at))) {
       at++;
       continue;
     }
@@ -147,10 +147,10 @@ function basicLatex(text: string): string {
     .replaceAll("{\\rm d}", "d")
     .replaceAll("\\left[\\begin{matrix}", "\\begin{bmatrix}")
     .replaceAll("\\end{matrix}\\right]", "\\end{bmatrix}")
-    .replace(left, "$1")
-    .replace(right, "$1")
-    .replace(permutation, (_, n, k) => `\\frac{(${n})!}{((${n})-(${k}))!}`)
-    .replace(removed, "");
+    .replace(LEFT, "$1")
+    .replace(RIGHT, "$1")
+    .replace(PERMUTATION, (_, n, k) => `\\frac{(${n})!}{((${n})-(${k}))!}`)
+    .replace(REMOVED, "");
   result = replaceInLatex(result).replaceAll("\n", " ").replaceAll("\t", " ");
   return result.includes("matrix") ? result : result.replace(/\\\\(?=[a-zA-Z])/g, "\\");
 }

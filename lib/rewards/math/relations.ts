@@ -20,7 +20,7 @@ import { close, type Piece } from "./real-sets.js";
 
 export type Equal = (gold: MathNode, answer: MathNode, comparison: Comparison) => boolean;
 
-const inverse = { "=": "=", "<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": undefined } as const;
+const INVERSE = { "=": "=", "<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": undefined } as const;
 
 const partsOf = (node: RelationNode | AndNode) => (node.kind === "and" ? node.args : [node]);
 
@@ -50,7 +50,7 @@ function relationEqual(gold: RelationNode, answer: RelationNode, comparison: Com
     if (equal(gold.left, answer.left, comparison) && equal(gold.right, answer.right, comparison)) return true;
     if (equal(difference, sides(answer.left, answer.right), comparison)) return true;
   }
-  if (inverse[gold.operator] === answer.operator && equal(difference, sides(answer.right, answer.left), comparison)) {
+  if (INVERSE[gold.operator] === answer.operator && equal(difference, sides(answer.right, answer.left), comparison)) {
     return true;
   }
   return gold.operator === "=" && answer.operator === "=" && sameSolutions(gold, answer, comparison);

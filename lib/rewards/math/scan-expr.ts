@@ -12,7 +12,7 @@ export type Plain =
 type Accept = (end: number) => boolean;
 const always: Accept = () => true;
 
-const currencies = new Set("$€£¥₹₽₪₩₫฿₡₢₣₤₥₦₧₨₭₮₯₰₱₲₳₴₵₶₷₸₺₻₼₾₿");
+const CURRENCIES = new Set("$€£¥₹₽₪₩₫฿₡₢₣₤₥₦₧₨₭₮₯₰₱₲₳₴₵₶₷₸₺₻₼₾₿");
 
 /** Places right after the start of the text, white space or "=", and optional asterisks. */
 function bodies(s: Scanner, at: number): number[] {
@@ -57,7 +57,7 @@ function expressionAt(s: Scanner, body: number, accept: Accept): Match<Plain> | 
   return undefined;
 }
 
-const percentSign = /\s*(?:%|[Pp]ercent|[Pp]ct)/y;
+const PERCENT_SIGN = /\s*(?:%|[Pp]ercent|[Pp]ct)/y;
 
 interface Numeral {
   readonly integer: string;
@@ -65,7 +65,7 @@ interface Numeral {
   readonly end: number;
 }
 
-const grouped = /-?[1-9]\d{0,2}(?:[ ,]\d{3})+/y;
+const GROUPED = /-?[1-9]\d{0,2}(?:[ ,]\d{3})+/y;
 
 /** Readings of the numeral at `at`, the preferred ones first; shorter ones count when what follows rules out the longer. */
 function numerals(s: Scanner, at: number): Numeral[] {
@@ -73,9 +73,9 @@ function numerals(s: Scanner, at: number): Numeral[] {
   const found: Numeral[] = [];
   const cut = (from: number, middle: number, end: number) =>
     found.push({ integer: text.slice(from, middle), decimal: text.slice(middle, end), end });
-  grouped.lastIndex = at;
-  if (grouped.test(text)) {
-    const middle = grouped.lastIndex;
+  GROUPED.lastIndex = at;
+  if (GROUPED.test(text)) {
+    const middle = GROUPED.lastIndex;
     const end = text.charAt(middle) === "." ? skipDigits(text, middle + 1) : middle;
     if (end > middle + 1) cut(at, middle, end);
     if (end > middle + 2) cut(at, middle, end - 1);
@@ -108,16 +108,16 @@ function plainNumerals(s: Scanner, at: number): Numeral[] {
 }
 
 function numberAt(s: Scanner, body: number, accept: Accept): Match<Plain> | undefined {
-  const starts = currencies.has(s.text.charAt(body)) ? [body + 1] : [body];
+  const starts = CURRENCIES.has(s.text.charAt(body)) ? [body + 1] : [body];
   for (const at of starts) {
     if (s.isDigitAt(at - 1)) continue;
     for (const { integer, decimal, end } of numerals(s, at)) {
-      percentSign.lastIndex = end;
+      PERCENT_SIGN.lastIndex = end;
       const space = s.next("nonSpace", end);
-      const percent = "%Pp".includes(s.text.charAt(space) || "?") && percentSign.test(s.text);
+      const percent = "%Pp".includes(s.text.charAt(space) || "?") && PERCENT_SIGN.test(s.text);
       const ends: [boolean, number][] = percent
         ? [
-            [true, percentSign.lastIndex],
+            [true, PERCENT_SIGN.lastIndex],
             [false, end],
           ]
         : [[false, end]];
@@ -150,13 +150,13 @@ function afterSpaces(s: Scanner, from: number, accept: Accept): Match<Plain> | u
   return direct ?? (at > from ? plainAt(s, at - 1, accept) : undefined);
 }
 
-const hope = /\.?\s?I hope/y;
+const HOPE = /\.?\s?I hope/y;
 
 function hopedFor(s: Scanner): Match<Plain>[] {
   const phrase = "final answer is";
   const hoped = (end: number) => {
-    hope.lastIndex = end;
-    return hope.test(s.text);
+    HOPE.lastIndex = end;
+    return HOPE.test(s.text);
   };
   return allMatches(
     (from) => s.wordAt(phrase, from),
@@ -165,7 +165,7 @@ function hopedFor(s: Scanner): Match<Plain>[] {
       const match = afterSpaces(s, s.text.charAt(at) === ":" ? at + 1 : at, hoped);
       if (!match) return undefined;
       hoped(match.end);
-      return { ...match, start, end: hope.lastIndex };
+      return { ...match, start, end: HOPE.lastIndex };
     },
   );
 }
@@ -220,14 +220,14 @@ function afterAnswer(s: Scanner, phrase: "answer:" | "answer"): Match<Plain>[] {
   );
 }
 
-const prefix = /[\s=]/g;
+const PREFIX = /[\s=]/g;
 
 function anywhere(s: Scanner, rule: typeof numberAt): Match<Plain>[] {
   return allMatches(
     (from) => {
       if (from === 0) return 0;
-      prefix.lastIndex = from;
-      return prefix.exec(s.text)?.index ?? -1;
+      PREFIX.lastIndex = from;
+      return PREFIX.exec(s.text)?.index ?? -1;
     },
     (start) => {
       for (const body of bodies(s, start)) {

@@ -17,7 +17,7 @@ interface Found {
   readonly end: number;
 }
 
-const simpleFraction = /-?\\frac\{-?\d+(?:[.,]\d+)?\}\{-?\d+(?:[.,]\d+)?\}/y;
+const SIMPLE_FRACTION = /-?\\frac\{-?\d+(?:[.,]\d+)?\}\{-?\d+(?:[.,]\d+)?\}/y;
 
 /** The environment that opens at `at`; `boxed`: only one with a box inside. */
 function environment(s: Scanner, at: number, boxed: boolean): Found | undefined {
@@ -58,9 +58,9 @@ function holdsBox(s: Scanner, from: number, end: number): boolean {
 }
 
 function fraction(text: string, at: number): Found | undefined {
-  simpleFraction.lastIndex = at;
-  return simpleFraction.test(text)
-    ? { latex: text.slice(at, simpleFraction.lastIndex), end: simpleFraction.lastIndex }
+  SIMPLE_FRACTION.lastIndex = at;
+  return SIMPLE_FRACTION.test(text)
+    ? { latex: text.slice(at, SIMPLE_FRACTION.lastIndex), end: SIMPLE_FRACTION.lastIndex }
     : undefined;
 }
 
@@ -71,13 +71,13 @@ function afterSpaces(s: Scanner, from: number, boxed: boolean): Found | undefine
   return found ?? (at > from && s.text.charAt(at) === "[" ? environment(s, at - 1, boxed) : undefined);
 }
 
-const percentSign = /\\?%|[Pp]ercent|[Pp]ct/y;
-const longPercentSign = /\\?%|[Pp]ercent(?:age)?|[Pp]ct/y;
+const PERCENT_SIGN = /\\?%|[Pp]ercent|[Pp]ct/y;
+const LONG_PERCENT_SIGN = /\\?%|[Pp]ercent(?:age)?|[Pp]ct/y;
 
 /** White space and a percent sign after a formula. */
 function withPercent(s: Scanner, found: Found, long: boolean): { formula: Formula; end: number } {
   const at = s.next("nonSpace", found.end);
-  const sign = long ? longPercentSign : percentSign;
+  const sign = long ? LONG_PERCENT_SIGN : PERCENT_SIGN;
   sign.lastIndex = at;
   const percent = sign.test(s.text);
   return { formula: { latex: found.latex, percent, wholeBox: false }, end: percent ? sign.lastIndex : at };
@@ -163,13 +163,13 @@ function afterAnswer(s: Scanner, phrase: "answer:" | "answer"): Match<Formulas>[
   );
 }
 
-const opening = /[$\\]|-\\frac|\s\[/g;
+const OPENING = /[$\\]|-\\frac|\s\[/g;
 
 function anywhere(s: Scanner, boxed: boolean): Match<Formulas>[] {
   return allMatches(
     (from) => {
-      opening.lastIndex = from;
-      return opening.exec(s.text)?.index ?? -1;
+      OPENING.lastIndex = from;
+      return OPENING.exec(s.text)?.index ?? -1;
     },
     (start) => withStart(start, sequence(s, environment(s, start, boxed), boxed)),
   );

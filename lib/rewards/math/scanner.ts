@@ -91,10 +91,10 @@ function indexOr(text: string, words: string, from: number): number {
   return found < 0 ? text.length : found;
 }
 
-const operators = new Set([..."+-*/^()×÷"].map((char) => char.charCodeAt(0)));
+const OPERATORS = new Set([..."+-*/^()×÷"].map((char) => char.charCodeAt(0)));
 
 export function isOperator(code: number): boolean {
-  return operators.has(code);
+  return OPERATORS.has(code);
 }
 
 function isArithmetic(code: number): boolean {

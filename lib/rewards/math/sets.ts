@@ -6,7 +6,7 @@ import { type Comparison, constantValue, sameTree, sampledEqual } from "./equali
 import { piecesOf, samePieces } from "./real-sets.js";
 import type { Equal } from "./relations.js";
 
-const kinds: ReadonlySet<string> = new Set([
+const KINDS: ReadonlySet<string> = new Set([
   "set",
   "tuple",
   "interval",
@@ -16,7 +16,7 @@ const kinds: ReadonlySet<string> = new Set([
   "numberSet",
 ]);
 
-export const isSetLike = (node: MathNode): boolean => kinds.has(node.kind);
+export const isSetLike = (node: MathNode): boolean => KINDS.has(node.kind);
 
 const asSet = (node: MathNode): MathNode => (isSetLike(node) ? node : { kind: "set", args: [node] });
 

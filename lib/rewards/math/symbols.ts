@@ -38,9 +38,9 @@ export function subscripted(name: string, subscript: string): string {
 }
 
 /** What tells a formula about complex numbers (or matrices) from one about real numbers. */
-const complexHint =
+const COMPLEX_HINT =
   /\\mathbb\{C\}|\\i\b|\bi\b|\\text\{i\}|\\mathrm\{i\}|\\imath\b|\\det|\\operatorname\{tr\}|\\operatorname\{rank\}|\\text\{rank\}|\\arg\{|\\Re\{|\\Im\{|\\operatorname\{Re\}|\\operatorname\{Im\}|\\text\{Re\}|\\text\{Im\}/;
 
 export function looksComplex(latex: string): boolean {
-  return complexHint.test(latex);
+  return COMPLEX_HINT.test(latex);
 }

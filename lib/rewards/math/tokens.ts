@@ -163,7 +163,7 @@ define("symbol", "Im flat square backprime Re natural surd circledS");
 /** Commands without their backslash; a longer word is read as the longest of these that it starts with. */
 export const latexCommands: ReadonlyMap<string, TokenType | "skip"> = commands;
 
-export const accents: ReadonlySet<string> = new Set(
+export const ACCENTS: ReadonlySet<string> = new Set(
   [
     "acute bar overline breve check widecheck dot ddot grave hat tilde widetilde vec overrightarrow bm boldsymbol text",
     "textit textbf textnormal mathbb mathbin mathbf mathcal mathclap mathclose mathellipsis mathfrak mathinner mathit",
@@ -171,7 +171,7 @@ export const accents: ReadonlySet<string> = new Set(
   ].flatMap((line) => line.split(" ")),
 );
 
-export const blackboard: ReadonlyMap<string, string> = new Map([
+export const BLACKBOARD: ReadonlyMap<string, string> = new Map([
   ["N", "naturals"],
   ["Z", "integers"],
   ["Q", "rationals"],

@@ -4,7 +4,7 @@
 import { backOverSpaces, isDigit, strip } from "./text.js";
 
 /** A "." stands for any character. */
-const units: readonly string[] = (
+const UNITS: readonly string[] = (
   "integerpoint|feet|sue|digit|pound|meal|edge|student|children ticket|multiple|east|degree|mph|kmph|ft|m square| m east|" +
   "sq m|deg|mile|q .|monkey|prime|ratio|profit of rs|rd|o|gm|p . m|lb|tile|per|dm|lt|gain|ab|way|west|a .|b .|c .|d .|e .|" +
   "f .|g .|h .|t|h|no change|men|soldier|pie|bc|excess|st|inches|noon|cent|by|gal|kmh|c|acre|rise|a . m|th|π r 2|sq|mark|l|" +
@@ -14,10 +14,10 @@ const units: readonly string[] = (
 ).split("|");
 
 /** Last characters of units and of their plurals; "." for any. */
-const endings = new Set([...units.map((unit) => unit.slice(-1)), "s"]);
-const anyEnding = new Set(units.filter((unit) => unit.endsWith(".")).map((unit) => unit.slice(-2, -1)));
-const longest = Math.max(...units.map((unit) => unit.length));
-const pattern = new RegExp(`^(?:${units.map((unit) => unit.replaceAll(".", "[^\\n]")).join("|")})(?:s|es)?$`);
+const endings = new Set([...UNITS.map((unit) => unit.slice(-1)), "s"]);
+const anyEnding = new Set(UNITS.filter((unit) => unit.endsWith(".")).map((unit) => unit.slice(-2, -1)));
+const longest = Math.max(...UNITS.map((unit) => unit.length));
+const pattern = new RegExp(`^(?:${UNITS.map((unit) => unit.replaceAll(".", "[^\\n]")).join("|")})(?:s|es)?$`);
 
 /** Position from which the text is a unit to its end, `\1` of the pattern excluded; the leftmost there is. */
 function unitStart(text: string): { keep: number } | undefined {

@@ -7,3 +7,10 @@ export function toSnake(name: string): string {
 export function toCamel(name: string): string {
   return name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
 }
+
+export function renameKeys<T>(
+  record: Readonly<Record<string, T>>,
+  rename: (name: string) => string,
+): Record<string, T> {
+  return Object.fromEntries(Object.entries(record).map(([name, value]) => [rename(name), value]));
+}

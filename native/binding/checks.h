@@ -1,0 +1,21 @@
+// What the engine relies on beyond the types, checked again where a struct comes in: sizes that
+// agree, numbers in their range, offsets that stay inside their arrays. Each throws BAD_INPUT.
+#pragma once
+
+#include "batch.h"
+#include "grpo/loss.h"
+
+namespace grpo {
+
+/// Of structs whose types say all.
+template <typename Struct>
+void check(const Struct&) {}
+
+void check(const ModelConfig& config);
+void check(const AdapterSpec& spec);
+void check(const SampleRequest& request);
+void check(const Batch& batch);
+void check(const TrainBatch& batch);
+void check(const LossOptions& options);
+
+}  // namespace grpo

@@ -1,0 +1,29 @@
+// How much the engine holds at a time, where memory would else grow with the input.
+// lib/trainer/memory.ts estimates with the same numbers; test/addon/boundary.test.ts compares.
+#pragma once
+
+#include <cstdint>
+
+namespace grpo {
+
+struct Limits {
+    int64_t pass_tokens = 8192;                  // of one pass without gradients
+    int64_t prompts_per_full_group = 2;          // in the cache, for each group that is decoded
+    int64_t logit_rows = 48;                     // rows on a CPU whose logits are held at a time
+    int64_t chunk_elements = int64_t{32} << 20;  // logits of one chunk in training: 128 MiB in fp32
+    int64_t widened_elements = int64_t{4} << 20;  // of a weight that a pass in a wider type needs:
+                                                  // 16 MiB in fp32, which a last cache holds
+    int64_t step_elements = int64_t{64} << 20;    // that the temporary of an optimizer step covers
+
+    static void fields(auto& self, auto& field) {
+        field("passTokens", self.pass_tokens);
+        field("promptsPerFullGroup", self.prompts_per_full_group);
+        field("logitRows", self.logit_rows);
+        field("chunkElements", self.chunk_elements);
+        field("widenedElements", self.widened_elements);
+        field("stepElements", self.step_elements);
+    }
+};
+constexpr Limits kLimits;
+
+}  // namespace grpo
