@@ -30,7 +30,7 @@ const layers: readonly (readonly string[])[] = [
   ["lib/commands"],
   ["lib/index.ts", "lib/cli.ts"],
 
-  ["native/error.h", "native/device.h", "native/limits.h", "native/random.h", "native/pch.h", "native/stub"],
+  ["native/error.h", "native/device.h", "native/engine_limits.h", "native/random.h", "native/pch.h", "native/stub"],
   ["native/fields.h"],
   ["native/batch.h", "native/model_spec.h"],
   ["native/op_counter", "native/machine_probe", "native/meta_kernels"],
@@ -43,7 +43,7 @@ const layers: readonly (readonly string[])[] = [
   ["native/binding"],
 ];
 
-/** Files that need each other: a grammar is recursive. */
+/** Files that need each other and should: a grammar is recursive. */
 const circles: readonly (readonly string[])[] = [
   [
     "lib/rewards/math/latex-atoms.ts",
@@ -52,8 +52,6 @@ const circles: readonly (readonly string[])[] = [
     "lib/rewards/math/latex-sets.ts",
     "lib/rewards/math/latex.ts",
   ],
-  // Not meant, and to be opened: an adapter reads the decoder's modules, whose linear layers read the adapter.
-  ["native/model/adapter", "native/model/decoder", "native/model/linear"],
 ];
 
 /** Written while C++ is compiled. */
@@ -163,7 +161,7 @@ describe.each(Object.entries(graphs))("%s", (folder, edges) => {
     expect(upward).toEqual([]);
   });
 
-  it("has no circles but those that are known", () => {
+  it("has no circles but those that are meant", () => {
     expect(circlesOf(folder === "native/" ? byUnit(edges) : edges)).toEqual(
       circles.filter(([first]) => first?.startsWith(folder)),
     );
