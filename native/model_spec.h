@@ -1,4 +1,4 @@
-// What a model is made of, as plain structs that cross the boundary: its shape, where its tensors
+// What a model is made of, as plain structs that cross the boundary: its numbers, where its tensors
 // lie, what an adapter adds. No tensors, no JavaScript. The dimension letters are those of batch.h.
 #pragma once
 
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "fields.h"
+#include "module_table.h"
 
 namespace grpo {
 
@@ -43,12 +44,6 @@ struct LayerConfig {
     }
 };
 
-enum class QkNorm : uint8_t { kNone, kHead, kFull };
-template <>
-inline constexpr auto kNames<QkNorm> = std::to_array<Named<QkNorm>>({{"none", QkNorm::kNone},
-                                                                     {"head", QkNorm::kHead},
-                                                                     {"full", QkNorm::kFull}});
-
 enum class Activation : uint8_t { kSilu, kGeluTanh };
 template <>
 inline constexpr auto kNames<Activation> = std::to_array<Named<Activation>>(
@@ -67,14 +62,8 @@ struct ModelConfig {
     bool tie_word_embeddings = false;
     std::vector<RopeConfig> ropes;
     std::vector<LayerConfig> layers;  // [num_layers]
-    bool qkv_bias = false;
-    bool output_bias = false;  // of o_proj
-    bool mlp_bias = false;
-    bool fused_projections = false;  // one module qkv_proj, one gate_up_proj
-    QkNorm qk_norm = QkNorm::kNone;
-    bool pre_norms = true;    // before attention and MLP
-    bool post_norms = false;  // on the outputs of attention and MLP
-    double norm_offset = 0;   // added to norm weights; not 0: multiply before rounding (Gemma)
+    ModuleTable modules;
+    double norm_offset = 0;  // added to norm weights; not 0: multiply before rounding (Gemma)
     Activation activation = Activation::kSilu;
     double embedding_scale = 1;
     double attention_scale = 0;    // on q·k
@@ -95,13 +84,7 @@ struct ModelConfig {
         field("tieWordEmbeddings", self.tie_word_embeddings);
         field("ropes", self.ropes);
         field("layers", self.layers);
-        field("qkvBias", self.qkv_bias);
-        field("outputBias", self.output_bias);
-        field("mlpBias", self.mlp_bias);
-        field("fusedProjections", self.fused_projections);
-        field("qkNorm", self.qk_norm);
-        field("preNorms", self.pre_norms);
-        field("postNorms", self.post_norms);
+        field("modules", self.modules);
         field("normOffset", self.norm_offset);
         field("activation", self.activation);
         field("embeddingScale", self.embedding_scale);
@@ -150,14 +133,23 @@ inline constexpr auto kNames<LoraInit> =
                                     {"olora", LoraInit::kOlora},
                                     {"orthogonal", LoraInit::kOrthogonal}});
 
-struct LoraTarget {
+struct NamedShape {
+    std::string name;
+    std::vector<int64_t> shape;
+
+    static void fields(auto& self, auto& field) {
+        field("name", self.name);
+        field("shape", self.shape);
+    }
+};
+
+/// y += s · dropout(x) Aᵀ Bᵀ on that module.
+struct LoraPair {
     std::string module;  // "model.layers.0.self_attn.q_proj", "lm_head", "model.embed_tokens"
-    int64_t rank = 0;    // R
     double scaling = 0;  // s
 
     static void fields(auto& self, auto& field) {
         field("module", self.module);
-        field("rank", self.rank);
         field("scaling", self.scaling);
     }
 };
@@ -174,25 +166,21 @@ struct TokenRowsSpec {
 
 /// What an adapter adds to a model or puts in place of its tensors.
 struct AdapterSpec {
-    std::vector<LoraTarget> targets;
+    std::vector<NamedShape> tensors;  // all that it has
+    std::vector<LoraPair> pairs;
     double dropout = 0;
     LoraInit init = LoraInit::kDefault;
     int64_t init_iterations = 0;  // kPissa: of the randomized decomposition; 0: the full one
-    bool dora = false;
-    std::vector<std::string> biases;        // linear layers whose bias is trained
-    std::vector<std::string> full_modules;  // trained in full
     std::vector<TokenRowsSpec> token_rows;
     bool tie_output = false;  // tied model: a trained embedding is the output layer's too
     uint64_t seed = 0;
 
     static void fields(auto& self, auto& field) {
-        field("targets", self.targets);
+        field("tensors", self.tensors);
+        field("pairs", self.pairs);
         field("dropout", self.dropout);
         field("init", self.init);
         field("initIterations", self.init_iterations);
-        field("dora", self.dora);
-        field("biases", self.biases);
-        field("fullModules", self.full_modules);
         field("tokenRows", self.token_rows);
         field("tieOutput", self.tie_output);
         field("seed", self.seed);

@@ -32,6 +32,7 @@ const layers: readonly (readonly string[])[] = [
 
   ["native/error.h", "native/device.h", "native/engine_limits.h", "native/random.h", "native/pch.h", "native/stub"],
   ["native/fields.h"],
+  ["native/module_table"],
   ["native/batch.h", "native/model_spec.h"],
   ["native/op_counter", "native/machine_probe", "native/meta_kernels"],
   // Kernels; files of tensors; optimizers over flat buffers.

@@ -123,7 +123,7 @@ function savedTargets({ targetModules }: LoraConfig, model: ModelDescription): r
 }
 
 function savedModules(config: LoraConfig, model: ModelDescription): readonly string[] | null {
-  return config.modulesToSave && modulesToSave(config, model.native.tieWordEmbeddings).modules;
+  return config.modulesToSave && modulesToSave(config, model.native).modules;
 }
 
 /** Reads a folder as PEFT writes it: what the adapter is on this model, and where its tensors lie. Throws BAD_ADAPTER. */

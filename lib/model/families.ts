@@ -7,10 +7,11 @@ import { isJsonObject, type JsonObject } from "../json.js";
 import type { NativeDtype, NativeLayer, NativeModelConfig } from "../native/native.js";
 import { show } from "../options.js";
 import { commonDefaults, type Family, families, hasRope, neutralValues, refusedTypes } from "./family-table.js";
+import { type LayerStructure, type ModelSizes, makeModules, withScoreHead } from "./module-table.js";
 import { makeRope, type RopeInput, ropeType, scaledLength } from "./rope.js";
 
-export type { LinearLayer } from "./model-tensors.js";
-export { expectedTensors, linearLayers, matchTensors, parameterCount, shapeText } from "./model-tensors.js";
+export { expectedTensors, matchTensors, parameterCount, shapeText } from "./model-tensors.js";
+export { type LinearLayer, linearLayers } from "./module-table.js";
 
 export const SUPPORTED_MODEL_TYPES: readonly string[] = Object.keys(families);
 
@@ -41,9 +42,14 @@ export function readModelConfig(json: JsonObject, head: ModelHead = "tokens"): M
   refuseUnread(config, family);
   const own = nativeConfig(config, family);
   // A score is neither shared with the embedding nor capped.
-  const native = head === "tokens" ? own : { ...own, tieWordEmbeddings: false, logitSoftcap: 0, numLabels: 1 };
+  const native = head === "tokens" ? own : withScore(own);
   const { module, loraTargets } = family;
   return { modelType, architecture, module, loraTargets, native, dtype: configDtype(json) };
+}
+
+function withScore(config: NativeModelConfig): NativeModelConfig {
+  const modules = withScoreHead(config.modules, 1);
+  return { ...config, tieWordEmbeddings: false, logitSoftcap: 0, numLabels: 1, modules };
 }
 
 function familyOf(modelType: string): Family {
@@ -91,21 +97,29 @@ function nativeConfig(config: JsonObject, family: Family): NativeModelConfig {
     localTheta === undefined ? Math.max(...ropes.map(scaledLength)) : size(config, "max_position_embeddings");
   const setting = (value: boolean | string): boolean => (typeof value === "boolean" ? value : flag(config, value));
   const optional = (key: string) => (config[key] == null || !family.reads.includes(key) ? 0 : positive(config, key));
-  return {
+  const sizes: ModelSizes = {
     hiddenSize,
     intermediateSize: size(config, "intermediate_size"),
     numLayers,
     ...heads,
     vocabSize: size(config, "vocab_size"),
+  };
+  const { normOffset, ...layer } = family.fixed;
+  const structure: LayerStructure = {
+    ...layer,
+    qkvBias: setting(family.bias.qkv),
+    outputBias: setting(family.bias.output),
+    mlpBias: setting(family.bias.mlp),
+  };
+  return {
+    ...sizes,
     rmsNormEps: positive(config, "rms_norm_eps"),
     maxPositions,
     tieWordEmbeddings: flag(config, "tie_word_embeddings"),
     ropes: ropes.map(makeRope),
     layers: readLayers(config, family, numLayers, maxPositions),
-    qkvBias: setting(family.bias.qkv),
-    outputBias: setting(family.bias.output),
-    mlpBias: setting(family.bias.mlp),
-    ...family.fixed,
+    modules: makeModules(sizes, structure),
+    normOffset,
     activation: activation(config, family),
     embeddingScale: family.scaledEmbeddings ? Math.sqrt(hiddenSize) : 1,
     attentionScale: (optional("query_pre_attn_scalar") || heads.headDim) ** -0.5,

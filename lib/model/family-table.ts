@@ -3,6 +3,7 @@
 
 import type { JsonObject } from "../json.js";
 import type { NativeModelConfig } from "../native/native.js";
+import type { LayerStructure } from "./module-table.js";
 
 /** Fixed by the family, or read from the named key. */
 type Switch = boolean | string;
@@ -18,7 +19,8 @@ export interface Family {
   readonly defaults: JsonObject;
   /** PEFT's default target modules; empty where PEFT has none and the user must name them. */
   readonly loraTargets: readonly string[];
-  readonly fixed: Pick<NativeModelConfig, "fusedProjections" | "qkNorm" | "preNorms" | "postNorms" | "normOffset">;
+  readonly fixed: Pick<LayerStructure, "fusedProjections" | "qkNorm" | "preNorms" | "postNorms"> &
+    Pick<NativeModelConfig, "normOffset">;
   readonly bias: { readonly qkv: Switch; readonly output: Switch; readonly mlp: Switch };
   readonly activationKey: "hidden_act" | "hidden_activation";
   /** Embeddings times √hidden_size (Gemma). */

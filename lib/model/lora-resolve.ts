@@ -1,31 +1,25 @@
-// A LoraConfig as it lies on one model: the description that the engine gets, and every tensor of the adapter with its shape,
-// its name in the engine and its names in PEFT's file.
+// A LoraConfig as it lies on one model: which modules it means, what the engine gets, and the tensors of the adapter.
 
-import type { NativeAdapterSpec, NativeLoraInit, NativeLoraTarget, NativeTokenRows } from "../native/native.js";
+import { atKey } from "../at.js";
+import type { NativeAdapterSpec, NativeLoraInit, NativeModelConfig, NativeTokenRows } from "../native/native.js";
 import { show } from "../options.js";
+import {
+  type AdapterSpec,
+  type AdapterTensor,
+  adapterTensors,
+  baseCopies,
+  type LoraTarget,
+  nativeAdapter,
+} from "./adapter-tensors.js";
 import type { LinearLayer, ModelDescription } from "./families.js";
 import type { LoraConfig, LoraInit } from "./lora.js";
-import {
-  bad,
-  EMBEDDING,
-  HEAD,
-  leafModules,
-  matchModulesToSave,
-  matchPatternValues,
-  matchTargets,
-} from "./lora-targets.js";
-
-const PREFIX = "base_model.model.";
-
-export interface AdapterTensor {
-  readonly shape: readonly number[];
-  /** PEFT's names. There is a second one where a file keeps a tied tensor twice. */
-  readonly fileNames: readonly string[];
-}
+import { bad, matchModulesToSave, matchPatternValues, matchTargets } from "./lora-targets.js";
+import { elementCount, embeddingLayer, type ModuleTensors, outputLayer, tensorsByModule } from "./module-table.js";
 
 export interface ResolvedLora {
   readonly config: LoraConfig;
-  readonly spec: NativeAdapterSpec;
+  readonly spec: AdapterSpec;
+  readonly native: NativeAdapterSpec;
   /** By the engine's names. */
   readonly tensors: ReadonlyMap<string, AdapterTensor>;
   /**
@@ -43,15 +37,14 @@ export interface ResolvedLora {
  */
 export function resolveLora(config: LoraConfig, model: ModelDescription, seed: number, strict = true): ResolvedLora {
   const layers = matchTargets(config, model, strict);
-  const targets = resolveTargets(config, layers);
   const { native } = model;
-  const tied = native.tieWordEmbeddings;
-  const leaves = leafModules(native);
-  const saved = modulesToSave(config, tied);
-  const fullModules = matchModulesToSave(saved.modules, leaves, strict);
-  const tokenRows = resolveTokens(config, tied, native.vocabSize);
-  const biases = resolveBiases(config, layers, leaves);
-  const spec: NativeAdapterSpec = {
+  const targets = resolveTargets(config, layers, native);
+  const owners = tensorsByModule(native);
+  const saved = modulesToSave(config, native);
+  const fullModules = matchModulesToSave(saved.modules, owners, strict);
+  const tokenRows = resolveTokens(config, native);
+  const biases = resolveBiases(config, layers, owners);
+  const spec: AdapterSpec = {
     targets,
     dropout: config.loraDropout,
     ...resolveInit(config.initLoraWeights),
@@ -62,30 +55,31 @@ export function resolveLora(config: LoraConfig, model: ModelDescription, seed: n
     tieOutput: saved.tieOutput,
     seed,
   };
-  checkOverlaps(config, spec, tied, leaves);
-  const tensors = adapterTensors(spec, layers, leaves);
-  const biasNames = new Set(biases.map((module) => `${module}.bias`));
+  checkOverlaps(config, spec, native);
+  const tensors = adapterTensors(spec, native);
   return {
     config,
     spec,
+    native: nativeAdapter(spec, tensors),
     tensors,
-    baseCopies: baseCopies(layers, leaves),
-    parameters: countParameters(tensors, biasNames),
+    baseCopies: baseCopies(spec, native),
+    parameters: countParameters(spec, tensors),
   };
 }
 
-function resolveTargets(config: LoraConfig, layers: readonly LinearLayer[]): NativeLoraTarget[] {
+function resolveTargets(config: LoraConfig, layers: readonly LinearLayer[], model: NativeModelConfig): LoraTarget[] {
   const modules = layers.map(({ module }) => module);
   const rankOf = matchPatternValues("rankPattern", config.rankPattern, config.r, modules);
   const alphaOf = matchPatternValues("alphaPattern", config.alphaPattern, config.loraAlpha, modules);
   const { initLoraWeights: init } = config;
+  const embedding = embeddingLayer(model).module;
   return layers.map(({ module, in: inSize, out }) => {
     const rank = rankOf(module);
-    if (module === EMBEDDING && config.useDora) throw bad(`useDora is not supported on ${EMBEDDING}`);
-    if (init === "orthogonal" && rank % 2 !== 0 && module !== EMBEDDING) {
+    if (module === embedding && config.useDora) throw bad(`useDora is not supported on ${embedding}`);
+    if (init === "orthogonal" && rank % 2 !== 0 && module !== embedding) {
       throw bad(`initLoraWeights "orthogonal" needs an even rank, but that of ${module} is ${rank}`);
     }
-    const decomposed = typeof init === "string" && /^(pissa|olora)/.test(init) && module !== EMBEDDING;
+    const decomposed = typeof init === "string" && /^(pissa|olora)/.test(init) && module !== embedding;
     if (decomposed && rank > Math.min(inSize, out)) {
       throw bad(
         `initLoraWeights ${show(init)} allows ${module} a rank of at most ${Math.min(inSize, out)}, found ${rank}`,
@@ -108,38 +102,41 @@ function resolveInit(init: LoraInit): { init: NativeLoraInit; initIterations: nu
  */
 export function modulesToSave(
   { modulesToSave: wanted, ensureWeightTying }: LoraConfig,
-  tied: boolean,
+  model: NativeModelConfig,
 ): { readonly modules: readonly string[]; readonly tieOutput: boolean } {
   const modules = [...(wanted ?? [])];
   const named = modules.some((name) => /(^|\.)(embed_tokens|lm_head)$/.test(name));
-  if (!ensureWeightTying || !tied || !named) return { modules, tieOutput: false };
-  if (!modules.includes(EMBEDDING)) modules.push(EMBEDDING);
-  const head = modules.indexOf(HEAD);
+  if (!ensureWeightTying || !model.tieWordEmbeddings || !named) return { modules, tieOutput: false };
+  const embedding = embeddingLayer(model).module;
+  if (!modules.includes(embedding)) modules.push(embedding);
+  const head = modules.indexOf(outputLayer(model).module);
   if (head >= 0) modules.splice(head, 1);
   return { modules, tieOutput: true };
 }
 
-function resolveTokens(config: LoraConfig, tied: boolean, vocabSize: number): NativeTokenRows[] {
+function resolveTokens(config: LoraConfig, model: NativeModelConfig): NativeTokenRows[] {
   const { trainableTokenIndices: wanted } = config;
   if (wanted === null) return [];
-  const byName = isList(wanted) ? { [EMBEDDING]: wanted } : wanted;
+  const { tieWordEmbeddings: tied, vocabSize } = model;
+  const ends = [embeddingLayer(model).module, outputLayer(model).module] as const;
+  const byName = isList(wanted) ? { [ends[0]]: wanted } : wanted;
   const rows = new Map<string, readonly number[]>();
   for (const [name, ids] of Object.entries(byName)) {
-    const modules = [EMBEDDING, HEAD].filter((module) => module.endsWith(name));
+    const modules = ends.filter((module) => module.endsWith(name));
     if (modules.length === 0) throw bad(`trainableTokenIndices names ${show(name)}; expected embed_tokens or lm_head`);
     const beyond = ids.find((id) => id >= vocabSize);
     if (beyond !== undefined) throw bad(`trainableTokenIndices has the token ${beyond}; the model has ${vocabSize}`);
     for (const module of modules) rows.set(module, ids);
   }
-  const [embedding, head] = [rows.get(EMBEDDING), rows.get(HEAD)];
+  const [embedding, head] = [rows.get(ends[0]), rows.get(ends[1])];
   if (tied && embedding !== undefined && head !== undefined) {
     // Of the same tokens one set of rows serves both.
-    if (embedding.length === head.length && embedding.every((id, i) => id === head[i])) rows.delete(HEAD);
+    if (embedding.length === head.length && embedding.every((id, i) => id === head[i])) rows.delete(ends[1]);
     else if (config.ensureWeightTying) {
       throw bad("ensureWeightTying needs trainableTokenIndices to be the same for embed_tokens and lm_head");
     }
   }
-  return [EMBEDDING, HEAD].flatMap((module) => {
+  return ends.flatMap((module) => {
     const ids = rows.get(module);
     return ids === undefined ? [] : [{ module, ids: Int32Array.from(ids) }];
   });
@@ -149,16 +146,20 @@ function isList(value: readonly number[] | Readonly<Record<string, readonly numb
   return Array.isArray(value);
 }
 
-type Leaves = ReadonlyMap<string, ReadonlyMap<string, readonly number[]>>;
-
-function resolveBiases({ bias }: LoraConfig, layers: readonly LinearLayer[], leaves: Leaves): string[] {
+function resolveBiases(
+  { bias }: LoraConfig,
+  layers: readonly LinearLayer[],
+  owners: ReadonlyMap<string, ModuleTensors>,
+): string[] {
   if (bias === "none") return [];
-  const modules = bias === "all" ? [...leaves.keys()] : layers.map(({ module }) => module);
-  return modules.filter((module) => leaves.get(module)?.has("bias"));
+  const modules = bias === "all" ? [...owners.keys()] : layers.map(({ module }) => module);
+  return modules.filter((module) => atKey(owners, module).has("bias"));
 }
 
 /** PEFT nests its wrappers where options mean the same module; what then trains and is saved is hardly what was meant. */
-function checkOverlaps(config: LoraConfig, spec: NativeAdapterSpec, tied: boolean, leaves: Leaves): void {
+function checkOverlaps(config: LoraConfig, spec: AdapterSpec, model: NativeModelConfig): void {
+  const { tieWordEmbeddings: tied } = model;
+  const [embedding, head] = [embeddingLayer(model).module, outputLayer(model).module];
   const targeted = new Set(spec.targets.map(({ module }) => module));
   const whole = new Set(spec.fullModules);
   const twice = spec.fullModules.find((module) => targeted.has(module));
@@ -167,71 +168,24 @@ function checkOverlaps(config: LoraConfig, spec: NativeAdapterSpec, tied: boolea
   if (biased !== undefined) throw bad(`the bias of ${biased} is meant by bias and by modulesToSave`);
   for (const { module } of spec.tokenRows) {
     const alone = spec.tokenRows.length === 1;
-    const follows = tied && module === EMBEDDING && alone ? [EMBEDDING, HEAD] : [module];
+    const follows = tied && module === embedding && alone ? [embedding, head] : [module];
     const clash = follows.find((name) => targeted.has(name) || whole.has(name));
     if (clash !== undefined) throw bad(`${clash} is meant by trainableTokenIndices and by another option`);
   }
-  if (tied && config.ensureWeightTying && (targeted.has(EMBEDDING) || targeted.has(HEAD))) {
+  if (tied && config.ensureWeightTying && (targeted.has(embedding) || targeted.has(head))) {
     throw bad("ensureWeightTying is not supported where targetModules means embed_tokens or lm_head");
   }
-  if (spec.tieOutput && !leaves.has(EMBEDDING)) throw bad("ensureWeightTying needs an embedding");
-}
-
-/** In the order in which the engine lists them: by kind, then by place in the model. */
-function adapterTensors(
-  spec: NativeAdapterSpec,
-  layers: readonly LinearLayer[],
-  leaves: Leaves,
-): Map<string, AdapterTensor> {
-  const tensors = new Map<string, AdapterTensor>();
-  const add = (name: string, shape: readonly number[], ...inFile: string[]) => {
-    tensors.set(name, { shape, fileNames: (inFile.length > 0 ? inFile : [name]).map((file) => `${PREFIX}${file}`) });
-  };
-  const targeted = new Set(layers.map(({ module }) => module));
-  layers.forEach(({ module, in: inSize, out }, i) => {
-    const rank = spec.targets[i]?.rank ?? 0;
-    const [a, b] = module === EMBEDDING ? ["lora_embedding_A", "lora_embedding_B"] : ["lora_A.weight", "lora_B.weight"];
-    add(`${module}.${a}`, [rank, inSize]);
-    add(`${module}.${b}`, [out, rank]);
-  });
-  if (spec.dora) for (const { module, out } of layers) add(`${module}.lora_magnitude_vector`, [out]);
-  for (const { module, ids } of spec.tokenRows) {
-    const width = leaves.get(module)?.get("weight")?.[1] ?? 0;
-    const name = "trainable_tokens_delta";
-    add(`${module}.${name}`, [ids.length, width], `${module}.token_adapter.${name}`);
-  }
-  for (const module of spec.biases) {
-    const file = targeted.has(module) ? `${module}.base_layer.bias` : `${module}.bias`;
-    add(`${module}.bias`, leaves.get(module)?.get("bias") ?? [], file);
-  }
-  for (const module of spec.fullModules) {
-    for (const [kind, shape] of leaves.get(module) ?? []) {
-      const name = `${module}.${kind}`;
-      add(name, shape, ...(spec.tieOutput && module === EMBEDDING ? [name, `${HEAD}.${kind}`] : [name]));
-    }
-  }
-  return tensors;
-}
-
-function baseCopies(layers: readonly LinearLayer[], leaves: Leaves): ResolvedLora["baseCopies"] {
-  const embeddings = layers.filter(({ module }) => module === EMBEDDING || module === HEAD);
-  return new Map(
-    embeddings.map(({ module }) => {
-      const name = `${module}.base_layer.weight`;
-      return [`${PREFIX}${name}`, { name, shape: leaves.get(module)?.get("weight") ?? [] }];
-    }),
-  );
 }
 
 function countParameters(
+  spec: AdapterSpec,
   tensors: ReadonlyMap<string, AdapterTensor>,
-  biases: ReadonlySet<string>,
 ): { trainable: number; added: number } {
+  const biases = new Set(spec.biases.map((module) => `${module}.bias`));
   let [trainable, added] = [0, 0];
   for (const [name, { shape }] of tensors) {
-    const size = shape.reduce((product, n) => product * n, 1);
-    trainable += size;
-    if (!biases.has(name)) added += size;
+    trainable += elementCount(shape);
+    if (!biases.has(name)) added += elementCount(shape);
   }
   return { trainable, added };
 }

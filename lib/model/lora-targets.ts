@@ -2,38 +2,13 @@
 // _maybe_include_all_linear_layers, other.get_pattern_key, other._set_trainable). A name that means nothing is an error in
 // options that a user writes; in a downloaded adapter it is let pass as PEFT does, since every tensor must find its place.
 
+import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
-import type { NativeModelConfig } from "../native/native.js";
 import { show } from "../options.js";
-import { expectedTensors, type LinearLayer, linearLayers, type ModelDescription } from "./families.js";
+import type { LinearLayer, ModelDescription } from "./families.js";
 import type { LoraConfig } from "./lora.js";
+import { linearLayers, loraModules, tensorsByModule } from "./module-table.js";
 import { matchPatterns } from "./python-pattern.js";
-
-export const EMBEDDING = "model.embed_tokens";
-export const HEAD = "lm_head";
-
-/** The modules that can carry a LoRA pair, in the order of the model. */
-export function loraModules(config: NativeModelConfig): readonly LinearLayer[] {
-  const { hiddenSize: C, vocabSize: V } = config;
-  return [
-    { module: EMBEDDING, in: V, out: C, bias: false },
-    ...linearLayers(config),
-    { module: HEAD, in: C, out: V, bias: false },
-  ];
-}
-
-/** The modules that own tensors, with their tensors' shapes, in the order of the model. */
-export function leafModules(config: NativeModelConfig): Map<string, Map<string, readonly number[]>> {
-  const leaves = new Map<string, Map<string, readonly number[]>>();
-  const tensors = expectedTensors(config);
-  tensors.set(`${HEAD}.weight`, [config.vocabSize, config.hiddenSize]);
-  for (const [tensor, shape] of tensors) {
-    const dot = tensor.lastIndexOf(".");
-    const module = tensor.slice(0, dot);
-    leaves.set(module, (leaves.get(module) ?? new Map()).set(tensor.slice(dot + 1), shape));
-  }
-  return leaves;
-}
 
 /** Every module but the root: those with tensors, and those that contain them. */
 function allModules(leaves: Iterable<string>): string[] {
@@ -48,7 +23,7 @@ function allModules(leaves: Iterable<string>): string[] {
 /** The modules that get a LoRA pair, in the order of the model. Throws BAD_OPTION. */
 export function matchTargets(config: LoraConfig, model: ModelDescription, strict: boolean): readonly LinearLayer[] {
   const carriers = loraModules(model.native);
-  const names = allModules(leafModules(model.native).keys());
+  const names = allModules(tensorsByModule(model.native).keys());
   const excluded = matchExcluded(config, names, strict);
   const targeted = matchTargeted(config, model, names, strict);
   const matched = new Set(names.filter((name) => targeted.has(name) && !excluded.has(name)));
@@ -173,12 +148,8 @@ export function bad(what: string, carriers?: readonly LinearLayer[]): GrpoError 
       ? {}
       : {
           hint:
-            `A list holds full paths or their ends, a string is a regular expression for the whole path; ` +
-            `layers that can carry an adapter: ${[...names].join(", ")}, such as ${linearExample(carriers)}.`,
+            `a list holds full paths or their ends, a string is a regular expression for the whole path; ` +
+            `layers that can carry an adapter: ${[...names].join(", ")}, such as ${at(carriers, 1).module}`,
         };
-  return new GrpoError("BAD_OPTION", `LoraConfig: ${what}.`, hint);
-}
-
-function linearExample(carriers: readonly LinearLayer[]): string {
-  return carriers.find(({ module }) => module !== EMBEDDING)?.module ?? HEAD;
+  return new GrpoError("BAD_OPTION", `LoraConfig: ${what}`, hint);
 }

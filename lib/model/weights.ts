@@ -1,10 +1,12 @@
 // What a CausalLM's weights are at the moment: the base model, adapters by name, full training, the reference. Every change
 // runs in the engine's order, and what is known of it here changes with it.
 
+import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import { withJsonKeys } from "../json.js";
-import type { NativeDtype, NativeEngine, NativeLoraTarget, NativeTensorTable } from "../native/native.js";
+import type { NativeDtype, NativeEngine, NativeModules, NativeTensorTable } from "../native/native.js";
 import { readAdapter } from "./adapter-files.js";
+import type { LoraTarget } from "./adapter-tensors.js";
 import type { EngineQueue } from "./engine-queue.js";
 import { type ModelDescription, parameterCount } from "./families.js";
 import type { Learner } from "./learner.js";
@@ -80,7 +82,7 @@ export class ModelWeights {
       adapters,
       full,
       trained: full ? parameters : (current?.resolved.parameters.trainable ?? 0),
-      mlpTrained: full ? 3 : mlpPairs(current?.resolved.spec.targets ?? []),
+      mlpTrained: full ? 3 : mlpPairs(current?.resolved.spec.targets ?? [], description.native.modules),
       copiesReference: full || current?.loaded === true,
       weightBytes: DTYPE_BYTES[dtype],
       computeBytes: device.computeBytes,
@@ -111,7 +113,7 @@ export class ModelWeights {
     this.#adapters.set(name, { resolved, loaded: false });
     this.#active ??= name;
     this.#queue.defer(
-      (engine) => engine.addAdapter(name, resolved.spec),
+      (engine) => engine.addAdapter(name, resolved.native),
       () => {
         this.#adapters.delete(name);
         if (this.#active === name) this.#active = before;
@@ -129,7 +131,7 @@ export class ModelWeights {
       });
     }
     await this.#queue.run(async (engine) => {
-      if (!known) await engine.addAdapter(name, adapter.spec);
+      if (!known) await engine.addAdapter(name, adapter.native);
       try {
         await this.within(engine, name, () => engine.loadSet("adapter", table, 0));
       } catch (error) {
@@ -256,10 +258,15 @@ export class ModelWeights {
   }
 }
 
-/** How many of gate, up and down carry a pair. */
-function mlpPairs(targets: readonly NativeLoraTarget[]): number {
-  const names = targets.filter(({ module }) => module.includes(".mlp.")).map(({ module }) => module.split(".mlp.")[1]);
-  return [...new Set(names)].reduce((count, name) => count + (name === "gate_up_proj" ? 2 : 1), 0);
+/** How many of gate, up and down carry a pair, in whichever layer. */
+function mlpPairs(targets: readonly LoraTarget[], { layers }: NativeModules): number {
+  const targeted = new Set(targets.map(({ module }) => module));
+  const carries = (linear: "gateUp" | "down", part: number) =>
+    layers.some(({ feedForward }) => targeted.has(at(feedForward[linear].parts, part).name));
+  const { parts } = at(layers, 0).feedForward.gateUp;
+  // One part for both, or one for each.
+  const inGateUp = parts.filter((_, part) => carries("gateUp", part)).length * (2 / parts.length);
+  return inGateUp + (carries("down", 0) ? 1 : 0);
 }
 
 /** The facts of a model whose output layer is no longer its embedding. */

@@ -33,6 +33,56 @@ export interface NativeLayer {
   rope: number;
 }
 
+export interface NativeNorm {
+  name: string; // "model.norm"
+  size: number;
+}
+
+/** A module of the checkpoint, whose tensors are a part of a layer's: weight [out, in], bias [out]. */
+export interface NativeLinearPart {
+  name: string; // "model.layers.0.self_attn.q_proj"
+  out: number;
+}
+
+/** y [sum of out] = W x [in] + b. Its parts read the same input, so that one product serves them. */
+export interface NativeLinear {
+  parts: NativeLinearPart[];
+  in: number;
+  bias: boolean;
+}
+
+/** Norms that the family does not have are null: of what a branch reads and of what it gives, and of queries and keys. */
+export interface NativeAttentionModules {
+  before: NativeNorm | null;
+  after: NativeNorm | null;
+  qkv: NativeLinear; // q, k and v, in one part or in three
+  /** Over each head's D, or over all heads, H·D. */
+  qNorm: NativeNorm | null;
+  kNorm: NativeNorm | null;
+  output: NativeLinear;
+}
+
+export interface NativeFeedForwardModules {
+  before: NativeNorm | null;
+  after: NativeNorm | null;
+  gateUp: NativeLinear; // in one part or in two
+  down: NativeLinear;
+}
+
+export interface NativeLayerModules {
+  attention: NativeAttentionModules;
+  feedForward: NativeFeedForwardModules;
+}
+
+/** Names, parts and shapes of every module, as the checkpoint has them; made in module-table.ts. */
+export interface NativeModules {
+  embedding: { name: string; rows: number; size: number }; // [V, C]
+  layers: NativeLayerModules[]; // [numLayers]
+  norm: NativeNorm; // after the last layer
+  /** lm_head, or score of a classifier; of one part. Of a tied model its weight is the embedding. */
+  output: NativeLinear;
+}
+
 /** Every number that the forward pass depends on. A model family is a way to fill this in; see families.ts. */
 export interface NativeModelConfig {
   hiddenSize: number; // C
@@ -48,17 +98,7 @@ export interface NativeModelConfig {
   tieWordEmbeddings: boolean;
   ropes: NativeRope[];
   layers: NativeLayer[]; // [numLayers]
-  qkvBias: boolean;
-  outputBias: boolean; // of o_proj
-  mlpBias: boolean;
-  /** The checkpoint keeps q, k, v in one module qkv_proj and gate, up in one gate_up_proj (Phi-3). */
-  fusedProjections: boolean;
-  /** "none"; "head": RMSNorm over each head's D (Qwen3, Gemma 3); "full": over all heads, H·D (OLMo 2). */
-  qkNorm: "none" | "head" | "full";
-  /** A norm before attention and one before the MLP (all but OLMo 2). */
-  preNorms: boolean;
-  /** A norm on the output of attention and one on that of the MLP (Gemma 2 and 3, OLMo 2). */
-  postNorms: boolean;
+  modules: NativeModules;
   /** Added to every norm's weight: 1 in Gemma, which then also multiplies before rounding; 0 elsewhere. */
   normOffset: number;
   activation: "silu" | "gelu_tanh";
@@ -104,10 +144,8 @@ export type NativeLoraInit =
   | "orthogonal";
 
 /** One LoRA pair on one module: y += scaling · dropout(x) Aᵀ Bᵀ. */
-export interface NativeLoraTarget {
+export interface NativeLoraPair {
   module: string; // "model.layers.0.self_attn.q_proj", "lm_head" or "model.embed_tokens"
-  rank: number; // R
-  /** alpha / r, or alpha / √r. */
   scaling: number;
 }
 
@@ -118,27 +156,22 @@ export interface NativeTokenRows {
 }
 
 /**
- * What an adapter adds to the model or puts in place of its tensors. Its tensors, by name, float32 in training; those of `biases` and `fullModules` are saved in the model's dtype:
+ * What an adapter adds to the model or puts in place of its tensors. Its tensors are these, by name, float32 in training; whole
+ * weights and biases are saved in the model's dtype:
  *   <module>.lora_A.weight [R, in]        <module>.lora_B.weight [out, R]
  *   <module>.lora_magnitude_vector [out]  (DoRA)
  *   model.embed_tokens.lora_embedding_A [R, V]   model.embed_tokens.lora_embedding_B [C, R]
  *   <module>.trainable_tokens_delta [n, C]   the rows themselves, not a difference
- *   <module>.bias [out]   of `biases`
- *   <module>.weight, and <module>.bias where there is one   of `fullModules`
+ *   <module>.weight, <module>.bias   trained in full, in place of the model's own
  */
 export interface NativeAdapterSpec {
-  targets: NativeLoraTarget[];
+  tensors: { name: string; shape: number[] }[];
+  pairs: NativeLoraPair[];
   dropout: number;
   /** Of "pissa" and "olora" the base keeps its weights: the pair's beginning is subtracted on the fly, also after loading. */
   init: NativeLoraInit;
   /** "pissa": iterations of the randomized decomposition; 0: the full one. */
   initIterations: number;
-  /** A magnitude for every row of a targeted weight. */
-  dora: boolean;
-  /** Linear layers whose bias is trained. */
-  biases: string[];
-  /** Modules trained in full, PEFT's modules_to_save: "model.embed_tokens", "lm_head", any norm, any linear layer. */
-  fullModules: string[];
   /** Of a tied model, rows of the embedding are the output layer's too unless that has an entry of its own. */
   tokenRows: NativeTokenRows[];
   /** Of a tied model: what is trained of the embedding in full is also the output layer's (PEFT's ensure_weight_tying). */

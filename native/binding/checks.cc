@@ -41,6 +41,7 @@ void check(const ModelConfig& config) {
         require(layer.rope >= -1 && layer.rope < static_cast<int64_t>(config.ropes.size()),
                 "rope must be an index into ropes, or -1");
     }
+    check_modules(config);
 }
 
 void check(const AdapterSpec& spec) {

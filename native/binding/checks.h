@@ -13,6 +13,8 @@ template <typename Struct>
 void check(const Struct&) {}
 
 void check(const ModelConfig& config);
+/// Throws by the name of the module where the table does not have the sizes that the numbers say.
+void check_modules(const ModelConfig& config);
 void check(const AdapterSpec& spec);
 void check(const SampleRequest& request);
 void check(const Batch& batch);

@@ -18,8 +18,8 @@ at::Tensor Lora::delta() const {
 }
 
 Adapter::Adapter(const AdapterSpec& spec, const BaseModel& base, Uninitialised)
-    : parameters(adapter_layout(spec, base.modules(), base.tied()),
-                 at::promote_types(base.dtype(), at::kFloat), base.device()),
+    : parameters(adapter_layout(spec, base.modules()), at::promote_types(base.dtype(), at::kFloat),
+                 base.device()),
       spec_(spec) {
     for (const BaseNorm& norm : base.norms)
         norms_.push_back(trained(weight_name(norm.module.name), base.dtype()));
@@ -55,13 +55,8 @@ std::unique_ptr<Adapter> Adapter::copy(const BaseModel& base) const {
 
 AdapterSpec Adapter::whole_model(const BaseModel& base) {
     AdapterSpec spec;
-    const ModuleTable& modules = base.modules();
-    spec.full_modules.push_back(modules.embedding.name);
-    for (const NormModule* norm : modules.norms()) spec.full_modules.push_back(norm->name);
-    for (const LinearModule* linear : modules.linears()) {
-        if (base.tied() && linear == &modules.output) continue;
-        for (const LinearPart& part : linear->parts) spec.full_modules.push_back(part.name);
-    }
+    for (const NamedTensor& tensor : base.named_tensors())
+        spec.tensors.push_back({tensor.name, tensor.shape});
     spec.tie_output = true;
     return spec;
 }
@@ -78,17 +73,18 @@ Trained Adapter::trained(const std::string& name, at::ScalarType model_dtype) {
 }
 
 std::optional<Lora> Adapter::lora(const std::string& module, const char* a, const char* b) {
-    for (const LoraTarget& target : spec_.targets) {
-        if (target.module != module) continue;
-        Lora lora;
-        lora.a = parameters.find(module + a);
-        lora.b = parameters.find(module + b);
-        lora.scaling = target.scaling;
-        lora.magnitude = parameters.find(module + ".lora_magnitude_vector");
-        if (lora.magnitude.defined()) lora.weight_norm = at::empty_like(lora.magnitude).detach();
-        return lora;
-    }
-    return std::nullopt;
+    Lora lora;
+    lora.a = parameters.find(module + a);
+    if (!lora.a.defined()) return std::nullopt;
+    lora.b = parameters.find(module + b);
+    const auto pair = std::find_if(spec_.pairs.begin(), spec_.pairs.end(),
+                                   [&](const LoraPair& pair) { return pair.module == module; });
+    require(lora.b.defined() && lora.b.size(1) == lora.a.size(0) && pair != spec_.pairs.end(),
+            "the pair of " + module + " must have a scaling, and A and B of one rank");
+    lora.scaling = pair->scaling;
+    lora.magnitude = parameters.find(module + ".lora_magnitude_vector");
+    if (lora.magnitude.defined()) lora.weight_norm = at::empty_like(lora.magnitude).detach();
+    return lora;
 }
 
 std::optional<TokenRows> Adapter::token_rows(const std::string& module, const BaseModel& base) {

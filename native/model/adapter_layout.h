@@ -1,18 +1,16 @@
-// Which tensors an adapter has: those that its spec asks of the modules of a model, as leaves of
-// autograd, in the order of the model.
+// The tensors of an adapter as leaves of autograd, in the order of the model. TypeScript lists them
+// (lib/model/adapter-tensors.ts); here each finds its module in the table, or is refused by name.
 #pragma once
 
 #include <vector>
 
-#include "model/module_table.h"
 #include "model_spec.h"
+#include "module_table.h"
 #include "optim/parameters.h"
 
 namespace grpo {
 
-/// `tied`: the model's output layer has no weight of its own. Throws BAD_INPUT for a module that is
-/// not there.
-std::vector<Parameters::Spec> adapter_layout(const AdapterSpec& spec, const ModuleTable& modules,
-                                             bool tied);
+/// Throws BAD_INPUT for a tensor that no module can carry, or that has another shape there.
+std::vector<Parameters::Spec> adapter_layout(const AdapterSpec& spec, const ModuleTable& modules);
 
 }  // namespace grpo

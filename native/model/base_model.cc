@@ -13,8 +13,7 @@ at::Tensor BaseLinear::part_of(const at::Tensor& rows, size_t i) const {
 }
 
 BaseModel::BaseModel(const ModelConfig& config, at::ScalarType dtype, at::Device device)
-    : modules_(make_module_table(config)),
-      tied_(config.tie_word_embeddings && config.num_labels == 0) {
+    : modules_(config.modules), tied_(config.tie_word_embeddings && config.num_labels == 0) {
     modules_.number();
     const auto options = at::TensorOptions().dtype(dtype).device(device);
     const auto empty = [&](std::vector<int64_t> shape) { return at::empty(shape, options); };

@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "model/module_table.h"
 #include "model/named_tensor.h"
 #include "model/weight.h"
 #include "model_spec.h"
+#include "module_table.h"
 
 namespace grpo {
 

@@ -46,15 +46,15 @@ at::Tensor with_token_rows(const at::Tensor& rows, const TokenRows& own, const a
 
 DecoderLayer make_layer(const BaseModel& base, const ModelConfig& config, int64_t index) {
     const auto& [attention, feed_forward] = base.modules().layers[index];
-    const auto norm = [&](const NormModule& module) {
+    const auto norm = [&](const std::optional<NormModule>& module) {
         return Norm(base, module, norm_parameters(config));
     };
-    return {.before_attention = norm(attention.norms.before),
+    return {.before_attention = norm(attention.before),
             .attention = SelfAttention(base, attention, config, index),
-            .after_attention = norm(attention.norms.after),
-            .before_feed_forward = norm(feed_forward.norms.before),
+            .after_attention = norm(attention.after),
+            .before_feed_forward = norm(feed_forward.before),
             .feed_forward = make_feed_forward(base, feed_forward, config.activation),
-            .after_feed_forward = norm(feed_forward.norms.after)};
+            .after_feed_forward = norm(feed_forward.after)};
 }
 
 /// hidden + after(branch); the branch is overwritten.

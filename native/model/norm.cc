@@ -4,8 +4,9 @@
 
 namespace grpo {
 
-Norm::Norm(const BaseModel& base, const NormModule& module, NormParameters parameters)
-    : base_(module.exists() ? &base.norm(module) : nullptr), parameters_(parameters) {}
+Norm::Norm(const BaseModel& base, const std::optional<NormModule>& module,
+           NormParameters parameters)
+    : base_(module ? &base.norm(*module) : nullptr), parameters_(parameters) {}
 
 at::Tensor Norm::weight(const ForwardMode& mode) const {
     if (mode.adapter) {

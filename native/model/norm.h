@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
+
 #include "model/base_model.h"
 #include "model/forward_mode.h"
 #include "model/linear_input.h"
@@ -16,8 +18,8 @@ inline NormParameters norm_parameters(const ModelConfig& config) {
 
 class Norm {
   public:
-    /// Of a module that the table does not have: what is read goes through as it is.
-    Norm(const BaseModel& base, const NormModule& module, NormParameters parameters);
+    /// Without a module, what is read goes through as it is.
+    Norm(const BaseModel& base, const std::optional<NormModule>& module, NormParameters parameters);
 
     bool exists() const { return base_ != nullptr; }
     int64_t size() const { return base_->module.size; }

@@ -305,13 +305,14 @@ describe("what a model is made of", () => {
 
   it("arrives as an adapter and as a table of tensors, all of it", () => {
     const spec: NativeAdapterSpec = {
-      targets: [{ module: "lm_head", rank: 4, scaling: 0.5 }],
+      tensors: [
+        { name: "lm_head.lora_A.weight", shape: [4, 8] },
+        { name: "model.norm.weight", shape: [8] },
+      ],
+      pairs: [{ module: "lm_head", scaling: 0.5 }],
       dropout: 0.25,
       init: "pissa",
       initIterations: 3,
-      dora: true,
-      biases: ["a"],
-      fullModules: ["b", "c"],
       tokenRows: [{ module: "lm_head", ids: Int32Array.of(1, 2) }],
       tieOutput: true,
       seed: 7,

@@ -3,10 +3,10 @@
 
 import path from "node:path";
 import { describe, expect, it } from "vitest";
+import type { AdapterSpec } from "../../lib/model/adapter-tensors.js";
 import { flattenIds } from "../../lib/model/ragged.js";
 import { buildHeader, readWeights } from "../../lib/model/safetensors.js";
 import type {
-  NativeAdapterSpec,
   NativeBatch,
   NativeDtype,
   NativeEngine,
@@ -126,7 +126,7 @@ describe("an adapter with", () => {
   const embedding = "model.embed_tokens";
   const targets = (...modules: string[]) => modules.map((module) => ({ module, rank: 5, scaling: 4 }));
   const ids = Int32Array.from([5, 9, 300]);
-  const kinds: [string, Partial<NativeAdapterSpec>][] = [
+  const kinds: [string, Partial<AdapterSpec>][] = [
     ["pairs on all linear layers", {}],
     ["magnitudes, and pairs on embedding and output", { dora: true, targets: targets(embedding, "lm_head") }],
     ["magnitudes", { dora: true }],

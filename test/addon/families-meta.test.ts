@@ -3,10 +3,10 @@
 
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { linearLayers, readModelConfig } from "../../lib/model/families.js";
+import { readModelConfig } from "../../lib/model/families.js";
 import { loadCore } from "../../lib/native/native-loader.js";
 import { goldenPath } from "./golden.js";
-import { BATCH, LOSS, REQUEST } from "./raw-engine.js";
+import { adapterOf, BATCH, everyLayer, LOSS, REQUEST } from "./raw-engine.js";
 
 const { rows }: { rows: { name: string }[] } = JSON.parse(readFileSync(goldenPath("families.json"), "utf8"));
 
@@ -18,9 +18,7 @@ describe("on device meta", () => {
     const engine = new Engine({ config, device: "meta", dtype: "float32", threads: 1 });
     try {
       await engine.initModel(1);
-      const targets = linearLayers(config).map(({ module }) => ({ module, rank: 2, scaling: 1 }));
-      const none = { initIterations: 0, dora: false, biases: [], fullModules: [], tokenRows: [], tieOutput: false };
-      await engine.addAdapter("default", { targets, dropout: 0.1, init: "default", ...none, seed: 1 });
+      await engine.addAdapter("default", adapterOf(config, { targets: everyLayer(config, 2, 1), dropout: 0.1 }));
       const syncsOf = async (job: () => Promise<unknown>): Promise<number> => {
         const before = engine.syncs();
         await job();

@@ -6,6 +6,7 @@ import { linearLayers, readModelConfig } from "../../lib/model/families.js";
 import type { NativeDtype, NativeEngine, NativeTrainBatch } from "../../lib/native/native.js";
 import { loadCore } from "../../lib/native/native-loader.js";
 import { toNativeLoss } from "../../lib/options/loss.js";
+import { adapterOf } from "./raw-engine.js";
 
 const SHAPE = {
   hidden_size: 40,
@@ -70,9 +71,8 @@ async function engineOf(config: object, dtype: NativeDtype, train: Train): Promi
     return engine;
   }
   const targets = linearLayers(native).map(({ module }, i) => ({ module, rank: 2 + (i % 3), scaling: 1 + (i % 2) }));
-  const none = { initIterations: 0, dora: false, biases: [], fullModules: [], tokenRows: [], tieOutput: false };
   const dropout = train === "dropout" ? 0.1 : 0;
-  await engine.addAdapter("default", { targets, dropout, init: "random", ...none, seed: 5 });
+  await engine.addAdapter("default", adapterOf(native, { targets, dropout, init: "random", seed: 5 }));
   return engine;
 }
 

@@ -8,7 +8,7 @@ import type { GradientBatch } from "../../lib/model/training-inputs.js";
 import type { NativeDtype } from "../../lib/native/native.js";
 import { LOSS_TYPES, type LossOptions } from "../../lib/options/loss.js";
 import { goldenPath } from "./golden.js";
-import { BATCH, LOSS, rawModel, tinyConfig } from "./raw-engine.js";
+import { adapterOf, BATCH, LOSS, rawModel, tinyConfig } from "./raw-engine.js";
 
 /** A completion token with all that the loss is told of it. */
 interface Token {
@@ -278,20 +278,11 @@ describe("slices", () => {
 });
 
 it("tokens that do not count never meet the output layer", async () => {
-  const { hiddenSize, vocabSize } = await tinyConfig();
+  const config = await tinyConfig();
+  const { hiddenSize, vocabSize } = config;
   const engine = await rawModel("cpu", "float64", 1);
-  await engine.addAdapter("default", {
-    targets: [{ module: "model.layers.0.self_attn.q_proj", rank: 2, scaling: 1 }],
-    dropout: 0,
-    init: "random",
-    initIterations: 0,
-    dora: false,
-    biases: [],
-    fullModules: [],
-    tokenRows: [],
-    tieOutput: false,
-    seed: 1,
-  });
+  const targets = [{ module: "model.layers.0.self_attn.q_proj", rank: 2, scaling: 1 }];
+  await engine.addAdapter("default", adapterOf(config, { targets, init: "random" }));
   const flops = async (lossMask: number[]) => {
     await engine.countOperators(true);
     const advantages = Float32Array.from([1, -1, 0.5, 2, -2]);

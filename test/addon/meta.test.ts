@@ -2,7 +2,8 @@
 // number of read-backs, each of which stops an accelerator's queue, there and on the CPU.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { NativeAdapterSpec, NativeEngine, NativeSampleRequest } from "../../lib/native/native.js";
+import type { AdapterSpec } from "../../lib/model/adapter-tensors.js";
+import type { NativeEngine, NativeSampleRequest } from "../../lib/native/native.js";
 import { LOSS_TYPES, type LossOptions, toNativeLoss } from "../../lib/options/loss.js";
 import { ADAMW, BATCH, LOSS, PROMPTS, REQUEST, rawEngine, rawModel } from "./raw-engine.js";
 
@@ -102,7 +103,7 @@ describe.each([
 
 const attention = "model.layers.0.self_attn";
 const embedding = "model.embed_tokens";
-const kinds: readonly [string, Partial<NativeAdapterSpec>][] = [
+const kinds: readonly [string, Partial<AdapterSpec>][] = [
   ["magnitudes, pairs on embedding and output", { dora: true, targets: pairs([`${attention}.q_proj`, "lm_head"]) }],
   ["a pair on the embedding", { targets: pairs([embedding]) }],
   [

@@ -2,45 +2,26 @@
 // on one. The bounds are what was counted when they were written; docs/profile.md has the same numbers.
 
 import { afterEach, describe, expect, it } from "vitest";
-import { linearLayers } from "../../lib/model/families.js";
 import type {
-  NativeAdapterSpec,
   NativeEngine,
   NativeModelConfig,
   NativeOperatorCounts,
   NativeSampleRequest,
 } from "../../lib/native/native.js";
-import { ADAMW, BATCH, LOSS, REQUEST, rawModel, tinyConfig } from "./raw-engine.js";
+import { ADAMW, adapterOf, BATCH, everyLayer, LOSS, REQUEST, rawModel, tinyConfig } from "./raw-engine.js";
 
 const RANK = 8;
 let engine: NativeEngine;
 afterEach(() => engine.dispose());
 
-async function configOf(numLayers: number): Promise<NativeModelConfig> {
-  const config = await tinyConfig();
-  const layer = config.layers[0];
-  if (!layer) throw new Error("the model has no layer");
-  return { ...config, numLayers, layers: Array.from({ length: numLayers }, () => layer) };
-}
+const configOf = (numLayers: number) => tinyConfig({ num_hidden_layers: numLayers, layer_types: null });
 
 /** An engine on the meta device, with LoRA on every linear layer or without. */
 async function modelOf(numLayers: number, lora: boolean, device = "meta"): Promise<NativeEngine> {
   const config = await configOf(numLayers);
   const made = await rawModel(device, "float32", 1, config);
   if (!lora) return made;
-  const spec: NativeAdapterSpec = {
-    targets: linearLayers(config).map(({ module }) => ({ module, rank: RANK, scaling: 4 })),
-    dropout: 0,
-    init: "default",
-    initIterations: 0,
-    dora: false,
-    biases: [],
-    fullModules: [],
-    tokenRows: [],
-    tieOutput: false,
-    seed: 1,
-  };
-  await made.addAdapter("default", spec);
+  await made.addAdapter("default", adapterOf(config, { targets: everyLayer(config, RANK, 4) }));
   return made;
 }
 

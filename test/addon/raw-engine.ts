@@ -3,6 +3,7 @@
 
 import { readFile } from "node:fs/promises";
 import type { JsonObject } from "../../lib/json.js";
+import { type AdapterSpec, adapterTensors, nativeAdapter } from "../../lib/model/adapter-tensors.js";
 import { linearLayers, readModelConfig } from "../../lib/model/families.js";
 import type {
   NativeAdapterSpec,
@@ -19,9 +20,33 @@ import { toNativeLoss } from "../../lib/options/loss.js";
 import { toNativeOptimizer } from "../../lib/options/optimizer.js";
 import { tinyQwen2 } from "./golden.js";
 
-export async function tinyConfig(): Promise<NativeModelConfig> {
+/** Of the bundled model, with `fields` in its config.json. */
+export async function tinyConfig(fields: JsonObject = {}): Promise<NativeModelConfig> {
   const json: JsonObject = JSON.parse(await readFile(`${tinyQwen2}/config.json`, "utf8"));
-  return readModelConfig(json).native;
+  return readModelConfig({ ...json, ...fields }).native;
+}
+
+/** An adapter as the engine gets it: without anything but what `spec` gives it. */
+export function adapterOf(config: NativeModelConfig, spec: Partial<AdapterSpec>): NativeAdapterSpec {
+  const whole: AdapterSpec = {
+    targets: [],
+    dropout: 0,
+    init: "default",
+    initIterations: 0,
+    dora: false,
+    biases: [],
+    fullModules: [],
+    tokenRows: [],
+    tieOutput: false,
+    seed: 1,
+    ...spec,
+  };
+  return nativeAdapter(whole, adapterTensors(whole, config));
+}
+
+/** A pair on every linear layer. */
+export function everyLayer(config: NativeModelConfig, rank: number, scaling: number): AdapterSpec["targets"] {
+  return linearLayers(config).map(({ module }) => ({ module, rank, scaling }));
 }
 
 /** The bundled model's shape, or that of `config`, with random weights. */
@@ -38,15 +63,10 @@ export async function rawModel(
 }
 
 /** The same with an adapter with dropout on every linear layer, and what `more` adds. */
-export async function rawEngine(
-  device: string,
-  more: Partial<NativeAdapterSpec> = {},
-  threads = 0,
-): Promise<NativeEngine> {
+export async function rawEngine(device: string, more: Partial<AdapterSpec> = {}, threads = 0): Promise<NativeEngine> {
+  const config = await tinyConfig();
   const engine = await rawModel(device, "float32", threads);
-  const targets = linearLayers(await tinyConfig()).map(({ module }) => ({ module, rank: 8, scaling: 4 }));
-  const none = { initIterations: 0, dora: false, biases: [], fullModules: [], tokenRows: [], tieOutput: false };
-  await engine.addAdapter("default", { targets, dropout: 0.1, init: "default", ...none, seed: 1, ...more });
+  await engine.addAdapter("default", adapterOf(config, { targets: everyLayer(config, 8, 4), dropout: 0.1, ...more }));
   return engine;
 }
 

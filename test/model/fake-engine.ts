@@ -49,10 +49,7 @@ export class FakeEngine implements NativeEngine {
   initModel = () => this.#call("initModel", undefined);
   async addAdapter(name: string, spec: NativeAdapterSpec): Promise<void> {
     await this.#call(`addAdapter ${name}`, undefined);
-    this.adapter = spec.targets.flatMap(({ module, rank }) => [
-      { name: `${module}.lora_A.weight`, dtype: "F32", shape: [rank, 8] },
-      { name: `${module}.lora_B.weight`, dtype: "F32", shape: [module.endsWith("q_proj") ? 8 : 4, rank] },
-    ]);
+    this.adapter = spec.tensors.map((tensor) => ({ ...tensor, dtype: "F32" }));
   }
   async loadSet(set: string, table: NativeTensorTable, step: number): Promise<void> {
     this.tables.push(table);

@@ -1,16 +1,41 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
+import { at } from "../../lib/at.js";
 import type { JsonObject } from "../../lib/json.js";
-import { expectedTensors, matchTensors, parameterCount, readModelConfig } from "../../lib/model/families.js";
+import {
+  expectedTensors,
+  type ModelDescription,
+  matchTensors,
+  parameterCount,
+  readModelConfig,
+} from "../../lib/model/families.js";
 import { makeRope, type RopeInput } from "../../lib/model/rope.js";
 import type { NativeTensorTable } from "../../lib/native/native.js";
 import { llama, qwen2, tensorsOf } from "./folders.js";
 
 const golden = new URL("../fixtures/golden/", import.meta.url);
 
+/** The numbers of a model, and which modules its layers have by the table. */
+function factsOf({ native }: ModelDescription) {
+  const { attention, feedForward } = at(native.modules.layers, 0);
+  const perHead = attention.qNorm?.size === native.headDim ? "head" : "full";
+  return {
+    ...native,
+    qkvBias: attention.qkv.bias,
+    outputBias: attention.output.bias,
+    mlpBias: feedForward.gateUp.bias && feedForward.down.bias,
+    fusedProjections: attention.qkv.parts.length === 1 && feedForward.gateUp.parts.length === 1,
+    qkNorm: attention.qNorm === null ? "none" : perHead,
+    preNorms: attention.before !== null && feedForward.before !== null,
+    postNorms: attention.after !== null && feedForward.after !== null,
+  };
+}
+
 describe("readModelConfig", () => {
   it("reads what qwen2 fixes and what its config says", () => {
-    const { native, dtype, architecture } = readModelConfig(qwen2);
+    const description = readModelConfig(qwen2);
+    const { dtype, architecture } = description;
+    const native = factsOf(description);
     expect(architecture).toBe("Qwen2ForCausalLM");
     expect(dtype).toBe("float32");
     expect(native).toMatchObject({ hiddenSize: 8, numHeads: 4, numKvHeads: 2, headDim: 2, tieWordEmbeddings: true });
@@ -18,7 +43,7 @@ describe("readModelConfig", () => {
   });
 
   it("reads llama's biases, head size and defaults", () => {
-    const { native } = readModelConfig({
+    const description = readModelConfig({
       ...llama,
       attention_bias: true,
       mlp_bias: true,
@@ -26,6 +51,7 @@ describe("readModelConfig", () => {
       num_key_value_heads: null,
       rms_norm_eps: 1e-5,
     });
+    const native = factsOf(description);
     expect(native).toMatchObject({ qkvBias: true, outputBias: true, mlpBias: true, headDim: 6, numKvHeads: 4 });
     expect(native.ropes[0]?.invFreq).toHaveLength(3);
     const { attention_bias: _, max_position_embeddings: __, tie_word_embeddings: ___, ...short } = llama as JsonObject;
@@ -36,7 +62,7 @@ describe("readModelConfig", () => {
       maxPositions: 2048,
       tieWordEmbeddings: false,
     };
-    expect(readModelConfig(short).native).toMatchObject(defaults);
+    expect(factsOf(readModelConfig(short))).toMatchObject(defaults);
   });
 
   it("reads the same from a config of transformers 4 and of transformers 5", () => {
@@ -186,7 +212,7 @@ describe("readModelConfig", () => {
     const { architectures: _, ...config } = qwen2;
     const native = (model_type: string) => {
       const sliding_window = model_type === "olmo2" ? null : 8;
-      return readModelConfig({ ...config, head_dim: 4, model_type, sliding_window }).native;
+      return factsOf(readModelConfig({ ...config, head_dim: 4, model_type, sliding_window }));
     };
     expect(native("qwen3")).toMatchObject({ qkNorm: "head", qkvBias: false, postNorms: false, activation: "silu" });
     expect(native("mistral").layers).toEqual([
