@@ -7,6 +7,16 @@ export { type LoadDatasetOptions, loadDataset } from "./dataset/load.js";
 export { concatenateDatasets, type InterleaveOptions, interleaveDatasets } from "./dataset/mixture.js";
 export { datasets, type MathRow, type ReadyDatasetOptions } from "./dataset/ready.js";
 export { GrpoError, type GrpoErrorCode } from "./errors.js";
+export { GRPOConfig, type GRPOConfigFields, type GRPOConfigOptions } from "./grpo/config.js";
+export type {
+  EvaluateOptions,
+  Evaluation,
+  GRPOTrainerOptions,
+  PolicyModel,
+  TrainerCallback,
+  TrainerEvent,
+} from "./grpo/setup.js";
+export { GRPOTrainer } from "./grpo/trainer.js";
 export { type Account, login, logout, whoami } from "./hub/login.js";
 export { type PushOptions, pushFolder } from "./hub/push.js";
 export type { JsonObject } from "./json.js";
@@ -15,7 +25,7 @@ export type { CompletionRecord } from "./log/run-log.js";
 export type { Device } from "./model/device.js";
 export type { GeneratedCompletion, GeneratedCompletions } from "./model/generated-completions.js";
 export type { Learner, SequenceBatch, Trainable } from "./model/learner.js";
-export { LoraConfig, type LoraOptions } from "./model/lora.js";
+export { LoraConfig, type LoraOptions } from "./model/lora/lora.js";
 export {
   CausalLM,
   type FromConfigOptions,
@@ -52,16 +62,6 @@ export type { TokenBytes } from "./tokenizer/pipeline/token-bytes.js";
 export type { ProcessingClass } from "./tokenizer/processing-class.js";
 export { type EncodedText, type MaskedIds, Tokenizer, type TokenizerOptions } from "./tokenizer/tokenizer.js";
 export type { DecodeStream } from "./tokenizer/tokenizer-backend.js";
-export { GRPOConfig, type GRPOConfigFields, type GRPOConfigOptions } from "./trainer/config.js";
-export { GRPOTrainer } from "./trainer/trainer.js";
-export type {
-  EvaluateOptions,
-  Evaluation,
-  GRPOTrainerOptions,
-  PolicyModel,
-  TrainerCallback,
-  TrainerEvent,
-} from "./trainer/trainer-setup.js";
 export type {
   Completion,
   FinishReason,

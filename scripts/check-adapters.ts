@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { CausalLM } from "grpo";
 import type { JsonObject } from "../lib/json.js";
-import { readAdapterConfig } from "../lib/model/adapter-files.js";
+import { readAdapterConfig } from "../lib/model/lora/adapter-files.js";
 
 const golden = (name: string) => fileURLToPath(new URL(`../test/fixtures/golden/${name}`, import.meta.url));
 const MODELS_IN_FULL = ["qwen2-random", "llama-random-tied", "family-gemma3", "family-phi3", "family-olmo2"];

@@ -1,5 +1,5 @@
-// Writes the tables of docs/configuration.md from the tables of options in lib/trainer/config-fields.ts, lib/run/ and lib/options/ and from
-// lib/trainer/config-unsupported.ts, so that they cannot drift; a test compares. Names, comments and section headings come from the
+// Writes the tables of docs/configuration.md from the tables of options in lib/grpo/config-fields.ts, lib/run/ and lib/options/ and from
+// lib/grpo/config-unsupported.ts, so that they cannot drift; a test compares. Names, comments and section headings come from the
 // sources, defaults from a GRPOConfig.
 //
 //   npx tsx scripts/docs-config.ts
@@ -8,17 +8,17 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { GRPOConfig } from "grpo";
 import ts from "typescript";
-import { optionsSchema } from "../lib/options/fields.js";
-import { toSnake } from "../lib/options/names.js";
-import { optimizers } from "../lib/options/optimizer.js";
 import {
   renamedOptions,
   unsupportedDefaults,
   unsupportedValues,
   withoutEffect,
-} from "../lib/trainer/config-unsupported.js";
+} from "../lib/grpo/config-unsupported.js";
+import { optionsSchema } from "../lib/options/fields.js";
+import { toSnake } from "../lib/options/names.js";
+import { optimizers } from "../lib/options/optimizer.js";
 
-const sources = ["trainer/config-fields.ts", "run/options.ts", "options/loss.ts", "options/optimizer.ts"].map((file) =>
+const sources = ["grpo/config-fields.ts", "run/options.ts", "options/loss.ts", "options/optimizer.ts"].map((file) =>
   fileURLToPath(new URL(`../lib/${file}`, import.meta.url)),
 );
 const page = fileURLToPath(new URL("../docs/configuration.md", import.meta.url));
@@ -39,7 +39,7 @@ export interface Option {
 }
 
 /**
- * The properties of the object that `fields` in lib/trainer/config-fields.ts gives, in their order; what it spreads are calls of other
+ * The properties of the object that `fields` in lib/grpo/config-fields.ts gives, in their order; what it spreads are calls of other
  * tables. A doc comment describes an option, a line comment begins a section.
  */
 export function readOptions(): Option[] {

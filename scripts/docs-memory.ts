@@ -5,8 +5,8 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { LoraConfig } from "grpo";
-import { parameterCount, readModelConfig } from "../lib/model/families.js";
-import { resolveLora } from "../lib/model/lora-resolve.js";
+import { parameterCount, readModelConfig } from "../lib/model/families/families.js";
+import { resolveLora } from "../lib/model/lora/lora-resolve.js";
 import { estimateMemory, type MemoryModel, type MemoryRun } from "../lib/model/memory.js";
 
 const page = fileURLToPath(new URL("../docs/memory.md", import.meta.url));

@@ -1,13 +1,13 @@
 // Writes what is said of the keys of `grpo train`: docs/train.schema.json, by which editors complete and check a configuration, and
-// the tables of docs/cli.md. Names and types come from lib/train-config/, the descriptions of GRPOConfig's fields from the comments in
+// the tables of docs/cli.md. Names and types come from lib/recipes/, the descriptions of GRPOConfig's fields from the comments in
 // its source. A test compares.
 //
 //   npx tsx scripts/docs-train.ts
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { keySchemas, trainJsonSchema } from "../lib/train-config/json-schema.js";
-import { ignoredKeys, refusedKeys, scriptGroups, scriptSchema } from "../lib/train-config/keys.js";
+import { keySchemas, trainJsonSchema } from "../lib/recipes/json-schema.js";
+import { ignoredKeys, refusedKeys, scriptGroups, scriptSchema } from "../lib/recipes/keys.js";
 import { readOptions } from "./docs-config.js";
 
 export const schemaFile = fileURLToPath(new URL("../docs/train.schema.json", import.meta.url));

@@ -6,9 +6,9 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { GRPOConfig } from "grpo";
+import { schema } from "../lib/grpo/config-fields.js";
+import { unsupportedDefaults, withoutEffect } from "../lib/grpo/config-unsupported.js";
 import { toCamel, toSnake } from "../lib/options/names.js";
-import { schema } from "../lib/trainer/config-fields.js";
-import { unsupportedDefaults, withoutEffect } from "../lib/trainer/config-unsupported.js";
 
 export const trlPage = fileURLToPath(new URL("../docs/coming-from-trl.md", import.meta.url));
 const recorded = fileURLToPath(new URL("../test/fixtures/golden/trl-config.json", import.meta.url));

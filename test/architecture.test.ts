@@ -15,7 +15,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
  */
 const layers: readonly (readonly string[])[] = [
   ["lib/errors.ts", "lib/types.ts", "lib/statistics.ts"],
-  ["lib/at.ts", "lib/json.ts", "lib/options.ts", "lib/modules.ts", "lib/package-files.ts"],
+  ["lib/at.ts", "lib/json.ts", "lib/checks.ts", "lib/modules.ts", "lib/package-files.ts"],
   ["lib/zod.ts"],
   // The options of the loss and of the optimizers.
   ["lib/options"],
@@ -25,8 +25,8 @@ const layers: readonly (readonly string[])[] = [
   ["lib/rewards", "lib/log", "lib/report"],
   // What any trainer uses that samples, and what any trainer uses.
   ["lib/rollout", "lib/run"],
-  ["lib/trainer"],
-  ["lib/train-config"],
+  ["lib/grpo"],
+  ["lib/recipes"],
   ["lib/commands"],
   ["lib/index.ts", "lib/cli.ts"],
 
@@ -178,5 +178,5 @@ it("every layer has files", () => {
 it("a trainer without rollouts and rewards gets its run from below them", () => {
   const used = [...imports("test/run").values()].flat().filter((file) => file.startsWith("lib/"));
   expect(used.length).toBeGreaterThan(5);
-  expect(used.filter((file) => /^lib\/(rewards|rollout|trainer)\//.test(file))).toEqual([]);
+  expect(used.filter((file) => /^lib\/(rewards|rollout|grpo)\//.test(file))).toEqual([]);
 });

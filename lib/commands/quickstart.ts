@@ -6,14 +6,14 @@ import { parseArgs } from "node:util";
 import type { Dataset } from "../dataset/dataset.js";
 import { loadDataset } from "../dataset/load.js";
 import { GrpoError } from "../errors.js";
-import { LoraConfig } from "../model/lora.js";
+import { GRPOConfig } from "../grpo/config.js";
+import type { Evaluation } from "../grpo/setup.js";
+import { GRPOTrainer } from "../grpo/trainer.js";
+import { LoraConfig } from "../model/lora/lora.js";
 import { CausalLM } from "../model/model.js";
 import { packageRoot } from "../package-files.js";
 import { rewards } from "../rewards/index.js";
 import { Tokenizer } from "../tokenizer/tokenizer.js";
-import { GRPOConfig } from "../trainer/config.js";
-import { GRPOTrainer } from "../trainer/trainer.js";
-import type { Evaluation } from "../trainer/trainer-setup.js";
 import type { Message } from "../types.js";
 import type { Command } from "./command.js";
 

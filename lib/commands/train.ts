@@ -2,10 +2,10 @@
 
 import { GrpoError } from "../errors.js";
 import { isModulePath } from "../modules.js";
-import { readGiven } from "../train-config/read.js";
-import { runTraining } from "../train-config/run.js";
-import { runScript } from "../train-config/run-script.js";
-import { resolveSettings } from "../train-config/settings.js";
+import { readGiven } from "../recipes/read.js";
+import { runTraining } from "../recipes/run.js";
+import { runScript } from "../recipes/run-script.js";
+import { resolveSettings } from "../recipes/settings.js";
 import type { Command } from "./command.js";
 
 export const trainCommand: Command = {

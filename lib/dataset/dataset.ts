@@ -2,8 +2,8 @@
 // over the same rows, and nothing is read, mapped or filtered before a row is asked for: rows need not fit into memory.
 
 import { inspect } from "node:util";
+import { checkOptionNames } from "../checks.js";
 import { GrpoError, nearestName } from "../errors.js";
-import { checkOptionNames } from "../options.js";
 import { NumpyRandom } from "./numpy-random.js";
 import { filteredStore, mappedStore, memoryStore, type RowStore, rangeStore, viewStore } from "./row-store.js";
 

@@ -2,8 +2,8 @@
 // from the start, and none is kept. Every method returns a new one; nothing is read before the first row is asked for.
 
 import { inspect } from "node:util";
+import { checkNumber, checkOptionNames } from "../checks.js";
 import { GrpoError, nearestName } from "../errors.js";
-import { checkNumber, checkOptionNames } from "../options.js";
 import { checkedCount, checkedSeed, checkResult, type Mapped, ownRow, type Renamed } from "./dataset.js";
 import { changedStream, fixedStream, type RowStream, shuffledStream } from "./row-stream.js";
 

@@ -2,9 +2,9 @@
 // asked for need is fetched, and rows are read when they are asked for.
 
 import { at } from "../at.js";
+import { checkBoolean, checkOptionNames } from "../checks.js";
 import { GrpoError, nearestName } from "../errors.js";
 import type { HubOptions } from "../hub/hub.js";
-import { checkBoolean, checkOptionNames } from "../options.js";
 import type { DataFilesOption } from "./data-files.js";
 import { Dataset } from "./dataset.js";
 import { type Files, locate } from "./files.js";

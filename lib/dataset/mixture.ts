@@ -2,8 +2,8 @@
 // Hugging Face datasets, for the same seed too.
 
 import { at } from "../at.js";
+import { badOption, checkOneOf, checkOptionNames } from "../checks.js";
 import { GrpoError } from "../errors.js";
-import { badOption, checkOneOf, checkOptionNames } from "../options.js";
 import { checkedSeed, Dataset } from "./dataset.js";
 import { IterableDataset } from "./iterable-dataset.js";
 import { concatStore } from "./row-store.js";

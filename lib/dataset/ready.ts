@@ -1,8 +1,8 @@
 // Mathematics data sets with the columns that training reads: `prompt`, and a `solution` that rewards.accuracy can judge by.
 
+import { checkOptionNames } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import type { HubOptions } from "../hub/hub.js";
-import { checkOptionNames } from "../options.js";
 import type { Message } from "../types.js";
 import type { Dataset } from "./dataset.js";
 import type { KnownDatasets } from "./known-datasets.js";

@@ -3,8 +3,8 @@
 import { randomUUID } from "node:crypto";
 import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { checkOptionNames } from "../checks.js";
 import { GrpoError } from "../errors.js";
-import { checkOptionNames } from "../options.js";
 import { asHubError, createHubClient } from "./hub-client.js";
 import { findToken, tokenPath } from "./hub-env.js";
 

@@ -6,8 +6,8 @@ import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
+import { badOption, checkBoolean, checkOptionNames } from "../checks.js";
 import { GrpoError } from "../errors.js";
-import { badOption, checkBoolean, checkOptionNames } from "../options.js";
 import { checkRepoId, forgetListings, type Listing, listRevision, matching, resolveCommit, walk } from "./hub.js";
 import {
   asHubError,

@@ -1,8 +1,8 @@
 // Which device a model runs on: the one that was asked for, if libtorch can use it, or the first accelerator.
 
+import { badOption } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import type { NativeCore } from "../native/native.js";
-import { badOption } from "../options.js";
 
 /** Where a model computes; "auto" is the first accelerator that libtorch can use, else the CPU. */
 export type Device = "auto" | "cpu" | "mps" | "cuda" | `cuda:${number}`;

@@ -1,12 +1,12 @@
 // How a model is opened: the options of fromPretrained and fromConfig, and the native engine that they ask for.
 
+import { badOption, checkBoolean, checkNumber, checkOneOf, checkOptionNames } from "../checks.js";
 import type { NativeDtype, NativeEngine, NativeTensorTable } from "../native/native.js";
 import { loadCore } from "../native/native-loader.js";
-import { badOption, checkBoolean, checkNumber, checkOneOf, checkOptionNames } from "../options.js";
 import { type Device, resolveDevice } from "./device.js";
 import { toGrpoError } from "./engine-queue.js";
-import type { ModelDescription } from "./families.js";
-import type { ShardSize } from "./shards.js";
+import type { ModelDescription } from "./families/families.js";
+import type { ShardSize } from "./files/shards.js";
 
 /** Which version of a Hub repository, with which token and cache. */
 export interface HubSource {

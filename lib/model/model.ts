@@ -2,6 +2,7 @@
 // every number is computed by the engine, in the order of the calls. Nothing here knows about prompts as text.
 
 import { at } from "../at.js";
+import { checkBoolean, checkNumber, checkOptionNames } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import { resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
 import { hubIdOf, writeModelCard } from "../hub/model-card.js";
@@ -17,15 +18,16 @@ import type {
 } from "../native/native.js";
 import { type LossOptions, rowsPerSliceOf, toNativeLoss } from "../options/loss.js";
 import { type OptimizerStepOptions, toNativeOptimizer } from "../options/optimizer.js";
-import { checkBoolean, checkNumber, checkOptionNames } from "../options.js";
 import type { TokenIds } from "../types.js";
-import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./adapter-files.js";
 import { EngineQueue } from "./engine-queue.js";
-import { matchTensors, readModelConfig } from "./families.js";
+import { matchTensors, readModelConfig } from "./families/families.js";
+import { eosTokenIds, readModelFolder } from "./files/model-files.js";
+import { readWeights } from "./files/safetensors.js";
+import { DEFAULT_SHARD_SIZE, shardBytes } from "./files/shards.js";
 import { GeneratedCompletions } from "./generated-completions.js";
 import type { CheckpointWriter, Learner, SequenceBatch } from "./learner.js";
-import { LoraConfig } from "./lora.js";
-import { eosTokenIds, readModelFolder } from "./model-files.js";
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./lora/adapter-files.js";
+import { LoraConfig } from "./lora/lora.js";
 import {
   checkName,
   createEngine,
@@ -40,7 +42,6 @@ import {
   storedDtype,
 } from "./model-options.js";
 import { flattenBatch, flattenIds, splitFloats } from "./ragged.js";
-import { readWeights } from "./safetensors.js";
 import type { SampledGroup, SampleResult } from "./sampled.js";
 import {
   type DrawnToken,
@@ -51,7 +52,6 @@ import {
   sampleRequest,
 } from "./sampling.js";
 import { WeightFiles } from "./save.js";
-import { DEFAULT_SHARD_SIZE, shardBytes } from "./shards.js";
 import { type GradientBatch, toNativeBatch } from "./training-inputs.js";
 import { type ModelFacts, ModelWeights } from "./weights.js";
 

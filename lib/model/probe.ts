@@ -3,7 +3,7 @@
 
 import { loadCore } from "../native/native-loader.js";
 import type { Device } from "./device.js";
-import { LoraConfig } from "./lora.js";
+import { LoraConfig } from "./lora/lora.js";
 import { CausalLM } from "./model.js";
 
 export interface DeviceProbe {

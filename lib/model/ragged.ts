@@ -1,9 +1,9 @@
 // Ragged lists of token ids as the engine takes them: one flat typed array with an offsets array beside it, and back.
 
 import { at } from "../at.js";
+import { show } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import type { NativeBatch } from "../native/native.js";
-import { show } from "../options.js";
 import type { SequenceBatch } from "./learner.js";
 
 export interface FlatIds {

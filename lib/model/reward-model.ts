@@ -7,11 +7,11 @@ import { resolveModelFiles } from "../hub/hub.js";
 import type { NativeDtype, NativeEngine, NativeModelConfig } from "../native/native.js";
 import type { TokenIds } from "../types.js";
 import { EngineQueue } from "./engine-queue.js";
-import { matchTensors, readModelConfig } from "./families.js";
-import { readModelFolder } from "./model-files.js";
+import { matchTensors, readModelConfig } from "./families/families.js";
+import { readModelFolder } from "./files/model-files.js";
+import { readWeights } from "./files/safetensors.js";
 import { createEngine, type FromPretrainedOptions, hubSource, storedDtype } from "./model-options.js";
 import { flattenIds } from "./ragged.js";
-import { readWeights } from "./safetensors.js";
 
 /** Tokens of one pass: bounds the memory, and how long a cancelled call goes on. */
 const MAX_TOKENS = 8192;

@@ -1,10 +1,10 @@
 // Sampling options: defaults, checks, and their form for the engine; finished groups on their way back.
 
 import { at } from "../at.js";
+import { checkBoolean, checkNumber, checkOptionNames, namesOf, show } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import type { JsonObject } from "../json.js";
 import type { NativeGroup, NativeSampleRequest } from "../native/native.js";
-import { checkBoolean, checkNumber, checkOptionNames, namesOf, show } from "../options.js";
 import { MAX_ROWS } from "./memory.js";
 import { flattenIds, splitFloats } from "./ragged.js";
 import type { SampledCompletion, SampledGroup, SampleOptions } from "./sampled.js";

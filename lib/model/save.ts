@@ -2,19 +2,19 @@
 // (what is trained, the optimizer's state, a reference that was mixed). What they are is in weights.ts.
 
 import path from "node:path";
+import { show } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import { hubIdOf, modelCard } from "../hub/model-card.js";
 import { withJsonKeys } from "../json.js";
 import type { NativeOptimizerName, NativeTensorInfo, NativeTensorSet } from "../native/native.js";
 import { isNativeOptimizer } from "../options/optimizer.js";
-import { show } from "../options.js";
-import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, writeAdapterConfig } from "./adapter-files.js";
 import { type EngineQueue, toGrpoError } from "./engine-queue.js";
-import { matchTensors } from "./families.js";
+import { matchTensors } from "./families/families.js";
+import { CONFIG, type FileContent, GENERATION_CONFIG, isFile, writeFiles } from "./files/model-files.js";
+import { fileLayout, readHeader, readWeights, tableOf } from "./files/safetensors.js";
+import { removeOtherWeights, weightFiles } from "./files/shards.js";
 import type { CheckpointWriter } from "./learner.js";
-import { CONFIG, type FileContent, GENERATION_CONFIG, isFile, writeFiles } from "./model-files.js";
-import { fileLayout, readHeader, readWeights, tableOf } from "./safetensors.js";
-import { removeOtherWeights, weightFiles } from "./shards.js";
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, writeAdapterConfig } from "./lora/adapter-files.js";
 import { DEFAULT_ADAPTER, type ModelWeights, untiedFacts } from "./weights.js";
 
 const OPTIMIZER_STATE = "optimizer.safetensors";

@@ -1,9 +1,9 @@
 // The batch that a training step of one's own gives the model, checked and in its form for the engine. The options of the loss
 // and of the optimizer are in ../options/.
 
+import { checkOptionNames, namesOf, show } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import type { NativeTrainBatch } from "../native/native.js";
-import { checkOptionNames, namesOf, show } from "../options.js";
 import type { SequenceBatch } from "./learner.js";
 import { flattenBatch, flattenFloats, flattenMasks } from "./ragged.js";
 

@@ -3,8 +3,8 @@
 // from the table, so that an option has one place.
 
 import type * as Zod from "zod";
+import { checkOptionNames, show } from "../checks.js";
 import { GrpoError, nearestName } from "../errors.js";
-import { checkOptionNames, show } from "../options.js";
 import { type FieldTypes, fieldTypes, lazySchema } from "../zod.js";
 
 type Fields = Zod.core.$ZodShape;

@@ -3,8 +3,8 @@
 // OptimizerOptions in native/optim/optimizer.h, under the same names; each formula stands in the optimizer's file there.
 
 import type * as Zod from "zod";
+import { checkOneOf, show } from "../checks.js";
 import { GrpoError } from "../errors.js";
-import { checkOneOf, show } from "../options.js";
 import type { FieldTypes } from "../zod.js";
 import { type GivenOptions, type OptionsSchema, optionsSchema, parseOptions, type ResolvedOptions } from "./fields.js";
 import { renameKeys, toCamel, toSnake } from "./names.js";

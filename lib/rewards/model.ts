@@ -3,10 +3,10 @@
 
 import path from "node:path";
 import { at } from "../at.js";
+import { checkOptionNames } from "../checks.js";
 import type { JsonObject } from "../json.js";
 import { type FromPretrainedOptions, hubSource } from "../model/model-options.js";
 import { RewardModel } from "../model/reward-model.js";
-import { checkOptionNames } from "../options.js";
 import { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { Completion, Prompt, RewardBatch } from "../types.js";
 import { completionText } from "./per-sample.js";

@@ -4,10 +4,10 @@
 
 import { copyFile, cp, link, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { checkOptionNames } from "../checks.js";
 import { reasonOf } from "../errors.js";
 import { type TrainingFacts, writeModelCard } from "../hub/model-card.js";
 import { ensureRepo, type FolderPushOptions, type PushOptions, pushFolder } from "../hub/push.js";
-import { checkOptionNames } from "../options.js";
 import type { TrainerState } from "../types.js";
 import type { RunOptions } from "./options.js";
 

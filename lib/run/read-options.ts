@@ -2,9 +2,9 @@
 // aside with a note where it means nothing here, and refused where it would have changed the result. Nothing is ignored in silence.
 
 import type * as Zod from "zod";
+import { show } from "../checks.js";
 import { GrpoError, nearestName } from "../errors.js";
 import { optionError, valueAt } from "../options/fields.js";
-import { show } from "../options.js";
 import { DEFAULT_LOG_TO } from "./options.js";
 
 /** What a config knows beside its schema. */

@@ -1,8 +1,8 @@
 // Learning-rate schedules under transformers' names, with its formulas (optimization.py, get_scheduler). With step s (0 is the
 // first), w warm-up steps of T, and progress p = (s − w) / (T − w); warm-up is s / w unless said otherwise.
 
+import { badOption, checkNumber, checkOneOf, checkOptionNames } from "../checks.js";
 import { GrpoError } from "../errors.js";
-import { badOption, checkNumber, checkOneOf, checkOptionNames } from "../options.js";
 
 export const SCHEDULES = [
   "linear",

@@ -1,11 +1,11 @@
 // A model's tokenizer: text to ids and back, its special tokens, its chat template. Ids equal those of Python's
 // tokenizers for the same files. Loading and saving is in tokenizer-files.ts, the algorithms in tokenizer-backend.ts.
 
+import { checkOptionNames } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import { resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
 import { type PushOptions, pushFolder } from "../hub/push.js";
 import type { JsonObject } from "../json.js";
-import { checkOptionNames } from "../options.js";
 import type { Message } from "../types.js";
 import {
   type ChatTemplateOptions,

@@ -7,10 +7,10 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import type { JsonObject } from "../../lib/json.js";
-import { readAdapterConfig } from "../../lib/model/adapter-files.js";
-import type { LoraConfig } from "../../lib/model/lora.js";
+import { readTensors } from "../../lib/model/files/safetensors.js";
+import { readAdapterConfig } from "../../lib/model/lora/adapter-files.js";
+import type { LoraConfig } from "../../lib/model/lora/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
-import { readTensors } from "../../lib/model/safetensors.js";
 import { goldenPath, largestDifference, numbers, rowsOf, sequences } from "./golden.js";
 
 interface Variant {

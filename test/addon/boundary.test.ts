@@ -7,6 +7,9 @@ import os from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import type * as Zod from "zod";
+import { namesOf } from "../../lib/checks.js";
+import { GRPOConfig, type GRPOConfigOptions } from "../../lib/grpo/config.js";
+import { GRPOTrainer } from "../../lib/grpo/trainer.js";
 import { ENGINE_LIMITS } from "../../lib/model/memory.js";
 import { sampleRequest } from "../../lib/model/sampling.js";
 import { toNativeBatch } from "../../lib/model/training-inputs.js";
@@ -28,10 +31,7 @@ import {
   stepFields,
   toNativeOptimizer,
 } from "../../lib/options/optimizer.js";
-import { namesOf } from "../../lib/options.js";
-import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
-import { GRPOTrainer } from "../../lib/trainer/trainer.js";
-import { FakePolicy, FakeTokenizer, fakeRows } from "../trainer/fake-policy.js";
+import { FakePolicy, FakeTokenizer, fakeRows } from "../grpo/fake-policy.js";
 import { tinyConfig } from "./raw-engine.js";
 
 const { echo } = loadCore();

@@ -2,7 +2,7 @@
 // not the dropout masks.
 
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { LoraConfig } from "../../lib/model/lora.js";
+import { LoraConfig } from "../../lib/model/lora/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
 import { goldenPath } from "./golden.js";
 

@@ -3,7 +3,7 @@
 
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { readModelConfig } from "../../lib/model/families.js";
+import { readModelConfig } from "../../lib/model/families/families.js";
 import { loadCore } from "../../lib/native/native-loader.js";
 import { goldenPath } from "./golden.js";
 import { adapterOf, BATCH, everyLayer, LOSS, REQUEST } from "./raw-engine.js";

@@ -4,8 +4,8 @@
 
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { readTensors } from "../../lib/model/files/safetensors.js";
 import type { CausalLM } from "../../lib/model/model.js";
-import { readTensors } from "../../lib/model/safetensors.js";
 import type { TokenIds } from "../../lib/types.js";
 import { goldenPath, numbers, rowsOf, sequences, type Tensors } from "./golden.js";
 import { adapterNames, modelWithAdapter } from "./training-fixtures.js";

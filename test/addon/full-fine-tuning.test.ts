@@ -4,13 +4,13 @@
 import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
-import { LoraConfig } from "../../lib/model/lora.js";
+import { GRPOConfig, type GRPOConfigOptions } from "../../lib/grpo/config.js";
+import { GRPOTrainer } from "../../lib/grpo/trainer.js";
+import { readTensors } from "../../lib/model/files/safetensors.js";
+import { LoraConfig } from "../../lib/model/lora/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
-import { readTensors } from "../../lib/model/safetensors.js";
 import type { NativeDtype } from "../../lib/native/native.js";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer.js";
-import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
-import { GRPOTrainer } from "../../lib/trainer/trainer.js";
 import { temporaryFolder } from "../model/folders.js";
 import { goldenPath, largestDifference, tinyQwen2 } from "./golden.js";
 

@@ -2,7 +2,7 @@
 // attention, and float32 through fused layers, attention in segments and scores in place.
 
 import { describe, expect, it } from "vitest";
-import { linearLayers, readModelConfig } from "../../lib/model/families.js";
+import { linearLayers, readModelConfig } from "../../lib/model/families/families.js";
 import type { NativeDtype, NativeEngine, NativeTrainBatch } from "../../lib/native/native.js";
 import { loadCore } from "../../lib/native/native-loader.js";
 import { toNativeLoss } from "../../lib/options/loss.js";

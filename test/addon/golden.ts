@@ -1,7 +1,7 @@
 // Golden fixtures as the engine tests use them.
 
 import { fileURLToPath } from "node:url";
-import type { TensorData } from "../../lib/model/safetensors.js";
+import type { TensorData } from "../../lib/model/files/safetensors.js";
 
 export const goldenPath = (name: string): string =>
   fileURLToPath(new URL(`../fixtures/golden/${name}`, import.meta.url));

@@ -1,7 +1,7 @@
 // What the gradient of a training step must not depend on, what must reach every trainable tensor, and what must add nothing.
 
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { LoraConfig } from "../../lib/model/lora.js";
+import { LoraConfig } from "../../lib/model/lora/lora.js";
 import { CausalLM, type LossResult } from "../../lib/model/model.js";
 import type { GradientBatch } from "../../lib/model/training-inputs.js";
 import { LOSS_TYPES, type LossOptions } from "../../lib/options/loss.js";

@@ -26,10 +26,10 @@ const evalCompletions = 2;
 export async function killableRun(outputDir: string, resume: boolean, watch: Watch = () => {}): Promise<void> {
   const { Dataset } = await import("../../lib/dataset/dataset.js");
   const { CausalLM } = await import("../../lib/model/model.js");
-  const { LoraConfig } = await import("../../lib/model/lora.js");
+  const { LoraConfig } = await import("../../lib/model/lora/lora.js");
   const { Tokenizer } = await import("../../lib/tokenizer/tokenizer.js");
-  const { GRPOConfig } = await import("../../lib/trainer/config.js");
-  const { GRPOTrainer } = await import("../../lib/trainer/trainer.js");
+  const { GRPOConfig } = await import("../../lib/grpo/config.js");
+  const { GRPOTrainer } = await import("../../lib/grpo/trainer.js");
   const model = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: "cpu", threads: 1 });
   model.applyLora(new LoraConfig({ r: 2, loraDropout: 0.1 }));
   const tokenizer = await Tokenizer.fromPretrained(tinyQwen2);

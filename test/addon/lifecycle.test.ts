@@ -5,7 +5,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { LoraConfig } from "../../lib/model/lora.js";
+import { LoraConfig } from "../../lib/model/lora/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
 import type { NativeEngine } from "../../lib/native/native.js";
 import { loadCore } from "../../lib/native/native-loader.js";

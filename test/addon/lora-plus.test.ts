@@ -5,8 +5,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { expect, it } from "vitest";
+import { readTensors } from "../../lib/model/files/safetensors.js";
 import { CausalLM } from "../../lib/model/model.js";
-import { readTensors } from "../../lib/model/safetensors.js";
 import { goldenPath, largestDifference, numbers, sequences } from "./golden.js";
 
 const rates = JSON.parse(readFileSync(goldenPath("lora-plus.json"), "utf8"));

@@ -2,7 +2,7 @@
 // what they cost.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { LoraConfig } from "../../lib/model/lora.js";
+import { LoraConfig } from "../../lib/model/lora/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
 import type { GradientBatch } from "../../lib/model/training-inputs.js";
 import type { NativeDtype } from "../../lib/native/native.js";

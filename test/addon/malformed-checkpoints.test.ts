@@ -4,8 +4,8 @@
 import { cp, readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
+import { buildHeader, readTensors } from "../../lib/model/files/safetensors.js";
 import { CausalLM } from "../../lib/model/model.js";
-import { buildHeader, readTensors } from "../../lib/model/safetensors.js";
 import { temporaryFolder } from "../model/folders.js";
 import { goldenPath } from "./golden.js";
 

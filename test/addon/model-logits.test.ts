@@ -4,9 +4,9 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { LoraConfig } from "../../lib/model/lora.js";
+import { readTensors } from "../../lib/model/files/safetensors.js";
+import { LoraConfig } from "../../lib/model/lora/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
-import { readTensors } from "../../lib/model/safetensors.js";
 import { goldenPath, largestDifference, numbers, rowsOf, sequences, tinyQwen2 } from "./golden.js";
 
 // Float32 sums in another order than torch's differ in the sixth digit; logits here are of the order of 10.

@@ -4,11 +4,11 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
+import { GRPOConfig } from "../../lib/grpo/config.js";
+import { readTensors } from "../../lib/model/files/safetensors.js";
 import { CausalLM } from "../../lib/model/model.js";
-import { readTensors } from "../../lib/model/safetensors.js";
 import type { OptimizerStepOptions } from "../../lib/options/optimizer.js";
 import { optimizerOptions } from "../../lib/run/optimizer.js";
-import { GRPOConfig } from "../../lib/trainer/config.js";
 import { temporaryFolder } from "../model/folders.js";
 import { goldenPath, largestDifference, numbers, sequences, type Tensors } from "./golden.js";
 import { ADAMW, BATCH, LOSS, rawModel, tinyConfig } from "./raw-engine.js";

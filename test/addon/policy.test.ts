@@ -3,7 +3,7 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { SequenceBatch } from "../../lib/model/learner.js";
-import { LoraConfig, type LoraOptions } from "../../lib/model/lora.js";
+import { LoraConfig, type LoraOptions } from "../../lib/model/lora/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
 import type { SampleResult } from "../../lib/model/sampled.js";
 import type { NativeDtype } from "../../lib/native/native.js";

@@ -4,7 +4,7 @@
 import { readFile } from "node:fs/promises";
 import type { JsonObject } from "../../lib/json.js";
 import { type AdapterSpec, adapterTensors, nativeAdapter } from "../../lib/model/adapter-tensors.js";
-import { linearLayers, readModelConfig } from "../../lib/model/families.js";
+import { linearLayers, readModelConfig } from "../../lib/model/families/families.js";
 import type {
   NativeAdapterSpec,
   NativeBatch,

@@ -1,11 +1,11 @@
 // Rollouts of several samples on the real engine: what it must not matter how a conversation is cut into samples.
 
 import { expect, it } from "vitest";
+import { GRPOConfig } from "../../lib/grpo/config.js";
+import { GRPOTrainer } from "../../lib/grpo/trainer.js";
 import type { SampledGroup, SampleOptions } from "../../lib/model/sampled.js";
 import type { Sample } from "../../lib/rollout/sample.js";
 import type { SampledAttempt } from "../../lib/rollout/sampler.js";
-import { GRPOConfig } from "../../lib/trainer/config.js";
-import { GRPOTrainer } from "../../lib/trainer/trainer.js";
 import type { TokenIds } from "../../lib/types.js";
 import { numbers } from "./golden.js";
 import {

@@ -3,13 +3,13 @@
 
 import { expect } from "vitest";
 import { at } from "../../lib/at.js";
+import { GRPOConfig, type GRPOConfigOptions } from "../../lib/grpo/config.js";
+import type { PolicyModel } from "../../lib/grpo/setup.js";
+import { GRPOTrainer } from "../../lib/grpo/trainer.js";
 import type { CausalLM } from "../../lib/model/model.js";
 import type { SampledGroup, SampleOptions } from "../../lib/model/sampled.js";
 import type { SampledAttempt } from "../../lib/rollout/sampler.js";
 import type { ProcessingClass } from "../../lib/tokenizer/processing-class.js";
-import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
-import { GRPOTrainer } from "../../lib/trainer/trainer.js";
-import type { PolicyModel } from "../../lib/trainer/trainer-setup.js";
 import type { RewardBatch, TokenIds } from "../../lib/types.js";
 import { numbers, type Tensors } from "./golden.js";
 import {

@@ -2,8 +2,8 @@
 
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { readTensors } from "../../lib/model/files/safetensors.js";
 import { CausalLM } from "../../lib/model/model.js";
-import { readTensors } from "../../lib/model/safetensors.js";
 import type { NativeSampleRequest } from "../../lib/native/native.js";
 import { loadCore } from "../../lib/native/native-loader.js";
 import { goldenPath, largestDifference, numbers, tinyQwen2 } from "./golden.js";

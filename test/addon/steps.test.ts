@@ -3,8 +3,8 @@
 
 import path from "node:path";
 import { describe, expect, it } from "vitest";
+import { readTensors } from "../../lib/model/files/safetensors.js";
 import { CausalLM } from "../../lib/model/model.js";
-import { readTensors } from "../../lib/model/safetensors.js";
 import { temporaryFolder } from "../model/folders.js";
 import { goldenPath, numbers, type Tensors } from "./golden.js";
 import {

@@ -4,12 +4,12 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { expect, it } from "vitest";
+import { GRPOConfig } from "../../lib/grpo/config.js";
+import { GRPOTrainer } from "../../lib/grpo/trainer.js";
 import type { Metrics } from "../../lib/log/metrics.js";
-import { LoraConfig } from "../../lib/model/lora.js";
+import { LoraConfig } from "../../lib/model/lora/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer.js";
-import { GRPOConfig } from "../../lib/trainer/config.js";
-import { GRPOTrainer } from "../../lib/trainer/trainer.js";
 import { temporaryFolder } from "../model/folders.js";
 import { tinyQwen2 } from "./golden.js";
 

@@ -4,9 +4,9 @@
 import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { expect } from "vitest";
-import { LoraConfig } from "../../lib/model/lora.js";
+import { buildHeader, readTensors } from "../../lib/model/files/safetensors.js";
+import { LoraConfig } from "../../lib/model/lora/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
-import { buildHeader, readTensors } from "../../lib/model/safetensors.js";
 import type { GradientBatch } from "../../lib/model/training-inputs.js";
 import type { NativeDtype, NativeLossResult } from "../../lib/native/native.js";
 import { temporaryFolder } from "../model/folders.js";

@@ -5,13 +5,13 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import { LoraConfig } from "../../lib/model/lora.js";
+import { GRPOConfig, type GRPOConfigOptions } from "../../lib/grpo/config.js";
+import { GRPOTrainer } from "../../lib/grpo/trainer.js";
+import { LoraConfig } from "../../lib/model/lora/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
 import { type FailureKind, failureKinds } from "../../lib/rewards/failure.js";
 import { rewards } from "../../lib/rewards/index.js";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer.js";
-import { GRPOConfig, type GRPOConfigOptions } from "../../lib/trainer/config.js";
-import { GRPOTrainer } from "../../lib/trainer/trainer.js";
 import type { Prompt, RewardBatch, RewardFn } from "../../lib/types.js";
 import { tinyQwen2 } from "./golden.js";
 

@@ -8,11 +8,11 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import { GrpoError } from "../../lib/errors.js";
-import { keySchemas } from "../../lib/train-config/json-schema.js";
-import { noticeText } from "../../lib/train-config/notices.js";
-import { readGiven } from "../../lib/train-config/read.js";
-import { resolveRewards } from "../../lib/train-config/reward-functions.js";
-import { resolveSettings, type TrainSettings } from "../../lib/train-config/settings.js";
+import { keySchemas } from "../../lib/recipes/json-schema.js";
+import { noticeText } from "../../lib/recipes/notices.js";
+import { readGiven } from "../../lib/recipes/read.js";
+import { resolveRewards } from "../../lib/recipes/reward-functions.js";
+import { resolveSettings, type TrainSettings } from "../../lib/recipes/settings.js";
 import { pageFile, pageText, schemaFile, schemaText } from "../../scripts/docs-train.js";
 
 const fixture = (path: string) => fileURLToPath(new URL(`../fixtures/${path}`, import.meta.url));

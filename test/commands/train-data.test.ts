@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Dataset } from "../../lib/dataset/dataset.js";
-import { loadTrainData, type PromptRows } from "../../lib/train-config/data.js";
-import { type ScriptSettings, scriptSchema } from "../../lib/train-config/keys.js";
+import { loadTrainData, type PromptRows } from "../../lib/recipes/data.js";
+import { type ScriptSettings, scriptSchema } from "../../lib/recipes/keys.js";
 
 interface Mixtures {
   readonly sizes: Readonly<Record<string, number>>;

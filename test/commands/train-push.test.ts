@@ -3,9 +3,9 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
-import { readGiven } from "../../lib/train-config/read.js";
-import { runTraining } from "../../lib/train-config/run.js";
-import { resolveSettings } from "../../lib/train-config/settings.js";
+import { readGiven } from "../../lib/recipes/read.js";
+import { runTraining } from "../../lib/recipes/run.js";
+import { resolveSettings } from "../../lib/recipes/settings.js";
 import { useHub } from "../support/use-hub.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));

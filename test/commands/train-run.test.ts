@@ -7,10 +7,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
-import { readGiven } from "../../lib/train-config/read.js";
-import { resolveRewards } from "../../lib/train-config/reward-functions.js";
-import { runTraining } from "../../lib/train-config/run.js";
-import { resolveSettings } from "../../lib/train-config/settings.js";
+import { readGiven } from "../../lib/recipes/read.js";
+import { resolveRewards } from "../../lib/recipes/reward-functions.js";
+import { runTraining } from "../../lib/recipes/run.js";
+import { resolveSettings } from "../../lib/recipes/settings.js";
 import { block, type FakePiston, fakePiston, hasPython, needs, said } from "../support/code-services.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));

@@ -8,8 +8,8 @@ import {
   matchTensors,
   parameterCount,
   readModelConfig,
-} from "../../lib/model/families.js";
-import { makeRope, type RopeInput } from "../../lib/model/rope.js";
+} from "../../lib/model/families/families.js";
+import { makeRope, type RopeInput } from "../../lib/model/families/rope.js";
 import type { NativeTensorTable } from "../../lib/native/native.js";
 import { llama, qwen2, tensorsOf } from "./folders.js";
 

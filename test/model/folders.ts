@@ -5,8 +5,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll } from "vitest";
 import type { JsonObject } from "../../lib/json.js";
-import { expectedTensors, readModelConfig } from "../../lib/model/families.js";
-import { buildHeader } from "../../lib/model/safetensors.js";
+import { expectedTensors, readModelConfig } from "../../lib/model/families/families.js";
+import { buildHeader } from "../../lib/model/files/safetensors.js";
 import type { NativeTensorInfo } from "../../lib/native/native.js";
 
 const made: string[] = [];

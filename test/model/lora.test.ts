@@ -1,11 +1,16 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import type { JsonObject } from "../../lib/json.js";
-import { matchAdapter, readAdapterConfig, resolveAdapter, writeAdapterConfig } from "../../lib/model/adapter-files.js";
-import { parameterCount, readModelConfig } from "../../lib/model/families.js";
-import { LoraConfig, type LoraOptions } from "../../lib/model/lora.js";
-import { type ResolvedLora, resolveLora } from "../../lib/model/lora-resolve.js";
-import { readHeader, type SafetensorsFile, type StoredTensor } from "../../lib/model/safetensors.js";
+import { parameterCount, readModelConfig } from "../../lib/model/families/families.js";
+import { readHeader, type SafetensorsFile, type StoredTensor } from "../../lib/model/files/safetensors.js";
+import {
+  matchAdapter,
+  readAdapterConfig,
+  resolveAdapter,
+  writeAdapterConfig,
+} from "../../lib/model/lora/adapter-files.js";
+import { LoraConfig, type LoraOptions } from "../../lib/model/lora/lora.js";
+import { type ResolvedLora, resolveLora } from "../../lib/model/lora/lora-resolve.js";
 import { qwen2 } from "./folders.js";
 
 const golden = new URL("../fixtures/golden/", import.meta.url);

@@ -3,9 +3,9 @@
 import { mkdir, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { LoraConfig } from "../../lib/model/lora.js";
+import { readHeader } from "../../lib/model/files/safetensors.js";
+import { LoraConfig } from "../../lib/model/lora/lora.js";
 import { CausalLM, type FromPretrainedOptions } from "../../lib/model/model.js";
-import { readHeader } from "../../lib/model/safetensors.js";
 import { FakeEngine, fakeCore, nativeError } from "./fake-engine.js";
 import { qwen2, temporaryFolder, tensorsOf, writeModel, writeTensors } from "./folders.js";
 

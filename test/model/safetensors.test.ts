@@ -3,7 +3,7 @@ import path from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { GrpoError } from "../../lib/errors.js";
-import { buildHeader, inFileOrder, readHeader, readTensors, readWeights } from "../../lib/model/safetensors.js";
+import { buildHeader, inFileOrder, readHeader, readTensors, readWeights } from "../../lib/model/files/safetensors.js";
 import { temporaryFolder, writeTensors } from "./folders.js";
 
 const golden = new URL("../fixtures/golden/", import.meta.url).pathname;

@@ -1,8 +1,8 @@
 // open-r1's rewards for Python programs that are tested by what they print: code and binary_code.
 
+import { show } from "../../checks.js";
 import { GrpoError } from "../../errors.js";
 import { isJsonObject } from "../../json.js";
-import { show } from "../../options.js";
 import { extractCode, lastContent } from "./programs.js";
 import { type GraderJob, type GraderOptions, pythonGrader, type TestCase } from "./python-graders.js";
 import { type CodeBatch, settle } from "./service.js";

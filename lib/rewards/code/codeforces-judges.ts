@@ -3,8 +3,8 @@
 
 import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { checkNumber } from "../../checks.js";
 import { GrpoError } from "../../errors.js";
-import { checkNumber } from "../../options.js";
 import { Semaphore } from "../semaphore.js";
 import type { CodeforcesProblem } from "./codeforces-problem.js";
 import { Piston, type PistonFile, type PistonOptions } from "./piston.js";

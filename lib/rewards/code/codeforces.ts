@@ -4,9 +4,9 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { at } from "../../at.js";
+import { checkOneOf } from "../../checks.js";
 import { loadDataset } from "../../dataset/load.js";
 import { GrpoError } from "../../errors.js";
-import { checkOneOf } from "../../options.js";
 import { type ExecutingReward, named } from "./code.js";
 import { type CodeforcesJudge, codeforcesJudge, type JudgeOptions, type Submission } from "./codeforces-judges.js";
 import type { CodeforcesColumns, CodeforcesProblem } from "./codeforces-problem.js";

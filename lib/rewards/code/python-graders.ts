@@ -4,9 +4,9 @@
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { at } from "../../at.js";
+import { checkNumber, checkOneOf } from "../../checks.js";
 import { GrpoError } from "../../errors.js";
 import { isJsonObject } from "../../json.js";
-import { checkNumber, checkOneOf } from "../../options.js";
 import { Semaphore } from "../semaphore.js";
 import { parseFloatStrictly, strip } from "./python-text.js";
 import {

@@ -1,0 +1,180 @@
+// One optimizer step: takes the slices that the plan gives it, samples and scores a generation when the first slice of it
+// comes up, and updates the policy. Between steps it holds the generation that the next step goes on with, and the entropy
+// control; a checkpoint stores both, so that a resumed run continues in the middle of a generation.
+
+import { at } from "../at.js";
+import type { Metrics } from "../log/metrics.js";
+import type { Learner } from "../model/learner.js";
+import { type Collected, collectGroups, type RolloutRequest, type RolloutSource } from "../rollout/collect.js";
+import { dynamicSamplingMetrics, type SampledGroups, sampleGroups } from "../rollout/dynamic-sampling.js";
+import { mixSeed, type PromptSampler } from "../rollout/prompt-sampler.js";
+import { countedLength, countTokens, type ScoredRollout } from "../rollout/sample.js";
+import type { StepOutcome } from "../run/run.js";
+import type { TrainerState } from "../types.js";
+import { completionRecords } from "./completion-records.js";
+import type { GRPOConfig } from "./config.js";
+import { EntropyControl, type EntropyState } from "./entropy.js";
+import { type Generation, prepareGeneration } from "./generation.js";
+import { meanMetrics, rolloutMetrics } from "./metrics.js";
+import { carriedInto, epochAfter, partsOfStep, type TrainingPlan } from "./plan.js";
+import { groupHasSpread, type ScoredGroups, scoreGroups, scoreOptions } from "./score.js";
+import { PolicyUpdater, type UpdatePart } from "./update.js";
+
+export interface StepSetup<Row> {
+  readonly args: GRPOConfig;
+  readonly plan: TrainingPlan;
+  /** Who is trained. */
+  readonly learner: Learner;
+  readonly source: RolloutSource<Row>;
+  readonly sampling: Omit<RolloutRequest["sampling"], "step" | "seed" | "groupSize">;
+  readonly rewardWeights: readonly number[];
+  readonly sampler: PromptSampler;
+  /** Usable rows; the sampler's numbers are indices into it. */
+  readonly rows: readonly number[];
+  readonly trainerState: TrainerState;
+  readonly signal: AbortSignal;
+}
+
+/** What a step leaves for the next one. */
+export interface Carryover {
+  readonly generation: Generation | undefined;
+  readonly entropy: EntropyState | undefined;
+  /** Prompts that have been sampled for, which is the position in the sampler's sequence. */
+  readonly promptsTaken: number;
+}
+
+/** A generation that begins in a step. */
+interface Begun {
+  readonly generation: Generation;
+  readonly sampled: SampledGroups;
+  readonly scored: ScoredGroups;
+}
+
+/** Metrics of where a step's time goes; one that goes on with an earlier generation has the last only. */
+const phases = ["time/rollout", "time/reward", "time/update"];
+
+export class TrainSteps<Row> {
+  readonly #setup: StepSetup<Row>;
+  readonly #entropy: EntropyControl;
+  readonly #updater: PolicyUpdater;
+  #generation: Generation | undefined;
+  #promptsTaken: number;
+
+  constructor(setup: StepSetup<Row>, carryover: Carryover) {
+    this.#setup = setup;
+    this.#entropy = new EntropyControl(setup.args, carryover.entropy);
+    this.#updater = new PolicyUpdater(setup.learner, setup.args, setup.plan, this.#entropy);
+    this.#generation = carryover.generation;
+    this.#promptsTaken = carryover.promptsTaken;
+  }
+
+  /** After the last step that was finished. */
+  get carryover(): Carryover & { readonly entropy: EntropyState } {
+    return { generation: this.#generation, entropy: this.#entropy.state, promptsTaken: this.#promptsTaken };
+  }
+
+  async run(step: number, onProgress: RolloutRequest["onProgress"]): Promise<StepOutcome> {
+    const { args, plan, source, learner } = this.#setup;
+    const started = performance.now();
+    const parts: UpdatePart[] = [];
+    const begun: Begun[] = [];
+    for (const { generation: index, slices } of partsOfStep(plan, step)) {
+      const carried = this.#generation?.index === index ? this.#generation : undefined;
+      if (!carried) begun.push(await this.#begin(index, this.#promptsTaken + promptsOf(begun), onProgress));
+      const generation = carried ?? at(begun, begun.length - 1).generation;
+      parts.push({ generation, slices, fresh: carried === undefined });
+    }
+    const update = await this.#updater.update(step, parts);
+    this.#generation = carriedInto(plan, step + 1) === undefined ? undefined : parts.at(-1)?.generation;
+    this.#promptsTaken += promptsOf(begun);
+    if (args.syncRefModel && (step + 1) % args.refModelSyncSteps === 0) {
+      await learner.mixReference(args.refModelMixupAlpha);
+    }
+    const seconds = (performance.now() - started) / 1000;
+    const metrics: Metrics = { ...this.#rolloutMetrics(begun, seconds), ...update.metrics, step_time: seconds };
+    return {
+      loss: update.loss,
+      metrics,
+      records: begun.flatMap(({ scored }) => completionRecords(step + 1, "train", scored.groups, source.rewards.names)),
+      tokens: totalOf(rolloutsOf(begun), ({ samples }) => {
+        return totalOf(samples, (sample) => sample.promptIds.length + countTokens(sample));
+      }),
+      epoch: epochAfter(plan, step + 1),
+      accountedSeconds: totalOf(phases, (name) => metrics[name] ?? 0),
+      applied: update.applied,
+    };
+  }
+
+  /** Samples, scores and prepares a generation, whose prompts begin at `position` of the sampler's sequence. */
+  async #begin(index: number, position: number, onProgress: RolloutRequest["onProgress"]): Promise<Begun> {
+    const { args, plan, learner, rewardWeights } = this.#setup;
+    const options = scoreOptions(args, rewardWeights);
+    let next = position;
+    const sampled = await sampleGroups({
+      groups: plan.promptsPerGeneration,
+      maxRounds: args.dynamicSampling ? args.dynamicSamplingMaxRounds : 1,
+      sample: (round, prompts) => {
+        const from = next;
+        next += prompts;
+        return this.#collect(index, round, from, prompts, onProgress);
+      },
+      hasSpread: (group) => groupHasSpread(group, options),
+    });
+    const scored = scoreGroups(sampled.groups, options, sampled.kept);
+    const generation = await prepareGeneration(learner, args, plan, index, scored.trained);
+    return { generation, sampled, scored };
+  }
+
+  #collect(
+    index: number,
+    round: number,
+    from: number,
+    prompts: number,
+    onProgress: RolloutRequest["onProgress"],
+  ): Promise<Collected> {
+    const { args, source, sampler, rows, sampling, trainerState, signal } = this.#setup;
+    // A row that comes again in a later round must not get the same completions.
+    const seed = round === 0 ? args.seed : mixSeed(args.seed, -round);
+    return collectGroups(source, {
+      rows: sampler.take(from, prompts).map((row) => at(rows, row)),
+      sampling: { ...sampling, groupSize: args.numGenerations, seed, step: index },
+      trainerState,
+      signal,
+      onProgress,
+    });
+  }
+
+  /** Of the generations that began in this step; nothing where it went on with an earlier one, as in TRL. */
+  #rolloutMetrics(begun: readonly Begun[], seconds: number): Metrics {
+    const { args, source } = this.#setup;
+    if (begun.length === 0) return {};
+    const metricsOf = ({ sampled, scored }: Begun): Metrics => ({
+      ...rolloutMetrics(
+        scored,
+        sampled.rounds.flatMap(({ calls }) => calls),
+        source.rewards.names,
+      ),
+      ...(args.dynamicSampling ? dynamicSamplingMetrics(sampled) : {}),
+    });
+    const rounds = begun.flatMap(({ sampled }) => sampled.rounds);
+    return {
+      ...meanMetrics(begun.map(metricsOf)),
+      "time/rollout": totalOf(rounds, (round) => round.seconds.rollout),
+      "time/reward": totalOf(rounds, (round) => round.seconds.reward),
+      tokens_per_second: totalOf(rolloutsOf(begun), countedLength) / seconds,
+    };
+  }
+}
+
+function rolloutsOf(begun: readonly Begun[]): ScoredRollout[] {
+  return begun.flatMap(({ scored }) => scored.groups.flatMap(({ rollouts }) => rollouts));
+}
+
+/** Prompts that were sampled for. */
+function promptsOf(begun: readonly Begun[]): number {
+  return totalOf(begun, ({ sampled }) => sampled.groups.length);
+}
+
+function totalOf<T>(list: readonly T[], value: (item: T) => number): number {
+  return list.reduce((sum, item) => sum + value(item), 0);
+}
