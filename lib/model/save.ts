@@ -13,6 +13,7 @@ import { type EngineQueue, toGrpoError } from "./engine-queue.js";
 import { matchTensors } from "./families.js";
 import type { CheckpointWriter } from "./learner.js";
 import { CONFIG, type FileContent, GENERATION_CONFIG, isFile, writeFiles } from "./model-files.js";
+import { outputLayer } from "./module-table.js";
 import { fileLayout, readHeader, readWeights, tableOf } from "./safetensors.js";
 import { removeOtherWeights, weightFiles } from "./shards.js";
 import { DEFAULT_ADAPTER, type ModelWeights, untiedFacts } from "./weights.js";
@@ -156,11 +157,10 @@ export class WeightFiles {
     tensors: readonly NativeTensorInfo[],
     weights: Readonly<Record<string, FileContent>>,
   ): Promise<void> {
-    const ownOutput = tensors.some(({ name }) => name === "lm_head.weight");
+    const { native } = this.#weights.facts.description;
+    const ownOutput = tensors.some(({ name }) => name === `${outputLayer(native).module}.weight`);
     const { description, config, configText, generationConfigText, dtype } =
-      ownOutput && this.#weights.facts.description.native.tieWordEmbeddings
-        ? untiedFacts(this.#weights.facts)
-        : this.#weights.facts;
+      ownOutput && native.tieWordEmbeddings ? untiedFacts(this.#weights.facts) : this.#weights.facts;
     const dtypeKey = "torch_dtype" in config && !("dtype" in config) ? "torch_dtype" : "dtype";
     const changes = { architectures: [description.architecture], [dtypeKey]: dtype };
     await writeFiles(directory, {
