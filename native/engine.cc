@@ -7,10 +7,10 @@
 
 #include <algorithm>
 
+#include "engine_limits.h"
 #include "error.h"
 #include "grpo/grpo_loss.h"
 #include "grpo/train.h"
-#include "limits.h"
 #include "rollout/rollout.h"
 
 namespace grpo {

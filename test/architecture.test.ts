@@ -30,7 +30,7 @@ const layers: readonly (readonly string[])[] = [
   ["lib/commands"],
   ["lib/index.ts", "lib/cli.ts"],
 
-  ["native/error.h", "native/device.h", "native/limits.h", "native/random.h", "native/pch.h", "native/stub"],
+  ["native/error.h", "native/device.h", "native/engine_limits.h", "native/random.h", "native/pch.h", "native/stub"],
   ["native/fields.h"],
   ["native/module_table"],
   ["native/batch.h", "native/model_spec.h"],
@@ -44,7 +44,7 @@ const layers: readonly (readonly string[])[] = [
   ["native/binding"],
 ];
 
-/** Files that need each other: a grammar is recursive. */
+/** Files that need each other and should: a grammar is recursive. */
 const circles: readonly (readonly string[])[] = [
   [
     "lib/rewards/math/latex-atoms.ts",
@@ -162,7 +162,7 @@ describe.each(Object.entries(graphs))("%s", (folder, edges) => {
     expect(upward).toEqual([]);
   });
 
-  it("has no circles but those that are known", () => {
+  it("has no circles but those that are meant", () => {
     expect(circlesOf(folder === "native/" ? byUnit(edges) : edges)).toEqual(
       circles.filter(([first]) => first?.startsWith(folder)),
     );

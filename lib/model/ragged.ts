@@ -1,5 +1,6 @@
 // Ragged lists of token ids as the engine takes them: one flat typed array with an offsets array beside it, and back.
 
+import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import type { NativeBatch } from "../native/native.js";
 import { show } from "../options.js";
@@ -23,9 +24,9 @@ export function flattenIds(what: string, lists: readonly (readonly number[])[], 
         hint: "Encode text with the tokenizer first.",
       });
     }
-    offsets[i + 1] = (offsets[i] ?? 0) + list.length;
+    offsets[i + 1] = at(offsets, i) + list.length;
   });
-  const ids = new Int32Array(offsets.at(-1) ?? 0);
+  const ids = new Int32Array(at(offsets, lists.length));
   lists.forEach((list, i) => {
     const bad = list.findIndex((id: number) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
     if (bad >= 0) {
@@ -48,12 +49,12 @@ export function splitFloats(flat: Float32Array, offsets: ArrayLike<number>): Flo
 
 /** Per-token numbers that go with `offsets`, flat. Throws BAD_INPUT where a list has another length than its completion. */
 export function flattenFloats(what: string, lists: readonly ArrayLike<number>[], offsets: Int32Array): Float32Array {
-  return flattenInto(new Float32Array(offsets.at(-1) ?? 0), what, lists, offsets);
+  return flattenInto(new Float32Array(at(offsets, offsets.length - 1)), what, lists, offsets);
 }
 
 /** Per-token marks of 0 or 1, flat. Throws BAD_INPUT for other lengths than those of the completions, and for other values. */
 export function flattenMasks(what: string, lists: readonly ArrayLike<number>[], offsets: Int32Array): Uint8Array {
-  const flat = flattenInto(new Uint8Array(offsets.at(-1) ?? 0), what, lists, offsets);
+  const flat = flattenInto(new Uint8Array(at(offsets, offsets.length - 1)), what, lists, offsets);
   lists.forEach((list, i) => {
     const bad = Array.prototype.findIndex.call(list, (mark) => mark !== 0 && mark !== 1);
     if (bad >= 0) {
@@ -73,8 +74,8 @@ function flattenInto<T extends Float32Array | Uint8Array>(
     throw new GrpoError("BAD_INPUT", `Expected ${offsets.length - 1} ${what}, found ${lists.length}.`);
   }
   lists.forEach((list, i) => {
-    const start = offsets[i] ?? 0;
-    const expected = (offsets[i + 1] ?? 0) - start;
+    const start = at(offsets, i);
+    const expected = at(offsets, i + 1) - start;
     if (list.length !== expected) {
       throw new GrpoError("BAD_INPUT", `${what}[${i}]: expected ${expected} values, found ${list.length}.`);
     }

@@ -13,8 +13,8 @@
 #include "cpu/row_sampler.h"
 #include "device.h"
 #include "engine.h"
+#include "engine_limits.h"
 #include "error.h"
-#include "limits.h"
 #include "rollout/sampler.h"
 
 namespace grpo {

@@ -44,7 +44,7 @@ GrpoLoss::GrpoLoss(const TrainBatch& batch, const TrainBatch& scored, const Loss
       shape_(shape_of(batch, scored)),
       tokens_(batch_tokens({batch.advantages.begin(), batch.advantages.end()}, shape_, options,
                            at::kFloat, device)),
-      metrics_(shape_, options, device) {
+      metrics_(shape_, batch.advantages, options, device) {
     tokens_.old = upload(scored.old_logprobs, scored, device);
     tokens_.reference = upload(scored.reference_logprobs, scored, device);
     tokens_.sampling = upload(scored.sampling_logprobs, scored, device);

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "cpu/row_ops.h"
-#include "limits.h"
+#include "engine_limits.h"
 
 namespace grpo {
 namespace {

@@ -206,6 +206,21 @@ TokenLoss token_loss(const LossTokens& tokens, const LossOptions& options) {
     return result;
 }
 
+EmptyClip clip_without_tokens(double advantage, const LossOptions& options) {
+    switch (options.loss_type) {
+        case LossType::kSapo:
+        case LossType::kVespo:
+            return {};
+        case LossType::kCispo:
+            return {.high = advantage > 0 && 1 > options.epsilon_high ? 1.0 : 0.0};
+        default: {
+            const double ratio = std::min(1.0, options.delta.value_or(1));
+            return {.low = advantage < 0 && ratio < 1 - options.epsilon ? 1.0 : 0.0,
+                    .high = advantage > 0 && ratio > 1 + options.epsilon_high ? 1.0 : 0.0};
+        }
+    }
+}
+
 BatchTokens batch_tokens(const std::vector<double>& advantages, const BatchShape& shape,
                          const LossOptions& options, at::ScalarType dtype, at::Device device) {
     const std::vector<double> row_weights = completion_weights(shape, options);

@@ -135,6 +135,14 @@ struct TokenLoss {
 
 TokenLoss token_loss(const LossTokens& tokens, const LossOptions& options);
 
+/// What clip_low and clip_high are, by sequence-level importance sampling, of a completion without
+/// tokens: its ratio is 1.
+struct EmptyClip {
+    double low = 0;
+    double high = 0;
+};
+EmptyClip clip_without_tokens(double advantage, const LossOptions& options);
+
 /// Whether a token's derivative depends on the other tokens of its completion. If so, token_loss
 /// must see whole completions.
 bool needs_whole_completions(const LossOptions& options, bool has_old);

@@ -47,10 +47,12 @@ double share(double sum, double count) { return count > 0 ? sum / count : 0; }
 
 /// One slice of completions.
 struct Slice {
-    const double* sums;      // [rows, kColumns]
-    const int64_t* counted;  // [rows]
-    const int64_t* scored;   // [rows]
+    const double* sums;       // [rows, kColumns]
+    const int64_t* counted;   // [rows]
+    const int64_t* scored;    // [rows]
+    const float* advantages;  // [rows]
     int64_t rows;
+    const LossOptions& options;
 
     double total(int column) const {
         double sum = 0;
@@ -71,20 +73,25 @@ struct Slice {
         const double tokens = total_of(scored, rows);
         return tokens == 0 && total_of(counted, rows) > 0 ? kNan : share(total(column), tokens);
     }
-    double clip_share(int column, bool by_completion) const {
-        if (!by_completion) return share(total(column), total_of(counted, rows));
+    /// Of one completion.
+    double clip_share_of(int64_t row, int column) const {
+        if (counted[row] > 0) return mean_in_row(row, column);
+        const EmptyClip clip = clip_without_tokens(advantages[row], options);
+        return column == kClipLow ? clip.low : clip.high;
+    }
+    /// Of all tokens, or of all completions where each has one ratio.
+    double clip_share(int column) const {
+        if (!options.sequence_level()) return share(total(column), total_of(counted, rows));
         double sum = 0;
-        for (int64_t row = 0; row < rows; ++row) {
-            if (counted[row] > 0) sum += mean_in_row(row, column);
-        }
+        for (int64_t row = 0; row < rows; ++row) sum += clip_share_of(row, column);
         return share(sum, static_cast<double>(rows));
     }
-    /// Smallest and largest share of one completion. By completion, one without tokens has share 0.
-    std::pair<double, double> clip_range(int column, bool by_completion) const {
+    /// Smallest and largest share of one completion. One without tokens has none, or its own ratio.
+    std::pair<double, double> clip_range(int column) const {
         double least = kNan, most = kNan;
         for (int64_t row = 0; row < rows; ++row) {
-            if (counted[row] == 0 && !by_completion) continue;
-            const double value = counted[row] == 0 ? 0 : mean_in_row(row, column);
+            if (counted[row] == 0 && !options.sequence_level()) continue;
+            const double value = clip_share_of(row, column);
             least = std::isnan(least) ? value : std::min(least, value);
             most = std::isnan(most) ? value : std::max(most, value);
         }
@@ -102,8 +109,9 @@ struct Slice {
 
 }  // namespace
 
-MetricSums::MetricSums(BatchShape shape, const LossOptions& options, at::Device device)
-    : shape_(std::move(shape)), options_(options) {
+MetricSums::MetricSums(BatchShape shape, std::vector<float> advantages, const LossOptions& options,
+                       at::Device device)
+    : shape_(std::move(shape)), advantages_(std::move(advantages)), options_(options) {
     std::vector<int64_t> rows;
     for (int64_t row = 0; row < shape_.rows(); ++row) {
         rows.insert(rows.end(), shape_.scored[row], row);
@@ -140,16 +148,19 @@ void MetricSums::add(int64_t from, const LossTokens& tokens, const TokenLoss& lo
 LossResult MetricSums::result(ReadBack& read_back) const {
     const std::vector<double> values =
         read_back.operator()<double>(at::cat({sums_.view({-1}), largest_}));
-    const bool by_completion = options_.sequence_level();
     Mean policy, entropy, kl, low, high, region, low_min, high_max, phi, difference;
     LossResult result;
     double active_entropy = 0, active = 0;
     const int64_t count = shape_.rows();
     for (const RowRange rows : shape_.slices) {
-        const Slice slice{values.data() + rows.begin * kColumns, shape_.counted.data() + rows.begin,
-                          shape_.scored.data() + rows.begin, rows.end - rows.begin};
-        const double clip_low = slice.clip_share(kClipLow, by_completion);
-        const double clip_high = slice.clip_share(kClipHigh, by_completion);
+        const Slice slice{.sums = values.data() + rows.begin * kColumns,
+                          .counted = shape_.counted.data() + rows.begin,
+                          .scored = shape_.scored.data() + rows.begin,
+                          .advantages = advantages_.data() + rows.begin,
+                          .rows = rows.end - rows.begin,
+                          .options = options_};
+        const double clip_low = slice.clip_share(kClipLow);
+        const double clip_high = slice.clip_share(kClipHigh);
         result.loss += slice.total(kLoss);
         policy.add(slice.total(kPolicy));
         entropy.add(slice.token_mean(kEntropy));
@@ -157,8 +168,8 @@ LossResult MetricSums::result(ReadBack& read_back) const {
         low.add(clip_low);
         high.add(clip_high);
         region.add(clip_low + clip_high);
-        low_min.add(slice.clip_range(kClipLow, by_completion).first);
-        high_max.add(slice.clip_range(kClipHigh, by_completion).second);
+        low_min.add(slice.clip_range(kClipLow).first);
+        high_max.add(slice.clip_range(kClipHigh).second);
         phi.add(slice.phi_mean());
         difference.add(slice.token_mean(kDifference));
         active_entropy += slice.total(kActiveEntropy);

@@ -15,8 +15,9 @@ namespace grpo {
 
 class MetricSums {
   public:
-    /// A completion that is left out has ratio 1 and advantage 0.
-    MetricSums(BatchShape shape, const LossOptions& options, at::Device device);
+    /// advantages [B]. A completion that is left out has ratio 1 and advantage 0.
+    MetricSums(BatchShape shape, std::vector<float> advantages, const LossOptions& options,
+               at::Device device);
 
     /// Tokens [from, from + n) of those that are computed.
     void add(int64_t from, const LossTokens& tokens, const TokenLoss& loss);
@@ -26,6 +27,7 @@ class MetricSums {
 
   private:
     const BatchShape shape_;
+    const std::vector<float> advantages_;
     const LossOptions& options_;
     at::Tensor row_;      // [tokens] int64
     at::Tensor sums_;     // [B, columns] fp32

@@ -6,7 +6,7 @@
 #include "cpu/gemm.h"
 #include "cpu/instruction_set.h"
 #include "cpu/linear.h"
-#include "limits.h"
+#include "engine_limits.h"
 
 namespace grpo {
 namespace {

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "limits.h"
+#include "engine_limits.h"
 #include "optim/optimizer.h"
 
 namespace grpo {

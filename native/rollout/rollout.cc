@@ -7,8 +7,8 @@
 #include <bit>
 #include <chrono>
 
+#include "engine_limits.h"
 #include "error.h"
-#include "limits.h"
 #include "model/rows.h"
 #include "random.h"
 #include "rollout/sampler.h"

@@ -15,7 +15,13 @@ LARGEST_STRETCHES = 7  # four sampled
 
 RUNS = {
     "two slices a step": {"gradientAccumulationSteps": 2},
-    "two iterations": {"gradientAccumulationSteps": 2, "numIterations": 2, "lossType": "vespo"},
+    "two iterations": {
+        "gradientAccumulationSteps": 2,
+        "numIterations": 2,
+        "lossType": "vespo",
+        "scaleRewards": "none",
+        "functions": 2,
+    },
     "two steps a generation, bnpo": {"gradientAccumulationSteps": 2, "stepsPerGeneration": 4, "lossType": "bnpo"},
     "steps across generations": {"gradientAccumulationSteps": 2, "stepsPerGeneration": 3, "beta": 0.02},
     "two generations a step": {"gradientAccumulationSteps": 4, "stepsPerGeneration": 2, "lossType": "cispo", "epsilonHigh": 1.02},

@@ -235,6 +235,19 @@ it("the result counts the tokens that count, and rows without any are no idle on
   expect(Object.values(gradients).every((values) => values.every((value) => value === 0))).toBe(true);
 });
 
+it("a completion of which nothing counts has a ratio of 1, which sequence-level metrics count", async () => {
+  const rows: Row[] = [1, 1, -1, -1].map((advantage) => ({ prompt: [1], tokens: [], advantage }));
+  const clipOf = async (loss: LossOptions) => {
+    const { result } = await gradientOf(batchOf([rows]), { importanceSamplingLevel: "sequence", ...loss });
+    return [result.clipLow, result.clipHigh, result.clipHighMax];
+  };
+  // cispo's bound is of the ratio itself; the others clip around 1.
+  expect(await clipOf({ lossType: "cispo", epsilonHigh: 0.5 })).toEqual([0, 0.5, 1]);
+  expect(await clipOf({ lossType: "cispo", epsilonHigh: 1.5 })).toEqual([0, 0, 0]);
+  expect(await clipOf({ lossType: "grpo" })).toEqual([0, 0, 0]);
+  expect(await clipOf({ lossType: "grpo", delta: 0.5 })).toEqual([0.5, 0, 0]);
+});
+
 describe("slices", () => {
   const { sliceOffsets: _, ...batch } = batchOf([rows]);
   const even = (size: number) => [...rows.keys()].filter((row) => row % size === 0).concat(rows.length);

@@ -1,4 +1,5 @@
-// How much the engine holds at a time, where memory would else grow with the input.
+// How much the engine holds at a time, where memory would else grow with the input. (Not called
+// limits.h, which the compiler would find in place of the C library's.)
 // lib/trainer/memory.ts estimates with the same numbers; test/addon/boundary.test.ts compares.
 #pragma once
 
