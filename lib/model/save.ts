@@ -15,6 +15,7 @@ import { fileLayout, readHeader, readWeights, tableOf } from "./files/safetensor
 import { removeOtherWeights, weightFiles } from "./files/shards.js";
 import type { CheckpointWriter } from "./learner.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, writeAdapterConfig } from "./lora/adapter-files.js";
+import { outputLayer } from "./module-table.js";
 import { DEFAULT_ADAPTER, type ModelWeights, untiedFacts } from "./weights.js";
 
 const OPTIMIZER_STATE = "optimizer.safetensors";
@@ -156,11 +157,10 @@ export class WeightFiles {
     tensors: readonly NativeTensorInfo[],
     weights: Readonly<Record<string, FileContent>>,
   ): Promise<void> {
-    const ownOutput = tensors.some(({ name }) => name === "lm_head.weight");
+    const { native } = this.#weights.facts.description;
+    const ownOutput = tensors.some(({ name }) => name === `${outputLayer(native).module}.weight`);
     const { description, config, configText, generationConfigText, dtype } =
-      ownOutput && this.#weights.facts.description.native.tieWordEmbeddings
-        ? untiedFacts(this.#weights.facts)
-        : this.#weights.facts;
+      ownOutput && native.tieWordEmbeddings ? untiedFacts(this.#weights.facts) : this.#weights.facts;
     const dtypeKey = "torch_dtype" in config && !("dtype" in config) ? "torch_dtype" : "dtype";
     const changes = { architectures: [description.architecture], [dtypeKey]: dtype };
     await writeFiles(directory, {

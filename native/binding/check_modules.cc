@@ -1,3 +1,4 @@
+// Whether the table of modules and the numbers of a model agree; kernels and reshapes rely on it.
 #include <set>
 #include <string>
 
@@ -45,8 +46,8 @@ void check_layer(const LayerModules& layer, const ModelConfig& c) {
             "module " + names_of(attention.qkv) + ": queries and keys must both have a norm");
     check_linear(attention.qkv, c.hidden_size, queries + 2 * keys);
     check_linear(attention.output, queries, c.hidden_size);
-    check_linear(feed_forward.gate_up, c.hidden_size, 2 * feed_forward.down.in);
-    check_linear(feed_forward.down, feed_forward.down.in, c.hidden_size);
+    check_linear(feed_forward.gate_up, c.hidden_size, 2 * c.intermediate_size);
+    check_linear(feed_forward.down, c.intermediate_size, c.hidden_size);
 }
 
 }  // namespace

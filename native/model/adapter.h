@@ -1,7 +1,7 @@
 // An adapter: everything trainable that a decoder can be given beside its own tensors. LoRA pairs
 // (Hu et al. 2021) with or without a magnitude (DoRA; Liu et al. 2024) on linear layers and on the
 // embedding, trained biases, whole modules, and single rows of the embedding or output layer. A
-// model that is trained in full is the adapter that has every module: the decoder's own tensors are
+// model that is trained in full is the adapter that has every module: the base's own tensors are
 // then free to be the reference.
 //
 // The model's modules have numbers (module_table.h); the tables here go by them, so a pass looks

@@ -29,11 +29,14 @@ class Layout {
     }
 
     std::vector<Parameters::Spec> make() {
+        hidden_ = false;
         add_embedding();
         add_token_rows();
+        hidden_ = true;
         for (const NormModule* norm : modules_.norms())
             add(weight_name(norm->name), {norm->size}, kVector);
         for (const LinearModule* linear : modules_.linears()) {
+            hidden_ = linear != &modules_.output;
             for (const LinearPart& part : linear->parts) add_pair(part, linear->in);
             add_parts(*linear, weight_name, {0, linear->in}, kMatrix);
             if (linear->bias) add_parts(*linear, bias_name, {0}, kVector);
@@ -86,15 +89,16 @@ class Layout {
             if (take(name_of(part.name), shape)) tensors.push_back({name_of(part.name), shape});
         }
         if (tensors.size() == linear.parts.size()) {
-            specs_.push_back({std::move(tensors), group});
+            specs_.push_back({std::move(tensors), group, hidden_});
         } else {
             for (Parameters::Named& tensor : tensors)
-                specs_.push_back({{std::move(tensor)}, group});
+                specs_.push_back({{std::move(tensor)}, group, hidden_});
         }
     }
 
     void add(const std::string& name, const Shape& expected, ParameterGroup group) {
-        if (const auto shape = take(name, expected)) specs_.push_back({{{name, *shape}}, group});
+        if (const auto shape = take(name, expected))
+            specs_.push_back({{{name, *shape}}, group, hidden_});
     }
 
     /// The shape of that tensor, where the adapter has it.
@@ -116,6 +120,7 @@ class Layout {
     const AdapterSpec& spec_;
     std::map<std::string, Shape> left_;
     std::vector<Parameters::Spec> specs_;
+    bool hidden_ = true;  // of what is added
 };
 
 }  // namespace

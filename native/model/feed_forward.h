@@ -1,6 +1,6 @@
-// The feed-forward of a layer behind what the decoders need of it, so that another kind (experts)
-// is one class more, in one file, like gated_mlp.cc: it says which of its forms a pass computes,
-// and which a step of a rollout on a CPU.
+// The feed-forward of a layer behind what is done with one, so that another kind (experts) is one
+// file more, like gated_mlp.cc. It has two forms: of tensors, for every pass, and of memory, for
+// the decode steps of a CPU.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,7 +14,7 @@
 
 namespace grpo {
 
-/// As decoding uses it, with what an adapter adds as it is now.
+/// As a decode step uses it, with what an adapter adds.
 class DecodeFeedForward {
   public:
     virtual ~DecodeFeedForward() = default;

@@ -207,11 +207,6 @@ class FusedLinear : public torch::autograd::Function<FusedLinear> {
 
 }  // namespace
 
-at::Tensor LinearInput::value() const {
-    if (activation) return gated(x, *activation);
-    return norm_weight.defined() ? rms_norm(x, norm_weight, norm) : x;
-}
-
 StackedPairs stack_pairs(const LinearTerms& terms, at::ScalarType dtype) {
     const auto& pairs = terms.pairs;
     const auto differs = [&](const LowRankPair& pair) { return pair.scaling != pairs[0].scaling; };

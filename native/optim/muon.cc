@@ -17,9 +17,7 @@ namespace {
 constexpr double kA = 3.4445, kB = -4.7750, kC = 2.0315, kSmallestNorm = 1e-7;
 
 bool is_hidden_matrix(const Parameters& parameters, size_t i) {
-    const std::string& name = parameters.name(i);
-    return parameters.slice(parameters.values, i).dim() == 2 &&
-           !name.starts_with("model.embed_tokens.") && !name.starts_with("lm_head.");
+    return parameters.slice(parameters.values, i).dim() == 2 && parameters.hidden(i);
 }
 
 /// x with its singular values pushed towards 1.

@@ -26,7 +26,7 @@ Parameters::Parameters(std::vector<Spec> specs, at::ScalarType dtype, at::Device
             end += product(tensor.shape);
         }
         range.size = end - range.start;
-        leaves_.push_back({.value = {}, .start = 0, .group = spec.group});
+        leaves_.push_back({.value = {}, .start = 0, .group = spec.group, .hidden = spec.hidden});
     }
     values = at::zeros({end}, at::TensorOptions().dtype(dtype).device(device));
     for (size_t i = 0; i < named_.size();) {

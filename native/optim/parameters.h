@@ -37,6 +37,7 @@ class Parameters {
     struct Spec {
         std::vector<Named> tensors;
         ParameterGroup group = ParameterGroup::kMatrix;
+        bool hidden = true;  // not of the embedding, nor of the output layer
     };
 
     Parameters() = default;
@@ -47,6 +48,7 @@ class Parameters {
     size_t size() const { return named_.size(); }
     const std::string& name(size_t i) const { return named_[i].name; }
     ParameterGroup group(size_t i) const { return leaves_[named_[i].leaf].group; }
+    bool hidden(size_t i) const { return leaves_[named_[i].leaf].hidden; }
     /// View into `buffer` (values, gradient, ...) of tensor i, in its shape.
     at::Tensor slice(const at::Tensor& buffer, size_t i) const;
     /// The leaf that holds the tensor of this name; undefined when absent.
@@ -76,6 +78,7 @@ class Parameters {
         at::Tensor value;
         int64_t start = 0;
         ParameterGroup group = ParameterGroup::kMatrix;
+        bool hidden = true;
     };
 
     std::vector<View> named_;

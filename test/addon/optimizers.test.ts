@@ -190,7 +190,7 @@ describe("AdamW in 8 bits", () => {
 });
 
 it("the norm of ten million numbers is theirs", async () => {
-  const engine = await rawModel("cpu", "float32", 0, { ...(await tinyConfig()), vocabSize: 160_000 });
+  const engine = await rawModel("cpu", "float32", 0, await tinyConfig({ vocab_size: 160_000 }));
   await engine.trainAll();
   await engine.forwardBackward({ ...BATCH, advantages: Float32Array.from([1, -1, 0.5, 2, -2]) }, { ...LOSS, beta: 0 });
   const gradients = Object.values(await engine.gradients());
