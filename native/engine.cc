@@ -9,9 +9,9 @@
 
 #include "engine_limits.h"
 #include "error.h"
-#include "grpo/grpo_loss.h"
-#include "grpo/train.h"
 #include "rollout/rollout.h"
+#include "train/losses/grpo_loss.h"
+#include "train/train.h"
 
 namespace grpo {
 namespace {

@@ -14,10 +14,10 @@
 
 #include "batch.h"
 #include "device.h"
-#include "grpo/loss.h"
 #include "model_spec.h"
 #include "op_counter.h"
 #include "optim/optimizer.h"
+#include "train/losses/loss.h"
 #include "weights.h"
 
 namespace grpo {

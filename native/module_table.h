@@ -1,7 +1,7 @@
 // The modules of a model: their names in the checkpoint, the parts that one product serves, the
-// shapes of their tensors. TypeScript makes it (lib/model/module-table.ts); layers are built by it,
-// and adapters, loading, merging and errors go by it, so that a family which names or cuts its
-// modules otherwise is another table.
+// shapes of their tensors. TypeScript makes it (lib/model/families/module-table.ts); layers are
+// built by it, and adapters, loading, merging and errors go by it, so that a family which names or
+// cuts its modules otherwise is another table.
 #pragma once
 
 #include <cstdint>

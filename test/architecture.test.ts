@@ -36,9 +36,9 @@ const layers: readonly (readonly string[])[] = [
   ["native/batch.h", "native/model_spec.h"],
   ["native/op_counter", "native/machine_probe", "native/meta_kernels"],
   // Kernels; files of tensors; optimizers over flat buffers.
-  ["native/cpu", "native/io", "native/optim"],
+  ["native/kernels", "native/io", "native/optim"],
   ["native/model"],
-  ["native/rollout", "native/grpo"],
+  ["native/rollout", "native/train"],
   ["native/weights"],
   ["native/engine"],
   ["native/binding"],

@@ -10,12 +10,12 @@ import type { NativeOptimizerName, NativeTensorInfo, NativeTensorSet } from "../
 import { isNativeOptimizer } from "../options/optimizer.js";
 import { type EngineQueue, toGrpoError } from "./engine-queue.js";
 import { matchTensors } from "./families/families.js";
+import { outputLayer } from "./families/module-table.js";
 import { CONFIG, type FileContent, GENERATION_CONFIG, isFile, writeFiles } from "./files/model-files.js";
 import { fileLayout, readHeader, readWeights, tableOf } from "./files/safetensors.js";
 import { removeOtherWeights, weightFiles } from "./files/shards.js";
 import type { CheckpointWriter } from "./learner.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, writeAdapterConfig } from "./lora/adapter-files.js";
-import { outputLayer } from "./module-table.js";
 import { DEFAULT_ADAPTER, type ModelWeights, untiedFacts } from "./weights.js";
 
 const OPTIMIZER_STATE = "optimizer.safetensors";

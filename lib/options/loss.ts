@@ -1,5 +1,5 @@
 // The options of the loss, each in one place: GRPOConfig, the LossOptions of `forwardBackward` and what the engine is given are
-// this table. The engine's own list is LossOptions in native/grpo/loss.h, under the same names; the formulas stand there too.
+// this table. The engine's own list is LossOptions in native/train/losses/loss.h, under the same names; the formulas stand there too.
 
 import { GrpoError } from "../errors.js";
 import type { FieldTypes } from "../zod.js";
@@ -13,7 +13,7 @@ import {
 } from "./fields.js";
 
 export const LOSS_TYPES = ["dapo", "grpo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"] as const;
-/** TRL's names of the losses; the formula of each is in native/grpo/loss.h. */
+/** TRL's names of the losses; the formula of each is in native/train/losses/loss.h. */
 export type LossType = (typeof LOSS_TYPES)[number];
 
 export const IMPORTANCE_SAMPLING_LEVELS = ["token", "sequence"] as const;

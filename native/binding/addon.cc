@@ -7,8 +7,8 @@
 #include "binding/for_tests.h"
 #include "binding/napi_setup.h"
 #include "binding_revision.h"
-#include "cpu/instruction_set.h"
 #include "engine.h"
+#include "kernels/instruction_set.h"
 #include "machine_probe.h"
 
 namespace grpo {

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "batch.h"
-#include "grpo/loss.h"
 #include "model_spec.h"
+#include "train/losses/loss.h"
 
 namespace grpo {
 

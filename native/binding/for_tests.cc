@@ -6,15 +6,15 @@
 #include <vector>
 
 #include "binding/call.h"
-#include "cpu/gemm.h"
-#include "cpu/instruction_set.h"
-#include "cpu/kernels.h"
-#include "cpu/linear.h"
-#include "cpu/row_sampler.h"
 #include "device.h"
 #include "engine.h"
 #include "engine_limits.h"
 #include "error.h"
+#include "kernels/gemm.h"
+#include "kernels/instruction_set.h"
+#include "kernels/kernels.h"
+#include "kernels/linear.h"
+#include "kernels/row_sampler.h"
 #include "rollout/sampler.h"
 
 namespace grpo {

@@ -1,5 +1,6 @@
 // The tensors of an adapter as leaves of autograd, in the order of the model. TypeScript lists them
-// (lib/model/adapter-tensors.ts); here each finds its module in the table, or is refused by name.
+// (lib/model/lora/adapter-tensors.ts); here each finds its module in the table, or is refused by
+// name.
 #pragma once
 
 #include <vector>

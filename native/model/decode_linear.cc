@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "cpu/parallel.h"
-#include "cpu/row_kernels.h"
+#include "kernels/parallel.h"
+#include "kernels/row_kernels.h"
 
 namespace grpo {
 namespace {

@@ -7,7 +7,7 @@
 #include <memory>
 #include <vector>
 
-#include "cpu/linear.h"
+#include "kernels/linear.h"
 #include "model/adapter.h"
 #include "model/linear.h"
 

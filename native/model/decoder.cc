@@ -3,7 +3,7 @@
 #include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
 
-#include "cpu/instruction_set.h"
+#include "kernels/instruction_set.h"
 #include "model/adapter.h"
 #include "model/recompute.h"
 #include "model/rows.h"

@@ -3,7 +3,7 @@
 #include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
 
-#include "cpu/linear.h"
+#include "kernels/linear.h"
 #include "model/product.h"
 #include "model/rows.h"
 #include "model/weight.h"

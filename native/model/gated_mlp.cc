@@ -1,6 +1,6 @@
 // The feed-forward of dense models: down(act(gate(x)) · up(x)).
-#include "cpu/parallel.h"
-#include "cpu/row_kernels.h"
+#include "kernels/parallel.h"
+#include "kernels/row_kernels.h"
 #include "model/feed_forward.h"
 #include "model/linear.h"
 

@@ -3,10 +3,10 @@
 #include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
 
-#include "cpu/gemm.h"
-#include "cpu/instruction_set.h"
-#include "cpu/linear.h"
 #include "engine_limits.h"
+#include "kernels/gemm.h"
+#include "kernels/instruction_set.h"
+#include "kernels/linear.h"
 
 namespace grpo {
 namespace {

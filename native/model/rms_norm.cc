@@ -4,7 +4,7 @@
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "cpu/row_ops.h"
+#include "kernels/row_ops.h"
 
 namespace grpo {
 namespace {

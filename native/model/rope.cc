@@ -6,8 +6,8 @@
 
 #include <cmath>
 
-#include "cpu/row_ops.h"
 #include "device.h"
+#include "kernels/row_ops.h"
 
 namespace grpo {
 namespace {

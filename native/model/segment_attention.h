@@ -13,7 +13,7 @@
 #include <memory>
 #include <vector>
 
-#include "cpu/attention.h"
+#include "kernels/attention.h"
 #include "model/packed_layout.h"
 
 namespace grpo {

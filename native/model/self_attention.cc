@@ -3,7 +3,7 @@
 #include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
 
-#include "cpu/row_ops.h"
+#include "kernels/row_ops.h"
 
 namespace grpo {
 namespace {

@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "batch.h"
-#include "cpu/row_sampler.h"
-#include "cpu/team.h"
 #include "device.h"
+#include "kernels/row_sampler.h"
+#include "kernels/team.h"
 #include "model/decode_attention.h"
 #include "model/decoder.h"
 #include "rollout/step_decoder.h"

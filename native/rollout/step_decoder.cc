@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "cpu/parallel.h"
-#include "cpu/row_kernels.h"
 #include "device.h"
+#include "kernels/parallel.h"
+#include "kernels/row_kernels.h"
 #include "model/rope.h"
 
 namespace grpo {

@@ -3,8 +3,8 @@
 
 import path from "node:path";
 import { describe, expect, it } from "vitest";
-import type { AdapterSpec } from "../../lib/model/adapter-tensors.js";
 import { buildHeader, readWeights } from "../../lib/model/files/safetensors.js";
+import type { AdapterSpec } from "../../lib/model/lora/adapter-tensors.js";
 import { flattenIds } from "../../lib/model/ragged.js";
 import type {
   NativeBatch,

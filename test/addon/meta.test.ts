@@ -2,7 +2,7 @@
 // number of read-backs, each of which stops an accelerator's queue, there and on the CPU.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { AdapterSpec } from "../../lib/model/adapter-tensors.js";
+import type { AdapterSpec } from "../../lib/model/lora/adapter-tensors.js";
 import type { NativeEngine, NativeSampleRequest } from "../../lib/native/native.js";
 import { LOSS_TYPES, type LossOptions, toNativeLoss } from "../../lib/options/loss.js";
 import { ADAMW, BATCH, LOSS, PROMPTS, REQUEST, rawEngine, rawModel } from "./raw-engine.js";

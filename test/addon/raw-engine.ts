@@ -3,8 +3,8 @@
 
 import { readFile } from "node:fs/promises";
 import type { JsonObject } from "../../lib/json.js";
-import { type AdapterSpec, adapterTensors, nativeAdapter } from "../../lib/model/adapter-tensors.js";
 import { linearLayers, readModelConfig } from "../../lib/model/families/families.js";
+import { type AdapterSpec, adapterTensors, nativeAdapter } from "../../lib/model/lora/adapter-tensors.js";
 import type {
   NativeAdapterSpec,
   NativeBatch,

@@ -6,12 +6,12 @@ import { show } from "../../checks.js";
 import { GrpoError } from "../../errors.js";
 import { isJsonObject, type JsonObject } from "../../json.js";
 import type { NativeDtype, NativeLayer, NativeModelConfig } from "../../native/native.js";
-import { type LayerStructure, type ModelSizes, makeModules, withScoreHead } from "../module-table.js";
 import { commonDefaults, type Family, families, hasRope, neutralValues, refusedTypes } from "./family-table.js";
+import { type LayerStructure, type ModelSizes, makeModules, withScoreHead } from "./module-table.js";
 import { makeRope, type RopeInput, ropeType, scaledLength } from "./rope.js";
 
 export { expectedTensors, matchTensors, parameterCount, shapeText } from "../files/model-tensors.js";
-export { type LinearLayer, linearLayers } from "../module-table.js";
+export { type LinearLayer, linearLayers } from "./module-table.js";
 
 export const SUPPORTED_MODEL_TYPES: readonly string[] = Object.keys(families);
 

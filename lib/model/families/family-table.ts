@@ -3,7 +3,7 @@
 
 import type { JsonObject } from "../../json.js";
 import type { NativeModelConfig } from "../../native/native.js";
-import type { LayerStructure } from "../module-table.js";
+import type { LayerStructure } from "./module-table.js";
 
 /** Fixed by the family, or read from the named key. */
 type Switch = boolean | string;

@@ -5,7 +5,7 @@ import { closeSync, openSync, readSync } from "node:fs";
 import { at } from "../../at.js";
 import { GrpoError } from "../../errors.js";
 import type { NativeModelConfig, NativeTensorRef, NativeTensorTable } from "../../native/native.js";
-import { elementCount, embeddingLayer, outputLayer, tensorsByModule } from "../module-table.js";
+import { elementCount, embeddingLayer, outputLayer, tensorsByModule } from "../families/module-table.js";
 
 /** Name and shape of every tensor of the model, with the names of the Hugging Face checkpoint. */
 export function expectedTensors(config: NativeModelConfig): Map<string, readonly number[]> {

@@ -3,6 +3,14 @@
 import { atKey } from "../../at.js";
 import { show } from "../../checks.js";
 import type { NativeAdapterSpec, NativeLoraInit, NativeModelConfig, NativeTokenRows } from "../../native/native.js";
+import type { LinearLayer, ModelDescription } from "../families/families.js";
+import {
+  elementCount,
+  embeddingLayer,
+  type ModuleTensors,
+  outputLayer,
+  tensorsByModule,
+} from "../families/module-table.js";
 import {
   type AdapterSpec,
   type AdapterTensor,
@@ -10,9 +18,7 @@ import {
   baseCopies,
   type LoraTarget,
   nativeAdapter,
-} from "../adapter-tensors.js";
-import type { LinearLayer, ModelDescription } from "../families/families.js";
-import { elementCount, embeddingLayer, type ModuleTensors, outputLayer, tensorsByModule } from "../module-table.js";
+} from "./adapter-tensors.js";
 import type { LoraConfig, LoraInit } from "./lora.js";
 import { bad, matchModulesToSave, matchPatternValues, matchTargets } from "./lora-targets.js";
 

@@ -6,7 +6,7 @@ import { at } from "../../at.js";
 import { show } from "../../checks.js";
 import { GrpoError } from "../../errors.js";
 import type { LinearLayer, ModelDescription } from "../families/families.js";
-import { linearLayers, loraModules, tensorsByModule } from "../module-table.js";
+import { linearLayers, loraModules, tensorsByModule } from "../families/module-table.js";
 import type { LoraConfig } from "./lora.js";
 import { matchPatterns } from "./python-pattern.js";
 
