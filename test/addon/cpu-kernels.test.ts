@@ -132,7 +132,7 @@ describe("an adapter with", () => {
     ["magnitudes", { dora: true }],
     ["PiSSA", { init: "pissa" }],
     ["magnitudes and OLoRA", { init: "olora", dora: true, targets: targets(`${attention}.v_proj`) }],
-    ["biases", { biases: [`${attention}.k_proj`, "model.layers.1.mlp.down_proj"] }],
+    ["biases", { biases: [`${attention}.k_proj`, "model.layers.1.self_attn.q_proj"] }],
     ["rows of tokens", { targets: [], tokenRows: [{ module: embedding, ids }] }],
     ["modules in full", { targets: [], fullModules: [embedding, "lm_head", "model.norm", `${attention}.k_proj`] }],
   ];
