@@ -65,7 +65,7 @@ struct EmbeddingModule {
     }
 };
 
-/// Of norms, those that the family has: of what a branch of the layer reads and of what it gives,
+/// Those norms that the family has: of what a branch of the layer reads and of what it gives,
 /// and of queries and keys.
 struct AttentionModules {
     std::optional<NormModule> before, after;

@@ -22,7 +22,7 @@ const keysSchema = lazySchema((z) =>
   z.object({
     /** Prompts sampled for so far: with dynamic sampling not what the steps alone would tell. */
     prompts_taken: z.int().min(0),
-    /** Of the entropy bonus. */
+    /** State of the entropy bonus. */
     entropy: z.object({ coef: z.number(), last_entropy: z.number().nullable() }),
   }),
 );

@@ -121,7 +121,7 @@ export class Evaluator<Row extends { readonly prompt: Prompt }> {
     };
   }
 
-  /** Of every reward function: the chance that one of k completions of a prompt reaches evalPassThreshold. */
+  /** For every reward function, the chance that one of k completions of a prompt reaches evalPassThreshold. */
   #passMetrics(groups: readonly Group[]): Metrics {
     const { evalPassAt, evalPassThreshold } = this.#args;
     const metrics: Metrics = {};

@@ -144,7 +144,7 @@ export class TrainSteps<Row> {
     });
   }
 
-  /** Of the generations that began in this step; nothing where it went on with an earlier one, as in TRL. */
+  /** Metrics of the generations that began in this step; nothing where it went on with an earlier one, as in TRL. */
   #rolloutMetrics(begun: readonly Begun[], seconds: number): Metrics {
     const { args, source } = this.#setup;
     if (begun.length === 0) return {};

@@ -15,13 +15,13 @@ export interface FlatIds {
 /** Throws BAD_INPUT for anything but lists of token ids below `vocabSize`. `what` names a list in messages. */
 export function flattenIds(what: string, lists: readonly (readonly number[])[], vocabSize: number): FlatIds {
   if (!Array.isArray(lists)) {
-    throw new GrpoError("BAD_INPUT", `Expected a list of ${what}s (lists of token ids), found ${show(lists)}.`);
+    throw new GrpoError("BAD_INPUT", `expected a list of ${what}s (lists of token ids), found ${show(lists)}`);
   }
   const offsets = new Int32Array(lists.length + 1);
   lists.forEach((list, i) => {
     if (!isList(list)) {
-      throw new GrpoError("BAD_INPUT", `${what} ${i}: expected a list of token ids, found ${show(list)}.`, {
-        hint: "Encode text with the tokenizer first.",
+      throw new GrpoError("BAD_INPUT", `${what} ${i}: expected a list of token ids, found ${show(list)}`, {
+        hint: "encode text with the tokenizer first",
       });
     }
     offsets[i + 1] = at(offsets, i) + list.length;
@@ -31,7 +31,7 @@ export function flattenIds(what: string, lists: readonly (readonly number[])[], 
     const bad = list.findIndex((id: number) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
     if (bad >= 0) {
       const range = `a token id from 0 to ${vocabSize - 1}`;
-      throw new GrpoError("BAD_INPUT", `${what} ${i}: expected ${range} at position ${bad}, found ${show(list[bad])}.`);
+      throw new GrpoError("BAD_INPUT", `${what} ${i}: expected ${range} at position ${bad}, found ${show(list[bad])}`);
     }
     ids.set(list, offsets[i]);
   });
@@ -71,13 +71,13 @@ function flattenInto<T extends Float32Array | Uint8Array>(
   offsets: Int32Array,
 ): T {
   if (lists.length !== offsets.length - 1) {
-    throw new GrpoError("BAD_INPUT", `Expected ${offsets.length - 1} ${what}, found ${lists.length}.`);
+    throw new GrpoError("BAD_INPUT", `expected ${offsets.length - 1} ${what}, found ${lists.length}`);
   }
   lists.forEach((list, i) => {
     const start = at(offsets, i);
     const expected = at(offsets, i + 1) - start;
     if (list.length !== expected) {
-      throw new GrpoError("BAD_INPUT", `${what}[${i}]: expected ${expected} values, found ${list.length}.`);
+      throw new GrpoError("BAD_INPUT", `${what}[${i}]: expected ${expected} values, found ${list.length}`);
     }
     flat.set(list, start);
   });
@@ -92,7 +92,7 @@ export function flattenBatch(
   const completions = flattenIds("completion", completionIds, vocabSize);
   if (!Array.isArray(promptIds) || promptIds.length !== completionIds.length) {
     const found = `${completionIds.length} completions and ${Array.isArray(promptIds) ? promptIds.length : "no"} prompts`;
-    throw new GrpoError("BAD_INPUT", `Expected one prompt for each completion, found ${found}.`);
+    throw new GrpoError("BAD_INPUT", `expected one prompt for each completion, found ${found}`);
   }
   const distinct: (readonly number[])[] = [];
   const promptOf = Int32Array.from(promptIds, (prompt) => {
@@ -102,7 +102,7 @@ export function flattenBatch(
   });
   const prompts = flattenIds("prompt", distinct, vocabSize);
   const empty = distinct.findIndex((prompt) => prompt.length === 0);
-  if (empty >= 0) throw new GrpoError("BAD_INPUT", `Prompt ${empty} is empty; the first token needs a context.`);
+  if (empty >= 0) throw new GrpoError("BAD_INPUT", `prompt ${empty} is empty; the first token needs a context`);
   return {
     ...(contextLength === undefined ? {} : { contextLength }),
     promptIds: prompts.ids,

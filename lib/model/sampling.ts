@@ -109,12 +109,12 @@ export function sampleRequest(
 function checkLengths(offsets: Int32Array, maxNewTokens: number, maxPositions: number): void {
   for (let i = 0; i + 1 < offsets.length; i++) {
     const length = at(offsets, i + 1) - at(offsets, i);
-    if (length === 0) throw new GrpoError("BAD_INPUT", `Prompt ${i} is empty; the first token needs a context.`);
+    if (length === 0) throw new GrpoError("BAD_INPUT", `prompt ${i} is empty; the first token needs a context`);
     if (length + maxNewTokens <= maxPositions) continue;
     throw new GrpoError(
       "BAD_INPUT",
-      `Prompt ${i} has ${length} tokens; with ${maxNewTokens} new ones it exceeds the model's ${maxPositions} positions.`,
-      { hint: "Shorten the prompt or lower maxNewTokens." },
+      `prompt ${i} has ${length} tokens; with ${maxNewTokens} new ones it exceeds the model's ${maxPositions} positions`,
+      { hint: "shorten the prompt or lower maxNewTokens" },
     );
   }
 }
@@ -123,7 +123,7 @@ function promptKeys(keys: readonly number[] | undefined, count: number): Int32Ar
   if (keys === undefined) return Int32Array.from({ length: count }, (_, i) => i);
   const good = keys.length === count && keys.every((key) => Number.isInteger(key) && key === (key | 0));
   if (good) return Int32Array.from(keys);
-  throw new GrpoError("BAD_OPTION", `sample: promptKeys must be ${count} 32-bit whole numbers, found ${show(keys)}.`);
+  throw new GrpoError("BAD_OPTION", `sample: promptKeys must be ${count} 32-bit whole numbers, found ${show(keys)}`);
 }
 
 function stopIds(extra: readonly number[] = [], model: SamplingModel): Int32Array {
@@ -137,10 +137,10 @@ function stopStrings(
 ): Pick<NativeSampleRequest, "stopStrings" | "tokenBytes" | "tokenOffsets"> {
   if (texts.length === 0) return {};
   if (!texts.every((text) => typeof text === "string" && text !== "")) {
-    throw new GrpoError("BAD_OPTION", `stopStrings must be texts that are not empty, found ${show(texts)}.`);
+    throw new GrpoError("BAD_OPTION", `stopStrings must be texts that are not empty, found ${show(texts)}`);
   }
   if (tokenizer === undefined) {
-    throw new GrpoError("BAD_OPTION", "stopStrings need the option tokenizer, to know how tokens are spelled.");
+    throw new GrpoError("BAD_OPTION", "stopStrings need the option tokenizer, to know how tokens are spelled");
   }
   const { bytes, offsets } = tokenizer.tokenBytes();
   const encoder = new TextEncoder();
@@ -215,8 +215,8 @@ export function generateToSample(
   checkOptionNames("generate", options, GENERATE_OPTIONS);
   const { stop } = options;
   if (stop !== undefined && !(Array.isArray(stop) && stop.every(Number.isInteger))) {
-    throw new GrpoError("BAD_OPTION", `generate: stop must be a list of token ids, found ${show(stop)}.`, {
-      hint: "Encode the stop token with the tokenizer.",
+    throw new GrpoError("BAD_OPTION", `generate: stop must be a list of token ids, found ${show(stop)}`, {
+      hint: "encode the stop token with the tokenizer",
     });
   }
   const asked = [options.temperature, options.topP, options.topK, options.minP].some((value) => value !== undefined);

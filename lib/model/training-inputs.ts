@@ -20,7 +20,7 @@ export interface GradientBatch extends SequenceBatch {
    * number of rows. Absent: slices of the loss's `rowsPerSlice` rows.
    */
   readonly sliceOffsets?: readonly number[];
-  /** Of the policy that drew the completions. Absent: the current ones, so that every ratio is 1. */
+  /** Log-probabilities under the policy that drew the completions. Absent: the current ones, so that every ratio is 1. */
   readonly oldLogprobs?: readonly ArrayLike<number>[];
   /** Needed when beta is above 0. */
   readonly referenceLogprobs?: readonly ArrayLike<number>[];
@@ -54,11 +54,11 @@ export function toNativeBatch(batch: GradientBatch, needs: BatchNeeds, vocabSize
   const { advantages, oldLogprobs, referenceLogprobs, samplingLogprobs } = batch;
   const rows = flat.promptOf.length;
   if (advantages?.length !== rows) {
-    throw new GrpoError("BAD_INPUT", `Expected ${rows} advantages, found ${advantages?.length ?? "none"}.`);
+    throw new GrpoError("BAD_INPUT", `expected ${rows} advantages, found ${advantages?.length ?? "none"}`);
   }
   if (needs.reference && referenceLogprobs === undefined) {
-    throw new GrpoError("BAD_INPUT", "beta is above 0, so referenceLogprobs are needed.", {
-      hint: "Compute them with disableAdapter(() => model.logprobs(batch)).",
+    throw new GrpoError("BAD_INPUT", "beta is above 0, so referenceLogprobs are needed", {
+      hint: "compute them with disableAdapter(() => model.logprobs(batch))",
     });
   }
   type Floats = "oldLogprobs" | "referenceLogprobs" | "samplingLogprobs";

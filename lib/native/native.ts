@@ -172,9 +172,9 @@ export interface NativeAdapterSpec {
   init: NativeLoraInit;
   /** "pissa": iterations of the randomized decomposition; 0: the full one. */
   initIterations: number;
-  /** Of a tied model, rows of the embedding are the output layer's too unless that has an entry of its own. */
+  /** In a tied model, rows of the embedding are the output layer's too unless that has an entry of its own. */
   tokenRows: NativeTokenRows[];
-  /** Of a tied model: what is trained of the embedding in full is also the output layer's (PEFT's ensure_weight_tying). */
+  /** For a tied model: what is trained of the embedding in full is also the output layer's (PEFT's ensure_weight_tying). */
   tieOutput: boolean;
   seed: number;
 }
@@ -258,7 +258,7 @@ export interface NativeLossResult {
   loss: number;
   /** Without the entropy bonus. */
   policyLoss: number;
-  /** Of the rows that were not left out, like kl and the differences. */
+  /** Mean over the rows that were not left out, like kl and the differences. */
   entropy: number;
   kl: number;
   clipLow: number;
@@ -284,9 +284,9 @@ export interface NativeLossResult {
 
 /** Bytes. */
 export interface NativeMemory {
-  /** Of a number in a pass: bfloat16 models compute in float32 on processors without its arithmetic. */
+  /** Size of a number in a pass: bfloat16 models compute in float32 on processors without its arithmetic. */
   computeBytes: number;
-  /** Of the device; 0 where it has the host's memory. */
+  /** Free memory of the device; 0 where it has the host's memory. */
   free: number;
   total: number;
 }
@@ -297,7 +297,7 @@ export interface NativeOperatorCounts {
   operators: number;
   /** Those that compute or copy, by name: what a device would have to run. */
   kernels: Record<string, number>;
-  /** Of matrix products: two for each multiplication. */
+  /** Operations of matrix products: two for each multiplication. */
   flops: number;
   /** Held at most, beside what was there before. 0 on the meta device. */
   peakBytes: number;
@@ -425,7 +425,7 @@ export interface NativeCore {
     dtype: NativeDtype;
     threads: number; // 0: libtorch's own choice
   }) => NativeEngine;
-  /** Of native/binding/, as the core was compiled: a hash that CMakeLists.txt takes. */
+  /** What the boundary was when the core was compiled: a hash that CMakeLists.txt takes. */
   readonly bindingRevision: string;
   torchVersion(): string;
   /**

@@ -66,7 +66,7 @@ export const microBatchFields = ({ z, count }: FieldTypes) => ({
   gradientCheckpointing: z.boolean().default(false),
 });
 
-/** Of one call of forwardBackward. The trainer knows them from its plan, whoever writes a loop from theirs. */
+/** What one call of forwardBackward takes. The trainer knows them from its plan, whoever writes a loop from theirs. */
 export const callFields = ({ z, positive }: FieldTypes) => ({
   /** dr_grpo divides by it: the maxNewTokens that the completions were sampled with. Default 0: not given. */
   maxCompletionLength: z.int().min(0).default(0),

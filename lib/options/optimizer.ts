@@ -76,11 +76,11 @@ export type OptimName = Entries[OptimizerName]["optim"][number];
 const names = Object.keys(optimizers) as OptimizerName[];
 export const optimNames = names.flatMap((name): readonly OptimName[] => optimizers[name].optim);
 
-/** Of every optimizer. */
+/** What every optimizer takes. */
 export const stepFields = ({ z, ratio }: FieldTypes) => ({
   /** The first step decides which optimizer it is. Default "adamw". */
   optimizer: z.enum(names).default("adamw"),
-  /** Of every parameter that has no rate of its own. Needed. */
+  /** Rate of every parameter that has none of its own. Needed. */
   learningRate: z.number().min(0),
   /** LoRA+: the rate of B, magnitudes, biases and norms is learningRate times this. Default 1: off. */
   loraPlusRatio: z.number().min(0).default(1),

@@ -16,7 +16,7 @@ export interface CheckpointParts {
   readonly writeModel: CheckpointWriter;
   readonly tokenizer: Savable;
   readonly state: StateFile;
-  /** Of the trainer's own, by name: the text, made when it is written. */
+  /** Files of the trainer's own, by name: the text, made when it is written. */
   readonly files: Readonly<Record<string, () => string>>;
   /** Checkpoints kept; null: all. */
   readonly totalLimit: number | null;

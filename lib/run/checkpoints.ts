@@ -46,7 +46,7 @@ export class Checkpoints {
     this.#options = options;
   }
 
-  /** Of the step that is done. */
+  /** Folder of the step that is done. */
   get path(): string {
     return checkpointPath(this.#options.args.outputDir, this.#options.state.globalStep);
   }

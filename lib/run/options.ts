@@ -28,13 +28,13 @@ export const lengthFields = ({ z }: FieldTypes) => ({
 /** What it may take of the memory. */
 export const memoryFields = (types: FieldTypes, { z } = types) => ({
   ...microBatchFields(types),
-  /** Of the estimate before the first step. "refuse": what cannot fit is an error, what may not fit a warning. "warn": warnings only. */
+  /** What follows from the memory estimate before the first step. "refuse": what cannot fit is an error, what may not fit a warning. "warn": warnings only. */
   memoryCheck: z.enum(["refuse", "warn", "off"]).default("refuse"),
 });
 
 /** The optimizer and its learning rate. */
 export const optimizerFields = ({ z, count, optional }: FieldTypes) => ({
-  /** Of the first step; lrSchedulerType says how it goes on. */
+  /** Rate of the first step; lrSchedulerType says how it goes on. */
   learningRate: z.number().min(0).default(1e-6),
   lrSchedulerType: z.enum(SCHEDULES).default("linear"),
   /** What the schedule needs beside it, such as { min_lr_rate: 0.1 }. */

@@ -19,7 +19,7 @@ export interface Progress {
   readonly started: number;
   /** Steps done before this call. */
   readonly firstStep: number;
-  /** Of all steps, also those before this call. */
+  /** Sum over all steps, also those before this call. */
   lossSum: number;
   badSteps: number;
 }

@@ -22,7 +22,7 @@ export interface ForeignOptions {
 }
 
 export interface OptionReader<Schema extends Zod.ZodObject> {
-  /** Of the config's class, for messages. */
+  /** Name of the config's class, for messages. */
   readonly config: string;
   readonly schema: Schema;
   readonly foreign: ForeignOptions;

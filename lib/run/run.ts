@@ -37,7 +37,7 @@ export interface Run {
 export interface Prepared {
   /** What is said of the plan before the first step. */
   readonly lines: readonly string[];
-  /** Of the trainer's own, for the run record of metrics.jsonl. */
+  /** What the trainer adds of its own to the run record of metrics.jsonl. */
   readonly record: Readonly<Record<string, unknown>>;
   /** Whether there is memory to copy a checkpoint, so that the run need not wait for the disk. */
   readonly copyCheckpoints: boolean;

@@ -13,7 +13,7 @@ export class Timeline {
     this.#last = { now: performance.now(), busy: busySeconds() };
   }
 
-  /** Of the interval that ends now, of which so many seconds are accounted for. */
+  /** Times of the interval that ends now, so many seconds of which are accounted for. */
   lap(accounted: number): Metrics {
     const { now, busy } = this.#last;
     this.#last = { now: performance.now(), busy: this.#busySeconds() };

@@ -8,7 +8,7 @@
 
 namespace grpo {
 
-/// Of structs whose types say all.
+/// For structs whose types say all.
 template <typename Struct>
 void check(const Struct&) {}
 

@@ -27,7 +27,7 @@ struct BaseLinear {
     at::Tensor bias;                 // [sum of out], undefined where the layer has none
 
     std::shared_ptr<Weight> part_weight(size_t i) const;  // [out_i, in]
-    /// Of rows [sum of out], or undefined: those of a part.
+    /// The rows of one part, out of those of all [sum of out]; undefined stays undefined.
     at::Tensor part_of(const at::Tensor& rows, size_t i) const;
 };
 

@@ -138,7 +138,7 @@ at::Tensor DecodeAttention::attend(int64_t layer, const at::Tensor& q, const at:
     const at::Tensor weights =
         at::softmax(masked, -1).to(q.scalar_type()).view({n * heads, repeats, -1});
 
-    // Of whole rows, because a part of them would be a copy more.
+    // Whole rows, because a part of them would be a copy more.
     at::Tensor sum = ungroup_rows(
         at::bmm(group_rows(weights).narrow(-1, 0, width), cache_.prompt_v(layer, shape_.prompts)),
         repeats);

@@ -49,7 +49,7 @@ class Decoder {
     at::Tensor final_norm(const at::Tensor& hidden, const ForwardMode& mode) const;
     /// normed [n, C] -> [n, V] in fp32 (or fp64), before temperature; of a classifier [n, labels].
     at::Tensor logits(const at::Tensor& normed, const ForwardMode& mode) const;
-    /// Of all linear layers, for passes without gradient.
+    /// The pairs of all linear layers, for passes without gradient.
     StackedPairsTable stacked_pairs(const ForwardMode& mode) const;
 
     BaseModel& base() { return base_; }
@@ -59,8 +59,8 @@ class Decoder {
     const Linear& output() const { return output_; }
 
     const ModelConfig& config() const { return config_; }
-    /// Of activations and caches; the weights' own, but where the processor computes in a wider
-    /// one.
+    /// Dtype of activations and caches; the weights' own, but where the processor computes in a
+    /// wider one.
     at::ScalarType dtype() const { return compute_dtype_; }
     at::Device device() const { return base_.device(); }
 

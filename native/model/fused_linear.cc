@@ -176,7 +176,7 @@ class FusedLinear : public torch::autograd::Function<FusedLinear> {
         });
     }
 
-    /// Of all pairs below each other: [ΣR, in].
+    /// All pairs below each other: [ΣR, in].
     static at::Tensor gradient_of_a(const std::vector<LowRankPair>& pairs,
                                     const at::Tensor& dproducts, const at::Tensor& p) {
         if (!has_masks(pairs)) return product(dproducts.t(), p);

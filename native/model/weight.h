@@ -26,7 +26,7 @@ class Weight : public std::enable_shared_from_this<Weight> {
 
     virtual int64_t out() const = 0;
     virtual int64_t in() const = 0;
-    /// Of its values: the model's.
+    /// Dtype of its values: the model's.
     virtual at::ScalarType dtype() const = 0;
     virtual at::Device device() const = 0;
 

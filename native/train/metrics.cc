@@ -73,13 +73,13 @@ struct Slice {
         const double tokens = total_of(scored, rows);
         return tokens == 0 && total_of(counted, rows) > 0 ? kNan : share(total(column), tokens);
     }
-    /// Of one completion.
+    /// Clipped share of one completion.
     double clip_share_of(int64_t row, int column) const {
         if (counted[row] > 0) return mean_in_row(row, column);
         const EmptyClip clip = clip_without_tokens(advantages[row], options);
         return column == kClipLow ? clip.low : clip.high;
     }
-    /// Of all tokens, or of all completions where each has one ratio.
+    /// Clipped share of all tokens, or of all completions where each has one ratio.
     double clip_share(int column) const {
         if (!options.sequence_level()) return share(total(column), total_of(counted, rows));
         double sum = 0;

@@ -130,7 +130,7 @@ class LossPass {
         return training_mode(adapter, options_.dropout_seed, micro_batch, decoder_.device());
     }
 
-    /// Of all tokens, by a pass of its own.
+    /// The entropy of all tokens, by a pass of its own.
     at::Tensor entropies() const {
         const c10::NoGradGuard no_grad;
         std::vector<at::Tensor> pieces(micro_batches_.count());

@@ -44,7 +44,7 @@ describe("ragged lists", () => {
     ["a negative id", [[-1]], /found -1/],
     ["a fraction", [[0.5]], /found 0\.5/],
     ["a hole", [[1, undefined]], /found undefined/],
-    ["no list", undefined, /Expected a list of prompts/],
+    ["no list", undefined, /expected a list of prompts/],
   ])("refuse %s", (_, lists, message) => {
     expect(() => flattenIds("prompt", lists as number[][], 10)).toThrow(
       expect.objectContaining({ code: "BAD_INPUT", message: expect.stringMatching(message) }),
@@ -53,9 +53,9 @@ describe("ragged lists", () => {
 
   it("refuse prompts and completions that do not pair up, and a prompt of nothing", () => {
     expect(() => flattenBatch(pairs([[1]], [[2], [3]]), 10)).toThrow(/one prompt for each/);
-    expect(() => flattenBatch(pairs([[]], [[2]]), 10)).toThrow(/Prompt 0 is empty/);
+    expect(() => flattenBatch(pairs([[]], [[2]]), 10)).toThrow(/prompt 0 is empty/);
     expect(() => flattenFloats("oldLogprobs", [[1, 2]], Int32Array.of(0, 1))).toThrow(/oldLogprobs\[0\]: expected 1/);
-    expect(() => flattenFloats("oldLogprobs", [], Int32Array.of(0, 1))).toThrow(/Expected 1 oldLogprobs, found 0/);
+    expect(() => flattenFloats("oldLogprobs", [], Int32Array.of(0, 1))).toThrow(/expected 1 oldLogprobs, found 0/);
   });
 });
 
@@ -83,7 +83,7 @@ describe("sampleRequest", () => {
     ["a seed as text", { seed: "1" }, "BAD_OPTION", /seed/],
     ["keys that do not fit", { promptKeys: [1, 2] }, "BAD_OPTION", /promptKeys/],
     ["a stop id outside the vocabulary", { stopIds: [10] }, "BAD_INPUT", /stopIds/],
-    ["a length beyond the model's positions", { maxNewTokens: 15 }, "BAD_INPUT", /Prompt 0 has 2 tokens.*16 positions/],
+    ["a length beyond the model's positions", { maxNewTokens: 15 }, "BAD_INPUT", /prompt 0 has 2 tokens.*16 positions/],
   ])("refuses %s", (_, options, code, message) => {
     expect(() => read(options)).toThrow(expect.objectContaining({ code, message: expect.stringMatching(message) }));
   });

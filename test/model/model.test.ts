@@ -307,7 +307,7 @@ describe("forwardBackward and optimizerStep", () => {
   const batch = { promptIds: [[1], [1]], completionIds: [[2], [3]], advantages: [1, -1] };
 
   it.each([
-    ["too few advantages", { ...batch, advantages: [1] }, {}, "BAD_INPUT", /Expected 2 advantages, found 1/],
+    ["too few advantages", { ...batch, advantages: [1] }, {}, "BAD_INPUT", /expected 2 advantages, found 1/],
     ["no advantages", { ...batch, advantages: undefined }, {}, "BAD_INPUT", /2 advantages, found none/],
     [
       "old log-probabilities of other lengths",

@@ -15,7 +15,7 @@ import type {
 /** Which modules a layer has, where the sizes do not say it. */
 export interface LayerStructure {
   readonly qkvBias: boolean;
-  /** Of o_proj. */
+  /** Whether o_proj has a bias. */
   readonly outputBias: boolean;
   readonly mlpBias: boolean;
   /** The checkpoint keeps q, k, v in one module qkv_proj and gate, up in one gate_up_proj (Phi-3). */

@@ -31,7 +31,7 @@ export interface AdapterSpec {
   /** Modules trained in full, PEFT's modules_to_save. */
   readonly fullModules: readonly string[];
   readonly tokenRows: readonly NativeTokenRows[];
-  /** Of a tied model: what is trained of the embedding in full is also the output layer's (PEFT's ensure_weight_tying). */
+  /** For a tied model: what is trained of the embedding in full is also the output layer's (PEFT's ensure_weight_tying). */
   readonly tieOutput: boolean;
   readonly seed: number;
 }

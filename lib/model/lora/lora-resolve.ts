@@ -136,7 +136,7 @@ function resolveTokens(config: LoraConfig, model: NativeModelConfig): NativeToke
   }
   const [embedding, head] = [rows.get(ends[0]), rows.get(ends[1])];
   if (tied && embedding !== undefined && head !== undefined) {
-    // Of the same tokens one set of rows serves both.
+    // Where both have the same tokens, one set of rows serves both.
     if (embedding.length === head.length && embedding.every((id, i) => id === head[i])) rows.delete(ends[1]);
     else if (config.ensureWeightTying) {
       throw bad("ensureWeightTying needs trainableTokenIndices to be the same for embed_tokens and lm_head");

@@ -66,7 +66,7 @@ struct LossOptions {
     std::optional<double> off_policy_mask_threshold;
     double top_entropy_quantile = 1;  // 1: every token
     double entropy_coef = 0;
-    // Of one call.
+    // What one call sets.
     int64_t max_completion_length = 0;       // needed by dr_grpo
     double loss_tokens = 0;                  // 0: the tokens of this batch that count
     double gradient_accumulation_steps = 0;  // slices of the step; 0: those of this batch
