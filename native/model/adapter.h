@@ -83,7 +83,8 @@ class Adapter {
 
     /// To be called whenever values have changed: brings narrow copies and norms up to date.
     void refresh(const BaseModel& base);
-    /// Trains the whole model: its tensors become the base's, too, which is then one copy in memory.
+    /// Trains the whole model: its tensors become the base's, too, which is then one copy in
+    /// memory.
     void share_with(BaseModel& base) const;
 
     /// nullptr: nothing there.

@@ -16,8 +16,8 @@ struct Trained {
     at::Tensor value() const;
     /// In the model's dtype, without gradient.
     at::Tensor stored() const { return narrow.defined() ? narrow : master.detach(); }
-    /// For a weight [out, in]: x [n, in], bias [out] or undefined -> x Wᵀ + b [n, out] in x's dtype.
-    /// Differentiable by x, the master and the bias.
+    /// For a weight [out, in]: x [n, in], bias [out] or undefined -> x Wᵀ + b [n, out] in x's
+    /// dtype. Differentiable by x, the master and the bias.
     at::Tensor linear(const at::Tensor& x, const at::Tensor& bias) const;
 };
 
