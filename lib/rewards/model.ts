@@ -45,11 +45,11 @@ export async function model(idOrPath: string, options: RewardModelOptions = {}):
   const tokenizer = given ?? (await Tokenizer.fromPretrained(idOrPath, hubSource(source)));
   const judge = await RewardModel.fromPretrained(idOrPath, source);
   const score = async ({ prompts, completions, signal }: Parameters<ModelReward>[0]): Promise<number[]> => {
-    const texts = completions.map((completion, i) =>
-      judgedText(tokenizer, at(prompts, i), completion, chatTemplateKwargs),
+    const judged = completions.map((completion, i) =>
+      judgedIds(tokenizer, at(prompts, i), completion, chatTemplateKwargs),
     );
     return judge.score(
-      texts.map((text) => untilLastToken(tokenizer, text)),
+      judged.map((ids) => untilLastToken(tokenizer, ids)),
       signal,
     );
   };
@@ -57,18 +57,19 @@ export async function model(idOrPath: string, options: RewardModelOptions = {}):
   return Object.assign(named, { dispose: () => judge.dispose() });
 }
 
-function judgedText(tokenizer: Tokenizer, prompt: Prompt, completion: Completion, variables: JsonObject): string {
-  if (typeof prompt === "string") return prompt + completionText(completion);
+function judgedIds(tokenizer: Tokenizer, prompt: Prompt, completion: Completion, variables: JsonObject): number[] {
+  if (typeof prompt === "string") {
+    return tokenizer.encode(prompt + completionText(completion), { addSpecialTokens: false });
+  }
   const answer = typeof completion === "string" ? [{ role: "assistant", content: completion }] : completion;
-  return tokenizer.applyChatTemplate([...prompt, ...answer], variables);
+  return tokenizer.applyChatTemplate([...prompt, ...answer], { ...variables, tokenize: true });
 }
 
 /**
  * Ids up to the token whose score counts: the last that is not padding, which is the end of text where the tokenizer has none.
  * Padding at the end of the text itself is passed over as well; of nothing but padding the first token counts.
  */
-function untilLastToken(tokenizer: Tokenizer, text: string): number[] {
-  const ids = tokenizer.encode(text, { addSpecialTokens: false });
+function untilLastToken(tokenizer: Tokenizer, ids: readonly number[]): number[] {
   const padding = tokenizer.padTokenId ?? tokenizer.eosTokenId;
   const last = ids.findLastIndex((id) => id !== padding);
   return ids.slice(0, Math.max(last, 0) + 1);

@@ -22,6 +22,12 @@ export interface ChatTemplateOptions {
   readonly documents?: readonly unknown[] | null;
   /** A Jinja template, or the name of one of the tokenizer's templates. */
   readonly chatTemplate?: string;
+  /**
+   * Read control tokens such as <|im_end|> in messages, tools, documents and variables as text, so that only the template itself
+   * writes them; needs `tokenize: true`. A template that joins a token from parts of a message, and keys of objects, are not
+   * covered. Default false.
+   */
+  readonly sanitizeControlTokens?: boolean;
   /** Every other key is a variable of the template, by its own name (for example `enable_thinking`). */
   readonly [variable: string]: unknown;
 }
@@ -34,7 +40,12 @@ export interface CompiledTemplate {
 // Names that the Jinja environment defines itself and does not let a caller define again.
 const RESERVED_VARIABLES = new Set(["true", "false", "none", "True", "False", "None"]);
 const RESERVED_FUNCTIONS = new Set(["raise_exception", "range", "strftime_now", "namespace"]);
-const OWN_VARIABLES = new Set(["messages", "add_generation_prompt"]);
+/** Names that transformers has for what is an option here, with what to do instead. */
+const OWN_VARIABLES: ReadonlyMap<string, string> = new Map([
+  ["messages", "pass the conversation as the first argument"],
+  ["add_generation_prompt", "use addGenerationPrompt"],
+  ["sanitize_control_tokens", "use sanitizeControlTokens"],
+]);
 
 // Marks the end of a continued message; the text after it is what the template adds to close the turn.
 const CONTINUE_TAG = "CONTINUE_FINAL_MESSAGE_TAG ";
@@ -205,9 +216,8 @@ function checkVariables(own: Readonly<Record<string, unknown>>): void {
     if (RESERVED_VARIABLES.has(name) || RESERVED_FUNCTIONS.has(name)) {
       throw new GrpoError("BAD_OPTION", `"${name}" is a built-in of chat templates and cannot be passed to them`);
     }
-    if (OWN_VARIABLES.has(name)) {
-      const hint = name === "messages" ? "pass the conversation as the first argument" : "use addGenerationPrompt";
-      throw new GrpoError("BAD_OPTION", `"${name}" cannot be passed as a variable of the chat template`, { hint });
-    }
+    const hint = OWN_VARIABLES.get(name);
+    if (hint === undefined) continue;
+    throw new GrpoError("BAD_OPTION", `"${name}" cannot be passed as a variable of the chat template`, { hint });
   }
 }

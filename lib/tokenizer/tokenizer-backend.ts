@@ -1,9 +1,10 @@
 // Token ids from text and back: the parts of tokenizer.json joined as in the Rust library, so that ids, offsets and texts
 // equal its. It knows nothing of folders, templates or which token ends a sequence.
 
-import { createAddedTokens, isNormalized, type Piece } from "./pipeline/added-tokens.js";
-import { AlignedText } from "./pipeline/aligned-text.js";
-import type { AddedToken, TokenizerJson } from "./pipeline/config.js";
+import { type AddedTokenUse, createAddedTokens, type Piece } from "./pipeline/added-tokens.js";
+import { AddedVocabulary } from "./pipeline/added-vocabulary.js";
+import { AlignedText, wellFormed } from "./pipeline/aligned-text.js";
+import { type AddedToken, readAddedTokens, type TokenizerJson } from "./pipeline/config.js";
 import { cleanUp, createDecoder, type Decoder } from "./pipeline/decoders.js";
 import type { Model } from "./pipeline/model.js";
 import { createModel } from "./pipeline/models.js";
@@ -24,29 +25,31 @@ export interface DecodeStream {
 export interface BackendOptions {
   /** After decoding, join punctuation to the word before it. */
   readonly cleanUp?: boolean;
-  /** Read special tokens in a text as the characters that they are. */
-  readonly splitSpecialTokens?: boolean;
 }
 
 export class TokenizerBackend {
   readonly #json: TokenizerJson;
   readonly #model: Model;
+  readonly #added: AddedVocabulary;
   readonly #table: TokenTable;
-  readonly #extract: (text: AlignedText) => readonly Piece[];
+  readonly #extract: (text: AlignedText, use: AddedTokenUse) => readonly Piece[];
   readonly #preTokenize: PreTokenizer | undefined;
   readonly #postProcess: PostProcessor | undefined;
   readonly #decoder: Decoder;
   readonly #alwaysTracked: boolean;
   readonly #cleanUp: boolean;
 
+  /** `addedTokens` come on top of those of tokenizer.json. */
   constructor(json: TokenizerJson, addedTokens: readonly AddedToken[], options: BackendOptions = {}) {
     const normalizer = createNormalizer(json.normalizer);
-    const normalized = (token: AddedToken) =>
-      (isNormalized(token) && normalizer?.(AlignedText.of(token.content, false)).text) || token.content;
     this.#json = json;
     this.#model = createModel(json.model);
-    this.#table = createTokenTable(this.#model.vocabulary, addedTokens, normalized);
-    this.#extract = createAddedTokens(addedTokens, normalizer, normalized, options.splitSpecialTokens ?? false);
+    const added = new AddedVocabulary(this.#model, (text) => normalizer?.(AlignedText.of(text, false)).text ?? text);
+    added.add(readAddedTokens(json).map(({ token }) => token));
+    added.add(addedTokens);
+    this.#added = added;
+    this.#table = createTokenTable(this.#model.vocabulary, added);
+    this.#extract = createAddedTokens(added, normalizer);
     this.#preTokenize = createPreTokenizer(json.pre_tokenizer);
     this.#postProcess = createPostProcessor(json.post_processor, (id) => this.#table.spelling[id]);
     this.#decoder = createDecoder(json.decoder);
@@ -59,12 +62,18 @@ export class TokenizerBackend {
     return this.#table.size;
   }
 
-  encode(text: string, addSpecialTokens: boolean): number[] {
-    return this.#encode(text, addSpecialTokens, false).map(({ id }) => id);
+  /** The added tokens by id. */
+  get addedTokens(): ReadonlyMap<number, AddedToken> {
+    return this.#added.tokens;
   }
 
-  encodeWithOffsets(text: string, addSpecialTokens: boolean): readonly Token[] {
-    return this.#encode(text, addSpecialTokens, true);
+  /** `addSpecialTokens`: those of the post-processor. */
+  encode(text: string, addSpecialTokens: boolean, use: AddedTokenUse = "all"): number[] {
+    return this.#encode(text, addSpecialTokens, use, false).map(({ id }) => id);
+  }
+
+  encodeWithOffsets(text: string, addSpecialTokens: boolean, use: AddedTokenUse = "all"): readonly Token[] {
+    return this.#encode(text, addSpecialTokens, use, true);
   }
 
   decode(ids: readonly number[], skipSpecialTokens: boolean): string {
@@ -112,12 +121,12 @@ export class TokenizerBackend {
     return this.#table.spelling[id];
   }
 
-  #encode(text: string, addSpecialTokens: boolean, tracked: boolean): readonly Token[] {
+  #encode(text: string, addSpecialTokens: boolean, use: AddedTokenUse, tracked: boolean): readonly Token[] {
     const tokens: Token[] = [];
     // Half of a surrogate pair is no character; Python refuses such text, here it is read as U+FFFD.
     const given = wellFormed(text);
     const aligned = AlignedText.of(given, tracked || this.#alwaysTracked);
-    for (const { text: piece, id } of this.#extract(aligned)) {
+    for (const { text: piece, id } of this.#extract(aligned, use)) {
       if (id !== undefined) tokens.push({ id, offsets: piece.offsets(0, piece.text.length), text: piece.text });
       else for (const word of this.#preTokenize?.([piece]) ?? [piece]) this.#tokenizeWord(word, tokens);
     }
@@ -131,8 +140,4 @@ export class TokenizerBackend {
       tokens.push({ id: ids[i] as number, offsets });
     }
   }
-}
-
-function wellFormed(text: string): string {
-  return text.replace(/\p{Cs}/gu, "\uFFFD");
 }

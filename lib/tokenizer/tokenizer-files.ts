@@ -6,7 +6,8 @@ import path from "node:path";
 import { GrpoError, reasonOf } from "../errors.js";
 import { isJsonObject, type JsonObject } from "../json.js";
 import type { ChatTemplates } from "./chat-template.js";
-import type { AddedToken, TokenizerJson } from "./pipeline/config.js";
+import { type AddedToken, readAddedTokens, type TokenizerJson } from "./pipeline/config.js";
+import { contentOf, readSpecialTokens, type SpecialTokens } from "./special-tokens.js";
 
 /** What to fetch from the Hub for a tokenizer: its own files, and the two that name the model's stop ids. */
 export const TOKENIZER_PATTERNS: readonly string[] = [
@@ -23,18 +24,6 @@ export const TOKENIZER_PATTERNS: readonly string[] = [
 /** Read for their ids only: they belong to the model and are not saved with the tokenizer. */
 const MODEL_FILES = new Set(["config.json", "generation_config.json"]);
 
-const SPECIAL_TOKEN_NAMES = [
-  "bos_token",
-  "eos_token",
-  "unk_token",
-  "sep_token",
-  "pad_token",
-  "cls_token",
-  "mask_token",
-] as const;
-export type SpecialTokenName = (typeof SPECIAL_TOKEN_NAMES)[number];
-export type SpecialTokens = Partial<Record<SpecialTokenName, string>>;
-
 export interface TokenizerFiles {
   /** Where the files came from, for messages. */
   readonly source: string;
@@ -42,6 +31,7 @@ export interface TokenizerFiles {
   readonly bytes: ReadonlyMap<string, Buffer>;
   readonly json: TokenizerJson;
   readonly config: JsonObject;
+  /** Those that the other files add to the ones of tokenizer.json. */
   readonly addedTokens: readonly AddedToken[];
   readonly specialTokens: SpecialTokens;
   readonly templates: ChatTemplates | undefined;
@@ -64,15 +54,20 @@ export async function readTokenizerFiles(folder: string, names: readonly string[
     throw new GrpoError("BAD_TOKENIZER", `${path.join(folder, "tokenizer.json")} has no "model" part`);
   }
   const config = object("tokenizer_config.json") ?? {};
-  const specialTokens = readSpecialTokens(config, object("special_tokens_map.json"));
   const tokenizerJson = json as TokenizerJson;
+  const sources = {
+    folder,
+    inFile: readAddedTokens(tokenizerJson),
+    config,
+    map: object("special_tokens_map.json"),
+    added: object("added_tokens.json"),
+  };
   return {
     source: folder,
     bytes: new Map([...all].filter(([name]) => !MODEL_FILES.has(name))),
     json: tokenizerJson,
     config,
-    addedTokens: mergeAddedTokens(tokenizerJson, config, specialTokens),
-    specialTokens,
+    ...readSpecialTokens(sources),
     templates: readTemplates(all, config, folder),
     modelConfig: object("config.json") ?? {},
     generationConfig: object("generation_config.json"),
@@ -98,69 +93,6 @@ export async function writeTokenizerFiles(
     await mkdir(path.dirname(target), { recursive: true });
     await writeFile(target, bytes);
   }
-}
-
-/** All tokens named as special, by name. A null in the file means "none" and is left out, as is a missing name. */
-function readSpecialTokens(config: JsonObject, map: JsonObject | undefined): SpecialTokens {
-  // As in transformers: the map is read only for files that predate added_tokens_decoder, and then it wins.
-  const source = config.added_tokens_decoder === undefined ? { ...config, ...map } : { ...map, ...config };
-  const tokens: SpecialTokens = {};
-  for (const name of SPECIAL_TOKEN_NAMES) {
-    const content = tokenContent(source[name]);
-    if (content !== undefined) tokens[name] = content;
-  }
-  return tokens;
-}
-
-/**
- * The tokens of tokenizer.json, changed by the flags that the config gives them, then those that only the config names,
- * with new ids where they have none.
- */
-function mergeAddedTokens(json: TokenizerJson, config: JsonObject, named: SpecialTokens): AddedToken[] {
-  const special = specialContents(config, named);
-  const tokens = new Map((json.added_tokens ?? []).map((token) => [token.content, token]));
-  const listed = isJsonObject(config.added_tokens_decoder) ? config.added_tokens_decoder : {};
-  for (const [id, value] of Object.entries(listed)) {
-    const content = tokenContent(value);
-    if (content === undefined || !isJsonObject(value)) continue;
-    const known = tokens.get(content);
-    const flags = value as Partial<AddedToken>;
-    // Once special, always special: transformers adds the token again, which does not take the mark away.
-    const marked = known?.special || flags.special || false;
-    tokens.set(content, { ...known, ...flags, special: marked, id: known?.id ?? Number(id), content });
-  }
-  const ids = vocabularyIds(json);
-  let next = Math.max(-1, ...Array.from(tokens.values(), (token) => token.id), ids.max) + 1;
-  for (const content of special) {
-    const known = tokens.get(content) ?? { id: ids.of(content) ?? next++, content, normalized: false };
-    tokens.set(content, { ...known, special: true });
-  }
-  return [...tokens.values()];
-}
-
-function specialContents(config: JsonObject, named: SpecialTokens): Set<string> {
-  const special = new Set<string>(Object.values(named));
-  for (const key of ["additional_special_tokens", "extra_special_tokens"]) {
-    const listed = config[key];
-    const values = isJsonObject(listed) ? Object.values(listed) : Array.isArray(listed) ? listed : [];
-    for (const value of values) {
-      const content = tokenContent(value);
-      if (content !== undefined) special.add(content);
-    }
-  }
-  return special;
-}
-
-function vocabularyIds(json: TokenizerJson): { max: number; of(token: string): number | undefined } {
-  const { vocab } = json.model;
-  if (Array.isArray(vocab)) {
-    const index = new Map(vocab.map((entry: unknown, id) => [Array.isArray(entry) ? entry[0] : entry, id]));
-    return { max: vocab.length - 1, of: (token) => index.get(token) };
-  }
-  const table = (isJsonObject(vocab) ? vocab : {}) as Readonly<Record<string, number>>;
-  let max = -1;
-  for (const id of Object.values(table)) max = Math.max(max, id);
-  return { max, of: (token) => (Object.hasOwn(table, token) ? table[token] : undefined) };
 }
 
 /** Files win over the config; in the config a template is a string, or a list of { name, template }. */
@@ -201,7 +133,7 @@ function withSpecialTokens(bytes: Buffer, tokens: SpecialTokens): Buffer {
   const config = JSON.parse(text) as Record<string, unknown>;
   let changed = false;
   for (const [name, content] of Object.entries(tokens)) {
-    if (tokenContent(config[name]) === content) continue;
+    if (contentOf(config[name]) === content) continue;
     config[name] = content;
     changed = true;
   }
@@ -210,12 +142,6 @@ function withSpecialTokens(bytes: Buffer, tokens: SpecialTokens): Buffer {
   const limit = /(?<!\\)"model_max_length"\s*:\s*(\d{16,})/.exec(text)?.[1];
   const json = JSON.stringify(config, null, 2);
   return Buffer.from(`${limit ? json.replace(/(\n {2}"model_max_length": )[^,\n]+/, `$1${limit}`) : json}\n`);
-}
-
-/** A token is a string, or an object with its text in `content`. */
-function tokenContent(value: unknown): string | undefined {
-  if (typeof value === "string") return value;
-  return isJsonObject(value) && typeof value.content === "string" ? value.content : undefined;
 }
 
 function parseObject(bytes: Buffer | undefined, file: string): JsonObject | undefined {

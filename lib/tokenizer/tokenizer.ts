@@ -15,18 +15,14 @@ import {
   renderConversation,
   selectTemplate,
 } from "./chat-template.js";
+import { controlTokens, encodeMarkedChat, markControlTokens } from "./control-tokens.js";
 import type { Rendered } from "./jinja/template.js";
+import type { AddedTokenUse } from "./pipeline/added-tokens.js";
 import type { Offsets } from "./pipeline/aligned-text.js";
 import type { TokenBytes } from "./pipeline/token-bytes.js";
+import type { SpecialTokenName, SpecialTokens } from "./special-tokens.js";
 import type { DecodeStream, TokenizerBackend } from "./tokenizer-backend.js";
-import {
-  readTokenizerFiles,
-  type SpecialTokenName,
-  type SpecialTokens,
-  TOKENIZER_PATTERNS,
-  type TokenizerFiles,
-  writeTokenizerFiles,
-} from "./tokenizer-files.js";
+import { readTokenizerFiles, TOKENIZER_PATTERNS, type TokenizerFiles, writeTokenizerFiles } from "./tokenizer-files.js";
 
 /** Where a tokenizer is loaded from. */
 export interface TokenizerOptions {
@@ -34,6 +30,17 @@ export interface TokenizerOptions {
   readonly revision?: string;
   readonly token?: string;
   readonly cacheDir?: string;
+}
+
+/** How a text is encoded. */
+export interface EncodeOptions {
+  /** Add the tokens that tokenizer.json's post-processor adds, such as a leading BOS. Default true. */
+  readonly addSpecialTokens?: boolean;
+  /**
+   * Read special tokens such as <|im_end|> as the characters that they are made of: for a text that is not one's own. Default: what
+   * tokenizer_config.json says, else false.
+   */
+  readonly splitSpecialTokens?: boolean;
 }
 
 /** Token ids, and for each whether the assistant wrote it. */
@@ -53,7 +60,7 @@ export interface EncodedText {
 export class Tokenizer {
   readonly #files: TokenizerFiles;
   readonly #backend: TokenizerBackend;
-  readonly #special: SpecialTokens;
+  #special: SpecialTokens;
   readonly #compiled = new Map<string, CompiledTemplate>();
   #templates: ChatTemplates | undefined;
   /** Set only when the program sets a template; then it is written on saving. */
@@ -63,7 +70,6 @@ export class Tokenizer {
     this.#files = files;
     this.#backend = new Backend(files.json, files.addedTokens, {
       cleanUp: cleansUp(files),
-      splitSpecialTokens: files.config.split_special_tokens === true,
     });
     this.#special = { ...tokensFromModelConfig(files, this.#backend), ...files.specialTokens };
     this.#templates = files.templates;
@@ -77,25 +83,19 @@ export class Tokenizer {
     return new Tokenizer(await readTokenizerFiles(folder, files), TokenizerBackend);
   }
 
-  /** Token ids of a text. Special tokens are those that tokenizer.json's post-processor adds, such as a leading BOS. */
-  encode(text: string, options: { readonly addSpecialTokens?: boolean } = {}): number[] {
-    if (typeof text !== "string") {
-      throw new GrpoError("BAD_INPUT", `encode() takes a string, found ${typeof text}`);
-    }
-    checkOptionNames("encode", options, ["addSpecialTokens"]);
-    return this.#backend.encode(text, options.addSpecialTokens ?? true);
+  /** Token ids of a text. */
+  encode(text: string, options: EncodeOptions = {}): number[] {
+    checkText("encode", text, options);
+    return this.#backend.encode(text, options.addSpecialTokens ?? true, this.#use(options));
   }
 
   /**
    * Token ids of a text, and for each where in the text it comes from: [start, end), for text.slice(start, end). Special
    * tokens that the post-processor adds have [0, 0).
    */
-  encodeWithOffsets(text: string, options: { readonly addSpecialTokens?: boolean } = {}): EncodedText {
-    if (typeof text !== "string") {
-      throw new GrpoError("BAD_INPUT", `encodeWithOffsets() takes a string, found ${typeof text}`);
-    }
-    checkOptionNames("encodeWithOffsets", options, ["addSpecialTokens"]);
-    const tokens = this.#backend.encodeWithOffsets(text, options.addSpecialTokens ?? true);
+  encodeWithOffsets(text: string, options: EncodeOptions = {}): EncodedText {
+    checkText("encodeWithOffsets", text, options);
+    const tokens = this.#backend.encodeWithOffsets(text, options.addSpecialTokens ?? true, this.#use(options));
     return { ids: tokens.map(({ id }) => id), offsets: tokens.map(({ offsets }) => offsets) };
   }
 
@@ -150,10 +150,14 @@ export class Tokenizer {
     messages: readonly Message[],
     options: ChatTemplateOptions & { readonly tokenize?: boolean; readonly returnAssistantMask?: boolean } = {},
   ): string | number[] | MaskedIds {
-    const { tokenize, returnAssistantMask, ...rest } = options;
+    const { tokenize, returnAssistantMask, sanitizeControlTokens, ...rest } = options;
     const template = this.#template(selectTemplate(this.#templates, rest));
     if (returnAssistantMask) checkMaskOptions(template.source, tokenize, rest.continueFinalMessage);
-    const rendered = renderConversation(template, messages, rest, this.#special as Record<string, string>);
+    if (sanitizeControlTokens) {
+      if (tokenize && !returnAssistantMask) return this.#sanitized(template, messages, rest);
+      throw new GrpoError("BAD_OPTION", "sanitizeControlTokens needs tokenize: true, and no returnAssistantMask");
+    }
+    const rendered = this.#render(template, messages, rest);
     // The template writes BOS itself where the model wants one.
     if (!tokenize) return rendered.text;
     if (!returnAssistantMask) return this.encode(rendered.text, { addSpecialTokens: false });
@@ -258,6 +262,24 @@ export class Tokenizer {
     });
   }
 
+  #render(template: CompiledTemplate, messages: readonly Message[], options: ChatTemplateOptions): Rendered {
+    return renderConversation(template, messages, options, this.#special);
+  }
+
+  #sanitized(template: CompiledTemplate, messages: readonly Message[], options: ChatTemplateOptions): number[] {
+    const listed = this.#files.config.chat_control_tokens;
+    const tokens = controlTokens(this.#backend.addedTokens.values(), template.source, listed);
+    const marked = markControlTokens(messages, options, tokens);
+    return encodeMarkedChat(this.#render(template, marked.messages, marked.options).text, {
+      encode: (text, use = this.#use({})) => this.#backend.encode(text, false, use),
+      tokenToId: (token) => this.#backend.tokenToId(token),
+    });
+  }
+
+  #use({ splitSpecialTokens }: EncodeOptions): AddedTokenUse {
+    return (splitSpecialTokens ?? this.#files.config.split_special_tokens === true) ? "not special" : "all";
+  }
+
   #template(source: string): CompiledTemplate {
     const known = this.#compiled.get(source);
     if (known !== undefined) return known;
@@ -278,17 +300,15 @@ export class Tokenizer {
         hint: "use a token that it has, the model has no row for a new one; for padding, tokenizer.padToken = tokenizer.eosToken",
       });
     }
-    this.#special[name] = token;
+    this.#special = { ...this.#special, [name]: token };
   }
 
   #changedSpecialTokens(): SpecialTokens {
     const loaded = this.#files.specialTokens;
     const fallback = tokensFromModelConfig(this.#files, this.#backend);
-    const changed: SpecialTokens = {};
-    for (const [name, token] of Object.entries(this.#special) as [SpecialTokenName, string][]) {
-      if (token !== (loaded[name] ?? fallback[name])) changed[name] = token;
-    }
-    return changed;
+    return Object.fromEntries(
+      Object.entries(this.#special).filter(([name, token]) => token !== (loaded[name] ?? fallback[name])),
+    );
   }
 }
 
@@ -320,6 +340,11 @@ function maskOf(offsets: readonly Offsets[], spans: Rendered["generated"]): numb
   return mask;
 }
 
+function checkText(method: string, text: unknown, options: EncodeOptions): void {
+  if (typeof text !== "string") throw new GrpoError("BAD_INPUT", `${method}() takes a string, found ${typeof text}`);
+  checkOptionNames(method, options, ["addSpecialTokens", "splitSpecialTokens"]);
+}
+
 function checkIds(method: string, ids: readonly number[]): void {
   for (const id of ids) {
     if (!Number.isInteger(id) || id < 0) {
@@ -333,7 +358,7 @@ function checkIds(method: string, ids: readonly number[]): void {
  * answer ("none") and is respected.
  */
 function tokensFromModelConfig(files: TokenizerFiles, backend: TokenizerBackend): SpecialTokens {
-  const tokens: SpecialTokens = {};
+  const tokens: Record<string, string> = {};
   for (const name of ["bos_token", "eos_token", "pad_token"] as const) {
     if (name in files.config) continue;
     const id = idList(files.modelConfig, `${name}_id`, files.source)[0];

@@ -3,6 +3,7 @@
 
 import { GLOBALS } from "./globals.js";
 import { type Rendered, run } from "./interpreter.js";
+import { tokenize } from "./lexer.js";
 import { parseTemplate } from "./parser.js";
 import { toValue } from "./values.js";
 
@@ -19,4 +20,17 @@ export function compileJinja(template: string): (variables: Readonly<Record<stri
     }
     return run(nodes, names);
   };
+}
+
+/** What a template writes as it stands there: its text outside tags, and its strings. Throws TemplateSyntaxError. */
+export function literalTexts(template: string): string[] {
+  const texts: string[] = [];
+  let isString = false;
+  for (const { type, value } of tokenize(template)) {
+    // Strings side by side are one.
+    if (type === "string" && isString) texts.push((texts.pop() ?? "") + value);
+    else if (type === "string" || type === "data") texts.push(value);
+    isString = type === "string";
+  }
+  return texts;
 }

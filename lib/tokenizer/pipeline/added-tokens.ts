@@ -1,8 +1,10 @@
 // Tokens on top of the model's vocabulary. They are found in the text before anything else happens to it, or after
 // normalization for those with `normalized`, and go past the pre-tokenizer and the model.
 
+import type { AddedVocabulary } from "./added-vocabulary.js";
 import type { AlignedText } from "./aligned-text.js";
 import type { AddedToken } from "./config.js";
+import { longestMatch } from "./longest-match.js";
 import type { Normalizer } from "./normalizers.js";
 
 /** A piece of the text; one with an id is an added token. */
@@ -12,53 +14,51 @@ export interface Piece {
 }
 
 interface Entry {
-  readonly pattern: string;
+  readonly id: number;
   readonly token: AddedToken;
 }
 
 const WORD_AT_START = /^[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]/u;
 const WORD_AT_END = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]$/u;
 
-/** `normalized(token)` is how a token looks after the normalizer; `ignoreSpecial` leaves special tokens in the text. */
+/** Which added tokens are found in a text; the others are read as the characters that they are made of. */
+export type AddedTokenUse = "all" | "not special" | "none";
+
 export function createAddedTokens(
-  tokens: readonly AddedToken[],
+  added: AddedVocabulary,
   normalizer: Normalizer | undefined,
-  normalized: (token: AddedToken) => string,
-  ignoreSpecial: boolean,
-): (text: AlignedText) => Piece[] {
-  const used = tokens.filter((token) => token.content !== "");
-  const raw = createFinder(
-    used.filter((token) => !isNormalized(token)).map((token) => ({ pattern: token.content, token })),
-    ignoreSpecial,
-  );
-  const late = createFinder(
-    used.filter(isNormalized).map((token) => ({ pattern: normalized(token), token })),
-    ignoreSpecial,
-  );
-  return (text) => {
+): (text: AlignedText, use: AddedTokenUse) => Piece[] {
+  const entries = Array.from(added.tokens, ([id, token]): Entry => ({ id, token }));
+  // Of two that look the same after the normalizer one is found: a special one, else the one that was added first.
+  entries.sort((a, b) => Number(added.special.has(b.token.content)) - Number(added.special.has(a.token.content)));
+  const [late, raw] = [true, false].map((normalized) =>
+    createFinder(
+      entries
+        .filter(({ token }) => token.normalized === normalized)
+        .map((entry) => [(normalized && added.normalizedForm(entry.id)) || entry.token.content, entry]),
+    ),
+  ) as [Finder, Finder];
+  const ignores: Readonly<Record<AddedTokenUse, (token: AddedToken) => boolean>> = {
+    all: () => false,
+    "not special": ({ content }) => added.special.has(content),
+    none: () => true,
+  };
+  return (text, use) => {
     const pieces: Piece[] = [];
-    for (const piece of raw(text)) {
+    for (const piece of raw(text, ignores[use])) {
       if (piece.id !== undefined) pieces.push(piece);
-      else pieces.push(...late(normalizer?.(piece.text) ?? piece.text));
+      else pieces.push(...late(normalizer?.(piece.text) ?? piece.text, ignores[use]));
     }
     return pieces;
   };
 }
 
-/** Whether a token is looked for in normalized text. */
-export function isNormalized(token: AddedToken): boolean {
-  return token.normalized ?? !token.special;
-}
+type Finder = (text: AlignedText, ignores: (token: AddedToken) => boolean) => Piece[];
 
 /** Cuts a text at its added tokens; of several that begin at one place the longest counts. Empty pieces are left out. */
-function createFinder(entries: readonly Entry[], ignoreSpecial: boolean): (text: AlignedText) => Piece[] {
-  const byFirst = new Map<number, Entry[]>();
-  for (const entry of entries.filter(({ pattern }) => pattern !== "")) {
-    const first = entry.pattern.charCodeAt(0);
-    byFirst.set(first, [...(byFirst.get(first) ?? []), entry]);
-  }
-  for (const list of byFirst.values()) list.sort((a, b) => b.pattern.length - a.pattern.length);
-  return (text) => {
+function createFinder(patterns: Iterable<readonly [pattern: string, entry: Entry]>): Finder {
+  const match = longestMatch(patterns);
+  return (text, ignores) => {
     const pieces: Piece[] = [];
     const push = (start: number, end: number, id?: number) => {
       if (start < end)
@@ -66,40 +66,40 @@ function createFinder(entries: readonly Entry[], ignoreSpecial: boolean): (text:
     };
     let done = 0;
     for (let at = 0; at < text.text.length; ) {
-      const entry = byFirst.get(text.text.charCodeAt(at))?.find(({ pattern }) => text.text.startsWith(pattern, at));
-      if (entry === undefined) {
+      const found = match(text.text, at);
+      if (found === undefined) {
         at++;
         continue;
       }
+      const { id, token } = found.value;
       const start = at;
-      at += entry.pattern.length;
-      if (ignoreSpecial && entry.token.special) continue;
-      const bounds = widen(text.text, start, at, entry.token, done);
-      if (bounds === undefined) continue;
-      push(done, bounds[0]);
-      push(bounds[0], bounds[1], entry.token.id);
-      done = bounds[1];
+      at += found.length;
+      if (ignores(token) || !standsAlone(text.text, start, at, token)) continue;
+      // White space that the token before has taken is not there any more: a token that is made of it goes with it.
+      const [left, right] = widen(text.text, start, at, token, done);
+      push(done, left);
+      push(left, right, id);
+      done = Math.max(left, right);
     }
     push(done, text.text.length);
     return pieces;
   };
 }
 
-/** The match with the white space that the token takes along, or undefined if it must be a word of its own and is not. */
-function widen(
-  text: string,
-  start: number,
-  end: number,
-  token: AddedToken,
-  done: number,
-): readonly [number, number] | undefined {
-  if (token.single_word) {
-    // Two units are enough for the character beside the token.
-    if (WORD_AT_END.test(text.slice(Math.max(0, start - 2), start))) return undefined;
-    if (WORD_AT_START.test(text.slice(end, end + 2))) return undefined;
-  }
+/** Whether a token is a word of its own, where it has to be one. */
+function standsAlone(text: string, start: number, end: number, token: AddedToken): boolean {
+  if (!token.single_word) return true;
+  // Two units are enough for the character beside the token.
+  return !WORD_AT_END.test(text.slice(Math.max(0, start - 2), start)) && !WORD_AT_START.test(text.slice(end, end + 2));
+}
+
+/** The match with the white space that the token takes along, as far as no token before it has. */
+function widen(text: string, start: number, end: number, token: AddedToken, done: number): [number, number] {
   let left = start;
-  if (token.lstrip) while (left > done && isSpace(text, left - 1)) left--;
+  if (token.lstrip) {
+    while (left > done && isSpace(text, left - 1)) left--;
+    left = Math.max(left, done);
+  }
   let right = end;
   if (token.rstrip) while (right < text.length && isSpace(text, right)) right++;
   return [left, right];

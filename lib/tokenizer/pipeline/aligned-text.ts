@@ -117,6 +117,11 @@ export class AlignedText {
   }
 }
 
+/** Half of a surrogate pair, which is no character, becomes U+FFFD. */
+export function wellFormed(text: string): string {
+  return text.replace(/\p{Cs}/gu, "\uFFFD");
+}
+
 /** Units of the character that begins here; 0 at the end. */
 export function widthAt(text: string, index: number): number {
   if (index >= text.length) return 0;

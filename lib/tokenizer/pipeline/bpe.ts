@@ -26,7 +26,7 @@ export function createBpe(config: JsonObject, vocabulary: ReadonlyMap<string, nu
     if (symbols.ids.length > 1) mergeAll(symbols, merges);
     return compact(symbols);
   };
-  return { vocabulary, tokenize: cached(tokenize) };
+  return { vocabulary, size: vocabulary.size, tokenize: cached(tokenize) };
 }
 
 /** A pair's place in the list is its rank. Lines of "a b" and lists of ["a", "b"] both occur. */

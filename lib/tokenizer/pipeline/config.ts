@@ -3,24 +3,57 @@
 import { GrpoError } from "../../errors.js";
 import { isJsonObject, type JsonObject } from "../../json.js";
 
+/** A token on top of the model's vocabulary. Its id is not its own: added-vocabulary.ts gives it. */
 export interface AddedToken {
-  readonly id: number;
   readonly content: string;
-  readonly single_word?: boolean;
-  readonly lstrip?: boolean;
-  readonly rstrip?: boolean;
-  readonly normalized?: boolean;
-  readonly special?: boolean;
+  /** Only found where no word character is beside it. */
+  readonly single_word: boolean;
+  /** Takes the white space on its left along. */
+  readonly lstrip: boolean;
+  readonly rstrip: boolean;
+  /** Looked for in normalized text. */
+  readonly normalized: boolean;
+  readonly special: boolean;
 }
 
 export interface TokenizerJson {
-  readonly added_tokens?: readonly AddedToken[] | null;
+  readonly added_tokens?: unknown;
   readonly model: { readonly type?: string; readonly [key: string]: unknown };
   readonly [key: string]: unknown;
 }
 
 export function unsupported(part: string, what: string, cause?: unknown): never {
   throw new GrpoError("BAD_TOKENIZER", `tokenizer.json: ${part} has an unsupported ${what}`, { cause });
+}
+
+/** With the library's defaults: only special tokens are looked for in the text as it was given. */
+export function addedToken(content: string, flags: Partial<Record<keyof AddedToken, unknown>> = {}): AddedToken {
+  const flag = (name: keyof AddedToken, fallback: boolean) => flagOf(flags, name, fallback);
+  const special = flag("special", false);
+  return {
+    content,
+    single_word: flag("single_word", false),
+    lstrip: flag("lstrip", false),
+    rstrip: flag("rstrip", false),
+    normalized: flag("normalized", !special),
+    special,
+  };
+}
+
+/** An added token of tokenizer.json, with the id that the file gives it. */
+export interface ListedToken {
+  readonly id: number;
+  readonly token: AddedToken;
+}
+
+/** In the file's order. */
+export function readAddedTokens(json: TokenizerJson): ListedToken[] {
+  const part = "the list of added tokens";
+  if (json.added_tokens === undefined || json.added_tokens === null) return [];
+  return listOf(json, "added_tokens", part).map((entry) => {
+    if (!isJsonObject(entry)) return unsupported(part, `entry ${JSON.stringify(entry)}`);
+    return { id: countOf(entry, "id", part), token: addedToken(textOf(entry, "content", part), entry) };
+  });
 }
 
 /** The part's own type; null and undefined mean that the tokenizer does without this part. */

@@ -12,6 +12,8 @@ export interface ModelTokens {
 
 export interface Model {
   readonly vocabulary: ReadonlyMap<string, number>;
+  /** Entries of the vocabulary as its file has it; one of Unigram may name a piece twice. */
+  readonly size: number;
   tokenize(word: string): ModelTokens;
 }
 

@@ -1,6 +1,6 @@
 // All tokens by id and by spelling: the model's vocabulary and the tokens added to it.
 
-import type { AddedToken } from "./config.js";
+import type { AddedVocabulary } from "./added-vocabulary.js";
 
 export interface TokenTable {
   /** Number of tokens. */
@@ -13,25 +13,20 @@ export interface TokenTable {
   readonly special: ReadonlySet<string>;
 }
 
-export function createTokenTable(
-  vocabulary: ReadonlyMap<string, number>,
-  addedTokens: readonly AddedToken[],
-  normalized: (token: AddedToken) => string,
-): TokenTable {
+export function createTokenTable(vocabulary: ReadonlyMap<string, number>, added: AddedVocabulary): TokenTable {
   const ids = new Map(vocabulary);
-  const spelling: string[] = [];
+  const spelling: (string | undefined)[] = [];
   for (const [token, id] of vocabulary) spelling[id] = token;
-  for (const { content, id } of addedTokens) {
+  const decoded = spelling.slice();
+  for (const [id, { content }] of added.tokens) {
     ids.set(content, id);
     spelling[id] = content;
+    decoded[id] = added.normalizedForm(id);
   }
-  const decoded = spelling.slice();
-  for (const token of addedTokens) decoded[token.id] = normalized(token);
-  const special = new Set(addedTokens.filter((token) => token.special).map((token) => token.content));
   let size = 0;
   // Holes of the sparse array are skipped.
   spelling.forEach(() => {
     size++;
   });
-  return { size, ids, spelling, decoded, special };
+  return { size, ids, spelling, decoded, special: added.special };
 }

@@ -34,7 +34,7 @@ export function createUnigram(config: JsonObject): Model {
     }
     return { ids, spans };
   };
-  return { vocabulary: pieces.vocabulary, tokenize: cached(tokenize) };
+  return { vocabulary: pieces.vocabulary, size: pieces.scores.length, tokenize: cached(tokenize) };
 }
 
 function readPieces(config: JsonObject): Pieces {

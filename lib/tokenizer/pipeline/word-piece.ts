@@ -9,6 +9,7 @@ export function createWordLevel(config: JsonObject, vocabulary: ReadonlyMap<stri
   const unknown = unknownToken(config, vocabulary, "<unk>");
   return {
     vocabulary,
+    size: vocabulary.size,
     tokenize: (word) => ({ ids: [vocabulary.get(word) ?? unknown()], spans: [0, word.length] }),
   };
 }
@@ -37,7 +38,7 @@ export function createWordPiece(config: JsonObject, vocabulary: ReadonlyMap<stri
     }
     return start < 0 ? { ids: [unknown()], spans: [0, word.length] } : { ids, spans };
   };
-  return { vocabulary, tokenize };
+  return { vocabulary, size: vocabulary.size, tokenize };
 }
 
 /** Only a text that needs the token makes its absence an error. */
