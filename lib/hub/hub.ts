@@ -6,6 +6,7 @@ import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { ListFileEntry } from "@huggingface/hub";
+import { show } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import type { RemoteFile } from "./download.js";
 import { fetchFiles, repoFolder, saveRef } from "./hub-cache.js";
@@ -87,6 +88,9 @@ export async function openSnapshot(type: RepoType, idOrPath: string, options: Hu
   }
   checkRepoId(type, idOrPath);
   const revision = options.revision ?? "main";
+  if (!isSafePath(revision)) {
+    throw new GrpoError("BAD_OPTION", `revision must be a branch, tag or commit; found ${show(revision)}`);
+  }
   const cacheDir = options.cacheDir ?? hubCacheDir();
   const root = path.join(cacheDir, repoFolder(type, idOrPath));
   const switched = offlineBy(type);
@@ -202,13 +206,22 @@ async function remoteSnapshot(
   };
 }
 
+/** What is listed becomes the name of a blob and a length, so it must be what it should be. */
 function remoteFile(id: string, name: string, entry: ListFileEntry | undefined): RemoteFile {
   if (entry === undefined) throw new GrpoError("FILE_NOT_FOUND", `no ${name} in "${id}" on the Hub`);
-  const etag = entry.lfs?.oid ?? entry.oid;
-  if (etag === undefined || !/^[0-9a-f]{40,64}$/.test(etag)) {
+  const { size, lfs, oid } = entry;
+  const etag = lfs?.oid ?? oid;
+  if (!isHex(etag, lfs ? 64 : 40))
     throw new GrpoError("HUB_ERROR", `the Hub's list gives no digest for ${name} of "${id}"`);
+  if (!Number.isSafeInteger(size) || size < 0) {
+    throw new GrpoError("HUB_ERROR", `the Hub's list gives no size for ${name} of "${id}"; found ${show(size)}`);
   }
-  return { name, size: entry.size, sha256: entry.lfs?.oid, etag, xet: entry.xetHash !== undefined };
+  return { name, size, sha256: lfs?.oid, etag, xet: entry.xetHash !== undefined };
+}
+
+/** Whether a value from the Hub is an id of so many hex digits: 40 for git's, 64 for a SHA-256. */
+function isHex(value: unknown, digits: number): value is string {
+  return typeof value === "string" && value.length === digits && /^[0-9a-f]+$/.test(value);
 }
 
 /** The commit that a revision is at the moment, and the files in it. */
@@ -227,12 +240,20 @@ export async function listRevision(client: HubClient, repo: HubRepo, revision: s
 }
 
 export async function resolveCommit(client: HubClient, { type, id }: HubRepo, revision: string): Promise<string> {
-  if (/^[0-9a-f]{40}$/.test(revision)) return revision;
+  if (isHex(revision, 40)) return revision;
   const { datasetInfo, modelInfo } = await import("@huggingface/hub");
   const info = type === "model" ? modelInfo<"sha"> : datasetInfo<"sha">;
   const access = { hubUrl: client.url, fetch: client.fetch };
   try {
-    return (await info({ name: id, revision, additionalFields: ["sha"], ...access })).sha;
+    const { sha } = await info({ name: id, revision, additionalFields: ["sha"], ...access });
+    if (isHex(sha, 40)) return sha;
+    throw new GrpoError(
+      "HUB_ERROR",
+      `the Hub states no commit of "${id}"; expected 40 hex digits, found ${show(sha)}`,
+      {
+        hint: "check HF_ENDPOINT: what is there does not answer as the Hub does",
+      },
+    );
   } catch (thrown) {
     throw asHubError(`asking the Hub about "${id}" failed`, thrown);
   }
@@ -241,8 +262,9 @@ export async function resolveCommit(client: HubClient, { type, id }: HubRepo, re
 /** What earlier fetches left in the cache for a revision. */
 async function cachedSnapshot(id: string, root: string, revision: string, reason: string): Promise<Snapshot> {
   const ref = await readFile(path.join(root, "refs", revision), "utf8").catch(() => undefined);
-  const folder = path.join(root, "snapshots", ref?.trim() ?? revision);
-  if (!(await stat(folder).catch(() => undefined))?.isDirectory()) {
+  const commit = ref?.trim() ?? revision;
+  const folder = path.join(root, "snapshots", commit);
+  if (!isHex(commit, 40) || !(await stat(folder).catch(() => undefined))?.isDirectory()) {
     throw new GrpoError("HUB_ERROR", `"${id}" (revision ${revision}) is not in the cache, and ${reason}`, {
       hint: `unset the variable to download it, or point HF_HUB_CACHE at the right cache; looked in ${root}`,
     });
@@ -269,9 +291,10 @@ export function checkRepoId(type: RepoType, id: unknown): asserts id is string {
   });
 }
 
-/** File names come from whoever owns the repository; none may lead out of the cache. */
-function isSafePath(name: string): boolean {
-  return !/^[/\\]|^[A-Za-z]:|\\/.test(name) && !name.split("/").includes("..");
+/** File names come from whoever owns the repository, names of revisions from a file perhaps; none may lead out of the cache. */
+function isSafePath(name: unknown): name is string {
+  if (typeof name !== "string" || /^[A-Za-z]:|[\\\0]/.test(name)) return false;
+  return name.split("/").every((part) => !["", ".", ".."].includes(part));
 }
 
 export async function walk(folder: string, prefix = ""): Promise<string[]> {

@@ -70,7 +70,8 @@ function filesOfHtml(page: string, base: string): RemoteWheel[] {
     const url = new URL((match[1] ?? "").replaceAll("&amp;", "&"), base);
     const sha256 = /sha256=([0-9a-f]{64})/.exec(url.hash)?.[1];
     url.hash = "";
-    const filename = decodeURIComponent(url.pathname.split("/").at(-1) ?? "");
+    // A slash may be hidden in what is encoded.
+    const filename = basename(decodeURIComponent(url.pathname));
     return { filename, url: url.href, sha256, size: undefined };
   });
 }

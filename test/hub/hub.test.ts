@@ -267,6 +267,68 @@ describe("local folders and mistaken ids", () => {
     const { files } = await resolveModelFiles("org/evil", { patterns: ["**"] });
     expect(files).toEqual(["config.json"]);
   });
+
+  it.each([
+    "../../..",
+    "../../../../elsewhere",
+    "/",
+    "main",
+    "",
+    "0123456789abcdef0123456789abcdef01234567/../..",
+    "0123456789ABCDEF0123456789ABCDEF01234567",
+    null,
+    ["0123456789abcdef0123456789abcdef01234567"],
+  ])("takes no commit id like %j, and writes nothing", async (sha) => {
+    const entries = async () => (await readdir(at.home, { recursive: true })).sort();
+    const before = await entries();
+    at.hub.lie = (stated) => (Array.isArray(stated) ? stated : { ...(stated as object), sha });
+    await expect(resolveModelFiles(ID)).rejects.toMatchObject({ code: "HUB_ERROR" });
+    await expect(resolveModelFiles(ID)).rejects.toThrow("expected 40 hex digits");
+    expect(await entries()).toEqual(before);
+  });
+
+  it.each([
+    ["digest", { oid: "../../../x" }],
+    ["digest", { oid: "a".repeat(64) }],
+    ["digest", { oid: ["0123456789abcdef0123456789abcdef01234567"] }],
+    ["digest", { lfs: { oid: "../x", size: 2, pointerSize: 1 } }],
+    ["size", { size: -1 }],
+    ["size", { size: "2" }],
+  ])("takes no listed %s like %j", async (what, wrong) => {
+    at.hub.lie = (stated) => (Array.isArray(stated) ? stated.map((entry: object) => ({ ...entry, ...wrong })) : stated);
+    await expect(resolveModelFiles(ID)).rejects.toThrow(`the Hub's list gives no ${what} for`);
+    expect(await readdir(path.join(at.home, "hub", "models--org--tiny"))).toEqual(["refs"]);
+  });
+
+  it.each([
+    "../up.json",
+    "a/../../up.json",
+    "/up.json",
+    "a\\..\\up.json",
+    "C:up.json",
+    "./up.json",
+    "a//up.json",
+    "a/",
+    "",
+    7,
+  ])("leaves out a file that is called %j", async (name) => {
+    at.hub.lie = (stated) =>
+      Array.isArray(stated) && stated.length > 0 ? [{ ...(stated[0] as object), type: "file", path: name }] : stated;
+    const snapshot = await openSnapshot("model", ID);
+    expect(snapshot.files).toEqual([]);
+  });
+
+  it.each(["../../escape", "/escape", "refs/../../escape", ""])("takes no revision like %j", async (revision) => {
+    await expect(resolveModelFiles(ID, { revision })).rejects.toThrow("must be a branch, tag or commit");
+  });
+
+  it("follows no ref of the cache that is no commit", async () => {
+    const root = path.join(at.home, "hub", "models--org--tiny");
+    await mkdir(path.join(root, "refs"), { recursive: true });
+    await writeFile(path.join(root, "refs", "main"), "../../..");
+    vi.stubEnv("HF_HUB_OFFLINE", "1");
+    await expect(resolveModelFiles(ID)).rejects.toThrow("is not in the cache");
+  });
 });
 
 describe("patterns", () => {

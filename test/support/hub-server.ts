@@ -62,6 +62,8 @@ export class HubServer implements ContentFaults {
   readonly failures: number[] = [];
   /** Decides about each request, given as in `requests`, how it fails. */
   fault: ((line: string) => Fault | undefined) | undefined;
+  /** Changes what is said about a commit and the files in it, as a mirror could that lies. */
+  lie: ((stated: unknown) => unknown) | undefined;
   /** Headers of every refusal on purpose, such as the Hub's limits on requests. */
   readonly refusalHeaders = new Map<string, string>();
   /** Ids that a repository had before: requests for them are sent on. */
@@ -174,7 +176,7 @@ export class HubServer implements ContentFaults {
       tags: [],
       lastModified: "2025-01-01T00:00:00.000Z",
     };
-    sendJson(response, 200, { _id: "1", id, modelId: id, sha: commit, siblings, ...facts });
+    this.#state(response, { _id: "1", id, modelId: id, sha: commit, siblings, ...facts });
   }
 
   /** Whether the request ends here by a fault. */
@@ -221,7 +223,11 @@ export class HubServer implements ContentFaults {
       url.searchParams.set("cursor", String(start + 2));
       response.setHeader("link", `<${url}>; rel="next"`);
     }
-    sendJson(response, 200, entries.slice(start, start + 2));
+    this.#state(response, entries.slice(start, start + 2));
+  }
+
+  #state(response: ServerResponse, facts: unknown): void {
+    sendJson(response, 200, this.lie ? this.lie(facts) : facts);
   }
 
   #pathsInfo({ repo, response }: Route, commit: string, body: Buffer) {
