@@ -1,7 +1,7 @@
 // Who judges a solution to a problem of Codeforces: Piston with open-r1's package for it, or this machine with the same rules, which
 // are those of that package: the compiler's options, the time limit, which output counts as the same.
 
-import { readFile, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { checkNumber } from "../../checks.js";
 import { GrpoError } from "../../errors.js";
@@ -16,6 +16,7 @@ import {
   findPython,
   mayExecuteHere,
   pythonCommand,
+  readWritten,
   runProgram,
   withFolder,
 } from "./sandbox.js";
@@ -141,12 +142,10 @@ async function runTest(
   const limits = { seconds: problem.time_limit, megabytes: problem.memory_limit };
   const outcome = await runProgram({ command, folder, signal, ...limits, ...(byFiles ? {} : { stdin: input }) });
   if (outcome.ended !== "exit" || outcome.code !== 0) return "failed";
-  const written = byFiles
-    ? await readFile(path.join(folder, "output.txt"), "latin1").catch(() => "")
-    : Buffer.from(outcome.stdout).toString("latin1");
+  const written = byFiles ? await readWritten(path.join(folder, "output.txt")) : outcome.stdout;
   // Bytes of UTF-8 are compared as bytes, whatever the program wrote.
   const expected = Buffer.from(withoutEmptyLines(test.output.replaceAll("\r\n", "\n"))).toString("latin1");
-  const found = withoutEmptyLines(written);
+  const found = withoutEmptyLines(Buffer.from(written).toString("latin1"));
   const checker = problem.generated_checker;
   const right = checker ? await check(checker, { input, expected, found }, signal) : same(expected, found);
   return right ? "passed" : "failed";

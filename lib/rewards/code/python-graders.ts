@@ -14,6 +14,7 @@ import {
   describeSandbox,
   findPython,
   mayExecuteHere,
+  type Outcome,
   pythonCommand,
   runProgram,
   withFolder,
@@ -89,23 +90,27 @@ async function gradeHere({ code, tests }: GraderJob, signal: AbortSignal | undef
   if (tests.length === 0) return 0;
   // No program prints nothing.
   if (code === "") return tests.filter((test) => sameLines("", test.output)).length / tests.length;
+  const deadline = performance.now() + PROGRAM_SECONDS * 1000;
+  let passed = 0;
+  for (const { input, output } of tests) {
+    const seconds = Math.min(TEST_SECONDS, (deadline - performance.now()) / 1000);
+    if (seconds <= 0) return 0;
+    const outcome = await runHere(code, input, seconds, signal);
+    // As in open-r1, where the judgement itself fails with it.
+    if (outcome.ended !== "exit") return 0;
+    const printed = decode(outcome.stdout);
+    if (printed === undefined) return 0;
+    if (outcome.code === 0 && sameLines(printed, output)) passed++;
+  }
+  return passed / tests.length;
+}
+
+/** In a folder of its own for every test: what a program does to its folder must not be in the way of the next one. */
+function runHere(code: string, stdin: string, seconds: number, signal: AbortSignal | undefined): Promise<Outcome> {
   return withFolder(async (folder) => {
     const file = path.join(folder, "main.py");
     await writeFile(file, code);
-    const deadline = performance.now() + PROGRAM_SECONDS * 1000;
-    let passed = 0;
-    for (const { input, output } of tests) {
-      const seconds = Math.min(TEST_SECONDS, (deadline - performance.now()) / 1000);
-      if (seconds <= 0) return 0;
-      const command = pythonCommand(file);
-      const outcome = await runProgram({ command, folder, stdin: input, seconds, megabytes: MEGABYTES, signal });
-      // As in open-r1, where the judgement itself fails with it.
-      if (outcome.ended !== "exit") return 0;
-      const printed = decode(outcome.stdout);
-      if (printed === undefined) return 0;
-      if (outcome.code === 0 && sameLines(printed, output)) passed++;
-    }
-    return passed / tests.length;
+    return runProgram({ command: pythonCommand(file), folder, stdin, seconds, megabytes: MEGABYTES, signal });
   });
 }
 

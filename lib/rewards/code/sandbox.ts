@@ -2,11 +2,15 @@
 // environment that holds nothing of the user's. Where Linux lets it, also without network and in a process namespace of its own.
 // Not a jail: the program has the user's rights to files. docs/code-rewards.md says what holds and what does not.
 
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process";
+import { constants } from "node:fs";
+import { mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { GrpoError } from "../../errors.js";
+import { promisify } from "node:util";
+import { GrpoError, reasonOf } from "../../errors.js";
+
+const run = promisify(execFile);
 
 /** The variable by which Hugging Face's `evaluate` asks for the same consent. */
 export const CONSENT_VARIABLE = "HF_ALLOW_CODE_EVAL";
@@ -144,13 +148,42 @@ function environment(folder: string): NodeJS.ProcessEnv {
   };
 }
 
-/** Lends an empty folder. */
+/** Lends an empty folder. Whatever a program leaves in it, removing it fails nobody: what has to stay is said in a warning. */
 export async function withFolder<T>(use: (folder: string) => Promise<T>): Promise<T> {
   const folder = await mkdtemp(path.join(tmpdir(), "grpo-code-"));
   try {
     return await use(folder);
   } finally {
+    await removeFolder(folder).catch((thrown: unknown) => {
+      process.emitWarning(`the folder ${folder} of a program could not be removed: ${reasonOf(thrown)}`);
+    });
+  }
+}
+
+const REMOVING_MS = 60_000;
+/** Gives rights back, and removes paths that are longer than Node may name. */
+const REMOVE = 'chmod -R u+rwx "$1" 2>/dev/null; exec rm -rf "$1"';
+
+async function removeFolder(folder: string): Promise<void> {
+  try {
     await rm(folder, { recursive: true, force: true, maxRetries: 3 });
+  } catch {
+    await run("sh", ["-c", REMOVE, "sh", folder], { timeout: REMOVING_MS, killSignal: "SIGKILL" });
+  }
+}
+
+/**
+ * What a program wrote into a file; nothing where there is no file, or one that is longer than a program's output may be. A link or
+ * a pipe in its place, which might never end, is none.
+ */
+export async function readWritten(file: string): Promise<Uint8Array> {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  const handle = await open(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK).catch(() => undefined);
+  try {
+    const info = await handle?.stat();
+    return handle && info?.isFile() && info.size <= MAX_OUTPUT_BYTES ? await handle.readFile() : new Uint8Array();
+  } finally {
+    await handle?.close();
   }
 }
 

@@ -1,6 +1,7 @@
 // Programs on this machine: what the limits stop, and the judge for Codeforces.
 
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
@@ -118,6 +119,107 @@ it.skipIf(!hasPython)(`without namespaces the other limits hold${withPython}`, p
   expect(performance.now() - started).toBeLessThan(15_000);
   vi.stubEnv("PATH", path);
 });
+
+describe("what a program does to its folder", () => {
+  const grade = async (code: string, outputs: readonly string[] = ["1"]): Promise<unknown> => {
+    const test_cases = outputs.map((output) => ({ input: "", output }));
+    const reward = rewards.code({ provider: "local" });
+    return reward({ completions: said([block(code, "python")]), verification_info: [{ test_cases }] });
+  };
+  const left = () => readdirSync(join(work, "tmp"));
+
+  it.skipIf(!hasPython)(`is cleared away, however deep it goes${withPython}`, python, async () => {
+    const nested = "import os\nfor _ in range(3000):\n  os.mkdir('folder')\n  os.chdir('folder')\nprint(1)";
+    expect(await grade(nested)).toEqual([1]);
+    expect(left()).toEqual([]);
+  });
+
+  it("is cleared away without the right to", async () => {
+    const isRoot = process.getuid?.() === 0;
+    chmodSync(work, 0o755);
+    chmodSync(join(work, "tmp"), 0o777);
+    // Root may do anything, so another account takes its place.
+    if (isRoot) process.seteuid?.(65_534);
+    try {
+      const kept = await withFolder(async (folder) => {
+        mkdirSync(join(folder, "a", "b"), { recursive: true });
+        writeFileSync(join(folder, "a", "b", "c"), "");
+        for (const closed of [join(folder, "a", "b"), join(folder, "a"), folder]) chmodSync(closed, 0);
+        return "the reward";
+      });
+      expect(kept).toBe("the reward");
+    } finally {
+      if (isRoot) process.seteuid?.(0);
+    }
+    expect(left()).toEqual([]);
+  });
+
+  it("is told where it cannot be cleared away, and no reason to fail", async () => {
+    vi.stubEnv("PATH", "");
+    const warned = vi.spyOn(process, "emitWarning").mockImplementation(() => {});
+    let deep = "";
+    try {
+      // Without a shell nothing removes a path that is too long.
+      expect(
+        await withFolder(async (folder) => {
+          deep = folder;
+          nest(folder, 1200);
+          return 0.5;
+        }),
+      ).toBe(0.5);
+      expect(warned).toHaveBeenCalledWith(expect.stringContaining(`${deep} of a program could not be removed`));
+    } finally {
+      vi.unstubAllEnvs();
+      warned.mockRestore();
+      vi.stubEnv("TMPDIR", join(work, "tmp"));
+      vi.stubEnv("HF_ALLOW_CODE_EVAL", "1");
+      spawnSync("rm", ["-rf", deep]);
+    }
+  });
+
+  it.skipIf(!hasPython)(`does not reach its next test${withPython}`, python, async () => {
+    for (const last of [
+      "os.chmod('.', 0)",
+      "shutil.rmtree(os.getcwd())",
+      "os.rename(os.getcwd(), os.getcwd() + '-')",
+    ]) {
+      expect(await grade(`import os, shutil\nprint(1)\n${last}`, ["1", "1", "2"]), last).toEqual([2 / 3]);
+    }
+    for (const moved of left()) rmSync(join(work, "tmp", moved), { recursive: true });
+  });
+
+  it.skipIf(!hasPython)(`has no output but a file of it${withPython}`, python, async () => {
+    const made = [
+      "os.mkfifo('output.txt')",
+      "os.symlink('/dev/zero', 'output.txt')",
+      "os.mkdir('output.txt')",
+      "os.truncate(os.open('output.txt', os.O_CREAT | os.O_RDWR), 2 ** 27)",
+    ];
+    for (const make of made) {
+      const [reward] = await rewards.cfCode({ endpoints: [], scoringMode: "partial" })({
+        completions: said([block(`import os\n${make}`, "python")]),
+        id: ["1/A"],
+        language: ["python"],
+        time_limit: [10],
+        memory_limit: [512],
+        input_mode: ["file"],
+        official_tests: [[{ input: "", output: "1" }]],
+      });
+      expect(reward, make).toBe(0);
+    }
+  });
+});
+
+/** Folders in folders, deeper than a path may be long. */
+function nest(folder: string, depth: number): void {
+  const start = process.cwd();
+  process.chdir(folder);
+  for (let i = 0; i < depth; i++) {
+    mkdirSync("folder");
+    process.chdir("folder");
+  }
+  process.chdir(start);
+}
 
 describe("cfCode on this machine", () => {
   const test = (input: string, output: string) => ({ input, output });
