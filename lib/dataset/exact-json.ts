@@ -4,7 +4,7 @@
 import { randomUUID } from "node:crypto";
 import { GrpoError, reasonOf } from "../errors.js";
 
-const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|-?Infinity\b|\bNaN\b|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"?|-?Infinity\b|\bNaN\b|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 /** Digits in strings match as well: then looking closer costs time, and changes nothing. */
 const LARGE_NUMBER = /\d{16}|\d[eE]\+?\d{3}/;
 const NAME = /NaN|Infinity/;
@@ -30,7 +30,7 @@ export function splitJson(text: string): string[] | undefined {
   const values: string[] = [];
   let depth = 0;
   let start = 0;
-  for (const { 0: token, index } of text.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\]]/g)) {
+  for (const { 0: token, index } of text.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"?|[{}[\]]/g)) {
     if (token.startsWith('"')) continue;
     depth += token === "{" || token === "[" ? 1 : -1;
     if (depth > 0) continue;

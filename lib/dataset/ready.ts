@@ -35,13 +35,24 @@ async function gsm8k(options: ReadyDatasetOptions = {}): Promise<Dataset<MathRow
   const rows = await load("openai/gsm8k", options, "main");
   return rows
     .map(({ question, answer }, index) => {
-      const [, reasoning, number] = /^([\s\S]*?)\s*####\s*(.+?)\s*$/.exec(answer) ?? [];
-      if (reasoning !== undefined && number !== undefined) {
+      const { reasoning, number } = splitAnswer(answer);
+      if (number !== "") {
         return { prompt: conversation(question, options), solution: number.replaceAll(",", ""), reasoning };
       }
       throw new GrpoError("BAD_DATASET", `gsm8k: the answer of row ${index} has no "#### number"`);
     })
     .removeColumns("question", "answer");
+}
+
+/** The number is what stands behind the first "####" of the last line, or on it behind a line of nothing else. */
+export function splitAnswer(answer: string): { readonly reasoning: string; readonly number: string } {
+  const mark = "####";
+  const text = answer.trimEnd();
+  const line = 1 + Math.max(...["\n", "\r", "\u2028", "\u2029"].map((end) => text.lastIndexOf(end)));
+  const before = text.slice(0, line).trimEnd();
+  const at = before.endsWith(mark) ? before.length - mark.length : text.indexOf(mark, line);
+  if (at < 0) return { reasoning: text, number: "" };
+  return { reasoning: text.slice(0, at).trimEnd(), number: text.slice(at + mark.length).trim() };
 }
 
 /** DigitalLearningGmbH/MATH-lighteval: the MATH data set, solutions with a \boxed{…} answer. */

@@ -144,7 +144,7 @@ export function asHubError(what: string, thrown: unknown): GrpoError {
 export function redacted(text: string): string {
   return text
     .replace(/(https?:\/\/)[^\s/@]+@/g, "$1")
-    .replace(/(https?:\/\/[^\s?]+)\?\S*/g, "$1")
+    .replace(/https?:\/\/\S+/g, (address) => address.split("?", 1).join(""))
     .replace(/\bhf_\w+|\bBearer \S+/g, "***");
 }
 

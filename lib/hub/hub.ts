@@ -9,6 +9,7 @@ import type { ListFileEntry } from "@huggingface/hub";
 import { show } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import type { RemoteFile } from "./download.js";
+import { globMatcher } from "./glob.js";
 import { fetchFiles, repoFolder, saveRef } from "./hub-cache.js";
 import {
   asHubError,
@@ -88,7 +89,7 @@ export async function openSnapshot(type: RepoType, idOrPath: string, options: Hu
   }
   checkRepoId(type, idOrPath);
   const revision = options.revision ?? "main";
-  if (!isSafePath(revision)) {
+  if (!isName(revision)) {
     throw new GrpoError("BAD_OPTION", `revision must be a branch, tag or commit; found ${show(revision)}`);
   }
   const cacheDir = options.cacheDir ?? hubCacheDir();
@@ -122,26 +123,10 @@ export async function withTemporaryFolder<T>(use: (folder: string) => Promise<T>
   }
 }
 
-/** Files that match one of the patterns, in which * stays within a folder, ** does not, and [0-9] is one character. */
+/** Files that match one of the patterns of glob.ts. */
 export function matching(files: readonly string[], patterns: readonly string[]): string[] {
-  const expressions = patterns.map(globExpression);
-  return files.filter((file) => expressions.some((expression) => expression.test(file)));
-}
-
-function globExpression(pattern: string): RegExp {
-  const source = pattern.replace(/\*\*\/?|\*|\?|\[(!?)(\]?[^\]]*)\]|[.+^${}()|[\]\\]/g, (part, not, characters) => {
-    if (part === "**/") return "(?:.*/)?";
-    if (part === "**") return ".*";
-    if (part === "*") return "[^/]*";
-    if (part === "?") return "[^/]";
-    if (characters !== undefined) return `(?!/)[${not && "^"}${characters.replace(/[\\\]^[]/g, "\\$&")}]`;
-    return `\\${part}`;
-  });
-  try {
-    return new RegExp(`^${source}$`, "s");
-  } catch {
-    throw new GrpoError("BAD_OPTION", `"${pattern}" is no pattern of file names`);
-  }
+  const matchers = patterns.map(globMatcher);
+  return files.filter((file) => matchers.some((matches) => matches(file)));
 }
 
 async function localSnapshot(folder: string): Promise<Snapshot> {
@@ -232,7 +217,7 @@ export async function listRevision(client: HubClient, repo: HubRepo, revision: s
   const files = new Map<string, ListFileEntry>();
   try {
     const list = listFiles({ repo: { type: repo.type, name: repo.id }, revision: commit, recursive: true, ...access });
-    for await (const entry of list) if (entry.type === "file" && isSafePath(entry.path)) files.set(entry.path, entry);
+    for await (const entry of list) if (entry.type === "file" && isName(entry.path)) files.set(entry.path, entry);
   } catch (thrown) {
     throw asHubError(`listing the files of "${repo.id}" failed`, thrown);
   }
@@ -291,10 +276,14 @@ export function checkRepoId(type: RepoType, id: unknown): asserts id is string {
   });
 }
 
-/** File names come from whoever owns the repository, names of revisions from a file perhaps; none may lead out of the cache. */
+/** File names come from whoever owns the repository; none may lead out of the cache. */
 function isSafePath(name: unknown): name is string {
-  if (typeof name !== "string" || /^[A-Za-z]:|[\\\0]/.test(name)) return false;
-  return name.split("/").every((part) => !["", ".", ".."].includes(part));
+  return typeof name === "string" && !/^[A-Za-z]:|^\/|[\\\0]/.test(name) && !name.split("/").includes("..");
+}
+
+/** A name as a repository or a branch can have it, with no empty part. */
+function isName(name: unknown): name is string {
+  return isSafePath(name) && name.split("/").every((part) => part !== "" && part !== ".");
 }
 
 export async function walk(folder: string, prefix = ""): Promise<string[]> {

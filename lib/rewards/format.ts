@@ -5,11 +5,6 @@ import { contentOf } from "./accuracy.js";
 
 type Completions = Pick<RewardBatch, "completions">;
 
-/** Python's re.match with DOTALL and MULTILINE: at the very start, "." takes line ends, "$" is before any of them. */
-function matchesAtStart(pattern: string, text: string): boolean {
-  return new RegExp(pattern, "smy").test(text);
-}
-
 /**
  * TRL's think_format_reward: 1 if the completion opens with one <think>…</think> block, else 0. The pattern is TRL's; `$`
  * needs no multi-line flag because `.*` (dot-all) already takes the rest of the text.
@@ -20,10 +15,26 @@ export function thinkFormat({ completions }: Completions): number[] {
   );
 }
 
+/** Where the answer begins in a text that opens with <think>, </think>, <answer>, each on a line of its own; -1 without. */
+function answerStart(text: string): number {
+  const [open, turn] = ["<think>\n", "\n</think>\n<answer>\n"];
+  const at = text.startsWith(open) ? text.indexOf(turn, open.length) : -1;
+  return at < 0 ? -1 : at + turn.length;
+}
+
+/** Whether a line that begins at `from` or later, but is not the first one, is </answer>. */
+function answerEnds(text: string, from: number): boolean {
+  const end = "\n</answer>";
+  return text.includes(`${end}\n`, from) || (text.endsWith(end) && text.length - end.length >= from);
+}
+
 /** open-r1's format_reward: 1 for <think>, <answer> and their ends, each on a line of its own, in this order. */
 export function answerFormat({ completions }: Completions): number[] {
-  const pattern = "<think>\\n.*?\\n</think>\\n<answer>\\n.*?\\n</answer>$";
-  return completions.map((completion) => (matchesAtStart(pattern, contentOf(completion)) ? 1 : 0));
+  return completions.map((completion) => {
+    const text = contentOf(completion);
+    const start = answerStart(text);
+    return start >= 0 && answerEnds(text, start) ? 1 : 0;
+  });
 }
 
 export interface CodeFormatOptions {
@@ -35,9 +46,12 @@ export interface CodeFormatOptions {
 export function codeFormat({ language = "python" }: CodeFormatOptions = {}) {
   return function codeFormat(batch: Completions & { readonly language?: readonly string[] }): number[] {
     return batch.completions.map((completion, i) => {
-      const fence = `\`\`\`${escapePattern(batch.language?.[i] ?? language)}.*?\`\`\``;
-      const pattern = `<think>\\n.*?\\n</think>\\n<answer>\\n.*?${fence}.*?\\n</answer>$`;
-      return matchesAtStart(pattern, contentOf(completion)) ? 1 : 0;
+      const text = contentOf(completion);
+      const fence = `\`\`\`${batch.language?.[i] ?? language}`;
+      const start = answerStart(text);
+      const open = start < 0 ? -1 : text.indexOf(fence, start);
+      const close = open < 0 ? -1 : text.indexOf("```", open + fence.length);
+      return close >= 0 && answerEnds(text, close + "```".length) ? 1 : 0;
     });
   };
 }
@@ -55,8 +69,4 @@ export function tagCount({ completions }: Completions): number[] {
 export function reasoningSteps({ completions }: Completions): number[] {
   const sign = /Step \p{Nd}+:|^\p{Nd}+\.|\n-|\n\*|First,|Second,|Next,|Finally,/gu;
   return completions.map((completion) => Math.min(1, (contentOf(completion).match(sign)?.length ?? 0) / 3));
-}
-
-function escapePattern(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");
 }

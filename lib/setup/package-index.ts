@@ -66,7 +66,7 @@ function filesOfJson(page: unknown, base: string): RemoteWheel[] {
 }
 
 function filesOfHtml(page: string, base: string): RemoteWheel[] {
-  return [...page.matchAll(/<a\s[^>]*href\s*=\s*["']([^"']+)["']/gi)].map((match) => {
+  return [...page.matchAll(/<a\s[^<>]*href\s*=\s*["']([^"'<>]+)["']/gi)].map((match) => {
     const url = new URL((match[1] ?? "").replaceAll("&amp;", "&"), base);
     const sha256 = /sha256=([0-9a-f]{64})/.exec(url.hash)?.[1];
     url.hash = "";

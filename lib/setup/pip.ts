@@ -54,7 +54,7 @@ async function download(
 }
 
 function savedFile(output: string, folder: string): string {
-  const file = /^\s*(?:Saved|File was already downloaded) (.+\.whl)\s*$/m.exec(output)?.[1];
+  const file = /^[ \t]*(?:Saved|File was already downloaded) (.+\.whl)\s*$/m.exec(output)?.[1];
   if (!file) throw new GrpoError("DOWNLOAD_FAILED", `pip named no file that it saved:\n${lastLines(output)}`);
   // pip names it relative to where it runs.
   return join(folder, basename(file));

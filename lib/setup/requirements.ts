@@ -15,16 +15,23 @@ export interface Requirement {
 export type MarkerValues = Readonly<Record<string, string>>;
 
 export function parseRequirement(text: string): Requirement {
-  const [, name = "", extras = "", specifier = "", , marker] =
-    /^\s*([\w.-]+)\s*(?:\[([^\]]*)\])?\s*\(?([^;()]*)\)?\s*(;\s*(.*))?$/.exec(text) ?? [];
-  if (name === "") throw new Error(`"${text}" is not a requirement`);
-  const list = extras.split(",").map((extra) => extra.trim());
+  const [head = "", ...marker] = text.split(";");
+  const name = /^[\w.-]+/.exec(head.trim())?.[0] ?? "";
+  const rest = head.trim().slice(name.length).trim();
+  const close = rest.startsWith("[") ? rest.indexOf("]") : -1;
+  const extras = (close > 0 ? rest.slice(1, close) : "").split(",").map((extra) => extra.trim());
+  const specifier = withoutParentheses(rest.slice(close + 1).trim());
+  if (name === "" || /[()[\]]/.test(specifier)) throw new Error(`"${text}" is not a requirement`);
   return {
     name: normalName(name),
-    extras: list.filter((extra) => extra !== ""),
+    extras: extras.filter((extra) => extra !== ""),
     specifier: specifier.replaceAll(" ", ""),
-    marker: marker?.trim(),
+    marker: marker.length === 0 ? undefined : marker.join(";").trim(),
   };
+}
+
+function withoutParentheses(text: string): string {
+  return text.startsWith("(") && text.endsWith(")") ? text.slice(1, -1) : text;
 }
 
 /** PEP 503: runs of dashes, underscores and dots are one dash. */

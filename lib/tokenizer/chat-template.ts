@@ -3,9 +3,9 @@
 // it returns is encoded without adding special tokens.
 
 import { GrpoError, nearestName, reasonOf } from "../errors.js";
+import { isPythonSpace, trimText } from "../text.js";
 import type { Message } from "../types.js";
 import { RaisedByTemplate } from "./jinja/errors.js";
-import { stripText } from "./jinja/methods.js";
 import { compileJinja, type Rendered } from "./jinja/template.js";
 
 /** One template, or several by name, as transformers keeps them. */
@@ -164,14 +164,14 @@ function isTextPart(part: unknown): part is { readonly text: string } {
 
 function cutAtMark({ text: rendered, generated }: Rendered, last: string): Rendered {
   const end = rendered.lastIndexOf(CONTINUE_TAG.trim());
-  if (end < 0 || !rendered.includes(stripText(last, undefined, true, true))) {
+  if (end < 0 || !rendered.includes(trimText(last, isPythonSpace))) {
     throw new GrpoError("BAD_TEMPLATE", "the chat template drops part of the last message, so it cannot be continued", {
       hint: "leave continueFinalMessage out, or use a template that keeps the message as it is",
     });
   }
   // A template that trims messages has eaten the tag's space; then the message's own trailing space must go as well.
   const kept = rendered.startsWith(CONTINUE_TAG, end);
-  const text = kept ? rendered.slice(0, end) : stripText(rendered.slice(0, end), undefined, false, true);
+  const text = kept ? rendered.slice(0, end) : trimText(rendered.slice(0, end), isPythonSpace, "end");
   return { text, generated };
 }
 

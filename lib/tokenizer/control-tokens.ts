@@ -2,9 +2,9 @@
 // before the template is rendered, and marked tokens are encoded without a look at the tokens on top of the vocabulary.
 
 import { GrpoError } from "../errors.js";
+import { isPythonSpace, trimText } from "../text.js";
 import type { Message } from "../types.js";
 import type { ChatTemplateOptions } from "./chat-template.js";
-import { stripText } from "./jinja/methods.js";
 import { literalTexts } from "./jinja/template.js";
 import type { AddedTokenUse } from "./pipeline/added-tokens.js";
 import { wellFormed } from "./pipeline/aligned-text.js";
@@ -25,7 +25,7 @@ export function controlTokens(tokens: Iterable<AddedToken>, template: string, li
   const isWritten = (content: string): boolean =>
     written === undefined
       ? (listed as unknown[]).includes(content)
-      : stripText(content, undefined, true, true) !== "" && written.some((text) => text.includes(content));
+      : trimText(content, isPythonSpace) !== "" && written.some((text) => text.includes(content));
   return [...tokens].filter(({ content, special }) => special || isWritten(content)).map(({ content }) => content);
 }
 

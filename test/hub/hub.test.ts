@@ -338,6 +338,15 @@ describe("patterns", () => {
     expect(matching(files, ["**/*.json"])).toEqual(["a.json", "x/a.json", "x/y/a.json"]);
     expect(matching(files, ["x/**"])).toEqual(["x/a.json", "x/y/a.json"]);
     expect(matching(files, ["?.json"])).toEqual(["a.json"]);
+    expect(matching(files, ["**/x/**/*.json", "x/**.jsonl"])).toEqual(["x/a.json", "x/y/a.json"]);
+    expect(matching(["a1", "b1", "]", "a/", "[", "a-"], ["[a-b][0-9]", "[]]", "a[!b]", "["])).toEqual([
+      "a1",
+      "b1",
+      "]",
+      "[",
+      "a-",
+    ]);
+    expect(() => matching(["a"], ["[z-a]"])).toThrow('"[z-a]" is no pattern of file names');
   });
 });
 

@@ -1,6 +1,7 @@
 // The program in a completion: taken out of it, and mended as open-r1 mends it (src/open_r1/rewards.py and
 // utils/competitive_programming define both).
 
+import { trimText } from "../../text.js";
 import type { Completion } from "../../types.js";
 import { splitLines, strip } from "./python-text.js";
 
@@ -44,10 +45,16 @@ const RENAMED: readonly (readonly [pattern: RegExp, now: string])[] = [
   // Asked by solutions that want to know whether they are at home.
   [/(?:os\s*\.\s*)?getlogin\s*\(\s*\)/g, "False"],
   [/\bfractions\.gcd\b/g, "math.gcd"],
-  [/(from\s+fractions\s+import\s+(?:\([^)]*)?)\bgcd\s*,\s*/g, "$1"],
-  [/(from\s+fractions\s+import\s+.*?\S)\s*,\s*\bgcd(\s*\)?\s*(?:#.*)?)/g, "$1$2"],
-  [/from\s+fractions\s+import\s+\(?\s*gcd\s*\)?/g, ""],
 ];
+
+/** gcd is not in fractions any more, but in math, from where it is imported instead. */
+const WITHOUT_GCD: readonly (readonly [pattern: RegExp, now: string])[] = [
+  [/(from\s+fractions\s+import\s+(?:\([^)]*)?)\bgcd\s*,\s*/g, "$1"],
+  [/(from\s+fractions\s+import\s+(?!\s).*?\S)\s*,\s*\bgcd(\s*\)?\s*(?:#.*)?)/g, "$1$2"],
+  [/from\s+fractions\s+import\s+(?:\(\s*)?gcd\s*\)?/g, ""],
+];
+/** Each of them may look from an import to the end of the text, so a program with more imports than any has stays as it is. */
+const MAX_FRACTION_IMPORTS = 50;
 
 function patchPython(code: string): string {
   const lines = splitLines(code);
@@ -60,5 +67,12 @@ function patchPython(code: string): string {
   if (!code.includes("set_int_max_str_digits")) head.push("import sys", "sys.set_int_max_str_digits(0)");
   // The last import stands on both sides, as in open-r1.
   const whole = [...head, ...lines.slice(last)].join("\n");
-  return RENAMED.reduce((text, [pattern, now]) => text.replace(pattern, now), whole).replace(/\\+$/, "");
+  const renamed = RENAMED.reduce((text, [pattern, now]) => text.replace(pattern, now), whole);
+  return trimText(withoutFractionsGcd(renamed), (char) => char === "\\", "end");
+}
+
+function withoutFractionsGcd(code: string): string {
+  const imports = code.match(/from\s+fractions\s+import\s/g) ?? [];
+  if (imports.length > MAX_FRACTION_IMPORTS) return code;
+  return WITHOUT_GCD.reduce((text, [pattern, now]) => text.replace(pattern, now), code);
 }

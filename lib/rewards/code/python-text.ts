@@ -1,12 +1,10 @@
 // Python's own ways with text and numbers, where they differ from JavaScript's and a score depends on them.
 
-// JavaScript's \s has the byte order mark and lacks the information separators and the next-line control.
-const SPACE = "[\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]";
-const OUTER_SPACE = new RegExp(`^${SPACE}+|${SPACE}+$`, "g");
+import { isPythonSpace, trimText } from "../../text.js";
 
 /** str.strip() */
 export function strip(text: string): string {
-  return text.replace(OUTER_SPACE, "");
+  return trimText(text, isPythonSpace);
 }
 
 /** str.splitlines() */
@@ -20,7 +18,7 @@ export function splitLines(text: string): string[] {
 /** float(text); undefined where Python raises, and for numbers that no reward can be. */
 export function parseFloatStrictly(text: string): number | undefined {
   const number = strip(text).replace(/(?<=\d)_(?=\d)/g, "");
-  if (!/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(number)) return undefined;
+  if (!/^[+-]?(\d+(?:\.\d*)?|\.\d+)(e[+-]?\d+)?$/i.test(number)) return undefined;
   return Number.isFinite(Number(number)) ? Number(number) : undefined;
 }
 

@@ -103,6 +103,6 @@ function atom(r: Reader): MathNode {
   }
   if (!/^[\d.]/.test(token) || token.length > MAX_DIGITS || r.next === "(" || /^[\d.]/.test(r.next)) throw parseFailure;
   // Python has no integers with leading zeros.
-  if (/^0\d*[1-9]\d*$/.test(token)) throw parseFailure;
+  if (/^0\d*$/.test(token) && /[1-9]/.test(token)) throw parseFailure;
   return number(Q.parseDecimal(token), token.includes("."));
 }

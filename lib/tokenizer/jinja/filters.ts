@@ -1,6 +1,7 @@
 // Jinja's filters, with transformers' `tojson`. Filters that make no sense in a chat template (random, urlize, wordwrap
 // and the like) are left out and refused by name.
 
+import { isPythonSpace, trimText } from "../../text.js";
 import { attributeOf, itemOf, sliceOf } from "./access.js";
 import { bind, needInteger, needText } from "./arguments.js";
 import { TemplateError, TemplateTypeError } from "./errors.js";
@@ -85,7 +86,7 @@ function toInteger(value: Value, other: Value | undefined, base: Value | undefin
   const missing = other ?? 0;
   if (value instanceof Undefined) return value.fail();
   if (typeof value === "string") {
-    const text = stripText(value, undefined, true, true).replaceAll("_", "");
+    const text = trimText(value, isPythonSpace).replaceAll("_", "");
     const radix = needInteger("int", base, 10);
     if (radix === 10 ? /^[+-]?\d+$/.test(text) : /^[+-]?\w+$/.test(text)) {
       const parsed = Number.parseInt(text, radix);
@@ -100,7 +101,7 @@ function toInteger(value: Value, other: Value | undefined, base: Value | undefin
 
 function toFloat(value: Value, other: Value | undefined): Value {
   if (value instanceof Undefined) return value.fail();
-  const text = typeof value === "string" ? stripText(value, undefined, true, true) : "";
+  const text = typeof value === "string" ? trimText(value, isPythonSpace) : "";
   const number = typeof value === "string" ? (text === "" ? Number.NaN : Number(text)) : numberOf(value);
   return number === undefined || Number.isNaN(number) ? (other ?? makeNumber(0, true)) : makeNumber(number, true);
 }
@@ -353,7 +354,7 @@ const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   ["sum", withParameters(["attribute", "start"], sum)],
   ["title", onText((text) => text.replace(/[^-\s([{<]+/gu, capitalize))],
   ["tojson", withParameters(["ensure_ascii", "indent", "separators", "sort_keys"], json)],
-  ["trim", withParameters(["chars"], (value, chars) => stripText(textOf(value), chars, true, true))],
+  ["trim", withParameters(["chars"], (value, chars) => stripText(textOf(value), chars))],
   ["truncate", withParameters(["length", "killwords", "end", "leeway"], truncate)],
   ["unique", withParameters(["case_sensitive", "attribute"], unique)],
   ["upper", onText((text) => text.toUpperCase())],

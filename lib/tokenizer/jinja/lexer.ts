@@ -1,6 +1,7 @@
 // The tokens of a Jinja template, with the settings of transformers' environment: trim_blocks and lstrip_blocks on, the
 // last line end of the source dropped. White space follows Python's rules.
 
+import { isPythonSpace, PYTHON_SPACE, trimText } from "../../text.js";
 import { TemplateSyntaxError } from "./errors.js";
 
 export type TokenType = "data" | "name" | "string" | "integer" | "float" | "operator" | "variable" | "block" | "end";
@@ -12,9 +13,6 @@ export interface Token {
   readonly line: number;
 }
 
-/** What Python's str.strip() and \s take for white space. */
-export const PYTHON_SPACE = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
-
 const OPENING = /\{\{|\{%|\{#/g;
 const RAW_BEGIN = new RegExp(`\\{%([-+]?)[${PYTHON_SPACE}]*raw[${PYTHON_SPACE}]*(?:-%\\}[${PYTHON_SPACE}]*|%\\})`, "y");
 const RAW_END = new RegExp(
@@ -24,7 +22,6 @@ const RAW_END = new RegExp(
 const BLOCK_END = new RegExp(`\\+%\\}|-%\\}[${PYTHON_SPACE}]*|%\\}\\n?`, "y");
 const VARIABLE_END = new RegExp(`-\\}\\}[${PYTHON_SPACE}]*|\\}\\}`, "y");
 const COMMENT_END = new RegExp(`\\+#\\}|-#\\}[${PYTHON_SPACE}]*|#\\}\\n?`, "g");
-const TRAILING_SPACE = new RegExp(`[${PYTHON_SPACE}]+$`);
 const ONLY_SPACE = new RegExp(`^[${PYTHON_SPACE}]*$`);
 
 const SPACE = new RegExp(`[${PYTHON_SPACE}]+`, "y");
@@ -92,7 +89,7 @@ class Lexer {
   }
 
   #controlled(text: string, mark: string, sign: string | undefined): string {
-    if (sign === "-") return text.replace(TRAILING_SPACE, "");
+    if (sign === "-") return trimText(text, isPythonSpace, "end");
     if (sign === "+" || mark === "{{") return text;
     const lineStart = text.lastIndexOf("\n") + 1;
     const strips = (lineStart > 0 || this.#lineStarting) && ONLY_SPACE.test(text.slice(lineStart));

@@ -1,10 +1,10 @@
 // Methods of Python's strings, dictionaries and lists that templates may call. Those that would change a value are
 // refused, as in the sandbox that transformers uses.
 
+import { type Ends, isPythonSpace, PYTHON_SPACE, trimText } from "../../text.js";
 import { bind, needInteger, needText } from "./arguments.js";
 import { TemplateTypeError } from "./errors.js";
 import { formatValue } from "./format-spec.js";
-import { PYTHON_SPACE } from "./lexer.js";
 import {
   type CallArguments,
   Callable,
@@ -36,15 +36,11 @@ function withSelf<T>(methods: ReadonlyMap<string, Method<T>>, self: T, name: str
   return method && new Callable(name, (args) => method(self, args, name));
 }
 
-export function stripText(text: string, chars: Value | undefined, left: boolean, right: boolean): string {
-  const set = chars === undefined || chars === null ? PYTHON_SPACE : escapeClass(needText("strip", chars));
-  if (set === "") return text;
-  const start = left ? text.replace(new RegExp(`^[${set}]+`, "u"), "") : text;
-  return right ? start.replace(new RegExp(`[${set}]+$`, "u"), "") : start;
-}
-
-function escapeClass(chars: string): string {
-  return chars.replace(/[\\\]^[-]/g, "\\$&");
+/** str.strip(), str.lstrip() and str.rstrip(); without `chars` white space goes. */
+export function stripText(text: string, chars: Value | undefined, ends: Ends = "both"): string {
+  if (chars === undefined || chars === null) return trimText(text, isPythonSpace, ends);
+  const set = new Set(needText("strip", chars));
+  return trimText(text, (char) => set.has(char), ends);
 }
 
 export function replaceText(text: string, from: string, to: string, count: number): string {
@@ -67,16 +63,16 @@ function titleCase(text: string): string {
 /** str.split() without a separator: at runs of white space, with none at the edges. */
 function splitSpaces(text: string, max: number): string[] {
   const parts: string[] = [];
-  let rest = stripText(text, undefined, true, false);
+  let rest = stripText(text, undefined, "start");
   const word = new RegExp(`^[^${PYTHON_SPACE}]+`);
   while (rest !== "") {
     if (max >= 0 && parts.length >= max) {
-      parts.push(stripText(rest, undefined, false, true));
+      parts.push(stripText(rest, undefined, "end"));
       break;
     }
     const found = word.exec(rest)?.[0] ?? "";
     parts.push(found);
-    rest = stripText(rest.slice(found.length), undefined, true, false);
+    rest = stripText(rest.slice(found.length), undefined, "start");
   }
   return parts;
 }
@@ -136,9 +132,9 @@ const noArguments =
     return convert(self);
   };
 const stripping =
-  (left: boolean, right: boolean): Method<string> =>
+  (ends: Ends): Method<string> =>
   (self, args, name) =>
-    stripText(self, bind(name, ["chars"], args)[0], left, right);
+    stripText(self, bind(name, ["chars"], args)[0], ends);
 const matching = (pattern: RegExp) => noArguments((text) => pattern.test(text));
 
 const STRING_METHODS: ReadonlyMap<string, Method<string>> = new Map<string, Method<string>>([
@@ -151,9 +147,9 @@ const STRING_METHODS: ReadonlyMap<string, Method<string>> = new Map<string, Meth
     "swapcase",
     noArguments((text) => text.replace(/\p{L}/gu, (c) => (c === c.toLowerCase() ? c.toUpperCase() : c.toLowerCase()))),
   ],
-  ["strip", stripping(true, true)],
-  ["lstrip", stripping(true, false)],
-  ["rstrip", stripping(false, true)],
+  ["strip", stripping("both")],
+  ["lstrip", stripping("start")],
+  ["rstrip", stripping("end")],
   ["split", split],
   ["rsplit", rsplit],
   [

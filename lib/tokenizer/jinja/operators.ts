@@ -103,7 +103,7 @@ function mismatch(operator: string, left: Value, right: Value): never {
 export function formatPercent(format: string, right: Value): string {
   const values = right instanceof Tuple ? right.items : [right];
   let next = 0;
-  const part = /%(?:%|(?:\((\w+)\))?([-+ 0]*)(\d*)(?:\.(\d+))?([sriduxXofFeEgG]))|%/g;
+  const part = /%(?:%|(?:\((\w+)\))?([-+ 0]*)([1-9]\d*)?(?:\.(\d+))?([sriduxXofFeEgG]))|%/g;
   const text = format.replace(part, (whole, key, flags = "", width = "", precision, kind) => {
     if (whole === "%%") return "%";
     if (kind === undefined) throw new TemplateTypeError(`unsupported format character in '${format}'`);

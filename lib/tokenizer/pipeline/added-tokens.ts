@@ -1,6 +1,7 @@
 // Tokens on top of the model's vocabulary. They are found in the text before anything else happens to it, or after
 // normalization for those with `normalized`, and go past the pre-tokenizer and the model.
 
+import { isWhiteSpace } from "../../text.js";
 import type { AddedVocabulary } from "./added-vocabulary.js";
 import type { AlignedText } from "./aligned-text.js";
 import type { AddedToken } from "./config.js";
@@ -65,6 +66,7 @@ function createFinder(patterns: Iterable<readonly [pattern: string, entry: Entry
         pieces.push(id === undefined ? { text: text.slice(start, end) } : { text: text.slice(start, end), id });
     };
     let done = 0;
+    let spaceEnd = 0;
     for (let at = 0; at < text.text.length; ) {
       const found = match(text.text, at);
       if (found === undefined) {
@@ -76,7 +78,8 @@ function createFinder(patterns: Iterable<readonly [pattern: string, entry: Entry
       at += found.length;
       if (ignores(token) || !standsAlone(text.text, start, at, token)) continue;
       // White space that the token before has taken is not there any more: a token that is made of it goes with it.
-      const [left, right] = widen(text.text, start, at, token, done);
+      const [left, right] = widen(text.text, start, at, token, done, spaceEnd);
+      if (token.rstrip) spaceEnd = right;
       push(done, left);
       push(left, right, id);
       done = Math.max(left, right);
@@ -93,18 +96,24 @@ function standsAlone(text: string, start: number, end: number, token: AddedToken
   return !WORD_AT_END.test(text.slice(Math.max(0, start - 2), start)) && !WORD_AT_START.test(text.slice(end, end + 2));
 }
 
-/** The match with the white space that the token takes along, as far as no token before it has. */
-function widen(text: string, start: number, end: number, token: AddedToken, done: number): [number, number] {
+/**
+ * The match with the white space that the token takes along, as far as no token before it has. A run of white space that ends at
+ * `spaceEnd` is known already.
+ */
+function widen(
+  text: string,
+  start: number,
+  end: number,
+  token: AddedToken,
+  done: number,
+  spaceEnd: number,
+): [number, number] {
   let left = start;
   if (token.lstrip) {
-    while (left > done && isSpace(text, left - 1)) left--;
+    while (left > done && isWhiteSpace(text.charAt(left - 1))) left--;
     left = Math.max(left, done);
   }
-  let right = end;
-  if (token.rstrip) while (right < text.length && isSpace(text, right)) right++;
+  let right = token.rstrip ? Math.max(end, spaceEnd) : end;
+  if (token.rstrip) while (right < text.length && isWhiteSpace(text.charAt(right))) right++;
   return [left, right];
-}
-
-function isSpace(text: string, at: number): boolean {
-  return /\p{White_Space}/u.test(text.charAt(at));
 }

@@ -2,6 +2,7 @@
 // the Rust library.
 
 import type { JsonObject } from "../../json.js";
+import { isWhiteSpace, trimText } from "../../text.js";
 import type { AlignedText, Change } from "./aligned-text.js";
 import { byteCharacterSources, toByteCharacters } from "./byte-level.js";
 import { flagOf, listOf, textOf, typeOf, unsupported } from "./config.js";
@@ -76,11 +77,11 @@ export function replaceMatches(piece: AlignedText, pattern: RegExp, content: str
 function strip(left: boolean, right: boolean): Normalizer {
   return (piece) => {
     const { text } = piece;
-    const start = left ? (/^\p{White_Space}*/u.exec(text)?.[0].length ?? 0) : 0;
-    const trailing = right ? (/\p{White_Space}*$/u.exec(text.slice(start))?.[0].length ?? 0) : 0;
-    const end = text.length - trailing;
-    if (start === 0 && trailing === 0) return piece;
-    return piece.rewrite(text.slice(start, end), () => Array.from({ length: end - start }, (_, i) => start + i));
+    const rest = left ? trimText(text, isWhiteSpace, "start") : text;
+    const kept = right ? trimText(rest, isWhiteSpace, "end") : rest;
+    if (kept === text) return piece;
+    const start = text.length - rest.length;
+    return piece.rewrite(kept, () => Array.from({ length: kept.length }, (_, i) => start + i));
   };
 }
 

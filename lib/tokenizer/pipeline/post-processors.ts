@@ -1,6 +1,7 @@
 // The post-processors of tokenizer.json: special tokens around the text, and offsets without the spaces of a token.
 
 import { isJsonObject, type JsonObject } from "../../json.js";
+import { isWhiteSpace, trimText } from "../../text.js";
 import type { Offsets } from "./aligned-text.js";
 import { BYTE_SPACE } from "./byte-level.js";
 import { flagOf, listOf, typeOf, unsupported } from "./config.js";
@@ -76,13 +77,13 @@ function special(id: unknown): Token {
 function trimmer(config: JsonObject, spelling: (id: number) => string | undefined): PostProcessor {
   if (!flagOf(config, "trim_offsets", true)) return (tokens) => tokens;
   const addPrefixSpace = flagOf(config, "add_prefix_space", true);
-  // A token of white space alone has it on both sides.
-  const edges = new RegExp(`^(?=([\\p{White_Space}${BYTE_SPACE}]*)).*?([\\p{White_Space}${BYTE_SPACE}]*)$`, "su");
+  const goes = (char: string): boolean => isWhiteSpace(char) || char === BYTE_SPACE;
   return (tokens, _, text) =>
     tokens.map((token, index) => {
-      const found = edges.exec(token.text ?? spelling(token.id) ?? "");
-      let leading = found?.[1]?.length ?? 0;
-      const trailing = found?.[2]?.length ?? 0;
+      const written = token.text ?? spelling(token.id) ?? "";
+      // A token of white space alone has it on both sides.
+      let leading = written.length - trimText(written, goes, "start").length;
+      const trailing = written.length - trimText(written, goes, "end").length;
       let [start, end] = token.offsets;
       if (leading > 0) {
         if ((index === 0 || start === 0) && addPrefixSpace && leading === 1) leading = 0;
