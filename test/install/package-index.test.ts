@@ -176,3 +176,15 @@ test("an index that cannot be reached is an error with the settings to look at",
   });
   expect(existsSync(join(folder, wheelName))).toBe(false);
 });
+
+test("a wheel's name leads nowhere else, and a page of broken links costs no time", async () => {
+  const away = `torch-2.13.0+cpu-cp312-cp312-any./../../../${wheelName}`;
+  const { send } = sender(0);
+  const url = await serve((request, response) =>
+    request.url === "/simple/torch/" ? response.end(page([away]) + "<a\t".repeat(200_000)) : send(request, response),
+  );
+  const cache = temporaryFolder();
+  await setupLibtorch({ indexUrl: `${url}/simple`, env: { GRPO_CACHE: cache, PATH: "" }, onProgress: () => {} });
+  expect(existsSync(join(cache, "..", wheelName))).toBe(false);
+  expect(readdirSync(join(cache, "..")).filter((name) => name.endsWith(".whl"))).toEqual([]);
+});
