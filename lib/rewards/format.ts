@@ -5,14 +5,14 @@ import { contentOf } from "./accuracy.js";
 
 type Completions = Pick<RewardBatch, "completions">;
 
-/**
- * TRL's think_format_reward: 1 if the completion opens with one <think>…</think> block, else 0. The pattern is TRL's; `$`
- * needs no multi-line flag because `.*` (dot-all) already takes the rest of the text.
- */
+/** TRL's think_format_reward: 1 if the completion opens with one <think>…</think> block, and has no other <think>, else 0. */
 export function thinkFormat({ completions }: Completions): number[] {
-  return completions.map((completion) =>
-    /^<think>(?!.*<think>)(.*?)<\/think>.*$/s.test(contentOf(completion)) ? 1 : 0,
-  );
+  const open = "<think>";
+  return completions.map((completion) => {
+    const text = contentOf(completion);
+    const opens = text.startsWith(open) && !text.includes(open, open.length);
+    return opens && text.includes("</think>", open.length) ? 1 : 0;
+  });
 }
 
 /** Where the answer begins in a text that opens with <think>, </think>, <answer>, each on a line of its own; -1 without. */
@@ -22,7 +22,7 @@ function answerStart(text: string): number {
   return at < 0 ? -1 : at + turn.length;
 }
 
-/** Whether a line that begins at `from` or later, but is not the first one, is </answer>. */
+/** Whether one of the lines behind a position is </answer>; the rest of its own line is none of them. */
 function answerEnds(text: string, from: number): boolean {
   const end = "\n</answer>";
   return text.includes(`${end}\n`, from) || (text.endsWith(end) && text.length - end.length >= from);
