@@ -5,12 +5,11 @@
 import { GrpoError } from "../errors.js";
 
 interface Step {
-  /** One character that this step is about. */
+  /** The characters of which it takes one; any number of them where it repeats. */
   readonly takes: (char: string) => boolean;
-  /** Takes any number of them. */
   readonly repeats: boolean;
-  /** From here it may also go on so many steps later. */
-  readonly jump: number;
+  /** How many steps later it may go on without a character. */
+  readonly jumps: readonly number[];
 }
 
 /** Whether a name matches. Throws BAD_OPTION for a set of characters that is none, such as [z-a]. */
@@ -38,38 +37,42 @@ function reachable(places: readonly number[], steps: readonly Step[]): Set<numbe
   for (let place = open.pop(); place !== undefined; place = open.pop()) {
     if (found.has(place)) continue;
     found.add(place);
-    const step = steps[place];
-    if (step?.repeats) open.push(place + 1);
-    if (step !== undefined && step.jump > 0) open.push(place + step.jump);
+    for (const jump of steps[place]?.jumps ?? []) open.push(place + jump);
   }
   return found;
 }
 
 const IN_FOLDER = (char: string): boolean => char !== "/";
 const ANYWHERE = (): boolean => true;
+const NOWHERE = (): boolean => false;
 
 function readSteps(pattern: string): Step[] {
   const steps: Step[] = [];
   const lastClose = pattern.lastIndexOf("]");
-  const push = (takes: Step["takes"], repeats = false, jump = 0): void => {
-    steps.push({ takes, repeats, jump });
+  const push = (takes: Step["takes"], jumps: readonly number[] = []): void => {
+    steps.push({ takes, repeats: false, jumps });
+  };
+  const pushAny = (takes: Step["takes"]): void => {
+    steps.push({ takes, repeats: true, jumps: [1] });
   };
   for (let at = 0; at < pattern.length; ) {
     const char = pattern.charAt(at);
     const close = char === "[" && at < lastClose ? endOfSet(pattern, at) : -1;
     if (pattern.startsWith("**/", at)) {
       // Folders with a slash at their end, or none.
-      push(ANYWHERE, true, 2);
+      push(NOWHERE, [1, 3]);
+      pushAny(ANYWHERE);
       push((other) => other === "/");
       at += 3;
     } else if (pattern.startsWith("**", at)) {
-      push(ANYWHERE, true);
+      pushAny(ANYWHERE);
       at += 2;
     } else if (close > 0) {
       push(characterSet(pattern.slice(at + 1, close), pattern));
       at = close + 1;
     } else {
-      if (char === "*" || char === "?") push(IN_FOLDER, char === "*");
+      if (char === "*") pushAny(IN_FOLDER);
+      else if (char === "?") push(IN_FOLDER);
       else push((other) => other === char);
       at++;
     }

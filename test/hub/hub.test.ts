@@ -346,6 +346,7 @@ describe("patterns", () => {
       "[",
       "a-",
     ]);
+    expect(matching(["xa.json", "x/a.json", "a.json"], ["**/a.json"])).toEqual(["x/a.json", "a.json"]);
     expect(() => matching(["a"], ["[z-a]"])).toThrow('"[z-a]" is no pattern of file names');
   });
 });
