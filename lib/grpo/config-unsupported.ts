@@ -6,7 +6,6 @@ import { optimNames } from "../options/optimizer.js";
 
 /** Not supported yet: name → TRL's default, the only value accepted. */
 export const unsupportedDefaults: Readonly<Record<string, unknown>> = {
-  modelInitKwargs: null,
   trustRemoteCode: false,
   routerAuxLossCoef: 0.001,
   disableDropout: false,

@@ -29,6 +29,7 @@ import type { CheckpointWriter, Learner, SequenceBatch } from "./learner.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./lora/adapter-files.js";
 import { LoraConfig } from "./lora/lora.js";
 import {
+  checkModelOptions,
   checkName,
   createEngine,
   type FromConfigOptions,
@@ -36,6 +37,7 @@ import {
   type HubSource,
   hubSource,
   type MergeOptions,
+  type ModelSource,
   mergeOptions,
   type SaveMergedOptions,
   type SaveOptions,
@@ -61,6 +63,7 @@ export type {
   FromPretrainedOptions,
   HubSource,
   MergeOptions,
+  ModelSource,
   SaveMergedOptions,
   SaveOptions,
 } from "./model-options.js";
@@ -77,6 +80,8 @@ interface Parts extends ModelFacts {
   readonly device: string;
   readonly dtype: NativeDtype;
   readonly engine: NativeEngine;
+  /** What `source` is of, where that is a repository. */
+  readonly version: HubSource;
 }
 
 export class CausalLM implements Learner {
@@ -91,6 +96,7 @@ export class CausalLM implements Learner {
   readonly #queue: EngineQueue;
   readonly #weights: ModelWeights;
   readonly #files: WeightFiles;
+  readonly #version: HubSource;
 
   private constructor(parts: Parts) {
     this.generationConfig = parts.generationConfig;
@@ -102,6 +108,7 @@ export class CausalLM implements Learner {
     this.#queue = new EngineQueue(parts.engine);
     this.#weights = new ModelWeights(this.#queue, parts);
     this.#files = new WeightFiles(this.#queue, this.#weights);
+    this.#version = parts.version;
   }
 
   /** config.json as it was read; after merging an adapter of a tied model's embedding, no longer tied. */
@@ -109,15 +116,20 @@ export class CausalLM implements Learner {
     return this.#weights.facts.config;
   }
 
+  /** The folder or Hub id that the base model was loaded from, and its version there; null for a model of fromConfig. */
+  get source(): ModelSource | null {
+    const { source } = this.#weights.facts;
+    return source === null ? null : { idOrPath: source, ...this.#version };
+  }
+
   /** Loads a model from a folder in Hugging Face's format, or from the Hub. */
   static async fromPretrained(idOrPath: string, options: FromPretrainedOptions = {}): Promise<CausalLM> {
-    const known = ["dtype", "device", "revision", "token", "cacheDir", "adapter", "threads"];
-    checkOptionNames("fromPretrained", options, known);
+    checkModelOptions("fromPretrained", options);
     const { folder } = await resolveModelFiles(idOrPath, hubSource(options));
     const contents = await readModelFolder(folder);
     const description = readModelConfig(contents.config);
     const table = matchTensors(await readWeights(folder), description.native);
-    const parts = { ...contents, description, source: idOrPath };
+    const parts = { ...contents, description, source: idOrPath, version: hubSource(options) };
     const dtype = description.dtype ?? storedDtype(table);
     const model = new CausalLM({ ...parts, ...createEngine(description, dtype, options) });
     try {
@@ -139,7 +151,7 @@ export class CausalLM implements Learner {
     const seed = checkNumber("fromConfig", "seed", options.seed ?? 0, { min: 0, integer: true });
     const description = readModelConfig(config);
     const configText = `${JSON.stringify(config, null, 2)}\n`;
-    const parts = { config, configText, generationConfig: {}, description, source: null };
+    const parts = { config, configText, generationConfig: {}, description, source: null, version: {} };
     const model = new CausalLM({ ...parts, ...createEngine(description, description.dtype, options) });
     await model.#queue.run((engine) => engine.initModel(seed));
     return model;
