@@ -10,7 +10,7 @@ export function namesOf<T>(names: { readonly [Name in keyof T]-?: true }): reado
 
 /** What an error says to those who come from a library with other names, or with arguments by position. */
 export interface OptionAdvice {
-  /** What to write in place of an argument that is no options object. Default: an object with the first option. */
+  /** What to write in place of an argument that is no options object. Default: an object with the first known option. */
   readonly positional?: string;
   /** Names from elsewhere in camelCase (snake_case is recognized too) → what to write. */
   readonly names?: Readonly<Record<string, string>>;
@@ -23,7 +23,7 @@ export function checkOptionNames(
   known: readonly string[],
   advice: OptionAdvice = {},
 ): void {
-  checkOptionsObject(where, options, known, advice.positional);
+  checkOptionsObject(where, options, known, advice.positional ?? `write { ${known[0]}: … }`);
   for (const key of Object.keys(options)) {
     if (known.includes(key)) continue;
     const foreign = Object.entries(advice.names ?? {}).find(([name]) => isSameName(name, key))?.[1];
@@ -33,13 +33,22 @@ export function checkOptionNames(
   }
 }
 
-/** An instance of some class is an argument by position, unless it has properties of the options' names. */
-function checkOptionsObject(where: string, options: unknown, known: readonly string[], positional?: string): void {
+/**
+ * Throws BAD_OPTION for what is no options object. An instance of some class is an argument by position, unless it has properties of
+ * known names. `positional` says what to write.
+ */
+export function checkOptionsObject(
+  where: string,
+  options: unknown,
+  known: readonly string[],
+  positional: string,
+): asserts options is object {
   if (typeof options === "object" && options !== null && !Array.isArray(options)) {
     if (className(options) === undefined || Object.keys(options).some((key) => known.includes(key))) return;
   }
-  const hint = isPromise(options) ? AWAIT : (positional ?? `write { ${known[0]}: … }`);
-  throw new GrpoError("BAD_OPTION", `${where}: expected an options object, found ${show(options)}`, { hint });
+  throw new GrpoError("BAD_OPTION", `${where}: expected an options object, found ${show(options)}`, {
+    hint: isPromise(options) ? AWAIT : positional,
+  });
 }
 
 export interface NumberRange {
@@ -80,6 +89,12 @@ export function checkText(where: string, key: string, value: unknown): string {
   throw badOption(where, key, "a text that is not empty", value);
 }
 
+/** A function that is called back. */
+export function checkFunction(where: string, value: unknown): void {
+  if (typeof value === "function") return;
+  throw new GrpoError("BAD_INPUT", `${where} takes a function, found ${show(value)}`);
+}
+
 /** An AbortSignal, or nothing. */
 export function checkSignal(where: string, value: unknown): void {
   if (value === undefined || value instanceof AbortSignal) return;
@@ -107,7 +122,9 @@ function className(value: object): string | undefined {
   const prototype: unknown = Object.getPrototypeOf(value);
   if (typeof prototype !== "object" || prototype === null || Object.getPrototypeOf(prototype) === null)
     return undefined;
-  return (Reflect.get(prototype, "constructor") as { readonly name?: string } | undefined)?.name ?? "";
+  const name: unknown = Reflect.get(Object(Reflect.get(prototype, "constructor")), "name");
+  if (name === "Object") return undefined;
+  return typeof name === "string" ? name : "";
 }
 
 /** A short rendering of any value for a message. */
@@ -115,14 +132,24 @@ export function show(value: unknown): string {
   if (typeof value === "number" || typeof value === "bigint" || value === undefined) return String(value);
   if (typeof value === "function") return "a function";
   if (typeof value === "symbol") return String(value);
-  const name = typeof value === "object" && value !== null ? className(value) : undefined;
-  if (name !== undefined) return name === "" ? "an instance of a class" : `an instance of ${name}`;
+  const instance = showInstance(value);
+  if (instance !== undefined) return instance;
   let text: string | undefined;
   try {
-    text = JSON.stringify(value);
+    text = JSON.stringify(value, (_, part: unknown) =>
+      typeof part === "function" ? "a function" : (showInstance(part) ?? part),
+    );
   } catch {
     text = undefined;
   }
-  text ??= String(typeof value);
+  // A token of the Hub may be in the wrong place, and messages are kept in logs.
+  text = (text ?? String(typeof value)).replaceAll(/hf_\w{16,}/g, "hf_…");
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+}
+
+/** The name of its class for an instance of one. */
+function showInstance(value: unknown): string | undefined {
+  const name = typeof value === "object" && value !== null ? className(value) : undefined;
+  if (name === undefined) return undefined;
+  return name === "" ? "an instance of a class" : `an instance of ${name}`;
 }

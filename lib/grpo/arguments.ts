@@ -62,7 +62,11 @@ const ARGUMENTS: { readonly [Name in keyof GRPOTrainerOptions<{ readonly prompt:
     is: (value) => Array.isArray(value) && value.every((logger) => hasMethods(logger, "log")),
     hint: () => 'write loggers: [{ name: "…", log(step, metrics) { … } }]',
   },
-  output: { expected: "an object with a method write", is: (value) => hasMethods(value, "write") },
+  output: {
+    expected: "an object with a method write",
+    is: (value) => hasMethods(value, "write"),
+    hint: () => "write process.stdout, or { write(text) { … } }",
+  },
   resumeHint: functionArgument,
 };
 
@@ -133,7 +137,10 @@ function isRows(value: unknown): boolean {
 
 function rowsHint(value: unknown): string {
   if (typeof value === "string") return `write await loadDataset(${show(value)}, { split: "train" })`;
+  if (typeof value === "function") return "write IterableDataset.from(function), if it gives rows";
   if (typeof value !== "object" || value === null) return 'write await loadDataset(id, { split: "train" })';
+  if (Symbol.iterator in value || Symbol.asyncIterator in value)
+    return "write IterableDataset.from(() => …) for a stream";
   const parts = Object.entries(value).filter(([, part]) => isRows(part));
   if (parts.length === 0) return 'write a list of rows, or await loadDataset(id, { split: "train" })';
   const isColumn = parts.some(

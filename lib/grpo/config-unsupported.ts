@@ -111,7 +111,13 @@ export const renamedOptions: Readonly<Record<string, string>> = {
   rewardFunctions: "write rewardFuncs",
   useLigerLoss: "write useLigerKernel",
   wandbLogUniquePrompts: "write logUniquePrompts",
-  usePeft: "call model.applyLora(new LoraConfig({ … })) instead",
+  usePeft: "give GRPOTrainer peftConfig: new LoraConfig({ … })",
+  lr: "write learningRate",
+  epochs: "write numTrainEpochs",
+  batchSize: "write perDeviceTrainBatchSize",
+  klCoef: "write beta",
+  initKlCoef: "write beta",
+  maxNewTokens: "write maxCompletionLength",
 };
 
 /** transformers' optimizers that were not here at first; those that are by now are taken out below. */

@@ -28,6 +28,7 @@ function sourceOf(model: PolicyModel | string): ModelSource | null {
 export class Policy {
   readonly #args: GRPOConfig;
   readonly #source: ModelSource | null;
+  readonly #isGiven: boolean;
   #model: PolicyModel | undefined;
   #tokenizer: ProcessingClass | undefined;
   /** An adapter that the model is still to get. */
@@ -49,9 +50,16 @@ export class Policy {
     if (peftConfig && typeof model !== "string") checkBare(model);
     this.#args = args;
     this.#source = source;
+    this.#isGiven = typeof model !== "string";
     this.#model = typeof model === "string" ? undefined : model;
     this.#tokenizer = processingClass;
     this.#lora = peftConfig;
+  }
+
+  /** What was said about loading a model that was given. As in TRL, it is ignored with a word. */
+  get notes(): readonly string[] {
+    const ignored = this.#isGiven && this.#args.modelInitKwargs !== null;
+    return ignored ? ["modelInitKwargs has no effect: the model was loaded before"] : [];
   }
 
   /** Whether nothing is to be loaded. */

@@ -8,6 +8,8 @@ import type { Metrics } from "../log/metrics.js";
 import type { CompletionRecord } from "../log/run-log.js";
 import type { Learner } from "../model/learner.js";
 import type { LoraConfig } from "../model/lora/lora.js";
+import { toCamel } from "../options/names.js";
+import { rewards } from "../rewards/index.js";
 import { rewardArguments } from "../rewards/per-sample.js";
 import type { RewardRuntime } from "../rewards/runtime.js";
 import type { RolloutRequest, RolloutSource } from "../rollout/collect.js";
@@ -124,10 +126,18 @@ export function resolveRewardFunctions(given: unknown, args: GRPOConfig): readon
   }
   functions.forEach((fn, k) => {
     if (typeof fn === "function") return;
-    const hint = typeof fn === "string" ? `for a reward model write await rewards.model(${show(fn)})` : undefined;
-    throw badOption("GRPOTrainer", `rewardFuncs[${k}]`, "a function", fn, hint);
+    throw badOption("GRPOTrainer", `rewardFuncs[${k}]`, "a function", fn, rewardHint(fn));
   });
   return functions as readonly AnyRewardFn[];
+}
+
+/** What to write for a name: of a function that is here ("accuracy", TRL's "accuracy_reward"), or of a reward model. */
+function rewardHint(given: unknown): string {
+  if (typeof given !== "string") return "write for example ({ completions }) => completions.map(…)";
+  const name = toCamel(given.replace(/_reward$/, ""));
+  return Object.hasOwn(rewards, name)
+    ? `write rewards.${name}`
+    : `for a reward model write await rewards.model(${show(given)})`;
 }
 
 function sameItems(a: readonly unknown[], b: readonly unknown[]): boolean {

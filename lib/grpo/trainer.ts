@@ -130,10 +130,10 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   }
 
   /** The adapter and the tokenizer files. With the option pushToHub they also go to the Hub. */
-  async saveModel(directory: string = this.args.outputDir): Promise<void> {
-    checkText("saveModel", "directory", directory);
+  async saveModel(directory?: string | null): Promise<void> {
+    const folder = checkText("saveModel", "directory", directory ?? this.args.outputDir);
     await this.#open();
-    await this.#loop.saveModel(directory);
+    await this.#loop.saveModel(folder);
   }
 
   /** Uploads model, tokenizer, metrics and a model card; returns the commit's address. */
@@ -165,6 +165,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     await trainDataset.load?.(signal);
     const rows = await usableRows(prompts, trainDataset.length, args, signal);
     const plan = planTraining(args, rows.length);
+    for (const note of this.#policy.notes) this.#loop.note(`note     ${note}`);
     await checkMemory(learner, { args, plan, longestPrompt: 1, evalPrompts: 0 });
     if (!this.#begun) await learner.beginTraining({ reference: args.beta > 0, mixed: args.syncRefModel });
     this.#begun = true;

@@ -2,7 +2,7 @@
 // every number is computed by the engine, in the order of the calls. Nothing here knows about prompts as text.
 
 import { at } from "../at.js";
-import { checkBoolean, checkNumber, checkOptionNames } from "../checks.js";
+import { badOption, checkBoolean, checkNumber, checkOptionNames, checkText } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import { resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
 import { hubIdOf, writeModelCard } from "../hub/model-card.js";
@@ -162,10 +162,13 @@ export class CausalLM implements Learner {
    * one needs a name of its own and is used after setAdapter.
    */
   applyLora(config: LoraConfig, options: { readonly seed?: number; readonly name?: string } = {}): void {
-    checkOptionNames("applyLora", options, ["seed", "name"]);
     if (!(config instanceof LoraConfig)) {
-      throw new GrpoError("BAD_OPTION", "applyLora: expected a LoraConfig", { hint: "pass new LoraConfig({ … })" });
+      throw badOption("applyLora", "config", "a LoraConfig", config, "write new LoraConfig({ … })");
     }
+    checkOptionNames("applyLora", options, ["seed", "name"], {
+      positional: "write { name: … }",
+      names: { adapterName: "write name" },
+    });
     const seed = checkNumber("applyLora", "seed", options.seed ?? 42, { min: 0, integer: true });
     this.#weights.addLora(config, seed, checkName("applyLora", options.name));
   }
@@ -332,6 +335,8 @@ export class CausalLM implements Learner {
     checkOptionNames("logprobs", options, ["temperature", "reference"]);
     const reference = checkBoolean("logprobs", "reference", options.reference ?? false);
     const temperature = checkNumber("logprobs", "temperature", options.temperature ?? 1, { min: 0, open: true });
+    // Before what is sliced below.
+    if (!("promptIds" in Object(sequences))) flattenIds("sequence", sequences as readonly TokenIds[], this.vocabSize);
     const pairs: SequenceBatch =
       "promptIds" in sequences
         ? sequences
@@ -393,6 +398,7 @@ export class CausalLM implements Learner {
    * folder itself, others in folders of their names. A README.md that is there stays.
    */
   async savePretrained(directory: string, options: SaveOptions = {}): Promise<void> {
+    checkText("savePretrained", "directory", directory);
     checkOptionNames("savePretrained", options, ["maxShardSize", "adapters"]);
     const bytes = shardBytes("savePretrained", options.maxShardSize ?? DEFAULT_SHARD_SIZE);
     await this.#files.save(directory, bytes, options.adapters);
@@ -400,6 +406,7 @@ export class CausalLM implements Learner {
 
   /** Writes the model with the active adapter merged into it, in the model's dtype; the model itself stays as it is. */
   async saveMerged(directory: string, options: SaveMergedOptions = {}): Promise<void> {
+    checkText("saveMerged", "directory", directory);
     checkOptionNames("saveMerged", options, ["maxShardSize", "safeMerge"]);
     const bytes = shardBytes("saveMerged", options.maxShardSize ?? DEFAULT_SHARD_SIZE);
     const safe = checkBoolean("saveMerged", "safeMerge", options.safeMerge ?? false);
@@ -408,6 +415,7 @@ export class CausalLM implements Learner {
 
   /** What is trained, and the optimizer's state. */
   async saveCheckpoint(directory: string): Promise<void> {
+    checkText("saveCheckpoint", "directory", directory);
     const write = await this.#files.takeCheckpoint(false);
     await write(directory);
   }
@@ -429,6 +437,7 @@ export class CausalLM implements Learner {
 
   /** Uploads what savePretrained writes. Returns the commit's address. */
   async pushToHub(repo: string, options: Omit<PushOptions, "type"> = {}): Promise<string> {
+    checkText("pushToHub", "repo", repo);
     checkOptionNames("pushToHub", options, ["token", "private", "branch", "commitMessage"]);
     return withTemporaryFolder(async (folder) => {
       await this.savePretrained(folder);
