@@ -27,7 +27,10 @@ export interface TrainerState {
   /** Passes over the data set, fractional. */
   epoch: number;
   numInputTokensSeen: number;
-  /** The metric of the evaluation that metricForBestModel calls the best; null before the first. */
+  /**
+   * The metric of the evaluation that metricForBestModel calls the best; null before the first. While every one so far was NaN it is
+   * what anything is better than: -Infinity, or Infinity where less is better.
+   */
   bestMetric: number | null;
   /** The checkpoint of that evaluation, with loadBestModelAtEnd. */
   bestModelCheckpoint: string | null;

@@ -3,7 +3,6 @@
 // puts the parts together.
 
 import { reasonOf } from "../errors.js";
-import { noteFirstFailures } from "../rewards/failure.js";
 import { RewardRuntime } from "../rewards/runtime.js";
 import type { PromptTable } from "../rollout/prompts.js";
 import type { TrainerPushOptions } from "../run/hub-push.js";
@@ -17,9 +16,10 @@ import { GRPOConfig } from "./config.js";
 import { Evaluator } from "./evaluation.js";
 import { GRPORun } from "./grpo-run.js";
 import { formatEvaluation, formatSamples, formatStepLine } from "./lines.js";
-import { failureCounts } from "./metrics.js";
+import { failureCounts, isRunMetric } from "./metric-names.js";
 import { planTraining } from "./plan.js";
 import { checkMemory } from "./preflight.js";
+import { RewardNotes } from "./reward-notes.js";
 import {
   type EvaluateOptions,
   type Evaluation,
@@ -41,6 +41,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   readonly args: GRPOConfig;
   readonly #setup: TrainerSetup<Row>;
   readonly #rewards: RewardRuntime;
+  readonly #notes = new RewardNotes((text) => this.#loop.note(text));
   readonly #rewardWeights: readonly number[];
   readonly #prompts: PromptTable<Row>;
   readonly #evaluator: Evaluator<Row>;
@@ -59,11 +60,12 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       concurrency: args.rewardConcurrency,
       timeout: args.rewardTimeout,
       onError: args.onRewardError,
-      onFailure: noteFirstFailures((text) => this.#loop.note(text), args.onRewardError),
+      reserved: (metric) => isRunMetric(metric, this.#rewards.names),
+      onFailure: (name, kind, error) => this.#notes.failed(name, kind, error, args.onRewardError),
     });
     rewardColumns(this.#setup.trainDataset, args.removeUnusedColumns);
     this.#prompts = promptTable(this.#setup.trainDataset, this.#setup, args);
-    this.#evaluator = new Evaluator(this.#setup, args, this.#rewards, this.#rewardWeights);
+    this.#evaluator = new Evaluator(this.#setup, args, this.#rewards, this.#rewardWeights, this.#notes);
     this.#loop = new TrainingLoop({
       args,
       model: options.model,
@@ -109,7 +111,8 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const { learner, trainDataset } = this.#setup;
     await trainDataset.load?.(signal);
     const rows = await usableRows(this.#prompts, trainDataset.length, args, signal);
-    const plan = planTraining(args, rows.length);
+    const dropped = trainDataset.length - rows.length;
+    const plan = planTraining(args, rows.length, dropped > 0 ? this.#prompts.whyDropped(dropped) : undefined);
     await checkMemory(learner, { args, plan, longestPrompt: 1, evalPrompts: 0 });
     if (!this.#begun) await learner.beginTraining({ reference: args.beta > 0, mixed: args.syncRefModel });
     this.#begun = true;
@@ -118,6 +121,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       args,
       rewards: this.#rewards,
       rewardWeights: this.#rewardWeights,
+      notes: this.#notes,
       prompts: this.#prompts,
       evaluator: this.#evaluator,
       plan,
