@@ -129,7 +129,7 @@ function normalized(values: Float64Array, mean: number, divisor: number): Float6
 function deviation(values: Float64Array): number {
   if (values.length < 2) return 0;
   const std = nanStd(values);
-  const largest = values.reduce((size, value) => (Math.abs(value) > size ? Math.abs(value) : size), 0);
+  const largest = values.reduce((size, value) => Math.max(size, Math.abs(value) || 0), 0);
   return std <= largest * ROUNDING ? 0 : std;
 }
 
