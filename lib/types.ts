@@ -39,14 +39,17 @@ export interface TrainerState {
   readonly logHistory: Readonly<Record<string, number>>[];
 }
 
-/** What every reward function receives: one entry per completion in each list, plus every column of the data set. */
+/**
+ * What every reward function receives: one entry per completion in each list, plus every column of the data set. All of it is its
+ * own: what it changes reaches nobody else.
+ */
 export type RewardBatch<Row = unknown> = {
   prompts: Prompt[];
   completions: Completion[];
   completionIds: number[][];
   finishReasons: FinishReason[];
   trainerState: TrainerState;
-  /** Adds to a metric of this name; the step logs the mean. */
+  /** Adds to a metric of this name; the step logs the mean. Throws for a name of the run's own, such as "loss". */
   logMetric(name: string, value: number): void;
   /** A column of completions.jsonl: one value for each completion. */
   logExtra(column: string, values: unknown[]): void;

@@ -148,6 +148,7 @@ export class RewardRuntime {
 
   #senders(name: string, { completions: { length: size } }: RewardInput, sent: Sent) {
     const logMetric = (metric: string, value: number): void => {
+      if (typeof metric !== "string") throw new TypeError(`logMetric takes a name, found ${typeof metric}`);
       if (typeof value !== "number")
         throw new TypeError(`logMetric("${metric}") takes a number, found ${typeof value}`);
       if (this.#reserved(metric)) throw reservedMetric(name, metric);

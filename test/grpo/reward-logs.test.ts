@@ -153,6 +153,40 @@ describe("a metric that a function sends", () => {
   });
 });
 
+it("a column that a function sends lies beside the fields of a completion, whatever it is called", async () => {
+  const fields = [
+    "step",
+    "split",
+    "index",
+    "row",
+    "prompt",
+    "ids",
+    "rewards",
+    "reward",
+    "advantage",
+    "extra",
+    "samples",
+  ];
+  const sending = ({ completions, logExtra }: RewardBatch) => {
+    for (const field of fields)
+      logExtra(
+        field,
+        completions.map(() => "sent"),
+      );
+    return completions.map((_, i) => i);
+  };
+  await bench({}, { rewardFuncs: [sending] }).trainer.train();
+  const sent = Object.fromEntries(fields.map((field) => [field, "sent"]));
+  const completions = lines("completions.jsonl");
+  expect(completions.map(({ step, index }) => [step, index])).toEqual(
+    [1, 2].flatMap((step) => [0, 1, 2, 3].map((index) => [step, index])),
+  );
+  for (const { extra, ...own } of completions) {
+    expect(extra).toEqual(sent);
+    expect(Object.values(own)).not.toContain("sent");
+  }
+});
+
 describe("logCompletions", () => {
   const shown = (printed: readonly string[]) => printed.filter((line) => /^ {2}\[.*advantage/.test(line)).length;
 

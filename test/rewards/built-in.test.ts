@@ -78,7 +78,7 @@ test("an error in perSample is reported under the sample function's name", async
   await expect(scored).rejects.toThrow('"broken" threw on 1 completions after step 0: bad row');
 });
 
-const solved = { completions: ["\\boxed{4}", "\\boxed{5}", "\\boxed{4}"], solution: ["4", "4", "none"] };
+const solved = { completions: ["\\boxed{4}", "\\boxed{5}", "\\boxed{4}"], solution: ["$4$", "$4$", "none"] };
 
 test("cosineScaled counts tokens, stays at its bound beyond the longest, and abstains where TRL does", () => {
   const tokens = (count: number) => new Array<number>(count).fill(1);
