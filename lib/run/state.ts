@@ -16,7 +16,7 @@ const stateSchema = lazySchema((z) =>
     max_steps: z.int().min(1),
     epoch: z.number(),
     num_input_tokens_seen: z.number().min(0),
-    best_metric: z.number().nullable(),
+    best_metric: storedNumber(z).nullable(),
     /** From the folder that the checkpoint lies in. */
     best_model_checkpoint: z.string().nullable(),
     evaluations_without_gain: z.int().min(0),
@@ -83,8 +83,7 @@ export function storeState(state: TrainerState, { control, progress, order, own 
     max_steps: state.maxSteps,
     epoch: state.epoch,
     num_input_tokens_seen: state.numInputTokensSeen,
-    // JSON has no infinite numbers; to compare with one says nothing.
-    best_metric: Number.isFinite(state.bestMetric) ? state.bestMetric : null,
+    best_metric: state.bestMetric,
     best_model_checkpoint: state.bestModelCheckpoint,
     evaluations_without_gain: state.evaluationsWithoutGain,
     control: { should_log: control.shouldLog, should_evaluate: control.shouldEvaluate },

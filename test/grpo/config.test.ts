@@ -213,6 +213,16 @@ test("a data set smaller than a step is refused", () => {
   expect(plan).toThrow("one step takes 4 prompts");
 });
 
+test("a data set without rows, or whose rows were dropped, is refused with that as the reason", () => {
+  const config = new GRPOConfig({ gradientAccumulationSteps: 4 });
+  expect(() => planTraining(config, 0)).toThrow("trainDataset has no rows");
+  const why = "7 were dropped, as their prompts have more than 9 tokens (maxPromptLength)";
+  for (const rows of [0, 2]) {
+    expect(() => planTraining(config, rows, why)).toThrow(`trainDataset has ${rows} usable rows; ${why}`);
+    expect(() => planTraining(config, rows, why)).toThrow('set promptOverflow to "truncate"');
+  }
+});
+
 test("intervals below 1 are shares of all steps, epochs count in steps", () => {
   const shares = new GRPOConfig({ maxSteps: 50, loggingSteps: 0.1, saveSteps: 0.5, evalStrategy: "epoch" });
   expect(planTraining(shares, 10)).toMatchObject({ logEvery: 5, saveEvery: 25, evalEvery: 10, totalSteps: 50 });
