@@ -3,6 +3,7 @@
 
 import { at } from "../at.js";
 import { checkBoolean, checkNumber, checkOptionNames } from "../checks.js";
+import { endOfTextIds } from "../end-of-text.js";
 import { GrpoError } from "../errors.js";
 import { resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
 import { hubIdOf, writeModelCard } from "../hub/model-card.js";
@@ -21,10 +22,11 @@ import { type OptimizerStepOptions, toNativeOptimizer } from "../options/optimiz
 import type { TokenIds } from "../types.js";
 import { EngineQueue } from "./engine-queue.js";
 import { matchTensors, readModelConfig } from "./families/families.js";
-import { eosTokenIds, readModelFolder } from "./files/model-files.js";
+import { readModelFolder } from "./files/model-files.js";
 import { readWeights } from "./files/safetensors.js";
 import { DEFAULT_SHARD_SIZE, shardBytes } from "./files/shards.js";
 import { GeneratedCompletions } from "./generated-completions.js";
+import { ownGeneration } from "./generation-config.js";
 import type { CheckpointWriter, Learner, SequenceBatch } from "./learner.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./lora/adapter-files.js";
 import { LoraConfig } from "./lora/lora.js";
@@ -48,6 +50,7 @@ import {
   type GenerateOptions,
   generateToSample,
   type ModelSampleOptions,
+  type SamplingModel,
   sampledGroup,
   sampleRequest,
 } from "./sampling.js";
@@ -84,10 +87,12 @@ export class CausalLM implements Learner {
   /** "cpu", "cuda:0", "mps". */
   readonly device: string;
   readonly dtype: NativeDtype;
+  /** The ids that end a completion, of generation_config.json or, where there is none, of config.json. */
   readonly eosTokenIds: readonly number[];
   readonly vocabSize: number;
   /** Longest sequence the model can take, prompt and completion together. */
   readonly maxPositions: number;
+  readonly #sampling: SamplingModel;
   readonly #queue: EngineQueue;
   readonly #weights: ModelWeights;
   readonly #files: WeightFiles;
@@ -98,7 +103,10 @@ export class CausalLM implements Learner {
     this.dtype = parts.dtype;
     this.vocabSize = parts.description.native.vocabSize;
     this.maxPositions = parts.description.native.maxPositions;
-    this.eosTokenIds = eosTokenIds(parts.config, parts.generationConfig, this.vocabSize);
+    const own = ownGeneration(parts);
+    this.eosTokenIds = endOfTextIds(parts.config, own.values, own.file);
+    const { vocabSize, maxPositions, eosTokenIds } = this;
+    this.#sampling = { vocabSize, maxPositions, eosTokenIds, ownGeneration: own };
     this.#queue = new EngineQueue(parts.engine);
     this.#weights = new ModelWeights(this.#queue, parts);
     this.#files = new WeightFiles(this.#queue, this.#weights);
@@ -266,7 +274,7 @@ export class CausalLM implements Learner {
 
   /** Completions of prompts of token ids. Await it for all, in the order of the prompts; or iterate it for each as it finishes. */
   generate(prompts: readonly TokenIds[], options: GenerateOptions = {}): GeneratedCompletions {
-    const { signal, ...request } = generateToSample(prompts, options, this.generationConfig, this);
+    const { signal, ...request } = generateToSample(prompts, options, this.#sampling);
     const own = new Set((options.stop ?? []).filter((id) => !this.eosTokenIds.includes(id)));
     return new GeneratedCompletions(
       (onGroup, stop) => this.sample(prompts, { ...request, onGroup, signal: stop }),
@@ -277,7 +285,7 @@ export class CausalLM implements Learner {
 
   /** `groupSize` completions of every prompt; each group is handed to `onGroup` as it finishes. */
   async sample(prompts: readonly TokenIds[], options: ModelSampleOptions): Promise<SampleResult> {
-    const request = sampleRequest(prompts, options, this);
+    const request = sampleRequest(prompts, options, this.#sampling);
     const groups: SampledGroup[] = [];
     let thrown: { readonly error: unknown } | undefined;
     const stats = await this.#queue

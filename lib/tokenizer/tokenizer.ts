@@ -2,10 +2,10 @@
 // tokenizers for the same files. Loading and saving is in tokenizer-files.ts, the algorithms in tokenizer-backend.ts.
 
 import { checkOptionNames } from "../checks.js";
+import { endOfTextIds, tokenIdList } from "../end-of-text.js";
 import { GrpoError } from "../errors.js";
 import { resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
 import { type PushOptions, pushFolder } from "../hub/push.js";
-import type { JsonObject } from "../json.js";
 import type { Message } from "../types.js";
 import {
   type ChatTemplateOptions,
@@ -236,8 +236,7 @@ export class Tokenizer {
   /** Every id that ends a completion: the tokenizer's EOS and those of generation_config.json, ascending. */
   get eosTokenIds(): readonly number[] {
     const { generationConfig, modelConfig, source } = this.#files;
-    // Without a generation config, transformers derives one from the model's config.
-    const ids = new Set(idList(generationConfig ?? modelConfig, "eos_token_id", source));
+    const ids = new Set(endOfTextIds(modelConfig, generationConfig, source));
     if (this.eosTokenId !== undefined) ids.add(this.eosTokenId);
     return [...ids].sort((a, b) => a - b);
   }
@@ -336,24 +335,11 @@ function tokensFromModelConfig(files: TokenizerFiles, backend: TokenizerBackend)
   const tokens: SpecialTokens = {};
   for (const name of ["bos_token", "eos_token", "pad_token"] as const) {
     if (name in files.config) continue;
-    const id = idList(files.modelConfig, `${name}_id`, files.source)[0];
+    const id = tokenIdList(files.modelConfig, `${name}_id`, files.source)[0];
     const token = id === undefined ? undefined : backend.idToToken(id);
     if (token !== undefined) tokens[name] = token;
   }
   return tokens;
-}
-
-function idList(config: JsonObject, key: string, source: string): number[] {
-  const value = config[key];
-  if (value === undefined || value === null) return [];
-  const ids: unknown[] = Array.isArray(value) ? value : [value];
-  for (const id of ids) {
-    if (typeof id !== "number" || !Number.isInteger(id)) {
-      throw new GrpoError("BAD_CONFIG", `${source}: ${key} must be a token id or a list of them, found ${String(id)}`);
-    }
-  }
-  // Some configs say -1 for "none".
-  return (ids as number[]).filter((id) => id >= 0);
 }
 
 /** As transformers 5: cleaning up would damage byte-pair text, so a BPE model must ask for it by the long name. */

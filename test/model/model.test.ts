@@ -55,6 +55,17 @@ describe("fromPretrained", () => {
     expect((await CausalLM.fromPretrained(folder)).eosTokenIds).toEqual([3, 4]);
   });
 
+  it.each([
+    [{ eos_token_id: [3, -1, 10, 151_645] }, [3]],
+    [{ eos_token_id: -1 }, []],
+    [{ eos_token_id: null }, []],
+    [{}, []],
+  ])("passes over end-of-text ids that it does not have, and those of config.json: %j", async (generation, ids) => {
+    const folder = await writeModel(qwen2);
+    await writeFile(path.join(folder, "generation_config.json"), JSON.stringify(generation));
+    expect((await CausalLM.fromPretrained(folder)).eosTokenIds).toEqual(ids);
+  });
+
   const weights = "model.safetensors";
   const breakages: [string, (folder: string) => Promise<unknown>, string, RegExp][] = [
     ["a folder without config", (folder) => rm(path.join(folder, "config.json")), "FILE_NOT_FOUND", /no config\.json/],
@@ -92,8 +103,8 @@ describe("fromPretrained", () => {
       /model\.embed_tokens\.weight of shape \[10, 8\] missing/,
     ],
     [
-      "an end-of-text id outside the vocabulary",
-      (folder) => writeFile(path.join(folder, "generation_config.json"), '{"eos_token_id":10}'),
+      "an end-of-text id that is a text",
+      (folder) => writeFile(path.join(folder, "generation_config.json"), '{"eos_token_id":"</s>"}'),
       "BAD_CONFIG",
       /eos_token_id/,
     ],
