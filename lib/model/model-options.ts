@@ -8,12 +8,14 @@ import { toGrpoError } from "./engine-queue.js";
 import type { ModelDescription } from "./families/families.js";
 import type { ShardSize } from "./files/shards.js";
 
-/** Which version of a Hub repository, with which token and cache. */
+/** Which version and which folder of a Hub repository, with which token and cache. */
 export interface HubSource {
   /** Branch, tag or commit on the Hub. Default "main". */
   readonly revision?: string;
   readonly token?: string;
   readonly cacheDir?: string;
+  /** Folder in the repository or folder that holds the files. Default: they lie at its top. */
+  readonly subfolder?: string;
 }
 
 /** How a model is loaded: type, device, adapter, and where on the Hub. */
@@ -90,11 +92,12 @@ export function createEngine(
 }
 
 /** The part of the options that says where to look on the Hub. */
-export function hubSource({ revision, token, cacheDir }: HubSource): HubSource {
+export function hubSource({ revision, token, cacheDir, subfolder }: HubSource): HubSource {
   return {
     ...(revision === undefined ? {} : { revision }),
     ...(token === undefined ? {} : { token }),
     ...(cacheDir === undefined ? {} : { cacheDir }),
+    ...(subfolder === undefined ? {} : { subfolder }),
   };
 }
 

@@ -5,7 +5,7 @@ import { at } from "../at.js";
 import { checkBoolean, checkNumber, checkOptionNames } from "../checks.js";
 import { endOfTextIds } from "../end-of-text.js";
 import { GrpoError } from "../errors.js";
-import { resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
+import { readResolved, resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
 import { hubIdOf, writeModelCard } from "../hub/model-card.js";
 import { type PushOptions, pushFolder } from "../hub/push.js";
 import { isJsonObject, type JsonObject } from "../json.js";
@@ -21,9 +21,7 @@ import { type LossOptions, rowsPerSliceOf, toNativeLoss } from "../options/loss.
 import { type OptimizerStepOptions, toNativeOptimizer } from "../options/optimizer.js";
 import type { TokenIds } from "../types.js";
 import { EngineQueue } from "./engine-queue.js";
-import { matchTensors, readModelConfig } from "./families/families.js";
-import { readModelFolder } from "./files/model-files.js";
-import { readWeights } from "./files/safetensors.js";
+import { readModelConfig } from "./families/families.js";
 import { DEFAULT_SHARD_SIZE, shardBytes } from "./files/shards.js";
 import { GeneratedCompletions } from "./generated-completions.js";
 import { ownGeneration } from "./generation-config.js";
@@ -44,6 +42,7 @@ import {
   storedDtype,
 } from "./model-options.js";
 import { flattenBatch, flattenIds, splitFloats } from "./ragged.js";
+import { readModel } from "./read-model.js";
 import type { SampledGroup, SampleResult } from "./sampled.js";
 import {
   type DrawnToken,
@@ -119,19 +118,16 @@ export class CausalLM implements Learner {
 
   /** Loads a model from a folder in Hugging Face's format, or from the Hub. */
   static async fromPretrained(idOrPath: string, options: FromPretrainedOptions = {}): Promise<CausalLM> {
-    const known = ["dtype", "device", "revision", "token", "cacheDir", "adapter", "threads"];
+    const known = ["dtype", "device", "revision", "token", "cacheDir", "subfolder", "adapter", "threads"];
     checkOptionNames("fromPretrained", options, known);
-    const { folder } = await resolveModelFiles(idOrPath, hubSource(options));
-    const contents = await readModelFolder(folder);
-    const description = readModelConfig(contents.config);
-    const table = matchTensors(await readWeights(folder), description.native);
+    const { contents, description, table } = await readModel(idOrPath, options);
     const parts = { ...contents, description, source: idOrPath };
     const dtype = description.dtype ?? storedDtype(table);
     const model = new CausalLM({ ...parts, ...createEngine(description, dtype, options) });
     try {
       await model.#queue.run((engine) => engine.loadModel(table));
-      // The revision names a commit of the base model; an adapter is another repository.
-      const { revision: _, ...source } = hubSource(options);
+      // Revision and folder are those of the base model; an adapter is another repository.
+      const { revision: _, subfolder: __, ...source } = hubSource(options);
       if (options.adapter !== undefined) await model.loadAdapter(options.adapter, source);
       return model;
     } catch (error) {
@@ -169,11 +165,11 @@ export class CausalLM implements Learner {
   /** Loads an adapter in PEFT's format, into the one of that name ("default") if there is one of the same shape. */
   async loadAdapter(idOrPath: string, options: HubSource & { readonly name?: string } = {}): Promise<void> {
     this.#queue.checkAlive();
-    checkOptionNames("loadAdapter", options, ["revision", "token", "cacheDir", "name"]);
+    checkOptionNames("loadAdapter", options, ["revision", "token", "cacheDir", "subfolder", "name"]);
     const { name, ...source } = options;
     const checked = checkName("loadAdapter", name);
-    const { folder } = await resolveModelFiles(idOrPath, { ...source, patterns: [ADAPTER_CONFIG, ADAPTER_WEIGHTS] });
-    await this.#weights.loadAdapter(folder, checked);
+    const resolved = await resolveModelFiles(idOrPath, { ...source, patterns: [ADAPTER_CONFIG, ADAPTER_WEIGHTS] });
+    await readResolved(resolved, () => this.#weights.loadAdapter(resolved.folder, checked));
   }
 
   /** The names of all adapters. */

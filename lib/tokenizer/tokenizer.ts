@@ -4,7 +4,7 @@
 import { checkOptionNames } from "../checks.js";
 import { endOfTextIds, tokenIdList } from "../end-of-text.js";
 import { GrpoError } from "../errors.js";
-import { resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
+import { readResolved, resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
 import { type PushOptions, pushFolder } from "../hub/push.js";
 import type { Message } from "../types.js";
 import {
@@ -34,6 +34,8 @@ export interface TokenizerOptions {
   readonly revision?: string;
   readonly token?: string;
   readonly cacheDir?: string;
+  /** Folder in the repository or folder that holds the files. Default: the files lie at its top. */
+  readonly subfolder?: string;
 }
 
 /** Token ids, and for each whether the assistant wrote it. */
@@ -71,10 +73,11 @@ export class Tokenizer {
 
   /** Loads from a local folder or a Hub id. */
   static async fromPretrained(idOrPath: string, options: TokenizerOptions = {}): Promise<Tokenizer> {
-    checkOptionNames("Tokenizer.fromPretrained", options, ["revision", "token", "cacheDir"]);
-    const { folder, files } = await resolveModelFiles(idOrPath, { ...options, patterns: TOKENIZER_PATTERNS });
+    checkOptionNames("Tokenizer.fromPretrained", options, ["revision", "token", "cacheDir", "subfolder"]);
+    const resolved = await resolveModelFiles(idOrPath, { ...options, patterns: TOKENIZER_PATTERNS });
     const { TokenizerBackend } = await import("./tokenizer-backend.js");
-    return new Tokenizer(await readTokenizerFiles(folder, files), TokenizerBackend);
+    const files = await readResolved(resolved, () => readTokenizerFiles(resolved.folder, resolved.files));
+    return new Tokenizer(files, TokenizerBackend);
   }
 
   /** Token ids of a text. Special tokens are those that tokenizer.json's post-processor adds, such as a leading BOS. */

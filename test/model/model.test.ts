@@ -1,7 +1,8 @@
 // CausalLM around an engine that computes nothing: loading, naming, queueing, cancelling, saving, and every typed error.
 
-import { mkdir, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { gzipSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { readHeader } from "../../lib/model/files/safetensors.js";
 import { LoraConfig } from "../../lib/model/lora/lora.js";
@@ -79,6 +80,15 @@ describe("fromPretrained", () => {
       /not JSON/,
     ],
     [
+      "a config that is gzip in truth",
+      async (folder) => {
+        const file = path.join(folder, "config.json");
+        await writeFile(file, gzipSync(await readFile(file)));
+      },
+      "BAD_CONFIG",
+      /config\.json: its content is gzip[\s\S]*gunzip/,
+    ],
+    [
       "a config that is a list",
       (folder) => writeFile(path.join(folder, "config.json"), "[]"),
       "BAD_CONFIG",
@@ -115,6 +125,21 @@ describe("fromPretrained", () => {
     expect(await failure(CausalLM.fromPretrained(folder))).toMatchObject({
       code,
       message: expect.stringMatching(message),
+    });
+  });
+
+  it("reads a model and an adapter that lie in folders of a folder", async () => {
+    const top = await temporaryFolder();
+    await cp(await writeModel(qwen2), path.join(top, "models/a"), { recursive: true });
+    model.applyLora(lora());
+    await model.savePretrained(path.join(top, "adapters/b"));
+    const loaded = await CausalLM.fromPretrained(top, { subfolder: "models/a", adapter: path.join(top, "adapters/b") });
+    expect(loaded.trainableParameters()).toEqual(model.trainableParameters());
+    await loaded.loadAdapter(top, { subfolder: "adapters/b/", name: "other" });
+    expect(loaded.adapters).toEqual(["default", "other"]);
+    expect(await failure(CausalLM.fromPretrained(top, { subfolder: "models/b" }))).toMatchObject({
+      code: "FILE_NOT_FOUND",
+      message: expect.stringContaining("has no folder models/b"),
     });
   });
 
