@@ -1,11 +1,9 @@
-"""What transformers generates with a generation_config.json beside the weights: greedy ids, and distributions of a token.
+"""What transformers generates with a generation_config.json beside the weights: greedy ids, and a token's distribution.
 
     python3 scripts/golden/generation.py --tiny scripts/assets/tiny-qwen2 --out test/fixtures/golden
 
-Needs the packages of requirements.txt and OUT/models/llama-mha of models.py (--tiny is not read). Writes OUT/generation.json:
-`greedy` of `name`, `generationConfig`, `promptIds`, `maxNewTokens` (absent: the file decides) and `completionIds`; `sampled`
-of `name`, `generationConfig`, `promptIds` and `probabilities` of the token that follows. `margin` is the smallest gap between
-the best and the second score over a row: how far an implementation may be off before an id changes.
+Needs the packages of requirements.txt and OUT/models/llama-mha of models.py (--tiny is not read). Writes
+OUT/generation.json, which README.md describes.
 """
 
 import json

@@ -63,6 +63,30 @@ describe("generation_config.json", () => {
     model.dispose();
   });
 
+  it("acts on rollouts too, which say nothing of it", async () => {
+    const model = await modelWith({
+      suppress_tokens: [22],
+      forced_eos_token_id: 5,
+      min_p: 1,
+      temperature: 9,
+      top_k: 1,
+    });
+    const sampling = { groupSize: 4, maxNewTokens: 3, seed: 1 };
+    const idsOf = async (options: object) => {
+      const { groups } = await model.sample([PROMPT], { ...sampling, ...options });
+      return groups.flatMap(({ completions }) => completions.map(({ ids }) => ids));
+    };
+    // A share of 1 leaves nothing but the likeliest.
+    const [first, ...others] = await idsOf({});
+    expect(first).toHaveLength(3);
+    expect(first?.at(-1)).toBe(5);
+    expect(first).not.toContain(22);
+    expect(others).toEqual([first, first, first]);
+    const free = await idsOf({ minP: 0 });
+    expect(new Set(free.map(String)).size).toBeGreaterThan(1);
+    model.dispose();
+  });
+
   it("is what config.json says where there is none", async () => {
     const model = await modelWith(null, { suppress_tokens: [22], max_length: 9, eos_token_id: [5, 2] });
     const ids = await completionOf(model, PROMPT);
