@@ -152,7 +152,7 @@ function promptKeys(keys: readonly number[] | undefined, count: number): Int32Ar
 /** A tokenizer may have tokens that the model has no row for, and that therefore never come. */
 function stopIds(extra: readonly number[] = [], { vocabSize, eosTokenIds }: SamplingModel): Int32Array {
   const { ids } = flattenIds("stopIds", [extra], 2 ** 31);
-  return Int32Array.from(new Set([...eosTokenIds, ...ids.filter((id) => id < vocabSize)]));
+  return Int32Array.from(new Set([...eosTokenIds, ...ids])).filter((id) => id < vocabSize);
 }
 
 type NativeStopStrings = Pick<NativeSampleRequest, "stopStrings" | "tokenBytes" | "tokenOffsets">;

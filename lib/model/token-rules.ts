@@ -58,18 +58,14 @@ const RULES: Readonly<Record<keyof TokenRules, Rule>> = {
 /** Throws BAD_OPTION for what the call says, BAD_CONFIG for what the model's file says. */
 export function nativeRules(options: TokenRules, own: OwnGeneration, context: RuleContext): NativeRules {
   const values = withMinLength(own, context.longest);
-  const rules: NativeRules = {};
-  for (const [option, { key, read }] of Object.entries(RULES) as [keyof TokenRules, Rule][]) {
+  const rules = (Object.entries(RULES) as [keyof TokenRules, Rule][]).map(([option, { key, read }]) => {
     const [given, stored] = [options[option], values[key]];
-    if (given !== undefined) Object.assign(rules, read("sample", option, given, context));
-    else if (stored != null)
-      Object.assign(
-        rules,
-        asBadConfig(() => read(own.file, key, stored, context)),
-      );
-  }
-  checkForced(options.forcedEosTokenId === undefined ? own.file : "sample", rules);
-  return rules;
+    if (given !== undefined) return read("sample", option, given, context);
+    return stored == null ? {} : asBadConfig(() => read(own.file, key, stored, context));
+  });
+  const all: NativeRules = Object.assign({}, ...rules);
+  checkForced(options.forcedEosTokenId === undefined ? own.file : "sample", all);
+  return all;
 }
 
 /** min_length counts the prompt, as far as min_new_tokens does not say it. */
