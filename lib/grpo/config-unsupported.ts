@@ -6,7 +6,6 @@ import { optimNames } from "../options/optimizer.js";
 
 /** Not supported yet: name → TRL's default, the only value accepted. */
 export const unsupportedDefaults: Readonly<Record<string, unknown>> = {
-  modelInitKwargs: null,
   trustRemoteCode: false,
   routerAuxLossCoef: null,
   disableDropout: false,
@@ -113,7 +112,13 @@ export const renamedOptions: Readonly<Record<string, string>> = {
   rewardFunctions: "write rewardFuncs",
   useLigerLoss: "leave it out: the loss is always computed in chunks",
   wandbLogUniquePrompts: "write logUniquePrompts",
-  usePeft: "call model.applyLora(new LoraConfig({ … })) instead",
+  usePeft: "give GRPOTrainer peftConfig: new LoraConfig({ … })",
+  lr: "write learningRate",
+  epochs: "write numTrainEpochs",
+  batchSize: "write perDeviceTrainBatchSize",
+  klCoef: "write beta",
+  initKlCoef: "write beta",
+  maxNewTokens: "write maxCompletionLength",
 };
 
 /** transformers' optimizers that were not here at first; those that are by now are taken out below. */

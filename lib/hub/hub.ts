@@ -6,6 +6,7 @@ import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { ListFileEntry } from "@huggingface/hub";
+import { show } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import type { RemoteFile } from "./download.js";
 import { fetchFiles, repoFolder, saveRef } from "./hub-cache.js";
@@ -252,7 +253,7 @@ async function cachedSnapshot(id: string, root: string, revision: string, reason
 
 export function checkRepoId(type: RepoType, id: unknown): asserts id is string {
   if (typeof id !== "string" || id.trim() === "") {
-    throw new GrpoError("BAD_INPUT", `expected a ${type}'s folder or its Hub id, found ${JSON.stringify(id)}`);
+    throw new GrpoError("BAD_INPUT", `expected a ${type}'s folder or its Hub id, found ${show(id)}`);
   }
   const looksLikePath = /^[./~]|\\|^[A-Za-z]:|\/$|\/.*\//.test(id);
   if (looksLikePath) {

@@ -1,6 +1,6 @@
 // How a model is opened: the options of fromPretrained and fromConfig, and the native engine that they ask for.
 
-import { badOption, checkBoolean, checkNumber, checkOneOf, checkOptionNames } from "../checks.js";
+import { badOption, checkBoolean, checkNumber, checkOneOf, checkOptionNames, namesOf } from "../checks.js";
 import type { NativeDtype, NativeEngine, NativeTensorTable } from "../native/native.js";
 import { loadCore } from "../native/native-loader.js";
 import { type Device, resolveDevice } from "./device.js";
@@ -16,6 +16,11 @@ export interface HubSource {
   readonly cacheDir?: string;
 }
 
+/** Where a model was loaded from. */
+export interface ModelSource extends HubSource {
+  readonly idOrPath: string;
+}
+
 /** How a model is loaded: type, device, adapter, and where on the Hub. */
 export interface FromPretrainedOptions extends HubSource {
   /** "auto": the checkpoint's own. */
@@ -26,6 +31,35 @@ export interface FromPretrainedOptions extends HubSource {
   readonly adapter?: string;
   /** CPU threads of the engine. Default: libtorch's own choice. */
   readonly threads?: number;
+}
+
+const FROM_PRETRAINED_OPTIONS = namesOf<FromPretrainedOptions>({
+  dtype: true,
+  device: true,
+  revision: true,
+  token: true,
+  cacheDir: true,
+  adapter: true,
+  threads: true,
+});
+
+/** Throws UNKNOWN_OPTION for a name that fromPretrained does not know; `where` is whose option it is. */
+export function checkModelOptions(where: string, options: object): void {
+  checkOptionNames(where, options, FROM_PRETRAINED_OPTIONS, {
+    positional: 'write { dtype: "bfloat16" }',
+    names: {
+      torchDtype: "write dtype",
+      deviceMap: "write device: the whole model is on one",
+      attnImplementation: "leave it out: attention is the engine's own",
+      trustRemoteCode: "leave it out: code from a model's repository never runs",
+      quantizationConfig: "leave it out: weights are not quantised",
+      loadIn4bit: "leave it out: weights are not quantised",
+      loadIn8bit: "leave it out: weights are not quantised",
+      lowCpuMemUsage: "leave it out: weights are read from a memory map",
+      localFilesOnly: "leave it out, and set HF_HUB_OFFLINE=1",
+      useCache: "leave it out: sampling always uses a key-value cache",
+    },
+  });
 }
 
 /** Type, device and seed of a model with random weights. */

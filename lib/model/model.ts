@@ -2,7 +2,7 @@
 // every number is computed by the engine, in the order of the calls. Nothing here knows about prompts as text.
 
 import { at } from "../at.js";
-import { checkBoolean, checkNumber, checkOptionNames } from "../checks.js";
+import { badOption, checkBoolean, checkNumber, checkOptionNames, checkText } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import { resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
 import { hubIdOf, writeModelCard } from "../hub/model-card.js";
@@ -29,6 +29,7 @@ import type { CheckpointWriter, Learner, SequenceBatch } from "./learner.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./lora/adapter-files.js";
 import { LoraConfig } from "./lora/lora.js";
 import {
+  checkModelOptions,
   checkName,
   createEngine,
   type FromConfigOptions,
@@ -36,6 +37,7 @@ import {
   type HubSource,
   hubSource,
   type MergeOptions,
+  type ModelSource,
   mergeOptions,
   type SaveMergedOptions,
   type SaveOptions,
@@ -61,6 +63,7 @@ export type {
   FromPretrainedOptions,
   HubSource,
   MergeOptions,
+  ModelSource,
   SaveMergedOptions,
   SaveOptions,
 } from "./model-options.js";
@@ -77,6 +80,8 @@ interface Parts extends ModelFacts {
   readonly device: string;
   readonly dtype: NativeDtype;
   readonly engine: NativeEngine;
+  /** What `source` is of, where that is a repository. */
+  readonly version: HubSource;
 }
 
 export class CausalLM implements Learner {
@@ -91,6 +96,7 @@ export class CausalLM implements Learner {
   readonly #queue: EngineQueue;
   readonly #weights: ModelWeights;
   readonly #files: WeightFiles;
+  readonly #version: HubSource;
 
   private constructor(parts: Parts) {
     this.generationConfig = parts.generationConfig;
@@ -102,6 +108,7 @@ export class CausalLM implements Learner {
     this.#queue = new EngineQueue(parts.engine);
     this.#weights = new ModelWeights(this.#queue, parts);
     this.#files = new WeightFiles(this.#queue, this.#weights);
+    this.#version = parts.version;
   }
 
   /** config.json as it was read; after merging an adapter of a tied model's embedding, no longer tied. */
@@ -109,15 +116,20 @@ export class CausalLM implements Learner {
     return this.#weights.facts.config;
   }
 
+  /** The folder or Hub id that the base model was loaded from, and its version there; null for a model of fromConfig. */
+  get source(): ModelSource | null {
+    const { source } = this.#weights.facts;
+    return source === null ? null : { idOrPath: source, ...this.#version };
+  }
+
   /** Loads a model from a folder in Hugging Face's format, or from the Hub. */
   static async fromPretrained(idOrPath: string, options: FromPretrainedOptions = {}): Promise<CausalLM> {
-    const known = ["dtype", "device", "revision", "token", "cacheDir", "adapter", "threads"];
-    checkOptionNames("fromPretrained", options, known);
+    checkModelOptions("fromPretrained", options);
     const { folder } = await resolveModelFiles(idOrPath, hubSource(options));
     const contents = await readModelFolder(folder);
     const description = readModelConfig(contents.config);
     const table = matchTensors(await readWeights(folder), description.native);
-    const parts = { ...contents, description, source: idOrPath };
+    const parts = { ...contents, description, source: idOrPath, version: hubSource(options) };
     const dtype = description.dtype ?? storedDtype(table);
     const model = new CausalLM({ ...parts, ...createEngine(description, dtype, options) });
     try {
@@ -139,7 +151,7 @@ export class CausalLM implements Learner {
     const seed = checkNumber("fromConfig", "seed", options.seed ?? 0, { min: 0, integer: true });
     const description = readModelConfig(config);
     const configText = `${JSON.stringify(config, null, 2)}\n`;
-    const parts = { config, configText, generationConfig: {}, description, source: null };
+    const parts = { config, configText, generationConfig: {}, description, source: null, version: {} };
     const model = new CausalLM({ ...parts, ...createEngine(description, description.dtype, options) });
     await model.#queue.run((engine) => engine.initModel(seed));
     return model;
@@ -150,10 +162,13 @@ export class CausalLM implements Learner {
    * one needs a name of its own and is used after setAdapter.
    */
   applyLora(config: LoraConfig, options: { readonly seed?: number; readonly name?: string } = {}): void {
-    checkOptionNames("applyLora", options, ["seed", "name"]);
     if (!(config instanceof LoraConfig)) {
-      throw new GrpoError("BAD_OPTION", "applyLora: expected a LoraConfig", { hint: "pass new LoraConfig({ … })" });
+      throw badOption("applyLora", "config", "a LoraConfig", config, "write new LoraConfig({ … })");
     }
+    checkOptionNames("applyLora", options, ["seed", "name"], {
+      positional: "write { name: … }",
+      names: { adapterName: "write name" },
+    });
     const seed = checkNumber("applyLora", "seed", options.seed ?? 42, { min: 0, integer: true });
     this.#weights.addLora(config, seed, checkName("applyLora", options.name));
   }
@@ -320,6 +335,8 @@ export class CausalLM implements Learner {
     checkOptionNames("logprobs", options, ["temperature", "reference"]);
     const reference = checkBoolean("logprobs", "reference", options.reference ?? false);
     const temperature = checkNumber("logprobs", "temperature", options.temperature ?? 1, { min: 0, open: true });
+    // Before what is sliced below.
+    if (!("promptIds" in Object(sequences))) flattenIds("sequence", sequences as readonly TokenIds[], this.vocabSize);
     const pairs: SequenceBatch =
       "promptIds" in sequences
         ? sequences
@@ -381,6 +398,7 @@ export class CausalLM implements Learner {
    * folder itself, others in folders of their names. A README.md that is there stays.
    */
   async savePretrained(directory: string, options: SaveOptions = {}): Promise<void> {
+    checkText("savePretrained", "directory", directory);
     checkOptionNames("savePretrained", options, ["maxShardSize", "adapters"]);
     const bytes = shardBytes("savePretrained", options.maxShardSize ?? DEFAULT_SHARD_SIZE);
     await this.#files.save(directory, bytes, options.adapters);
@@ -388,6 +406,7 @@ export class CausalLM implements Learner {
 
   /** Writes the model with the active adapter merged into it, in the model's dtype; the model itself stays as it is. */
   async saveMerged(directory: string, options: SaveMergedOptions = {}): Promise<void> {
+    checkText("saveMerged", "directory", directory);
     checkOptionNames("saveMerged", options, ["maxShardSize", "safeMerge"]);
     const bytes = shardBytes("saveMerged", options.maxShardSize ?? DEFAULT_SHARD_SIZE);
     const safe = checkBoolean("saveMerged", "safeMerge", options.safeMerge ?? false);
@@ -396,6 +415,7 @@ export class CausalLM implements Learner {
 
   /** What is trained, and the optimizer's state. */
   async saveCheckpoint(directory: string): Promise<void> {
+    checkText("saveCheckpoint", "directory", directory);
     const write = await this.#files.takeCheckpoint(false);
     await write(directory);
   }
@@ -417,6 +437,7 @@ export class CausalLM implements Learner {
 
   /** Uploads what savePretrained writes. Returns the commit's address. */
   async pushToHub(repo: string, options: Omit<PushOptions, "type"> = {}): Promise<string> {
+    checkText("pushToHub", "repo", repo);
     checkOptionNames("pushToHub", options, ["token", "private", "branch", "commitMessage"]);
     return withTemporaryFolder(async (folder) => {
       await this.savePretrained(folder);

@@ -205,6 +205,20 @@ const GENERATE_OPTIONS = namesOf<GenerateOptions>({
   signal: true,
 });
 
+/** Arguments of transformers' generate, and what to write here. */
+const FOREIGN: Readonly<Record<string, string>> = {
+  maxLength: "write maxNewTokens: it counts what is new",
+  eosTokenId: "write stop: [id]",
+  padTokenId: "leave it out: nothing is padded",
+  attentionMask: "leave it out: nothing is padded",
+  inputIds: "give a list of prompts as the first argument",
+  stoppingCriteria: "write stop, stopStrings or onToken",
+  streamer: "write onToken",
+  numBeams: "leave it out: there is no beam search",
+  useCache: "leave it out: sampling always uses a key-value cache",
+  generationConfig: "write its values as options",
+};
+
 /** Options of generate() as options of sample(). What is not given comes from generation_config.json, as in transformers. */
 export function generateToSample(
   prompts: readonly (readonly number[])[],
@@ -212,7 +226,7 @@ export function generateToSample(
   generationConfig: JsonObject,
   model: SamplingModel,
 ): ModelSampleOptions {
-  checkOptionNames("generate", options, GENERATE_OPTIONS);
+  checkOptionNames("generate", options, GENERATE_OPTIONS, { names: FOREIGN });
   const { stop } = options;
   if (stop !== undefined && !(Array.isArray(stop) && stop.every(Number.isInteger))) {
     throw new GrpoError("BAD_OPTION", `generate: stop must be a list of token ids, found ${show(stop)}`, {

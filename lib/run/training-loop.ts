@@ -15,7 +15,14 @@ import type { LoopOptions } from "./loop-options.js";
 import type { RunOptions } from "./options.js";
 import { isDue } from "./plan.js";
 import { type Progress, resultOf, secondsLeft, type TrainResult } from "./progress.js";
-import type { EvaluationOutcome, Prepared, Run, StepOutcome, TrainOptions } from "./run.js";
+import {
+  checkTrainOptions,
+  type EvaluationOutcome,
+  type Prepared,
+  type Run,
+  type StepOutcome,
+  type TrainOptions,
+} from "./run.js";
 import { freshState, restoreState } from "./state.js";
 import { Timeline } from "./timeline.js";
 
@@ -41,7 +48,7 @@ export class TrainingLoop<Args extends RunOptions> {
   #training = false;
 
   constructor(options: LoopOptions<Args>) {
-    const { args, model, tokenizer, view, completionsRepo = null } = options;
+    const { args, trained, view, completionsRepo = null } = options;
     const { outputDir, logTo } = args;
     this.#options = options;
     this.#args = args;
@@ -50,7 +57,7 @@ export class TrainingLoop<Args extends RunOptions> {
     this.#callbacks = new Callbacks(options.callbacks ?? [], { state: this.state, args });
     const { control } = this.#callbacks;
     this.#best = new BestModel(args, view.bestMetric);
-    this.#checkpoints = new Checkpoints({ args, model, tokenizer, state: this.state, control });
+    this.#checkpoints = new Checkpoints({ args, trained, state: this.state, control });
     this.#hub = new HubPush({
       args,
       completionsRepo,
@@ -73,10 +80,9 @@ export class TrainingLoop<Args extends RunOptions> {
    * Trains to the end of the plan that `plan` makes. However it ends, the last finished step is saved (unless saveStrategy is "no").
    * Rejects with CANCELLED, NON_FINITE, or what a step, a callback or a disk threw.
    */
-  async train(
-    { resumeFromCheckpoint, signal }: TrainOptions,
-    plan: (signal: AbortSignal) => Promise<Run>,
-  ): Promise<TrainResult> {
+  async train(options: TrainOptions, plan: (signal: AbortSignal) => Promise<Run>): Promise<TrainResult> {
+    checkTrainOptions(options);
+    const { resumeFromCheckpoint, signal } = options;
     if (this.#training) throw new GrpoError("BAD_INPUT", "train() is already running on this trainer");
     this.#training = true;
     const watch = watchInterrupts(signal, () =>
@@ -124,7 +130,7 @@ export class TrainingLoop<Args extends RunOptions> {
   /** Everything that can be known or can fail before the first step. */
   async #prepare(resume: string | boolean, run: Run, signal: AbortSignal): Promise<Running> {
     const { plan } = run;
-    const { model, view } = this.#options;
+    const { trained, view } = this.#options;
     await removeLeftovers(this.#args.outputDir);
     const checkpoint = resume === false ? undefined : await this.#checkpoints.resume(resume, run);
     const saved = checkpoint?.state;
@@ -138,7 +144,7 @@ export class TrainingLoop<Args extends RunOptions> {
     await this.#log.begin(this.#record(run, prepared), firstStep);
     const progress = {
       window: new MetricWindow({ counts: view.counts, values: saved?.log_window }),
-      timeline: new Timeline(() => model.busySeconds),
+      timeline: new Timeline(() => trained.model.busySeconds),
       started: performance.now(),
       firstStep,
       lossSum: 0,
@@ -149,14 +155,14 @@ export class TrainingLoop<Args extends RunOptions> {
 
   /** The line of metrics.jsonl that those of the steps follow. */
   #record({ plan }: Run, { record }: Prepared): Readonly<Record<string, unknown>> {
-    const { device, dtype } = this.#options.model;
+    const { model } = this.#options.trained;
     return {
       run_name: this.#args.runName,
       resumed_after_step: this.state.globalStep,
       config: this.#args,
       ...record,
       plan,
-      model: { device, dtype, ...this.#options.model.trainableParameters() },
+      model: { device: model.device, dtype: model.dtype, ...model.trainableParameters() },
     };
   }
 
@@ -293,14 +299,15 @@ export class TrainingLoop<Args extends RunOptions> {
 
   /** The model and the tokenizer files. With the option pushToHub they also go to the Hub. */
   async saveModel(directory: string = this.#args.outputDir): Promise<void> {
-    await this.#options.model.savePretrained(directory);
-    await this.#options.tokenizer.savePretrained(directory);
+    const { model, tokenizer } = this.#options.trained;
+    await model.savePretrained(directory);
+    await tokenizer.savePretrained(directory);
     if (this.#args.pushToHub) await this.pushToHub({ commitMessage: "Model save" });
   }
 
   /** Uploads model, tokenizer, metrics and a model card; returns the commit's address. */
   async pushToHub(options: TrainerPushOptions = {}): Promise<string> {
-    const { model, tokenizer } = this.#options;
+    const { model, tokenizer } = this.#options.trained;
     return this.#hub.push({ commitMessage: "End of training", ...options }, async (folder) => {
       await model.savePretrained(folder);
       await tokenizer.savePretrained(folder);
@@ -326,7 +333,7 @@ export class TrainingLoop<Args extends RunOptions> {
   async #cutShort(running: Running, error: unknown): Promise<unknown> {
     const step = this.state.globalStep;
     // What was cut short may have left a part of its gradient, which a later step must not find.
-    await this.#options.model.zeroGrad().catch(() => {});
+    await this.#options.trained.model.zeroGrad().catch(() => {});
     // What kept an earlier checkpoint from being written may be what is thrown.
     await this.#checkpoints.written().catch(() => {});
     const saved = await this.#saveAfterCut(running);

@@ -1,13 +1,14 @@
 // A model's tokenizer: text to ids and back, its special tokens, its chat template. Ids equal those of Python's
 // tokenizers for the same files. Loading and saving is in tokenizer-files.ts, the algorithms in tokenizer-backend.ts.
 
-import { checkOptionNames } from "../checks.js";
+import { checkBoolean, checkOptionNames, checkOptionsObject, checkText, show } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import { resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
 import { type PushOptions, pushFolder } from "../hub/push.js";
 import type { JsonObject } from "../json.js";
 import type { Message } from "../types.js";
 import {
+  CHAT_TEMPLATE_OPTIONS,
   type ChatTemplateOptions,
   type ChatTemplates,
   type CompiledTemplate,
@@ -49,6 +50,20 @@ export interface EncodedText {
   readonly offsets: Offsets[];
 }
 
+/** Arguments of transformers' from_pretrained, and what to write here. */
+const FOREIGN: Readonly<Record<string, string>> = {
+  useFast: "leave it out: tokenizer.json is all that is read",
+  trustRemoteCode: "leave it out: code from a model's repository never runs",
+  paddingSide: "leave it out: nothing is padded",
+  truncationSide: "leave it out, and set maxPromptLength and promptOverflow of GRPOConfig",
+  padToken: "leave it out, and set tokenizer.padToken",
+  eosToken: "leave it out, and set tokenizer.eosToken",
+  bosToken: "leave it out, and set tokenizer.bosToken",
+  chatTemplate: "leave it out, and set tokenizer.chatTemplate",
+};
+
+const CHAT_OPTIONS: readonly string[] = [...CHAT_TEMPLATE_OPTIONS, "tokenize", "returnAssistantMask"];
+
 /** A tokenizer with the model's chat template, as transformers reads them from tokenizer.json and its companions. */
 export class Tokenizer {
   readonly #files: TokenizerFiles;
@@ -71,7 +86,7 @@ export class Tokenizer {
 
   /** Loads from a local folder or a Hub id. */
   static async fromPretrained(idOrPath: string, options: TokenizerOptions = {}): Promise<Tokenizer> {
-    checkOptionNames("Tokenizer.fromPretrained", options, ["revision", "token", "cacheDir"]);
+    checkOptionNames("Tokenizer.fromPretrained", options, ["revision", "token", "cacheDir"], { names: FOREIGN });
     const { folder, files } = await resolveModelFiles(idOrPath, { ...options, patterns: TOKENIZER_PATTERNS });
     const { TokenizerBackend } = await import("./tokenizer-backend.js");
     return new Tokenizer(await readTokenizerFiles(folder, files), TokenizerBackend);
@@ -150,7 +165,11 @@ export class Tokenizer {
     messages: readonly Message[],
     options: ChatTemplateOptions & { readonly tokenize?: boolean; readonly returnAssistantMask?: boolean } = {},
   ): string | number[] | MaskedIds {
+    checkOptionsObject("applyChatTemplate", options, CHAT_OPTIONS, "write { addGenerationPrompt: … }");
     const { tokenize, returnAssistantMask, ...rest } = options;
+    for (const [name, value] of Object.entries({ tokenize, returnAssistantMask })) {
+      if (value !== undefined) checkBoolean("applyChatTemplate", name, value);
+    }
     const template = this.#template(selectTemplate(this.#templates, rest));
     if (returnAssistantMask) checkMaskOptions(template.source, tokenize, rest.continueFinalMessage);
     const rendered = renderConversation(template, messages, rest, this.#special as Record<string, string>);
@@ -244,6 +263,7 @@ export class Tokenizer {
 
   /** Writes the tokenizer's files; those that nothing changed keep their bytes. */
   async savePretrained(directory: string): Promise<void> {
+    checkText("savePretrained", "directory", directory);
     await writeTokenizerFiles(this.#files, directory, {
       specialTokens: this.#changedSpecialTokens(),
       chatTemplate: this.#ownTemplate,
@@ -252,6 +272,7 @@ export class Tokenizer {
 
   /** Saves to a repository on the Hub, made if it is not there; returns the commit's address. */
   async pushToHub(repo: string, options: PushOptions = {}): Promise<string> {
+    checkText("pushToHub", "repo", repo);
     return withTemporaryFolder(async (folder) => {
       await this.savePretrained(folder);
       return pushFolder(repo, folder, { commitMessage: "Upload tokenizer", ...options });
@@ -321,6 +342,9 @@ function maskOf(offsets: readonly Offsets[], spans: Rendered["generated"]): numb
 }
 
 function checkIds(method: string, ids: readonly number[]): void {
+  if (typeof ids !== "object" || ids === null || !(Symbol.iterator in ids)) {
+    throw new GrpoError("BAD_INPUT", `${method}() takes a list of token ids, found ${show(ids)}`);
+  }
   for (const id of ids) {
     if (!Number.isInteger(id) || id < 0) {
       throw new GrpoError("BAD_INPUT", `${method}() takes token ids (integers from 0), found ${String(id)}`);
