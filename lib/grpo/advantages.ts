@@ -1,4 +1,4 @@
-// Rewards to advantages, as TRL 1.13 does it. A null reward abstains. No tokens and no tensors here.
+// Rewards to advantages, as TRL does it. A null reward abstains. No tokens and no tensors here.
 //   r_i = Σ_k w_k · reward_k,i over the functions that did not abstain; none left: row i is unscored, A_i = 0
 //   A_i = (r_i − mean of the group) / (std + 1e-4), std with ddof 1 of the group or of the batch; "none": no division
 // "normalize_then_sum" (GDPO): z_k,i = (reward_k,i − mean of the group) / (std of the group + 1e-4) for each function,

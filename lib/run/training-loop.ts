@@ -149,7 +149,7 @@ export class TrainingLoop<Args extends RunOptions> {
       timeline: new Timeline(() => trained.model.busySeconds),
       started: performance.now(),
       firstStep,
-      lossSum: saved?.loss_sum ?? 0,
+      lossSum: 0,
       badSteps: saved?.bad_steps ?? 0,
     };
     return { run, progress, signal, resumed: saved !== undefined, latest: [] };

@@ -99,6 +99,25 @@ test("a value of TRL that comes later is told from a wrong one", () => {
 test("an option without effect is accepted and noted", () => {
   const { notes } = new GRPOConfig({ gradientCheckpointingKwargs: {} } as GRPOConfigOptions);
   expect(notes).toEqual([expect.stringContaining("gradientCheckpointingKwargs has no effect")]);
+  for (const options of [{ activationCheckpointingKwargs: { every_n_layers: 2 } }, { padToMultipleOf: "auto" }]) {
+    expect(new GRPOConfig(options as GRPOConfigOptions).notes).toHaveLength(1);
+  }
+});
+
+test.each<[GRPOConfigOptions, boolean]>([
+  [{}, false],
+  [{ gradientCheckpointing: true }, true],
+  [{ activationCheckpointing: true }, true],
+  [{ activationCheckpointing: null, gradientCheckpointing: true }, true],
+  [{ activationCheckpointing: false, gradientCheckpointing: true }, false],
+  [{ gradientCheckpointing: false, activationCheckpointing: true }, true],
+])("of the two names of checkpointing the newer one decides: %j", (options, expected) => {
+  expect(new GRPOConfig(options)).toMatchObject({ gradientCheckpointing: expected, notes: [] });
+});
+
+test("no coefficient of a router's loss is the default, as in TRL", () => {
+  expect(new GRPOConfig({ routerAuxLossCoef: null } as GRPOConfigOptions).notes).toEqual([]);
+  expect(refusal({ routerAuxLossCoef: 0.001 }).hint).toContain("TRL's default, null");
 });
 
 test.each([

@@ -16,7 +16,7 @@ import { isAllLinear } from "./lora-targets.js";
 export const ADAPTER_CONFIG = "adapter_config.json";
 export const ADAPTER_WEIGHTS = "adapter_model.safetensors";
 
-const PEFT_VERSION = "0.21.0";
+const PEFT_VERSION = "0.21.2";
 const HINT = "check that the adapter was saved for this base model";
 const MIN_PATHS_TO_SHORTEN = 20;
 /** Every key that PEFT 0.21 writes, in its (sorted) order, with its default. */
