@@ -91,7 +91,7 @@ function optionTable(): string {
     return `| \`${key}\` | ${name} | ${note} |`;
   });
   const text =
-    "Every field of TRL 1.13's GRPOConfig, those of transformers' TrainingArguments among them. An empty third column: the same " +
+    "Every field of TRL 1.16's GRPOConfig, those of transformers' TrainingArguments among them. An empty third column: the same " +
     "meaning and the same default.\n\n“No effect” is accepted with any value, and named in the plan. “Absent” is refused unless it " +
     "has TRL's default.";
   return `## GRPOConfig\n\n${text}\n\n| TRL | here | |\n|---|---|---|\n${rows.join("\n")}\n`;

@@ -51,6 +51,12 @@ export const rowFields = ({ z }: FieldTypes) => ({
   removeUnusedColumns: z.boolean().default(false),
 });
 
+/** A second name, which newer versions of transformers write. */
+export const newerNameFields = ({ z, optional }: FieldTypes) => ({
+  /** transformers' newer name of gradientCheckpointing, which it overrides; null: as gradientCheckpointing says. */
+  activationCheckpointing: optional(z.boolean()),
+});
+
 /** Prompts, and how they are sampled. */
 export const samplingFields = ({ z, count, positive, ratio, optional }: FieldTypes) => ({
   /** Longest prompt in tokens; null: what the model's context leaves. */
@@ -117,7 +123,7 @@ export const rewardFields = ({ z, count, positive, optional }: FieldTypes) => ({
 
 /** What is shown of completions. */
 export const completionFields = ({ z, count, optional }: FieldTypes) => ({
-  /** Print sample completions at each logging step; every completion goes to completions.jsonl anyway. */
+  /** Print completions of the latest generation at each logging step; every completion goes to completions.jsonl anyway. */
   logCompletions: z.boolean().default(false),
   /** How many of them; null: all. */
   numCompletionsToPrint: optional(count),
@@ -148,6 +154,7 @@ type Fields = ReturnType<typeof identityFields> &
   ReturnType<typeof lengthFields> &
   ReturnType<typeof rowFields> &
   ReturnType<typeof memoryFields> &
+  ReturnType<typeof newerNameFields> &
   ReturnType<typeof samplingFields> &
   LossFields &
   ReturnType<typeof lossControlFields> &
@@ -172,6 +179,7 @@ const fields = (types: FieldTypes): Fields => ({
   ...lengthFields(types),
   ...rowFields(types),
   ...memoryFields(types),
+  ...newerNameFields(types),
   // Prompts and sampling.
   ...samplingFields(types),
   // Loss.

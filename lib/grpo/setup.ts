@@ -228,7 +228,7 @@ export function samplingOptions(
     temperature: args.temperature,
     topP: args.topP,
     topK: args.topK,
-    minP: args.minP ?? 0,
+    ...(args.minP === null ? {} : { minP: args.minP }),
     repetitionPenalty: args.repetitionPenalty,
     stopIds: tokenizer.eosTokenIds,
     ...(args.graphCapture ? { graphCapture: true } : {}),

@@ -4,7 +4,6 @@
 
 import { checkText } from "../checks.js";
 import { reasonOf } from "../errors.js";
-import { noteFirstFailures } from "../rewards/failure.js";
 import { RewardRuntime } from "../rewards/runtime.js";
 import type { PromptTable } from "../rollout/prompts.js";
 import type { Sampler } from "../rollout/sampler.js";
@@ -21,10 +20,11 @@ import type { GRPOConfig } from "./config.js";
 import { Evaluator } from "./evaluation.js";
 import { GRPORun } from "./grpo-run.js";
 import { formatEvaluation, formatSamples, formatStepLine } from "./lines.js";
-import { failureCounts } from "./metrics.js";
+import { failureCounts, isRunMetric } from "./metric-names.js";
 import { planTraining } from "./plan.js";
 import { defaultConfig, Policy } from "./policy.js";
 import { checkMemory } from "./preflight.js";
+import { RewardNotes } from "./reward-notes.js";
 import {
   type EvaluateOptions,
   type Evaluation,
@@ -57,6 +57,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   readonly #sampler: Sampler | undefined;
   readonly #rows: TrainerRows<Row>;
   readonly #rewards: RewardRuntime;
+  readonly #notes = new RewardNotes((text) => this.#loop.note(text));
   readonly #rewardWeights: readonly number[];
   readonly #loop: TrainingLoop<GRPOConfig>;
   #parts: Parts<Row> | undefined;
@@ -78,7 +79,8 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       concurrency: args.rewardConcurrency,
       timeout: args.rewardTimeout,
       onError: args.onRewardError,
-      onFailure: noteFirstFailures((text) => this.#loop.note(text), args.onRewardError),
+      reserved: (metric) => isRunMetric(metric, this.#rewards.names),
+      onFailure: (name, kind, error) => this.#notes.failed(name, kind, error, args.onRewardError),
     });
     rewardColumns(this.#rows.trainDataset, args.removeUnusedColumns);
     if (this.#policy.isLoaded) this.#parts = this.#makeParts();
@@ -153,7 +155,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const { args } = this;
     const { model, tokenizer } = this.#policy;
     const setup = { ...this.#rows, learner: model, sampler: this.#sampler ?? model, processingClass: tokenizer };
-    const evaluator = new Evaluator(setup, args, this.#rewards, this.#rewardWeights);
+    const evaluator = new Evaluator(setup, args, this.#rewards, this.#rewardWeights, this.#notes);
     return { setup, prompts: promptTable(setup.trainDataset, setup, args), evaluator };
   }
 
@@ -164,7 +166,8 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const { learner, trainDataset } = setup;
     await trainDataset.load?.(signal);
     const rows = await usableRows(prompts, trainDataset.length, args, signal);
-    const plan = planTraining(args, rows.length);
+    const dropped = trainDataset.length - rows.length;
+    const plan = planTraining(args, rows.length, dropped > 0 ? prompts.whyDropped(dropped) : undefined);
     for (const note of this.#policy.notes) this.#loop.note(`note     ${note}`);
     await checkMemory(learner, { args, plan, longestPrompt: 1, evalPrompts: 0 });
     if (!this.#begun) await learner.beginTraining({ reference: args.beta > 0, mixed: args.syncRefModel });
@@ -174,6 +177,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       args,
       rewards: this.#rewards,
       rewardWeights: this.#rewardWeights,
+      notes: this.#notes,
       prompts,
       evaluator,
       plan,

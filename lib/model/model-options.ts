@@ -8,12 +8,14 @@ import { toGrpoError } from "./engine-queue.js";
 import type { ModelDescription } from "./families/families.js";
 import type { ShardSize } from "./files/shards.js";
 
-/** Which version of a Hub repository, with which token and cache. */
+/** Which version and which folder of a Hub repository, with which token and cache. */
 export interface HubSource {
   /** Branch, tag or commit on the Hub. Default "main". */
   readonly revision?: string;
   readonly token?: string;
   readonly cacheDir?: string;
+  /** Folder in the repository or folder that holds the files. Default: they lie at its top. */
+  readonly subfolder?: string;
 }
 
 /** Where a model was loaded from. */
@@ -39,6 +41,7 @@ const FROM_PRETRAINED_OPTIONS = namesOf<FromPretrainedOptions>({
   revision: true,
   token: true,
   cacheDir: true,
+  subfolder: true,
   adapter: true,
   threads: true,
 });
@@ -124,11 +127,12 @@ export function createEngine(
 }
 
 /** The part of the options that says where to look on the Hub. */
-export function hubSource({ revision, token, cacheDir }: HubSource): HubSource {
+export function hubSource({ revision, token, cacheDir, subfolder }: HubSource): HubSource {
   return {
     ...(revision === undefined ? {} : { revision }),
     ...(token === undefined ? {} : { token }),
     ...(cacheDir === undefined ? {} : { cacheDir }),
+    ...(subfolder === undefined ? {} : { subfolder }),
   };
 }
 

@@ -3,8 +3,9 @@
 
 import { at } from "../at.js";
 import { badOption, checkBoolean, checkNumber, checkOptionNames, checkText } from "../checks.js";
+import { endOfTextIds } from "../end-of-text.js";
 import { GrpoError } from "../errors.js";
-import { resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
+import { readResolved, resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
 import { hubIdOf, writeModelCard } from "../hub/model-card.js";
 import { type PushOptions, pushFolder } from "../hub/push.js";
 import { isJsonObject, type JsonObject } from "../json.js";
@@ -20,11 +21,10 @@ import { type LossOptions, rowsPerSliceOf, toNativeLoss } from "../options/loss.
 import { type OptimizerStepOptions, toNativeOptimizer } from "../options/optimizer.js";
 import type { TokenIds } from "../types.js";
 import { EngineQueue } from "./engine-queue.js";
-import { matchTensors, readModelConfig } from "./families/families.js";
-import { eosTokenIds, readModelFolder } from "./files/model-files.js";
-import { readWeights } from "./files/safetensors.js";
+import { readModelConfig } from "./families/families.js";
 import { DEFAULT_SHARD_SIZE, shardBytes } from "./files/shards.js";
 import { GeneratedCompletions } from "./generated-completions.js";
+import { ownGeneration } from "./generation-config.js";
 import type { CheckpointWriter, Learner, SequenceBatch } from "./learner.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./lora/adapter-files.js";
 import { LoraConfig } from "./lora/lora.js";
@@ -44,12 +44,14 @@ import {
   storedDtype,
 } from "./model-options.js";
 import { flattenBatch, flattenIds, splitFloats } from "./ragged.js";
+import { readModel } from "./read-model.js";
 import type { SampledGroup, SampleResult } from "./sampled.js";
 import {
   type DrawnToken,
   type GenerateOptions,
   generateToSample,
   type ModelSampleOptions,
+  type SamplingModel,
   sampledGroup,
   sampleRequest,
 } from "./sampling.js";
@@ -89,10 +91,12 @@ export class CausalLM implements Learner {
   /** "cpu", "cuda:0", "mps". */
   readonly device: string;
   readonly dtype: NativeDtype;
+  /** The ids that end a completion, of generation_config.json or, where there is none, of config.json. */
   readonly eosTokenIds: readonly number[];
   readonly vocabSize: number;
   /** Longest sequence the model can take, prompt and completion together. */
   readonly maxPositions: number;
+  readonly #sampling: SamplingModel;
   readonly #queue: EngineQueue;
   readonly #weights: ModelWeights;
   readonly #files: WeightFiles;
@@ -104,7 +108,10 @@ export class CausalLM implements Learner {
     this.dtype = parts.dtype;
     this.vocabSize = parts.description.native.vocabSize;
     this.maxPositions = parts.description.native.maxPositions;
-    this.eosTokenIds = eosTokenIds(parts.config, parts.generationConfig, this.vocabSize);
+    const own = ownGeneration(parts);
+    this.eosTokenIds = endOfTextIds(parts.config, own.values, own.file);
+    const { vocabSize, maxPositions, eosTokenIds } = this;
+    this.#sampling = { vocabSize, maxPositions, eosTokenIds, ownGeneration: own };
     this.#queue = new EngineQueue(parts.engine);
     this.#weights = new ModelWeights(this.#queue, parts);
     this.#files = new WeightFiles(this.#queue, this.#weights);
@@ -125,17 +132,14 @@ export class CausalLM implements Learner {
   /** Loads a model from a folder in Hugging Face's format, or from the Hub. */
   static async fromPretrained(idOrPath: string, options: FromPretrainedOptions = {}): Promise<CausalLM> {
     checkModelOptions("fromPretrained", options);
-    const { folder } = await resolveModelFiles(idOrPath, hubSource(options));
-    const contents = await readModelFolder(folder);
-    const description = readModelConfig(contents.config);
-    const table = matchTensors(await readWeights(folder), description.native);
+    const { contents, description, table } = await readModel(idOrPath, options);
     const parts = { ...contents, description, source: idOrPath, version: hubSource(options) };
     const dtype = description.dtype ?? storedDtype(table);
     const model = new CausalLM({ ...parts, ...createEngine(description, dtype, options) });
     try {
       await model.#queue.run((engine) => engine.loadModel(table));
-      // The revision names a commit of the base model; an adapter is another repository.
-      const { revision: _, ...source } = hubSource(options);
+      // Revision and folder are those of the base model; an adapter is another repository.
+      const { revision: _, subfolder: __, ...source } = hubSource(options);
       if (options.adapter !== undefined) await model.loadAdapter(options.adapter, source);
       return model;
     } catch (error) {
@@ -176,11 +180,11 @@ export class CausalLM implements Learner {
   /** Loads an adapter in PEFT's format, into the one of that name ("default") if there is one of the same shape. */
   async loadAdapter(idOrPath: string, options: HubSource & { readonly name?: string } = {}): Promise<void> {
     this.#queue.checkAlive();
-    checkOptionNames("loadAdapter", options, ["revision", "token", "cacheDir", "name"]);
+    checkOptionNames("loadAdapter", options, ["revision", "token", "cacheDir", "subfolder", "name"]);
     const { name, ...source } = options;
     const checked = checkName("loadAdapter", name);
-    const { folder } = await resolveModelFiles(idOrPath, { ...source, patterns: [ADAPTER_CONFIG, ADAPTER_WEIGHTS] });
-    await this.#weights.loadAdapter(folder, checked);
+    const resolved = await resolveModelFiles(idOrPath, { ...source, patterns: [ADAPTER_CONFIG, ADAPTER_WEIGHTS] });
+    await readResolved(resolved, () => this.#weights.loadAdapter(resolved.folder, checked));
   }
 
   /** The names of all adapters. */
@@ -281,7 +285,7 @@ export class CausalLM implements Learner {
 
   /** Completions of prompts of token ids. Await it for all, in the order of the prompts; or iterate it for each as it finishes. */
   generate(prompts: readonly TokenIds[], options: GenerateOptions = {}): GeneratedCompletions {
-    const { signal, ...request } = generateToSample(prompts, options, this.generationConfig, this);
+    const { signal, ...request } = generateToSample(prompts, options, this.#sampling);
     const own = new Set((options.stop ?? []).filter((id) => !this.eosTokenIds.includes(id)));
     return new GeneratedCompletions(
       (onGroup, stop) => this.sample(prompts, { ...request, onGroup, signal: stop }),
@@ -292,7 +296,7 @@ export class CausalLM implements Learner {
 
   /** `groupSize` completions of every prompt; each group is handed to `onGroup` as it finishes. */
   async sample(prompts: readonly TokenIds[], options: ModelSampleOptions): Promise<SampleResult> {
-    const request = sampleRequest(prompts, options, this);
+    const request = sampleRequest(prompts, options, this.#sampling);
     const groups: SampledGroup[] = [];
     let thrown: { readonly error: unknown } | undefined;
     const stats = await this.#queue

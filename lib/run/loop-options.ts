@@ -52,7 +52,7 @@ export interface WindowFacts {
   readonly totalSteps: number;
   /** Means of the window. */
   readonly metrics: Readonly<Metrics>;
-  /** Completions of the last step. */
+  /** Completions of the latest generation; none before the first one of this call of train(). */
   readonly records: readonly CompletionRecord[];
   /** To the end of the run, if known. */
   readonly secondsLeft: number | undefined;

@@ -60,8 +60,8 @@ export interface Prepared {
 export interface StepOutcome {
   readonly loss: number;
   readonly metrics: Readonly<Metrics>;
-  /** Completions that were sampled in this step. */
-  readonly records: readonly CompletionRecord[];
+  /** [generations][completions] of the generations that were sampled in this step. */
+  readonly records: readonly (readonly CompletionRecord[])[];
   /** Tokens of what the step saw, for num_tokens. */
   readonly tokens: number;
   /** Epochs gone by after this step. */

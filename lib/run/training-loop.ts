@@ -3,7 +3,7 @@
 
 import { GrpoError, reasonOf } from "../errors.js";
 import { MetricWindow } from "../log/metrics.js";
-import { RunLog } from "../log/run-log.js";
+import { type CompletionRecord, RunLog } from "../log/run-log.js";
 import type { TrainerState } from "../types.js";
 import { BestModel } from "./best-model.js";
 import { Callbacks } from "./callbacks.js";
@@ -33,6 +33,8 @@ interface Running {
   readonly signal: AbortSignal;
   /** Whether it goes on from a checkpoint. */
   readonly resumed: boolean;
+  /** Completions of the latest generation. */
+  latest: readonly CompletionRecord[];
 }
 
 export class TrainingLoop<Args extends RunOptions> {
@@ -147,10 +149,10 @@ export class TrainingLoop<Args extends RunOptions> {
       timeline: new Timeline(() => trained.model.busySeconds),
       started: performance.now(),
       firstStep,
-      lossSum: saved?.loss_sum ?? 0,
+      lossSum: 0,
       badSteps: saved?.bad_steps ?? 0,
     };
-    return { run, progress, signal, resumed: saved !== undefined };
+    return { run, progress, signal, resumed: saved !== undefined, latest: [] };
   }
 
   /** The line of metrics.jsonl that those of the steps follow. */
@@ -206,14 +208,15 @@ export class TrainingLoop<Args extends RunOptions> {
     const { control } = this.#callbacks;
     const step = this.state.globalStep;
     running.progress.window.add(metrics);
+    running.latest = records.at(-1) ?? running.latest;
     // What fails from here on finds in a checkpoint what was still to be done.
     control.shouldLog ||= isDue(plan, plan.logEvery, step) || (step === 1 && this.#args.loggingFirstStep);
     control.shouldEvaluate ||= isDue(plan, plan.evalEvery, step);
     control.shouldSave ||= isDue(plan, plan.saveEvery, step);
-    await this.#log.step(step, metrics, records);
+    await this.#log.step(step, metrics, records.flat());
     await this.#callbacks.emit("onStepEnd", metrics);
     control.shouldLog ||= control.shouldTrainingStop;
-    if (control.shouldLog) await this.#logWindow(running, records);
+    if (control.shouldLog) await this.#logWindow(running);
     if (running.progress.badSteps >= this.#args.maxBadSteps) throw await this.#nonFinite(running);
     await this.#doWhatIsDue(running);
   }
@@ -221,12 +224,12 @@ export class TrainingLoop<Args extends RunOptions> {
   /** What is still to be done after a step, also after that which a resumed run goes on from. */
   async #doWhatIsDue(running: Running): Promise<void> {
     const { control } = this.#callbacks;
-    if (control.shouldLog) await this.#logWindow(running, []);
+    if (control.shouldLog) await this.#logWindow(running);
     if (control.shouldEvaluate) await this.#evaluateInRun(running);
     if (control.shouldSave) await this.#save(running);
   }
 
-  async #logWindow({ run: { plan }, progress }: Running, records: StepOutcome["records"]): Promise<void> {
+  async #logWindow({ run: { plan }, progress, latest: records }: Running): Promise<void> {
     const { globalStep: step } = this.state;
     const { totalSteps } = plan;
     const { control } = this.#callbacks;

@@ -1,6 +1,6 @@
 // Chat templates: which one applies, and rendering it. This file supplies what transformers supplies around a Jinja
-// template (variables that are always defined, special tokens, continued messages). It knows nothing of tokens; the text
-// it returns is encoded without adding special tokens.
+// template (messages without null keys, variables that are always defined, special tokens, continued messages). It knows
+// nothing of tokens; the text it returns is encoded without adding special tokens.
 
 import { GrpoError, isSameName, nearestName, reasonOf } from "../errors.js";
 import { toSnake } from "../options/names.js";
@@ -60,6 +60,9 @@ const FOREIGN: Readonly<Record<string, string>> = {
   max_length: "leave it out, and cut the list of token ids",
   tokenizer_kwargs: "leave it out",
 };
+
+// Names under which clients give the reasoning of a message. Templates read the first, those of gpt-oss the second.
+const REASONING_FIELDS: readonly string[] = ["reasoning_content", "thinking", "reasoning"];
 
 // Marks the end of a continued message; the text after it is what the template adds to close the turn.
 const CONTINUE_TAG = "CONTINUE_FINAL_MESSAGE_TAG ";
@@ -143,24 +146,42 @@ export function renderConversation(
     documents: documents ?? null,
     add_generation_prompt: addGenerationPrompt ?? false,
   };
-  if (!continueFinalMessage) return template.render({ ...variables, messages });
+  const given = messages.map(templateMessage);
+  if (!continueFinalMessage) return template.render({ ...variables, messages: given });
   const field = continueFinalMessage === true ? "content" : continueFinalMessage;
-  const { marked, text } = markLastMessage(messages, field, template);
+  const { marked, text } = markLastMessage(given, field, template);
   return cutAtMark(template.render({ ...variables, messages: marked }), text);
+}
+
+type TemplateMessage = Readonly<Record<string, unknown>>;
+
+/** A message as its template sees it: null keys are left out, and reasoning has the names that templates read. */
+function templateMessage(message: Message): TemplateMessage {
+  const given = Object.fromEntries(
+    Object.entries(message).filter(([, value]) => value !== null && value !== undefined),
+  );
+  const field = REASONING_FIELDS.find((name) => Object.hasOwn(given, name));
+  if (field === undefined) return given;
+  return { thinking: given[field], ...given, reasoning_content: given[field] };
 }
 
 /** The messages with a mark behind the text to continue, and that text. */
 function markLastMessage(
-  messages: readonly Message[],
+  messages: readonly TemplateMessage[],
   field: string,
   template: CompiledTemplate,
-): { readonly marked: readonly Message[]; readonly text: string } {
-  const last = messages[messages.length - 1] as Message & Readonly<Record<string, unknown>>;
-  const value: unknown = last[field];
-  if (!template.source.includes(field)) {
+): { readonly marked: readonly TemplateMessage[]; readonly text: string } {
+  const last = messages[messages.length - 1] as TemplateMessage;
+  const value = last[field];
+  // Reasoning is there under several names; the template reads one of them.
+  const copies = REASONING_FIELDS.includes(field) ? REASONING_FIELDS.filter((name) => last[name] === value) : [field];
+  if (!copies.some((name) => template.source.includes(name))) {
     throw new GrpoError("BAD_OPTION", `continueFinalMessage is "${field}", and the chat template has no such field`);
   }
-  const withField = (changed: unknown): readonly Message[] => [...messages.slice(0, -1), { ...last, [field]: changed }];
+  const withField = (changed: unknown): readonly TemplateMessage[] => [
+    ...messages.slice(0, -1),
+    { ...last, ...Object.fromEntries(copies.map((name) => [name, changed])) },
+  ];
   if (typeof value === "string") return { marked: withField(value + CONTINUE_TAG), text: value };
   const parts: readonly unknown[] = Array.isArray(value) ? value : [];
   const at = parts.findLastIndex((part) => isTextPart(part));
