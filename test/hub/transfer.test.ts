@@ -36,6 +36,10 @@ async function blobs(id = ID): Promise<string[]> {
 }
 
 describe("a connection that breaks", () => {
+  beforeEach(() => {
+    at.hub.arrived = (size) => vi.waitUntil(async () => (await partialSize()) >= size, { timeout: 20_000 });
+  });
+
   it.each([0, 1, 4095, 65_536, 199_999])("is taken up after %i bytes", async (cut) => {
     at.hub.breakAfter.set("model.safetensors", [cut]);
     const { folder } = await resolveModelFiles(ID);

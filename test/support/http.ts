@@ -8,6 +8,8 @@ export interface ContentFaults {
   readonly resumed: string[];
   /** Connections to break after so many bytes of a file, by path; each entry is used once. */
   readonly breakAfter: Map<string, number[]>;
+  /** Resolves when so many bytes of a file are where they belong, and its connection may break. Default: after 20 ms. */
+  readonly arrived?: ((size: number) => Promise<unknown>) | undefined;
   /** Milliseconds between two parts of a file's content, by path. */
   readonly slow: Map<string, number>;
   /** Bytes to send in place of a file's own, by path. */
@@ -50,8 +52,10 @@ export function sendContent(
   }
   // An empty write would keep the headers back.
   response.flushHeaders();
-  // The bytes must have left before the connection breaks.
-  response.write(content.subarray(start, start + limit), () => setTimeout(() => response.destroy(), 20));
+  // The bytes must have left before the connection breaks; what its other end has not read by then goes with it.
+  const size = start + limit;
+  const arrived = () => faults.arrived?.(size) ?? new Promise<void>((done) => setTimeout(done, 20));
+  response.write(content.subarray(start, size), () => void arrived().then(() => response.destroy()));
 }
 
 function sendSlowly(response: ServerResponse, content: Buffer, wait: number) {

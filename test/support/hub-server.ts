@@ -56,6 +56,7 @@ export class HubServer implements ContentFaults {
   readonly commits: FakeCommit[] = [];
   readonly created: string[] = [];
   readonly breakAfter = new Map<string, number[]>();
+  arrived: ((size: number) => Promise<unknown>) | undefined;
   readonly slow = new Map<string, number>();
   readonly damaged = new Map<string, Buffer>();
   /** HTTP statuses to answer the next requests with. */
