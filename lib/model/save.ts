@@ -102,7 +102,7 @@ export class WeightFiles {
     }
     const optimizer = optimizerOf(file, stored.metadata.optimizer);
     await this.#queue.run(async (engine) => {
-      if (optimizer !== "") await engine.setOptimizer(optimizer);
+      await engine.setOptimizer(optimizer);
       await engine.loadSet("optimizer", tableOf([stored]), step);
     });
   }

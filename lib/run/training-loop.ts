@@ -1,6 +1,7 @@
 // The training loop of any trainer: steps by a plan, and between them what is due: logs, evaluations, checkpoints, uploads. What a step
 // and an evaluation are it asks of a Run (run.ts). This file is their order, and what happens when a run is cut short.
 
+import { stayAlive } from "../abort.js";
 import { GrpoError, reasonOf } from "../errors.js";
 import { MetricWindow } from "../log/metrics.js";
 import { RunLog } from "../log/run-log.js";
@@ -12,7 +13,9 @@ import { Checkpoints } from "./checkpoints.js";
 import { HubPush, type TrainerPushOptions } from "./hub-push.js";
 import { type InterruptWatch, watchInterrupts } from "./interrupt.js";
 import type { LoopOptions } from "./loop-options.js";
+import { claimModel } from "./model-claims.js";
 import type { RunOptions } from "./options.js";
+import { OutputFolder } from "./output-folder.js";
 import { isDue } from "./plan.js";
 import { type Progress, resultOf, secondsLeft, type TrainResult } from "./progress.js";
 import type { EvaluationOutcome, Prepared, Run, StepOutcome, TrainOptions } from "./run.js";
@@ -33,19 +36,24 @@ export class TrainingLoop<Args extends RunOptions> {
   readonly state: TrainerState;
   readonly #options: LoopOptions<Args>;
   readonly #args: Args;
+  readonly #folder: OutputFolder;
   readonly #log: RunLog;
   readonly #callbacks: Callbacks<Args>;
   readonly #best: BestModel;
   readonly #checkpoints: Checkpoints;
   readonly #hub: HubPush;
   #training = false;
+  /** Whether it has begun to train the model before. */
+  #begun = false;
 
+  /** Throws BAD_OPTION where outputDir cannot be written to. */
   constructor(options: LoopOptions<Args>) {
     const { args, model, tokenizer, view, completionsRepo = null } = options;
     const { outputDir, logTo } = args;
     this.#options = options;
     this.#args = args;
     this.state = freshState(args.maxSteps);
+    this.#folder = new OutputFolder(args);
     this.#log = new RunLog({ outputDir, logTo, output: options.output, loggers: options.loggers });
     this.#callbacks = new Callbacks(options.callbacks ?? [], { state: this.state, args });
     const { control } = this.#callbacks;
@@ -71,24 +79,32 @@ export class TrainingLoop<Args extends RunOptions> {
 
   /**
    * Trains to the end of the plan that `plan` makes. However it ends, the last finished step is saved (unless saveStrategy is "no").
-   * Rejects with CANCELLED, NON_FINITE, or what a step, a callback or a disk threw.
+   * Rejects with BAD_INPUT where the model or outputDir is another's, CANCELLED, NON_FINITE, or what a step, a callback or a disk threw.
    */
   async train(
     { resumeFromCheckpoint, signal }: TrainOptions,
     plan: (signal: AbortSignal) => Promise<Run>,
   ): Promise<TrainResult> {
     if (this.#training) throw new GrpoError("BAD_INPUT", "train() is already running on this trainer");
+    const giveBack = claimModel(this.#options.model, this, { again: this.#begun });
     this.#training = true;
     const watch = watchInterrupts(signal, () =>
       this.note("stopping after the running computation; press Ctrl-C again to end at once"),
     );
+    this.#callbacks.signal = watch.signal;
     try {
-      return await this.#train(resumeFromCheckpoint ?? false, plan, watch);
+      const unlock = await this.#folder.lock();
+      try {
+        return await this.#train(resumeFromCheckpoint ?? false, plan, watch);
+      } finally {
+        await this.#hub.finish();
+        await unlock();
+      }
     } finally {
-      await this.#hub.finish();
       this.#training = false;
       await this.#options.close?.();
       await this.#log.close();
+      giveBack();
       watch.dispose();
       watch.passOn();
     }
@@ -99,7 +115,11 @@ export class TrainingLoop<Args extends RunOptions> {
     plan: (signal: AbortSignal) => Promise<Run>,
     { signal }: InterruptWatch,
   ): Promise<TrainResult> {
-    const running = await this.#prepare(resume, await plan(signal), signal);
+    const folder = resume === false ? undefined : await this.#checkpoints.find(resume);
+    await this.#folder.checkFree(folder);
+    const planned = await plan(signal);
+    this.#begun = true;
+    const running = await this.#prepare(folder, planned, signal);
     const { run, progress } = running;
     const { control } = this.#callbacks;
     await this.#callbacks.emit("onTrainBegin");
@@ -121,21 +141,23 @@ export class TrainingLoop<Args extends RunOptions> {
     return result;
   }
 
-  /** Everything that can be known or can fail before the first step. */
-  async #prepare(resume: string | boolean, run: Run, signal: AbortSignal): Promise<Running> {
+  /** Everything that can be known or can fail before the first step. `folder`: of the checkpoint that the run goes on from. */
+  async #prepare(folder: string | undefined, run: Run, signal: AbortSignal): Promise<Running> {
     const { plan } = run;
     const { model, view } = this.#options;
     await removeLeftovers(this.#args.outputDir);
-    const checkpoint = resume === false ? undefined : await this.#checkpoints.resume(resume, run);
+    const checkpoint = folder === undefined ? undefined : await this.#checkpoints.resume(folder, run);
     const saved = checkpoint?.state;
     Object.assign(this.state, saved ? restoreState(saved, plan.totalSteps) : freshState(plan.totalSteps));
     this.#beginControl(checkpoint, run);
     const prepared = await run.prepare(signal);
     this.#checkpoints.copies = prepared.copyCheckpoints;
     await this.#hub.begin();
-    for (const line of prepared.lines) this.note(line);
+    const moved = await this.#folder.moveEarlierRun(folder);
+    if (moved !== undefined) this.note(`note     an earlier run was moved to ${moved}`);
+    for (const line of [...prepared.lines, ...(checkpoint?.notes ?? [])]) this.note(line);
     const firstStep = this.state.globalStep;
-    await this.#log.begin(this.#record(run, prepared), firstStep);
+    await this.#log.begin(this.#record(run, prepared), firstStep, signal);
     const progress = {
       window: new MetricWindow({ counts: view.counts, values: saved?.log_window }),
       timeline: new Timeline(() => model.busySeconds),
@@ -255,6 +277,7 @@ export class TrainingLoop<Args extends RunOptions> {
   async evaluate<Outcome extends EvaluationOutcome>(evaluation: () => Promise<Outcome>): Promise<Outcome> {
     const { view } = this.#options;
     const { globalStep: step } = this.state;
+    const letGo = stayAlive();
     try {
       const outcome = await evaluation();
       const { metrics, completions } = outcome;
@@ -263,6 +286,7 @@ export class TrainingLoop<Args extends RunOptions> {
       return outcome;
     } finally {
       if (!this.#training) await this.#options.close?.();
+      letGo();
     }
   }
 
