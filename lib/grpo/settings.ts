@@ -49,7 +49,9 @@ export interface RowsRead {
   readonly all: boolean;
 }
 
-const rowsSchema = lazySchema((z) => z.object({ rows: z.object({ count: z.int().min(0), all: z.boolean() }).optional() }));
+const rowsSchema = lazySchema((z) =>
+  z.object({ rows: z.object({ count: z.int().min(0), all: z.boolean() }).optional() }),
+);
 
 export function rowsRead({ stream }: RowSource<unknown>, count: number): RowsRead {
   return { count, all: stream?.ended ?? true };
@@ -86,9 +88,13 @@ export function checkEarlierVersion(
 ): void {
   if (state.settings !== undefined || typeof state.order !== "object" || state.order === null) return;
   if (stream && args.shuffleDataset) {
-    throw new GrpoError("BAD_CHECKPOINT", `${folder} is of an earlier version, which drew the rows of a stream in another order`, {
-      hint: "start a new run from its weights",
-    });
+    throw new GrpoError(
+      "BAD_CHECKPOINT",
+      `${folder} is of an earlier version, which drew the rows of a stream in another order`,
+      {
+        hint: "start a new run from its weights",
+      },
+    );
   }
   const now = {
     seed: args.seed,

@@ -12,6 +12,7 @@ import type { Learner } from "./learner.js";
 import { readAdapter } from "./lora/adapter-files.js";
 import type { LoraTarget } from "./lora/adapter-tensors.js";
 import type { LoraConfig } from "./lora/lora.js";
+import { loraDifferences } from "./lora/lora-differences.js";
 import { type ResolvedLora, resolveLora } from "./lora/lora-resolve.js";
 import type { MemoryModel } from "./memory.js";
 
@@ -127,11 +128,33 @@ export class ModelWeights {
   async loadAdapter(folder: string, name: string = DEFAULT_ADAPTER): Promise<void> {
     const { adapter, table } = await readAdapter(folder, this.#facts.description);
     const known = this.#adapters.get(name);
-    if (known && !sameTensors(known.resolved, adapter)) {
-      throw new GrpoError("BAD_ADAPTER", `${folder}: the adapter named ${name} has another configuration`, {
-        hint: "load it under another name",
+    if (known) {
+      const who = `the adapter named ${name}`;
+      const differences = loraDifferences(adapter, known.resolved, { who, inTraining: false });
+      if (differences.length > 0) {
+        throw new GrpoError("BAD_ADAPTER", `${folder} was made with ${differences.join("; with ")}`, {
+          hint: "load it under another name",
+        });
+      }
+    }
+    await this.#loadAdapter(name, adapter, table);
+  }
+
+  /** The adapter of a checkpoint into the active one, which must train what was trained there, or as the first one. */
+  async loadTrainedAdapter(folder: string): Promise<void> {
+    const { adapter, table } = await readAdapter(folder, this.#facts.description);
+    const own = this.#current()?.resolved;
+    const differences = own ? loraDifferences(adapter, own, { who: "this run", inTraining: true }) : [];
+    if (differences.length > 0) {
+      throw new GrpoError("BAD_CHECKPOINT", `${folder} was written with ${differences.join("; with ")}`, {
+        hint: "give the model an adapter with the LoraConfig that it was written with, or start a new run from its weights",
       });
     }
+    await this.#loadAdapter(this.#active ?? DEFAULT_ADAPTER, adapter, table);
+  }
+
+  async #loadAdapter(name: string, adapter: ResolvedLora, table: NativeTensorTable): Promise<void> {
+    const known = this.#adapters.get(name);
     await this.#queue.run(async (engine) => {
       if (!known) await engine.addAdapter(name, adapter.native);
       try {
@@ -293,10 +316,4 @@ export function untiedFacts(facts: ModelFacts): ModelFacts {
     configText: withJsonKeys(configText, untied),
     description: { ...description, native: { ...description.native, tieWordEmbeddings: false } },
   };
-}
-
-function sameTensors(a: ResolvedLora, b: ResolvedLora): boolean {
-  const shape = ({ spec }: ResolvedLora) =>
-    JSON.stringify({ ...spec, dropout: 0, init: "", initIterations: 0, seed: 0 });
-  return shape(a) === shape(b);
 }

@@ -41,8 +41,8 @@ export class PromptSampler {
     if (epoch !== this.#epoch) {
       this.#permutation =
         shuffle && !(streamed && epoch === 0)
-        ? shuffledIndices(rows, mixSeed(seed, epoch))
-        : Array.from({ length: rows }, (_, i) => i);
+          ? shuffledIndices(rows, mixSeed(seed, epoch))
+          : Array.from({ length: rows }, (_, i) => i);
       this.#epoch = epoch;
     }
     return this.#permutation;

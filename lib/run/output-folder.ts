@@ -23,22 +23,25 @@ export class OutputFolder {
   readonly #earlierRun: RunOptions["earlierRun"];
   /** Whether a run leaves anything here. */
   readonly #used: boolean;
+  /** Why the folder cannot be written to. */
+  readonly #failure: GrpoError | undefined;
 
-  /** Makes the folder. Throws BAD_OPTION where it cannot be written to. */
+  /** Makes the folder, as transformers does; what is wrong with it is known from then on. */
   constructor({ outputDir, saveStrategy, logTo, pushToHub, earlierRun }: FolderOptions) {
     this.path = outputDir;
     this.#earlierRun = earlierRun;
     this.#used = saveStrategy !== "no" || pushToHub || logTo.some((place) => place !== "console");
-    if (!this.#used) return;
-    try {
-      mkdirSync(outputDir, { recursive: true });
-      accessSync(outputDir, constants.W_OK | constants.X_OK);
-    } catch (cause) {
-      throw new GrpoError("BAD_OPTION", `outputDir ${outputDir} cannot be written to: ${reasonOf(cause)}`, {
-        cause,
-        hint: "give a folder that you may write to",
-      });
-    }
+    this.#failure = this.#used ? failureToMake(outputDir) : undefined;
+  }
+
+  /** What keeps it from being written to. */
+  get problem(): string | undefined {
+    return this.#failure?.message;
+  }
+
+  /** Throws BAD_OPTION where the folder cannot be written to. */
+  checkWritable(): void {
+    if (this.#failure) throw this.#failure;
   }
 
   /** Keeps other runs out until the result is called. Throws BAD_INPUT where one is going on here. */
@@ -95,6 +98,19 @@ export class OutputFolder {
         if ((thrown as NodeJS.ErrnoException).code !== "EEXIST") throw thrown;
       }
     }
+  }
+}
+
+function failureToMake(outputDir: string): GrpoError | undefined {
+  try {
+    mkdirSync(outputDir, { recursive: true });
+    accessSync(outputDir, constants.W_OK | constants.X_OK);
+    return undefined;
+  } catch (cause) {
+    return new GrpoError("BAD_OPTION", `outputDir ${outputDir} cannot be written to: ${reasonOf(cause)}`, {
+      cause,
+      hint: "give a folder that you may write to",
+    });
   }
 }
 

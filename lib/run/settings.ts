@@ -13,8 +13,15 @@ import type { Settings } from "./state.js";
 
 /** May be others in a run that goes on. */
 const CHANGEABLE: readonly string[] = [
-  ...["learningRate", "lrSchedulerType", "lrSchedulerKwargs", "warmupSteps", "loraplusLrRatio", "loraplusLrEmbedding"],
-  ...["maxSteps", "numTrainEpochs", "dtype"],
+  "learningRate",
+  "lrSchedulerType",
+  "lrSchedulerKwargs",
+  "warmupSteps",
+  "loraplusLrRatio",
+  "loraplusLrEmbedding",
+  "maxSteps",
+  "numTrainEpochs",
+  "dtype",
 ];
 
 const stepSchema = optionsSchema((types) => ({ ...lengthFields(types), ...optimizerFields(types) }));

@@ -46,7 +46,6 @@ export class TrainingLoop<Args extends RunOptions> {
   /** Whether it has begun to train the model before. */
   #begun = false;
 
-  /** Throws BAD_OPTION where outputDir cannot be written to. */
   constructor(options: LoopOptions<Args>) {
     const { args, model, tokenizer, view, completionsRepo = null } = options;
     const { outputDir, logTo } = args;
@@ -65,6 +64,7 @@ export class TrainingLoop<Args extends RunOptions> {
       card: () => view.card(this.state),
       note: (text) => this.note(text),
     });
+    if (this.#folder.problem !== undefined) this.note(this.#folder.problem);
   }
 
   /** A line on the console. */
@@ -79,13 +79,14 @@ export class TrainingLoop<Args extends RunOptions> {
 
   /**
    * Trains to the end of the plan that `plan` makes. However it ends, the last finished step is saved (unless saveStrategy is "no").
-   * Rejects with BAD_INPUT where the model or outputDir is another's, CANCELLED, NON_FINITE, or what a step, a callback or a disk threw.
+   * Rejects with BAD_OPTION where outputDir cannot be written to, BAD_INPUT where it or the model is another's, CANCELLED, NON_FINITE, or what a step, a callback or a disk threw.
    */
   async train(
     { resumeFromCheckpoint, signal }: TrainOptions,
     plan: (signal: AbortSignal) => Promise<Run>,
   ): Promise<TrainResult> {
     if (this.#training) throw new GrpoError("BAD_INPUT", "train() is already running on this trainer");
+    this.#folder.checkWritable();
     const giveBack = claimModel(this.#options.model, this, { again: this.#begun });
     this.#training = true;
     const watch = watchInterrupts(signal, () =>
@@ -275,6 +276,7 @@ export class TrainingLoop<Args extends RunOptions> {
 
   /** Logs an evaluation, in a run or outside of one. */
   async evaluate<Outcome extends EvaluationOutcome>(evaluation: () => Promise<Outcome>): Promise<Outcome> {
+    this.#folder.checkWritable();
     const { view } = this.#options;
     const { globalStep: step } = this.state;
     const letGo = stayAlive();
