@@ -2,6 +2,7 @@
 // is a function of (weights, rows, step, seed). How a run goes is in run/training-loop.ts, what a step does in train-step.ts; this file
 // puts the parts together.
 
+import { unlessAborted } from "../abort.js";
 import { reasonOf } from "../errors.js";
 import { noteFirstFailures } from "../rewards/failure.js";
 import { RewardRuntime } from "../rewards/runtime.js";
@@ -107,7 +108,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   async #planRun(signal: AbortSignal): Promise<GRPORun<Row>> {
     const { args } = this;
     const { learner, trainDataset } = this.#setup;
-    await trainDataset.load?.(signal);
+    await unlessAborted(trainDataset.load?.(signal), signal, "the data set");
     const rows = await usableRows(this.#prompts, trainDataset.length, args, signal);
     const plan = planTraining(args, rows.length);
     await checkMemory(learner, { args, plan, longestPrompt: 1, evalPrompts: 0 });

@@ -41,11 +41,13 @@ export class LossyOutput implements Output {
 
   #lose(): void {
     this.#lost = true;
-    // A stream says it once more by an event, which ends the process where nobody listens.
+    // A stream says it once more by an event, which ends the process where nobody listens. Who listens already may pass it on.
     const output: unknown = this.#output;
-    if (output instanceof EventEmitter && output.listenerCount("error") === 0) output.on("error", () => {});
+    if (output instanceof EventEmitter && !output.listeners("error").includes(ignore)) output.on("error", ignore);
   }
 }
+
+function ignore(): void {}
 
 export class Console {
   readonly #output: LossyOutput;

@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import { LoraConfig } from "../../lib/model/lora/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
 import { tinyQwen2 } from "./golden.js";
-import { expectAdapter, expectLog, goldenTrainer, type GoldenRun, type RunsFixture } from "./run-fixtures.js";
+import { expectAdapter, expectLog, type GoldenRun, goldenTrainer, type RunsFixture } from "./run-fixtures.js";
 import { modelWithAdapter, readFixture } from "./training-fixtures.js";
 
 interface StagesFixture extends RunsFixture {

@@ -1,7 +1,16 @@
 // One folder, one run: an earlier run is moved aside or refused, two do not write at once, and what cannot be written to, or is written
 // as ~, is known from the beginning.
 
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
@@ -182,7 +191,12 @@ describe("outputDir", () => {
     mkdirSync(path.join(folder, "mixed"));
     const run = (after: number) => ({ type: "run", resumed_after_step: after });
     const metrics = [run(0), ...[1, 2, 3, 4].map((step) => ({ type: "step", step, reward: 0 }))];
-    const later = [run(0), { type: "eval", step: 0 }, { type: "step", step: 1, reward: 1 }, { type: "step", step: 2, reward: 1 }];
+    const later = [
+      run(0),
+      { type: "eval", step: 0 },
+      { type: "step", step: 1, reward: 1 },
+      { type: "step", step: 2, reward: 1 },
+    ];
     const resumed = [run(1), { type: "step", step: 2, reward: 2 }];
     const completions = [1, 2, 3, 4, 1, 2, 2].flatMap((step, at) => {
       return [0, 1].map((index) => ({ step, split: "train", index, reward: at }));
