@@ -184,10 +184,13 @@ function numbered(records: readonly CompletionRecord[]): object[] {
 
 /** Whether a folder has the metrics of a run, and not of evaluations alone. */
 export async function hasRun(outputDir: string): Promise<boolean> {
-  const file = await open(path.join(outputDir, METRICS_FILE)).catch((thrown: NodeJS.ErrnoException) => {
-    if (thrown.code !== "ENOENT") throw thrown;
-  });
-  if (!file) return false;
-  for await (const line of file.readLines()) if (line.includes('"type":"run"')) return true;
+  const file = await open(path.join(outputDir, METRICS_FILE)).catch(() => undefined);
+  try {
+    for await (const line of file?.readLines() ?? []) if (line.includes('"type":"run"')) return true;
+  } catch {
+    // What cannot be read cannot be appended to either, and who tries says why.
+  } finally {
+    await file?.close().catch(() => {});
+  }
   return false;
 }

@@ -164,6 +164,16 @@ describe("outputDir", () => {
     expect(policy.calls).toEqual([]);
   });
 
+  it("in which a log cannot be written ends a run before its first step, with the file's name", async () => {
+    mkdirSync(path.join(folder, "metrics.jsonl"));
+    const { trainer } = bench();
+    await expect(trainer.train()).rejects.toMatchObject({
+      code: "BAD_OPTION",
+      message: expect.stringContaining(`cannot write ${path.join(folder, "metrics.jsonl")}`),
+    });
+    expect(trainer.state.globalStep).toBe(0);
+  });
+
   it("is made when the trainer is, unless nothing will be written there", () => {
     bench({ outputDir: path.join(folder, "new/run") });
     bench({ outputDir: path.join(folder, "unused"), logTo: ["console"], saveStrategy: "no" });

@@ -151,6 +151,18 @@ describe("a changed setting that decides the numbers", () => {
     expect(printed.join("")).not.toContain("from here on");
   });
 
+  it("is found in a checkpoint of an earlier version too, under the names that it had", async () => {
+    await bench({ maxSteps: 1 }).trainer.train();
+    const file = path.join(folder, "checkpoint-1", "trainer_state.json");
+    const { settings: _, rows: __, ...state } = JSON.parse(readFileSync(file, "utf8"));
+    const sizes = { prompts_per_generation: 1, slices_per_generation: 1, slices_per_step: 1, num_iterations: 1 };
+    const same = { num_generations: 4, shuffle_dataset: true, dynamic_sampling: false, optimizer: "adamw" };
+    writeFileSync(file, JSON.stringify({ ...state, order: { seed: 42, rows: 6, ...sizes, ...same } }));
+    await expect(resume({}, { trainDataset: fakeRows(5) })).rejects.toThrow("was written with rows 6, this run has 5");
+    await expect(resume({ numIterations: 2 })).rejects.toThrow("was written with num_iterations 1, this run has 2");
+    await expect(resume({ beta: 0.1 })).resolves.toMatchObject({ globalStep: 4 });
+  });
+
   it("is stored for every option of sampling and loss", async () => {
     await bench({ maxSteps: 1 }).trainer.train();
     const state = JSON.parse(readFileSync(path.join(folder, "checkpoint-1", "trainer_state.json"), "utf8"));
