@@ -34,6 +34,7 @@ export {
   type HubSource,
   type LossResult,
   type MergeOptions,
+  type ModelSource,
   type OptimizerStepOptions,
   type SaveMergedOptions,
   type SaveOptions,

@@ -2,6 +2,7 @@
 
 import { readFile } from "node:fs/promises";
 import { GrpoError, type GrpoErrorCode, reasonOf } from "./errors.js";
+import { namingForeignKind } from "./file-kind.js";
 
 /** An object as JSON.parse gives it. */
 export type JsonObject = Readonly<Record<string, unknown>>;
@@ -32,7 +33,7 @@ export async function readJsonFile(
   try {
     content = JSON.parse(text);
   } catch (cause) {
-    throw new GrpoError(code, `${file} is not JSON: ${reasonOf(cause)}`, { cause });
+    throw await namingForeignKind(file, new GrpoError(code, `${file} is not JSON: ${reasonOf(cause)}`, { cause }));
   }
   if (isJsonObject(content)) return { object: content, text };
   throw new GrpoError(code, `${file}: expected a JSON object`);

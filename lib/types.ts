@@ -27,7 +27,10 @@ export interface TrainerState {
   /** Passes over the data set, fractional. */
   epoch: number;
   numInputTokensSeen: number;
-  /** The metric of the evaluation that metricForBestModel calls the best; null before the first. */
+  /**
+   * The metric of the evaluation that metricForBestModel calls the best; null before the first. While every one so far was NaN it is
+   * what anything is better than: -Infinity, or Infinity where less is better.
+   */
   bestMetric: number | null;
   /** The checkpoint of that evaluation, with loadBestModelAtEnd. */
   bestModelCheckpoint: string | null;
@@ -36,14 +39,17 @@ export interface TrainerState {
   readonly logHistory: Readonly<Record<string, number>>[];
 }
 
-/** What every reward function receives: one entry per completion in each list, plus every column of the data set. */
+/**
+ * What every reward function receives: one entry per completion in each list, plus every column of the data set. All of it is its
+ * own: what it changes reaches nobody else.
+ */
 export type RewardBatch<Row = unknown> = {
   prompts: Prompt[];
   completions: Completion[];
   completionIds: number[][];
   finishReasons: FinishReason[];
   trainerState: TrainerState;
-  /** Adds to a metric of this name; the step logs the mean. */
+  /** Adds to a metric of this name; the step logs the mean. Throws for a name of the run's own, such as "loss". */
   logMetric(name: string, value: number): void;
   /** A column of completions.jsonl: one value for each completion. */
   logExtra(column: string, values: unknown[]): void;

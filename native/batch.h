@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -37,9 +38,17 @@ struct SampleRequest {
     double min_p = 0;               // 0: off
     double repetition_penalty = 1;  // 1: off
     std::vector<int32_t> stop_ids;
-    std::vector<ByteString> stop_strings;  // they end a completion; each not empty
-    ByteString token_bytes;                // of every id, with stop_strings only
-    std::vector<int32_t> token_offsets;    // [V + 1] into token_bytes
+    // What may be drawn at all; rollout/token_rules.h.
+    int64_t min_new_tokens = 0;                  // no stop id among so many first tokens
+    int64_t no_repeat_ngram_size = 0;            // 0: off
+    std::vector<int32_t> bad_word_ids;           // sequences that may not occur in a completion
+    std::vector<int32_t> bad_word_offsets;       // [n + 1]
+    std::vector<int32_t> suppress_tokens;        // never
+    std::vector<int32_t> begin_suppress_tokens;  // not as the first
+    std::vector<int32_t> forced_eos_tokens;      // nothing else as the last of max_new_tokens
+    std::vector<ByteString> stop_strings;        // they end a completion; each not empty
+    ByteString token_bytes;                      // of every id, with stop_strings only
+    std::vector<int32_t> token_offsets;          // [V + 1] into token_bytes
     uint64_t seed = 0;
     uint64_t step = 0;
     int64_t max_rows = 0;
@@ -60,6 +69,13 @@ struct SampleRequest {
         field("minP", self.min_p);
         field("repetitionPenalty", self.repetition_penalty);
         field("stopIds", self.stop_ids);
+        field.optional("minNewTokens", self.min_new_tokens);
+        field.optional("noRepeatNgramSize", self.no_repeat_ngram_size);
+        field.optional("badWordIds", self.bad_word_ids);
+        field.optional("badWordOffsets", self.bad_word_offsets);
+        field.optional("suppressTokens", self.suppress_tokens);
+        field.optional("beginSuppressTokens", self.begin_suppress_tokens);
+        field.optional("forcedEosTokens", self.forced_eos_tokens);
         field.optional("stopStrings", self.stop_strings);
         field.optional("tokenBytes", self.token_bytes);
         field.optional("tokenOffsets", self.token_offsets);
@@ -73,6 +89,9 @@ struct SampleRequest {
 
     int64_t num_prompts() const { return static_cast<int64_t>(prompt_offsets.size()) - 1; }
     int64_t prompt_length(int64_t p) const { return prompt_offsets[p + 1] - prompt_offsets[p]; }
+    std::span<const int32_t> prompt(int64_t p) const {
+        return std::span(prompt_ids).subspan(prompt_offsets[p], prompt_length(p));
+    }
 };
 
 enum class Finish : uint8_t { kEos = 0, kLength = 1, kStop = 2 };

@@ -91,8 +91,10 @@ ForwardMode Engine::policy() const {
 SampleStats Engine::sample(const SampleRequest& request, const Cancelled& cancelled,
                            SampleEvents events) {
     check_language_model();
-    check_ids(request.prompt_ids);
-    check_ids(request.stop_ids);
+    for (const auto* ids :
+         {&request.prompt_ids, &request.stop_ids, &request.bad_word_ids, &request.suppress_tokens,
+          &request.begin_suppress_tokens, &request.forced_eos_tokens})
+        check_ids(*ids);
     require(static_cast<int64_t>(request.prompt_keys.size()) == request.num_prompts(),
             "one key a prompt");
     require(request.stop_strings.empty() || static_cast<int64_t>(request.token_offsets.size()) ==

@@ -1,7 +1,8 @@
-// This side, TRL with transformers, and llama.cpp in turn on one machine; medians, ratios, and the table of targets.
-// Nothing else may run meanwhile: the load of the machine is recorded beside every number.
+// This side, two versions of TRL with transformers, and llama.cpp in turn on one machine; medians, ratios to the faster of the
+// others, and the table of targets. Nothing else may run meanwhile: the load of the machine is recorded beside every number.
 //
-//   npm run bench:trl -- [--rounds 2] [--minutes 20] [--threads 2] [--case NAME …] [--python PATH] [--smollm2 FOLDER]
+//   npm run bench:trl -- [--rounds 2] [--minutes 20] [--threads 2] [--case NAME …] [--trl 1.16 …] [--python 1.16=PATH …]
+//                        [--smollm2 FOLDER]
 //   npm run bench:trl -- --growth     this side's series, into the same page
 //   npm run bench:trl -- --report     the table and pages of what is there already
 //
@@ -17,8 +18,23 @@ import { loadCore } from "../lib/native/native-loader.js";
 import { type BenchCase, CASES, GROWTH } from "./bench/cases.js";
 import type { Measurement } from "./bench/measure.js";
 import { machineProbe, measureApart, type OwnResult, own, row, type Setting } from "./bench/own-side.js";
-import { componentTable, growthTables, machine, probeLine, ratioText, replacePart, targetTable } from "./bench/page.js";
-import { measureLlama, measureTrl, type PeerMeasurement, pythonWithTrl } from "./bench/peers.js";
+import {
+  componentTable,
+  growthTables,
+  machine,
+  probeLine,
+  replacePart,
+  shortTable,
+  targetTable,
+} from "./bench/page.js";
+import {
+  measureLlama,
+  measureTrl,
+  type PeerMeasurement,
+  pythonWithTrl,
+  TRL_VERSIONS,
+  type TrlVersion,
+} from "./bench/peers.js";
 import { keyOf, ResultStore, type Side, version } from "./bench/store.js";
 import { type CaseRounds, type TargetRow, targetRows } from "./bench/targets.js";
 
@@ -29,7 +45,8 @@ const { values: flags } = parseArgs({
     rounds: { type: "string", default: "2" },
     minutes: { type: "string", default: "20" },
     threads: { type: "string", default: String(availableParallelism()) },
-    python: { type: "string" },
+    trl: { type: "string", multiple: true },
+    python: { type: "string", multiple: true, default: [] },
     "trl-dtype": { type: "string" },
     cache: { type: "string", default: "build/bench" },
     smollm2: { type: "string", default: process.env.GRPO_SMOLLM2 ?? "" },
@@ -49,6 +66,12 @@ const sides = (flags.side ?? ["own", "trl", "llama"]) as readonly Side[];
 for (const name of flags.case ?? []) {
   if (!CASES.some((bench) => bench.name === name)) throw new Error(`--case: there is no "${name}"`);
 }
+const versions = (flags.trl ?? TRL_VERSIONS) as readonly TrlVersion[];
+const pythons = new Map(flags.python.map((entry) => entry.split("=", 2) as [TrlVersion, string]));
+for (const version of [...versions, ...pythons.keys()]) {
+  if (!TRL_VERSIONS.includes(version)) throw new Error(`TRL "${version}": choose from ${TRL_VERSIONS.join(", ")}`);
+}
+const pythonOf = (version: TrlVersion) => pythonWithTrl(version, pythons.get(version), flags.cache);
 const cases = CASES.filter(({ name }) => flags.case?.includes(name) ?? true);
 
 interface Run {
@@ -72,22 +95,22 @@ function peerDtypes(bench: BenchCase): readonly string[] {
   return bench.peerDtypes ?? [faster];
 }
 
-function trlRun(bench: BenchCase, dtype: string): Run {
+function trlRun(bench: BenchCase, version: TrlVersion, dtype: string): Run {
   // Lengths that this side drew are part of what is asked of the other one.
   const lengths = bench.lengths === "spread" ? ownResults(bench).at(-1)?.lengths : undefined;
   const rowLengths = lengths ? { rowLengths: lengths } : {};
   const work = { ...bench, dtype: dtype as BenchCase["dtype"] };
-  const key = keyOf("trl", work, { threads: setting.threads, ...rowLengths });
+  const key = keyOf("trl", work, { trl: version, threads: setting.threads, ...rowLengths });
   const run = async () => {
     if (bench.lengths === "spread" && lengths === undefined) return "this side has not drawn the lengths yet";
-    return measureTrl(bench, { python: pythonWithTrl(flags.python, flags.cache), dtype, lengths }, setting);
+    return measureTrl(bench, { version, python: pythonOf(version), dtype, lengths }, setting);
   };
-  return { key, side: "trl", label: `${bench.name}, TRL in ${dtype}`, run };
+  return { key, side: "trl", label: `${bench.name}, TRL ${version} in ${dtype}`, run };
 }
 
 function llamaRun(bench: BenchCase): Run {
   const key = keyOf("llama", bench, { threads: setting.threads });
-  const run = () => measureLlama(bench, pythonWithTrl(flags.python, flags.cache), setting);
+  const run = () => measureLlama(bench, pythonOf(TRL_VERSIONS[0]), setting);
   return { key, side: "llama", label: `${bench.name}, llama.cpp`, run };
 }
 
@@ -95,11 +118,13 @@ function measured<T>(key: string): T[] {
   return store.results(key).flatMap(({ result }) => (typeof result === "string" ? [] : [result as T]));
 }
 const ownResults = (bench: BenchCase) => measured<Measurement>(ownRun(bench).key);
+const trlRuns = (bench: BenchCase, of: readonly TrlVersion[]) =>
+  of.flatMap((version) => peerDtypes(bench).map((dtype) => trlRun(bench, version, dtype)));
 
 /** One after the other: what the other side is asked for may be known only when this side has run. */
 function* runsOf(bench: BenchCase): Generator<Run> {
   if (sides.includes("own")) yield ownRun(bench);
-  if (sides.includes("trl")) for (const dtype of peerDtypes(bench)) yield trlRun(bench, dtype);
+  if (sides.includes("trl")) yield* trlRuns(bench, versions);
   if (sides.includes("llama") && bench.llama) yield llamaRun(bench);
 }
 
@@ -131,7 +156,7 @@ async function grow(): Promise<void> {
 function report(): void {
   const results = new Map<string, CaseRounds>(
     CASES.map((bench) => {
-      const trl = peerDtypes(bench).flatMap((dtype) => measured<PeerMeasurement>(trlRun(bench, dtype).key));
+      const trl = trlRuns(bench, TRL_VERSIONS).flatMap(({ key }) => measured<PeerMeasurement>(key));
       const llama = bench.llama ? measured<PeerMeasurement>(llamaRun(bench).key) : [];
       return [bench.name, { own: ownResults(bench), trl, llama }];
     }),
@@ -172,10 +197,7 @@ function write(targets: readonly TargetRow[], series: Readonly<Record<string, re
   const growth = Object.keys(series).length > 0 ? growthTables(series) : "Not measured.";
   replacePart("docs/benchmarks.md", "targets", `${about.join("\n")}\n\n${targetTable(targets)}`);
   replacePart("docs/benchmarks.md", "growth", growth);
-  const short = targets.filter(({ measured: value }) => value).slice(0, 5);
-  const rows = short.map((target) => `| ${target.what} | ${ratioText(target.measured)} | ${target.detail} |`);
-  const table = ["| | grpo to TRL 1.13 | |", "|---|---|---|", ...rows].join("\n");
-  replacePart("README.md", "benchmarks", rows.length > 0 ? table : "To be measured.");
+  replacePart("README.md", "benchmarks", shortTable(targets));
 }
 
 if (flags.growth) await grow();

@@ -19,6 +19,7 @@ const marker = "<!-- From here on: npx tsx scripts/docs-trl.ts -->\n";
 const different: Readonly<Record<string, string>> = {
   gradient_checkpointing: "off unless asked: `maxTokensPerMicroBatch` bounds memory already",
   bf16: "changes nothing: the type is that of the loaded model",
+  model_init_kwargs: "options of `CausalLM.fromPretrained`, for a model given by its id; without a token",
   optim:
     "`adamw_torch` and `adamw_torch_fused` are one; also `adamw_8bit` (`adamw_bnb_8bit`), `sgd`, `adafactor`, `muon`",
   lr_scheduler_type: "[some values are refused](configuration.md#options-that-are-refused)",
@@ -32,8 +33,7 @@ const different: Readonly<Record<string, string>> = {
 
 const reasons: readonly (readonly [reason: string, keys: readonly string[]])[] = [
   ["one process on one device", ["fsdp", "fsdp_config", "deepspeed", "accelerator_config", "parallelism_config"]],
-  ['the device is chosen where the model is loaded: `{ device: "cpu" }`', ["use_cpu"]],
-  ["the model is loaded before: `CausalLM.fromPretrained`", ["model_init_kwargs"]],
+  ['the device is chosen where the model is loaded: `{ device: "cpu" }`, also in `modelInitKwargs`', ["use_cpu"]],
   ["code from a model's repository never runs", ["trust_remote_code"]],
   ["the type is that of the loaded model: `dtype` of `fromPretrained`", ["fp16", "bf16_full_eval", "fp16_full_eval"]],
   ["the output layer computes in the model's type, as all others", ["cast_lm_head_to_fp32"]],
@@ -91,7 +91,7 @@ function optionTable(): string {
     return `| \`${key}\` | ${name} | ${note} |`;
   });
   const text =
-    "Every field of TRL 1.13's GRPOConfig, those of transformers' TrainingArguments among them. An empty third column: the same " +
+    "Every field of TRL 1.16's GRPOConfig, those of transformers' TrainingArguments among them. An empty third column: the same " +
     "meaning and the same default.\n\n“No effect” is accepted with any value, and named in the plan. “Absent” is refused unless it " +
     "has TRL's default.";
   return `## GRPOConfig\n\n${text}\n\n| TRL | here | |\n|---|---|---|\n${rows.join("\n")}\n`;

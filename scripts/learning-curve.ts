@@ -64,17 +64,21 @@ function summary(steps: readonly Step[], from: number, to: number): Step {
 }
 
 const folder = path.join(here, "baselines");
-const trl = readdirSync(folder)
+const baselines = readdirSync(folder)
   .filter((name) => /^trl-curve-all-seed-\d+\.json$/.test(name))
   .sort()
-  .map((name) => (JSON.parse(readFileSync(path.join(folder, name), "utf8")) as { rows: Step[] }).rows);
+  .map(
+    (name) => JSON.parse(readFileSync(path.join(folder, name), "utf8")) as { settings: { trl: string }; rows: Step[] },
+  );
+const trl = baselines.map(({ rows }) => rows);
+const versions = new Set(baselines.map(({ settings }) => settings.trl.replace(/\.0$/, "")));
 const grpo = Array.from({ length: Number(flags.seeds) }, (_, i) => runQuickstart(i + 1));
 
 const digits = (value: number) => value.toFixed(3);
 const lines: string[] = [];
 const quarters = [0, 0.25, 0.5, 0.75];
 for (const [side, runs] of [
-  ["TRL 1.13", trl],
+  [`TRL ${[...versions].join(", ")}`, trl],
   ["grpo", grpo],
 ] as const) {
   for (const [i, run] of runs.entries()) {

@@ -2,7 +2,7 @@
 // over the same rows, and nothing is read, mapped or filtered before a row is asked for: rows need not fit into memory.
 
 import { inspect } from "node:util";
-import { checkOptionNames } from "../checks.js";
+import { checkFunction, checkOptionNames, show } from "../checks.js";
 import { GrpoError, nearestName } from "../errors.js";
 import { NumpyRandom } from "./numpy-random.js";
 import { filteredStore, mappedStore, memoryStore, type RowStore, rangeStore, viewStore } from "./row-store.js";
@@ -61,7 +61,11 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
    * The columns that `fn` returns join the row's own, or replace them. Called when a row is asked for, and again if its result
    * was forgotten meanwhile, so it must depend on its arguments alone. The first row says which columns there are.
    */
-  map<Result extends object>(fn: (row: Row, index: number) => Result): Dataset<Mapped<Row, Result>> {
+  map<Result extends object>(
+    fn: (row: Row, index: number) => Result,
+    ...more: readonly never[]
+  ): Dataset<Mapped<Row, Result>> {
+    checkRowFunction("map", fn, more);
     const start = this.#store.row(0);
     const first = start && checkResult(fn(ownRow(start), 0), 0);
     const columns = [...new Set([...this.columnNames, ...Object.keys(first ?? {})])];
@@ -78,7 +82,8 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
   }
 
   /** The rows for which `fn` is true. Looks at rows only as far as they are asked for; `length` looks at all. */
-  filter(fn: (row: Row, index: number) => boolean): Dataset<Row> {
+  filter(fn: (row: Row, index: number) => boolean, ...more: readonly never[]): Dataset<Row> {
+    checkRowFunction("filter", fn, more);
     return new Dataset(
       filteredStore(this.#store, (row, index) => checkVerdict(fn(ownRow(row), index), index)),
       this.columnNames,
@@ -87,6 +92,9 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
 
   /** The rows at the given indices, in that order. */
   select(indices: Iterable<number>): Dataset<Row> {
+    if (typeof indices !== "object" || indices === null || !(Symbol.iterator in indices)) {
+      throw new GrpoError("BAD_INPUT", `select() takes a list of indices, found ${show(indices)}`);
+    }
     const absolute = Array.from(indices, (index) => {
       const at = index < 0 ? this.length + index : index;
       if (Number.isInteger(index) && at >= 0 && at < this.length) return at;
@@ -191,6 +199,7 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
 
   #checkColumns(names: readonly string[]): void {
     for (const name of names) {
+      checkColumnName(name);
       if (this.columnNames.includes(name)) continue;
       const nearest = nearestName(name, this.columnNames);
       throw new GrpoError("BAD_INPUT", `no column "${name}"; the columns are: ${this.columnNames.join(", ")}`, {
@@ -200,8 +209,30 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
   }
 }
 
+/** Python's methods take a list or a dictionary of names; here names are arguments. */
+export function checkColumnName(name: unknown): void {
+  if (typeof name === "string") return;
+  throw new GrpoError("BAD_INPUT", `expected the name of a column, found ${show(name)}`, {
+    hint: 'write removeColumns("a", "b") or renameColumn("from", "to")',
+  });
+}
+
+/** Python's map and filter take options, which would change what they do. Throws BAD_INPUT for those, and for what is no function. */
+export function checkRowFunction(method: "map" | "filter", fn: unknown, more: readonly unknown[]): void {
+  checkFunction(`${method}()`, fn);
+  if (more.length === 0) return;
+  throw new GrpoError("BAD_INPUT", `${method}() takes a function and nothing else, found ${show(more[0])} too`, {
+    hint: "leave it out: the function gets one row, and removeColumns() takes columns away",
+  });
+}
+
 /** Rows in memory. `known` columns come first, then new ones as they appear; a missing value is null. */
 export function fromRows<Row extends object>(rows: readonly Row[], known: readonly string[]): Dataset<Row> {
+  if (!Array.isArray(rows)) {
+    throw new GrpoError("BAD_INPUT", `expected a list of rows, found ${show(rows)}`, {
+      hint: "write an object of columns for each row: [{ prompt: … }, …]",
+    });
+  }
   const names = new Set<string>(known);
   rows.forEach((row: unknown, index) => {
     if (typeof row !== "object" || row === null || Array.isArray(row)) {

@@ -2,9 +2,18 @@
 // from the start, and none is kept. Every method returns a new one; nothing is read before the first row is asked for.
 
 import { inspect } from "node:util";
-import { checkNumber, checkOptionNames } from "../checks.js";
+import { checkFunction, checkNumber, checkOptionNames } from "../checks.js";
 import { GrpoError, nearestName } from "../errors.js";
-import { checkedCount, checkedSeed, checkResult, type Mapped, ownRow, type Renamed } from "./dataset.js";
+import {
+  checkColumnName,
+  checkedCount,
+  checkedSeed,
+  checkResult,
+  checkRowFunction,
+  type Mapped,
+  ownRow,
+  type Renamed,
+} from "./dataset.js";
 import { changedStream, fixedStream, type RowStream, shuffledStream } from "./row-stream.js";
 
 /** `batch(n)` makes one row of n: every column is a list. */
@@ -34,6 +43,7 @@ export class IterableDataset<Row extends object = Record<string, unknown>> imple
 
   /** Rows from a function that starts them anew for every pass. */
   static from<Row extends object>(rows: () => Iterable<Row> | AsyncIterable<Row>): IterableDataset<Row> {
+    checkFunction("IterableDataset.from()", rows);
     const again = async function* () {
       yield* rows();
     };
@@ -49,7 +59,9 @@ export class IterableDataset<Row extends object = Record<string, unknown>> imple
   /** The columns that `fn` returns join the row's own, or replace them. It may be async. */
   map<Result extends object>(
     fn: (row: Row, index: number) => Result | Promise<Result>,
+    ...more: readonly never[]
   ): IterableDataset<Mapped<Row, Result>> {
+    checkRowFunction("map", fn, more);
     const change = async function* (rows: AsyncIterable<Row>) {
       let index = 0;
       for await (const row of rows) {
@@ -61,7 +73,8 @@ export class IterableDataset<Row extends object = Record<string, unknown>> imple
   }
 
   /** Rows for which the function, which may be async, is true. */
-  filter(fn: (row: Row, index: number) => boolean | Promise<boolean>): IterableDataset<Row> {
+  filter(fn: (row: Row, index: number) => boolean | Promise<boolean>, ...more: readonly never[]): IterableDataset<Row> {
+    checkRowFunction("filter", fn, more);
     const change = async function* (rows: AsyncIterable<Row>) {
       let index = 0;
       for await (const row of rows) if (await fn(ownRow(row), index++)) yield row;
@@ -167,6 +180,7 @@ export class IterableDataset<Row extends object = Record<string, unknown>> imple
   }
 
   #checkColumns(names: readonly string[]): void {
+    names.forEach(checkColumnName);
     const known = this.columnNames;
     const unknown = known && names.find((name) => !known.includes(name));
     if (known === undefined || unknown === undefined) return;

@@ -2,7 +2,7 @@
 // asked for need is fetched, and rows are read when they are asked for.
 
 import { at } from "../at.js";
-import { checkBoolean, checkOptionNames } from "../checks.js";
+import { badOption, checkBoolean, checkOptionNames } from "../checks.js";
 import { GrpoError, nearestName } from "../errors.js";
 import type { HubOptions } from "../hub/hub.js";
 import type { DataFilesOption } from "./data-files.js";
@@ -45,6 +45,18 @@ type Streaming = { readonly streaming: true };
 
 const OPTION_NAMES = ["split", "name", "dataFiles", "columns", "streaming", "revision", "token", "cacheDir"];
 
+/** Arguments of Python's load_dataset, and what to write here. */
+const FOREIGN: Readonly<Record<string, string>> = {
+  trustRemoteCode: "leave it out: code from a data set's repository never runs",
+  numProc: "leave it out: rows are read when they are asked for",
+  keepInMemory: "leave it out: rows are read when they are asked for",
+  downloadMode: "leave it out: a revision is fetched once",
+  verificationMode: "leave it out: every file is checked",
+  subset: "write name",
+  config: "write name",
+  configName: "write name",
+};
+
 /**
  * Loads one split ("train[:5%]"), several (an array), or, without `split`, all of them by name. `idOrPath` is a data file, a
  * folder, a Hub id, or with `dataFiles` a format ("json", "csv", "parquet", "text"). The type of rows is known for well-known
@@ -80,8 +92,12 @@ export function loadDataset<Row extends object = DefaultRow>(
   options?: LoadDatasetOptions & { readonly split?: undefined },
 ): Promise<Record<string, Dataset<Row>>>;
 export async function loadDataset(idOrPath: string, options: LoadDatasetOptions = {}): Promise<unknown> {
-  checkOptionNames("loadDataset", options, OPTION_NAMES);
-  const { split } = options;
+  checkOptionNames("loadDataset", options, OPTION_NAMES, { positional: "write { name: … }", names: FOREIGN });
+  const { split, columns } = options;
+  if (split !== undefined && !isText(split) && !isTexts(split)) {
+    throw badOption("loadDataset", "split", "a split or a list of splits", split);
+  }
+  if (columns !== undefined && !isTexts(columns)) throw badOption("loadDataset", "columns", "a list of names", columns);
   const streaming = checkBoolean("loadDataset", "streaming", options.streaming ?? false);
   const requested = split === undefined ? undefined : (typeof split === "string" ? [split] : split).map(parseSplit);
   const files = await locate(idOrPath, options);
@@ -89,10 +105,18 @@ export async function loadDataset(idOrPath: string, options: LoadDatasetOptions 
   for (const slice of wanted.flat()) checkSplit(files, slice);
   const load = streaming ? streamSlices : readSlices;
   const datasets: unknown[] = [];
-  for (const dataset of await load(files, wanted, options.columns)) datasets.push(dataset);
+  for (const dataset of await load(files, wanted, columns)) datasets.push(dataset);
   if (typeof split === "string") return datasets[0];
   if (split !== undefined) return datasets;
   return Object.fromEntries([...files.splits.keys()].map((name, index) => [name, datasets[index]]));
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === "string";
+}
+
+function isTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every(isText);
 }
 
 function checkSplit(files: Files, { split }: SplitSlice): void {

@@ -1,9 +1,9 @@
-// Rewards to advantages, as TRL 1.13 does it. A null reward abstains. No tokens and no tensors here.
+// Rewards to advantages, as TRL does it. A null reward abstains. No tokens and no tensors here.
 //   r_i = Σ_k w_k · reward_k,i over the functions that did not abstain; none left: row i is unscored, A_i = 0
 //   A_i = (r_i − mean of the group) / (std + 1e-4), std with ddof 1 of the group or of the batch; "none": no division
 // "normalize_then_sum" (GDPO): z_k,i = (reward_k,i − mean of the group) / (std of the group + 1e-4) for each function,
 //   x_i = Σ_k w_k · z_k,i,  A_i = (x_i − mean of the batch) / (std of the batch + 1e-4)
-// One deviation: in a group without spread A is exactly 0, where float rounding would leave about 1e-5.
+// One deviation: in a group without spread A is exactly 0, where the rounding of float32 leaves up to 1e-4, and of large rewards up to 1.
 
 import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
@@ -37,6 +37,9 @@ export interface Advantages {
 const epsilon = 1e-4;
 /** torch.isclose(std, 0) has this absolute tolerance. */
 const zeroTolerance = 1e-8;
+/** Relative to the largest value: what the rounding of weighted sums and of their mean may leave, far below what float32 can tell apart. */
+const ROUNDING = 2 ** -46;
+const LARGEST_FLOAT32 = 2 ** 128 - 2 ** 104;
 
 export function computeAdvantages(rewardsByFunction: RewardMatrix, options: AdvantageOptions): Advantages {
   const rewards = weightedRewards(rewardsByFunction, options.weights);
@@ -113,14 +116,21 @@ function numbersOf(rewards: readonly (number | null)[]): Float64Array {
   return Float64Array.from(rewards, (reward) => reward ?? Number.NaN);
 }
 
-/** (value − mean) / divisor; 0 where there is no value. */
+/** (value − mean) / divisor; 0 where there is no value. What overflows ends as in TRL's nan_to_num. */
 function normalized(values: Float64Array, mean: number, divisor: number): Float64Array {
-  return values.map((value) => (Number.isNaN(value) ? 0 : (value - mean) / divisor));
+  return values.map((value) => {
+    const score = (value - mean) / divisor;
+    if (Number.isNaN(score)) return 0;
+    return Math.min(LARGEST_FLOAT32, Math.max(-LARGEST_FLOAT32, score));
+  });
 }
 
-/** As nanStd; a single value, which occurs in evaluation, has deviation 0 in TRL. */
+/** As nanStd, but 0 for what is no more than rounding, and for a single value, as in TRL, which occurs in evaluation. */
 function deviation(values: Float64Array): number {
-  return values.length > 1 ? nanStd(values) : 0;
+  if (values.length < 2) return 0;
+  const std = nanStd(values);
+  const largest = values.reduce((size, value) => Math.max(size, Math.abs(value) || 0), 0);
+  return std <= largest * ROUNDING ? 0 : std;
 }
 
 /** Σ weight · reward per completion, abstentions left out; NaN where every function abstained. */

@@ -1,6 +1,7 @@
 // The fields of GRPOConfig, TRL's names in camelCase and TRL's defaults: those of any run (lib/run/options.ts), those of the loss
 // (lib/options/loss.ts) and GRPO's own. Shapes and ranges are checked by the schema, combinations in config-check.ts.
 
+import type { FromPretrainedOptions } from "../model/model-options.js";
 import { type GivenOptions, type OptionsSchema, optionsSchema, type ResolvedOptions } from "../options/fields.js";
 import { type LossFields, lossFields } from "../options/loss.js";
 import {
@@ -16,6 +17,14 @@ import {
 } from "../run/options.js";
 import type { AnyRewardFn } from "../types.js";
 import type { FieldTypes } from "../zod.js";
+
+/** How the trainer opens a model that it is given by its id or folder. */
+export const modelFields = ({ z, optional }: FieldTypes) => ({
+  /** Options of CausalLM.fromPretrained for a model that the trainer loads itself; its dtype is float32 unless they say otherwise. */
+  modelInitKwargs: optional(
+    z.custom<Omit<FromPretrainedOptions, "token">>((value) => typeof value === "object", "an object of options"),
+  ),
+});
 
 /** How completions form steps and generations. */
 export const batchFields = ({ count, optional }: FieldTypes) => ({
@@ -40,6 +49,12 @@ export const rowFields = ({ z }: FieldTypes) => ({
   shuffleDataset: z.boolean().default(true),
   /** true: reward functions receive no column but the prompt. */
   removeUnusedColumns: z.boolean().default(false),
+});
+
+/** A second name, which newer versions of transformers write. */
+export const newerNameFields = ({ z, optional }: FieldTypes) => ({
+  /** transformers' newer name of gradientCheckpointing, which it overrides; null: as gradientCheckpointing says. */
+  activationCheckpointing: optional(z.boolean()),
 });
 
 /** Prompts, and how they are sampled. */
@@ -108,7 +123,7 @@ export const rewardFields = ({ z, count, positive, optional }: FieldTypes) => ({
 
 /** What is shown of completions. */
 export const completionFields = ({ z, count, optional }: FieldTypes) => ({
-  /** Print sample completions at each logging step; every completion goes to completions.jsonl anyway. */
+  /** Print completions of the latest generation at each logging step; every completion goes to completions.jsonl anyway. */
   logCompletions: z.boolean().default(false),
   /** How many of them; null: all. */
   numCompletionsToPrint: optional(count),
@@ -134,10 +149,12 @@ export const completionHubFields = ({ z, optional }: FieldTypes) => ({
 });
 
 type Fields = ReturnType<typeof identityFields> &
+  ReturnType<typeof modelFields> &
   ReturnType<typeof batchFields> &
   ReturnType<typeof lengthFields> &
   ReturnType<typeof rowFields> &
   ReturnType<typeof memoryFields> &
+  ReturnType<typeof newerNameFields> &
   ReturnType<typeof samplingFields> &
   LossFields &
   ReturnType<typeof lossControlFields> &
@@ -155,12 +172,14 @@ type Fields = ReturnType<typeof identityFields> &
 // The line comments are the sections of docs/configuration.md.
 const fields = (types: FieldTypes): Fields => ({
   ...identityFields(types),
+  ...modelFields(types),
   // Batch. One optimizer step takes perDeviceTrainBatchSize × gradientAccumulationSteps completions; one generation samples
   // perDeviceTrainBatchSize × stepsPerGeneration of them.
   ...batchFields(types),
   ...lengthFields(types),
   ...rowFields(types),
   ...memoryFields(types),
+  ...newerNameFields(types),
   // Prompts and sampling.
   ...samplingFields(types),
   // Loss.

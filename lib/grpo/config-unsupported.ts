@@ -6,9 +6,8 @@ import { optimNames } from "../options/optimizer.js";
 
 /** Not supported yet: name → TRL's default, the only value accepted. */
 export const unsupportedDefaults: Readonly<Record<string, unknown>> = {
-  modelInitKwargs: null,
   trustRemoteCode: false,
-  routerAuxLossCoef: 0.001,
+  routerAuxLossCoef: null,
   disableDropout: false,
   castLmHeadToFp32: false,
   generationKwargs: null,
@@ -60,9 +59,10 @@ export const unsupportedDefaults: Readonly<Record<string, unknown>> = {
 
 /** Accepted without effect: name → why there is nothing to do. */
 export const withoutEffect: Readonly<Record<string, string>> = {
+  activationCheckpointingKwargs: "memory is bounded by maxTokensPerMicroBatch",
   gradientCheckpointingKwargs: "memory is bounded by maxTokensPerMicroBatch",
-  useLigerKernel: "the loss is always computed in chunks",
-  ligerKernelConfig: "the loss is always computed in chunks",
+  useLigerKernel: "the engine has kernels of its own",
+  ligerKernelConfig: "the engine has kernels of its own",
   perDeviceEvalBatchSize: "evaluation is one batch, which the engine cuts by itself",
   padToMultipleOf: "nothing is padded",
   torchEmptyCacheSteps: "the engine manages its memory",
@@ -110,9 +110,15 @@ export const renamedOptions: Readonly<Record<string, string>> = {
   maxPromptLen: "write maxPromptLength",
   warmupRatio: "write warmupSteps with a number below 1: it is then a share of all steps",
   rewardFunctions: "write rewardFuncs",
-  useLigerLoss: "write useLigerKernel",
+  useLigerLoss: "leave it out: the loss is always computed in chunks",
   wandbLogUniquePrompts: "write logUniquePrompts",
-  usePeft: "call model.applyLora(new LoraConfig({ … })) instead",
+  usePeft: "give GRPOTrainer peftConfig: new LoraConfig({ … })",
+  lr: "write learningRate",
+  epochs: "write numTrainEpochs",
+  batchSize: "write perDeviceTrainBatchSize",
+  klCoef: "write beta",
+  initKlCoef: "write beta",
+  maxNewTokens: "write maxCompletionLength",
 };
 
 /** transformers' optimizers that were not here at first; those that are by now are taken out below. */

@@ -26,7 +26,8 @@ export class GRPOConfig extends FieldHolder {
 
   constructor(options: GRPOConfigOptions = {}) {
     const { fields, notes } = readOptions({ config: "GRPOConfig", schema: schema(), foreign }, withScaleName(options));
-    super(fields);
+    const { activationCheckpointing, gradientCheckpointing } = fields;
+    super({ ...fields, gradientCheckpointing: activationCheckpointing ?? gradientCheckpointing });
     this.notes = [...notes, ...adviceOn(fields)];
     // Out of everything that prints or saves a config.
     Object.defineProperty(this, "hubToken", { enumerable: false });

@@ -14,6 +14,7 @@ import type { Prompt, TrainerState } from "../types.js";
 import { completionRecords } from "./completion-records.js";
 import type { GRPOConfig } from "./config.js";
 import { rolloutMetrics } from "./metrics.js";
+import type { RewardNotes } from "./reward-notes.js";
 import { scoreGroups, scoreOptions } from "./score.js";
 import {
   type EvaluateOptions,
@@ -41,13 +42,21 @@ export class Evaluator<Row extends { readonly prompt: Prompt }> {
   readonly #args: GRPOConfig;
   readonly #rewards: RewardRuntime;
   readonly #weights: readonly number[];
+  readonly #notes: RewardNotes;
   #prepared: PreparedRows<Row> | undefined;
 
-  constructor(setup: TrainerSetup<Row>, args: GRPOConfig, rewards: RewardRuntime, weights: readonly number[]) {
+  constructor(
+    setup: TrainerSetup<Row>,
+    args: GRPOConfig,
+    rewards: RewardRuntime,
+    weights: readonly number[],
+    notes: RewardNotes,
+  ) {
     this.#setup = setup;
     this.#args = args;
     this.#rewards = rewards;
     this.#weights = weights;
+    this.#notes = notes;
   }
 
   /**
@@ -64,7 +73,10 @@ export class Evaluator<Row extends { readonly prompt: Prompt }> {
     await dataset.load?.(options.signal);
     const prompts = promptTable(dataset, this.#setup, this.#args);
     const rows = await usableRows(prompts, dataset.length, this.#args, options.signal);
-    if (rows.length === 0) throw new GrpoError("BAD_DATASET", "evalDataset has no usable rows");
+    if (rows.length === 0) {
+      const why = dataset.length > 0 ? `; ${prompts.whyDropped(dataset.length)}` : "";
+      throw new GrpoError("BAD_DATASET", `evalDataset has no usable rows${why}`);
+    }
     const { longest } = await prompts.survey(rows, options.signal);
     this.#prepared = { dataset, prompts, rows, longest };
     return this.#prepared;
@@ -91,6 +103,7 @@ export class Evaluator<Row extends { readonly prompt: Prompt }> {
       },
     );
     const scored = scoreGroups(groups, scoreOptions(args, this.#weights));
+    this.#notes.unscored("evalDataset", scored.groups);
     const runtime = seconds.rollout + seconds.reward;
     const own = {
       ...rolloutMetrics(scored, calls, this.#rewards.names),

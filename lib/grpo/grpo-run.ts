@@ -17,6 +17,7 @@ import type { Evaluator } from "./evaluation.js";
 import { describePlan } from "./lines.js";
 import { partsOfStep, type TrainingPlan } from "./plan.js";
 import { checkMemory } from "./preflight.js";
+import type { RewardNotes } from "./reward-notes.js";
 import { checkEarlierVersion, checkRows, type RowsRead, rowsRead, settingsOf } from "./settings.js";
 import { type Evaluation, evaluatesInRun, rolloutSource, samplingOptions, type TrainerSetup } from "./setup.js";
 import { type Carryover, TrainSteps } from "./step.js";
@@ -26,6 +27,7 @@ export interface GRPORunParts<Row extends { readonly prompt: Prompt }> {
   readonly args: GRPOConfig;
   readonly rewards: RewardRuntime;
   readonly rewardWeights: readonly number[];
+  readonly notes: RewardNotes;
   readonly prompts: PromptTable<Row>;
   readonly evaluator: Evaluator<Row>;
   readonly plan: TrainingPlan;
@@ -60,7 +62,7 @@ export class GRPORun<Row extends { readonly prompt: Prompt }> implements Run {
 
   async prepare(signal: AbortSignal): Promise<Prepared> {
     const { plan } = this;
-    const { setup, args, rewards, rewardWeights, prompts, evaluator, rows, state } = this.#parts;
+    const { setup, args, rewards, rewardWeights, notes, prompts, evaluator, rows, state } = this.#parts;
     const sampler = new PromptSampler({
       rows: rows.length,
       promptsPerGeneration: plan.promptsPerGeneration,
@@ -86,6 +88,7 @@ export class GRPORun<Row extends { readonly prompt: Prompt }> implements Run {
         signal,
         trainerState: state,
         rewardWeights,
+        notes,
         learner: setup.learner,
         source,
         sampling,

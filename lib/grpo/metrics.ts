@@ -4,10 +4,10 @@ import { at } from "../at.js";
 import { type Metrics, MetricWindow } from "../log/metrics.js";
 import type { NativeLossResult } from "../native/native.js";
 import type { LossOptions } from "../options/loss.js";
-import { failureKinds } from "../rewards/failure.js";
 import type { Collected } from "../rollout/collect.js";
 import { countedLength, finishReasonOf, type Rollout } from "../rollout/sample.js";
 import { nanMean, nanStd } from "../statistics.js";
+import { failureCounts } from "./metric-names.js";
 import type { ScoredGroups } from "./score.js";
 
 /** Lengths and rewards of a batch of rollouts. */
@@ -32,11 +32,14 @@ export function rolloutMetrics(
   metrics.reward = nanMean(rewards);
   metrics.reward_std = nanStd(rewards);
   metrics.frac_reward_zero_std = fractionZeroStd;
-  const sent = calls.flatMap((call) => call.metrics);
-  for (const name of new Set(sent.map((metric) => metric.name))) {
-    metrics[name] = nanMean(sent.filter((metric) => metric.name === name).map(({ value }) => value));
-  }
-  return metrics;
+  return { ...metrics, ...sentMetrics(calls) };
+}
+
+/** The means of what reward functions have sent. */
+function sentMetrics(calls: Collected["calls"]): Metrics {
+  const window = new MetricWindow();
+  for (const { name, value } of calls.flatMap((call) => call.metrics)) window.add({ [name]: value });
+  return window.take();
 }
 
 /** Lengths are numbers of tokens that count in the loss, as TRL sums its tool mask. */
@@ -84,9 +87,6 @@ function typeMetrics(result: NativeLossResult, lossType: LossOptions["lossType"]
     "clip_ratio/region_mean": result.clipRegion,
   };
 }
-
-/** Names of the numbers of failed reward calls. */
-export const failureCounts = new RegExp(`^rewards/.+/(errors|${failureKinds.join("|")})$`);
 
 /** Mean of each name over the lists that have it; of failed calls the sum. */
 export function meanMetrics(all: readonly Readonly<Metrics>[]): Metrics {

@@ -21,19 +21,12 @@ export interface TrainingPlan extends RunPlan {
   readonly droppedRows: number;
 }
 
-export function planTraining(config: GRPOConfig, rows: number): TrainingPlan {
+/** `rows`: those that can be trained on; `whyDropped`: what became of others, for messages. Throws BAD_DATASET. */
+export function planTraining(config: GRPOConfig, rows: number, whyDropped?: string): TrainingPlan {
   const { completionsPerStep, completionsPerGeneration, slicesPerGeneration, numIterations: iterations } = config;
   const promptsPerGeneration = completionsPerGeneration / config.numGenerations;
   const generationsPerEpoch = Math.floor(rows / promptsPerGeneration);
-  if (generationsPerEpoch === 0) {
-    const what = completionsPerGeneration === completionsPerStep ? "one step" : "one generation";
-    throw new GrpoError(
-      "BAD_DATASET",
-      `${what} takes ${promptsPerGeneration} prompts (${completionsPerGeneration} completions / numGenerations ` +
-        `${config.numGenerations}), but trainDataset has ${rows} usable rows`,
-      { hint: "add rows, lower gradientAccumulationSteps, or raise numGenerations" },
-    );
-  }
+  if (generationsPerEpoch === 0) throw tooFewRows(config, rows, promptsPerGeneration, whyDropped);
   const slicesPerStep = config.gradientAccumulationSteps;
   const slicesPerEpoch = generationsPerEpoch * iterations * slicesPerGeneration;
   const stepsPerEpoch = Math.ceil(slicesPerEpoch / slicesPerStep);
@@ -50,6 +43,24 @@ export function planTraining(config: GRPOConfig, rows: number): TrainingPlan {
     droppedRows: rows - generationsPerEpoch * promptsPerGeneration,
     ...planSteps(config, stepsPerEpoch),
   };
+}
+
+function tooFewRows(
+  { completionsPerStep, completionsPerGeneration, numGenerations }: GRPOConfig,
+  rows: number,
+  prompts: number,
+  whyDropped: string | undefined,
+): GrpoError {
+  if (rows === 0 && whyDropped === undefined) {
+    return new GrpoError("BAD_DATASET", "trainDataset has no rows", { hint: "look at its split and its filters" });
+  }
+  const what = completionsPerGeneration === completionsPerStep ? "one step" : "one generation";
+  const needs = `${what} takes ${prompts} prompts (${completionsPerGeneration} completions / numGenerations ${numGenerations})`;
+  const [why, hint] =
+    whyDropped === undefined
+      ? ["", "add rows, lower gradientAccumulationSteps, or raise numGenerations"]
+      : [`; ${whyDropped}`, 'raise the limit, or set promptOverflow to "truncate"'];
+  return new GrpoError("BAD_DATASET", `${needs}, but trainDataset has ${rows} usable rows${why}`, { hint });
 }
 
 /** Slices of one generation, in the order of training. */

@@ -115,14 +115,16 @@ export function preflight(
   ];
 }
 
-/** "at most about 2.1 GB: weights 0.5, …; most in the update: activations 1.2, logit chunk 0.2" */
+/** "up to 2.1 GB (weights 0.5 GB, …; in the update activations 1.2 GB, logit chunk 200 MB)", without what is less than a hundredth */
 export function describeEstimate({ resident, phases, largestPhase, peak }: MemoryEstimate): string {
   const parts = (all: Bytes) =>
     Object.entries(all)
       .filter(([, value]) => value >= peak / 100)
       .map(([name, value]) => `${name} ${bytes(value)}`)
       .join(", ");
-  return `up to ${bytes(peak)} (${parts(resident)}; in the ${largestPhase} ${parts(phases[largestPhase])})`;
+  const ofPhase = parts(phases[largestPhase]);
+  const all = [parts(resident), ofPhase && `in the ${largestPhase} ${ofPhase}`].filter((part) => part !== "");
+  return `up to ${bytes(peak)}${all.length > 0 ? ` (${all.join("; ")})` : ""}`;
 }
 
 /** The three changes that save most. */

@@ -1,11 +1,15 @@
 // The trainer's constructor arguments: their types, and the checks that need more than one of them.
 
+import { badOption, show } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import type { Output } from "../log/console.js";
 import type { Logger } from "../log/logger.js";
 import type { Metrics } from "../log/metrics.js";
 import type { CompletionRecord } from "../log/run-log.js";
 import type { Learner } from "../model/learner.js";
+import type { LoraConfig } from "../model/lora/lora.js";
+import { toCamel } from "../options/names.js";
+import { rewards } from "../rewards/index.js";
 import { rewardArguments } from "../rewards/per-sample.js";
 import type { RewardRuntime } from "../rewards/runtime.js";
 import type { RolloutRequest, RolloutSource } from "../rollout/collect.js";
@@ -28,14 +32,21 @@ export interface PolicyModel extends Learner, Sampler {}
 
 /** What a trainer is made of. */
 export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> {
-  readonly model: PolicyModel;
+  /**
+   * A model, or the id or folder of one, which is then loaded before the first step or evaluation: in float32, or as modelInitKwargs of
+   * the config says.
+   */
+  readonly model: PolicyModel | string;
   /**
    * Who samples; default: the model. Another one, such as an agent that calls tools between its turns, must draw from the weights that the
    * model has at the time of the call.
    */
   readonly sampler?: Sampler;
-  /** The tokenizer. */
-  readonly processingClass: ProcessingClass;
+  /** The tokenizer. Default: that of the model's id or folder, loaded before the first step or evaluation. */
+  readonly processingClass?: ProcessingClass;
+  /** Trains a fresh adapter of these options, whose random numbers depend on the config's seed alone. */
+  readonly peftConfig?: LoraConfig;
+  /** Default: TRL's, with an outputDir named after the model. */
   readonly args?: GRPOConfig;
   /** One function or several; may also be given in args. */
   readonly rewardFuncs?: RewardFn<Row> | readonly RewardFn<Row>[];
@@ -67,13 +78,17 @@ export interface Evaluation {
   readonly completions: readonly CompletionRecord[];
 }
 
-/** The options with a sampler, and with rows that can be asked for by index. */
-export interface TrainerSetup<Row extends { readonly prompt: Prompt }>
-  extends Pick<GRPOTrainerOptions<Row>, "processingClass"> {
-  readonly learner: Learner;
-  readonly sampler: Sampler;
+/** Rows that can be asked for by index. */
+export interface TrainerRows<Row> {
   readonly trainDataset: RowSource<Row>;
   readonly evalDataset: RowSource<Row> | undefined;
+}
+
+/** The rows, and who learns and samples. */
+export interface TrainerSetup<Row extends { readonly prompt: Prompt }> extends TrainerRows<Row> {
+  readonly learner: Learner;
+  readonly sampler: Sampler;
+  readonly processingClass: ProcessingClass;
 }
 
 /** Whether a run evaluates. */
@@ -81,11 +96,10 @@ export function evaluatesInRun({ evalStrategy, evalOnStart }: GRPOConfig): boole
   return evalStrategy !== "no" || evalOnStart;
 }
 
-export function trainerSetup<Row extends { readonly prompt: Prompt }>(
-  options: GRPOTrainerOptions<Row>,
+export function trainerRows<Row extends { readonly prompt: Prompt }>(
+  { trainDataset, evalDataset }: GRPOTrainerOptions<Row>,
   args: GRPOConfig,
-): TrainerSetup<Row> {
-  const { model, processingClass, trainDataset, evalDataset } = options;
+): TrainerRows<Row> {
   if (!evalDataset && evaluatesInRun(args)) {
     const asked = args.evalStrategy === "no" ? "evalOnStart true" : `evalStrategy "${args.evalStrategy}"`;
     throw new GrpoError("BAD_INPUT", `${asked} needs rows to evaluate, and GRPOTrainer has no evalDataset`, {
@@ -93,9 +107,6 @@ export function trainerSetup<Row extends { readonly prompt: Prompt }>(
     });
   }
   return {
-    learner: model,
-    sampler: options.sampler ?? model,
-    processingClass,
     trainDataset: trainingRows(trainDataset, args),
     evalDataset: evalDataset && evaluationRows(evalDataset),
   };
@@ -115,11 +126,18 @@ export function resolveRewardFunctions(given: unknown, args: GRPOConfig): readon
   }
   functions.forEach((fn, k) => {
     if (typeof fn === "function") return;
-    const hint =
-      typeof fn === "string" ? { hint: `for a reward model: await rewards.model(${JSON.stringify(fn)})` } : {};
-    throw new GrpoError("BAD_OPTION", `rewardFuncs[${k}] is ${typeof fn}, expected a function`, hint);
+    throw badOption("GRPOTrainer", `rewardFuncs[${k}]`, "a function", fn, rewardHint(fn));
   });
   return functions as readonly AnyRewardFn[];
+}
+
+/** What to write for a name: of a function that is here ("accuracy", TRL's "accuracy_reward"), or of a reward model. */
+function rewardHint(given: unknown): string {
+  if (typeof given !== "string") return "write for example ({ completions }) => completions.map(…)";
+  const name = toCamel(given.replace(/_reward$/, ""));
+  return Object.hasOwn(rewards, name)
+    ? `write rewards.${name}`
+    : `for a reward model write await rewards.model(${show(given)})`;
 }
 
 function sameItems(a: readonly unknown[], b: readonly unknown[]): boolean {
@@ -210,7 +228,7 @@ export function samplingOptions(
     temperature: args.temperature,
     topP: args.topP,
     topK: args.topK,
-    minP: args.minP ?? 0,
+    ...(args.minP === null ? {} : { minP: args.minP }),
     repetitionPenalty: args.repetitionPenalty,
     stopIds: tokenizer.eosTokenIds,
     ...(args.graphCapture ? { graphCapture: true } : {}),

@@ -17,6 +17,7 @@ import { EntropyControl, type EntropyState } from "./entropy.js";
 import { type Generation, prepareGeneration } from "./generation.js";
 import { meanMetrics, rolloutMetrics } from "./metrics.js";
 import { carriedInto, epochAfter, partsOfStep, type TrainingPlan } from "./plan.js";
+import type { RewardNotes } from "./reward-notes.js";
 import { groupHasSpread, type ScoredGroups, scoreGroups, scoreOptions } from "./score.js";
 import { PolicyUpdater, type UpdatePart } from "./update.js";
 
@@ -28,6 +29,7 @@ export interface StepSetup<Row> {
   readonly source: RolloutSource<Row>;
   readonly sampling: Omit<RolloutRequest["sampling"], "step" | "seed" | "groupSize">;
   readonly rewardWeights: readonly number[];
+  readonly notes: RewardNotes;
   readonly sampler: PromptSampler;
   /** Usable rows; the sampler's numbers are indices into it. */
   readonly rows: readonly number[];
@@ -95,7 +97,7 @@ export class TrainSteps<Row> {
     return {
       loss: update.loss,
       metrics,
-      records: begun.flatMap(({ scored }) => completionRecords(step + 1, "train", scored.groups, source.rewards.names)),
+      records: begun.map(({ scored }) => completionRecords(step + 1, "train", scored.groups, source.rewards.names)),
       tokens: totalOf(rolloutsOf(begun), ({ samples }) => {
         return totalOf(samples, (sample) => sample.promptIds.length + countTokens(sample));
       }),
@@ -107,7 +109,7 @@ export class TrainSteps<Row> {
 
   /** Samples, scores and prepares a generation, whose prompts begin at `position` of the sampler's sequence. */
   async #begin(index: number, position: number, onProgress: RolloutRequest["onProgress"]): Promise<Begun> {
-    const { args, plan, learner, rewardWeights } = this.#setup;
+    const { args, plan, learner, rewardWeights, notes } = this.#setup;
     const options = scoreOptions(args, rewardWeights);
     let next = position;
     const sampled = await sampleGroups({
@@ -121,6 +123,8 @@ export class TrainSteps<Row> {
       hasSpread: (group) => groupHasSpread(group, options),
     });
     const scored = scoreGroups(sampled.groups, options, sampled.kept);
+    notes.unscored("trainDataset", scored.groups);
+    if (args.dynamicSampling) notes.unfilled(sampled);
     const generation = await prepareGeneration(learner, args, plan, index, scored.trained);
     return { generation, sampled, scored };
   }

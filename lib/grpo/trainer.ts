@@ -3,36 +3,50 @@
 // puts the parts together.
 
 import { unlessAborted } from "../abort.js";
+import { checkText } from "../checks.js";
 import { reasonOf } from "../errors.js";
-import { noteFirstFailures } from "../rewards/failure.js";
 import { RewardRuntime } from "../rewards/runtime.js";
 import type { PromptTable } from "../rollout/prompts.js";
-import type { TrainerPushOptions } from "../run/hub-push.js";
+import type { Sampler } from "../rollout/sampler.js";
+import { checkPushOptions, type TrainerPushOptions } from "../run/hub-push.js";
 import type { RunView } from "../run/loop-options.js";
 import type { TrainResult } from "../run/progress.js";
 import type { TrainOptions } from "../run/run.js";
 import { TrainingLoop } from "../run/training-loop.js";
+import type { ProcessingClass } from "../tokenizer/processing-class.js";
 import type { Prompt, TrainerState } from "../types.js";
+import { checkEvaluateOptions, checkTrainerOptions } from "./arguments.js";
 import { cardFacts } from "./card.js";
-import { GRPOConfig } from "./config.js";
+import type { GRPOConfig } from "./config.js";
 import { Evaluator } from "./evaluation.js";
 import { GRPORun } from "./grpo-run.js";
 import { formatEvaluation, formatSamples, formatStepLine } from "./lines.js";
-import { failureCounts } from "./metrics.js";
+import { failureCounts, isRunMetric } from "./metric-names.js";
 import { planTraining } from "./plan.js";
+import { defaultConfig, Policy } from "./policy.js";
 import { checkMemory } from "./preflight.js";
+import { RewardNotes } from "./reward-notes.js";
 import {
   type EvaluateOptions,
   type Evaluation,
   type GRPOTrainerOptions,
+  type PolicyModel,
   promptTable,
   resolveRewardFunctions,
   resolveRewardWeights,
   rewardColumns,
+  type TrainerRows,
   type TrainerSetup,
-  trainerSetup,
+  trainerRows,
   usableRows,
 } from "./setup.js";
+
+/** What is made once the model is there. */
+interface Parts<Row extends { readonly prompt: Prompt }> {
+  readonly setup: TrainerSetup<Row>;
+  readonly prompts: PromptTable<Row>;
+  readonly evaluator: Evaluator<Row>;
+}
 
 /**
  * Trains a model with GRPO: samples groups of completions, scores them, and raises the likelihood of the better
@@ -40,19 +54,25 @@ import {
  */
 export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   readonly args: GRPOConfig;
-  readonly #setup: TrainerSetup<Row>;
+  readonly #policy: Policy;
+  readonly #sampler: Sampler | undefined;
+  readonly #rows: TrainerRows<Row>;
   readonly #rewards: RewardRuntime;
+  readonly #notes = new RewardNotes((text) => this.#loop.note(text));
   readonly #rewardWeights: readonly number[];
-  readonly #prompts: PromptTable<Row>;
-  readonly #evaluator: Evaluator<Row>;
   readonly #loop: TrainingLoop<GRPOConfig>;
+  #parts: Parts<Row> | undefined;
   /** The reference is fixed when training first begins. */
   #begun = false;
 
-  constructor(options: GRPOTrainerOptions<Row>) {
-    const args = options.args ?? new GRPOConfig();
+  /** Throws UNKNOWN_OPTION, BAD_OPTION, BAD_INPUT or BAD_DATASET for what can be known before anything is loaded. */
+  constructor(given: GRPOTrainerOptions<Row>) {
+    const options = checkTrainerOptions(given);
+    const args = options.args ?? defaultConfig(options.model);
     this.args = args;
-    this.#setup = trainerSetup(options, args);
+    this.#policy = new Policy(options, args);
+    this.#sampler = options.sampler;
+    this.#rows = trainerRows(options, args);
     const functions = resolveRewardFunctions(options.rewardFuncs, args);
     this.#rewardWeights = resolveRewardWeights(args, functions.length);
     this.#rewards = new RewardRuntime({
@@ -60,15 +80,15 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       concurrency: args.rewardConcurrency,
       timeout: args.rewardTimeout,
       onError: args.onRewardError,
-      onFailure: noteFirstFailures((text) => this.#loop.note(text), args.onRewardError),
+      reserved: (metric) => isRunMetric(metric, this.#rewards.names),
+      onFailure: (name, kind, error) => this.#notes.failed(name, kind, error, args.onRewardError),
     });
-    rewardColumns(this.#setup.trainDataset, args.removeUnusedColumns);
-    this.#prompts = promptTable(this.#setup.trainDataset, this.#setup, args);
-    this.#evaluator = new Evaluator(this.#setup, args, this.#rewards, this.#rewardWeights);
+    rewardColumns(this.#rows.trainDataset, args.removeUnusedColumns);
+    if (this.#policy.isLoaded) this.#parts = this.#makeParts();
     this.#loop = new TrainingLoop({
       args,
-      model: options.model,
-      tokenizer: options.processingClass,
+      trained: this.#policy,
+      open: () => this.#open(),
       view: viewOf(args, this.#rewards.names),
       callbacks: options.callbacks,
       loggers: options.loggers,
@@ -77,11 +97,28 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       completionsRepo: args.logCompletionsHubRepo,
       close: () => this.#closeRewards(),
     });
+    // Last, so that a model whose trainer was refused is as it was.
+    this.#policy.adapt();
+  }
+
+  /** Who is trained. Throws BAD_INPUT before a model that was given by its id is loaded. */
+  get model(): PolicyModel {
+    return this.#policy.model;
+  }
+
+  /** The tokenizer. Throws BAD_INPUT before one that was not given is loaded. */
+  get processingClass(): ProcessingClass {
+    return this.#policy.tokenizer;
   }
 
   /** Where the run stands: steps, epochs, and the history of logged metrics. */
   get state(): TrainerState {
     return this.#loop.state;
+  }
+
+  /** Loads the model and the tokenizer where they were not given. What follows does so by itself. */
+  async load(): Promise<void> {
+    await this.#open();
   }
 
   /** Trains to the end of the plan. However it ends, the last finished step is saved (unless saveStrategy is "no"). */
@@ -90,37 +127,61 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   }
 
   /** Samples evalDataset and scores it; weights do not change. Greedy with doSample: false. */
-  evaluate(options: EvaluateOptions = {}): Promise<Evaluation> {
-    return this.#loop.evaluate(() => this.#evaluator.run(options, this.state));
+  async evaluate(options: EvaluateOptions = {}): Promise<Evaluation> {
+    checkEvaluateOptions(options);
+    const { evaluator } = await this.#open();
+    return this.#loop.evaluate(() => evaluator.run(options, this.state));
   }
 
   /** The adapter and the tokenizer files. With the option pushToHub they also go to the Hub. */
-  saveModel(directory: string = this.args.outputDir): Promise<void> {
-    return this.#loop.saveModel(directory);
+  async saveModel(directory?: string | null): Promise<void> {
+    const folder = checkText("saveModel", "directory", directory ?? this.args.outputDir);
+    await this.#open();
+    await this.#loop.saveModel(folder);
   }
 
   /** Uploads model, tokenizer, metrics and a model card; returns the commit's address. */
-  pushToHub(options: TrainerPushOptions = {}): Promise<string> {
+  async pushToHub(options: TrainerPushOptions = {}): Promise<string> {
+    checkPushOptions(options);
+    await this.#open();
     return this.#loop.pushToHub(options);
+  }
+
+  async #open(): Promise<Parts<Row>> {
+    await this.#policy.load();
+    this.#parts ??= this.#makeParts();
+    return this.#parts;
+  }
+
+  #makeParts(): Parts<Row> {
+    const { args } = this;
+    const { model, tokenizer } = this.#policy;
+    const setup = { ...this.#rows, learner: model, sampler: this.#sampler ?? model, processingClass: tokenizer };
+    const evaluator = new Evaluator(setup, args, this.#rewards, this.#rewardWeights, this.#notes);
+    return { setup, prompts: promptTable(setup.trainDataset, setup, args), evaluator };
   }
 
   /** Rows and plan; what cannot fit even with prompts of one token is refused before anything is allocated. */
   async #planRun(signal: AbortSignal): Promise<GRPORun<Row>> {
     const { args } = this;
-    const { learner, trainDataset } = this.#setup;
+    const { setup, prompts, evaluator } = await this.#open();
+    const { learner, trainDataset } = setup;
     await unlessAborted(trainDataset.load?.(signal), signal, "the data set");
-    const rows = await usableRows(this.#prompts, trainDataset.length, args, signal);
-    const plan = planTraining(args, rows.length);
+    const rows = await usableRows(prompts, trainDataset.length, args, signal);
+    const dropped = trainDataset.length - rows.length;
+    const plan = planTraining(args, rows.length, dropped > 0 ? prompts.whyDropped(dropped) : undefined);
+    for (const note of this.#policy.notes) this.#loop.note(`note     ${note}`);
     await checkMemory(learner, { args, plan, longestPrompt: 1, evalPrompts: 0 });
     if (!this.#begun) await learner.beginTraining({ reference: args.beta > 0, mixed: args.syncRefModel });
     this.#begun = true;
     return new GRPORun({
-      setup: this.#setup,
+      setup,
       args,
       rewards: this.#rewards,
       rewardWeights: this.#rewardWeights,
-      prompts: this.#prompts,
-      evaluator: this.#evaluator,
+      notes: this.#notes,
+      prompts,
+      evaluator,
       plan,
       rows,
       state: this.state,

@@ -1,6 +1,8 @@
 // How requests reach the Hub: address, token, and what each refusal means in plain words. A token goes into a header for
 // the Hub's own host and nowhere else.
 
+import { existsSync } from "node:fs";
+import path from "node:path";
 import { GrpoError, reasonOf } from "../errors.js";
 import { isJsonObject } from "../json.js";
 import { cleanToken, findToken, hubUrl, offlineBy, stallTimeout } from "./hub-env.js";
@@ -187,15 +189,24 @@ function aboutRepo(repo: HubRepo, status: number, code: string, context: Refusal
   }
   if (status === 401 || status === 403) {
     const message = `the Hub does not give access to ${name} (HTTP ${status}): it is private, gated, or does not exist`;
-    return [message, `check the spelling; for a gated one accept the licence on ${page}, then ${logIn}`];
+    return [
+      message,
+      `check the spelling; for a gated one accept the licence on ${page}, then ${logIn}${noFolder(repo, context)}`,
+    ];
   }
   if (status === 404) {
     const message = `the Hub has no ${repo.type} "${repo.id}" (HTTP 404)`;
-    return [message, "check the spelling; write a local folder with a leading ./ or /"];
+    return [message, `check the spelling${noFolder(repo, context)}`];
   }
   const busy = status === 429 || status >= 500;
   const message = `the Hub answered a request about ${name} with HTTP ${status}`;
   return busy ? [message, "try again later: it is busy or failing"] : [message];
+}
+
+/** Whoever meant a folder gets to the Hub because the folder is not there. */
+function noFolder({ id }: HubRepo, { writes }: RefusalContext): string {
+  const folder = path.resolve(id);
+  return writes || existsSync(folder) ? "" : `; for a folder of yours, ${folder} does not exist`;
 }
 
 /** The address of a repository's page. */

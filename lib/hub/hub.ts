@@ -6,6 +6,7 @@ import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { ListFileEntry } from "@huggingface/hub";
+import { show } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import type { RemoteFile } from "./download.js";
 import { fetchFiles, repoFolder, saveRef } from "./hub-cache.js";
@@ -36,9 +37,11 @@ export interface Snapshot {
   readonly files: readonly string[];
   /** Brings files into the folder. */
   fetch(files: readonly string[]): Promise<void>;
+  /** Why this is only what an earlier fetch left in the cache; undefined where it is all that there is. */
+  readonly unfetched?: string;
 }
 
-export interface ModelFiles {
+export interface ModelFiles extends Pick<Snapshot, "unfetched"> {
   readonly folder: string;
   /** The files that are there, relative to the folder. */
   readonly files: readonly string[];
@@ -64,6 +67,8 @@ export interface FilePatterns {
   readonly patterns?: readonly string[];
   /** Files to leave out all the same. */
   readonly ignorePatterns?: readonly string[];
+  /** Folder in the repository or folder that is meant in place of its top. */
+  readonly subfolder?: string;
 }
 
 /** The folder of a model given by path or Hub id, with the files that match the patterns in it. */
@@ -71,11 +76,48 @@ export async function resolveModelFiles(
   idOrPath: string,
   options: HubOptions & FilePatterns = {},
 ): Promise<ModelFiles> {
-  const snapshot = await openSnapshot("model", idOrPath, options);
-  const ignored = new Set(matching(snapshot.files, options.ignorePatterns ?? IGNORED));
-  const wanted = matching(snapshot.files, options.patterns ?? MODEL_PATTERNS).filter((file) => !ignored.has(file));
-  await snapshot.fetch(wanted);
-  return { folder: snapshot.folder, files: wanted };
+  const prefix = subfolderPrefix(options.subfolder);
+  const { folder, files, unfetched, fetch } = await openSnapshot("model", idOrPath, options);
+  const inside = files.filter((file) => file.startsWith(prefix)).map((file) => file.slice(prefix.length));
+  if (inside.length === 0 && prefix !== "") {
+    throw new GrpoError("FILE_NOT_FOUND", `${idOrPath} has no folder ${options.subfolder}`, {
+      hint: "give subfolder as a path from its top, with forward slashes",
+    });
+  }
+  const ignored = new Set(matching(inside, options.ignorePatterns ?? IGNORED));
+  const wanted = matching(inside, options.patterns ?? MODEL_PATTERNS).filter((file) => !ignored.has(file));
+  await fetch(wanted.map((file) => `${prefix}${file}`));
+  return { folder: path.resolve(folder, prefix), files: wanted, ...(unfetched === undefined ? {} : { unfetched }) };
+}
+
+/** "" or a path that ends with a slash. */
+function subfolderPrefix(subfolder: unknown = ""): string {
+  if (typeof subfolder !== "string" || !isSafePath(subfolder)) {
+    throw new GrpoError(
+      "BAD_OPTION",
+      `subfolder must be a path within the repository, found ${JSON.stringify(subfolder)}`,
+    );
+  }
+  const parts = subfolder.split("/").filter((part) => part !== "" && part !== ".");
+  return parts.map((part) => `${part}/`).join("");
+}
+
+/** Reads files that were resolved. Of one that is missing, the error also says why it could not be fetched. */
+export async function readResolved<T>({ unfetched }: ModelFiles, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (thrown) {
+    if (unfetched === undefined || !(thrown instanceof GrpoError) || !isAboutMissing(thrown)) throw thrown;
+    const [text = ""] = thrown.message.split("\n");
+    throw new GrpoError(thrown.code, `${text}: the copy in the cache is not whole, and ${unfetched}`, {
+      cause: thrown,
+      hint: "load it once while the Hub can be asked, which fetches what is missing",
+    });
+  }
+}
+
+function isAboutMissing(thrown: unknown): boolean {
+  return thrown instanceof GrpoError && (thrown.code === "FILE_NOT_FOUND" || isAboutMissing(thrown.cause));
 }
 
 export async function openSnapshot(type: RepoType, idOrPath: string, options: HubOptions = {}): Promise<Snapshot> {
@@ -95,9 +137,10 @@ export async function openSnapshot(type: RepoType, idOrPath: string, options: Hu
     return await remoteSnapshot({ type, id: idOrPath }, revision, cacheDir, options.token);
   } catch (thrown) {
     if (!isOutage(thrown)) throw thrown;
-    const cached = await cachedSnapshot(idOrPath, root, revision, "").catch(() => undefined);
+    const [reason = ""] = thrown.message.split("\n");
+    const cached = await cachedSnapshot(idOrPath, root, revision, reason).catch(() => undefined);
     if (cached === undefined) throw thrown;
-    process.emitWarning(`${thrown.message.split("\n")[0]}; using the cached copy of ${idOrPath}`);
+    process.emitWarning(`${reason}; using the cached copy of ${idOrPath}`);
     return cached;
   }
 }
@@ -244,15 +287,17 @@ async function cachedSnapshot(id: string, root: string, revision: string, reason
   const folder = path.join(root, "snapshots", ref?.trim() ?? revision);
   if (!(await stat(folder).catch(() => undefined))?.isDirectory()) {
     throw new GrpoError("HUB_ERROR", `"${id}" (revision ${revision}) is not in the cache, and ${reason}`, {
-      hint: `unset the variable to download it, or point HF_HUB_CACHE at the right cache; looked in ${root}`,
+      hint:
+        `unset the variable to download it, or point HF_HUB_CACHE at the right cache; ` +
+        `looked in ${root}, and for a folder ${path.resolve(id)}`,
     });
   }
-  return localSnapshot(folder);
+  return { ...(await localSnapshot(folder)), unfetched: reason };
 }
 
 export function checkRepoId(type: RepoType, id: unknown): asserts id is string {
   if (typeof id !== "string" || id.trim() === "") {
-    throw new GrpoError("BAD_INPUT", `expected a ${type}'s folder or its Hub id, found ${JSON.stringify(id)}`);
+    throw new GrpoError("BAD_INPUT", `expected a ${type}'s folder or its Hub id, found ${show(id)}`);
   }
   const looksLikePath = /^[./~]|\\|^[A-Za-z]:|\/$|\/.*\//.test(id);
   if (looksLikePath) {

@@ -1,6 +1,6 @@
 // How a model is opened: the options of fromPretrained and fromConfig, and the native engine that they ask for.
 
-import { badOption, checkBoolean, checkNumber, checkOneOf, checkOptionNames } from "../checks.js";
+import { badOption, checkBoolean, checkNumber, checkOneOf, checkOptionNames, namesOf } from "../checks.js";
 import type { NativeDtype, NativeEngine, NativeTensorTable } from "../native/native.js";
 import { loadCore } from "../native/native-loader.js";
 import { type Device, resolveDevice } from "./device.js";
@@ -8,12 +8,19 @@ import { toGrpoError } from "./engine-queue.js";
 import type { ModelDescription } from "./families/families.js";
 import type { ShardSize } from "./files/shards.js";
 
-/** Which version of a Hub repository, with which token and cache. */
+/** Which version and which folder of a Hub repository, with which token and cache. */
 export interface HubSource {
   /** Branch, tag or commit on the Hub. Default "main". */
   readonly revision?: string;
   readonly token?: string;
   readonly cacheDir?: string;
+  /** Folder in the repository or folder that holds the files. Default: they lie at its top. */
+  readonly subfolder?: string;
+}
+
+/** Where a model was loaded from. */
+export interface ModelSource extends HubSource {
+  readonly idOrPath: string;
 }
 
 /** How a model is loaded: type, device, adapter, and where on the Hub. */
@@ -26,6 +33,36 @@ export interface FromPretrainedOptions extends HubSource {
   readonly adapter?: string;
   /** CPU threads of the engine. Default: libtorch's own choice. */
   readonly threads?: number;
+}
+
+const FROM_PRETRAINED_OPTIONS = namesOf<FromPretrainedOptions>({
+  dtype: true,
+  device: true,
+  revision: true,
+  token: true,
+  cacheDir: true,
+  subfolder: true,
+  adapter: true,
+  threads: true,
+});
+
+/** Throws UNKNOWN_OPTION for a name that fromPretrained does not know; `where` is whose option it is. */
+export function checkModelOptions(where: string, options: object): void {
+  checkOptionNames(where, options, FROM_PRETRAINED_OPTIONS, {
+    positional: 'write { dtype: "bfloat16" }',
+    names: {
+      torchDtype: "write dtype",
+      deviceMap: "write device: the whole model is on one",
+      attnImplementation: "leave it out: attention is the engine's own",
+      trustRemoteCode: "leave it out: code from a model's repository never runs",
+      quantizationConfig: "leave it out: weights are not quantised",
+      loadIn4bit: "leave it out: weights are not quantised",
+      loadIn8bit: "leave it out: weights are not quantised",
+      lowCpuMemUsage: "leave it out: weights are read from a memory map",
+      localFilesOnly: "leave it out, and set HF_HUB_OFFLINE=1",
+      useCache: "leave it out: sampling always uses a key-value cache",
+    },
+  });
 }
 
 /** Type, device and seed of a model with random weights. */
@@ -90,11 +127,12 @@ export function createEngine(
 }
 
 /** The part of the options that says where to look on the Hub. */
-export function hubSource({ revision, token, cacheDir }: HubSource): HubSource {
+export function hubSource({ revision, token, cacheDir, subfolder }: HubSource): HubSource {
   return {
     ...(revision === undefined ? {} : { revision }),
     ...(token === undefined ? {} : { token }),
     ...(cacheDir === undefined ? {} : { cacheDir }),
+    ...(subfolder === undefined ? {} : { subfolder }),
   };
 }
 

@@ -2,9 +2,10 @@
 // every number is computed by the engine, in the order of the calls. Nothing here knows about prompts as text.
 
 import { at } from "../at.js";
-import { checkBoolean, checkNumber, checkOptionNames } from "../checks.js";
+import { badOption, checkBoolean, checkNumber, checkOptionNames, checkText } from "../checks.js";
+import { endOfTextIds } from "../end-of-text.js";
 import { GrpoError } from "../errors.js";
-import { resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
+import { readResolved, resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
 import { hubIdOf, writeModelCard } from "../hub/model-card.js";
 import { type PushOptions, pushFolder } from "../hub/push.js";
 import { isJsonObject, type JsonObject } from "../json.js";
@@ -20,15 +21,15 @@ import { type LossOptions, rowsPerSliceOf, toNativeLoss } from "../options/loss.
 import { type OptimizerStepOptions, toNativeOptimizer } from "../options/optimizer.js";
 import type { TokenIds } from "../types.js";
 import { EngineQueue } from "./engine-queue.js";
-import { matchTensors, readModelConfig } from "./families/families.js";
-import { eosTokenIds, readModelFolder } from "./files/model-files.js";
-import { readWeights } from "./files/safetensors.js";
+import { readModelConfig } from "./families/families.js";
 import { DEFAULT_SHARD_SIZE, shardBytes } from "./files/shards.js";
 import { GeneratedCompletions } from "./generated-completions.js";
+import { ownGeneration } from "./generation-config.js";
 import type { CheckpointWriter, Learner, SequenceBatch } from "./learner.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./lora/adapter-files.js";
 import { LoraConfig } from "./lora/lora.js";
 import {
+  checkModelOptions,
   checkName,
   createEngine,
   type FromConfigOptions,
@@ -36,18 +37,21 @@ import {
   type HubSource,
   hubSource,
   type MergeOptions,
+  type ModelSource,
   mergeOptions,
   type SaveMergedOptions,
   type SaveOptions,
   storedDtype,
 } from "./model-options.js";
 import { flattenBatch, flattenIds, splitFloats } from "./ragged.js";
+import { readModel } from "./read-model.js";
 import type { SampledGroup, SampleResult } from "./sampled.js";
 import {
   type DrawnToken,
   type GenerateOptions,
   generateToSample,
   type ModelSampleOptions,
+  type SamplingModel,
   sampledGroup,
   sampleRequest,
 } from "./sampling.js";
@@ -61,6 +65,7 @@ export type {
   FromPretrainedOptions,
   HubSource,
   MergeOptions,
+  ModelSource,
   SaveMergedOptions,
   SaveOptions,
 } from "./model-options.js";
@@ -77,6 +82,8 @@ interface Parts extends ModelFacts {
   readonly device: string;
   readonly dtype: NativeDtype;
   readonly engine: NativeEngine;
+  /** What `source` is of, where that is a repository. */
+  readonly version: HubSource;
 }
 
 export class CausalLM implements Learner {
@@ -84,13 +91,16 @@ export class CausalLM implements Learner {
   /** "cpu", "cuda:0", "mps". */
   readonly device: string;
   readonly dtype: NativeDtype;
+  /** The ids that end a completion, of generation_config.json or, where there is none, of config.json. */
   readonly eosTokenIds: readonly number[];
   readonly vocabSize: number;
   /** Longest sequence the model can take, prompt and completion together. */
   readonly maxPositions: number;
+  readonly #sampling: SamplingModel;
   readonly #queue: EngineQueue;
   readonly #weights: ModelWeights;
   readonly #files: WeightFiles;
+  readonly #version: HubSource;
 
   private constructor(parts: Parts) {
     this.generationConfig = parts.generationConfig;
@@ -98,10 +108,14 @@ export class CausalLM implements Learner {
     this.dtype = parts.dtype;
     this.vocabSize = parts.description.native.vocabSize;
     this.maxPositions = parts.description.native.maxPositions;
-    this.eosTokenIds = eosTokenIds(parts.config, parts.generationConfig, this.vocabSize);
+    const own = ownGeneration(parts);
+    this.eosTokenIds = endOfTextIds(parts.config, own.values, own.file);
+    const { vocabSize, maxPositions, eosTokenIds } = this;
+    this.#sampling = { vocabSize, maxPositions, eosTokenIds, ownGeneration: own };
     this.#queue = new EngineQueue(parts.engine);
     this.#weights = new ModelWeights(this.#queue, parts);
     this.#files = new WeightFiles(this.#queue, this.#weights);
+    this.#version = parts.version;
   }
 
   /** config.json as it was read; after merging an adapter of a tied model's embedding, no longer tied. */
@@ -109,21 +123,23 @@ export class CausalLM implements Learner {
     return this.#weights.facts.config;
   }
 
+  /** The folder or Hub id that the base model was loaded from, and its version there; null for a model of fromConfig. */
+  get source(): ModelSource | null {
+    const { source } = this.#weights.facts;
+    return source === null ? null : { idOrPath: source, ...this.#version };
+  }
+
   /** Loads a model from a folder in Hugging Face's format, or from the Hub. */
   static async fromPretrained(idOrPath: string, options: FromPretrainedOptions = {}): Promise<CausalLM> {
-    const known = ["dtype", "device", "revision", "token", "cacheDir", "adapter", "threads"];
-    checkOptionNames("fromPretrained", options, known);
-    const { folder } = await resolveModelFiles(idOrPath, hubSource(options));
-    const contents = await readModelFolder(folder);
-    const description = readModelConfig(contents.config);
-    const table = matchTensors(await readWeights(folder), description.native);
-    const parts = { ...contents, description, source: idOrPath };
+    checkModelOptions("fromPretrained", options);
+    const { contents, description, table } = await readModel(idOrPath, options);
+    const parts = { ...contents, description, source: idOrPath, version: hubSource(options) };
     const dtype = description.dtype ?? storedDtype(table);
     const model = new CausalLM({ ...parts, ...createEngine(description, dtype, options) });
     try {
       await model.#queue.run((engine) => engine.loadModel(table));
-      // The revision names a commit of the base model; an adapter is another repository.
-      const { revision: _, ...source } = hubSource(options);
+      // Revision and folder are those of the base model; an adapter is another repository.
+      const { revision: _, subfolder: __, ...source } = hubSource(options);
       if (options.adapter !== undefined) await model.loadAdapter(options.adapter, source);
       return model;
     } catch (error) {
@@ -139,7 +155,7 @@ export class CausalLM implements Learner {
     const seed = checkNumber("fromConfig", "seed", options.seed ?? 0, { min: 0, integer: true });
     const description = readModelConfig(config);
     const configText = `${JSON.stringify(config, null, 2)}\n`;
-    const parts = { config, configText, generationConfig: {}, description, source: null };
+    const parts = { config, configText, generationConfig: {}, description, source: null, version: {} };
     const model = new CausalLM({ ...parts, ...createEngine(description, description.dtype, options) });
     await model.#queue.run((engine) => engine.initModel(seed));
     return model;
@@ -150,10 +166,13 @@ export class CausalLM implements Learner {
    * one needs a name of its own and is used after setAdapter.
    */
   applyLora(config: LoraConfig, options: { readonly seed?: number; readonly name?: string } = {}): void {
-    checkOptionNames("applyLora", options, ["seed", "name"]);
     if (!(config instanceof LoraConfig)) {
-      throw new GrpoError("BAD_OPTION", "applyLora: expected a LoraConfig", { hint: "pass new LoraConfig({ … })" });
+      throw badOption("applyLora", "config", "a LoraConfig", config, "write new LoraConfig({ … })");
     }
+    checkOptionNames("applyLora", options, ["seed", "name"], {
+      positional: "write { name: … }",
+      names: { adapterName: "write name" },
+    });
     const seed = checkNumber("applyLora", "seed", options.seed ?? 42, { min: 0, integer: true });
     this.#weights.addLora(config, seed, checkName("applyLora", options.name));
   }
@@ -161,11 +180,11 @@ export class CausalLM implements Learner {
   /** Loads an adapter in PEFT's format, into the one of that name ("default") if there is one of the same shape. */
   async loadAdapter(idOrPath: string, options: HubSource & { readonly name?: string } = {}): Promise<void> {
     this.#queue.checkAlive();
-    checkOptionNames("loadAdapter", options, ["revision", "token", "cacheDir", "name"]);
+    checkOptionNames("loadAdapter", options, ["revision", "token", "cacheDir", "subfolder", "name"]);
     const { name, ...source } = options;
     const checked = checkName("loadAdapter", name);
-    const { folder } = await resolveModelFiles(idOrPath, { ...source, patterns: [ADAPTER_CONFIG, ADAPTER_WEIGHTS] });
-    await this.#weights.loadAdapter(folder, checked);
+    const resolved = await resolveModelFiles(idOrPath, { ...source, patterns: [ADAPTER_CONFIG, ADAPTER_WEIGHTS] });
+    await readResolved(resolved, () => this.#weights.loadAdapter(resolved.folder, checked));
   }
 
   /** The names of all adapters. */
@@ -267,7 +286,7 @@ export class CausalLM implements Learner {
 
   /** Completions of prompts of token ids. Await it for all, in the order of the prompts; or iterate it for each as it finishes. */
   generate(prompts: readonly TokenIds[], options: GenerateOptions = {}): GeneratedCompletions {
-    const { signal, ...request } = generateToSample(prompts, options, this.generationConfig, this);
+    const { signal, ...request } = generateToSample(prompts, options, this.#sampling);
     const own = new Set((options.stop ?? []).filter((id) => !this.eosTokenIds.includes(id)));
     return new GeneratedCompletions(
       (onGroup, stop) => this.sample(prompts, { ...request, onGroup, signal: stop }),
@@ -278,7 +297,7 @@ export class CausalLM implements Learner {
 
   /** `groupSize` completions of every prompt; each group is handed to `onGroup` as it finishes. */
   async sample(prompts: readonly TokenIds[], options: ModelSampleOptions): Promise<SampleResult> {
-    const request = sampleRequest(prompts, options, this);
+    const request = sampleRequest(prompts, options, this.#sampling);
     const groups: SampledGroup[] = [];
     let thrown: { readonly error: unknown } | undefined;
     const stats = await this.#queue
@@ -321,6 +340,8 @@ export class CausalLM implements Learner {
     checkOptionNames("logprobs", options, ["temperature", "reference"]);
     const reference = checkBoolean("logprobs", "reference", options.reference ?? false);
     const temperature = checkNumber("logprobs", "temperature", options.temperature ?? 1, { min: 0, open: true });
+    // Before what is sliced below.
+    if (!("promptIds" in Object(sequences))) flattenIds("sequence", sequences as readonly TokenIds[], this.vocabSize);
     const pairs: SequenceBatch =
       "promptIds" in sequences
         ? sequences
@@ -382,6 +403,7 @@ export class CausalLM implements Learner {
    * folder itself, others in folders of their names. A README.md that is there stays.
    */
   async savePretrained(directory: string, options: SaveOptions = {}): Promise<void> {
+    checkText("savePretrained", "directory", directory);
     checkOptionNames("savePretrained", options, ["maxShardSize", "adapters"]);
     const bytes = shardBytes("savePretrained", options.maxShardSize ?? DEFAULT_SHARD_SIZE);
     await this.#files.save(directory, bytes, options.adapters);
@@ -389,6 +411,7 @@ export class CausalLM implements Learner {
 
   /** Writes the model with the active adapter merged into it, in the model's dtype; the model itself stays as it is. */
   async saveMerged(directory: string, options: SaveMergedOptions = {}): Promise<void> {
+    checkText("saveMerged", "directory", directory);
     checkOptionNames("saveMerged", options, ["maxShardSize", "safeMerge"]);
     const bytes = shardBytes("saveMerged", options.maxShardSize ?? DEFAULT_SHARD_SIZE);
     const safe = checkBoolean("saveMerged", "safeMerge", options.safeMerge ?? false);
@@ -397,6 +420,7 @@ export class CausalLM implements Learner {
 
   /** What is trained, and the optimizer's state. */
   async saveCheckpoint(directory: string): Promise<void> {
+    checkText("saveCheckpoint", "directory", directory);
     const write = await this.#files.takeCheckpoint(false);
     await write(directory);
   }
@@ -418,6 +442,7 @@ export class CausalLM implements Learner {
 
   /** Uploads what savePretrained writes. Returns the commit's address. */
   async pushToHub(repo: string, options: Omit<PushOptions, "type"> = {}): Promise<string> {
+    checkText("pushToHub", "repo", repo);
     checkOptionNames("pushToHub", options, ["token", "private", "branch", "commitMessage"]);
     return withTemporaryFolder(async (folder) => {
       await this.savePretrained(folder);

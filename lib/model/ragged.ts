@@ -6,6 +6,8 @@ import { GrpoError } from "../errors.js";
 import type { NativeBatch } from "../native/native.js";
 import type { SequenceBatch } from "./learner.js";
 
+const ENCODE = "encode text with the tokenizer first";
+
 export interface FlatIds {
   readonly ids: Int32Array;
   /** [n + 1], offsets[0] = 0. */
@@ -15,13 +17,15 @@ export interface FlatIds {
 /** Throws BAD_INPUT for anything but lists of token ids below `vocabSize`. `what` names a list in messages. */
 export function flattenIds(what: string, lists: readonly (readonly number[])[], vocabSize: number): FlatIds {
   if (!Array.isArray(lists)) {
-    throw new GrpoError("BAD_INPUT", `expected a list of ${what}s (lists of token ids), found ${show(lists)}`);
+    throw new GrpoError("BAD_INPUT", `expected a list of ${what}s (lists of token ids), found ${show(lists)}`, {
+      hint: ENCODE,
+    });
   }
   const offsets = new Int32Array(lists.length + 1);
   lists.forEach((list, i) => {
     if (!isList(list)) {
       throw new GrpoError("BAD_INPUT", `${what} ${i}: expected a list of token ids, found ${show(list)}`, {
-        hint: "encode text with the tokenizer first",
+        hint: Number.isInteger(list) ? `write a list of ${what}s: [ids]` : ENCODE,
       });
     }
     offsets[i + 1] = at(offsets, i) + list.length;

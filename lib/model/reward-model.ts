@@ -3,15 +3,12 @@
 
 import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
-import { resolveModelFiles } from "../hub/hub.js";
 import type { NativeDtype, NativeEngine, NativeModelConfig } from "../native/native.js";
 import type { TokenIds } from "../types.js";
 import { EngineQueue } from "./engine-queue.js";
-import { matchTensors, readModelConfig } from "./families/families.js";
-import { readModelFolder } from "./files/model-files.js";
-import { readWeights } from "./files/safetensors.js";
-import { createEngine, type FromPretrainedOptions, hubSource, storedDtype } from "./model-options.js";
+import { createEngine, type FromPretrainedOptions, storedDtype } from "./model-options.js";
 import { flattenIds } from "./ragged.js";
+import { readModel } from "./read-model.js";
 
 /** Tokens of one pass: bounds the memory, and how long a cancelled call goes on. */
 const MAX_TOKENS = 8192;
@@ -34,10 +31,7 @@ export class RewardModel {
     idOrPath: string,
     options: Omit<FromPretrainedOptions, "adapter"> = {},
   ): Promise<RewardModel> {
-    const { folder } = await resolveModelFiles(idOrPath, hubSource(options));
-    const { config } = await readModelFolder(folder);
-    const description = readModelConfig(config, "score");
-    const table = matchTensors(await readWeights(folder), description.native);
+    const { description, table } = await readModel(idOrPath, options, "score");
     const dtype = description.dtype ?? storedDtype(table);
     const model = new RewardModel(description.native, createEngine(description, dtype, options));
     try {

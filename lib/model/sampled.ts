@@ -18,6 +18,25 @@ export interface SampledGroup<T = SampledCompletion> {
   readonly completions: readonly T[];
 }
 
+/**
+ * Which tokens may be drawn at all, as transformers' options of these names. What is left open is as the model's
+ * generation_config.json says. The recorded log-probabilities are those of the model without them.
+ */
+export interface TokenRules {
+  /** No stop id among so many first tokens. 0: none is required. */
+  readonly minNewTokens?: number;
+  /** No sequence of so many tokens comes twice, those of the prompt counted. 0: any may. */
+  readonly noRepeatNgramSize?: number;
+  /** Sequences of token ids that are never completed; the model's end-of-text ids, as sequences of one, are let pass. */
+  readonly badWordsIds?: readonly (readonly number[])[];
+  /** Ids that are never drawn; an id that the model does not have means nothing. */
+  readonly suppressTokens?: readonly number[];
+  /** Ids that are not drawn first. */
+  readonly beginSuppressTokens?: readonly number[];
+  /** What the last of `maxNewTokens` tokens is; one of several with equal chances. */
+  readonly forcedEosTokenId?: number | readonly number[];
+}
+
 /** How groups are sampled. */
 export interface SampleOptions<T = SampledCompletion> {
   readonly groupSize: number;
@@ -26,6 +45,7 @@ export interface SampleOptions<T = SampledCompletion> {
   readonly temperature?: number;
   readonly topP?: number;
   readonly topK?: number;
+  /** Default: the model's generation_config.json's, else 0. */
   readonly minP?: number;
   readonly repetitionPenalty?: number;
   /** Stop ids beside those of the model's own generation config. */

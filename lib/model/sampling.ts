@@ -3,17 +3,19 @@
 import { at } from "../at.js";
 import { checkBoolean, checkNumber, checkOptionNames, namesOf, show } from "../checks.js";
 import { GrpoError } from "../errors.js";
-import type { JsonObject } from "../json.js";
 import type { NativeGroup, NativeSampleRequest } from "../native/native.js";
+import { asBadConfig, type OwnGeneration, ownNumber, refuseUnsupported } from "./generation-config.js";
 import { MAX_ROWS } from "./memory.js";
 import { flattenIds, splitFloats } from "./ragged.js";
-import type { SampledCompletion, SampledGroup, SampleOptions } from "./sampled.js";
+import type { SampledCompletion, SampledGroup, SampleOptions, TokenRules } from "./sampled.js";
+import { nativeRules } from "./token-rules.js";
 
 /** What a model says about itself that sampling depends on. */
 export interface SamplingModel {
   readonly vocabSize: number;
   readonly maxPositions: number;
   readonly eosTokenIds: readonly number[];
+  readonly ownGeneration: OwnGeneration;
 }
 
 /** The byte string of every token id: bytes[offsets[id] .. offsets[id + 1]]. */
@@ -39,7 +41,7 @@ export interface DrawnToken {
   readonly id: number;
 }
 
-export interface ModelSampleOptions extends SampleOptions, StopStringOptions {
+export interface ModelSampleOptions extends SampleOptions, StopStringOptions, TokenRules {
   /** Called with every token as it is drawn, in the order of a completion. */
   readonly onToken?: (token: DrawnToken) => void;
   /** Completions decoded together at most; memory only. Default 256. */
@@ -55,6 +57,12 @@ const SAMPLE_OPTIONS = namesOf<ModelSampleOptions>({
   topK: true,
   minP: true,
   repetitionPenalty: true,
+  minNewTokens: true,
+  noRepeatNgramSize: true,
+  badWordsIds: true,
+  suppressTokens: true,
+  beginSuppressTokens: true,
+  forcedEosTokenId: true,
   stopIds: true,
   seed: true,
   step: true,
@@ -68,7 +76,7 @@ const SAMPLE_OPTIONS = namesOf<ModelSampleOptions>({
   graphCapture: true,
 });
 
-/** Throws BAD_INPUT for prompts, UNKNOWN_OPTION or BAD_OPTION for options. */
+/** Throws BAD_INPUT for prompts, UNKNOWN_OPTION or BAD_OPTION for options, BAD_CONFIG for what the model's own file asks for. */
 export function sampleRequest(
   prompts: readonly (readonly number[])[],
   options: ModelSampleOptions,
@@ -83,8 +91,11 @@ export function sampleRequest(
   ) => checkNumber(where, key, options[key] ?? fallback, range);
   const doSample = checkBoolean(where, "doSample", options.doSample ?? true);
   const maxNewTokens = number("maxNewTokens", undefined, { min: 1, integer: true });
-  const { ids, offsets } = flattenIds("prompt", prompts, model.vocabSize);
+  const { vocabSize, ownGeneration: own } = model;
+  const { ids, offsets } = flattenIds("prompt", prompts, vocabSize);
   checkLengths(offsets, maxNewTokens, model.maxPositions);
+  refuseUnsupported(own, doSample);
+  const stops = stopIds(options.stopIds, model);
   return {
     promptIds: ids,
     promptOffsets: offsets,
@@ -92,18 +103,30 @@ export function sampleRequest(
     groupSize: number("groupSize", undefined, { min: 1, integer: true }),
     maxNewTokens,
     doSample,
-    temperature: number("temperature", 1, { min: 0, open: true }),
+    temperature: temperature(number("temperature", 1, { min: 0, open: doSample })),
     topP: number("topP", 1, { min: Number.MIN_VALUE, max: 1 }),
     topK: number("topK", 0, { min: 0, integer: true }),
-    minP: number("minP", 0, { min: 0, max: 1 }),
+    minP: number("minP", doSample && options.minP === undefined ? (ownNumber(own, "min_p", SHARE) ?? 0) : 0, SHARE),
     repetitionPenalty: number("repetitionPenalty", 1, { min: 0, open: true }),
-    stopIds: stopIds(options.stopIds, model),
-    ...stopStrings(options, model.vocabSize),
+    stopIds: stops,
+    ...nativeRules(options, own, { vocabSize, stopIds: stops, longest: longestOf(prompts) }),
+    ...stopStrings(options, model),
     seed: number("seed", 0, { min: 0, integer: true }),
     step: number("step", 0, { min: 0, integer: true }),
     maxRows: number("maxRows", MAX_ROWS, { min: 1, integer: true }),
     ...(checkBoolean(where, "graphCapture", options.graphCapture ?? false) ? { graphCapture: true } : {}),
   };
+}
+
+const SHARE = { min: 0, max: 1 };
+
+/** Greedy decoding has none: there, 0 says as much as 1. */
+function temperature(value: number): number {
+  return value === 0 ? 1 : value;
+}
+
+function longestOf(prompts: readonly (readonly number[])[]): number {
+  return Array.isArray(prompts) ? prompts.reduce((longest, prompt) => Math.max(longest, prompt?.length ?? 0), 0) : 0;
 }
 
 function checkLengths(offsets: Int32Array, maxNewTokens: number, maxPositions: number): void {
@@ -126,21 +149,34 @@ function promptKeys(keys: readonly number[] | undefined, count: number): Int32Ar
   throw new GrpoError("BAD_OPTION", `sample: promptKeys must be ${count} 32-bit whole numbers, found ${show(keys)}`);
 }
 
-function stopIds(extra: readonly number[] = [], model: SamplingModel): Int32Array {
-  const { ids } = flattenIds("stopIds", [extra], model.vocabSize);
-  return Int32Array.from(new Set([...model.eosTokenIds, ...ids]));
+/** A tokenizer may have tokens that the model has no row for, and that therefore never come. */
+function stopIds(extra: readonly number[] = [], { vocabSize, eosTokenIds }: SamplingModel): Int32Array {
+  const { ids } = flattenIds("stopIds", [extra], 2 ** 31);
+  return Int32Array.from(new Set([...eosTokenIds, ...ids])).filter((id) => id < vocabSize);
 }
 
-function stopStrings(
-  { stopStrings: texts = [], tokenizer }: StopStringOptions,
+type NativeStopStrings = Pick<NativeSampleRequest, "stopStrings" | "tokenBytes" | "tokenOffsets">;
+
+function stopStrings(options: StopStringOptions, { vocabSize, ownGeneration: own }: SamplingModel): NativeStopStrings {
+  const { stopStrings: given, tokenizer } = options;
+  if (given !== undefined) return nativeStopStrings("stopStrings", given, tokenizer, vocabSize);
+  const stored = own.values.stop_strings ?? [];
+  const texts = typeof stored === "string" ? [stored] : stored;
+  return asBadConfig(() => nativeStopStrings(`${own.file}: stop_strings`, texts, tokenizer, vocabSize));
+}
+
+function nativeStopStrings(
+  name: string,
+  texts: unknown,
+  tokenizer: StopStringOptions["tokenizer"],
   vocabSize: number,
-): Pick<NativeSampleRequest, "stopStrings" | "tokenBytes" | "tokenOffsets"> {
-  if (texts.length === 0) return {};
-  if (!texts.every((text) => typeof text === "string" && text !== "")) {
-    throw new GrpoError("BAD_OPTION", `stopStrings must be texts that are not empty, found ${show(texts)}`);
+): NativeStopStrings {
+  if (!Array.isArray(texts) || !texts.every((text) => typeof text === "string" && text !== "")) {
+    throw new GrpoError("BAD_OPTION", `${name} must be texts that are not empty, found ${show(texts)}`);
   }
+  if (texts.length === 0) return {};
   if (tokenizer === undefined) {
-    throw new GrpoError("BAD_OPTION", "stopStrings need the option tokenizer, to know how tokens are spelled");
+    throw new GrpoError("BAD_OPTION", `${name} need the option tokenizer, to know how tokens are spelled`);
   }
   const { bytes, offsets } = tokenizer.tokenBytes();
   const encoder = new TextEncoder();
@@ -166,9 +202,15 @@ export function sampledGroup(group: NativeGroup): SampledGroup {
   return { prompt: group.prompt, completions };
 }
 
-/** How `generate` samples. Greedy, unless an option or the model's generation_config.json asks for sampling. */
-export interface GenerateOptions extends StopStringOptions {
-  /** Default: generation_config.json's, else 256 or what fits after the longest prompt. */
+/**
+ * How `generate` samples. Greedy, unless an option or the model's generation_config.json asks for sampling; what is left open is as
+ * that file says.
+ */
+export interface GenerateOptions extends StopStringOptions, TokenRules {
+  /**
+   * Default: generation_config.json's, or what its max_length leaves after the longest prompt; else 256. Never more than fits
+   * after the longest prompt.
+   */
   readonly maxNewTokens?: number;
   /** false: greedy. Default: true if a sampling option is given, else generation_config.json's, else false. */
   readonly doSample?: boolean;
@@ -196,6 +238,12 @@ const GENERATE_OPTIONS = namesOf<GenerateOptions>({
   topK: true,
   minP: true,
   repetitionPenalty: true,
+  minNewTokens: true,
+  noRepeatNgramSize: true,
+  badWordsIds: true,
+  suppressTokens: true,
+  beginSuppressTokens: true,
+  forcedEosTokenId: true,
   numReturnSequences: true,
   seed: true,
   stop: true,
@@ -205,44 +253,78 @@ const GENERATE_OPTIONS = namesOf<GenerateOptions>({
   signal: true,
 });
 
+/** Arguments of transformers' generate, and what to write here. */
+const FOREIGN: Readonly<Record<string, string>> = {
+  maxLength: "write maxNewTokens: it counts what is new",
+  minLength: "write minNewTokens: it counts what is new",
+  eosTokenId: "write stop: [id]",
+  padTokenId: "leave it out: nothing is padded",
+  attentionMask: "leave it out: nothing is padded",
+  inputIds: "give a list of prompts as the first argument",
+  stoppingCriteria: "write stop, stopStrings or onToken",
+  streamer: "write onToken",
+  numBeams: "leave it out: there is no beam search",
+  useCache: "leave it out: sampling always uses a key-value cache",
+  generationConfig: "write its values as options",
+};
+
 /** Options of generate() as options of sample(). What is not given comes from generation_config.json, as in transformers. */
 export function generateToSample(
   prompts: readonly (readonly number[])[],
   options: GenerateOptions,
-  generationConfig: JsonObject,
   model: SamplingModel,
 ): ModelSampleOptions {
-  checkOptionNames("generate", options, GENERATE_OPTIONS);
-  const { stop } = options;
+  checkOptionNames("generate", options, GENERATE_OPTIONS, { names: FOREIGN });
+  const { stop, numReturnSequences, maxNewTokens, ...rest } = options;
   if (stop !== undefined && !(Array.isArray(stop) && stop.every(Number.isInteger))) {
     throw new GrpoError("BAD_OPTION", `generate: stop must be a list of token ids, found ${show(stop)}`, {
       hint: "encode the stop token with the tokenizer",
     });
   }
+  const { ownGeneration: own } = model;
   const asked = [options.temperature, options.topP, options.topK, options.minP].some((value) => value !== undefined);
-  const own = (key: string, fallback: number): number => {
-    const value = generationConfig[key];
-    return typeof value === "number" ? value : fallback;
-  };
-  const longest = Array.isArray(prompts) ? prompts.reduce((max, prompt) => Math.max(max, prompt?.length ?? 0), 0) : 0;
-  const room = Math.max(1, model.maxPositions - longest);
+  const doSample = options.doSample ?? (asked || own.values.do_sample === true);
+  const completions = numReturnSequences ?? ownNumber(own, "num_return_sequences", POSITIVE) ?? 1;
   return {
-    groupSize: checkNumber("generate", "numReturnSequences", options.numReturnSequences ?? 1, {
-      min: 1,
-      integer: true,
-    }),
-    maxNewTokens: options.maxNewTokens ?? Math.min(own("max_new_tokens", 256), room),
-    doSample: options.doSample ?? (asked || generationConfig.do_sample === true),
-    temperature: options.temperature ?? own("temperature", 1),
-    topP: options.topP ?? own("top_p", 1),
-    topK: options.topK ?? own("top_k", 0),
-    minP: options.minP ?? own("min_p", 0),
-    repetitionPenalty: options.repetitionPenalty ?? own("repetition_penalty", 1),
-    seed: options.seed ?? 0,
+    ...rest,
+    doSample,
+    ...(doSample ? shapeOf(options, own) : {}),
+    repetitionPenalty: options.repetitionPenalty ?? ownNumber(own, "repetition_penalty", ABOVE_ZERO) ?? 1,
+    groupSize: checkNumber("generate", "numReturnSequences", completions, POSITIVE),
+    maxNewTokens: maxNewTokens ?? ownLength(own, longestOf(prompts), model.maxPositions),
     stopIds: stop ?? [],
-    ...(options.stopStrings === undefined ? {} : { stopStrings: options.stopStrings }),
-    ...(options.tokenizer === undefined ? {} : { tokenizer: options.tokenizer }),
-    ...(options.onToken === undefined ? {} : { onToken: options.onToken }),
-    ...(options.signal === undefined ? {} : { signal: options.signal }),
   };
+}
+
+const POSITIVE = { min: 1, integer: true };
+const ABOVE_ZERO = { min: 0, open: true };
+
+/** What shapes the distribution that is drawn from; greedy decoding looks at none of it. */
+function shapeOf(options: GenerateOptions, own: OwnGeneration): Pick<SampleOptions, "temperature" | "topP" | "topK"> {
+  return {
+    temperature: options.temperature ?? ownNumber(own, "temperature", ABOVE_ZERO) ?? 1,
+    topP: options.topP ?? ownTopP(own),
+    topK: options.topK ?? ownNumber(own, "top_k", { min: 0, integer: true }) ?? 0,
+  };
+}
+
+/** transformers leaves the likeliest token at 0, and all at 1 or more. */
+function ownTopP(own: OwnGeneration): number {
+  return Math.min(1, Math.max(Number.MIN_VALUE, ownNumber(own, "top_p", { min: 0 }) ?? 1));
+}
+
+/** Tokens of a completion, of which no more are asked for than the model has positions after the longest prompt. */
+function ownLength(own: OwnGeneration, longest: number, maxPositions: number): number {
+  const room = Math.max(1, maxPositions - longest);
+  const most = ownNumber(own, "max_new_tokens", POSITIVE);
+  const total = ownNumber(own, "max_length", POSITIVE);
+  if (most !== undefined || total === undefined) return Math.min(most ?? 256, room);
+  if (total > longest) return Math.min(total - longest, room);
+  throw new GrpoError(
+    "BAD_INPUT",
+    `${own.file}: max_length is ${total}, but the longest prompt has ${longest} tokens`,
+    {
+      hint: "give maxNewTokens, or a shorter prompt",
+    },
+  );
 }

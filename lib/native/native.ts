@@ -193,6 +193,14 @@ export interface NativeSampleRequest {
   minP: number; // 0 = off
   repetitionPenalty: number; // 1 = off
   stopIds: Int32Array;
+  /** What may be drawn at all; see TokenRules. */
+  minNewTokens?: number;
+  noRepeatNgramSize?: number;
+  badWordIds?: Int32Array; // sequences, one after the other, none of them empty
+  badWordOffsets?: Int32Array; // [n + 1]
+  suppressTokens?: Int32Array;
+  beginSuppressTokens?: Int32Array;
+  forcedEosTokens?: Int32Array;
   /** Byte strings that end a completion, each not empty; they need the bytes of every token beside them. */
   stopStrings?: Uint8Array[];
   tokenBytes?: Uint8Array;

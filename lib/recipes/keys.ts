@@ -44,6 +44,10 @@ const model = {
     .default("float32")
     .describe("Type of the weights; auto: the checkpoint's. torch_dtype is the same key."),
   device: text.default("auto").describe("auto, cpu, cuda, cuda:N or mps. Not a key of TRL."),
+  model_init_kwargs: z
+    .record(z.string(), z.unknown())
+    .optional()
+    .describe("More options of CausalLM.fromPretrained; they win over the keys above."),
   use_cpu: z.boolean().default(false).describe("The same as device: cpu."),
   chat_template: text.optional().describe("Jinja template in place of the model's own."),
 };

@@ -51,7 +51,7 @@ export const namedRewards: Readonly<Record<string, Named>> = {
   cosine: {
     python: "cosine_scaled_reward",
     make: (script) =>
-      rewards.cosineScaled({
+      rewards.openR1CosineScaled({
         minValueWrong: script.cosine_min_value_wrong,
         maxValueWrong: script.cosine_max_value_wrong,
         minValueCorrect: script.cosine_min_value_correct,

@@ -8,6 +8,7 @@ import { formatDuration } from "../log/format.js";
 import type { Device } from "../model/device.js";
 import { LoraConfig, type LoraOptions } from "../model/lora/lora.js";
 import { CausalLM } from "../model/model.js";
+import { renameKeys, toCamel } from "../options/names.js";
 import { rewards } from "../rewards/index.js";
 import type { ModelReward } from "../rewards/model.js";
 import { Tokenizer } from "../tokenizer/tokenizer.js";
@@ -65,6 +66,7 @@ async function openModels(script: ScriptSettings, args: GRPOConfig): Promise<Mod
     dtype: script.dtype,
     device: script.use_cpu ? "cpu" : (script.device as Device),
     revision: script.model_revision,
+    ...renameKeys(script.model_init_kwargs ?? {}, toCamel),
   };
   const model = await CausalLM.fromPretrained(script.model_name_or_path, options);
   const id = script.reward_model_name_or_path;

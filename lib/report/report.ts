@@ -3,6 +3,7 @@
 
 import { readFile, rename, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { checkOptionNames, checkText, namesOf } from "../checks.js";
 import { packageRequire, packageRoot } from "../package-files.js";
 import { readRun } from "./read-run.js";
 
@@ -16,10 +17,13 @@ export interface ReportOptions {
   readonly reload?: number;
 }
 
+const REPORT_OPTIONS = namesOf<ReportOptions>({ file: true, completions: true, reload: true });
 const pageFolder = path.join(packageRoot, "lib/report/page");
 
 /** Writes the report and returns its path. Throws BAD_INPUT where there is no run. */
 export async function writeReport(outputDir: string, options: ReportOptions = {}): Promise<string> {
+  checkText("writeReport", "outputDir", outputDir);
+  checkOptionNames("writeReport", options, REPORT_OPTIONS);
   const file = options.file ?? path.join(outputDir, "report.html");
   const data = await readRun(outputDir, options.completions ?? 20_000);
   const html = await renderReport({

@@ -1,7 +1,9 @@
 // TRL's accuracy_reward and reasoning_accuracy_reward, with its settings: the gold is the first thing in the solution that
 // can be read at all; the answer must be LaTeX, boxes first, and only the first match counts.
 
+import { at } from "../at.js";
 import type { Completion, RewardBatch } from "../types.js";
+import { requiredColumn } from "./columns.js";
 import { formatParsed, LatexExtractionConfig, NormalizationConfig, type Parsed, parse, verify } from "./math/index.js";
 
 const answerConfig = [
@@ -29,6 +31,14 @@ function judge(content: string, solution: string): Verdict {
   const options = { extractionConfig: answerConfig, extractionMode: "first_match", parsingTimeout: 10 } as const;
   const answer: Parsed = parse(content, options);
   return { reward: verify(gold, answer) ? 1 : 0, gold, answer: answer.length === 0 ? "[unparseable]" : answer };
+}
+
+/**
+ * The column of solutions; one that is no text, which cannot be read, is an empty one. Throws BAD_DATASET for a batch without the
+ * column.
+ */
+export function solutionsOf(reward: string, batch: Pick<RewardBatch, "completions">): string[] {
+  return requiredColumn(reward, batch, "solution").map((value) => (typeof value === "string" ? value : ""));
 }
 
 const written = (value: Parsed | string) => (typeof value === "string" ? value : formatParsed(value));
@@ -60,7 +70,8 @@ function report(verdicts: readonly Verdict[], { solution, logExtra }: AccuracyBa
 
 /** 1 if the completion's answer is the solution's, 0 if it is not, null if the solution cannot be read. */
 export function accuracy(batch: AccuracyBatch): (number | null)[] {
-  const verdicts = batch.completions.map((completion, i) => judge(contentOf(completion), batch.solution[i] ?? ""));
+  const solutions = solutionsOf("accuracy", batch);
+  const verdicts = batch.completions.map((completion, i) => judge(contentOf(completion), at(solutions, i)));
   return report(verdicts, batch);
 }
 
@@ -74,11 +85,12 @@ export function reasoningAccuracy(
   batch: AccuracyBatch & { readonly reasoningDelimiters?: readonly string[] },
 ): (number | null)[] {
   const delimiters = batch.reasoningDelimiters ?? ["</think>"];
+  const solutions = solutionsOf("reasoningAccuracy", batch);
   const verdicts = batch.completions.map((completion, i) => {
     const content = contentOf(completion);
     const delimiter = delimiters.find((one) => content.includes(one));
     if (delimiter === undefined) return INCOMPLETE;
-    return judge(content.slice(content.lastIndexOf(delimiter) + delimiter.length), batch.solution[i] ?? "");
+    return judge(content.slice(content.lastIndexOf(delimiter) + delimiter.length), at(solutions, i));
   });
   return report(verdicts, batch);
 }

@@ -6,7 +6,7 @@ export { binaryCode, code } from "./code/code.js";
 export { cfCode } from "./code/codeforces.js";
 export { ioiCode } from "./code/ioi.js";
 export { answerFormat, codeFormat, reasoningSteps, tagCount, thinkFormat } from "./format.js";
-export { cosineScaled, lengthPenalty, softOverlongPunishment } from "./length.js";
+export { cosineScaled, lengthPenalty, openR1CosineScaled, softOverlongPunishment } from "./length.js";
 export { model } from "./model.js";
 export { perSample } from "./per-sample.js";
 export { repetitionPenalty } from "./repetition.js";

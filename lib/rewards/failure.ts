@@ -16,17 +16,6 @@ export class RewardError extends GrpoError {
   }
 }
 
-/** Tells of the first failure of each kind of each function; how many follow is in the metrics. */
-export function noteFirstFailures(note: (text: string) => void, counts: "fail" | "null" | number) {
-  const noted = new Set<string>();
-  return (name: string, kind: FailureKind, error: GrpoError): void => {
-    const metric = `rewards/${name}/${kind}`;
-    if (noted.has(metric)) return;
-    noted.add(metric);
-    note(`note     ${error.message.split("\n")[0]}; its rewards count as ${counts}, and ${metric} says how often`);
-  };
-}
-
 /** A time limit for setTimeout, which would ring at once with more than 31 bits of milliseconds. */
 export function milliseconds(seconds: number): number {
   return Math.min(seconds * 1000, 2 ** 31 - 1);
@@ -71,7 +60,8 @@ function badReward(name: string, what: string): RewardError {
 
 function describe(value: unknown): string {
   if (value === undefined) return "undefined";
-  if (typeof value === "number" || typeof value === "bigint" || typeof value === "symbol") return String(value);
+  if (typeof value === "bigint") return `bigint ${value}n`;
+  if (typeof value === "number" || typeof value === "symbol") return String(value);
   try {
     return `${typeof value} ${JSON.stringify(value)?.slice(0, 40) ?? ""}`.trim();
   } catch {

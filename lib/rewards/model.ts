@@ -33,6 +33,7 @@ const KNOWN_OPTIONS = [
   "revision",
   "token",
   "cacheDir",
+  "subfolder",
   "threads",
   "tokenizer",
   "chatTemplateKwargs",

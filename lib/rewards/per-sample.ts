@@ -1,6 +1,7 @@
 // Lifts a function of one completion to a reward function: the form that is shortest to write and type.
 
 import type { Completion, FinishReason, Prompt, RewardBatch, RewardFn, TrainerState } from "../types.js";
+import { lazyObject } from "./copies.js";
 
 /** One completion with the columns of its row. */
 export type RewardSample<Row = unknown> = {
@@ -37,17 +38,20 @@ export function perSample<Row = unknown>(
   name: string = fn.name,
 ): RewardFn<Row> {
   const lifted = (batch: RewardBatch<Row>): Promise<(number | null)[]> => {
-    const columns = Object.entries(batch).filter(([key]) => !rewardArguments.has(key)) as [string, unknown[]][];
-    const samples = batch.completions.map((completion, i) => ({
-      ...Object.fromEntries(columns.map(([key, values]) => [key, values[i]])),
-      prompt: batch.prompts[i],
-      completion,
-      text: completionText(completion),
-      completionIds: batch.completionIds[i],
-      finishReason: batch.finishReasons[i],
-      trainerState: batch.trainerState,
-      signal: batch.signal,
-    }));
+    const columns = Object.keys(batch).filter((key) => !rewardArguments.has(key));
+    const ofColumn = (column: string, i: number) => (Reflect.get(batch, column) as unknown[])[i];
+    const samples = batch.completions.map((completion, i) =>
+      lazyObject({
+        ...Object.fromEntries(columns.map((column) => [column, () => ofColumn(column, i)])),
+        prompt: () => batch.prompts[i],
+        completion: () => completion,
+        text: () => completionText(completion),
+        completionIds: () => batch.completionIds[i],
+        finishReason: () => batch.finishReasons[i],
+        trainerState: () => batch.trainerState,
+        signal: () => batch.signal,
+      }),
+    );
     return Promise.all(samples.map(async (sample) => fn(sample as unknown as RewardSample<Row>)));
   };
   return Object.defineProperty(lifted, "name", { value: name });

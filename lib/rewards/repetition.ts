@@ -1,5 +1,6 @@
 // Punishes text that repeats itself (arXiv 2502.03373, appendix C.2).
 
+import { checkOneOf, checkOptionNames, namesOf } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import type { RewardBatch } from "../types.js";
 import { contentOf } from "./accuracy.js";
@@ -13,9 +14,13 @@ export interface RepetitionPenaltyOptions {
   readonly unit?: "tokens" | "words";
 }
 
+const OPTIONS = namesOf<RepetitionPenaltyOptions>({ ngramSize: true, maxPenalty: true, unit: true });
+
 /** (1 − different n-grams / n-grams) · maxPenalty; 0 for what is shorter than one n-gram. */
 export function repetitionPenalty(options: RepetitionPenaltyOptions = {}) {
+  checkOptionNames("repetitionPenalty", options, OPTIONS);
   const { ngramSize = 3, maxPenalty = -1, unit = "tokens" } = options;
+  checkOneOf("repetitionPenalty", "unit", unit, ["tokens", "words"]);
   if (!(maxPenalty <= 0)) {
     throw new GrpoError("BAD_OPTION", `repetitionPenalty: maxPenalty must be at most 0, found ${maxPenalty}`);
   }

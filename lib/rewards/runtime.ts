@@ -5,6 +5,7 @@
 import { at } from "../at.js";
 import { GrpoError, reasonOf } from "../errors.js";
 import type { AnyRewardFn, Completion, FinishReason, Prompt, TrainerState } from "../types.js";
+import { copyOf, lazyObject } from "./copies.js";
 import { checkJson, checkRewards, type FailureKind, milliseconds, RewardError } from "./failure.js";
 import { Semaphore } from "./semaphore.js";
 
@@ -16,6 +17,8 @@ export interface RewardRuntimeOptions {
   readonly timeout?: number | null;
   /** What a failed call counts as. */
   readonly onError?: "fail" | "null" | number;
+  /** Whether a metric is the run's own, so that no function may send one of its name. Default: none is. */
+  readonly reserved?: (metric: string) => boolean;
   /** Told of every failed call that does not end the run. */
   readonly onFailure?: (name: string, kind: FailureKind, error: GrpoError) => void;
 }
@@ -49,7 +52,7 @@ interface SentMetric {
 /** What a function sends beside its rewards. Only that of a call that ends well is taken over. */
 interface Sent {
   readonly metrics: SentMetric[];
-  readonly extras: Record<string, unknown[]>;
+  readonly extras: Map<string, unknown[]>;
 }
 
 interface CallResult extends Sent {
@@ -63,6 +66,7 @@ export class RewardRuntime {
   readonly #functions: readonly AnyRewardFn[];
   readonly #timeout: number | null;
   readonly #onError: "fail" | "null" | number;
+  readonly #reserved: (metric: string) => boolean;
   readonly #onFailure: NonNullable<RewardRuntimeOptions["onFailure"]>;
   readonly #slots: Semaphore;
 
@@ -71,6 +75,7 @@ export class RewardRuntime {
     this.names = uniqueNames(options.functions);
     this.#timeout = options.timeout ?? null;
     this.#onError = options.onError ?? "fail";
+    this.#reserved = options.reserved ?? (() => false);
     this.#onFailure = options.onFailure ?? (() => {});
     this.#slots = new Semaphore(options.concurrency ?? 16);
   }
@@ -82,7 +87,7 @@ export class RewardRuntime {
     return {
       rewards: results.map(({ rewards }) => rewards),
       metrics: results.flatMap(({ metrics }) => metrics),
-      extras: Object.assign({}, ...results.map(({ extras }) => extras)),
+      extras: Object.fromEntries(results.flatMap(({ extras }) => [...extras])),
       failures: results.map(({ failure }) => failure),
     };
   }
@@ -95,10 +100,14 @@ export class RewardRuntime {
   async #scoreOne(k: number, input: RewardInput, signal: AbortSignal): Promise<CallResult> {
     const name = at(this.names, k);
     const size = input.completions.length;
-    const sent: Sent = { metrics: [], extras: {} };
+    const sent: Sent = { metrics: [], extras: new Map() };
     try {
       const result = await this.#call(k, name, input, sent, signal);
-      return { rewards: checkRewards(name, result, size), metrics: [...sent.metrics], extras: { ...sent.extras } };
+      return {
+        rewards: checkRewards(name, result, size),
+        metrics: [...sent.metrics],
+        extras: new Map(sent.extras),
+      };
     } catch (error) {
       if (signal.aborted) throw cancelled(name);
       const failed = error instanceof GrpoError ? error : rewardFailed(name, size, input.trainerState, error);
@@ -106,7 +115,7 @@ export class RewardRuntime {
       const failure = failed instanceof RewardError ? failed.kind : "exceptions";
       this.#onFailure(name, failure, failed);
       const value = this.#onError === "null" ? null : this.#onError;
-      return { rewards: new Array<number | null>(size).fill(value), metrics: [], extras: {}, failure };
+      return { rewards: new Array<number | null>(size).fill(value), metrics: [], extras: new Map(), failure };
     }
   }
 
@@ -114,7 +123,9 @@ export class RewardRuntime {
     if (signal.aborted) throw cancelled(name);
     const fn = this.#functions[k] as (batch: unknown) => unknown;
     const limit = new AbortController();
-    const batch = callArguments(name, input, sent, AbortSignal.any([signal, limit.signal]));
+    const batch = Object.assign(callArguments(input), this.#senders(name, input, sent), {
+      signal: AbortSignal.any([signal, limit.signal]),
+    });
     let onAbort = () => {};
     let timer: NodeJS.Timeout | undefined;
     const interrupted = new Promise<never>((_, reject) => {
@@ -134,36 +145,36 @@ export class RewardRuntime {
       signal.removeEventListener("abort", onAbort);
     }
   }
-}
 
-/** TRL's named arguments. Lists are copied, so that a function that changes its own cannot disturb another's. */
-function callArguments(name: string, input: RewardInput, sent: Sent, signal: AbortSignal): object {
-  return {
-    ...Object.fromEntries(Object.entries(input.columns).map(([column, values]) => [column, [...values]])),
-    prompts: [...input.prompts],
-    completions: [...input.completions],
-    completionIds: input.completionIds.map((ids) => [...ids]),
-    finishReasons: [...input.finishReasons],
-    trainerState: input.trainerState,
-    signal,
-    logMetric(metric: string, value: number): void {
+  #senders(name: string, { completions: { length: size } }: RewardInput, sent: Sent) {
+    const logMetric = (metric: string, value: number): void => {
+      if (typeof metric !== "string") throw new TypeError(`logMetric takes a name, found ${typeof metric}`);
       if (typeof value !== "number")
         throw new TypeError(`logMetric("${metric}") takes a number, found ${typeof value}`);
+      if (this.#reserved(metric)) throw reservedMetric(name, metric);
       sent.metrics.push({ name: metric, value });
-    },
-    logExtra(column: string, values: readonly unknown[]): void {
-      const size = input.completions.length;
+    };
+    const logExtra = (column: string, values: readonly unknown[]): void => {
       if (values.length !== size) {
         throw new RewardError(
           "invalid",
           `reward function "${name}": logExtra("${column}") got ${values.length} values for ${size} completions`,
         );
       }
-      const copy = [...values];
+      const copy = copyOf([...values]);
       checkJson(name, column, copy);
-      sent.extras[column] = copy;
-    },
-  };
+      sent.extras.set(column, copy);
+    };
+    return { logMetric, logExtra };
+  }
+}
+
+/** TRL's named arguments. Every completion has values of its own, also where several are of one row. */
+function callArguments({ columns, trainerState, ...lists }: RewardInput): object {
+  const copies = Object.entries<readonly unknown[]>({ ...columns, ...lists }).map(
+    ([name, values]) => [name, () => values.map((value) => copyOf(value))] as const,
+  );
+  return lazyObject({ ...Object.fromEntries(copies), trainerState: () => copyOf(trainerState) });
 }
 
 function rewardFailed(name: string, size: number, state: TrainerState, cause: unknown): RewardError {
@@ -184,16 +195,24 @@ function timedOut(name: string, seconds: number, size: number): RewardError {
   );
 }
 
+function reservedMetric(name: string, metric: string): RewardError {
+  const what = `reward function "${name}": logMetric("${metric}") has the name of a number of the run itself`;
+  return new RewardError("invalid", what, { hint: `choose another name, such as "${name}/${metric}"` });
+}
+
 function cancelled(name: string): GrpoError {
   return new GrpoError("CANCELLED", `stopped while reward function "${name}" was at work`);
 }
 
+/** Of several functions with one name the first keeps it; each other gets a number that makes it unlike all. */
 function uniqueNames(functions: readonly AnyRewardFn[]): string[] {
-  const seen = new Map<string, number>();
-  return functions.map((fn, index) => {
-    const name = fn.name || `reward_${index}`;
-    const times = (seen.get(name) ?? 0) + 1;
-    seen.set(name, times);
-    return times === 1 ? name : `${name}_${times}`;
+  const own = functions.map((fn, index) => fn.name || `reward_${index}`);
+  const taken = new Set(own);
+  return own.map((name, index) => {
+    if (own.indexOf(name) === index) return name;
+    let number = 2;
+    while (taken.has(`${name}_${number}`)) number++;
+    taken.add(`${name}_${number}`);
+    return `${name}_${number}`;
   });
 }

@@ -6,7 +6,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { deserialize, serialize } from "node:v8";
 import type { Tinypool } from "tinypool";
-import { checkNumber, checkOptionNames } from "../checks.js";
+import { checkNumber, checkOptionNames, checkText } from "../checks.js";
 import { loaderArguments } from "../modules.js";
 import { entryFile } from "../package-files.js";
 import type { RewardBatch, RewardFn } from "../types.js";
@@ -40,6 +40,7 @@ const IDLE_TIMEOUT = 60_000;
 
 /** The function of a module (JavaScript, or TypeScript where Node or tsx reads it), run in worker processes. */
 export function worker<Row = unknown>(file: string | URL, options: WorkerOptions = {}): WorkerReward<Row> {
+  if (!(file instanceof URL)) checkText("rewards.worker", "file", file);
   checkOptionNames("rewards.worker", options, ["export", "timeout", "concurrency", "memoryLimitMb"]);
   const { export: exported, timeout = 60, concurrency = 2, memoryLimitMb } = options;
   checkNumber("rewards.worker", "concurrency", concurrency, { min: 1, integer: true });

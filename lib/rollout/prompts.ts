@@ -87,6 +87,12 @@ export class PromptTable<Row> {
     return this.#rendered(index).length <= this.#options.maxLength;
   }
 
+  /** Why so many rows were left out, for messages. */
+  whyDropped(rows: number): string {
+    const { maxLength, limitName } = this.#options;
+    return `${rows} were dropped, as their prompts have more than ${maxLength} tokens (${limitName})`;
+  }
+
   #rendered(index: number): TokenIds {
     const known = this.#ids.get(index);
     if (known) return known;

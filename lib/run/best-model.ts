@@ -35,11 +35,13 @@ export class BestModel {
         hint: `its metrics are ${known}`,
       });
     }
-    // NaN is no gain, and nothing to be compared with.
-    const gain = state.bestMetric === null ? Number.POSITIVE_INFINITY : this.#sign * (value - state.bestMetric);
-    state.evaluationsWithoutGain = gain > this.#threshold ? 0 : state.evaluationsWithoutGain + 1;
-    const best = gain > 0 && !Number.isNaN(value);
-    if (best) state.bestMetric = value;
+    // As in transformers: the first evaluation costs no patience, and before there is a best one anything but NaN is better.
+    const first = state.bestMetric === null;
+    const before = state.bestMetric ?? -this.#sign * Number.POSITIVE_INFINITY;
+    const gain = this.#sign * (value - before);
+    state.evaluationsWithoutGain = first || gain > this.#threshold ? 0 : state.evaluationsWithoutGain + 1;
+    const best = gain > 0;
+    state.bestMetric = best ? value : before;
     return { best, stop: this.outOfPatience(state) };
   }
 }

@@ -2,6 +2,8 @@
 // moment waits for them, one after another in the order given.
 
 import { unlessAborted } from "../abort.js";
+import { badOption, isPromise, namesOf } from "../checks.js";
+import { GrpoError, nearestName } from "../errors.js";
 import type { Metrics } from "../log/metrics.js";
 import type { TrainerState } from "../types.js";
 
@@ -42,6 +44,46 @@ export interface TrainerCallback<Args> {
   readonly onTrainEnd?: Hook<Args>;
 }
 
+const HOOKS = namesOf<TrainerCallback<unknown>>({
+  onTrainBegin: true,
+  onStepBegin: true,
+  onStepEnd: true,
+  onLog: true,
+  onEvaluate: true,
+  onSave: true,
+  onTrainEnd: true,
+});
+
+/** Throws BAD_OPTION for what is no callback, and for functions that no run would call. */
+function checkCallback(callback: unknown, index: number): void {
+  const where = `callbacks[${index}]`;
+  if (typeof callback !== "object" || callback === null || isPromise(callback)) {
+    const isNamed = typeof callback === "function" && callback.name !== "";
+    const hint = isNamed ? `for a class write new ${callback.name}()` : "write { onLog({ metrics }) { … } }";
+    throw badOption("trainer", where, "an object with hooks", callback, hint);
+  }
+  const names = methodNames(callback);
+  const stray = names.find((name) => /^on[A-Z_]/.test(name) && !HOOKS.includes(name));
+  if (stray !== undefined) {
+    const near = nearestName(stray, HOOKS);
+    const hint = near === undefined ? `use one of ${HOOKS.join(", ")}` : `did you mean ${near}?`;
+    throw new GrpoError("BAD_OPTION", `trainer: ${where} has ${stray}, which no run calls`, { hint });
+  }
+  if (names.length === 0 || names.some((name) => HOOKS.includes(name))) return;
+  const hint = `use one or more of ${HOOKS.join(", ")}`;
+  throw new GrpoError("BAD_OPTION", `trainer: ${where} has no hook, found ${names.join(", ")}`, { hint });
+}
+
+/** Of an object's own functions and of those of its classes. */
+function methodNames(object: object): string[] {
+  const names: string[] = [];
+  for (let at: unknown = object; at !== Object.prototype && typeof at === "object" && at !== null; ) {
+    names.push(...Object.getOwnPropertyNames(at));
+    at = Object.getPrototypeOf(at);
+  }
+  return names.filter((name) => name !== "constructor" && typeof Reflect.get(object, name) === "function");
+}
+
 export class Callbacks<Args> {
   readonly control: TrainerControl = {
     shouldTrainingStop: false,
@@ -58,6 +100,7 @@ export class Callbacks<Args> {
     callbacks: readonly TrainerCallback<Args>[],
     about: { readonly state: TrainerState; readonly args: Args },
   ) {
+    callbacks.forEach(checkCallback);
     this.#callbacks = callbacks;
     this.#about = about;
   }

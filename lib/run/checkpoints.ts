@@ -2,7 +2,6 @@
 // How they lie on disk is in checkpoint.ts.
 
 import path from "node:path";
-import type { Savable, Trainable } from "../model/learner.js";
 import type { TrainerState } from "../types.js";
 import type { TrainerControl } from "./callbacks.js";
 import {
@@ -13,6 +12,7 @@ import {
   readCheckpoint,
   saveCheckpoint,
 } from "./checkpoint.js";
+import type { Trained } from "./loop-options.js";
 import type { RunOptions } from "./options.js";
 import type { Progress } from "./progress.js";
 import type { Run } from "./run.js";
@@ -21,8 +21,7 @@ import { type Settings, storeState } from "./state.js";
 
 export interface CheckpointsOptions {
   readonly args: RunOptions;
-  readonly model: Trainable;
-  readonly tokenizer: Savable;
+  readonly trained: Trained;
   readonly state: TrainerState;
   readonly control: TrainerControl;
 }
@@ -68,20 +67,20 @@ export class Checkpoints {
 
   /** Takes back the run's own state and the model; the caller takes the rest from the result, and tells its notes. */
   async resume(folder: string, run: Run): Promise<Checkpoint & { readonly notes: readonly string[] }> {
-    const { model } = this.#options;
+    const { trained } = this.#options;
     const checkpoint = await readCheckpoint(folder);
     const { state } = checkpoint;
     const notes = compareSettings(checkpoint, this.#settingsOf(run));
     await run.restore(checkpoint);
-    await model.loadCheckpoint(folder);
+    await trained.model.loadCheckpoint(folder);
     const { best_model_checkpoint: best } = state;
     const bestFolder = best === null || path.isAbsolute(best) ? best : path.join(path.dirname(folder), best);
     return { folder, state: { ...state, best_model_checkpoint: bestFolder }, notes };
   }
 
   #settingsOf(run: Run): Settings {
-    const { args, model } = this.#options;
-    return { ...settingsOf(args, model), ...run.settings };
+    const { args, trained } = this.#options;
+    return { ...settingsOf(args, trained.model), ...run.settings };
   }
 
   /**
@@ -122,7 +121,8 @@ export class Checkpoints {
   }
 
   async #take(run: Run, progress: Progress, copy: boolean): Promise<CheckpointParts> {
-    const { args, model, tokenizer, state, control } = this.#options;
+    const { args, trained, state, control } = this.#options;
+    const { model, tokenizer } = trained;
     const { outputDir, saveTotalLimit: totalLimit } = args;
     const { keys, files } = run.own();
     const keep = state.bestModelCheckpoint;
@@ -138,7 +138,7 @@ export class Checkpoints {
   async loadBest(): Promise<string | undefined> {
     const { bestModelCheckpoint: folder } = this.#options.state;
     if (folder === null || path.resolve(folder) === path.resolve(this.path)) return undefined;
-    await this.#options.model.loadCheckpoint(folder);
+    await this.#options.trained.model.loadCheckpoint(folder);
     return folder;
   }
 }

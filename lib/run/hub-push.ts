@@ -4,7 +4,7 @@
 
 import { copyFile, cp, link, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { checkOptionNames } from "../checks.js";
+import { checkBoolean, checkOptionNames, checkText, namesOf } from "../checks.js";
 import { reasonOf } from "../errors.js";
 import { type TrainingFacts, writeModelCard } from "../hub/model-card.js";
 import { ensureRepo, type FolderPushOptions, type PushOptions, pushFolder } from "../hub/push.js";
@@ -21,6 +21,34 @@ export interface TrainerPushOptions {
   readonly branch?: string;
   /** Hub id of the training data, for the model card. */
   readonly datasetName?: string;
+}
+
+const PUSH_OPTIONS = namesOf<TrainerPushOptions>({
+  repo: true,
+  commitMessage: true,
+  token: true,
+  private: true,
+  branch: true,
+  datasetName: true,
+});
+
+/** Throws UNKNOWN_OPTION or BAD_OPTION, naming the option. */
+export function checkPushOptions(options: TrainerPushOptions): void {
+  const where = "trainer.pushToHub";
+  checkOptionNames(where, options, PUSH_OPTIONS, {
+    positional: "write { commitMessage: … }",
+    names: {
+      revision: "write branch",
+      dataset: "write datasetName",
+      blocking: "leave it out: the upload is done when the promise resolves",
+      modelName: "write repo",
+      repoId: "write repo",
+    },
+  });
+  for (const name of ["repo", "commitMessage", "token", "branch", "datasetName"] as const) {
+    if (options[name] !== undefined) checkText(where, name, options[name]);
+  }
+  if (options.private !== undefined) checkBoolean(where, "private", options.private);
 }
 
 export interface HubPushParts {
@@ -99,14 +127,7 @@ export class HubPush {
 
   /** Uploads what `save` writes into a folder, with the metrics and a card; returns the commit's address. */
   async push(options: TrainerPushOptions, save: (folder: string) => Promise<void>): Promise<string> {
-    checkOptionNames("trainer.pushToHub", options, [
-      "repo",
-      "commitMessage",
-      "token",
-      "private",
-      "branch",
-      "datasetName",
-    ]);
+    checkPushOptions(options);
     await this.finish();
     const { datasetName, repo = this.#modelName(), ...given } = options;
     const access = { ...this.#access(), ...given };

@@ -12,8 +12,9 @@ import type { RunOptions } from "./options.js";
 
 export interface LoopOptions<Args extends RunOptions> {
   readonly args: Args;
-  readonly model: Trainable;
-  readonly tokenizer: Savable;
+  readonly trained: Trained;
+  /** Loads who is trained, where they are not there from the beginning. */
+  readonly open?: () => Promise<unknown>;
   readonly view: RunView;
   readonly callbacks?: readonly TrainerCallback<Args>[] | undefined;
   /** More places for metrics. */
@@ -26,6 +27,12 @@ export interface LoopOptions<Args extends RunOptions> {
   readonly completionsRepo?: string | null;
   /** Lets go of what the trainer holds between runs and evaluations. */
   readonly close?: () => Promise<void>;
+}
+
+/** Who is trained. Asked for in a run and not before it, so that a trainer may load them as its run begins. */
+export interface Trained {
+  readonly model: Trainable;
+  readonly tokenizer: Savable;
 }
 
 /** How the metrics of a trainer are shown and judged. */
@@ -47,7 +54,7 @@ export interface WindowFacts {
   readonly totalSteps: number;
   /** Means of the window. */
   readonly metrics: Readonly<Metrics>;
-  /** Completions of the last step. */
+  /** Completions of the latest generation; none before the first one of this call of train(). */
   readonly records: readonly CompletionRecord[];
   /** To the end of the run, if known. */
   readonly secondsLeft: number | undefined;

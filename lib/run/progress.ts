@@ -8,7 +8,7 @@ import type { Timeline } from "./timeline.js";
 /** Where a run ended, and how long it took. */
 export interface TrainResult {
   readonly globalStep: number;
-  /** train_runtime (seconds), train_loss, train_samples_per_second, train_steps_per_second. */
+  /** train_runtime (seconds), train_loss, train_samples_per_second, train_steps_per_second: of the steps of this call of train(). */
   readonly metrics: Readonly<Metrics>;
 }
 
@@ -19,7 +19,7 @@ export interface Progress {
   readonly started: number;
   /** Steps done before this call. */
   readonly firstStep: number;
-  /** Sum over all steps, also those before this call. */
+  /** Sum over the steps of this call. */
   lossSum: number;
   badSteps: number;
 }
@@ -35,7 +35,7 @@ export function resultOf(
     globalStep,
     metrics: {
       train_runtime: seconds,
-      train_loss: globalStep > 0 ? lossSum / globalStep : 0,
+      train_loss: steps > 0 ? lossSum / steps : 0,
       train_samples_per_second: (steps * samplesPerStep) / seconds,
       train_steps_per_second: steps / seconds,
     },

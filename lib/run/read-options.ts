@@ -2,7 +2,7 @@
 // aside with a note where it means nothing here, and refused where it would have changed the result. Nothing is ignored in silence.
 
 import type * as Zod from "zod";
-import { show } from "../checks.js";
+import { checkOptionsObject, show } from "../checks.js";
 import { GrpoError, nearestName } from "../errors.js";
 import { optionError, valueAt } from "../options/fields.js";
 import { DEFAULT_LOG_TO } from "./options.js";
@@ -40,9 +40,7 @@ export function readOptions<Schema extends Zod.ZodObject>(
 }
 
 function setAsideForeign({ config, schema, foreign }: OptionReader<Zod.ZodObject>, options: object) {
-  if (typeof options !== "object" || options === null || Array.isArray(options)) {
-    throw new GrpoError("BAD_OPTION", `${config} takes an object of options, found ${show(options)}`);
-  }
+  checkOptionsObject(config, options, Object.keys(schema.shape), "write { outputDir: … }");
   const { withoutEffect, prefixesWithoutEffect, unsupportedDefaults } = foreign;
   const prefixed = (name: string) => Object.entries(prefixesWithoutEffect).find(([prefix]) => name.startsWith(prefix));
   const known: Record<string, unknown> = {};

@@ -1,6 +1,7 @@
 // What a trainer and the training loop are to each other. The loop (training-loop.ts) knows steps, logs, evaluations, checkpoints and
 // interrupts; what a step, an evaluation and the order of the data are, it asks of a Run, which the trainer makes.
 
+import { badOption, checkOptionNames, checkSignal, namesOf } from "../checks.js";
 import type { Metrics } from "../log/metrics.js";
 import type { CompletionRecord } from "../log/run-log.js";
 import type { Checkpoint } from "./checkpoint.js";
@@ -13,6 +14,19 @@ export interface TrainOptions {
   readonly resumeFromCheckpoint?: string | boolean;
   /** Stops the run: the last finished step is saved, and train() rejects with CANCELLED. */
   readonly signal?: AbortSignal;
+}
+
+const TRAIN_OPTIONS = namesOf<TrainOptions>({ resumeFromCheckpoint: true, signal: true });
+
+/** Throws UNKNOWN_OPTION or BAD_OPTION, naming the option. */
+export function checkTrainOptions(options: TrainOptions): void {
+  const where = "train";
+  checkOptionNames(where, options, TRAIN_OPTIONS, { positional: "write { resumeFromCheckpoint: … }" });
+  const resume: unknown = options.resumeFromCheckpoint ?? false;
+  if (typeof resume !== "boolean" && (typeof resume !== "string" || resume === "")) {
+    throw badOption(where, "resumeFromCheckpoint", "the folder of a checkpoint, true or false", resume);
+  }
+  checkSignal(where, options.signal);
 }
 
 /** One run as its trainer defines it. The calls come in the order in which they stand here. */
@@ -46,8 +60,8 @@ export interface Prepared {
 export interface StepOutcome {
   readonly loss: number;
   readonly metrics: Readonly<Metrics>;
-  /** Completions that were sampled in this step. */
-  readonly records: readonly CompletionRecord[];
+  /** [generations][completions] of the generations that were sampled in this step. */
+  readonly records: readonly (readonly CompletionRecord[])[];
   /** Tokens of what the step saw, for num_tokens. */
   readonly tokens: number;
   /** Epochs gone by after this step. */

@@ -16,15 +16,14 @@ const stateSchema = lazySchema((z) =>
     max_steps: z.int().min(1),
     epoch: z.number(),
     num_input_tokens_seen: z.number().min(0),
-    best_metric: z.number().nullable(),
+    best_metric: storedNumber(z).nullable(),
     /** From the folder that the checkpoint lies in. */
     best_model_checkpoint: z.string().nullable(),
     evaluations_without_gain: z.int().min(0),
     /** What is still to be done after the step: a run that was cut short while it evaluated has not. */
     control: z.object({ should_log: z.boolean(), should_evaluate: z.boolean() }),
-    /** Values since the last log line, and the sum of the losses of all steps. */
+    /** Values since the last log line. */
     log_window: z.record(z.string(), z.array(storedNumber(z))),
-    loss_sum: storedNumber(z),
     /** Non-finite steps in a row up to here. */
     bad_steps: z.int().min(0),
     /** What the numbers depend on, by option (settings.ts). Absent before there were names. */
@@ -71,7 +70,7 @@ export function restoreState(file: StateFile, maxSteps: number): TrainerState {
 export interface StateParts {
   /** What is still to be done after the last step. */
   readonly control: Pick<TrainerControl, "shouldLog" | "shouldEvaluate">;
-  readonly progress: Pick<Progress, "window" | "lossSum" | "badSteps">;
+  readonly progress: Pick<Progress, "window" | "badSteps">;
   readonly settings: Settings;
   /** The trainer's own keys. */
   readonly own: Readonly<Record<string, unknown>>;
@@ -85,13 +84,11 @@ export function storeState(state: TrainerState, { control, progress, settings, o
     max_steps: state.maxSteps,
     epoch: state.epoch,
     num_input_tokens_seen: state.numInputTokensSeen,
-    // JSON has no infinite numbers; to compare with one says nothing.
-    best_metric: Number.isFinite(state.bestMetric) ? state.bestMetric : null,
+    best_metric: state.bestMetric,
     best_model_checkpoint: state.bestModelCheckpoint,
     evaluations_without_gain: state.evaluationsWithoutGain,
     control: { should_log: control.shouldLog, should_evaluate: control.shouldEvaluate },
     log_window: mapValues(progress.window.values, (values) => [...values]),
-    loss_sum: progress.lossSum,
     bad_steps: progress.badSteps,
     settings: settings as NonNullable<StateFile["settings"]>,
     saved_at: Date.now(),

@@ -4,7 +4,7 @@
 import { stayAlive } from "../abort.js";
 import { GrpoError, reasonOf } from "../errors.js";
 import { MetricWindow } from "../log/metrics.js";
-import { RunLog } from "../log/run-log.js";
+import { type CompletionRecord, RunLog } from "../log/run-log.js";
 import type { TrainerState } from "../types.js";
 import { BestModel } from "./best-model.js";
 import { Callbacks } from "./callbacks.js";
@@ -18,7 +18,14 @@ import type { RunOptions } from "./options.js";
 import { OutputFolder } from "./output-folder.js";
 import { isDue } from "./plan.js";
 import { type Progress, resultOf, secondsLeft, type TrainResult } from "./progress.js";
-import type { EvaluationOutcome, Prepared, Run, StepOutcome, TrainOptions } from "./run.js";
+import {
+  checkTrainOptions,
+  type EvaluationOutcome,
+  type Prepared,
+  type Run,
+  type StepOutcome,
+  type TrainOptions,
+} from "./run.js";
 import { freshState, restoreState } from "./state.js";
 import { Timeline } from "./timeline.js";
 
@@ -29,6 +36,8 @@ interface Running {
   readonly signal: AbortSignal;
   /** Whether it goes on from a checkpoint. */
   readonly resumed: boolean;
+  /** Completions of the latest generation. */
+  latest: readonly CompletionRecord[];
 }
 
 export class TrainingLoop<Args extends RunOptions> {
@@ -47,7 +56,7 @@ export class TrainingLoop<Args extends RunOptions> {
   #begun = false;
 
   constructor(options: LoopOptions<Args>) {
-    const { args, model, tokenizer, view, completionsRepo = null } = options;
+    const { args, trained, view, completionsRepo = null } = options;
     const { outputDir, logTo } = args;
     this.#options = options;
     this.#args = args;
@@ -57,7 +66,7 @@ export class TrainingLoop<Args extends RunOptions> {
     this.#callbacks = new Callbacks(options.callbacks ?? [], { state: this.state, args });
     const { control } = this.#callbacks;
     this.#best = new BestModel(args, view.bestMetric);
-    this.#checkpoints = new Checkpoints({ args, model, tokenizer, state: this.state, control });
+    this.#checkpoints = new Checkpoints({ args, trained, state: this.state, control });
     this.#hub = new HubPush({
       args,
       completionsRepo,
@@ -79,21 +88,23 @@ export class TrainingLoop<Args extends RunOptions> {
 
   /**
    * Trains to the end of the plan that `plan` makes. However it ends, the last finished step is saved (unless saveStrategy is "no").
-   * Rejects with BAD_OPTION where outputDir cannot be written to, BAD_INPUT where it or the model is another's, CANCELLED, NON_FINITE, or what a step, a callback or a disk threw.
+   * Rejects with BAD_OPTION where outputDir cannot be written to, BAD_INPUT where it or the model is another's, CANCELLED, NON_FINITE, or
+   * what a step, a callback or a disk threw.
    */
-  async train(
-    { resumeFromCheckpoint, signal }: TrainOptions,
-    plan: (signal: AbortSignal) => Promise<Run>,
-  ): Promise<TrainResult> {
+  async train(options: TrainOptions, plan: (signal: AbortSignal) => Promise<Run>): Promise<TrainResult> {
+    checkTrainOptions(options);
+    const { resumeFromCheckpoint, signal } = options;
     if (this.#training) throw new GrpoError("BAD_INPUT", "train() is already running on this trainer");
     this.#folder.checkWritable();
-    const giveBack = claimModel(this.#options.model, this, { again: this.#begun });
     this.#training = true;
+    let giveBack = () => {};
     const watch = watchInterrupts(signal, () =>
       this.note("stopping after the running computation; press Ctrl-C again to end at once"),
     );
     this.#callbacks.signal = watch.signal;
     try {
+      await this.#options.open?.();
+      giveBack = claimModel(this.#options.trained.model, this, { again: this.#begun });
       const unlock = await this.#folder.lock();
       try {
         return await this.#train(resumeFromCheckpoint ?? false, plan, watch);
@@ -145,7 +156,7 @@ export class TrainingLoop<Args extends RunOptions> {
   /** Everything that can be known or can fail before the first step. `folder`: of the checkpoint that the run goes on from. */
   async #prepare(folder: string | undefined, run: Run, signal: AbortSignal): Promise<Running> {
     const { plan } = run;
-    const { model, view } = this.#options;
+    const { trained, view } = this.#options;
     await removeLeftovers(this.#args.outputDir);
     const checkpoint = folder === undefined ? undefined : await this.#checkpoints.resume(folder, run);
     const saved = checkpoint?.state;
@@ -155,31 +166,31 @@ export class TrainingLoop<Args extends RunOptions> {
     this.#checkpoints.copies = prepared.copyCheckpoints;
     await this.#hub.begin();
     const moved = await this.#folder.moveEarlierRun(folder);
-    if (moved !== undefined) this.note(`note     an earlier run was moved to ${moved}`);
+    if (moved !== undefined) this.note(`folder   an earlier run was moved to ${moved}`);
     for (const line of [...prepared.lines, ...(checkpoint?.notes ?? [])]) this.note(line);
     const firstStep = this.state.globalStep;
     await this.#log.begin(this.#record(run, prepared), firstStep, signal);
     const progress = {
       window: new MetricWindow({ counts: view.counts, values: saved?.log_window }),
-      timeline: new Timeline(() => model.busySeconds),
+      timeline: new Timeline(() => trained.model.busySeconds),
       started: performance.now(),
       firstStep,
-      lossSum: saved?.loss_sum ?? 0,
+      lossSum: 0,
       badSteps: saved?.bad_steps ?? 0,
     };
-    return { run, progress, signal, resumed: saved !== undefined };
+    return { run, progress, signal, resumed: saved !== undefined, latest: [] };
   }
 
   /** The line of metrics.jsonl that those of the steps follow. */
   #record({ plan }: Run, { record }: Prepared): Readonly<Record<string, unknown>> {
-    const { device, dtype } = this.#options.model;
+    const { model } = this.#options.trained;
     return {
       run_name: this.#args.runName,
       resumed_after_step: this.state.globalStep,
       config: this.#args,
       ...record,
       plan,
-      model: { device, dtype, ...this.#options.model.trainableParameters() },
+      model: { device: model.device, dtype: model.dtype, ...model.trainableParameters() },
     };
   }
 
@@ -223,14 +234,15 @@ export class TrainingLoop<Args extends RunOptions> {
     const { control } = this.#callbacks;
     const step = this.state.globalStep;
     running.progress.window.add(metrics);
+    running.latest = records.at(-1) ?? running.latest;
     // What fails from here on finds in a checkpoint what was still to be done.
     control.shouldLog ||= isDue(plan, plan.logEvery, step) || (step === 1 && this.#args.loggingFirstStep);
     control.shouldEvaluate ||= isDue(plan, plan.evalEvery, step);
     control.shouldSave ||= isDue(plan, plan.saveEvery, step);
-    await this.#log.step(step, metrics, records);
+    await this.#log.step(step, metrics, records.flat());
     await this.#callbacks.emit("onStepEnd", metrics);
     control.shouldLog ||= control.shouldTrainingStop;
-    if (control.shouldLog) await this.#logWindow(running, records);
+    if (control.shouldLog) await this.#logWindow(running);
     if (running.progress.badSteps >= this.#args.maxBadSteps) throw await this.#nonFinite(running);
     await this.#doWhatIsDue(running);
   }
@@ -238,12 +250,12 @@ export class TrainingLoop<Args extends RunOptions> {
   /** What is still to be done after a step, also after that which a resumed run goes on from. */
   async #doWhatIsDue(running: Running): Promise<void> {
     const { control } = this.#callbacks;
-    if (control.shouldLog) await this.#logWindow(running, []);
+    if (control.shouldLog) await this.#logWindow(running);
     if (control.shouldEvaluate) await this.#evaluateInRun(running);
     if (control.shouldSave) await this.#save(running);
   }
 
-  async #logWindow({ run: { plan }, progress }: Running, records: StepOutcome["records"]): Promise<void> {
+  async #logWindow({ run: { plan }, progress, latest: records }: Running): Promise<void> {
     const { globalStep: step } = this.state;
     const { totalSteps } = plan;
     const { control } = this.#callbacks;
@@ -319,14 +331,15 @@ export class TrainingLoop<Args extends RunOptions> {
 
   /** The model and the tokenizer files. With the option pushToHub they also go to the Hub. */
   async saveModel(directory: string = this.#args.outputDir): Promise<void> {
-    await this.#options.model.savePretrained(directory);
-    await this.#options.tokenizer.savePretrained(directory);
+    const { model, tokenizer } = this.#options.trained;
+    await model.savePretrained(directory);
+    await tokenizer.savePretrained(directory);
     if (this.#args.pushToHub) await this.pushToHub({ commitMessage: "Model save" });
   }
 
   /** Uploads model, tokenizer, metrics and a model card; returns the commit's address. */
   async pushToHub(options: TrainerPushOptions = {}): Promise<string> {
-    const { model, tokenizer } = this.#options;
+    const { model, tokenizer } = this.#options.trained;
     return this.#hub.push({ commitMessage: "End of training", ...options }, async (folder) => {
       await model.savePretrained(folder);
       await tokenizer.savePretrained(folder);
@@ -352,7 +365,7 @@ export class TrainingLoop<Args extends RunOptions> {
   async #cutShort(running: Running, error: unknown): Promise<unknown> {
     const step = this.state.globalStep;
     // What was cut short may have left a part of its gradient, which a later step must not find.
-    await this.#options.model.zeroGrad().catch(() => {});
+    await this.#options.trained.model.zeroGrad().catch(() => {});
     // What kept an earlier checkpoint from being written may be what is thrown.
     await this.#checkpoints.written().catch(() => {});
     const saved = await this.#saveAfterCut(running);

@@ -1,8 +1,9 @@
 // Chat templates: which one applies, and rendering it. This file supplies what transformers supplies around a Jinja
-// template (variables that are always defined, special tokens, continued messages). It knows nothing of tokens; the text
-// it returns is encoded without adding special tokens.
+// template (messages without null keys, variables that are always defined, special tokens, continued messages). It knows
+// nothing of tokens; the text it returns is encoded without adding special tokens.
 
-import { GrpoError, nearestName, reasonOf } from "../errors.js";
+import { GrpoError, isSameName, nearestName, reasonOf } from "../errors.js";
+import { toSnake } from "../options/names.js";
 import type { Message } from "../types.js";
 import { RaisedByTemplate } from "./jinja/errors.js";
 import { stripText } from "./jinja/methods.js";
@@ -34,7 +35,34 @@ export interface CompiledTemplate {
 // Names that the Jinja environment defines itself and does not let a caller define again.
 const RESERVED_VARIABLES = new Set(["true", "false", "none", "True", "False", "None"]);
 const RESERVED_FUNCTIONS = new Set(["raise_exception", "range", "strftime_now", "namespace"]);
-const OWN_VARIABLES = new Set(["messages", "add_generation_prompt"]);
+
+/** The options that are no variables. */
+export const CHAT_TEMPLATE_OPTIONS: readonly string[] = [
+  "addGenerationPrompt",
+  "continueFinalMessage",
+  "tools",
+  "documents",
+  "chatTemplate",
+];
+
+/** Arguments of transformers' apply_chat_template that are no variables of a template either, and what to write here. */
+const FOREIGN: Readonly<Record<string, string>> = {
+  messages: "pass the conversation as the first argument",
+  conversation: "pass the conversation as the first argument",
+  add_generation_prompt: "use addGenerationPrompt",
+  continue_final_message: "use continueFinalMessage",
+  chat_template: "use chatTemplate",
+  return_assistant_tokens_mask: "use returnAssistantMask",
+  return_tensors: "leave it out, and use tokenize: true for a list of token ids",
+  return_dict: "leave it out, and use tokenize: true for a list of token ids",
+  padding: "leave it out: nothing is padded",
+  truncation: "leave it out, and cut the list of token ids",
+  max_length: "leave it out, and cut the list of token ids",
+  tokenizer_kwargs: "leave it out",
+};
+
+// Names under which clients give the reasoning of a message. Templates read the first, those of gpt-oss the second.
+const REASONING_FIELDS: readonly string[] = ["reasoning_content", "thinking", "reasoning"];
 
 // Marks the end of a continued message; the text after it is what the template adds to close the turn.
 const CONTINUE_TAG = "CONTINUE_FINAL_MESSAGE_TAG ";
@@ -102,7 +130,7 @@ export function renderConversation(
 ): Rendered {
   checkMessages(messages);
   const { addGenerationPrompt, continueFinalMessage, tools, documents, chatTemplate: _, ...own } = options;
-  checkVariables(own);
+  checkVariables(own, template.source);
   checkTools(tools);
   checkDocuments(documents);
   if (addGenerationPrompt && continueFinalMessage) {
@@ -118,24 +146,42 @@ export function renderConversation(
     documents: documents ?? null,
     add_generation_prompt: addGenerationPrompt ?? false,
   };
-  if (!continueFinalMessage) return template.render({ ...variables, messages });
+  const given = messages.map(templateMessage);
+  if (!continueFinalMessage) return template.render({ ...variables, messages: given });
   const field = continueFinalMessage === true ? "content" : continueFinalMessage;
-  const { marked, text } = markLastMessage(messages, field, template);
+  const { marked, text } = markLastMessage(given, field, template);
   return cutAtMark(template.render({ ...variables, messages: marked }), text);
+}
+
+type TemplateMessage = Readonly<Record<string, unknown>>;
+
+/** A message as its template sees it: null keys are left out, and reasoning has the names that templates read. */
+function templateMessage(message: Message): TemplateMessage {
+  const given = Object.fromEntries(
+    Object.entries(message).filter(([, value]) => value !== null && value !== undefined),
+  );
+  const field = REASONING_FIELDS.find((name) => Object.hasOwn(given, name));
+  if (field === undefined) return given;
+  return { thinking: given[field], ...given, reasoning_content: given[field] };
 }
 
 /** The messages with a mark behind the text to continue, and that text. */
 function markLastMessage(
-  messages: readonly Message[],
+  messages: readonly TemplateMessage[],
   field: string,
   template: CompiledTemplate,
-): { readonly marked: readonly Message[]; readonly text: string } {
-  const last = messages[messages.length - 1] as Message & Readonly<Record<string, unknown>>;
-  const value: unknown = last[field];
-  if (!template.source.includes(field)) {
+): { readonly marked: readonly TemplateMessage[]; readonly text: string } {
+  const last = messages[messages.length - 1] as TemplateMessage;
+  const value = last[field];
+  // Reasoning is there under several names; the template reads one of them.
+  const copies = REASONING_FIELDS.includes(field) ? REASONING_FIELDS.filter((name) => last[name] === value) : [field];
+  if (!copies.some((name) => template.source.includes(name))) {
     throw new GrpoError("BAD_OPTION", `continueFinalMessage is "${field}", and the chat template has no such field`);
   }
-  const withField = (changed: unknown): readonly Message[] => [...messages.slice(0, -1), { ...last, [field]: changed }];
+  const withField = (changed: unknown): readonly TemplateMessage[] => [
+    ...messages.slice(0, -1),
+    { ...last, ...Object.fromEntries(copies.map((name) => [name, changed])) },
+  ];
   if (typeof value === "string") return { marked: withField(value + CONTINUE_TAG), text: value };
   const parts: readonly unknown[] = Array.isArray(value) ? value : [];
   const at = parts.findLastIndex((part) => isTextPart(part));
@@ -180,6 +226,14 @@ function checkMessages(messages: readonly Message[]): void {
   });
 }
 
+/** Variables of templates are in snake_case: a name with capitals that no template has is a slip. */
+function optionLike(name: string, source: string): string | undefined {
+  if (!/[A-Z]/.test(name) || source.includes(name)) return undefined;
+  if (source.includes(toSnake(name))) return `write ${toSnake(name)}`;
+  const near = nearestName(name, CHAT_TEMPLATE_OPTIONS);
+  return near === undefined ? undefined : `did you mean ${near}?`;
+}
+
 function checkTools(tools: readonly unknown[] | null | undefined): void {
   if (tools !== null && tools !== undefined && !Array.isArray(tools)) {
     throw new GrpoError("BAD_OPTION", "tools must be an array of JSON schemas of functions");
@@ -200,13 +254,15 @@ function checkDocuments(documents: readonly unknown[] | null | undefined): void 
   }
 }
 
-function checkVariables(own: Readonly<Record<string, unknown>>): void {
+/** A variable of a template that uses it is what its author named; other names may be those of options. */
+function checkVariables(own: Readonly<Record<string, unknown>>, source: string): void {
   for (const name of Object.keys(own)) {
     if (RESERVED_VARIABLES.has(name) || RESERVED_FUNCTIONS.has(name)) {
       throw new GrpoError("BAD_OPTION", `"${name}" is a built-in of chat templates and cannot be passed to them`);
     }
-    if (OWN_VARIABLES.has(name)) {
-      const hint = name === "messages" ? "pass the conversation as the first argument" : "use addGenerationPrompt";
+    const hint =
+      Object.entries(FOREIGN).find(([foreign]) => isSameName(foreign, name))?.[1] ?? optionLike(name, source);
+    if (hint !== undefined) {
       throw new GrpoError("BAD_OPTION", `"${name}" cannot be passed as a variable of the chat template`, { hint });
     }
   }

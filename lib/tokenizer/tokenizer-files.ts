@@ -4,6 +4,7 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { GrpoError, reasonOf } from "../errors.js";
+import { foreignKind } from "../file-kind.js";
 import { isJsonObject, type JsonObject } from "../json.js";
 import type { ChatTemplates } from "./chat-template.js";
 import type { AddedToken, TokenizerJson } from "./pipeline/config.js";
@@ -54,7 +55,9 @@ export async function readTokenizerFiles(folder: string, names: readonly string[
   const all = new Map<string, Buffer>();
   for (const name of names) all.set(name, await readFile(path.join(folder, name)));
   if (!all.has("tokenizer.json")) {
-    throw new GrpoError("BAD_TOKENIZER", `no tokenizer.json in ${folder} (found: ${names.join(", ") || "no file"})`, {
+    const missing = `no tokenizer.json in ${folder} (found: ${names.join(", ") || "no file"})`;
+    throw new GrpoError("BAD_TOKENIZER", missing, {
+      cause: new GrpoError("FILE_NOT_FOUND", missing),
       hint: "convert the older format in Python: AutoTokenizer.from_pretrained(folder).save_pretrained(folder)",
     });
   }
@@ -224,8 +227,10 @@ function parseObject(bytes: Buffer | undefined, file: string): JsonObject | unde
   try {
     value = JSON.parse(bytes.toString("utf8"));
   } catch (thrown) {
-    throw new GrpoError("BAD_TOKENIZER", `${file} is not valid JSON: ${reasonOf(thrown)}`, {
-      hint: "fetch it again: it may be truncated, or a Git LFS pointer",
+    const kind = foreignKind(bytes);
+    const what = kind === undefined ? `is not valid JSON: ${reasonOf(thrown)}` : `has ${kind.name} for its content`;
+    throw new GrpoError("BAD_TOKENIZER", `${file} ${what}`, {
+      hint: kind?.hint ?? "fetch it again: it may be truncated",
     });
   }
   if (isJsonObject(value)) return value;

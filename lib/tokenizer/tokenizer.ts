@@ -1,13 +1,14 @@
 // A model's tokenizer: text to ids and back, its special tokens, its chat template. Ids equal those of Python's
 // tokenizers for the same files. Loading and saving is in tokenizer-files.ts, the algorithms in tokenizer-backend.ts.
 
-import { checkOptionNames } from "../checks.js";
+import { checkBoolean, checkOptionNames, checkOptionsObject, checkText, namesOf, show } from "../checks.js";
+import { endOfTextIds, tokenIdList } from "../end-of-text.js";
 import { GrpoError } from "../errors.js";
-import { resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
+import { readResolved, resolveModelFiles, withTemporaryFolder } from "../hub/hub.js";
 import { type PushOptions, pushFolder } from "../hub/push.js";
-import type { JsonObject } from "../json.js";
 import type { Message } from "../types.js";
 import {
+  CHAT_TEMPLATE_OPTIONS,
   type ChatTemplateOptions,
   type ChatTemplates,
   type CompiledTemplate,
@@ -34,6 +35,8 @@ export interface TokenizerOptions {
   readonly revision?: string;
   readonly token?: string;
   readonly cacheDir?: string;
+  /** Folder in the repository or folder that holds the files. Default: the files lie at its top. */
+  readonly subfolder?: string;
 }
 
 /** Token ids, and for each whether the assistant wrote it. */
@@ -48,6 +51,22 @@ export interface EncodedText {
   readonly ids: number[];
   readonly offsets: Offsets[];
 }
+
+/** Arguments of transformers' from_pretrained, and what to write here. */
+const FOREIGN: Readonly<Record<string, string>> = {
+  useFast: "leave it out: tokenizer.json is all that is read",
+  trustRemoteCode: "leave it out: code from a model's repository never runs",
+  paddingSide: "leave it out: nothing is padded",
+  truncationSide: "leave it out, and set maxPromptLength and promptOverflow of GRPOConfig",
+  padToken: "leave it out, and set tokenizer.padToken",
+  eosToken: "leave it out, and set tokenizer.eosToken",
+  bosToken: "leave it out, and set tokenizer.bosToken",
+  chatTemplate: "leave it out, and set tokenizer.chatTemplate",
+};
+
+const TOKENIZER_OPTIONS = namesOf<TokenizerOptions>({ revision: true, token: true, cacheDir: true, subfolder: true });
+
+const CHAT_OPTIONS: readonly string[] = [...CHAT_TEMPLATE_OPTIONS, "tokenize", "returnAssistantMask"];
 
 /** A tokenizer with the model's chat template, as transformers reads them from tokenizer.json and its companions. */
 export class Tokenizer {
@@ -71,10 +90,11 @@ export class Tokenizer {
 
   /** Loads from a local folder or a Hub id. */
   static async fromPretrained(idOrPath: string, options: TokenizerOptions = {}): Promise<Tokenizer> {
-    checkOptionNames("Tokenizer.fromPretrained", options, ["revision", "token", "cacheDir"]);
-    const { folder, files } = await resolveModelFiles(idOrPath, { ...options, patterns: TOKENIZER_PATTERNS });
+    checkOptionNames("Tokenizer.fromPretrained", options, TOKENIZER_OPTIONS, { names: FOREIGN });
+    const resolved = await resolveModelFiles(idOrPath, { ...options, patterns: TOKENIZER_PATTERNS });
     const { TokenizerBackend } = await import("./tokenizer-backend.js");
-    return new Tokenizer(await readTokenizerFiles(folder, files), TokenizerBackend);
+    const files = await readResolved(resolved, () => readTokenizerFiles(resolved.folder, resolved.files));
+    return new Tokenizer(files, TokenizerBackend);
   }
 
   /** Token ids of a text. Special tokens are those that tokenizer.json's post-processor adds, such as a leading BOS. */
@@ -150,7 +170,11 @@ export class Tokenizer {
     messages: readonly Message[],
     options: ChatTemplateOptions & { readonly tokenize?: boolean; readonly returnAssistantMask?: boolean } = {},
   ): string | number[] | MaskedIds {
+    checkOptionsObject("applyChatTemplate", options, CHAT_OPTIONS, "write { addGenerationPrompt: … }");
     const { tokenize, returnAssistantMask, ...rest } = options;
+    for (const [name, value] of Object.entries({ tokenize, returnAssistantMask })) {
+      if (value !== undefined) checkBoolean("applyChatTemplate", name, value);
+    }
     const template = this.#template(selectTemplate(this.#templates, rest));
     if (returnAssistantMask) checkMaskOptions(template.source, tokenize, rest.continueFinalMessage);
     const rendered = renderConversation(template, messages, rest, this.#special as Record<string, string>);
@@ -236,14 +260,14 @@ export class Tokenizer {
   /** Every id that ends a completion: the tokenizer's EOS and those of generation_config.json, ascending. */
   get eosTokenIds(): readonly number[] {
     const { generationConfig, modelConfig, source } = this.#files;
-    // Without a generation config, transformers derives one from the model's config.
-    const ids = new Set(idList(generationConfig ?? modelConfig, "eos_token_id", source));
+    const ids = new Set(endOfTextIds(modelConfig, generationConfig, source));
     if (this.eosTokenId !== undefined) ids.add(this.eosTokenId);
     return [...ids].sort((a, b) => a - b);
   }
 
   /** Writes the tokenizer's files; those that nothing changed keep their bytes. */
   async savePretrained(directory: string): Promise<void> {
+    checkText("savePretrained", "directory", directory);
     await writeTokenizerFiles(this.#files, directory, {
       specialTokens: this.#changedSpecialTokens(),
       chatTemplate: this.#ownTemplate,
@@ -252,6 +276,7 @@ export class Tokenizer {
 
   /** Saves to a repository on the Hub, made if it is not there; returns the commit's address. */
   async pushToHub(repo: string, options: PushOptions = {}): Promise<string> {
+    checkText("pushToHub", "repo", repo);
     return withTemporaryFolder(async (folder) => {
       await this.savePretrained(folder);
       return pushFolder(repo, folder, { commitMessage: "Upload tokenizer", ...options });
@@ -321,6 +346,9 @@ function maskOf(offsets: readonly Offsets[], spans: Rendered["generated"]): numb
 }
 
 function checkIds(method: string, ids: readonly number[]): void {
+  if (typeof ids !== "object" || ids === null || !(Symbol.iterator in ids)) {
+    throw new GrpoError("BAD_INPUT", `${method}() takes a list of token ids, found ${show(ids)}`);
+  }
   for (const id of ids) {
     if (!Number.isInteger(id) || id < 0) {
       throw new GrpoError("BAD_INPUT", `${method}() takes token ids (integers from 0), found ${String(id)}`);
@@ -336,24 +364,11 @@ function tokensFromModelConfig(files: TokenizerFiles, backend: TokenizerBackend)
   const tokens: SpecialTokens = {};
   for (const name of ["bos_token", "eos_token", "pad_token"] as const) {
     if (name in files.config) continue;
-    const id = idList(files.modelConfig, `${name}_id`, files.source)[0];
+    const id = tokenIdList(files.modelConfig, `${name}_id`, files.source)[0];
     const token = id === undefined ? undefined : backend.idToToken(id);
     if (token !== undefined) tokens[name] = token;
   }
   return tokens;
-}
-
-function idList(config: JsonObject, key: string, source: string): number[] {
-  const value = config[key];
-  if (value === undefined || value === null) return [];
-  const ids: unknown[] = Array.isArray(value) ? value : [value];
-  for (const id of ids) {
-    if (typeof id !== "number" || !Number.isInteger(id)) {
-      throw new GrpoError("BAD_CONFIG", `${source}: ${key} must be a token id or a list of them, found ${String(id)}`);
-    }
-  }
-  // Some configs say -1 for "none".
-  return (ids as number[]).filter((id) => id >= 0);
 }
 
 /** As transformers 5: cleaning up would damage byte-pair text, so a BPE model must ask for it by the long name. */

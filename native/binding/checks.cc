@@ -52,6 +52,11 @@ void check(const SampleRequest& request) {
     check_offsets(request.prompt_offsets, request.prompt_ids.size(), "promptOffsets");
     require(request.temperature > 0, "temperature must be positive");
     require(request.repetition_penalty > 0, "repetitionPenalty must be positive");
+    if (const std::vector<int32_t>& words = request.bad_word_offsets; !words.empty()) {
+        require(std::adjacent_find(words.begin(), words.end()) == words.end(),
+                "a bad word must not be empty");
+        check_offsets(words, request.bad_word_ids.size(), "badWordOffsets");
+    }
     if (request.stop_strings.empty()) return;
     for (const ByteString& stop : request.stop_strings)
         require(!stop.empty(), "a stop string must not be empty");

@@ -122,7 +122,7 @@ std::vector<float> kernel_probabilities(const std::vector<float>& logits,
     for (int64_t row = 0; row < rows; ++row) {
         const auto* marks = reinterpret_cast<const bool*>(seen.data()) + row * vocab_size;
         const std::vector<float> probabilities =
-            sampler.probabilities({logits.data() + row * vocab_size, marks, 0});
+            sampler.probabilities({logits.data() + row * vocab_size, marks, nullptr, 0});
         result.insert(result.end(), probabilities.begin(), probabilities.end());
     }
     return result;
@@ -139,7 +139,8 @@ std::vector<float> sampling_probabilities(const std::vector<float>& logits,
     const at::Tensor scores = to_device(logits, at::kCPU).view({rows, -1});
     const at::Tensor marks = to_device(seen, at::kCPU).view({rows, -1}).to(at::kBool);
     ReadBack read_back;
-    return read_back.operator()<float>(process_logits(scores, marks, request).softmax(-1));
+    return read_back.operator()<float>(
+        process_logits(scores, {.seen = marks, .replacement = {}}, request).softmax(-1));
 }
 
 /// Reads the struct and writes it back: what arrives of an object, field by field.

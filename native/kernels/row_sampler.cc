@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <numeric>
 
 #include "kernels/parallel.h"
@@ -40,6 +41,12 @@ double sum_of(const std::vector<double>& sums) {
     return std::accumulate(sums.begin(), sums.end(), 0.0);
 }
 
+void restrict_to(const Restriction& restriction, std::vector<float>& scores) {
+    constexpr float kNever = -std::numeric_limits<float>::infinity();
+    if (restriction.only_these) std::fill(scores.begin(), scores.end(), kNever);
+    for (const int32_t id : restriction.ids) scores[id] = restriction.only_these ? 0 : kNever;
+}
+
 /// The first entry whose cumulative sum is greater than target; the last with mass if none is.
 int64_t pick_entry(const float* terms, int64_t size, double cumulative, double target) {
     int64_t last = 0;
@@ -58,8 +65,7 @@ RowSampler::RowSampler(const SampleRequest& request, int64_t vocab_size)
     : request_(request),
       vocab_size_(vocab_size),
       scale_(static_cast<float>(1 / request.temperature)),
-      filtered_(request.top_p < 1 || request.top_k > 0 || request.min_p > 0 ||
-                request.repetition_penalty != 1),
+      filtered_(request.top_p < 1 || request.top_k > 0 || request.min_p > 0),
       of_thread_(at::get_num_threads()) {}
 
 std::vector<DrawnToken> RowSampler::draw(const std::vector<SamplerRow>& rows) {
@@ -74,18 +80,15 @@ std::vector<DrawnToken> RowSampler::draw(const std::vector<SamplerRow>& rows) {
 
 DrawnToken RowSampler::draw_row(const SamplerRow& row, Memory& memory) const {
     const float max = row_kernels().max(row.logits, vocab_size_);
-    const double total = exponentials(row.logits, max, filtered_, memory);
+    const bool filtered = filtered_ || row.changes_scores();
+    const double total = exponentials(row.logits, max, filtered, memory);
     int64_t id = 0;
     if (!request_.do_sample) {
-        const float* scores = row.logits;
-        if (row.seen != nullptr) {
-            penalize(row, memory);
-            scores = memory.scores.data();
-        }
+        const float* scores = scores_of(row, memory);
         id = std::max_element(scores, scores + vocab_size_) - scores;
     } else {
-        if (filtered_) filter(row, memory);
-        id = pick(row, max, memory);
+        if (filtered) filter(row, memory);
+        id = pick(row, max, filtered, memory);
     }
     // Rounded once, at the end, as the score of a token in training is.
     const double above = static_cast<double>(row.logits[id]) - static_cast<double>(max);
@@ -105,7 +108,7 @@ double RowSampler::exponentials(const float* scores, float max, bool with_terms,
     return sum_of(memory.sums);
 }
 
-int64_t RowSampler::pick(const SamplerRow& row, float max, Memory& memory) const {
+int64_t RowSampler::pick(const SamplerRow& row, float max, bool filtered, Memory& memory) const {
     const double target = row.uniform * sum_of(memory.sums);
     double before = 0;
     int64_t block = 0, last = static_cast<int64_t>(memory.sums.size()) - 1;
@@ -113,19 +116,16 @@ int64_t RowSampler::pick(const SamplerRow& row, float max, Memory& memory) const
     // What rounding lost at the very end: then the last block that has any mass.
     while (block > 0 && memory.sums[block] <= 0) --block;
     const int64_t start = block * kBlock, size = std::min(kBlock, vocab_size_ - start);
-    if (filtered_) return start + pick_entry(memory.terms.data() + start, size, before, target);
+    if (filtered) return start + pick_entry(memory.terms.data() + start, size, before, target);
     float terms[kBlock];
     row_kernels().exp_sum(row.logits + start, size, max, scale_, terms);
     return start + pick_entry(terms, size, before, target);
 }
 
 void RowSampler::filter(const SamplerRow& row, Memory& memory) const {
-    const float* scores = row.logits;
-    if (row.seen != nullptr) {
-        penalize(row, memory);
-        scores = memory.scores.data();
+    const float* scores = scores_of(row, memory);
+    if (row.changes_scores())
         exponentials(scores, row_kernels().max(scores, vocab_size_), true, memory);
-    }
     if (request_.top_k > 0 && request_.top_k < vocab_size_) {
         const auto one = [](int32_t) { return 1.0; };
         const Cut cut = find_cut(scores, static_cast<double>(request_.top_k), one, memory);
@@ -136,15 +136,22 @@ void RowSampler::filter(const SamplerRow& row, Memory& memory) const {
     if (request_.min_p > 0) keep(memory.terms.data(), static_cast<float>(request_.min_p), memory);
 }
 
-void RowSampler::penalize(const SamplerRow& row, Memory& memory) const {
+const float* RowSampler::scores_of(const SamplerRow& row, Memory& memory) const {
+    if (!row.changes_scores()) return row.logits;
+    memory.scores.assign(row.logits, row.logits + vocab_size_);
+    if (row.seen != nullptr) penalize(row.seen, memory.scores);
+    if (row.restriction != nullptr) restrict_to(*row.restriction, memory.scores);
+    return memory.scores.data();
+}
+
+void RowSampler::penalize(const bool* seen, std::vector<float>& scores) const {
     const double penalty = request_.repetition_penalty;
     const auto factor = static_cast<float>(penalty);
-    memory.scores.assign(row.logits, row.logits + vocab_size_);
     for (int64_t i = 0; i < vocab_size_; ++i) {
         // Less likely whatever the sign of the score.
-        if (!row.seen[i]) continue;
-        const float product = memory.scores[i] * factor, quotient = memory.scores[i] / factor;
-        memory.scores[i] = penalty > 1 ? std::min(product, quotient) : std::max(product, quotient);
+        if (!seen[i]) continue;
+        const float product = scores[i] * factor, quotient = scores[i] / factor;
+        scores[i] = penalty > 1 ? std::min(product, quotient) : std::max(product, quotient);
     }
 }
 

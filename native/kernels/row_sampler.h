@@ -11,10 +11,21 @@
 
 namespace grpo::cpu {
 
+/// What may be drawn whatever its score.
+struct Restriction {
+    std::vector<int32_t> ids;
+    bool only_these = false;  // true: nothing else, and these alike; false: none of these
+
+    bool exists() const { return only_these || !ids.empty(); }
+};
+
 struct SamplerRow {
-    const float* logits;  // [V]
-    const bool* seen;     // [V] tokens so far, with a repetition penalty; or nullptr
-    double uniform;       // in [0, 1); unused when greedy
+    const float* logits;             // [V]
+    const bool* seen;                // [V] tokens so far, with a repetition penalty; or nullptr
+    const Restriction* restriction;  // or nullptr
+    double uniform;                  // in [0, 1); unused when greedy
+
+    bool changes_scores() const { return seen != nullptr || restriction != nullptr; }
 };
 
 struct DrawnToken {
@@ -32,7 +43,7 @@ class RowSampler {
 
   private:
     struct Memory {
-        std::vector<float> scores;   // [V] with a repetition penalty
+        std::vector<float> scores;   // [V] where a row changes its logits
         std::vector<float> terms;    // [V] exp((score - max) / temperature), 0 where filtered
         std::vector<double> sums;    // of blocks of terms
         std::vector<int32_t> equal;  // scores that are not told apart yet
@@ -48,14 +59,16 @@ class RowSampler {
     double exponentials(const float* scores, float max, bool with_terms, Memory& memory) const;
     /// Takes from memory.terms and memory.sums what the filters leave out.
     void filter(const SamplerRow& row, Memory& memory) const;
-    void penalize(const SamplerRow& row, Memory& memory) const;
+    /// The logits, or what the repetition penalty and a restriction make of them: [V].
+    const float* scores_of(const SamplerRow& row, Memory& memory) const;
+    void penalize(const bool* seen, std::vector<float>& scores) const;
     /// `mass(i)` is that of entry i, 0 for those that are out.
     template <typename Mass>
     Cut find_cut(const float* scores, double target, const Mass& mass, Memory& memory) const;
     void keep_top_p(const float* scores, Memory& memory) const;
     /// Leaves out what has a score below `least`.
     void keep(const float* scores, float least, Memory& memory) const;
-    int64_t pick(const SamplerRow& row, float max, Memory& memory) const;
+    int64_t pick(const SamplerRow& row, float max, bool filtered, Memory& memory) const;
 
     const SampleRequest& request_;
     int64_t vocab_size_;

@@ -11,7 +11,6 @@
 #include "error.h"
 #include "model/rows.h"
 #include "random.h"
-#include "rollout/sampler.h"
 
 namespace grpo {
 namespace {
@@ -33,7 +32,8 @@ Rollout::Rollout(const Decoder& decoder, const SampleRequest& request, const For
       read_back_(read_back),
       cancelled_(cancelled),
       events_(std::move(events)),
-      is_stop_(decoder.config().vocab_size, false) {
+      is_stop_(decoder.config().vocab_size, false),
+      rules_(request) {
     int64_t width = 0;
     for (int64_t p = 0; p < request.num_prompts(); ++p)
         width = std::max(width, request.prompt_length(p));
@@ -61,9 +61,11 @@ Rollout::Rollout(const Decoder& decoder, const SampleRequest& request, const For
     }
     // A recorded step knows the cache by its address.
     if (request.graph_capture) cache_->reserve_time(time - 1);
-    if (request.repetition_penalty != 1) {
-        seen_ = at::zeros({max_rows_, decoder.config().vocab_size}, options.dtype(at::kBool));
-    }
+    const std::vector<int64_t> all_scores{max_rows_, decoder.config().vocab_size};
+    if (request.repetition_penalty != 1)
+        marks_.seen = at::zeros(all_scores, options.dtype(at::kBool));
+    if (rules_.exist() && !row_sampler_)
+        marks_.replacement = at::zeros(all_scores, options.dtype(at::kFloat));
 }
 
 void Rollout::prepare_operators(int64_t positions) {
@@ -130,12 +132,11 @@ void Rollout::prefill(const std::vector<int64_t>& prompts) {
         live_.back().logprobs.resize(group);
         live_.back().group.finish.resize(group);
         for (int64_t sample = 0; sample < group; ++sample) {
-            if (seen_.defined()) {
-                seen_.select(0, static_cast<int64_t>(rows_.size()))
+            if (marks_.seen.defined()) {
+                const std::vector<int64_t> prompt(begin, begin + length);
+                marks_.seen.select(0, static_cast<int64_t>(rows_.size()))
                     .zero_()
-                    .index_fill_(
-                        0, to_device(std::vector<int64_t>(begin, begin + length), seen_.device()),
-                        true);
+                    .index_fill_(0, to_device(prompt, marks_.seen.device()), true);
             }
             rows_.push_back(
                 {.slot = slot, .sample = sample, .ids = {}, .logprobs = {}, .tail = {}});
@@ -165,8 +166,9 @@ void Rollout::prefill(const std::vector<int64_t>& prompts) {
         std::vector<double> uniforms;
         for (size_t row = first_row; row < rows_.size(); ++row)
             uniforms.push_back(uniform(rows_[row]));
+        mark_restrictions(first_row);
         const at::Tensor drawn = grpo::draw(take_rows(logits, to_device(prompt_of_row, device)),
-                                            seen_rows(static_cast<int64_t>(first_row), count),
+                                            marks_.narrow(static_cast<int64_t>(first_row), count),
                                             to_device(uniforms, device), request_);
         take(first_row, drawn, count);
     }
@@ -204,6 +206,7 @@ void Rollout::decode_by_operators(const DecodeRows& rows) {
     const at::Device device = decoder_.device();
     const int64_t kv_heads = decoder_.config().num_kv_heads;
     const auto count = static_cast<int64_t>(rows.ids.size());
+    mark_restrictions(0);
     if (!request_.graph_capture) {
         DecodeInputs inputs(rows.shape(), kv_heads, device);
         inputs.write(rows);
@@ -243,14 +246,22 @@ at::Tensor Rollout::step(const DecodeInputs& inputs) {
         std::make_shared<DecodeAttention>(decoder_.config(), *cache_, inputs, decoder_.dtype());
     const at::Tensor hidden = decoder_.forward(inputs.ids, ropes, attention, mode_);
     const at::Tensor logits = decoder_.logits(decoder_.final_norm(hidden, mode_), mode_);
-    const at::Tensor seen = seen_rows(0, inputs.shape().rows);
+    const RowMarks marks = marks_.narrow(0, inputs.shape().rows);
     // Not after the draw: a step that runs twice over the same inputs draws the same.
-    if (seen.defined()) seen.scatter_(1, inputs.ids.unsqueeze(1), true);
-    return grpo::draw(logits, seen, inputs.uniforms, request_);
+    if (marks.seen.defined()) marks.seen.scatter_(1, inputs.ids.unsqueeze(1), true);
+    return grpo::draw(logits, marks, inputs.uniforms, request_);
 }
 
-at::Tensor Rollout::seen_rows(int64_t first, int64_t count) const {
-    return seen_.defined() ? seen_.narrow(0, first, count) : at::Tensor();
+cpu::Restriction Rollout::restriction(const Row& row) const {
+    return rules_.after(request_.prompt(live_[row.slot].prompt), row.ids);
+}
+
+void Rollout::mark_restrictions(size_t first) {
+    if (!rules_.exist()) return;
+    for (size_t row = first; row < rows_.size(); ++row) {
+        write_restriction(restriction(rows_[row]),
+                          marks_.replacement.select(0, static_cast<int64_t>(row)));
+    }
 }
 
 DecodeRows Rollout::decode_rows() const {
@@ -285,11 +296,18 @@ void Rollout::take(size_t first, const at::Tensor& drawn, int64_t count) {
 void Rollout::draw(size_t first, const std::vector<const float*>& logits) {
     const int64_t vocabulary = decoder_.config().vocab_size;
     const auto seen = [&](size_t row) {
-        return seen_.defined() ? seen_.mutable_data_ptr<bool>() + row * vocabulary : nullptr;
+        bool* all = marks_.seen.defined() ? marks_.seen.mutable_data_ptr<bool>() : nullptr;
+        return all == nullptr ? nullptr : all + row * vocabulary;
+    };
+    std::vector<cpu::Restriction> restrictions(rules_.exist() ? logits.size() : 0);
+    for (size_t i = 0; i < restrictions.size(); ++i)
+        restrictions[i] = restriction(rows_[first + i]);
+    const auto restricting = [&](size_t i) {
+        return i < restrictions.size() && restrictions[i].exists() ? &restrictions[i] : nullptr;
     };
     std::vector<cpu::SamplerRow> rows;
     for (size_t i = 0; i < logits.size(); ++i)
-        rows.push_back({logits[i], seen(first + i), uniform(rows_[first + i])});
+        rows.push_back({logits[i], seen(first + i), restricting(i), uniform(rows_[first + i])});
     const std::vector<cpu::DrawnToken> drawn = row_sampler_->draw(rows);
     for (size_t i = 0; i < drawn.size(); ++i) {
         rows_[first + i].ids.push_back(drawn[i].id);
@@ -350,7 +368,7 @@ void Rollout::retire(size_t row, Finish finish) {
     if (row != last) {
         const auto from = static_cast<int64_t>(last), to = static_cast<int64_t>(row);
         if (rows_[last].ids.size() > 1) cache_->move_row(from, to);
-        if (seen_.defined()) seen_.select(0, to).copy_(seen_.select(0, from));
+        if (marks_.seen.defined()) marks_.seen.select(0, to).copy_(marks_.seen.select(0, from));
         rows_[row] = std::move(rows_[last]);
     }
     rows_.pop_back();

@@ -16,8 +16,10 @@
 #include "kernels/team.h"
 #include "model/decode_attention.h"
 #include "model/decoder.h"
+#include "rollout/sampler.h"
 #include "rollout/step_decoder.h"
 #include "rollout/step_graph.h"
+#include "rollout/token_rules.h"
 
 namespace grpo {
 
@@ -59,7 +61,9 @@ class Rollout {
     DecodeShape shape_of(const DecodeRows& rows) const;
     /// One step from the inputs to what was drawn: [2, n] fp64, tokens and their log-probabilities.
     at::Tensor step(const DecodeInputs& inputs);
-    at::Tensor seen_rows(int64_t first, int64_t count) const;
+    cpu::Restriction restriction(const Row& row) const;
+    /// Writes what restricts the next tokens of rows first, first + 1, ... where operators find it.
+    void mark_restrictions(size_t first);
     /// Reads back what was drawn, [2, rows], for rows first, first + 1, ...
     void take(size_t first, const at::Tensor& drawn, int64_t count);
     /// Draws the next token of rows first, first + 1, ... of a CPU from the logits of each.
@@ -89,7 +93,8 @@ class Rollout {
     std::unique_ptr<cpu::Team> team_;
     std::unique_ptr<StepDecoder> step_decoder_;
     std::unique_ptr<cpu::RowSampler> row_sampler_;
-    at::Tensor seen_;  // [max_rows, V] bool, with a repetition penalty only
+    TokenRules rules_;
+    RowMarks marks_;  // [max_rows, V]
     // Otherwise:
     StackedPairsTable stacked_pairs_;
     RopeTables ropes_;  // of all positions

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <limits>
 
+#include "device.h"
+
 namespace grpo {
 namespace {
 
@@ -40,10 +42,26 @@ at::Tensor penalize(const at::Tensor& logits, const at::Tensor& seen, double pen
 
 }  // namespace
 
-at::Tensor process_logits(const at::Tensor& logits, const at::Tensor& seen,
+RowMarks RowMarks::narrow(int64_t first, int64_t count) const {
+    const auto part = [&](const at::Tensor& all) {
+        return all.defined() ? all.narrow(0, first, count) : at::Tensor();
+    };
+    return {.seen = part(seen), .replacement = part(replacement)};
+}
+
+void write_restriction(const cpu::Restriction& restriction, const at::Tensor& row) {
+    row.fill_(restriction.only_these ? kNever : std::numeric_limits<double>::quiet_NaN());
+    if (restriction.ids.empty()) return;
+    const std::vector<int64_t> ids(restriction.ids.begin(), restriction.ids.end());
+    row.index_fill_(0, to_device(ids, row.device()), restriction.only_these ? 0 : kNever);
+}
+
+at::Tensor process_logits(const at::Tensor& logits, const RowMarks& marks,
                           const SampleRequest& request) {
     at::Tensor scores = logits;
-    if (seen.defined()) scores = penalize(scores, seen, request.repetition_penalty);
+    if (marks.seen.defined()) scores = penalize(scores, marks.seen, request.repetition_penalty);
+    if (marks.replacement.defined())
+        scores = at::where(marks.replacement.isnan(), scores, marks.replacement);
     if (!request.do_sample) return scores;
     if (request.temperature != 1) scores = scores / request.temperature;
     if (request.top_k > 0) scores = keep_top_k(scores, request.top_k);
@@ -52,9 +70,9 @@ at::Tensor process_logits(const at::Tensor& logits, const at::Tensor& seen,
     return scores;
 }
 
-at::Tensor draw(const at::Tensor& logits, const at::Tensor& seen, const at::Tensor& uniforms,
+at::Tensor draw(const at::Tensor& logits, const RowMarks& marks, const at::Tensor& uniforms,
                 const SampleRequest& request) {
-    const at::Tensor scores = process_logits(logits, seen, request);
+    const at::Tensor scores = process_logits(logits, marks, request);
     at::Tensor tokens;
     if (request.do_sample) {
         // The first token whose cumulative mass exceeds the target. Summed in float64: in fp32 the

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+import trl
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
@@ -147,7 +148,7 @@ def run(args, seed):
         "beta": 0.0,
         "rewardWeights": {"format": 0.5, "accuracy": 0.5},
         "dtype": "float32",
-        "trl": "1.13.0",
+        "trl": trl.__version__,
     }
     lines = ",\n".join("    " + json.dumps(row) for row in recorder.rows)
     path = args.out / f"trl-curve-{args.targets}-seed-{seed}.json"

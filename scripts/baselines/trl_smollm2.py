@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+import trl
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
@@ -108,7 +109,7 @@ def main():
     torch.set_num_threads(args.threads)
     rows = run(args)
     report = {
-        "settings": {"seed": args.seed, "steps": args.steps, "threads": args.threads, "trl": "1.13.0"},
+        "settings": {"seed": args.seed, "steps": args.steps, "threads": args.threads, "trl": trl.__version__},
         "rewardFirst3": round(statistics.mean(r["reward"] for r in rows[:3]), 4),
         "rewardLast3": round(statistics.mean(r["reward"] for r in rows[-3:]), 4),
         "secondsPerStep": round(statistics.median(r["seconds"] for r in rows), 2),

@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import type { Components } from "./components.js";
 import type { OwnResult } from "./own-side.js";
 import { median, short } from "./own-side.js";
+import { TRL_VERSIONS } from "./peers.js";
 import type { Stored } from "./store.js";
 import type { Ratio, TargetRow } from "./targets.js";
 
@@ -38,10 +39,26 @@ export function ratioText(ratio: Ratio | undefined): string {
 const verdict = (row: TargetRow) => (row.met === undefined ? "–" : row.met ? "yes" : "no");
 
 export function targetTable(rows: readonly TargetRow[]): string {
-  const lines = rows.map(
-    (row) => `| ${row.what} | ${row.target} | ${ratioText(row.measured)} | ${verdict(row)} | ${row.detail} |`,
-  );
-  return ["| what | target | measured | met | medians |", "|---|---|---|---|---|", ...lines].join("\n");
+  const head = ["what", "target", "measured", "met", "grpo", ...TRL_VERSIONS.map((version) => `TRL ${version}`), ""];
+  const lines = rows.map((row) => {
+    const peers = TRL_VERSIONS.map((version) => row.trl?.[version] ?? (row.trl ? "not measured" : ""));
+    return [row.what, row.target, ratioText(row.measured), verdict(row), row.own, ...peers, row.note];
+  });
+  const [names, ...cells] = [head, ...lines].map((line) => `| ${line.join(" | ")} |`);
+  return [names, `|${"---|".repeat(head.length)}`, ...cells].join("\n");
+}
+
+/** The first rows of what was measured, for the README. */
+export function shortTable(rows: readonly TargetRow[]): string {
+  const lines = rows
+    .filter(({ measured }) => measured)
+    .slice(0, 5)
+    .map(({ what, measured, own, trl }) => {
+      const peers = TRL_VERSIONS.flatMap((version) => (trl?.[version] ? [`TRL ${version} ${trl[version]}`] : []));
+      return `| ${what} | ${ratioText(measured)} | ${[`grpo ${own}`, ...peers].join(", ")} |`;
+    });
+  if (lines.length === 0) return "To be measured.";
+  return ["| | grpo to the faster TRL | medians |", "|---|---|---|", ...lines].join("\n");
 }
 
 export function probeLine({ probes }: Stored): string {

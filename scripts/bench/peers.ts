@@ -1,5 +1,5 @@
-// The other sides: TRL and transformers in a Python environment, llama.cpp in a folder of npm packages. Both are made on
-// first use and kept in the cache. A text instead of numbers says why there are none.
+// The other sides: TRL and transformers in a Python environment for each version, llama.cpp in a folder of npm packages. All are
+// made on first use and kept in the cache. A text instead of numbers says why there are none.
 
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
@@ -11,7 +11,13 @@ import type { LlamaCase } from "./llama-cpp.js";
 import { modelFolder } from "./models.js";
 import { output, type Setting } from "./own-side.js";
 
+/** TRL's versions that are measured, the newest first. 1.16 computes the prompt's logits too on a CPU, so it may be the slower one. */
+export const TRL_VERSIONS = ["1.16", "1.13"] as const;
+export type TrlVersion = (typeof TRL_VERSIONS)[number];
+
 export interface PeerMeasurement {
+  /** Absent: llama.cpp. */
+  readonly trl?: TrlVersion;
   readonly dtype: string;
   readonly step?: readonly number[];
   readonly rollout?: readonly number[];
@@ -23,34 +29,47 @@ export interface PeerMeasurement {
 }
 
 const scripts = fileURLToPath(new URL("..", import.meta.url));
-/** The CPU build; the versions that the fixtures are made with. */
+/** The CPU build, the same for both. */
 const TORCH = "torch==2.13.0+cpu";
-const PACKAGES = ["trl==1.13.0", "peft==0.21.0", "transformers==5.18.0", "gguf==0.19.0"];
+/** Those of 1.16 are the versions that the fixtures are made with. */
+const PACKAGES: Readonly<Record<TrlVersion, readonly string[]>> = {
+  "1.16": ["trl==1.16.0", "peft==0.21.2", "transformers==5.24.0", "gguf==0.19.0"],
+  "1.13": ["trl==1.13.0", "peft==0.21.0", "transformers==5.18.0", "gguf==0.19.0"],
+};
 const NODE_LLAMA_CPP = "3.22.1";
 
-/** A Python with TRL: the given one, or an environment made in the cache with the CPU build of torch. */
-export function pythonWithTrl(given: string | undefined, cache: string): string {
+/** A Python with a version of TRL: the given one, or an environment made in the cache with the CPU build of torch. */
+export function pythonWithTrl(version: TrlVersion, given: string | undefined, cache: string): string {
   if (given) return given;
-  const folder = path.resolve(cache, "python");
+  const folder = path.resolve(cache, `python-trl-${version}`);
   const python = path.join(folder, "bin/python");
   const done = path.join(folder, "complete");
   if (existsSync(done)) return python;
-  console.error("making a Python environment with TRL (about 1 GB) …");
+  console.error(`making a Python environment with TRL ${version} (about 1 GB) …`);
   const run = (command: string, ...args: string[]) =>
     spawnSync(command, args, { stdio: ["ignore", "inherit", "inherit"] }).status === 0;
   const pip = (...args: string[]) => run(python, "-m", "pip", "install", "--quiet", ...args);
   const made =
     run("python3", "-m", "venv", folder) &&
     (pip("--no-deps", TORCH) || pip("--no-deps", TORCH, "--index-url", "https://download.pytorch.org/whl/cpu")) &&
-    pip(...PACKAGES);
-  if (!made) throw new Error("the Python environment could not be made; give one that has TRL with --python");
+    pip(...PACKAGES[version]);
+  if (!made) {
+    throw new Error(
+      `the Python environment could not be made; give one that has TRL ${version} with --python ${version}=PATH`,
+    );
+  }
   writeFileSync(done, "");
   return python;
 }
 
 export async function measureTrl(
   bench: BenchCase,
-  options: { readonly python: string; readonly dtype: string; readonly lengths: readonly number[] | undefined },
+  options: {
+    readonly version: TrlVersion;
+    readonly python: string;
+    readonly dtype: string;
+    readonly lengths: readonly number[] | undefined;
+  },
   { device, threads, places }: Setting,
 ): Promise<PeerMeasurement | string> {
   const folder = await modelFolder(bench.model, places);
@@ -70,7 +89,7 @@ export async function measureTrl(
   };
   writeFileSync(file, JSON.stringify(content));
   const line = await output(options.python, [path.join(scripts, "baselines/bench_trl.py"), file], threads);
-  return { dtype: options.dtype, ...(JSON.parse(line) as object) };
+  return { trl: options.version, dtype: options.dtype, ...(JSON.parse(line) as object) };
 }
 
 const TINY_END = 467;

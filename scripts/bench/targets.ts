@@ -4,7 +4,7 @@ import { type BenchCase, CASES } from "./cases.js";
 import type { Measurement } from "./measure.js";
 import { SHAPES, type ShapeName } from "./models.js";
 import { type MachineProbe, median } from "./own-side.js";
-import type { PeerMeasurement } from "./peers.js";
+import { type PeerMeasurement, TRL_VERSIONS, type TrlVersion } from "./peers.js";
 
 /** The rounds of one case. */
 export interface CaseRounds {
@@ -22,10 +22,15 @@ export interface Ratio {
 export interface TargetRow {
   readonly what: string;
   readonly target: string;
+  /** To the better of the others. */
   readonly measured: Ratio | undefined;
   readonly met: boolean | undefined;
-  /** The medians that the ratio comes from. */
-  readonly detail: string;
+  /** The median of this side. */
+  readonly own: string;
+  /** Those of TRL's versions, which were measured; absent: the row compares with something else. */
+  readonly trl?: Readonly<Partial<Record<TrlVersion, string>>>;
+  /** What else was measured, or where the number comes from. */
+  readonly note: string;
 }
 
 type Seconds = "step" | "rollout" | "update" | "firstToken";
@@ -61,36 +66,78 @@ export function ratio(a: Rates, b: Rates): Ratio | undefined {
 const number = (value: number) => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
 const none: CaseRounds = { own: [], trl: [], llama: [] };
 
+type Medians = Pick<TargetRow, "own" | "trl" | "note">;
+
 /** The row of a target that is at least so much, or, without a target, of what was measured. */
-function atLeast(what: string, target: number | undefined, measured: Ratio | undefined, detail: string): TargetRow {
-  if (target === undefined) return { what, target: "none", measured, met: undefined, detail };
-  return { what, target: `≥ ${target}×`, measured, met: measured && measured.value >= target, detail };
+function atLeast(what: string, target: number | undefined, measured: Ratio | undefined, medians: Medians): TargetRow {
+  if (target === undefined) return { what, target: "none", measured, met: undefined, ...medians };
+  return { what, target: `≥ ${target}×`, measured, met: measured && measured.value >= target, ...medians };
 }
 
-function atMost(what: string, target: number, measured: Ratio | undefined, detail: string): TargetRow {
-  return { what, target: `≤ ${target}×`, measured, met: measured && measured.value <= target, detail };
+function atMost(what: string, target: number, measured: Ratio | undefined, medians: Medians): TargetRow {
+  return { what, target: `≤ ${target}×`, measured, met: measured && measured.value <= target, ...medians };
 }
 
-function detail(own: Rates, peer: Rates, unit: string, trl: readonly PeerMeasurement[]): string {
-  const text = (values: Rates) => (values.length > 0 ? `${number(median(values))} ${unit}` : "not measured");
-  return `grpo ${text(own)}, TRL ${text(peer)}${trl[0] ? ` in ${trl[0].dtype}` : ""}`;
+const text = (values: Rates, unit: string) =>
+  values.length > 0 ? `${number(median(values))} ${unit}` : "not measured";
+
+/** What one version of TRL, or llama.cpp, gave in one type. */
+interface Peer {
+  readonly trl: TrlVersion | undefined;
+  readonly dtype: string;
+  readonly rates: Rates;
+}
+
+function peersOf(
+  rounds: readonly PeerMeasurement[],
+  values: (round: PeerMeasurement) => readonly number[] | undefined,
+): Peer[] {
+  const kinds = new Map(rounds.map((round) => [`${round.trl} ${round.dtype}`, round]));
+  const peers = [...kinds.values()].map(({ trl, dtype }) => {
+    const same = rounds.filter((round) => round.trl === trl && round.dtype === dtype);
+    return { trl, dtype, rates: flat(same, values) };
+  });
+  return peers.filter(({ rates }) => rates.length > 0);
+}
+
+/** The values of the peer that a lead is measured by. */
+function bestOf(peers: readonly Peer[], better: "more" | "less"): Rates {
+  const sign = better === "more" ? 1 : -1;
+  return peers.toSorted((a, b) => sign * (median(b.rates) - median(a.rates)))[0]?.rates ?? [];
+}
+
+function mediansOf(own: Rates, peers: readonly Peer[], unit: string): Medians {
+  const inWords = (version: TrlVersion | undefined) =>
+    peers
+      .filter(({ trl }) => trl === version)
+      .map(({ dtype, rates }) => `${text(rates, unit)} in ${dtype}`)
+      .join(", ");
+  const measured = TRL_VERSIONS.filter((version) => peers.some(({ trl }) => trl === version));
+  const llama = inWords(undefined);
+  return {
+    own: text(own, unit),
+    trl: Object.fromEntries(measured.map((version) => [version, inWords(version)])),
+    note: llama && `llama.cpp ${llama}`,
+  };
 }
 
 export function targetRows(results: ReadonlyMap<string, CaseRounds>, probes: readonly MachineProbe[]): TargetRow[] {
   const of = (name: string) => results.get(name) ?? none;
   const faster = (what: string, name: string, key: Seconds, target?: number) => {
-    const { own, trl } = of(name);
-    const [a, b] = [flat(trl, (round) => round[key]), flat(own, (round) => round[key])];
-    return atLeast(what, target, ratio(a, b), detail(b, a, "s", trl));
+    const own = flat(of(name).own, (round) => round[key]);
+    const peers = peersOf(of(name).trl, (round) => round[key]);
+    return atLeast(what, target, ratio(bestOf(peers, "less"), own), mediansOf(own, peers, "s"));
   };
   const rollout = (what: string, name: string, target: number) => {
-    const [a, b] = [rates(of(name).own), rates(of(name).trl)];
-    return atLeast(what, target, ratio(a, b), detail(a, b, "tokens/s", of(name).trl));
+    const own = rates(of(name).own);
+    const peers = peersOf(of(name).trl, (round) => rates([round]));
+    return atLeast(what, target, ratio(own, bestOf(peers, "more")), mediansOf(own, peers, "tokens/s"));
   };
   const memory = (what: string, name: string) => {
     const gigabytes = (round: { readonly peakBytes?: number }) => [(round.peakBytes ?? 0) / 1e9];
-    const [a, b] = [flat(of(name).own, gigabytes), flat(of(name).trl, gigabytes)];
-    return atMost(what, 0.5, ratio(a, b), detail(a, b, "GB", of(name).trl));
+    const own = flat(of(name).own, gigabytes);
+    const peers = peersOf(of(name).trl, gigabytes);
+    return atMost(what, 0.5, ratio(own, bestOf(peers, "less")), mediansOf(own, peers, "GB"));
   };
   return [
     ...["bf16", "fp32"].flatMap((kind) => [
@@ -112,29 +159,15 @@ export function targetRows(results: ReadonlyMap<string, CaseRounds>, probes: rea
   ];
 }
 
-/** Against the better of transformers, in each dtype that was measured, and llama.cpp. */
+/** Against the best of transformers, in each version and dtype that was measured, and llama.cpp. */
 function decodeRow(of: (name: string) => CaseRounds, batch: number): TargetRow {
   const bench = CASES.find(({ name }) => name === `SmolLM2 decode, batch ${batch}`) as BenchCase;
   const { own, trl, llama } = of(bench.name);
-  const peers = [...new Set(trl.map(({ dtype }) => dtype))].map((dtype) => ({
-    name: `transformers ${dtype}`,
-    rates: decodeRates(
-      trl.filter((round) => round.dtype === dtype),
-      bench,
-    ),
-  }));
-  peers.push({ name: "llama.cpp float16", rates: decodeRates(llama, bench) });
-  const measured = peers.filter((peer) => peer.rates.length > 0);
-  const best = measured.toSorted((a, b) => median(b.rates) - median(a.rates))[0]?.rates ?? [];
   const mine = decodeRates(own, bench);
-  const all = [{ name: "grpo", rates: mine }, ...measured].filter((side) => side.rates.length > 0);
-  const text = all.map((side) => `${side.name} ${number(median(side.rates))}`).join(", ");
-  return atLeast(
-    `SmolLM2 decode, batch ${batch}, vs the better peer`,
-    batch === 1 ? 1.3 : 5,
-    ratio(mine, best),
-    text && `${text} tokens/s`,
-  );
+  const peers = peersOf([...trl, ...llama], (round) => decodeRates([round], bench));
+  const measured = ratio(mine, bestOf(peers, "more"));
+  const medians = mediansOf(mine, peers, "tokens/s");
+  return atLeast(`SmolLM2 decode, batch ${batch}, vs the best peer`, batch === 1 ? 1.3 : 5, measured, medians);
 }
 
 /** Parameters of the linear layers, without the output layer; and of that. */
@@ -164,10 +197,11 @@ function floorRow(of: (name: string) => CaseRounds, probes: readonly MachineProb
   const multiply = (2 * rows * (layers + head)) / (fastestGemm(probes) * 1e9);
   const floor = Math.max(read, multiply);
   const measured = steps.length > 0 && probes.length > 0 ? ratio(steps, [floor]) : undefined;
-  const text = measured
-    ? `${number(1000 * median(steps))} ms a step of ${number(rows)} rows on average; reading takes ${number(1000 * read)} ms, multiplying ${number(1000 * multiply)} ms`
+  const note = measured
+    ? `${number(rows)} rows a step on average; reading takes ${number(1000 * read)} ms, multiplying ${number(1000 * multiply)} ms`
     : "";
-  return atMost("0.5B decode step vs the floor of the machine", 1.3, measured, text);
+  const milliseconds = steps.map((seconds) => 1000 * seconds);
+  return atMost("0.5B decode step vs the floor of the machine", 1.3, measured, { own: text(milliseconds, "ms"), note });
 }
 
 /** Forward and backward of every token through frozen layers, and the output layer on completion tokens. */
@@ -179,6 +213,6 @@ function updateFlopsRow(of: (name: string) => CaseRounds, probes: readonly Machi
   const flops = 4 * layers * (bench.prompts * bench.promptTokens + completion) + 4 * head * completion;
   const speeds = update.map((seconds) => flops / seconds / 1e9);
   const measured = speeds.length > 0 && probes.length > 0 ? ratio(speeds, [fastestGemm(probes)]) : undefined;
-  const text = measured ? `${number(median(speeds))} of ${number(fastestGemm(probes))} GFLOP/s` : "";
-  return atLeast("0.5B update, all of it, vs the GEMM probe", 0.7, measured, text);
+  const note = measured ? `the probe's best ${number(fastestGemm(probes))} GFLOP/s` : "";
+  return atLeast("0.5B update, all of it, vs the GEMM probe", 0.7, measured, { own: text(speeds, "GFLOP/s"), note });
 }

@@ -22,7 +22,7 @@ def trl_lines():
     """The block from the first reward line to the last reward metric, as a code object."""
     source = textwrap.dedent(inspect.getsource(grpo_trainer.GRPOTrainer._generate_and_score_completions))
     start = source.index("    unscorable_mask = ")
-    stop = source.index("    # Log prompt and completion texts")
+    stop = source.index("    # Log prompts and completions")
     return compile(textwrap.dedent(source[start:stop]), "trl", "exec")
 
 

@@ -121,6 +121,11 @@ CONVERSATIONS = {
         {},
     ),
     "reasoning, thinking key": ([user("2 + 2?"), assistant("4", thinking="Two and two.")], {}),
+    "reasoning, its own key": ([user("2 + 2?"), assistant("4", reasoning="Two and two."), user("3 + 3?")], {"add_generation_prompt": True}),
+    "reasoning, several keys": (
+        [user("2 + 2?"), assistant("4", reasoning="Third", thinking="Second", reasoning_content=None), user("Sure?"), assistant("Yes", thinking="b", reasoning_content="a")],
+        {},
+    ),
     "tools": ([user("Weather in Rome?")], {"tools": [WEATHER, ADD], "add_generation_prompt": True}),
     "tools, system": ([system("Use tools."), user("Weather?")], {"tools": [WEATHER], "add_generation_prompt": True}),
     "tools, none": ([user("Hi")], {"tools": [], "add_generation_prompt": True}),
@@ -148,6 +153,7 @@ CONVERSATIONS = {
     "empty": ([system(""), user(""), assistant("")], {}),
     "no content": ([{"role": "user"}, assistant(None)], {}),
     "null content": ([user("Hi"), assistant(None)], {}),
+    "null keys": ([user("Hi"), assistant("Hello", tool_calls=None, reasoning_content=None, name=None), user("Bye")], {"tools": [ADD]}),
     "number content": ([user(42), assistant(True)], {}),
     "documents": (
         [user("What is in it?")],
@@ -156,16 +162,19 @@ CONVERSATIONS = {
     "continued": ([user("2 + 2?"), assistant("It is  ")], {"continue_final_message": True}),
     "continued parts": ([user("2 + 2?"), assistant([{"type": "text", "text": "It is"}])], {"continue_final_message": True}),
     "continued thinking": ([user("2 + 2?"), assistant("<think>\nTwo and")], {"continue_final_message": True}),
+    "continued reasoning": ([user("2 + 2?"), assistant("", reasoning_content="Two and ")], {"continue_final_message": "reasoning_content"}),
+    "continued reasoning, its own key": ([user("2 + 2?"), assistant("4", reasoning="Two and")], {"continue_final_message": "reasoning"}),
 }
 
 
 def render(template: str, messages: list, options: dict) -> dict:
+    """As apply_chat_template does it: the conversation is put in order before it is rendered."""
     # Indices are asked for where they exist: they must not change the text.
     wants_indices = "generation" in template and "continue_final_message" not in options
     try:
         texts, indices = chat_template_utils.render_jinja_template(
-            [json.loads(json.dumps(messages))], chat_template=template, return_assistant_tokens_mask=wants_indices,
-            **SPECIAL, **json.loads(json.dumps(options)),
+            [chat_template_utils._normalize_chat_messages(json.loads(json.dumps(messages)))],
+            chat_template=template, return_assistant_tokens_mask=wants_indices, **SPECIAL, **json.loads(json.dumps(options)),
         )  # fmt: skip
     except Exception as error:  # whatever a template can run into
         return {"error": type(error).__name__, "message": str(error)[:300]}

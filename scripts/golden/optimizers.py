@@ -1,6 +1,6 @@
 """Steps of each optimizer: torch.optim.SGD, torch.optim.Muon, transformers' Adafactor.
 
-    python3 scripts/golden/optimizers.py --out test/fixtures/golden
+    python3 scripts/golden/optimizers.py --tiny scripts/assets/tiny-qwen2 --out test/fixtures/golden
 
 Needs the packages of requirements.txt and the models that models.py wrote into OUT/models. Writes OUT/optimizers.json: the options
 of each case, and OUT/optimizers.safetensors: ids, offsets, the adapter before the steps (`adapter.<name>`) and after those of each

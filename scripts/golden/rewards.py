@@ -11,7 +11,12 @@ import re
 import sys
 import types
 
-from trl.rewards import get_repetition_penalty_reward, get_soft_overlong_punishment, think_format_reward
+from trl.rewards import (
+    get_cosine_scaled_reward,
+    get_repetition_penalty_reward,
+    get_soft_overlong_punishment,
+    think_format_reward,
+)
 
 TEXTS = [
     "",
@@ -41,6 +46,8 @@ TEXTS = [
     "So $x = 12$ follows. " * 40,
     "\\boxed{12}" + " and so on" * 150,
 ]
+# Tokens of the texts, as cosineScaled counts them: none, on both sides of its limit, and far beyond it.
+LENGTHS = [(37 * i) % 140 for i in range(len(TEXTS))]
 SOLUTIONS = ["The sum is $\\boxed{12}$.", "$\\frac{1}{2}$", "there is nothing to read here"]
 
 
@@ -86,11 +93,16 @@ def main():
     for solution in SOLUTIONS:
         repeated = [solution] * len(completions)
         case("lengthPenalty", None, r1.len_reward(completions, repeated), solution)
-        case("cosineScaled", {}, r1.get_cosine_scaled_reward()(completions, repeated), solution)
-        options = {"minValueWrong": 0.0, "maxValueWrong": -0.5, "minValueCorrect": 0.2, "maxValueCorrect": 2.0, "maxLength": 60}
+        case("openR1CosineScaled", {}, r1.get_cosine_scaled_reward()(completions, repeated), solution)
+        bounds = {"minValueWrong": 0.0, "maxValueWrong": -0.5, "minValueCorrect": 0.2, "maxValueCorrect": 2.0}
         scaled = r1.get_cosine_scaled_reward(0.0, -0.5, 0.2, 2.0, 60)(completions, repeated)
-        case("cosineScaled", options, scaled, solution)
-    fixture = {"texts": TEXTS, "ids": ids, "cases": cases}
+        case("openR1CosineScaled", {**bounds, "maxLength": 60}, scaled, solution)
+        tokens = [[1] * length for length in LENGTHS]
+        scaled = get_cosine_scaled_reward(max_len=100)(completions, repeated, tokens)
+        case("cosineScaled", {"maxLength": 100}, scaled, solution)
+        scaled = get_cosine_scaled_reward(60, 0.0, -0.5, 0.2, 2.0)(completions, repeated, tokens)
+        case("cosineScaled", {**bounds, "maxLength": 60}, scaled, solution)
+    fixture = {"texts": TEXTS, "lengths": LENGTHS, "ids": ids, "cases": cases}
     (args.out / "rewards.json").write_text(json.dumps(fixture, indent=1) + "\n")
 
 

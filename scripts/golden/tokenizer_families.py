@@ -1,11 +1,11 @@
 """Small tokenizers with the structure of published families, and what Rust's tokenizers gives for varied texts.
 
-    python3 scripts/golden/tokenizer_families.py --out FOLDER [--texts 5200] [--text FILE] [--add NAME=tokenizer.json ...]
+    python3 scripts/golden/tokenizer_families.py --out FOLDER [--texts 5200] [--text FILE] [--add NAME=tokenizer.json ...] [--kept]
 
 Writes FOLDER/texts.json.gz, FOLDER/NAME.json.gz (the tokenizer) and FOLDER/NAME.golden.json.gz for every family. The
 committed files are `--texts 200` without --add; `npx tsx scripts/check-tokenizers.ts FOLDER` compares any of them. Needs
 the packages of requirements.txt and sentencepiece. Two runs write the same texts; the trainers of bert, gpt, gaps and unigram
-break ties at random.
+break ties at random, so the committed tokenizers are --kept when another version of tokenizers says what they give.
 """
 
 import argparse
@@ -430,6 +430,16 @@ def golden(tokenizer: Tokenizer, texts: list[str], sequences: int) -> dict:
     }
 
 
+def trained_families() -> dict[str, Tokenizer]:
+    corpus = draw_texts(3000)
+    return {**byte_level_families(corpus), **sentencepiece_families(corpus), **other_families(corpus)}
+
+
+def kept_families(folder: pathlib.Path) -> dict[str, Tokenizer]:
+    files = [file for file in sorted(folder.glob("*.json.gz")) if not file.name.startswith("texts.") and ".golden." not in file.name]
+    return {file.name.removesuffix(".json.gz"): Tokenizer.from_str(gzip.decompress(file.read_bytes()).decode()) for file in files}
+
+
 def write(file: pathlib.Path, value: object) -> None:
     data = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
     file.write_bytes(gzip.compress(data, 9, mtime=0))
@@ -441,13 +451,13 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=200)
     parser.add_argument("--text", type=pathlib.Path, help="a text file whose paragraphs are added to the texts")
     parser.add_argument("--add", nargs="*", default=[], metavar="NAME=tokenizer.json")
+    parser.add_argument("--kept", action="store_true", help="takes the tokenizers that FOLDER has and trains none")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     texts = draw_texts(arguments.texts)
     if arguments.text:
         texts += [part for part in arguments.text.read_text().split("\n\n") if part]
-    corpus = draw_texts(3000)
-    families = {**byte_level_families(corpus), **sentencepiece_families(corpus), **other_families(corpus)}
+    families = kept_families(arguments.out) if arguments.kept else trained_families()
     for entry in arguments.add:
         name, file = entry.split("=", 1)
         data = pathlib.Path(file).read_bytes()

@@ -191,6 +191,13 @@ describe("what is sampled and trained on", () => {
     minP: true,
     repetitionPenalty: true,
     stopIds: true,
+    minNewTokens: true,
+    noRepeatNgramSize: true,
+    badWordIds: true,
+    badWordOffsets: true,
+    suppressTokens: true,
+    beginSuppressTokens: true,
+    forcedEosTokens: true,
     stopStrings: true,
     tokenBytes: true,
     tokenOffsets: true,
@@ -230,6 +237,12 @@ describe("what is sampled and trained on", () => {
           minP: 0.125,
           repetitionPenalty: 1.5,
           stopIds: [4],
+          minNewTokens: 1,
+          noRepeatNgramSize: 11,
+          badWordsIds: [[1, 2], [3], [4]],
+          suppressTokens: [5, 6],
+          beginSuppressTokens: [7],
+          forcedEosTokenId: 8,
           stopStrings: ["ab"],
           tokenizer: { tokenBytes: () => ({ bytes: Uint8Array.of(97, 98), offsets: Int32Array.of(0, 1, 2) }) },
           seed: 5,
@@ -238,7 +251,7 @@ describe("what is sampled and trained on", () => {
           maxRows: 10,
           graphCapture: true,
         },
-        { vocabSize: 10, maxPositions: 16, eosTokenIds: [9] },
+        { vocabSize: 10, maxPositions: 16, eosTokenIds: [9], ownGeneration: { file: "config.json", values: {} } },
       ),
       contextLength: 12,
       plain: true,
@@ -262,7 +275,16 @@ describe("what is sampled and trained on", () => {
       graphCapture: true,
     });
     expect(request.promptKeys).toEqual(Int32Array.of(8, 9));
-    expect(request.stopIds).toEqual(Int32Array.of(9, 4));
+    expect(request).toMatchObject({
+      stopIds: Int32Array.of(9, 4),
+      minNewTokens: 1,
+      noRepeatNgramSize: 11,
+      badWordIds: Int32Array.of(1, 2, 3),
+      badWordOffsets: Int32Array.of(0, 2, 3),
+      suppressTokens: Int32Array.of(5, 6),
+      beginSuppressTokens: Int32Array.of(7),
+      forcedEosTokens: Int32Array.of(8),
+    });
   });
 
   it("arrives as a batch, all of it", () => {

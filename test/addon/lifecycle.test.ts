@@ -260,6 +260,12 @@ describe("the engine itself, without the checks of the library", () => {
     "a token outside the vocabulary": () => engine.forward(ints(1, 512), ints(0, 2)),
     "a negative token": () => engine.sample({ ...REQUEST, promptIds: ints(1, -2, 3, 4, 5, 6, 7, 8) }, () => {}),
     "a stop id outside the vocabulary": () => engine.sample({ ...REQUEST, stopIds: ints(512) }, () => {}),
+    "a token to suppress outside the vocabulary": () =>
+      engine.sample({ ...REQUEST, suppressTokens: ints(512) }, () => {}),
+    "a bad word without tokens": () =>
+      engine.sample({ ...REQUEST, badWordIds: ints(1), badWordOffsets: ints(0, 0, 1) }, () => {}),
+    "bad words past their ids": () =>
+      engine.sample({ ...REQUEST, badWordIds: ints(1), badWordOffsets: ints(0, 2) }, () => {}),
     "an empty prompt": () => engine.sample({ ...REQUEST, promptOffsets: ints(0, 3, 3, 8) }, () => {}),
     "offsets that do not end with the ids": () => engine.forward(ints(1, 2, 3), ints(0, 2)),
     "offsets that descend": () => engine.logprobs({ ...BATCH, completionOffsets: ints(0, 4, 1, 4, 6, 8) }, 1),

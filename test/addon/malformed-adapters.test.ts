@@ -136,9 +136,15 @@ const cases: [string, (folder: string) => Promise<void>, RegExp, string?][] = [
     goldenPath("adapters/embedding-scaled"),
   ],
   ["another rank", config({ r: 5 }), /lora_A\.weight: expected shape \[5, 32\], found \[4, 32\]/],
-  ["an unknown key that is on", config({ use_magic: true }), /use_magic is true/],
   ["an option of PEFT's that is not supported", config({ lora_bias: true }), /lora_bias is true/],
-  ["a rank pattern that matches nothing", config({ rank_pattern: { c_attn: 4 } }), /rank_pattern "c_attn"/],
+  [
+    "a tensor under two names",
+    weights((header) => {
+      header[first.replace("lora_A", "lora_A.default")] = entry(header);
+      delete header[first.replace("q_proj", "v_proj")];
+    }),
+    /adapter_model/,
+  ],
   ["a pattern that would match for ages", config({ target_modules: "(([a-z_.0-9])+)+!" }), /target_modules.*too long/],
   ["another method", config({ peft_type: "LOHA" }), /peft_type.*"LOHA"/],
 ];

@@ -33,6 +33,17 @@ describe("steps of fixed shapes", () => {
     ["rows that enter and leave, past the first length", { maxNewTokens: 90, maxRows: 4, stopIds }],
     ["more rows than the smallest shape", { groupSize: 7, maxNewTokens: 70, stopIds }],
     ["greedy with a repetition penalty", { doSample: false, repetitionPenalty: 1.5, groupSize: 5, maxNewTokens: 30 }],
+    [
+      "rules of what may be drawn",
+      {
+        minNewTokens: 4,
+        noRepeatNgramSize: 1,
+        badWordIds: Int32Array.of(7, 2, 3),
+        badWordOffsets: Int32Array.of(0, 1, 3),
+        forcedEosTokens: Int32Array.of(8, 9),
+        stopIds,
+      },
+    ],
     ["all filters", { temperature: 1.3, topP: 0.9, topK: 50, minP: 0.02, repetitionPenalty: 1.2, stopIds }],
   ];
   it.each(variants)("draw as others do: %s", async (_, options) => {

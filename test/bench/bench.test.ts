@@ -9,6 +9,7 @@ import { type Components, componentText } from "../../scripts/bench/components.j
 import { measure } from "../../scripts/bench/measure.js";
 import { TINY } from "../../scripts/bench/models.js";
 import { median } from "../../scripts/bench/own-side.js";
+import { shortTable, targetTable } from "../../scripts/bench/page.js";
 import { parityChecks } from "../../scripts/bench/parity.js";
 import { keyOf, ResultStore } from "../../scripts/bench/store.js";
 import { type CaseRounds, targetRows } from "../../scripts/bench/targets.js";
@@ -80,29 +81,69 @@ test("cases have names of their own, prompts of the length they say, and a share
 });
 
 const times = { loadedBytes: 1e9, peakBytes: 2e9, lengths: [64], tokens: [512, 512] };
-const sides = (own: number, trl: number): CaseRounds => ({
+const trlRound = (trl: "1.13" | "1.16", seconds: number) => ({
+  trl,
+  dtype: "float32",
+  step: [seconds],
+  rollout: [seconds],
+  update: [seconds],
+  tokens: [512],
+  peakBytes: 5e9,
+});
+const sides = (own: number, ...trl: readonly ReturnType<typeof trlRound>[]): CaseRounds => ({
   own: [{ ...times, step: [own, own], rollout: [own, own], update: [own, own] }],
-  trl: [{ dtype: "float32", step: [trl], rollout: [trl], update: [trl], tokens: [512], peakBytes: 5e9 }],
+  trl,
   llama: [],
 });
+const rowsOf = (name: string, rounds: CaseRounds) => {
+  const rows = targetRows(new Map([[name, rounds]]), []);
+  return (what: string) => rows.find((candidate) => candidate.what === what);
+};
 
 test("a target is met where the ratio of the medians says so, and open where a side is missing", () => {
-  const rows = targetRows(new Map([["0.5B step, bf16", sides(2, 22)]]), []);
-  const row = (what: string) => rows.find((candidate) => candidate.what === what);
+  const row = rowsOf("0.5B step, bf16", sides(2, trlRound("1.13", 22)));
   expect(row("0.5B rollout, bf16")).toMatchObject({ met: true, measured: { value: 11, low: 11, high: 11 } });
   expect(row("0.5B peak memory of the step, bf16")).toMatchObject({ met: true, measured: { value: 0.4 } });
-  expect(row("0.5B step, fp32")).toMatchObject({ met: undefined, measured: undefined });
-  const slower = targetRows(new Map([["0.5B step, bf16", sides(2, 8)]]), []);
-  expect(slower.find(({ what }) => what === "0.5B step, bf16")).toMatchObject({ met: false, measured: { value: 4 } });
+  expect(row("0.5B step, fp32")).toMatchObject({ met: undefined, measured: undefined, own: "not measured" });
+  const slower = rowsOf("0.5B step, bf16", sides(2, trlRound("1.13", 8)));
+  expect(slower("0.5B step, bf16")).toMatchObject({ met: false, measured: { value: 4 } });
   expect([median([3, 1, 2]), median([4, 1, 2, 3])]).toEqual([2, 2.5]);
 });
 
-test("decoding is held against the better of the peers", () => {
+test.each([
+  ["the older version", trlRound("1.16", 40), trlRound("1.13", 10)],
+  ["the newer version", trlRound("1.16", 10), trlRound("1.13", 40)],
+])("where %s of TRL is the faster one, the ratio is to it, and both are shown", (_, newer, older) => {
+  const row = rowsOf("0.5B step, bf16", sides(2, newer, older));
+  expect(row("0.5B step, bf16")).toMatchObject({
+    measured: { value: 5 },
+    met: false,
+    own: "2.00 s",
+    trl: { "1.16": `${newer.step[0]}.0 s in float32`, "1.13": `${older.step[0]}.0 s in float32` },
+  });
+  expect(row("0.5B rollout, bf16")).toMatchObject({ measured: { value: 5 }, own: "256 tokens/s" });
+});
+
+test("the tables have a column for each version of TRL, and say what was not measured", () => {
+  const name = "0.5B step, bf16";
+  const rows = targetRows(new Map([[name, sides(2, trlRound("1.13", 22))]]), []);
+  const line = targetTable(rows)
+    .split("\n")
+    .find((text) => text.startsWith(`| ${name} |`));
+  expect(line).toBe(`| ${name} | ≥ 6× | 11.0× (one run) | yes | 2.00 s | not measured | 22.0 s in float32 |  |`);
+  expect(shortTable(rows)).toContain("| 11.0× (one run) | grpo 2.00 s, TRL 1.13 22.0 s in float32 |");
+  expect(shortTable([])).toBe("To be measured.");
+});
+
+test("decoding is held against the best of the peers", () => {
   const name = "SmolLM2 decode, batch 1";
-  const round = (seconds: number) => ({ dtype: "x", decode: [seconds] });
+  const round = (seconds: number, trl?: "1.13" | "1.16") => ({ dtype: "x", decode: [seconds], ...(trl && { trl }) });
   const own = [{ ...times, decode: [1] }];
-  const rows = targetRows(new Map([[name, { own, trl: [round(4)], llama: [round(2)] }]]), []);
-  expect(rows.find(({ what }) => what.startsWith(name))).toMatchObject({ met: true, measured: { value: 2 } });
+  const best = (trl: readonly ReturnType<typeof round>[]) =>
+    targetRows(new Map([[name, { own, trl, llama: [round(2)] }]]), []).find(({ what }) => what.startsWith(name));
+  expect(best([round(4, "1.16"), round(3, "1.13")])).toMatchObject({ met: true, measured: { value: 2 } });
+  expect(best([round(4, "1.13"), round(1.5, "1.16")])).toMatchObject({ measured: { value: 1.5 } });
+  expect(best([])).toMatchObject({ note: expect.stringMatching(/^llama\.cpp \d+\.\d+ tokens\/s in x$/), trl: {} });
 });
 
 let folder: string | undefined;

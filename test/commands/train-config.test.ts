@@ -98,6 +98,10 @@ describe("what a key does", () => {
     ["num_processes: 4\ngradient_accumulation_steps: 2", { gradientAccumulationSteps: 8, completionsPerStep: 64 }],
     ["num_processes: 2\nsteps_per_generation: 3", { gradientAccumulationSteps: 2, stepsPerGeneration: 6 }],
     ["gradient_checkpointing: true", { gradientCheckpointing: true }],
+    ["activation_checkpointing: true", { gradientCheckpointing: true }],
+    ["gradient_checkpointing: true\nactivation_checkpointing: false", { gradientCheckpointing: false }],
+    ["activation_checkpointing: null\ngradient_checkpointing: true", { gradientCheckpointing: true }],
+    ["router_aux_loss_coef: null\npad_to_multiple_of: auto", { gradientCheckpointing: false }],
     ["hub_model_id: a/b\nhub_strategy: end", { hubModelId: "a/b", hubStrategy: "end" }],
   ])("%j", async (yaml, expected) => {
     expect((await settings(yaml)).args).toMatchObject(expected);

@@ -112,3 +112,45 @@ test("rewards that do not fill groups are refused", () => {
   const options = { weights: [1], groupSize: 2, scaleRewards: "group" } as const;
   expect(() => computeAdvantages([[1, 2, 3]], options)).toThrow("3 rewards cannot be cut into groups of 2");
 });
+
+test.each([0.1, 1e12 + 0.1, 1e7 / 3, -1e15 - 0.3, 1e20, 1e30, 1e300, 1.7e308, Number.MIN_VALUE])(
+  "equal rewards of %d have advantage 0, however they are scaled, weighted and added up",
+  (value) => {
+    for (const groupSize of [2, 3, 7, 8, 16]) {
+      for (const scaleRewards of ["group", "batch", "none"] as const) {
+        for (const multiObjectiveAggregation of ["sum_then_normalize", "normalize_then_sum"] as const) {
+          const rewards = new Array<number>(2 * groupSize).fill(value);
+          const options = { weights: [0.3, 0.7], groupSize, scaleRewards, multiObjectiveAggregation };
+          const found = computeAdvantages([rewards, rewards], options);
+          expect([...found.advantages].every((advantage) => advantage === 0)).toBe(true);
+          expect(found.zeroSpread).toEqual([true, true]);
+          expect(found.fractionZeroStd).toBe(1);
+        }
+      }
+    }
+  },
+);
+
+test("sums that differ by rounding alone are equal, and a difference that float32 can tell is none of rounding", () => {
+  const options = { weights: [1, 1], groupSize: 4, scaleRewards: "group" } as const;
+  const big = 1e12;
+  // 0.1 + 0.2 and 0.3 of it, which are not the same double.
+  const sums = [
+    [0.1 * big, 0.3 * big, 0.1 * big, 0.3 * big],
+    [0.2 * big, 0, 0.2 * big, 0],
+  ];
+  expect([...computeAdvantages(sums, options).advantages]).toEqual([0, 0, 0, 0]);
+  const near = [[big, big * (1 + 2 ** -23), big, big]];
+  const { advantages } = computeAdvantages(near, { ...options, weights: [1] });
+  expect(advantages[1]).toBeCloseTo(1.5, 4);
+});
+
+test("what overflows ends as in TRL's nan_to_num: no advantage is infinite or NaN", () => {
+  const rewards = [[1.7e308, 1.7e308, -1.7e308, 0]];
+  for (const scaleRewards of ["group", "batch", "none"] as const) {
+    for (const weights of [[1], [10]]) {
+      const { advantages } = computeAdvantages(rewards, { weights, groupSize: 4, scaleRewards });
+      expect([...advantages].every(Number.isFinite)).toBe(true);
+    }
+  }
+});

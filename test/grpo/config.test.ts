@@ -99,6 +99,25 @@ test("a value of TRL that comes later is told from a wrong one", () => {
 test("an option without effect is accepted and noted", () => {
   const { notes } = new GRPOConfig({ gradientCheckpointingKwargs: {} } as GRPOConfigOptions);
   expect(notes).toEqual([expect.stringContaining("gradientCheckpointingKwargs has no effect")]);
+  for (const options of [{ activationCheckpointingKwargs: { every_n_layers: 2 } }, { padToMultipleOf: "auto" }]) {
+    expect(new GRPOConfig(options as GRPOConfigOptions).notes).toHaveLength(1);
+  }
+});
+
+test.each<[GRPOConfigOptions, boolean]>([
+  [{}, false],
+  [{ gradientCheckpointing: true }, true],
+  [{ activationCheckpointing: true }, true],
+  [{ activationCheckpointing: null, gradientCheckpointing: true }, true],
+  [{ activationCheckpointing: false, gradientCheckpointing: true }, false],
+  [{ gradientCheckpointing: false, activationCheckpointing: true }, true],
+])("of the two names of checkpointing the newer one decides: %j", (options, expected) => {
+  expect(new GRPOConfig(options)).toMatchObject({ gradientCheckpointing: expected, notes: [] });
+});
+
+test("no coefficient of a router's loss is the default, as in TRL", () => {
+  expect(new GRPOConfig({ routerAuxLossCoef: null } as GRPOConfigOptions).notes).toEqual([]);
+  expect(refusal({ routerAuxLossCoef: 0.001 }).hint).toContain("TRL's default, null");
 });
 
 test.each([
@@ -211,6 +230,16 @@ test("scaleRewards takes booleans and rewardFuncsWeights is another name of rewa
 test("a data set smaller than a step is refused", () => {
   const plan = () => planTraining(new GRPOConfig({ gradientAccumulationSteps: 4 }), 3);
   expect(plan).toThrow("one step takes 4 prompts");
+});
+
+test("a data set without rows, or whose rows were dropped, is refused with that as the reason", () => {
+  const config = new GRPOConfig({ gradientAccumulationSteps: 4 });
+  expect(() => planTraining(config, 0)).toThrow("trainDataset has no rows");
+  const why = "7 were dropped, as their prompts have more than 9 tokens (maxPromptLength)";
+  for (const rows of [0, 2]) {
+    expect(() => planTraining(config, rows, why)).toThrow(`trainDataset has ${rows} usable rows; ${why}`);
+    expect(() => planTraining(config, rows, why)).toThrow('set promptOverflow to "truncate"');
+  }
 });
 
 test("intervals below 1 are shares of all steps, epochs count in steps", () => {

@@ -119,6 +119,11 @@ describe("evaluations of a run", () => {
 
   it.each<[string, GRPOConfigOptions, Partial<GRPOTrainerOptions<FakeRow>>]>([
     ["no usable rows", {}, { evalDataset: [] }],
+    [
+      "3 were dropped, as their prompts have more than 4 tokens (maxPromptLength)",
+      { maxPromptLength: 4, promptOverflow: "drop" },
+      { trainDataset: [{ prompt: "abc", answer: 1 }] },
+    ],
     ["has 100 tokens", { maxPromptLength: 60 }, { evalDataset: [{ prompt: "x".repeat(100), answer: 1 }] }],
     ["numGenerationsEval", { evalPassAt: [64] }, {}],
     ["rewards/other/mean", { loadBestModelAtEnd: true, metricForBestModel: "rewards/other/mean" }, {}],
@@ -231,4 +236,48 @@ it("stops early after evaluations without a gain above the threshold", async () 
   // 0.53 is no gain above 0.05; 0.6 is one over 0.53; 0.62 and 0.64 are none.
   expect(trainer.state.globalStep).toBe(6);
   expect(printed.join("")).toContain("stopping early");
+});
+
+describe("a metric that is NaN from the start", () => {
+  const noNumber = new Array<null>(30).fill(null);
+
+  it.each([
+    [1, 2],
+    [3, 4],
+  ])("ends a run of patience %d after %d evaluations, as in transformers", async (earlyStoppingPatience, last) => {
+    const { trainer } = trainerOf({ earlyStoppingPatience, maxSteps: 12 }, noNumber);
+    await trainer.train();
+    expect(trainer.state).toMatchObject({
+      globalStep: last,
+      bestMetric: Number.NEGATIVE_INFINITY,
+      evaluationsWithoutGain: earlyStoppingPatience,
+      bestModelCheckpoint: null,
+    });
+  });
+
+  it("ends one where less is better, too", async () => {
+    const less = { metricForBestModel: "reward", greaterIsBetter: false, earlyStoppingPatience: 2, maxSteps: 9 };
+    const { trainer } = trainerOf(less, noNumber);
+    await trainer.train();
+    expect(trainer.state).toMatchObject({ globalStep: 3, bestMetric: Number.POSITIVE_INFINITY });
+  });
+
+  it("is worse than any number that comes in time", async () => {
+    const { trainer } = trainerOf({ earlyStoppingPatience: 2, maxSteps: 9 }, [null, null, null, -5, -6, -7, -8]);
+    await trainer.train();
+    expect(trainer.state).toMatchObject({ globalStep: 5, bestMetric: -5 });
+  });
+
+  it("counts on in a run that is resumed", async () => {
+    const args = { earlyStoppingPatience: 3, maxSteps: 12, saveSteps: 1 };
+    const stop = new AbortController();
+    const first = trainerOf(args, noNumber);
+    first.policy.betweenGroups = async () => {
+      if (first.trainer.state.globalStep === 2) stop.abort();
+    };
+    await expect(first.trainer.train({ signal: stop.signal })).rejects.toThrow("step 2 is saved");
+    const resumed = trainerOf(args, noNumber);
+    await resumed.trainer.train({ resumeFromCheckpoint: true });
+    expect(resumed.trainer.state).toMatchObject({ globalStep: 4, evaluationsWithoutGain: 3 });
+  });
 });

@@ -2,8 +2,8 @@
 
 import { expect, test } from "vitest";
 import { GRPOConfig } from "../../lib/grpo/config.js";
-import { capacityOf, preflight } from "../../lib/grpo/preflight.js";
-import { estimateMemory, type MemoryModel, type MemoryRun } from "../../lib/model/memory.js";
+import { capacityOf, describeEstimate, preflight } from "../../lib/grpo/preflight.js";
+import { estimateMemory, type MemoryEstimate, type MemoryModel, type MemoryRun } from "../../lib/model/memory.js";
 
 /** Qwen2-0.5B in bfloat16 with LoRA of rank 8 on q and v, on a processor that computes in float32. */
 const model: MemoryModel = {
@@ -105,6 +105,17 @@ test("what fits is one line of the plan", () => {
     /^memory {3}up to \d+\.\d GB \(.*weights 988 MB.*in the update activations .*; 60\.0 GB free for it$/,
   );
   expect(more).toEqual([]);
+});
+
+test("a phase, or what is held all the time, without a part worth naming is left out of the line", () => {
+  const estimate = { peak: 3e8, largestPhase: "update", resident: { runtime: 3e8, weights: 1 } } as const;
+  const phases = { rollout: {}, update: { activations: 100 } };
+  const of = (parts: object) => describeEstimate({ ...estimate, phases, ...parts } as unknown as MemoryEstimate);
+  expect(of({})).toBe("up to 300 MB (runtime 300 MB)");
+  expect(of({ resident: {}, phases: { update: { activations: 3e8 } } })).toBe(
+    "up to 300 MB (in the update activations 300 MB)",
+  );
+  expect(of({ resident: {}, phases: { update: {} } })).toBe("up to 300 MB");
 });
 
 test("what may not fit is a warning with the changes that save most", () => {

@@ -5,7 +5,7 @@ import { homedir } from "node:os";
 import path from "node:path";
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { GrpoError } from "../../lib/errors.js";
-import { forgetListings, matching, openSnapshot, resolveModelFiles } from "../../lib/hub/hub.js";
+import { forgetListings, matching, openSnapshot, readResolved, resolveModelFiles } from "../../lib/hub/hub.js";
 import { findToken, hubCacheDir } from "../../lib/hub/hub-env.js";
 import { whoami } from "../../lib/hub/login.js";
 import { useHub } from "../support/use-hub.js";
@@ -115,6 +115,59 @@ describe("fetching a model", () => {
     });
   });
 
+  describe("from a cache that is not whole", () => {
+    const missing = () => Promise.reject(new GrpoError("FILE_NOT_FOUND", "no weights in there", { hint: "none" }));
+    beforeEach(async () => {
+      await resolveModelFiles(ID, { patterns: ["config.json"] });
+    });
+
+    it("says that it is offline, where a file is missing", async () => {
+      vi.stubEnv("HF_HUB_OFFLINE", "1");
+      const resolved = await resolveModelFiles(ID);
+      expect(resolved.files).toEqual(["config.json"]);
+      await expect(readResolved(resolved, missing)).rejects.toMatchObject({
+        code: "FILE_NOT_FOUND",
+        message: expect.stringMatching(
+          /^no weights in there: the copy in the cache is not whole.*HF_HUB_OFFLINE is set/,
+        ),
+      });
+      const wrapped = () =>
+        Promise.reject(new GrpoError("BAD_ADAPTER", "no weights", { cause: new GrpoError("FILE_NOT_FOUND", "x") }));
+      await expect(readResolved(resolved, wrapped)).rejects.toThrow(/no weights: .*HF_HUB_OFFLINE/);
+      const other = () => Promise.reject(new GrpoError("BAD_CONFIG", "wrong"));
+      await expect(readResolved(resolved, other)).rejects.toThrow(/^wrong$/);
+    });
+
+    it("says that the Hub did not answer, where a file is missing", async () => {
+      await at.hub.stop();
+      vi.spyOn(process, "emitWarning").mockImplementation(() => {});
+      vi.stubEnv("HF_ENDPOINT", "http://localhost:9");
+      const resolved = await resolveModelFiles(ID);
+      await expect(readResolved(resolved, missing)).rejects.toThrow(/not whole, and cannot reach localhost:9/);
+    });
+
+    it("has nothing to add where the Hub answered", async () => {
+      await expect(readResolved(await resolveModelFiles(ID), missing)).rejects.toThrow(/^no weights in there\n/);
+    });
+  });
+
+  it("takes a folder of the repository in place of its top", async () => {
+    const files = { "config.json": "top", "sub/one/config.json": "one", "sub/one/model.safetensors": WEIGHTS };
+    at.hub.add("org/folders", { files, large: ["sub/one/model.safetensors"] });
+    for (const subfolder of ["sub/one", "sub/one/", "./sub//one"]) {
+      const { folder, files } = await resolveModelFiles("org/folders", { subfolder });
+      expect(files).toEqual(["config.json", "model.safetensors"]);
+      expect(await readFile(path.join(folder, "config.json"), "utf8")).toBe("one");
+    }
+    await expect(resolveModelFiles("org/folders", { subfolder: "two" })).rejects.toMatchObject({
+      code: "FILE_NOT_FOUND",
+      message: expect.stringContaining("org/folders has no folder two"),
+    });
+    for (const subfolder of ["../other", "/etc", "sub/../..", 3 as never]) {
+      await expect(resolveModelFiles("org/folders", { subfolder })).rejects.toMatchObject({ code: "BAD_OPTION" });
+    }
+  });
+
   it("falls back to the cache when the Hub cannot be reached, with a warning", async () => {
     await resolveModelFiles(ID);
     await at.hub.stop();
@@ -178,6 +231,17 @@ describe("access", () => {
     await expect(resolveModelFiles("org/missing", { token: at.hub.token })).rejects.toThrow(
       'the Hub has no model "org/missing" (HTTP 404)',
     );
+  });
+
+  it("says that there is no such folder either, for whoever meant one", async () => {
+    const folder = path.resolve("outputs/checkpoint-7");
+    const meant = expect.objectContaining({ hint: expect.stringContaining(folder) });
+    await expect(resolveModelFiles("outputs/checkpoint-7")).rejects.toEqual(meant);
+    await expect(resolveModelFiles("outputs/checkpoint-7", { token: at.hub.token })).rejects.toEqual(meant);
+    vi.stubEnv("HF_HUB_OFFLINE", "1");
+    await expect(resolveModelFiles("outputs/checkpoint-7")).rejects.toEqual(meant);
+    await expect(resolveModelFiles("outputs/run 7")).rejects.toThrow("neither a folder here nor the id of a model");
+    await expect(resolveModelFiles("outputs/run/7")).rejects.toThrow("no such folder: outputs/run/7");
   });
 
   it("names a revision that is not there", async () => {

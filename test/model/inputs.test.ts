@@ -1,12 +1,14 @@
 // What a model is given, before the engine sees it: batches, sampling and loss options, devices.
 
 import { describe, expect, it } from "vitest";
+import type { JsonObject } from "../../lib/json.js";
 import { resolveDevice } from "../../lib/model/device.js";
 import { flattenBatch, flattenFloats, flattenIds, flattenMasks, splitFloats } from "../../lib/model/ragged.js";
 import { generateToSample, type ModelSampleOptions, sampledGroup, sampleRequest } from "../../lib/model/sampling.js";
 import { toNativeLoss } from "../../lib/options/loss.js";
 
-const model = { vocabSize: 10, maxPositions: 16, eosTokenIds: [9, 8] };
+const own = (values: JsonObject) => ({ file: "generation_config.json", values });
+const model = { vocabSize: 10, maxPositions: 16, eosTokenIds: [9, 8], ownGeneration: own({}) };
 
 const pairs = (promptIds: number[][], completionIds: number[][]) => ({ promptIds, completionIds });
 
@@ -72,6 +74,14 @@ describe("sampleRequest", () => {
     expect(read({ stopIds: [3, 9] }).stopIds).toEqual(Int32Array.of(9, 8, 3));
   });
 
+  it("passes over stop ids that only the tokenizer has", () => {
+    expect(read({ stopIds: [3, 10, 151_645] }).stopIds).toEqual(Int32Array.of(9, 8, 3));
+  });
+
+  it("takes greedy decoding at temperature 0 for greedy decoding", () => {
+    expect(read({ doSample: false, temperature: 0 })).toMatchObject({ doSample: false, temperature: 1 });
+  });
+
   it.each([
     ["an unknown option", { topp: 0.5 }, "UNKNOWN_OPTION", /topp.*\n.*topP/],
     ["no token limit", { maxNewTokens: undefined }, "BAD_OPTION", /maxNewTokens.*undefined/],
@@ -82,7 +92,12 @@ describe("sampleRequest", () => {
     ["a group of none", { groupSize: 0 }, "BAD_OPTION", /groupSize/],
     ["a seed as text", { seed: "1" }, "BAD_OPTION", /seed/],
     ["keys that do not fit", { promptKeys: [1, 2] }, "BAD_OPTION", /promptKeys/],
-    ["a stop id outside the vocabulary", { stopIds: [10] }, "BAD_INPUT", /stopIds/],
+    ["a stop id that is none", { stopIds: [-1] }, "BAD_INPUT", /stopIds/],
+    ["a negative temperature of greedy decoding", { doSample: false, temperature: -1 }, "BAD_OPTION", /temperature/],
+    ["tokens to suppress that are none", { suppressTokens: ["a"] }, "BAD_OPTION", /suppressTokens/],
+    ["a word of no token", { badWordsIds: [[10]] }, "BAD_OPTION", /badWordsIds/],
+    ["an end that the model does not have", { forcedEosTokenId: 10 }, "BAD_OPTION", /forcedEosTokenId/],
+    ["half an n-gram", { noRepeatNgramSize: 1.5 }, "BAD_OPTION", /noRepeatNgramSize/],
     ["a length beyond the model's positions", { maxNewTokens: 15 }, "BAD_INPUT", /prompt 0 has 2 tokens.*16 positions/],
   ])("refuses %s", (_, options, code, message) => {
     expect(() => read(options)).toThrow(expect.objectContaining({ code, message: expect.stringMatching(message) }));
@@ -96,7 +111,7 @@ describe("sampleRequest", () => {
 
 describe("generate's options", () => {
   const read = (options: object, generationConfig = {}) =>
-    generateToSample([[1, 2, 3]], options, generationConfig, model);
+    generateToSample([[1, 2, 3]], options, { ...model, ownGeneration: own(generationConfig) });
 
   it("are greedy by default, sampled if a sampling option is given", () => {
     expect(read({})).toMatchObject({ doSample: false, maxNewTokens: 13, groupSize: 1 });
@@ -116,6 +131,10 @@ describe("generate's options", () => {
     const expected = { doSample: true, temperature: 0.7, topP: 0.8, topK: 20, repetitionPenalty: 1.1, maxNewTokens: 5 };
     expect(read({}, own)).toMatchObject(expected);
     expect(read({ topK: 0, repetitionPenalty: 1 }, own)).toMatchObject({ topK: 0, repetitionPenalty: 1, topP: 0.8 });
+    expect(read({ temperature: undefined, topP: 0.5 }, { ...own, top_p: "a" })).toMatchObject({
+      temperature: 0.7,
+      topP: 0.5,
+    });
   });
 
   it("refuse what they do not know", () => {

@@ -1,7 +1,8 @@
 // CausalLM around an engine that computes nothing: loading, naming, queueing, cancelling, saving, and every typed error.
 
-import { mkdir, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { gzipSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { readHeader } from "../../lib/model/files/safetensors.js";
 import { LoraConfig } from "../../lib/model/lora/lora.js";
@@ -55,6 +56,17 @@ describe("fromPretrained", () => {
     expect((await CausalLM.fromPretrained(folder)).eosTokenIds).toEqual([3, 4]);
   });
 
+  it.each([
+    [{ eos_token_id: [3, -1, 10, 151_645] }, [3]],
+    [{ eos_token_id: -1 }, []],
+    [{ eos_token_id: null }, []],
+    [{}, []],
+  ])("passes over end-of-text ids that it does not have, and those of config.json: %j", async (generation, ids) => {
+    const folder = await writeModel(qwen2);
+    await writeFile(path.join(folder, "generation_config.json"), JSON.stringify(generation));
+    expect((await CausalLM.fromPretrained(folder)).eosTokenIds).toEqual(ids);
+  });
+
   const weights = "model.safetensors";
   const breakages: [string, (folder: string) => Promise<unknown>, string, RegExp][] = [
     ["a folder without config", (folder) => rm(path.join(folder, "config.json")), "FILE_NOT_FOUND", /no config\.json/],
@@ -66,6 +78,15 @@ describe("fromPretrained", () => {
       (folder) => writeFile(path.join(folder, "config.json"), "{"),
       "BAD_CONFIG",
       /not JSON/,
+    ],
+    [
+      "a config that is gzip in truth",
+      async (folder) => {
+        const file = path.join(folder, "config.json");
+        await writeFile(file, gzipSync(await readFile(file)));
+      },
+      "BAD_CONFIG",
+      /config\.json: its content is gzip[\s\S]*gunzip/,
     ],
     [
       "a config that is a list",
@@ -92,8 +113,8 @@ describe("fromPretrained", () => {
       /model\.embed_tokens\.weight of shape \[10, 8\] missing/,
     ],
     [
-      "an end-of-text id outside the vocabulary",
-      (folder) => writeFile(path.join(folder, "generation_config.json"), '{"eos_token_id":10}'),
+      "an end-of-text id that is a text",
+      (folder) => writeFile(path.join(folder, "generation_config.json"), '{"eos_token_id":"</s>"}'),
       "BAD_CONFIG",
       /eos_token_id/,
     ],
@@ -104,6 +125,21 @@ describe("fromPretrained", () => {
     expect(await failure(CausalLM.fromPretrained(folder))).toMatchObject({
       code,
       message: expect.stringMatching(message),
+    });
+  });
+
+  it("reads a model and an adapter that lie in folders of a folder", async () => {
+    const top = await temporaryFolder();
+    await cp(await writeModel(qwen2), path.join(top, "models/a"), { recursive: true });
+    model.applyLora(lora());
+    await model.savePretrained(path.join(top, "adapters/b"));
+    const loaded = await CausalLM.fromPretrained(top, { subfolder: "models/a", adapter: path.join(top, "adapters/b") });
+    expect(loaded.trainableParameters()).toEqual(model.trainableParameters());
+    await loaded.loadAdapter(top, { subfolder: "adapters/b/", name: "other" });
+    expect(loaded.adapters).toEqual(["default", "other"]);
+    expect(await failure(CausalLM.fromPretrained(top, { subfolder: "models/b" }))).toMatchObject({
+      code: "FILE_NOT_FOUND",
+      message: expect.stringContaining("has no folder models/b"),
     });
   });
 

@@ -1,5 +1,6 @@
 import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { GrpoError } from "../../lib/errors.js";
@@ -80,6 +81,26 @@ describe("readHeader", () => {
     await expect(readHeader(file)).rejects.toMatchObject({
       code: "BAD_CHECKPOINT",
       message: expect.stringMatching(message),
+    });
+  });
+
+  it.each([
+    ["gzip", gzipSync(Buffer.alloc(3000, "weights")), /gunzip/],
+    ["a zip archive", Buffer.from("PK\x03\x04\x14\0\0\0\x08\0 archive/data.pkl", "latin1"), /PyTorch/],
+    [
+      "a Git LFS pointer",
+      Buffer.from(`version https://git-lfs.github.com/spec/v1\noid sha256:${"0".repeat(64)}`),
+      /git lfs/,
+    ],
+    ["an HTML page", Buffer.from("\n<!DOCTYPE html><html><head>"), /not the page/],
+    ["a GGUF file", Buffer.from("GGUF\x03\0\0\0\x10\0\0\0"), /safetensors/],
+  ])("says that a file is %s in truth", async (kind, bytes, hint) => {
+    const file = path.join(await temporaryFolder(), "model.safetensors");
+    await writeFile(file, bytes);
+    await expect(readHeader(file)).rejects.toMatchObject({
+      code: "BAD_CHECKPOINT",
+      message: expect.stringContaining(`${file}: its content is ${kind}`),
+      hint: expect.stringMatching(hint),
     });
   });
 

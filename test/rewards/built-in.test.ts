@@ -77,3 +77,59 @@ test("an error in perSample is reported under the sample function's name", async
   const scored = new RewardRuntime({ functions: [broken] }).score(input, new AbortController().signal);
   await expect(scored).rejects.toThrow('"broken" threw on 1 completions after step 0: bad row');
 });
+
+const solved = { completions: ["\\boxed{4}", "\\boxed{5}", "\\boxed{4}"], solution: ["$4$", "$4$", "none"] };
+
+test("cosineScaled counts tokens, stays at its bound beyond the longest, and abstains where TRL does", () => {
+  const tokens = (count: number) => new Array<number>(count).fill(1);
+  const scaled = rewards.cosineScaled({ maxLength: 40 });
+  const rewardsAt = (count: number) => scaled({ ...solved, completionIds: [count, count, count].map(tokens) });
+  expect(rewardsAt(0)).toEqual([1, -1, null]);
+  for (const count of [40, 41, 60, 80, 4000]) expect(rewardsAt(count)).toEqual([0.5, -0.5, null]);
+  expect(rewards.cosineScaled({ maxLength: 1 }).name).toBe("cosineScaled");
+});
+
+test("openR1CosineScaled counts characters, turns back beyond the longest, and gives 1 for an unreadable solution", () => {
+  const [half] = rewards.openR1CosineScaled({ maxLength: 18 })(solved);
+  expect(half).toBeCloseTo(0.75, 12);
+  expect(rewards.openR1CosineScaled({ maxLength: 4.5 })(solved)).toEqual([1, -1, 1]);
+});
+
+test.each([
+  [() => rewards.cosineScaled({} as never), "maxLength must be a number above 0, found undefined"],
+  [() => rewards.cosineScaled({ maxLength: 0 }), "maxLength must be a number above 0, found 0"],
+  [() => rewards.cosineScaled({ maxLength: 5, minValue: 1 } as never), "unknown option minValue"],
+  [() => rewards.openR1CosineScaled({ maxLength: -1 }), "rewards.openR1CosineScaled: maxLength"],
+])("a cosine reward refuses options that make none", (make, message) => {
+  expect(make).toThrow(message);
+});
+
+const unsolved = { completions: ["\\boxed{4}"], completionIds: [[1]], answer: ["4"] };
+const oneOf: readonly (readonly [string, string, (batch: never) => unknown])[] = [
+  ["accuracy", "solution", rewards.accuracy],
+  ["reasoningAccuracy", "solution", rewards.reasoningAccuracy],
+  ["cosineScaled", "solution", rewards.cosineScaled({ maxLength: 9 })],
+  ["openR1CosineScaled", "solution", rewards.openR1CosineScaled()],
+  ["lengthPenalty", "solution", rewards.lengthPenalty],
+  ["binaryCode", "verification_info", rewards.binaryCode({ e2bRouterUrl: "http://localhost:1" })],
+];
+
+test.each(oneOf)("%s names the column %s that it lacks, and those that there are", async (name, column, reward) => {
+  const call = (batch: object) => Promise.resolve().then(() => reward(batch as never));
+  await expect(call(unsolved)).rejects.toMatchObject({
+    code: "BAD_DATASET",
+    message: expect.stringContaining(`rewards.${name} needs the column "${column}"`),
+  });
+  await expect(call(unsolved)).rejects.toThrow("found answer");
+  await expect(call({ ...unsolved, [column]: [] })).rejects.toThrow("found 0 values for 1 completions");
+});
+
+test("a solution that is no text cannot be read, as in TRL", () => {
+  const solution = [null, 4, ["4"], true] as never;
+  expect(rewards.accuracy({ completions: new Array<string>(4).fill("\\boxed{4}"), solution })).toEqual([
+    null,
+    null,
+    null,
+    null,
+  ]);
+});

@@ -10,26 +10,35 @@ interface Case {
   /** null: the function takes no options. */
   readonly options: Record<string, unknown> | null;
   readonly solution: string | null;
-  readonly rewards: readonly number[];
+  readonly rewards: readonly (number | null)[];
 }
 
-const fixture: { readonly texts: string[]; readonly ids: number[][]; readonly cases: Case[] } = JSON.parse(
-  readFileSync(goldenPath("rewards.json"), "utf8"),
-);
+interface Fixture {
+  readonly texts: string[];
+  /** Tokens of each text. */
+  readonly lengths: number[];
+  readonly ids: number[][];
+  readonly cases: Case[];
+}
+
+const fixture: Fixture = JSON.parse(readFileSync(goldenPath("rewards.json"), "utf8"));
 
 it.each(fixture.cases)("$name with $options and solution $solution", (golden) => {
-  const { texts, ids } = fixture;
+  const { texts, lengths, ids } = fixture;
   const byIds = golden.rewards.length === ids.length;
   const batch = {
     completions: byIds ? ids.map(() => "") : texts.map((content) => [{ role: "assistant", content }]),
-    completionIds: byIds ? ids : texts.map(() => []),
+    completionIds: byIds ? ids : lengths.map((length) => new Array<number>(length).fill(1)),
     solution: texts.map(() => golden.solution),
   };
   // biome-ignore lint/suspicious/noExplicitAny: functions by name, of several types.
   const named = (rewards as any)[golden.name];
-  const given: number[] = (golden.options === null ? named : named(golden.options))(batch);
+  const given: (number | null)[] = (golden.options === null ? named : named(golden.options))(batch);
   expect(given).toHaveLength(golden.rewards.length);
   given.forEach((reward, i) => {
-    expect(reward, JSON.stringify(byIds ? ids[i] : texts[i])).toBeCloseTo(golden.rewards[i] ?? Number.NaN, 12);
+    const expected = golden.rewards[i] ?? null;
+    expect(reward, JSON.stringify(byIds ? ids[i] : texts[i])).toEqual(
+      expected === null ? null : expect.closeTo(expected, 12),
+    );
   });
 });

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { rewards } from "../../lib/rewards/index.js";
 import { type RewardInput, RewardRuntime, type RewardRuntimeOptions } from "../../lib/rewards/runtime.js";
 import { freshState } from "../../lib/run/state.js";
 import type { AnyRewardFn, RewardBatch } from "../../lib/types.js";
@@ -38,10 +39,140 @@ test("a function may answer later, abstain, and change its arguments without dis
   ]);
 });
 
-test("names are the functions' own, or their place, and unique", () => {
-  const named = { same: () => [1] };
-  const functions = [named.same, () => [1], named.same];
-  expect(new RewardRuntime({ functions }).names).toEqual(["same", "reward_1", "same_2"]);
+test("every completion has values of its own, at any depth, and what a function changes there stays with it", async () => {
+  const row = { tests: [{ input: "1", limits: { seconds: 2 } }], image: new Uint8Array([1, 2]) };
+  const prompt = [{ role: "user", content: "p" }];
+  const own: RewardInput = {
+    ...input,
+    prompts: [prompt, prompt],
+    completions: [[{ role: "assistant", content: "a" }], [{ role: "assistant", content: "b" }]],
+    columns: { row: [row, row] },
+    trainerState: { ...input.trainerState, logHistory: [{ step: 1 }] },
+  };
+  const before = structuredClone(own);
+  type Batch = RewardBatch<{ row: typeof row }>;
+  function spoil(batch: Batch): number[] {
+    batch.prompts.forEach((messages, i) => {
+      (messages as object[]).push(...(batch.completions[i] as object[]));
+    });
+    for (const message of batch.completions.flat()) Object.assign(message, { content: "spoilt" });
+    for (const { tests, image } of batch.row) {
+      Object.assign(tests[0]?.limits ?? {}, { seconds: 0 });
+      tests.length = 0;
+      image.fill(9);
+    }
+    for (const ids of batch.completionIds) ids.reverse().push(0);
+    batch.finishReasons.fill("stop");
+    batch.trainerState.globalStep = 99;
+    batch.trainerState.logHistory.length = 0;
+    return batch.prompts.map((messages) => messages.length);
+  }
+  const seen: unknown[] = [];
+  async function see({ logMetric: _, logExtra: __, signal: ___, ...batch }: Batch): Promise<number[]> {
+    await new Promise((resolve) => setImmediate(resolve));
+    seen.push(structuredClone(batch));
+    return [0, 0];
+  }
+  const runtime = new RewardRuntime({ functions: [spoil, see, spoil] });
+  const { rewards } = await runtime.score(own, new AbortController().signal);
+  // Two messages each: the completions of one row do not share their prompt.
+  expect(rewards[0]).toEqual([2, 2]);
+  expect(rewards[2]).toEqual([2, 2]);
+  expect(own).toEqual(before);
+  const { columns, ...rest } = before;
+  expect(seen).toEqual([{ ...rest, ...columns }]);
+});
+
+test("a column that no function reads is not copied", async () => {
+  let copies = 0;
+  const large = {
+    get text() {
+      copies++;
+      return "x";
+    },
+  };
+  const own = { ...input, columns: { large: [large, large], answer: [7, 8] } };
+  const functions = [
+    ({ answer }: RewardBatch<{ answer: number }>) => answer,
+    rewards.perSample<{ answer: number }>(({ answer }) => answer),
+    rewards.perSample<{ large: { text: string } }>(({ large }) => large.text.length),
+  ];
+  const scored = await new RewardRuntime({ functions }).score(own, new AbortController().signal);
+  expect(scored.rewards).toEqual([
+    [7, 8],
+    [7, 8],
+    [1, 1],
+  ]);
+  expect(copies).toBe(2);
+});
+
+test("what a function logs is what it was then", async () => {
+  const notes = [{ tries: 1 }, { tries: 2 }];
+  const logging = async ({ logExtra }: RewardBatch) => {
+    logExtra("notes", notes);
+    await new Promise((resolve) => setImmediate(resolve));
+    for (const note of notes) note.tries = 0;
+    return [1, 1];
+  };
+  expect((await score(logging)).extras).toEqual({ notes: [{ tries: 1 }, { tries: 2 }] });
+});
+
+function named(...names: string[]): AnyRewardFn[] {
+  return names.map((name) => Object.defineProperty(() => [1], "name", { value: name }));
+}
+
+test.each([
+  [
+    ["same", "", "same"],
+    ["same", "reward_1", "same_2"],
+  ],
+  [
+    ["g", "g", "g_2"],
+    ["g", "g_3", "g_2"],
+  ],
+  [
+    ["g_2", "g", "g", "g"],
+    ["g_2", "g", "g_3", "g_4"],
+  ],
+  [
+    ["reward_1", "", ""],
+    ["reward_1", "reward_1_2", "reward_2"],
+  ],
+  [
+    ["g", "g", "g_2", "g_2"],
+    ["g", "g_3", "g_2", "g_2_2"],
+  ],
+])("functions called %j are told apart as %j", (own, names) => {
+  expect(new RewardRuntime({ functions: named(...own) }).names).toEqual(names);
+});
+
+test("a metric of the run's own is refused by its name, and any other is taken", async () => {
+  const reserved = (metric: string) => metric === "loss";
+  const judge =
+    (metric: string) =>
+    ({ logMetric }: RewardBatch) => {
+      logMetric(metric, 1);
+      return [0, 0];
+    };
+  await expect(score(judge("loss"), { reserved })).rejects.toMatchObject({
+    code: "BAD_REWARD",
+    message: expect.stringContaining('logMetric("loss")'),
+  });
+  expect(await score(judge("loss"), { reserved, onError: "null" })).toMatchObject({
+    failures: ["invalid"],
+    metrics: [],
+  });
+  for (const other of ["lost", "__proto__", "constructor"]) {
+    expect((await score(judge(other), { reserved })).metrics).toEqual([{ name: other, value: 1 }]);
+  }
+});
+
+test("a column called __proto__ is a column", async () => {
+  const logging = ({ logExtra }: RewardBatch) => {
+    logExtra("__proto__", ["x", "y"]);
+    return [0, 0];
+  };
+  expect(Object.entries((await score(logging)).extras)).toEqual([["__proto__", ["x", "y"]]]);
 });
 
 test.each([
@@ -50,6 +181,7 @@ test.each([
   ["returns too many", () => [1, 2, 3], "BAD_REWARD", "returned 3 rewards for 2 completions"],
   ["returns NaN", () => [1, Number.NaN], "BAD_REWARD", "NaN for completion 1 of 2"],
   ["returns infinity", () => [Number.POSITIVE_INFINITY, 1], "BAD_REWARD", "Infinity for completion 0"],
+  ["returns a bigint", () => [1, 2n], "BAD_REWARD", "bigint 2n for completion 1 of 2"],
   ["returns text", () => [1, "2"], "BAD_REWARD", 'string "2" for completion 1'],
   ["returns holes", () => new Array(2), "BAD_REWARD", "undefined for completion 0"],
   ["returns a number", () => 1, "BAD_REWARD", "returned 1, expected an array"],

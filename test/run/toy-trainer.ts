@@ -124,8 +124,7 @@ export class ToyTrainer {
     this.#parts = parts;
     this.loop = new TrainingLoop({
       args,
-      model: line,
-      tokenizer,
+      trained: { model: line, tokenizer },
       callbacks,
       output: { write: print },
       view: {

@@ -207,6 +207,36 @@ describe("rendering", () => {
     expect(() => render(listed, { continueFinalMessage: true }, none)).toThrow("has no text in");
   });
 
+  it("gives templates messages without null keys, and reasoning under the names that they read", () => {
+    const shown = (message: object) => render("{{ messages[0] | tojson }}", {}, [message as Message]);
+    const role = "assistant";
+    expect(shown({ role, content: null, tool_calls: null })).toBe('{"role": "assistant"}');
+    expect(shown({ role, content: "4", parts: [null, { a: null }] })).toBe(
+      '{"role": "assistant", "content": "4", "parts": [null, {"a": null}]}',
+    );
+    expect(shown({ role, reasoning: "r" })).toBe(
+      '{"thinking": "r", "role": "assistant", "reasoning": "r", "reasoning_content": "r"}',
+    );
+    expect(shown({ role, reasoning: "r", thinking: "t", reasoning_content: null })).toBe(
+      '{"thinking": "t", "role": "assistant", "reasoning": "r", "reasoning_content": "t"}',
+    );
+    expect(shown({ reasoning_content: "", role, thinking: "t" })).toBe(
+      '{"thinking": "t", "reasoning_content": "", "role": "assistant"}',
+    );
+    const given = { role, content: null, reasoning: "r" };
+    render("{{ messages[0].thinking }}", {}, [given as unknown as Message]);
+    expect(given).toEqual({ role, content: null, reasoning: "r" });
+  });
+
+  it("continues reasoning under whichever name the template reads", () => {
+    const chat = [...CHAT, { role: "assistant", content: "4", reasoning: "Two and" }];
+    const reads = (name: string) => `{% for m in messages %}[{{ m.${name} }}]{% endfor %}`;
+    for (const name of ["reasoning", "thinking", "reasoning_content"]) {
+      expect(render(reads(name), { continueFinalMessage: "reasoning" }, chat)).toBe("[][Two and");
+    }
+    expect(() => render(reads("plan"), { continueFinalMessage: "reasoning" }, chat)).toThrow("has no such field");
+  });
+
   it("takes schemas for tools and objects for documents", () => {
     const add = (a: number, b: number) => a + b;
     expect(() => render("x", { tools: [add] })).toThrow("must be the JSON schema of a function, found a function");

@@ -1,6 +1,6 @@
 // Token ids and texts against Python's tokenizers, special tokens in every form that files come in, and saving.
 
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
@@ -163,6 +163,11 @@ describe("special tokens", () => {
     expect((await Tokenizer.fromPretrained(folder)).eosTokenIds).toEqual([465, 467]);
     await writeTokenizer({ "generation_config.json": { eos_token_id: null } });
     expect((await Tokenizer.fromPretrained(folder)).eosTokenIds).toEqual([467]);
+    await writeTokenizer({
+      "generation_config.json": { eos_token_id: [-1, 465, 5000] },
+      "config.json": { eos_token_id: 1, vocab_size: 512 },
+    });
+    expect((await Tokenizer.fromPretrained(folder)).eosTokenIds).toEqual([465, 467]);
   });
 
   it("knows tokens that only tokenizer_config.json names", async () => {
@@ -287,10 +292,38 @@ describe("saving", () => {
   });
 });
 
+it("reads the files in a folder of a folder", async () => {
+  await cp(TINY, path.join(folder, "some/tokenizer"), { recursive: true });
+  const tokenizer = await Tokenizer.fromPretrained(folder, { subfolder: "some/tokenizer" });
+  expect(tokenizer.encode("one two")).toEqual((await Tokenizer.fromPretrained(TINY)).encode("one two"));
+  await expect(Tokenizer.fromPretrained(folder, { subfolder: "some/model" })).rejects.toMatchObject({
+    code: "FILE_NOT_FOUND",
+  });
+});
+
+it("says that it is offline where the cache has other files of the model only", async () => {
+  const root = path.join(folder, "models--org--m");
+  const snapshot = path.join(root, "snapshots", "a".repeat(40));
+  await mkdir(snapshot, { recursive: true });
+  await mkdir(path.join(root, "refs"));
+  await writeFile(path.join(root, "refs/main"), "a".repeat(40));
+  await writeFile(path.join(snapshot, "config.json"), "{}");
+  vi.stubEnv("HF_HUB_OFFLINE", "1");
+  await expect(Tokenizer.fromPretrained("org/m", { cacheDir: folder })).rejects.toMatchObject({
+    code: "BAD_TOKENIZER",
+    message: expect.stringMatching(/no tokenizer\.json.*HF_HUB_OFFLINE is set/),
+  });
+});
+
 describe("bad files", () => {
   it.each([
     ["no tokenizer.json", {}, "no tokenizer.json in"],
     ["broken JSON", { "tokenizer.json": "{" }, "tokenizer.json is not valid JSON"],
+    [
+      "a pointer",
+      { "tokenizer.json": "version https://git-lfs.github.com/spec/v1" },
+      "has a Git LFS pointer for its content",
+    ],
     ["a list", { "tokenizer.json": "[]" }, "must hold a JSON object"],
     ["no model", { "tokenizer.json": "{}" }, 'has no "model" part'],
     ["an unknown part", { "tokenizer.json": '{"model":{"type":"Nope"}}' }, 'unsupported type "Nope"'],

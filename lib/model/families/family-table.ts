@@ -1,4 +1,4 @@
-// The model families as data: what transformers 5.18 fixes for each, what it reads from config.json, and its defaults. A
+// The model families as data: what transformers 5.24 fixes for each, what it reads from config.json, and its defaults. A
 // family that only switches what is here is one more entry. families.ts turns an entry and a config into numbers.
 
 import type { JsonObject } from "../../json.js";

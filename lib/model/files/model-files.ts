@@ -36,16 +36,6 @@ export async function readModelFolder(folder: string): Promise<ModelFolder> {
   return { config, configText, generationConfig: generation.object, generationConfigText: generation.text };
 }
 
-/** End-of-text ids: generation_config.json's, else config.json's. One or several, or none. */
-export function eosTokenIds(config: JsonObject, generationConfig: JsonObject, vocabSize: number): readonly number[] {
-  const value = generationConfig.eos_token_id ?? config.eos_token_id ?? [];
-  const ids: unknown[] = Array.isArray(value) ? value : [value];
-  return ids.map((id) => {
-    if (typeof id === "number" && Number.isInteger(id) && id >= 0 && id < vocabSize) return id;
-    throw new GrpoError("BAD_CONFIG", `eos_token_id must name ids below ${vocabSize}, found ${JSON.stringify(value)}`);
-  });
-}
-
 /** What is to be written to a file: its text, or a function that writes it to the path that it is given. */
 export type FileContent = string | ((file: string) => Promise<void>);
 

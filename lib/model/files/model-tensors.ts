@@ -29,7 +29,8 @@ const WEIGHT_DTYPES: readonly string[] = ["F32", "BF16", "F16", "F64"];
 /** The part of the stored tensors that the model reads, after every name, shape and dtype has been checked. */
 export function matchTensors(table: NativeTensorTable, config: NativeModelConfig): NativeTensorTable {
   const expected = expectedTensors(config);
-  const stored = new Map(table.tensors.map((tensor) => [tensor.name, tensor]));
+  const stored = namedAsHere(table.tensors, new Set([...expected.keys(), `${outputLayer(config).module}.weight`]));
+  if (stored.size < table.tensors.length) throw badCheckpoint(`${table.files[0]}: a tensor is there under two names`);
   const where = table.files.length === 1 ? String(table.files[0]) : `${table.files.length} weight files`;
   if (config.tieWordEmbeddings) useOnlyEmbedding(where, stored, table.files, config);
   const missing = [...expected].filter(([name]) => !stored.has(name));
@@ -48,6 +49,22 @@ export function matchTensors(table: NativeTensorTable, config: NativeModelConfig
     tensors.push(tensor);
   }
   return { files: table.files, tensors };
+}
+
+/**
+ * The tensors by their names in this model. As in transformers, a checkpoint of the decoder alone ("layers.0.…") or of a model that
+ * has this one in it may have one "model." less or more in front; a name that is there as it should be comes first.
+ */
+function namedAsHere(tensors: readonly NativeTensorRef[], known: ReadonlySet<string>): Map<string, NativeTensorRef> {
+  const stored = new Set(tensors.map(({ name }) => name));
+  const free = (name: string) => known.has(name) && !stored.has(name);
+  const nameOf = (name: string) => {
+    const [less, more] = [name.replace(/^model\./, ""), `model.${name}`];
+    if (known.has(name)) return name;
+    if (free(less)) return less;
+    return free(more) ? more : name;
+  };
+  return new Map(tensors.map((tensor) => [nameOf(tensor.name), { ...tensor, name: nameOf(tensor.name) }]));
 }
 
 /** Tied models may store the shared matrix under either name, or under both. */

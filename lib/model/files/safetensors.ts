@@ -5,6 +5,7 @@
 import { open, readFile } from "node:fs/promises";
 import path from "node:path";
 import { GrpoError, reasonOf } from "../../errors.js";
+import { namingForeignKind } from "../../file-kind.js";
 import { isJsonObject, repeatedKey } from "../../json.js";
 import type { NativeTensorInfo, NativeTensorRef, NativeTensorTable } from "../../native/native.js";
 import { isFile, WEIGHTS, WEIGHTS_INDEX } from "./model-files.js";
@@ -46,6 +47,14 @@ export interface SafetensorsFile {
 
 /** Reads and checks the header. Throws FILE_NOT_FOUND or BAD_CHECKPOINT, naming the file and the tensor. */
 export async function readHeader(file: string): Promise<SafetensorsFile> {
+  try {
+    return await readOwnHeader(file);
+  } catch (thrown) {
+    throw thrown instanceof GrpoError ? await namingForeignKind(file, thrown) : thrown;
+  }
+}
+
+async function readOwnHeader(file: string): Promise<SafetensorsFile> {
   const { text, dataStart, fileSize } = await readHeaderText(file);
   const header = parseHeader(file, text);
   const metadata = checkMetadata(file, header.__metadata__);

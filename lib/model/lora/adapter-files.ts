@@ -1,6 +1,6 @@
 // An adapter on disk, in PEFT's format: adapter_config.json with the keys of PEFT 0.21 in its order, the names of the tensors
-// in adapter_model.safetensors, and the model card. Reading is strict: an option that would change the result and is not
-// supported is refused by name, and every tensor must find its place.
+// in adapter_model.safetensors, and the model card. Reading is strict: an option of PEFT that would change the result and is not
+// supported is refused by name, and every tensor must find its place. What PEFT passes over is told, and passed over.
 
 import path from "node:path";
 import { show } from "../../checks.js";
@@ -16,7 +16,7 @@ import { isAllLinear } from "./lora-targets.js";
 export const ADAPTER_CONFIG = "adapter_config.json";
 export const ADAPTER_WEIGHTS = "adapter_model.safetensors";
 
-const PEFT_VERSION = "0.21.0";
+const PEFT_VERSION = "0.21.2";
 const HINT = "check that the adapter was saved for this base model";
 const MIN_PATHS_TO_SHORTEN = 20;
 /** Every key that PEFT 0.21 writes, in its (sorted) order, with its default. */
@@ -64,7 +64,7 @@ const DEFAULTS: JsonObject = {
   velora_config: null,
 };
 
-/** Keys that describe the file or were used before training, and do not change what the adapter computes. */
+/** Keys that describe the file, were used before training, or mean layers of other kinds: they do not change what the adapter computes. */
 const INFORMATIVE: readonly string[] = [
   "auto_mapping",
   "base_model_name_or_path",
@@ -74,7 +74,15 @@ const INFORMATIVE: readonly string[] = [
   "runtime_config",
   "megatron_core",
   "qalora_group_size",
+  "fan_in_fan_out",
+  "eva_config",
+  "corda_config",
+  "lora_ga_config",
+  "loftq_config",
 ];
+
+/** Initialisations that need data: what they make are pairs like any others, and loading takes those from the file. */
+const DATA_DRIVEN_INITS: readonly unknown[] = ["eva", "lora_ga", "mica"];
 
 /** Keys that LoraConfig takes, under its own names. */
 const OPTION_OF: Readonly<Record<string, keyof LoraConfig>> = {
@@ -134,6 +142,7 @@ export async function readAdapter(
   const file = path.join(folder, ADAPTER_CONFIG);
   const json = await asBadAdapterFile(readJsonObject(file, "BAD_ADAPTER"));
   const adapter = resolveAdapter(readAdapterConfig(json, file), model, file);
+  for (const note of [...unknownKeys(json), ...adapter.idle.map(inFile)]) process.emitWarning(`${file}: ${note}`);
   const stored = await asBadAdapterFile(readHeader(path.join(folder, ADAPTER_WEIGHTS)));
   return { adapter, table: matchAdapter(stored, adapter) };
 }
@@ -157,19 +166,27 @@ export function readAdapterConfig(json: JsonObject, file: string): LoraConfig {
   if (json.peft_type !== "LORA") throw bad(file, `peft_type must be "LORA", found ${show(json.peft_type)}`);
   for (const [key, value] of Object.entries(json)) {
     if (key === "peft_type" || INFORMATIVE.includes(key) || Object.hasOwn(OPTION_OF, key)) continue;
-    if (isOff(value)) continue;
+    if (isOff(value) || !Object.hasOwn(DEFAULTS, key)) continue;
     throw bad(file, `${key} is ${show(value)}, which is not supported`);
   }
   const options = Object.entries(OPTION_OF).flatMap(([key, option]) => {
     const value = json[key];
-    return value === undefined || value === null ? [] : [[option, inAnyCase(option, value)]];
+    return value === undefined || value === null ? [] : [[option, optionValue(option, value)]];
   });
   return asBadAdapter(file, () => new LoraConfig(Object.fromEntries(options)));
 }
 
 /** PEFT reads the names of some initialisations in any case. */
-function inAnyCase(option: keyof LoraConfig, value: unknown): unknown {
-  return option === "initLoraWeights" && typeof value === "string" ? value.toLowerCase() : value;
+function optionValue(option: keyof LoraConfig, value: unknown): unknown {
+  if (option !== "initLoraWeights" || typeof value !== "string") return value;
+  return DATA_DRIVEN_INITS.includes(value) ? true : value.toLowerCase();
+}
+
+/** Trainers add keys of their own, which PEFT passes over. */
+function unknownKeys(json: JsonObject): string[] {
+  return Object.entries(json)
+    .filter(([key, value]) => !Object.hasOwn(DEFAULTS, key) && !INFORMATIVE.includes(key) && !isOff(value))
+    .map(([key, value]) => `${key} ${show(value)} is no option of PEFT, and is passed over`);
 }
 
 /** The layers of the model that the adapter in `file` means. Throws BAD_ADAPTER. */
@@ -184,14 +201,18 @@ function asBadAdapter<T>(file: string, read: () => T): T {
   } catch (cause) {
     if (!(cause instanceof GrpoError)) throw cause;
     const [text = ""] = cause.message.replace(/^LoraConfig: /, "").split("\n");
-    const named = Object.entries(OPTION_OF).reduce((message, [key, option]) => {
-      return message.replace(new RegExp(`\\b${option}\\b`, "g"), key);
-    }, text);
-    throw new GrpoError("BAD_ADAPTER", `${file}: ${named}`, { cause, hint: HINT });
+    throw new GrpoError("BAD_ADAPTER", `${file}: ${inFile(text)}`, { cause, hint: HINT });
   }
 }
 
-/** Every option that we do not know is off in one of these ways by default, in PEFT's older and newer versions alike. */
+/** A message about options, with their names in the file. */
+function inFile(text: string): string {
+  return Object.entries(OPTION_OF).reduce((message, [key, option]) => {
+    return message.replace(new RegExp(`\\b${option}\\b`, "g"), key);
+  }, text);
+}
+
+/** Every option is off in one of these ways by default, in PEFT's older and newer versions alike. */
 function isOff(value: unknown): boolean {
   if (value === null || value === false) return true;
   if (Array.isArray(value)) return value.length === 0;
@@ -201,17 +222,20 @@ function isOff(value: unknown): boolean {
 /** The stored tensors under the engine's names. Every one must be expected, and every expected one stored. */
 export function matchAdapter(stored: SafetensorsFile, adapter: ResolvedLora): NativeTensorTable {
   const { file } = stored;
+  const table = tableOf([stored]);
+  const named = table.tensors.map((tensor) => ({ ...tensor, name: plainName(tensor.name) }));
+  const names = new Set(named.map(({ name }) => name));
+  if (names.size < named.length) throw bad(file, "it has a tensor under two names, with and without .default");
   const expected = [...adapter.tensors].flatMap(([name, { shape, fileNames }]) => {
     return fileNames.map((fileName, copy): [string, Expected] => [fileName, { name, shape, isCopy: copy > 0 }]);
   });
-  const missing = expected.filter(([fileName]) => !stored.tensors.has(fileName));
+  const missing = expected.filter(([fileName]) => !names.has(fileName));
   if (missing.length > 0) {
     const more = missing.length > 1 ? ` and ${missing.length - 1} more` : "";
     throw bad(file, `tensor ${missing[0]?.[0]}${more} missing`);
   }
   const places = new Map<string, Expected>([...adapter.baseCopies, ...expected]);
-  const table = tableOf([stored]);
-  const tensors = table.tensors.flatMap((tensor) => {
+  const tensors = named.flatMap((tensor) => {
     const place = places.get(tensor.name);
     if (place === undefined) throw bad(file, `tensor ${tensor.name} ${whyUnexpected(tensor.name)}`);
     if (shapeText(place.shape) !== shapeText(tensor.shape)) {
@@ -224,6 +248,11 @@ export function matchAdapter(stored: SafetensorsFile, adapter: ResolvedLora): Na
     return place.isCopy ? [] : [{ ...tensor, name: place.name }];
   });
   return { files: table.files, tensors };
+}
+
+/** PEFT also takes the names that its modules have in memory, where the adapter "default" is a level of its own. */
+function plainName(name: string): string {
+  return name.replace(/(\.lora_\w+)\.default(\.weight)?$/, "$1$2").replace(/(\.lora_magnitude_vector)\.weight$/, "$1");
 }
 
 interface Expected {

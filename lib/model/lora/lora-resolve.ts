@@ -20,7 +20,7 @@ import {
   nativeAdapter,
 } from "./adapter-tensors.js";
 import type { LoraConfig, LoraInit } from "./lora.js";
-import { bad, matchModulesToSave, matchPatternValues, matchTargets } from "./lora-targets.js";
+import { bad, idlePatterns, matchModulesToSave, matchPatternValues, matchTargets } from "./lora-targets.js";
 
 export interface ResolvedLora {
   readonly config: LoraConfig;
@@ -35,6 +35,8 @@ export interface ResolvedLora {
   readonly baseCopies: ReadonlyMap<string, { readonly name: string; readonly shape: readonly number[] }>;
   /** How many numbers train, and how many of them the base model does not have: PEFT counts biases where they are. */
   readonly parameters: { readonly trainable: number; readonly added: number };
+  /** What rankPattern and alphaPattern say of no module, in words; let pass unless names are strict. */
+  readonly idle: readonly string[];
 }
 
 /**
@@ -44,6 +46,9 @@ export interface ResolvedLora {
 export function resolveLora(config: LoraConfig, model: ModelDescription, seed: number, strict = true): ResolvedLora {
   const layers = matchTargets(config, model, strict);
   const { native } = model;
+  const modules = layers.map(({ module }) => module);
+  const idle = [...idlePatterns("rankPattern", config, modules), ...idlePatterns("alphaPattern", config, modules)];
+  if (strict && idle[0] !== undefined) throw bad(idle[0]);
   const targets = resolveTargets(config, layers, native);
   const owners = tensorsByModule(native);
   const saved = modulesToSave(config, native);
@@ -70,6 +75,7 @@ export function resolveLora(config: LoraConfig, model: ModelDescription, seed: n
     tensors,
     baseCopies: baseCopies(spec, native),
     parameters: countParameters(spec, tensors),
+    idle,
   };
 }
 

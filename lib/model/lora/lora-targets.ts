@@ -1,6 +1,6 @@
 // Which modules of a model a LoraConfig means, by PEFT's rules (tuners_utils.check_target_module_exists and
-// _maybe_include_all_linear_layers, other.get_pattern_key, other._set_trainable). A name that means nothing is an error in
-// options that a user writes; in a downloaded adapter it is let pass as PEFT does, since every tensor must find its place.
+// _maybe_include_all_linear_layers, other.get_pattern_key, other._set_trainable). A name or pattern that means nothing is an error
+// in options that a user writes; in a downloaded adapter it is let pass as PEFT does, since every tensor must find its place.
 
 import { at } from "../../at.js";
 import { show } from "../../checks.js";
@@ -109,18 +109,26 @@ function inLayers(
   });
 }
 
+type PatternOption = "rankPattern" | "alphaPattern";
+
+/** For each pattern of the option that no module matches, words that say so. */
+export function idlePatterns(option: PatternOption, config: LoraConfig, modules: readonly string[]): string[] {
+  const patterns = Object.keys(config[option]);
+  const matches = matchPatterns(option, "end", patterns, modules);
+  return patterns
+    .filter((_, p) => !matches[p]?.includes(true))
+    .map((pattern) => `${option} ${show(pattern)} matches none of the target modules`);
+}
+
 /** The value for each module: of the first pattern that the end of its path matches, or the fallback. */
 export function matchPatternValues(
-  option: "rankPattern" | "alphaPattern",
+  option: PatternOption,
   patterns: Readonly<Record<string, number>>,
   fallback: number,
   modules: readonly string[],
 ): (module: string) => number {
   const entries = Object.entries(patterns);
-  const sources = entries.map(([source]) => source);
-  const matches = matchPatterns(option, "end", sources, modules);
-  const idle = sources.find((_, p) => !matches[p]?.includes(true));
-  if (idle !== undefined) throw bad(`${option} ${show(idle)} matches none of the target modules`);
+  const matches = matchPatterns(option, "end", Object.keys(patterns), modules);
   const values = modules.map((_, m) => entries[matches.findIndex((row) => row[m])]?.[1]);
   return (module) => values[modules.indexOf(module)] ?? fallback;
 }

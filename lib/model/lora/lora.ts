@@ -2,7 +2,7 @@
 // a model is lora-targets.ts's business, files are adapter-files.ts's.
 
 import { badOption, checkBoolean, checkNumber, checkOneOf, checkOptionNames, namesOf } from "../../checks.js";
-import { GrpoError } from "../../errors.js";
+import { GrpoError, isSameName } from "../../errors.js";
 
 /** How a fresh adapter begins; docs/lora.md describes each. */
 export type LoraInit = boolean | "gaussian" | "pissa" | `pissa_niter_${number}` | "olora" | "orthogonal";
@@ -118,13 +118,16 @@ export class LoraConfig {
 
   /** Throws UNKNOWN_OPTION or BAD_OPTION, naming the option. */
   constructor(options: LoraOptions = {}) {
-    const unsupported = Object.keys(options ?? {}).find((key) => UNSUPPORTED.includes(key));
+    const unsupported = UNSUPPORTED.find((name) => Object.keys(options ?? {}).some((key) => isSameName(key, name)));
     if (unsupported !== undefined) {
       throw new GrpoError("BAD_OPTION", `${WHERE}: ${unsupported} is an option of PEFT that is not supported here`, {
         hint: `leave it out; the options are ${SUPPORTED.join(", ")}`,
       });
     }
-    checkOptionNames(WHERE, options, SUPPORTED);
+    checkOptionNames(WHERE, options, SUPPORTED, {
+      positional: "write { r: …, loraAlpha: … }",
+      names: { rank: "write r", alpha: "write loraAlpha", dropout: "write loraDropout", target: "write targetModules" },
+    });
     this.taskType = checkTaskType(options.taskType);
     this.r = checkNumber(WHERE, "r", options.r ?? 8, RANK);
     this.loraAlpha = checkNumber(WHERE, "loraAlpha", options.loraAlpha ?? 8, ALPHA);

@@ -3,6 +3,7 @@
 import { show } from "../../checks.js";
 import { GrpoError } from "../../errors.js";
 import { isJsonObject } from "../../json.js";
+import { requiredColumn } from "../columns.js";
 import { extractCode, lastContent } from "./programs.js";
 import { type GraderJob, type GraderOptions, pythonGrader, type TestCase } from "./python-graders.js";
 import { type CodeBatch, settle } from "./service.js";
@@ -41,8 +42,9 @@ function executing(
 ): ExecutingReward<VerifiedBatch> {
   const grader = pythonGrader(name, options);
   const reward = async (batch: VerifiedBatch): Promise<(number | null)[]> => {
+    const infos = requiredColumn(name, batch, "verification_info");
     const jobs = batch.completions.map((completion, i): GraderJob => {
-      const tests = testCases(batch.verification_info[i]);
+      const tests = testCases(infos[i]);
       return { code: extractCode(lastContent(completion), "python"), tests };
     });
     if (enforceSameLanguage) checkLanguages(batch.verification_info);

@@ -41,6 +41,11 @@ export interface MatrixNode {
   readonly kind: "matrix";
   readonly rows: readonly (readonly MathNode[])[];
 }
+export interface PowNode {
+  readonly kind: "pow";
+  readonly base: MathNode;
+  readonly exponent: MathNode;
+}
 export interface IteratedNode {
   readonly kind: "sum" | "product" | "integral";
   readonly body: MathNode;
@@ -79,7 +84,7 @@ export type MathNode =
   /** The 1/100 of a percentage, which the comparison may leave out. */
   | { readonly kind: "hundredth" }
   | { readonly kind: "add" | "mul"; readonly args: readonly MathNode[] }
-  | { readonly kind: "pow"; readonly base: MathNode; readonly exponent: MathNode }
+  | PowNode
   | { readonly kind: "derivative"; readonly body: MathNode; readonly variable: SymbolNode }
   | { readonly kind: "set" | "tuple"; readonly args: readonly MathNode[] }
   | { readonly kind: "union" | "intersection" | "complement"; readonly left: MathNode; readonly right: MathNode }

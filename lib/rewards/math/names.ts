@@ -1,8 +1,8 @@
 // Comparison of names: an answer in words or letters. \text{abc} is one name, abc is a product of three; both count as
-// "abc". A name also equals what prints like it, so that \text{5} is 5.
+// "abc". A name also equals what sympy prints like it, so that \text{5} is 5 and \text{x/2} is \frac{x}{2}.
 
 import type { MathNode } from "./ast.js";
-import { toNumber } from "./rational.js";
+import { printed } from "./printed.js";
 
 const isLetterE = (node: MathNode) => node.kind === "constant" && node.name === "e";
 
@@ -16,23 +16,6 @@ function spelled(node: MathNode): string | undefined {
     else return undefined;
   }
   return word.toLowerCase();
-}
-
-/** How Python prints the simplest expressions. */
-function printed(node: MathNode): string | undefined {
-  switch (node.kind) {
-    case "symbol":
-      return node.name;
-    case "number": {
-      const { p, q } = node.value;
-      if (node.float) return toNumber(node.value).toPrecision(15);
-      return q === 1n ? String(p) : `${p}/${q}`;
-    }
-    case "constant":
-      return { pi: "pi", e: "E", i: "I", gamma: "EulerGamma", infinity: "oo", undefined: undefined }[node.name];
-    default:
-      return undefined;
-  }
 }
 
 const loose = (name: string) => (name.length > 1 ? name.toLowerCase() : name);

@@ -46,8 +46,10 @@ function sides(left: MathNode, right: MathNode): MathNode {
 
 function relationEqual(gold: RelationNode, answer: RelationNode, comparison: Comparison, equal: Equal): boolean {
   const difference = sides(gold.left, gold.right);
+  // What a name equals by its letters alone it does not equal as a part of a larger expression.
+  const same = (a: MathNode, b: MathNode) => (a.kind === "symbol") === (b.kind === "symbol") && equal(a, b, comparison);
   if (gold.operator === answer.operator) {
-    if (equal(gold.left, answer.left, comparison) && equal(gold.right, answer.right, comparison)) return true;
+    if (same(gold.left, answer.left) && same(gold.right, answer.right)) return true;
     if (equal(difference, sides(answer.left, answer.right), comparison)) return true;
   }
   if (INVERSE[gold.operator] === answer.operator && equal(difference, sides(answer.right, answer.left), comparison)) {

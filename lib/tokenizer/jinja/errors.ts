@@ -21,6 +21,11 @@ export class TemplateTypeError extends TemplateError {
   override readonly name = "TypeError";
 }
 
+/** What the sandbox of transformers forbids. */
+export class SecurityError extends TemplateError {
+  override readonly name = "SecurityError";
+}
+
 /** raise_exception(): the template's own word on a conversation. */
 export class RaisedByTemplate extends TemplateError {
   override readonly name = "raise_exception";

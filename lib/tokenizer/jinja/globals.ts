@@ -1,7 +1,7 @@
 // Functions that every template has: Jinja's own, and the two of transformers.
 
 import { needInteger } from "./arguments.js";
-import { RaisedByTemplate, TemplateTypeError } from "./errors.js";
+import { RaisedByTemplate, SecurityError, TemplateTypeError } from "./errors.js";
 import { strftime } from "./strftime.js";
 import { Attributes, type CallArguments, Callable, type Dict, iterate, textOf, type Value } from "./values.js";
 
@@ -53,11 +53,20 @@ function toDict({ positional, keyword }: CallArguments): Dict {
 
 function namespace(args: CallArguments): Value {
   const values = toDict(args);
+  for (const name of values.keys()) checkNamespaceName(name);
   return new Attributes(
     "Namespace",
     (name) => values.get(name),
-    (name, value) => values.set(name, value),
+    (name, value) => {
+      checkNamespaceName(name);
+      values.set(name, value);
+    },
   );
+}
+
+function checkNamespaceName(name: Value): void {
+  if (typeof name !== "string" || !name.startsWith("_")) return;
+  throw new SecurityError(`a namespace cannot have an attribute that begins with an underscore, found '${name}'`);
 }
 
 function cycler({ positional }: CallArguments): Value {

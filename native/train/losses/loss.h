@@ -1,4 +1,4 @@
-// The GRPO losses on log-probabilities and entropies, with the names and numbers of TRL 1.13. For a
+// The GRPO losses on log-probabilities and entropies, with the names and numbers of TRL. For a
 // token of a completion with advantage A, log-probability l and entropy H:
 //   ρ  = exp(l - l_old), or with sequence-level importance sampling exp of its mean over the
 //        completion (GSPO, Zheng et al. 2025)
