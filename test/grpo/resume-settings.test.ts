@@ -171,6 +171,7 @@ describe("a changed setting that decides the numbers", () => {
     // A new option is here or decides the numbers.
     expect(free.sort()).toMatchInlineSnapshot(`
       [
+        "activationCheckpointing",
         "bf16",
         "earlierRun",
         "earlyStoppingPatience",
@@ -204,6 +205,7 @@ describe("a changed setting that decides the numbers", () => {
         "maxTokensPerMicroBatch",
         "memoryCheck",
         "metricForBestModel",
+        "modelInitKwargs",
         "numCompletionsToPrint",
         "numGenerationsEval",
         "numTrainEpochs",
