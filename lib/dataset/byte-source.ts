@@ -16,10 +16,10 @@ export interface ByteSource {
   ensure?(ranges: readonly ByteRange[]): Promise<void>;
 }
 
-/** The file is opened for each read: a data set has no moment at which it could close one. */
-export function localSource(file: string): ByteSource {
+/** The file is opened for each read: a data set has no moment at which it could close one. `name` is for messages. */
+export function localSource(file: string, name = file): ByteSource {
   return {
-    name: file,
+    name,
     byteLength: statSync(file).size,
     read: (start, end) => readRange(file, start, end),
   };

@@ -1,16 +1,13 @@
-// Which files of a data-set folder belong to which split, by the conventions of Hugging Face datasets: the `configs` of the
-// README's front matter, shard names like data/train-00000-of-00001.parquet, or a split's name in folder and file names.
+// Which files of a data-set folder belong to which split, by the conventions of Hugging Face datasets: patterns of the caller or
+// of the data set's card, shard names like data/train-00000-of-00001.parquet, or a split's name in folder and file names.
 
-import { GrpoError, nearestName, reasonOf } from "../errors.js";
+import { GrpoError } from "../errors.js";
 import { matching } from "../hub/hub.js";
-import { isJsonObject, type JsonObject } from "../json.js";
+import { type CardConfig, type DataFilesOption, unknownConfig } from "./dataset-card.js";
 import { baseName, commonFormat, dataFormat, filesInFormat } from "./table.js";
 
 /** Files by split, relative to the data set's folder. */
 export type SplitFiles = ReadonlyMap<string, readonly string[]>;
-
-/** What a caller or a README may say: one pattern, several, or those of each split. */
-export type DataFilesOption = string | readonly string[] | Readonly<Record<string, string | readonly string[]>>;
 
 const KEYWORDS: readonly (readonly [split: string, words: readonly string[]])[] = [
   ["train", ["train", "training"]],
@@ -51,6 +48,11 @@ function filesOf(patterns: readonly string[], files: readonly string[]): string[
 
 /** Data, and neither hidden nor in a folder like __pycache__ unless the pattern says so. */
 function isWanted(file: string, pattern: string): boolean {
+  return dataFormat(file) !== undefined && isMeant(file, pattern);
+}
+
+/** Whether a file that matches a pattern is one that the pattern means: of hidden ones, it names as many folders as they have. */
+export function isMeant(file: string, pattern: string): boolean {
   const hidden = (name: string) => name.split("/").filter((part) => part.startsWith(".")).length;
   const special = (name: string) =>
     name
@@ -59,26 +61,11 @@ function isWanted(file: string, pattern: string): boolean {
       .filter((part) => part.startsWith("__")).length;
   const ignored = NOT_DATA.has(baseName(file)) && baseName(file) !== baseName(pattern);
   const requested = hidden(file) === hidden(pattern) && special(file) === special(pattern);
-  return dataFormat(file) !== undefined && !ignored && requested;
+  return !ignored && requested;
 }
 
-/** Splits by the README's front matter; undefined when it names no files. */
-export async function splitsFromReadme(
-  readme: string,
-  files: readonly string[],
-  name: string | undefined,
-  source: string,
-): Promise<SplitFiles | undefined> {
-  const configs = await readConfigs(readme, source);
-  if (configs.length === 0) return undefined;
-  const config = name === undefined ? defaultConfig(configs) : configs.find((candidate) => candidate.name === name);
-  if (config === undefined) {
-    throw unknownConfig(
-      source,
-      name,
-      configs.map((candidate) => candidate.name),
-    );
-  }
+/** Splits of a configuration of the card. */
+export function splitsFromConfig(config: CardConfig, files: readonly string[], source: string): SplitFiles {
   if (config.dataFiles !== undefined) return splitsFromOption(config.dataFiles, files);
   const below = files.filter((file) => file.startsWith(config.folder)).map((file) => file.slice(config.folder.length));
   const splits = splitsFromNames(below, `${source} (${config.folder})`);
@@ -131,14 +118,6 @@ export function splitsFromConversion(files: readonly string[], name: string | un
   return inUsualOrder(splits);
 }
 
-function unknownConfig(source: string, name: string | undefined, names: readonly string[]): GrpoError {
-  const nearest = name === undefined ? undefined : nearestName(name, names);
-  const problem = name === undefined ? "has several configurations" : `has no configuration "${name}"`;
-  return new GrpoError("BAD_OPTION", `${source} ${problem}; they are: ${names.join(", ")}`, {
-    hint: nearest ? `did you mean { name: "${nearest}" }?` : "pass { name } with one of them",
-  });
-}
-
 function bySharding(files: readonly string[]): SplitFiles {
   const shards = filesOf(["data/*-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9]*.*"], files);
   return groupBy(shards, (file) => /^data\/(\w+(?:\.\w+)*)-\d{5}-of-/.exec(file)?.[1]);
@@ -169,61 +148,6 @@ function groupBy(files: readonly string[], splitOf: (file: string) => string | u
 function inUsualOrder(splits: ReadonlyMap<string, readonly string[]>): SplitFiles {
   const order = (split: string) => KEYWORDS.findIndex(([name]) => name === split) >>> 0;
   return new Map([...splits].sort(([a], [b]) => order(a) - order(b)));
-}
-
-interface ReadmeConfig {
-  readonly name: string;
-  readonly isDefault: boolean;
-  /** Where its files are, with a slash at the end; empty for the whole data set. */
-  readonly folder: string;
-  /** The files as the README names them; undefined: names decide about the files of the folder. */
-  readonly dataFiles: DataFilesOption | undefined;
-}
-
-async function readConfigs(readme: string, source: string): Promise<ReadmeConfig[]> {
-  const front = /^\uFEFF?---\r?\n([\s\S]*?)\r?\n---/.exec(readme)?.[1];
-  if (front === undefined) return [];
-  const { parse } = await import("yaml");
-  let header: unknown;
-  try {
-    header = parse(front);
-  } catch (thrown) {
-    throw new GrpoError(
-      "BAD_DATASET",
-      `${source}: the front matter of README.md is not valid YAML: ${reasonOf(thrown)}`,
-    );
-  }
-  const configs = isJsonObject(header) && Array.isArray(header.configs) ? (header.configs as unknown[]) : [];
-  return configs.flatMap((config) => {
-    if (!isJsonObject(config)) return [];
-    const name = typeof config.config_name === "string" ? config.config_name : "default";
-    const folder = typeof config.data_dir === "string" ? config.data_dir.replace(/^(?:\.\/)+|\/+$/g, "") : "";
-    const base = folder === "" || folder === "." ? "" : `${folder}/`;
-    const dataFiles = config.data_files === undefined ? undefined : readDataFiles(config, base, source);
-    return [{ name, isDefault: config.default === true, folder: base, dataFiles }];
-  });
-}
-
-function defaultConfig(configs: readonly ReadmeConfig[]): ReadmeConfig | undefined {
-  const marked = configs.find((config) => config.isDefault) ?? configs.find((config) => config.name === "default");
-  return marked ?? (configs.length === 1 ? configs[0] : undefined);
-}
-
-/** data_files is a pattern, a list of patterns, or a list of { split, path }. */
-function readDataFiles(config: JsonObject, base: string, source: string): DataFilesOption {
-  const patterns = (value: unknown): string[] => {
-    const list: unknown[] = Array.isArray(value) ? value : [value];
-    if (list.every((item) => typeof item === "string")) return list.map((item) => base + item.replace(/^\.\//, ""));
-    throw new GrpoError("BAD_DATASET", `${source}: data_files of README.md has ${JSON.stringify(value)} for a path`);
-  };
-  const entries: unknown[] = Array.isArray(config.data_files) ? config.data_files : [config.data_files];
-  if (!entries.some(isJsonObject)) return patterns(entries);
-  return Object.fromEntries(
-    entries.map((entry) => {
-      if (isJsonObject(entry) && typeof entry.split === "string") return [entry.split, patterns(entry.path)];
-      throw new GrpoError("BAD_DATASET", `${source}: data_files of README.md has ${JSON.stringify(entry)} for a split`);
-    }),
-  );
 }
 
 function isList(value: DataFilesOption): value is readonly string[] {

@@ -19,7 +19,7 @@ import { changedStream, fixedStream, type RowStream, shuffledStream } from "./ro
 /** `batch(n)` makes one row of n: every column is a list. */
 export type Batched<Row> = { [K in keyof Row]: Row[K][] };
 
-/** How a stream is shuffled: rows are drawn from a buffer that is filled again. */
+/** How a stream is shuffled: rows are drawn from a buffer, of which half is filled again. */
 export interface StreamShuffleOptions {
   readonly seed?: number;
   /** Rows to draw from. Default 1000. */
@@ -47,7 +47,13 @@ export class IterableDataset<Row extends object = Record<string, unknown>> imple
     const again = async function* () {
       yield* rows();
     };
-    const stream: RowStream<Row> = { shards: 1, rows: again, part: () => stream, reordered: () => stream };
+    const stream: RowStream<Row> = {
+      shards: 1,
+      tables: "none",
+      rows: again,
+      part: () => stream,
+      reordered: () => stream,
+    };
     return new IterableDataset(stream, undefined);
   }
 
@@ -126,7 +132,7 @@ export class IterableDataset<Row extends object = Record<string, unknown>> imple
     return new IterableDataset(changedStream(this.stream, change), this.columnNames);
   }
 
-  /** Rows drawn from a buffer of the next ones, and files in another order: Python's for the same seed. */
+  /** Rows from a buffer of the next ones, and files in another order: those of Python's datasets 5.2 for the same seed. */
   shuffle(options: StreamShuffleOptions = {}): IterableDataset<Row> {
     checkOptionNames("shuffle", options, ["seed", "bufferSize", "maxBufferInputShards"]);
     const atLeastOne = { min: 1, integer: true };

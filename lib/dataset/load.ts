@@ -5,8 +5,8 @@ import { at } from "../at.js";
 import { badOption, checkBoolean, checkOptionNames } from "../checks.js";
 import { GrpoError, nearestName } from "../errors.js";
 import type { HubOptions } from "../hub/hub.js";
-import type { DataFilesOption } from "./data-files.js";
 import { Dataset } from "./dataset.js";
+import type { DataFilesOption } from "./dataset-card.js";
 import { type Files, locate } from "./files.js";
 import { IterableDataset } from "./iterable-dataset.js";
 import type { KnownDatasets } from "./known-datasets.js";
@@ -17,7 +17,7 @@ import { blockOf, dataFormat, numRows, type Table } from "./table.js";
 
 /** Which part of a data set is read, and from where. */
 export interface LoadDatasetOptions extends HubOptions {
-  /** "train", "train[:5%]", "train+test", or an array of such. Without it: all splits, by name. */
+  /** "train", "train[:5%]", "train+test", "all" (every split, one after another), or an array of such. Without it: all splits, by name. */
   readonly split?: string | readonly string[];
   /** The configuration of a data set that has several, such as "main" of openai/gsm8k. */
   readonly name?: string;
@@ -99,16 +99,19 @@ export async function loadDataset(idOrPath: string, options: LoadDatasetOptions 
   }
   if (columns !== undefined && !isTexts(columns)) throw badOption("loadDataset", "columns", "a list of names", columns);
   const streaming = checkBoolean("loadDataset", "streaming", options.streaming ?? false);
-  const requested = split === undefined ? undefined : (typeof split === "string" ? [split] : split).map(parseSplit);
+  const given = split === undefined ? undefined : typeof split === "string" ? [split] : split;
+  // A mistake in an expression is said before anything is fetched.
+  given?.forEach(parseSplit);
   const files = await locate(idOrPath, options);
-  const wanted = requested ?? [...files.splits.keys()].map(parseSplit);
+  const known = [...files.splits.keys()];
+  const wanted = (given ?? known).map((expression) => parseSplit(expression === "all" ? known.join("+") : expression));
   for (const slice of wanted.flat()) checkSplit(files, slice);
   const load = streaming ? streamSlices : readSlices;
   const datasets: unknown[] = [];
   for (const dataset of await load(files, wanted, columns)) datasets.push(dataset);
   if (typeof split === "string") return datasets[0];
   if (split !== undefined) return datasets;
-  return Object.fromEntries([...files.splits.keys()].map((name, index) => [name, datasets[index]]));
+  return Object.fromEntries(known.map((name, index) => [name, datasets[index]]));
 }
 
 function isText(value: unknown): value is string {
@@ -122,7 +125,7 @@ function isTexts(value: unknown): value is readonly string[] {
 function checkSplit(files: Files, { split }: SplitSlice): void {
   const found = files.splits.get(split);
   if (found === undefined) throw unknownSplit(split, [...files.splits.keys()], files.source);
-  checkSameFormat(split, found);
+  checkSameFormat(files, split, found);
   if (found.length > 0) return;
   const some = files.names.slice(0, 10).join(", ");
   throw new GrpoError(
@@ -146,21 +149,22 @@ async function readSlices(
     const slices = expressions.flat().filter((slice) => slice.split === split);
     const all = columns === undefined && slices.some(({ from, to }) => from === undefined && to === undefined);
     const opened = await files.open(files.splits.get(split) ?? [], { all });
-    checkSameColumns(opened);
+    checkSameColumns(files, opened);
     tables.set(split, opened);
   }
   const datasets: Dataset[] = [];
-  for (const slices of expressions) datasets.push(await readExpression(slices, tables, columns));
+  for (const slices of expressions) datasets.push(await readExpression(files, slices, tables, columns));
   return datasets;
 }
 
 async function readExpression(
+  files: Files,
   slices: readonly SplitSlice[],
   tables: ReadonlyMap<string, readonly Table[]>,
   columns: readonly string[] | undefined,
 ): Promise<Dataset> {
   const used = slices.flatMap((slice) => tables.get(slice.split) ?? []);
-  checkSameColumns(used);
+  checkSameColumns(files, used);
   const names = [...new Set(used.flatMap(({ columnNames }) => columnNames))];
   const chosen = columns === undefined ? names : checkColumns(columns, names);
   const parts: TableSlice[] = [];
@@ -202,9 +206,10 @@ async function streamSlices(
       });
     }
     const shards = slices.flatMap(({ split }) => files.splits.get(split) ?? []);
-    const names = await files.streamColumns(at(shards, 0));
-    const chosen = columns === undefined ? names : checkColumns(columns, names);
-    const stream = shardStream(shards.map((file) => () => files.stream(file, chosen, { all: columns === undefined })));
+    const start = await files.streamStart(at(shards, 0));
+    const chosen = columns === undefined ? start.columns : checkColumns(columns, start.columns);
+    const open = shards.map((file) => () => files.stream(file, chosen, { all: columns === undefined }));
+    const stream = shardStream(open, start);
     datasets.push(new IterableDataset(stream, chosen));
   }
   return datasets;
@@ -220,8 +225,8 @@ function checkColumns(columns: readonly string[], names: readonly string[]): rea
 }
 
 /** The same rows saved twice (test.jsonl beside test.parquet) must not count twice. */
-function checkSameFormat(split: string, files: readonly string[]): void {
-  const kind = (file: string) => dataFormat(file)?.replace(/^json$/, "jsonl");
+function checkSameFormat({ reading }: Files, split: string, files: readonly string[]): void {
+  const kind = (file: string) => reading.format ?? dataFormat(file);
   const other = files.find((file) => kind(file) !== kind(files[0] ?? ""));
   if (other === undefined) return;
   throw new GrpoError("BAD_DATASET", `split "${split}" would mix files of two formats: ${files.join(", ")}`, {
@@ -230,8 +235,8 @@ function checkSameFormat(split: string, files: readonly string[]): void {
 }
 
 /** Shards of parquet have a schema and must agree; JSON rows may lack columns, which are then null. */
-function checkSameColumns(tables: readonly Table[]): void {
-  const [first, ...others] = tables.filter((table) => dataFormat(table.file) === "parquet");
+function checkSameColumns({ reading }: Files, tables: readonly Table[]): void {
+  const [first, ...others] = tables.filter((table) => (reading.format ?? dataFormat(table.file)) === "parquet");
   if (first === undefined) return;
   const key = (table: Table) => [...table.columnNames].sort().join("\n");
   const different = others.find((table) => key(table) !== key(first));

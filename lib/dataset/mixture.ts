@@ -152,9 +152,10 @@ function completedStream<Row extends object>(
   columns: readonly string[] | undefined,
 ): RowStream<Row> {
   if (columns === undefined) return stream;
-  return changedStream(stream, async function* (rows) {
+  const complete = async function* (rows: AsyncIterable<Row>) {
     for await (const row of rows) yield completed(row, columns);
-  });
+  };
+  return changedStream(stream, complete, stream);
 }
 
 function completed<Row extends object>(row: Row, columns: readonly string[]): Row {

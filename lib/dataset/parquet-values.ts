@@ -1,7 +1,9 @@
 // What parquet values become in JavaScript, so that nothing is lost: whole numbers beyond 2^53 are bigint; decimals, dates,
-// times and timestamps, which JavaScript has no exact type for, are text as Python's str() and isoformat() write them.
+// times and timestamps, which JavaScript has no exact type for, are text as Python's str() and isoformat() write them; JSON is what
+// it says.
 
 import type { ParquetParsers, SchemaElement } from "hyparquet";
+import { parseJson } from "./exact-json.js";
 
 export interface LeafFormat {
   /** The element without the types that are converted here, so that hyparquet gives the stored value. */
@@ -28,6 +30,9 @@ export function leafFormat(element: SchemaElement): LeafFormat {
     const unit = logical?.type === "TIME" ? logical.unit : converted === "TIME_MILLIS" ? "MILLIS" : "MICROS";
     return { element: raw, parsers, convert: (value) => timeText(value, unit) };
   }
+  if (converted === "JSON" || logical?.type === "JSON") {
+    return { element: { ...raw, converted_type: "UTF8" }, parsers, convert: jsonValue };
+  }
   if (converted === "INTERVAL" || converted === "BSON") return { element: raw, parsers };
   // Bytes unless they are said to be text.
   if (converted === "ENUM" || logical?.type === "ENUM")
@@ -38,6 +43,19 @@ export function leafFormat(element: SchemaElement): LeafFormat {
 /** A timestamp without a logical type is in UTC, except Impala's INT96, which has no zone. */
 function zoneOfConverted(converted: SchemaElement["converted_type"]): string {
   return converted === "TIMESTAMP_MILLIS" || converted === "TIMESTAMP_MICROS" ? "+00:00" : "";
+}
+
+/** A list in JSON is no list of the file: it must not look like one before rows are put together. */
+class JsonText {
+  readonly text: string;
+
+  constructor(text: string) {
+    this.text = text;
+  }
+}
+
+function jsonValue(value: unknown): unknown {
+  return typeof value === "string" ? new JsonText(value) : undefined;
 }
 
 function textParsers(zone: string): ParquetParsers {
@@ -121,6 +139,7 @@ function floorDivide(value: bigint, by: bigint): bigint {
 /** Whole numbers arrive as bigint; those that a double holds exactly become numbers, at any depth. Missing is null. */
 export function plainValue(value: unknown): unknown {
   if (value === undefined) return null;
+  if (value instanceof JsonText) return parseJson(value.text, "a column of JSON");
   if (typeof value === "bigint") return Number.isSafeInteger(Number(value)) ? Number(value) : value;
   if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return value;
   if (Array.isArray(value)) return value.map(plainValue);

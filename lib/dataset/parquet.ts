@@ -59,6 +59,7 @@ class ParquetTable implements Table {
     this.#source = source;
     this.#columns = new Map(schema.children.map((child) => [child.element.name, child]));
     this.columnNames = [...this.#columns.keys()];
+    checkNoneTwice(source.name, schema);
     this.#groups = rowGroups(metadata, schema);
     this.#blocks = this.#groups.flatMap((group, index) => cutGroup(group, index, blockBytes));
     let row = 0;
@@ -117,6 +118,15 @@ class ParquetTable implements Table {
     byLeaf.set(chunk, cursor);
     return cursor;
   }
+}
+
+function checkNoneTwice(file: string, { children }: SchemaTree): void {
+  const names = children.map((child) => child.element.name);
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice === undefined) return;
+  throw new GrpoError("BAD_DATASET", `${file} has two columns called "${twice}"`, {
+    hint: "write it again with a name for each: a row has one value for a name",
+  });
 }
 
 function rowGroups(metadata: FileMetaData, schema: SchemaTree): RowGroup[] {

@@ -1,13 +1,19 @@
 // Streams of rows that can be read again and again, in shards (mostly one a file), after the examples iterables of Hugging Face
-// datasets: which shards come in which order, and which rows, is as there for the same seed.
+// datasets 5.2: which shards come in which order, and which rows, is as there for the same seed.
 
-import { at } from "../at.js";
 import { NumpyRandom } from "./numpy-random.js";
 
 export type StoppingStrategy = "first_exhausted" | "all_exhausted" | "all_exhausted_without_replacement";
 
+/**
+ * Whether rows come in tables, as those of files, and datasets knows their columns before it reads them: a shuffle then takes rows by
+ * chunks, and one by one otherwise. A mixture looks at the columns of its tables.
+ */
+export type Tables = "known" | "unknown" | "none";
+
 export interface RowStream<Row> {
   readonly shards: number;
+  readonly tables: Tables;
   /** Reads from the start. */
   rows(): AsyncIterable<Row>;
   /** Part `index` of `count`, in whole shards. */
@@ -19,29 +25,35 @@ export interface RowStream<Row> {
 export type Shard<Row> = () => AsyncIterable<Row>;
 
 /** One shard after another. */
-export function shardStream<Row>(shards: readonly Shard<Row>[]): RowStream<Row> {
+export function shardStream<Row>(
+  shards: readonly Shard<Row>[],
+  { tables = "none" }: { readonly tables?: Tables } = {},
+): RowStream<Row> {
   return {
     shards: shards.length,
+    tables,
     async *rows() {
       for (const shard of shards) yield* shard();
     },
-    part: (count, index) => shardStream(partOf(shards, count, index)),
-    reordered: (seed) => shardStream(shuffled(shards, seed)),
+    part: (count, index) => shardStream(partOf(shards, count, index), { tables }),
+    reordered: (seed) => shardStream(shuffled(shards, seed), { tables }),
   };
 }
 
-/** Rows through a function that looks at them one after another. */
+/** Rows through a function that looks at them one after another; they are no tables any more, unless `tables` says so. */
 export function changedStream<Row, Next>(
   stream: RowStream<Row>,
   change: (rows: AsyncIterable<Row>) => AsyncIterable<Next>,
+  { tables = "none" }: { readonly tables?: Tables } = {},
 ): RowStream<Next> {
   return {
     shards: stream.shards,
+    tables,
     rows: () => change(stream.rows()),
-    part: (count, index) => changedStream(stream.part(count, index), change),
+    part: (count, index) => changedStream(stream.part(count, index), change, { tables }),
     reordered: (seed) => {
       const inner = stream.reordered(seed);
-      return inner && changedStream(inner, change);
+      return inner && changedStream(inner, change, { tables });
     },
   };
 }
@@ -52,52 +64,71 @@ export function fixedStream<Row>(
   change: (rows: AsyncIterable<Row>) => AsyncIterable<Row>,
 ): RowStream<Row> {
   const rows = () => change(stream.rows());
-  return { ...shardStream([rows]), reordered: () => undefined };
+  return { ...shardStream([rows], stream), reordered: () => undefined };
 }
 
-/** Draws each row from a buffer that is filled from up to `inputShards` shards in turn, whose order is shuffled first. */
-export function shuffledStream<Row>(
-  stream: RowStream<Row>,
-  options: { readonly seed: number; readonly bufferSize: number; readonly inputShards: number },
-): RowStream<Row> {
-  const { seed, bufferSize } = options;
-  const mixed = stream.reordered(seed);
-  const count = mixed === undefined ? 1 : Math.min(mixed.shards, options.inputShards);
-  const source = mixed ?? stream;
-  const interleaved =
-    count > 1
-      ? interleavedStream(
-          Array.from({ length: count }, (_, index) => source.part(count, index)),
-          { strategy: "all_exhausted_without_replacement" },
-        )
-      : source;
-  return changedStream(interleaved, (rows) => drawn(rows, seed, bufferSize));
+export interface StreamShuffle {
+  readonly seed: number;
+  readonly bufferSize: number;
+  /** From how many shards the buffer is filled in turn. */
+  readonly inputShards: number;
 }
 
-async function* drawn<Row>(rows: AsyncIterable<Row>, seed: number, bufferSize: number): AsyncGenerator<Row> {
-  const random = new NumpyRandom(seed);
-  const next = inThousands(() => random.integer(bufferSize));
-  const buffer: Row[] = [];
+/** Rows from a buffer that is filled from up to `inputShards` shards in turn, whose order is shuffled first. */
+export function shuffledStream<Row>(stream: RowStream<Row>, options: StreamShuffle): RowStream<Row> {
+  const mixed = stream.reordered(options.seed);
+  return mixed ? bufferedStream(mixed, options) : bufferedStream(stream, { ...options, inputShards: 1 });
+}
+
+function bufferedStream<Row>(stream: RowStream<Row>, options: StreamShuffle): RowStream<Row> {
+  const { seed, bufferSize, inputShards } = options;
+  const size = stream.tables === "known" ? Math.max(1, Math.floor(bufferSize / inputShards)) : 1;
+  const count = Math.min(stream.shards, inputShards);
+  return {
+    shards: stream.shards,
+    tables: stream.tables,
+    rows: () => {
+      const parts = Array.from({ length: count }, (_, index) => stream.part(count, index));
+      const chunks = parts.map((part) => changedStream(part, (rows) => inChunks(rows, size)));
+      return drawn(interleaved(chunks, { strategy: "all_exhausted_without_replacement" }), seed, bufferSize);
+    },
+    part: (parts, index) => bufferedStream(stream.part(parts, index), options),
+    reordered: (next) => {
+      const inner = stream.reordered(next);
+      return inner && bufferedStream(inner, options);
+    },
+  };
+}
+
+async function* inChunks<Row>(rows: AsyncIterable<Row>, size: number): AsyncGenerator<readonly Row[]> {
+  let chunk: Row[] = [];
   for await (const row of rows) {
-    if (buffer.length < bufferSize) buffer.push(row);
-    else {
-      const place = next();
-      yield buffer[place] as Row;
-      buffer[place] = row;
-    }
+    chunk.push(row);
+    if (chunk.length < size) continue;
+    yield chunk;
+    chunk = [];
+  }
+  if (chunk.length > 0) yield chunk;
+}
+
+/** A full buffer is shuffled; all rows but half a buffer are given out, and the rest are mixed with those that come next. */
+async function* drawn<Row>(
+  chunks: AsyncIterable<readonly Row[]>,
+  seed: number,
+  bufferSize: number,
+): AsyncGenerator<Row> {
+  const random = new NumpyRandom(seed);
+  const kept = Math.floor(bufferSize / 2);
+  let buffer: Row[] = [];
+  for await (const chunk of chunks) {
+    for (const row of chunk) buffer.push(row);
+    if (buffer.length < bufferSize) continue;
+    random.shuffle(buffer);
+    yield* buffer.slice(0, buffer.length - kept);
+    buffer = buffer.slice(buffer.length - kept);
   }
   random.shuffle(buffer);
   yield* buffer;
-}
-
-/** Python draws a thousand numbers ahead, which decides what the draws after them are. */
-function inThousands(draw: () => number): () => number {
-  let drawn: number[] = [];
-  let used = 0;
-  return () => {
-    if (used === drawn.length) [drawn, used] = [Array.from({ length: 1000 }, draw), 0];
-    return at(drawn, used++);
-  };
 }
 
 export interface Mixture {
@@ -110,6 +141,7 @@ export interface Mixture {
 export function interleavedStream<Row>(streams: readonly RowStream<Row>[], mixture: Mixture): RowStream<Row> {
   return {
     shards: Math.min(...streams.map((stream) => stream.shards)),
+    tables: mixedTables(streams),
     rows: () => interleaved(streams, mixture),
     part: (count, index) =>
       interleavedStream(
@@ -122,6 +154,10 @@ export function interleavedStream<Row>(streams: readonly RowStream<Row>[], mixtu
       return interleavedStream(inner, mixture.probabilities ? { ...mixture, seed } : mixture);
     },
   };
+}
+
+function mixedTables(streams: readonly { readonly tables: Tables }[]): Tables {
+  return streams.every(({ tables }) => tables !== "none") ? "known" : "none";
 }
 
 /** Which source comes next, without end. */
@@ -162,6 +198,7 @@ export function chainedStream<Row>(streams: readonly RowStream<Row>[]): RowStrea
     streams.flatMap((stream) => Array.from({ length: stream.shards }, (_, i) => stream.part(stream.shards, i)));
   return {
     shards: streams.reduce((sum, stream) => sum + stream.shards, 0),
+    tables: mixedTables(streams),
     async *rows() {
       for (const stream of streams) yield* stream.rows();
     },

@@ -19,12 +19,12 @@ export interface Table {
   prepare?(blocks: Iterable<number>, columns: readonly string[]): Promise<void>;
 }
 
-export type DataFormat = "parquet" | "jsonl" | "json" | "csv" | "tsv" | "text";
+export type DataFormat = "parquet" | "json" | "csv" | "tsv" | "text";
 
 const FORMATS: Readonly<Record<string, DataFormat>> = {
   parquet: "parquet",
-  jsonl: "jsonl",
-  ndjson: "jsonl",
+  jsonl: "json",
+  ndjson: "json",
   json: "json",
   csv: "csv",
   tsv: "tsv",
@@ -53,7 +53,7 @@ const FOREIGN_FORMATS = new Set(
 
 /** What a file is by its name; undefined for a file that is no data, such as a picture. */
 export function dataFormat(file: string): DataFormat | "unreadable" | undefined {
-  const extension = extensionOf(isGzip(file) ? file.slice(0, -3) : file);
+  const extension = extensionOf(file.replace(/\.gz$/i, ""));
   const isOther = extension in OTHER_FORMATS || FOREIGN_FORMATS.has(extension);
   return FORMATS[extension] ?? (isOther ? "unreadable" : undefined);
 }
@@ -94,11 +94,7 @@ export function isReadable(file: string): boolean {
   return format !== undefined && format !== "unreadable";
 }
 
-export function isGzip(file: string): boolean {
-  return /\.gz$/i.test(file);
-}
-
-/** The format of a file that is to be read. */
+/** The format of a file that is to be read, by its name. */
 export function readableFormat(file: string): DataFormat {
   const format = dataFormat(file);
   if (format !== undefined && format !== "unreadable") return format;

@@ -20,7 +20,6 @@ interface Argument {
   readonly required?: true;
 }
 
-const functionArgument: Argument = { expected: "a function", is: (value) => typeof value === "function" };
 const rowsArgument: Argument = { expected: "rows or a stream of rows", is: isRows, hint: rowsHint };
 
 const ARGUMENTS: { readonly [Name in keyof GRPOTrainerOptions<{ readonly prompt: Prompt }>]-?: Argument } = {
@@ -30,7 +29,10 @@ const ARGUMENTS: { readonly [Name in keyof GRPOTrainerOptions<{ readonly prompt:
     hint: () => "write model: await CausalLM.fromPretrained(id), or model: id",
     required: true,
   },
-  sampler: { expected: "an object with a method sample", is: (value) => hasMethods(value, "sample") },
+  sampler: {
+    expected: "an object with a method sample and maxPositions",
+    is: (value) => hasMethods(value, "sample") && typeof Reflect.get(Object(value), "maxPositions") === "number",
+  },
   processingClass: {
     expected: "a Tokenizer",
     is: (value) => hasMethods(value, "encode", "decode", "applyChatTemplate"),
@@ -67,7 +69,7 @@ const ARGUMENTS: { readonly [Name in keyof GRPOTrainerOptions<{ readonly prompt:
     is: (value) => hasMethods(value, "write"),
     hint: () => "write process.stdout, or { write(text) { … } }",
   },
-  resumeHint: functionArgument,
+  resumeHint: { expected: "a function", is: (value) => typeof value === "function" },
 };
 
 /** Arguments of TRL's trainer, of transformers' and of older versions, and what to write here. */
@@ -83,7 +85,6 @@ const FOREIGN: Readonly<Record<string, string>> = {
   rolloutFunc: "leave it out, or give a sampler",
   environmentFactory: "leave it out, or give a sampler",
   refModel: "leave it out: with beta above 0 the reference is the model as it is when training begins",
-  modelInitKwargs: "write args: new GRPOConfig({ modelInitKwargs: { … } })",
 };
 
 /**
@@ -132,7 +133,7 @@ function hasMethods(value: unknown, ...names: readonly string[]): boolean {
 /** Rows by index, which a list and a Dataset are; or a stream. */
 function isRows(value: unknown): boolean {
   if (value instanceof IterableDataset) return true;
-  return hasMethods(value, "at") && typeof Reflect.get(value as object, "length") === "number";
+  return hasMethods(value, "at") && typeof Reflect.get(Object(value), "length") === "number";
 }
 
 function rowsHint(value: unknown): string {

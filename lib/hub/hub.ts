@@ -315,18 +315,22 @@ export function checkRepoId(type: RepoType, id: unknown): asserts id is string {
 }
 
 /** File names come from whoever owns the repository; none may lead out of the cache. */
-function isSafePath(name: string): boolean {
+export function isSafePath(name: string): boolean {
   return !/^[/\\]|^[A-Za-z]:|\\/.test(name) && !name.split("/").includes("..");
 }
 
-export async function walk(folder: string, prefix = ""): Promise<string[]> {
+/** The files of a folder; with `hidden`, those in hidden folders too, but for Git's own. */
+export async function walk(
+  folder: string,
+  { prefix = "", hidden = false }: { readonly prefix?: string; readonly hidden?: boolean } = {},
+): Promise<string[]> {
   const found: string[] = [];
+  // Hidden folders (.git, .cache) and installed packages hold nothing of a model and may be huge.
+  const isPassed = (name: string) => name === ".git" || name === "node_modules" || (name.startsWith(".") && !hidden);
   for (const entry of await readdir(path.join(folder, prefix), { withFileTypes: true })) {
     const name = prefix + entry.name;
-    // Hidden folders (.git, .cache) and installed packages hold nothing of a model and may be huge.
-    if (entry.isDirectory()) {
-      if (!entry.name.startsWith(".") && entry.name !== "node_modules") found.push(...(await walk(folder, `${name}/`)));
-    } else found.push(name);
+    if (!entry.isDirectory()) found.push(name);
+    else if (!isPassed(entry.name)) found.push(...(await walk(folder, { prefix: `${name}/`, hidden })));
   }
   return found.sort();
 }

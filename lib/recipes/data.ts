@@ -3,8 +3,8 @@
 
 import { at } from "../at.js";
 import { show } from "../checks.js";
-import type { DataFilesOption } from "../dataset/data-files.js";
 import { Dataset } from "../dataset/dataset.js";
+import type { DataFilesOption } from "../dataset/dataset-card.js";
 import type { IterableDataset } from "../dataset/iterable-dataset.js";
 import { loadDataset } from "../dataset/load.js";
 import { concatenateDatasets } from "../dataset/mixture.js";

@@ -13,11 +13,14 @@ export interface SoftOverlongOptions {
   readonly softPunishCache: number;
 }
 
+const OVERLONG_OPTIONS = namesOf<SoftOverlongOptions>({ maxCompletionLength: true, softPunishCache: true });
+
 /**
  * DAPO, equation 13, on the number of tokens n:
  *   0 up to L_max − L_cache; (L_max − L_cache − n) / L_cache up to L_max; −1 beyond
  */
 export function softOverlongPunishment(options: SoftOverlongOptions) {
+  checkOptionNames("rewards.softOverlongPunishment", options, OVERLONG_OPTIONS);
   const { maxCompletionLength, softPunishCache } = options;
   const free = maxCompletionLength - softPunishCache;
   if (!(maxCompletionLength > 0 && softPunishCache >= 0 && free >= 0)) {
@@ -65,7 +68,7 @@ export interface OpenR1CosineScaledOptions extends CosineBounds {
  * where the solution cannot be read.
  */
 export function cosineScaled(options: CosineScaledOptions) {
-  const scaled = cosineBetween("rewards.cosineScaled", options, options.maxLength);
+  const scaled = cosineBetween("rewards.cosineScaled", options, options?.maxLength);
   return function cosineScaled(batch: SolvedBatch & Pick<RewardBatch, "completionIds">): (number | null)[] {
     const solution = solutionsOf("cosineScaled", batch);
     return accuracy({ completions: batch.completions, solution }).map((correct, i) => {
@@ -80,7 +83,7 @@ export function cosineScaled(options: CosineScaledOptions) {
  * on both sides, and a solution that cannot be read gives 1.
  */
 export function openR1CosineScaled(options: OpenR1CosineScaledOptions = {}) {
-  const scaled = cosineBetween("rewards.openR1CosineScaled", options, options.maxLength ?? 1000);
+  const scaled = cosineBetween("rewards.openR1CosineScaled", options, options?.maxLength ?? 1000);
   return function openR1CosineScaled(batch: SolvedBatch): number[] {
     const solutions = solutionsOf("openR1CosineScaled", batch);
     return batch.completions.map((completion, i) => {

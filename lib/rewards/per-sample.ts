@@ -1,5 +1,6 @@
 // Lifts a function of one completion to a reward function: the form that is shortest to write and type.
 
+import { checkFunction } from "../checks.js";
 import type { Completion, FinishReason, Prompt, RewardBatch, RewardFn, TrainerState } from "../types.js";
 import { lazyObject } from "./copies.js";
 
@@ -35,8 +36,9 @@ export function completionText(completion: Completion): string {
 /** Calls `fn` once per completion, all at the same time; the name in logs is that of `fn`. */
 export function perSample<Row = unknown>(
   fn: (sample: RewardSample<Row>) => number | null | Promise<number | null>,
-  name: string = fn.name,
+  name?: string,
 ): RewardFn<Row> {
+  checkFunction("rewards.perSample", fn);
   const lifted = (batch: RewardBatch<Row>): Promise<(number | null)[]> => {
     const columns = Object.keys(batch).filter((key) => !rewardArguments.has(key));
     const ofColumn = (column: string, i: number) => (Reflect.get(batch, column) as unknown[])[i];
@@ -54,5 +56,5 @@ export function perSample<Row = unknown>(
     );
     return Promise.all(samples.map(async (sample) => fn(sample as unknown as RewardSample<Row>)));
   };
-  return Object.defineProperty(lifted, "name", { value: name });
+  return Object.defineProperty(lifted, "name", { value: name ?? fn.name });
 }

@@ -24,13 +24,26 @@ FILES = {
     "short.tsv": "a\tb\tc\n1\tx\n2\ty\t3\n\n4\tz\t5\n",
     "infinite.csv": "x,y\ninf,1\n-inf,2\n",
     "spaces.csv": "a, b\n1, x\n2,y \n",
+    "inner-quotes.csv": 'size,note\n3" pipe,he said "no"\n"a"b"c",5" x 7"\n"x""y"z,"p\nq"r\n',
+    "inner-quotes.tsv": 'n\ttext\n1\t12" disk\n2\t{"k": "v"}\n3\t"tab\there"\n',
+    "line-ends.csv": 'a,b\r\n1,"x\r\ny"\n2,"p\rq"\r3,z\n\r\n4,w',
+    "carriage-returns.csv": "a,b\r1,x\r\r2,y\r",
+    "blank-lines.csv": "\n  \na,b\n\t\n1, \n \t \n,\n2,x\n\n",
+    "repeated-names.csv": "x,x,x.1,,x.2,x,\n1,2,3,4,5,6,7\n",
+    "padded.csv": "a,b,c,d\n 1 , 2.5, true,\t7\n2, 3e2 ,false, 8 \n",
+    "padded-missing.csv": "a,b\n 1, NA\n , 2\n",
+    "large.csv": "a,b,c,d,e\n9007199254740993,9223372036854775808,9223372036854775808,9223372036854775808,9007199254740993\n,1,-1,,2\n",
+    "cases.csv": "a,b,c\ntRuE,INF,NAN\nfalse,-Infinity,nan\n",
+    "mark.csv": "\ufeff\"a\",b\n1,\u00e9\n",
+    "numbers.csv": "a,b,c,d\n1e400,1e,0x1,1_0\n-1E-400,+5,1 2,--1\n",
 }
 
 
 def plain(value: object) -> object:
+    """As scripts/golden/parquet_rows.py writes what JSON has no exact form for."""
     if isinstance(value, float) and not math.isfinite(value):
         return {"$float": str(value)}
-    return value
+    return {"$int": str(value)} if isinstance(value, int) and abs(value) > 2**53 - 1 else value
 
 
 def main() -> None:

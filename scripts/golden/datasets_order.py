@@ -2,14 +2,16 @@
 
     python3 scripts/golden/datasets_order.py --out test/fixtures/data
 
-Needs datasets. Writes OUT/order.json: `splits` (expression, rows, bounds), `shuffles`, `trainTestSplits`, `interleaved` (tables
-and streams of the given lengths; row n of source k is 100 * k + n), `streams` (shards of the given lengths, numbered through).
+Needs datasets 5.2. Writes OUT/order.json: `splits` (expression, rows, bounds), `shuffles`, `trainTestSplits`, `interleaved` (tables
+and streams of the given lengths; row n of source k is 100 * k + n), `streams` (shards of the given lengths, numbered through: from
+a generator, and from files of a `format`, where datasets takes rows in chunks if it knows the columns).
 """
 
 import argparse
 import itertools
 import json
 import pathlib
+import tempfile
 
 import datasets
 from datasets.arrow_reader import ReadInstruction
@@ -85,27 +87,51 @@ def sharded(lengths: list[int]) -> datasets.IterableDataset:
     return datasets.IterableDataset.from_generator(shard_rows, gen_kwargs={"shards": shards})
 
 
+def written(folder: str, lengths: list[int], form: str) -> datasets.IterableDataset:
+    files = []
+    for k, length in enumerate(lengths):
+        rows = range(sum(lengths[:k]), sum(lengths[:k]) + length)
+        file = pathlib.Path(folder, f"{k:02}.{form}")
+        if form == "parquet":
+            datasets.Dataset.from_dict({"n": list(rows)}).to_parquet(file)
+        elif form == "jsonl":
+            file.write_text("".join(f'{{"n": {n}}}\n' for n in rows))
+        elif form == "json":
+            file.write_text(json.dumps([{"n": n} for n in rows]))
+        else:
+            file.write_text("n\n" + "".join(f"{n}\n" for n in rows))
+        files.append(str(file))
+    return datasets.load_dataset({"jsonl": "json"}.get(form, form), data_files=files, split="train", streaming=True, cache_dir=folder)
+
+
 def streams() -> list[dict]:
     cases = []
-    for lengths, seed, buffer, inputs in [
+    settings = [
         ([30], 42, 5, 10), ([30], 42, 1000, 10), ([8, 8, 8, 8], 0, 4, 10), ([8, 3, 9, 1, 5], 7, 6, 2), ([4] * 12, 3, 10, 10), ([5, 5], 1, 3, 1),
-        ([1200], 5, 50, 10),
-    ]:  # fmt: skip
+        ([1200], 5, 50, 10), ([40, 7, 25], 11, 21, 3), ([9, 9, 9], 2, 1, 10),
+    ]  # fmt: skip
+    for (lengths, seed, buffer, inputs), form in itertools.product(settings, [None, "jsonl", "parquet", "json", "csv"]):
+        if form in ("parquet", "json", "csv") and len(lengths) not in (3, 5):
+            continue
         options = {"seed": seed, "buffer_size": buffer, "max_buffer_input_shards": inputs}
-        plain = sharded(lengths).shuffle(**options)
-        skipped = sharded(lengths).skip(2).take(20).shuffle(**options)
-        chained = datasets.concatenate_datasets([sharded(lengths), sharded([3, 2])]).shuffle(**options)
-        cases.append(
-            {
-                "shards": lengths,
-                "seed": seed,
-                "bufferSize": buffer,
-                "maxBufferInputShards": inputs,
-                "order": [row["n"] for row in plain],
-                "skip2take20": [row["n"] for row in skipped],
-                "chained": [row["n"] for row in chained],
+        with tempfile.TemporaryDirectory() as folder:
+            stream = sharded(lengths) if form is None else written(folder, lengths, form)
+            orders = {
+                "order": stream.shuffle(**options),
+                "skip2take20": stream.skip(2).take(20).shuffle(**options),
+                "chained": datasets.concatenate_datasets([stream, stream]).shuffle(**options),
+                "filtered": stream.filter(lambda row: row["n"] % 3 > 0).shuffle(**options),
             }
-        )
+            cases.append(
+                {
+                    "format": form,
+                    "shards": lengths,
+                    "seed": seed,
+                    "bufferSize": buffer,
+                    "maxBufferInputShards": inputs,
+                    **{name: [row["n"] for row in rows] for name, rows in orders.items()},
+                }
+            )
     return cases
 
 

@@ -140,6 +140,11 @@ const calls: readonly [of: string, wrong: readonly Wrong[]][] = [
     [
       ["an option of TRL's", () => rewards.repetitionPenalty({ ngram_size: 2 }), /\n.*ngramSize\?/],
       ["a number by position", () => rewards.repetitionPenalty(2), /\n.*write \{ ngramSize: … \}/],
+      ["nothing", () => rewards.cosineScaled(), /rewards\.cosineScaled: expected an options object/],
+      ["snake_case", () => rewards.cosineScaled({ max_length: 9 }), /max_length\n.*maxLength\?/],
+      ["nothing", () => rewards.softOverlongPunishment(), /expected an options object/],
+      ["snake_case", () => rewards.softOverlongPunishment({ soft_punish_cache: 5 }), /\n.*softPunishCache\?/],
+      ["no function", () => rewards.perSample(), /rewards\.perSample takes a function/],
       ["no module", () => rewards.worker(), /file .*found undefined/],
       ["no model", () => rewards.model(), /found undefined/],
       ["no folder", () => writeReport(), /outputDir .*found undefined/],

@@ -256,6 +256,13 @@ env:
     expect(readFileSync(join(whole.folder, "adapter_model.safetensors")).equals(before)).toBe(true);
   });
 
+  it("opens the model as model_init_kwargs say, which win over the other keys, and refuses what they cannot", async () => {
+    const { folder } = await train(yaml(), ["--max_steps", "1", "--model_init_kwargs", '{"dtype": "bfloat16"}']);
+    expect(metricsOf(folder)[0]).toMatchObject({ model: { dtype: "bfloat16" } });
+    const unknown = ["--model_init_kwargs", '{"attn_implementation": "sdpa"}', "--output_dir", work];
+    await expect(printed(yaml(), unknown)).rejects.toThrow(/attnImplementation\n.*leave it out/);
+  });
+
   it("takes a reward model, with functions and alone", async () => {
     const judge = join(work, "judge");
     cpSync(join(root, "test/fixtures/golden/models/reward-qwen2"), judge, { recursive: true });

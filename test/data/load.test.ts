@@ -69,13 +69,19 @@ const jsonFiles = JSON.parse(await readFile(path.join(FIXTURES, "json-rows.json"
 >;
 
 describe("JSON", () => {
-  it.each(Object.keys(jsonFiles))("reads what Python's datasets reads, or refuses it as well: %s", async (name) => {
-    const { content, rows } = jsonFiles[name] ?? { content: "", rows: [] };
-    const file = await write(name, Buffer.from(content, "latin1"));
-    const found = loadDataset(file, { split: "train" }).then((dataset) => dataset.toArray().map(jsonRow));
-    if (rows === null) await expect(found).rejects.toMatchObject({ code: "BAD_DATASET" });
-    else expect(await found).toEqual(rows);
-  });
+  it.each(Object.keys(jsonFiles))(
+    "reads what Python's datasets reads, or refuses it as well, whole and as a stream: %s",
+    async (name) => {
+      const { content, rows } = jsonFiles[name] ?? { content: "", rows: [] };
+      const file = await write(name, Buffer.from(content, "latin1"));
+      const read = async () => (await loadDataset(file, { split: "train" })).toArray();
+      const streamed = async () => (await loadDataset(file, { split: "train", streaming: true })).toArray();
+      for (const load of [read, streamed]) {
+        if (rows === null) await expect(load()).rejects.toMatchObject({ code: "BAD_DATASET" });
+        else expect((await load()).map(jsonRow)).toEqual(rows);
+      }
+    },
+  );
 
   it.each(["rows.jsonl", "rows.csv", "rows.txt"])("names the line that is no UTF-8: %s", async (name) => {
     const file = await write(name, Buffer.from('{"a":"x"}\n{"a":"\xe9"}\n', "latin1"));
@@ -83,15 +89,16 @@ describe("JSON", () => {
   });
 });
 
+const csvFiles = JSON.parse(await readFile(path.join(FIXTURES, "csv/rows.json"), "utf8")) as Record<string, unknown>;
+
 describe("CSV", () => {
-  it.each(["types.csv", "missing.csv", "quotes.csv", "names.csv", "short.tsv", "infinite.csv", "spaces.csv"])(
-    "reads what Python's datasets reads: %s",
-    async (name) => {
-      const rows = JSON.parse(await readFile(path.join(FIXTURES, "csv/rows.json"), "utf8")) as Record<string, unknown>;
-      const dataset = await loadDataset(path.join(FIXTURES, "csv", name), { split: "train" });
-      expect(dataset.toArray().map(jsonRow)).toEqual(rows[name]);
-    },
-  );
+  it.each(Object.keys(csvFiles))("reads what Python's datasets reads, whole and as a stream: %s", async (name) => {
+    const file = path.join(FIXTURES, "csv", name);
+    const dataset = await loadDataset(file, { split: "train" });
+    expect(dataset.toArray().map(jsonRow)).toEqual(csvFiles[name]);
+    const stream = await loadDataset(file, { split: "train", streaming: true });
+    expect((await stream.toArray()).map(jsonRow)).toEqual(csvFiles[name]);
+  });
 
   it("gives columns the types that pandas gives them", async () => {
     const file = await write(
@@ -160,6 +167,22 @@ describe("gzip and text", () => {
     const broken = await write("broken.csv.gz", packed.subarray(0, packed.length - 4));
     await expect(loadDataset(broken)).rejects.toThrow("cannot be unpacked");
     expect(await readdir(path.join(folder, "cache/unpacked"))).toHaveLength(1);
+    await expect(streamed(broken)).rejects.toThrow("cannot be unpacked");
+  });
+
+  it("knows packed files by their content, whatever they are called", async () => {
+    vi.stubEnv("GRPO_CACHE", path.join(folder, "cache"));
+    const lines = await write("lines.jsonl", gzipSync('{"n":1}\n'));
+    const table = await write("table.csv", gzipSync("n\n1\n"));
+    const rows = await write("rows.parquet", gzipSync(await readFile(path.join(FIXTURES, "integers.parquet"))));
+    const plain = await write("plain.jsonl.gz", '{"n":1}\n');
+    for (const file of [lines, table, rows, plain]) {
+      expect((await loadDataset(file, { split: "train" })).at(0)).toEqual({ n: 1 });
+      expect((await streamed(file))[0]).toEqual({ n: 1 });
+    }
+    const archive = await write("archive.jsonl", Buffer.from("504b030414000000", "hex"));
+    await expect(loadDataset(archive)).rejects.toThrow("archive.jsonl is packed with zip");
+    await expect(streamed(archive)).rejects.toThrow("archive.jsonl is packed with zip");
   });
 
   it("reads lines of text where there is nothing else", async () => {
@@ -181,10 +204,42 @@ describe("files by format", () => {
     });
     expect(Object.keys(splits)).toEqual(["train", "test"]);
     await expect(loadDataset("csv", { dataFiles: path.join(folder, "b.csv") })).rejects.toThrow("no such data file");
-    await expect(loadDataset("parquet", { dataFiles: pattern })).rejects.toThrow("not a parquet file by its name");
+    await expect(loadDataset("parquet", { dataFiles: pattern })).rejects.toThrow("is not a parquet file: no PAR1 mark");
     await expect(loadDataset("json", { dataFiles: "https://host/a.jsonl?sig=x" })).rejects.toThrow(
       "takes paths, not addresses: https://host/a.jsonl\n",
     );
+  });
+
+  it("means the format that is named, whatever the files are called", async () => {
+    const rows = async (format: string, name: string, content: string) => {
+      const file = await write(name, content);
+      const loaded = await loadDataset(format, { dataFiles: file, split: "train" });
+      const stream = await loadDataset(format, { dataFiles: file, split: "train", streaming: true });
+      expect(await stream.toArray()).toEqual(loaded.toArray());
+      return loaded.toArray();
+    };
+    expect(await rows("csv", "table.log", "a,b\n1,2\n")).toEqual([{ a: 1, b: 2 }]);
+    expect(await rows("csv", "table.jsonl", "a\n1\n")).toEqual([{ a: 1 }]);
+    expect(await rows("csv", "table.tsv", "a\tb\n1\t2\n")).toEqual([{ "a\tb": "1\t2" }]);
+    expect(await rows("json", "lines", '{"a":1}\n')).toEqual([{ a: 1 }]);
+    expect(await rows("json", "lines.csv", '{"a":1}\n')).toEqual([{ a: 1 }]);
+    expect(await rows("text", "notes.md", "one\ntwo")).toEqual([{ text: "one" }, { text: "two" }]);
+    const parquet = path.join(folder, "integers");
+    await copyFile(path.join(FIXTURES, "integers.parquet"), parquet);
+    expect((await loadDataset("parquet", { dataFiles: parquet, split: "train" })).length).toBe(5);
+  });
+
+  it("leaves out hidden and special folders unless the pattern names them", async () => {
+    for (const name of ["a/x", "a/b/x", "a/.h/x", "a/__p/x", "a/.h/.x"])
+      await write(`${name}.jsonl`, `{"f":"${name}"}`);
+    const found = async (pattern: string) => {
+      const dataset = await loadDataset("json", { dataFiles: path.join(folder, pattern), split: "train" });
+      return dataset.column("f");
+    };
+    expect(await found("**/*.jsonl")).toEqual(["a/b/x", "a/x"]);
+    expect(await found("a/.h/*.jsonl")).toEqual(["a/.h/x"]);
+    expect(await found("**/__*/*.jsonl")).toEqual(["a/__p/x"]);
+    expect(await found("**/.*/.*.jsonl")).toEqual(["a/.h/.x"]);
   });
 });
 
@@ -201,6 +256,15 @@ describe("folders", () => {
     expect([train.length, test.length]).toEqual([100, 11]);
     expect(test.at(-1)).toEqual(train.at(0));
     expect(train).toBeInstanceOf(Dataset);
+  });
+
+  it("take all splits as one", async () => {
+    const [all, test] = await loadDataset(TINY, { split: ["all", "test"] });
+    expect(all.length).toBe(2200);
+    expect(all.at(-1)).toEqual(test.at(-1));
+    const stream = await loadDataset(TINY, { split: "all", streaming: true });
+    expect(await stream.toArray()).toEqual(all.toArray());
+    await expect(loadDataset(TINY, { split: "all[:5%]" })).rejects.toThrow('has no split "all"');
   });
 
   it.each([
@@ -390,4 +454,8 @@ async function write(name: string, content: string | Buffer): Promise<string> {
   await mkdir(path.dirname(file), { recursive: true });
   await writeFile(file, content);
   return file;
+}
+
+async function streamed(file: string): Promise<unknown[]> {
+  return (await loadDataset(file, { split: "train", streaming: true })).toArray();
 }

@@ -1,9 +1,13 @@
 // Which rows come in which order: splits, shuffles, mixtures and streams against Hugging Face datasets, for the same seeds.
 
-import { readFile } from "node:fs/promises";
-import { describe, expect, it } from "vitest";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { parquetWriteBuffer } from "hyparquet-writer";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Dataset } from "../../lib/dataset/dataset.js";
 import { IterableDataset } from "../../lib/dataset/iterable-dataset.js";
+import { loadDataset } from "../../lib/dataset/load.js";
 import { concatenateDatasets, interleaveDatasets } from "../../lib/dataset/mixture.js";
 import { shardStream } from "../../lib/dataset/row-stream.js";
 import { parseSplit, sliceBounds } from "../../lib/dataset/split.js";
@@ -18,6 +22,8 @@ interface Interleaved {
 }
 
 interface Streamed {
+  /** Of the files that the rows come from; null: from a generator. */
+  format: "jsonl" | "parquet" | "json" | "csv" | null;
   shards: number[];
   seed: number;
   bufferSize: number;
@@ -25,6 +31,7 @@ interface Streamed {
   order: number[];
   skip2take20: number[];
   chained: number[];
+  filtered: number[];
 }
 
 const golden = JSON.parse(await readFile(new URL("../fixtures/data/order.json", import.meta.url), "utf8")) as {
@@ -44,6 +51,39 @@ async function* rowsOf(count: number, start: number): AsyncGenerator<{ n: number
 function sharded(lengths: readonly number[]): IterableDataset<{ n: number }> {
   const starts = lengths.map((_, k) => lengths.slice(0, k).reduce((sum, length) => sum + length, 0));
   return new IterableDataset(shardStream(lengths.map((length, k) => () => rowsOf(length, starts[k] ?? 0))), ["n"]);
+}
+
+let folder: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), "grpo-order-"));
+});
+
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+/** The same rows from files, one a shard. */
+async function written(
+  lengths: readonly number[],
+  format: NonNullable<Streamed["format"]>,
+): Promise<IterableDataset<{ n: number }>> {
+  let start = 0;
+  const files: string[] = [];
+  for (const length of lengths) {
+    const file = path.join(folder, `${start}-${length}.${format}`);
+    await writeFile(file, contentOf(numbers(length, start), format));
+    files.push(file);
+    start += length;
+  }
+  const builder = format === "jsonl" ? "json" : format;
+  return loadDataset<{ n: number }>(builder, { dataFiles: files, split: "train", streaming: true });
+}
+
+function contentOf(rows: readonly { n: number }[], format: NonNullable<Streamed["format"]>): string | Buffer {
+  if (format === "json") return JSON.stringify(rows);
+  if (format === "jsonl") return rows.map((row) => `${JSON.stringify(row)}\n`).join("");
+  if (format === "csv") return `n\n${rows.map(({ n }) => `${n}\n`).join("")}`;
+  const data = Int32Array.from(rows, ({ n }) => n);
+  return Buffer.from(parquetWriteBuffer({ columnData: [{ name: "n", data, type: "INT32" }] }));
 }
 
 async function column(dataset: IterableDataset<{ n: number }>): Promise<number[]> {
@@ -83,13 +123,17 @@ describe("as in Python's datasets", () => {
     },
   );
 
-  it.each(golden.streams)("shuffles a stream of shards $shards", async ({ shards, seed, bufferSize, ...expected }) => {
-    const options = { seed, bufferSize, maxBufferInputShards: expected.maxBufferInputShards };
-    expect(await column(sharded(shards).shuffle(options))).toEqual(expected.order);
-    expect(await column(sharded(shards).skip(2).take(20).shuffle(options))).toEqual(expected.skip2take20);
-    const chained = concatenateDatasets([sharded(shards), sharded([3, 2])]);
-    expect(await column(chained.shuffle(options))).toEqual(expected.chained);
-  });
+  it.each(golden.streams)(
+    "shuffles a stream of shards $shards, $format, in a buffer of $bufferSize",
+    async ({ format, shards, seed, bufferSize, ...expected }) => {
+      const options = { seed, bufferSize, maxBufferInputShards: expected.maxBufferInputShards };
+      const stream = format === null ? sharded(shards) : await written(shards, format);
+      expect(await column(stream.shuffle(options))).toEqual(expected.order);
+      expect(await column(stream.skip(2).take(20).shuffle(options))).toEqual(expected.skip2take20);
+      expect(await column(concatenateDatasets([stream, stream]).shuffle(options))).toEqual(expected.chained);
+      expect(await column(stream.filter(({ n }) => n % 3 > 0).shuffle(options))).toEqual(expected.filtered);
+    },
+  );
 });
 
 describe("mixtures", () => {

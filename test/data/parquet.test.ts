@@ -1,8 +1,9 @@
 // Parquet against pyarrow, for every codec, encoding and type that it writes; rows in blocks of any size and in any order.
 
 import { readdir, readFile } from "node:fs/promises";
+import { parquetWriteBuffer } from "hyparquet-writer";
 import { describe, expect, it } from "vitest";
-import { localSource } from "../../lib/dataset/byte-source.js";
+import { type ByteSource, localSource } from "../../lib/dataset/byte-source.js";
 import { openParquet } from "../../lib/dataset/parquet.js";
 import type { RawRow, Table } from "../../lib/dataset/table.js";
 import { jsonRow } from "../support/json-row.js";
@@ -60,5 +61,27 @@ describe("parquet files of pyarrow", () => {
     const before = bytes;
     expect(table.readBlock(0, ["score"])[8]).toEqual({ score: 1 });
     expect(bytes - before).toBeLessThan(source.byteLength / 4);
+  });
+});
+
+/** A file in memory. */
+function written(columnData: Parameters<typeof parquetWriteBuffer>[0]["columnData"]): ByteSource {
+  const bytes = new Uint8Array(parquetWriteBuffer({ columnData }));
+  return { name: "rows.parquet", byteLength: bytes.length, read: (start, end) => bytes.slice(start, end) };
+}
+
+describe("columns", () => {
+  it("of JSON are what the JSON says, as in Python's datasets", async () => {
+    const data = [{ k: [1, 2.5, null], big: "x" }, [1, [2]], "text", 7, null, true];
+    const table = await openParquet(written([{ name: "j", data, type: "JSON" }]));
+    expect(table.readBlock(0, ["j"]).map(({ j }) => j)).toEqual(data);
+  });
+
+  it("of one name twice are refused, as in Python's datasets", async () => {
+    const column = { name: "a", data: [1], type: "INT32" as const };
+    await expect(openParquet(written([column, { ...column, name: "b" }, column]))).rejects.toMatchObject({
+      code: "BAD_DATASET",
+      message: expect.stringContaining('rows.parquet has two columns called "a"'),
+    });
   });
 });

@@ -67,9 +67,6 @@ describe("streams of files", () => {
   it("say what they cannot do", async () => {
     const file = `${TINY}train.jsonl`;
     await expect(loadDataset(file, { split: "train[:5%]", streaming: true })).rejects.toThrow("with skip() and take()");
-    const array = path.join(folder, "a.json");
-    await writeFile(array, '[{"a":1}]');
-    await expect(loadDataset(array, { split: "train", streaming: true })).rejects.toThrow("one JSON array");
     const csv = path.join(folder, "a.csv");
     await writeFile(csv, `n,pad\n${`1,${"-".repeat(98)}\n`.repeat(4000)}x,\n`);
     const stream = await loadDataset(csv, { split: "train", streaming: true });
@@ -78,6 +75,21 @@ describe("streams of files", () => {
     await writeFile(broken, `${`{"pad":"${"-".repeat(90)}"}\n`.repeat(4000)}{`);
     const lines = await loadDataset(broken, { split: "train", streaming: true });
     await expect(lines.skip(3999).toArray()).rejects.toThrow("line 4001: not valid JSON");
+  });
+
+  it("read JSON that is no JSON lines as a whole", async () => {
+    const file = path.join(folder, "a.json");
+    // The first object ends behind the first quarter of a megabyte.
+    const text = "x".repeat(300_000);
+    await writeFile(file, `{\n "text": "${text}",\n "n": 1\n}\n{\n "text": "",\n "n": 2}`);
+    const stream = await loadDataset(file, { split: "train", streaming: true });
+    expect(await stream.toArray()).toEqual([
+      { text, n: 1 },
+      { text: "", n: 2 },
+    ]);
+    await writeFile(file, '[{"n":1},\n{"n":2}]');
+    const list = await loadDataset(file, { split: "train", streaming: true });
+    expect(await list.toArray()).toEqual([{ n: 1 }, { n: 2 }]);
   });
 
   it("refuse a column that the first rows do not have", async () => {

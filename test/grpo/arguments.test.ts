@@ -105,6 +105,8 @@ describe("an argument of the trainer", () => {
     ],
     ["a name: logger", { loggers: ["wandb"] }, "BAD_OPTION", /loggers .*\n.*log\(step, metrics\)/],
     ["an object of another kind: output", { output: new Map() }, "BAD_OPTION", /output .*instance of Map\n.*stdout/],
+    ["a function: sampler", { sampler: () => {} }, "BAD_OPTION", /sampler .*sample and maxPositions/],
+    ["half of one: sampler", { sampler: { sample() {} } }, "BAD_OPTION", /sampler .*sample and maxPositions/],
     ["a text: what to say on resuming", { resumeHint: "again" }, "BAD_OPTION", /resumeHint must be a function/],
   ])("is refused: %s", async (_, changes, code, text) => expectRefusal(() => trainer(changes), code, text));
 
