@@ -215,7 +215,8 @@ std::string Weights::optimizer() const {
 void Weights::set_optimizer(const std::string& name) {
     Parameters* trained = parameters();
     require(trained != nullptr, "the model has no trainable parameters");
-    trained->optimizer = make_optimizer(name, *trained);
+    trained->optimizer = name.empty() ? nullptr : make_optimizer(name, *trained);
+    trained->steps = 0;
 }
 
 void Weights::zero_grad() {

@@ -73,7 +73,8 @@ class Weights {
     int64_t optimizer_steps() const;
     /// The optimizer's name; "" before the first step.
     std::string optimizer() const;
-    /// Fresh memory of that optimizer, for a state that is loaded next.
+    /// Forgets the optimizer and its steps. With a name: fresh memory of that one, for a state that
+    /// is loaded next; "": none before the next step.
     void set_optimizer(const std::string& name);
     void zero_grad();
 

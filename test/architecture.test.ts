@@ -16,7 +16,15 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const layers: readonly (readonly string[])[] = [
   ["lib/errors.ts", "lib/types.ts", "lib/statistics.ts"],
   ["lib/file-kind.ts"],
-  ["lib/at.ts", "lib/json.ts", "lib/text.ts", "lib/checks.ts", "lib/modules.ts", "lib/package-files.ts"],
+  [
+    "lib/abort.ts",
+    "lib/at.ts",
+    "lib/json.ts",
+    "lib/text.ts",
+    "lib/checks.ts",
+    "lib/modules.ts",
+    "lib/package-files.ts",
+  ],
   ["lib/zod.ts", "lib/end-of-text.ts"],
   // The options of the loss and of the optimizers.
   ["lib/options"],

@@ -5,11 +5,8 @@ import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { GrpoError, reasonOf } from "../errors.js";
 import type { Checkpoint } from "../run/checkpoint.js";
-import { nativeOptimizer } from "../run/optimizer.js";
 import type { OwnState } from "../run/run.js";
-import type { Order } from "../run/state.js";
 import { lazySchema } from "../zod.js";
-import type { GRPOConfig } from "./config.js";
 import type { EntropyState } from "./entropy.js";
 import type { Generation } from "./generation.js";
 import { carriedInto, type TrainingPlan } from "./plan.js";
@@ -46,7 +43,8 @@ export async function readCarryover({ folder, state }: Checkpoint, plan: Trainin
     throw new GrpoError("BAD_CHECKPOINT", `${folder}: trainer_state.json: ${issue?.path.join(".")}: ${issue?.message}`);
   }
   const generation = await readGeneration(path.join(folder, generationFile));
-  if (carriedInto(plan, state.global_step) !== generation?.index) {
+  const isOver = state.global_step >= plan.totalSteps;
+  if (!isOver && carriedInto(plan, state.global_step) !== generation?.index) {
     const next = state.global_step + 1;
     throw new GrpoError("BAD_CHECKPOINT", `${folder} lacks the completions that step ${next} needs`, {
       hint: "resume from another checkpoint",
@@ -63,20 +61,4 @@ export async function readGeneration(file: string): Promise<Generation | undefin
     if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw new GrpoError("BAD_CHECKPOINT", `${file} is not a stored generation: ${reasonOf(cause)}`, { cause });
   }
-}
-
-/** What a run that goes on must have in common with the one that wrote the checkpoint. */
-export function orderOf(args: GRPOConfig, plan: TrainingPlan): Order {
-  return {
-    seed: args.seed,
-    rows: plan.rows,
-    prompts_per_generation: plan.promptsPerGeneration,
-    slices_per_generation: plan.slicesPerGeneration,
-    slices_per_step: plan.slicesPerStep,
-    num_iterations: plan.iterations,
-    num_generations: args.numGenerations,
-    shuffle_dataset: args.shuffleDataset,
-    dynamic_sampling: args.dynamicSampling,
-    optimizer: nativeOptimizer(args),
-  };
 }

@@ -9,15 +9,16 @@ import { PromptSampler } from "../rollout/prompt-sampler.js";
 import type { PromptTable } from "../rollout/prompts.js";
 import type { Checkpoint } from "../run/checkpoint.js";
 import type { OwnState, Prepared, Run, StepOutcome } from "../run/run.js";
-import type { Order } from "../run/state.js";
+import type { Settings } from "../run/state.js";
 import type { Prompt, TrainerState } from "../types.js";
-import { orderOf, readCarryover, storeCarryover } from "./carryover.js";
+import { readCarryover, storeCarryover } from "./carryover.js";
 import type { GRPOConfig } from "./config.js";
 import type { Evaluator } from "./evaluation.js";
 import { describePlan } from "./lines.js";
 import { partsOfStep, type TrainingPlan } from "./plan.js";
 import { checkMemory } from "./preflight.js";
 import type { RewardNotes } from "./reward-notes.js";
+import { checkEarlierVersion, checkRows, type RowsRead, rowsRead, settingsOf } from "./settings.js";
 import { type Evaluation, evaluatesInRun, rolloutSource, samplingOptions, type TrainerSetup } from "./setup.js";
 import { type Carryover, TrainSteps } from "./step.js";
 
@@ -40,7 +41,7 @@ export interface GRPORunParts<Row extends { readonly prompt: Prompt }> {
 export class GRPORun<Row extends { readonly prompt: Prompt }> implements Run {
   readonly plan: TrainingPlan;
   readonly samplesPerStep: number;
-  readonly order: Order;
+  readonly settings: Settings;
   readonly #parts: GRPORunParts<Row>;
   #carryover: Carryover = { generation: undefined, entropy: undefined, promptsTaken: 0 };
   #steps: TrainSteps<Row> | undefined;
@@ -49,10 +50,13 @@ export class GRPORun<Row extends { readonly prompt: Prompt }> implements Run {
     this.#parts = parts;
     this.plan = parts.plan;
     this.samplesPerStep = parts.plan.completionsPerStep;
-    this.order = orderOf(parts.args, parts.plan);
+    this.settings = settingsOf(parts.args, parts.rewardWeights, parts.setup.trainDataset);
   }
 
   async restore(checkpoint: Checkpoint): Promise<void> {
+    const { args, setup } = this.#parts;
+    checkEarlierVersion(checkpoint, args, this.plan, setup.trainDataset);
+    checkRows(checkpoint, args, this.#rows);
     this.#carryover = await readCarryover(checkpoint, this.plan);
   }
 
@@ -64,6 +68,7 @@ export class GRPORun<Row extends { readonly prompt: Prompt }> implements Run {
       promptsPerGeneration: plan.promptsPerGeneration,
       shuffle: args.shuffleDataset,
       seed: args.seed,
+      streamed: setup.trainDataset.stream !== undefined,
     });
     const ahead = args.dynamicSampling ? rows : rowsAhead(sampler, rows, this.#carryover.promptsTaken, plan);
     const survey = await prompts.survey(ahead, signal);
@@ -114,7 +119,12 @@ export class GRPORun<Row extends { readonly prompt: Prompt }> implements Run {
   }
 
   own(): OwnState {
-    return storeCarryover(this.#ready().carryover);
+    const { keys, files } = storeCarryover(this.#ready().carryover);
+    return { keys: { ...keys, rows: this.#rows }, files };
+  }
+
+  get #rows(): RowsRead {
+    return rowsRead(this.#parts.setup.trainDataset, this.plan.rows);
   }
 
   #ready(): TrainSteps<Row> {

@@ -1,5 +1,5 @@
 // A generation in a checkpoint, as the text of generation.json. Version 2 stores rollouts with their samples, version 1 a row per
-// completion; both are read. Float32 numbers are exact as JSON.
+// completion; both are read. Float32 numbers are exact as JSON, and any number may be infinite or none: rewards make advantages.
 
 import type * as Zod from "zod";
 import { at } from "../at.js";
@@ -9,7 +9,7 @@ import { lazySchema, type ZodModule } from "../zod.js";
 import type { Generation } from "./generation.js";
 
 const schema = lazySchema((z) => {
-  const { ids, logprobs } = lists(z);
+  const { number, ids, logprobs } = kinds(z);
   const sample = z.object({
     prompt_ids: ids,
     completion_ids: ids,
@@ -23,27 +23,28 @@ const schema = lazySchema((z) => {
     schema_version: z.literal(2),
     index: z.int().min(0),
     context_length: z.int().min(0).optional(),
-    rollouts: z.array(z.object({ advantage: z.number(), samples: z.array(sample) })),
+    rollouts: z.array(z.object({ advantage: number, samples: z.array(sample) })),
   });
 });
 
 /** Columns with an entry per completion, each of which is a rollout of one sample. */
 const schemaOfVersion1 = lazySchema((z) => {
-  const { ids, logprobs } = lists(z);
+  const { number, ids, logprobs } = kinds(z);
   return z.object({
     schema_version: z.literal(1),
     index: z.int().min(0),
     prompt_ids: z.array(ids),
     completion_ids: z.array(ids),
     context_length: z.int().min(0).optional(),
-    advantages: z.array(z.number()),
+    advantages: z.array(number),
     old_logprobs: z.array(logprobs).optional(),
     reference_logprobs: z.array(logprobs).optional(),
   });
 });
 
-function lists(z: ZodModule) {
-  return { ids: z.array(z.int()), logprobs: z.array(storedNumber(z)) };
+function kinds(z: ZodModule) {
+  const number = storedNumber(z);
+  return { number, ids: z.array(z.int()), logprobs: z.array(number) };
 }
 
 export function generationToJson({ index, contextLength, rollouts }: Generation): string {
@@ -53,7 +54,7 @@ export function generationToJson({ index, contextLength, rollouts }: Generation)
     index,
     context_length: contextLength,
     rollouts: rollouts.map(({ advantage, samples }) => ({
-      advantage,
+      advantage: storeNumber(advantage),
       samples: samples.map((sample) => ({
         prompt_ids: [...sample.promptIds],
         completion_ids: [...sample.completionIds],

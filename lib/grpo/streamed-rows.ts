@@ -1,5 +1,6 @@
 // A stream as the trainer's rows. A run of maxSteps steps needs so many prompts and no more: they are read before the first step
-// and kept, so that steps, resuming and evaluation work as with a table. A stream that ends earlier is gone through again.
+// and kept, so that steps, resuming and evaluation work as with a table. They come in the order of the stream, which does not depend on
+// how many are read, so that a run can be resumed with more steps or fewer. A stream that ends earlier is gone through again.
 
 import { IterableDataset } from "../dataset/iterable-dataset.js";
 import { GrpoError } from "../errors.js";
@@ -34,6 +35,7 @@ class StreamedRows<Row extends object> implements RowSource<Row> {
   readonly #stream: IterableDataset<Row>;
   readonly #needed: number;
   #rows: readonly Row[] = [];
+  #ended = false;
 
   constructor(stream: IterableDataset<Row>, needed: number) {
     this.#stream = stream;
@@ -45,6 +47,10 @@ class StreamedRows<Row extends object> implements RowSource<Row> {
     return this.#rows.length;
   }
 
+  get stream(): { readonly ended: boolean } {
+    return { ended: this.#ended };
+  }
+
   at(index: number): Row | undefined {
     return this.#rows.at(index);
   }
@@ -53,11 +59,15 @@ class StreamedRows<Row extends object> implements RowSource<Row> {
   async load(signal?: AbortSignal): Promise<void> {
     if (this.#rows.length > 0) return;
     const rows: Row[] = [];
+    let ended = true;
     for await (const row of this.#stream) {
       if (signal?.aborted) throw new GrpoError("CANCELLED", "stopped while reading rows");
       rows.push(row);
-      if (rows.length >= this.#needed) break;
+      if (rows.length < this.#needed) continue;
+      ended = false;
+      break;
     }
     this.#rows = rows;
+    this.#ended = ended;
   }
 }

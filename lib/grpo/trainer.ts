@@ -2,6 +2,7 @@
 // is a function of (weights, rows, step, seed). How a run goes is in run/training-loop.ts, what a step does in train-step.ts; this file
 // puts the parts together.
 
+import { unlessAborted } from "../abort.js";
 import { checkText } from "../checks.js";
 import { reasonOf } from "../errors.js";
 import { RewardRuntime } from "../rewards/runtime.js";
@@ -87,6 +88,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     this.#loop = new TrainingLoop({
       args,
       trained: this.#policy,
+      open: () => this.#open(),
       view: viewOf(args, this.#rewards.names),
       callbacks: options.callbacks,
       loggers: options.loggers,
@@ -164,7 +166,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const { args } = this;
     const { setup, prompts, evaluator } = await this.#open();
     const { learner, trainDataset } = setup;
-    await trainDataset.load?.(signal);
+    await unlessAborted(trainDataset.load?.(signal), signal, "the data set");
     const rows = await usableRows(prompts, trainDataset.length, args, signal);
     const dropped = trainDataset.length - rows.length;
     const plan = planTraining(args, rows.length, dropped > 0 ? prompts.whyDropped(dropped) : undefined);

@@ -3,7 +3,7 @@
 
 import path from "node:path";
 import type { Metrics } from "./metrics.js";
-import { TensorBoardFile, tensorBoardTag } from "./tensorboard.js";
+import { EVENT_FOLDER, TensorBoardFile, tensorBoardTag } from "./tensorboard.js";
 
 /** Every method may return a promise; the run waits for it. A logger that throws is reported once and left out from then on. */
 export interface Logger {
@@ -22,7 +22,7 @@ export interface Logger {
 
 /** Event files in <outputDir>/runs. */
 export function tensorBoardLogger(outputDir: string): Logger {
-  const file = new TensorBoardFile(path.join(outputDir, "runs"));
+  const file = new TensorBoardFile(path.join(outputDir, EVENT_FOLDER));
   return {
     name: "tensorboard",
     // A run that goes on keeps the point of the step it goes on after.

@@ -1,7 +1,9 @@
 // Everything a run tells the world: console lines, metrics.jsonl (a run record, then one line a step), completions.jsonl (every
 // completion of every step) and loggers. What its lines say is the trainer's business; files grow while the run goes on.
 
+import { open } from "node:fs/promises";
 import path from "node:path";
+import { unlessAborted } from "../abort.js";
 import { reasonOf } from "../errors.js";
 import { Console, type Output } from "./console.js";
 import { JsonlFile } from "./jsonl.js";
@@ -40,6 +42,8 @@ export interface SampleRecord {
   readonly finish_reason: string;
 }
 
+export const METRICS_FILE = "metrics.jsonl";
+export const COMPLETIONS_FILE = "completions.jsonl";
 const schemaVersion = 1;
 /** Steps whose lines are held in memory at most, while a slow disk takes them. */
 const mostStepsBehind = 16;
@@ -65,14 +69,16 @@ export class RunLog {
   #pending: Promise<void> = Promise.resolve();
   #failure: { readonly error: unknown } | undefined;
   #stepsBehind = 0;
+  /** What ends the waiting for a logger, while a run goes on. */
+  #signal: AbortSignal | undefined;
 
   constructor({ outputDir, logTo, output, loggers = [] }: RunLogOptions) {
     const own = logTo.includes("tensorboard") ? [tensorBoardLogger(outputDir)] : [];
     this.#loggers = [...own, ...loggers];
     if (logTo.includes("console")) this.#console = new Console(output);
     if (logTo.includes("jsonl")) {
-      this.#metrics = new JsonlFile(path.join(outputDir, "metrics.jsonl"));
-      this.#completions = new JsonlFile(path.join(outputDir, "completions.jsonl"));
+      this.#metrics = new JsonlFile(path.join(outputDir, METRICS_FILE));
+      this.#completions = new JsonlFile(path.join(outputDir, COMPLETIONS_FILE));
     }
   }
 
@@ -84,8 +90,9 @@ export class RunLog {
     this.#console?.status(text);
   }
 
-  /** The run record: what a reader of metrics.jsonl needs to know about the lines after it. */
-  async begin(run: Readonly<Record<string, unknown>>, step: number): Promise<void> {
+  /** The run record: what a reader of metrics.jsonl needs to know about the lines after it. An aborted signal ends the waiting for loggers. */
+  async begin(run: Readonly<Record<string, unknown>>, step: number, signal?: AbortSignal): Promise<void> {
+    this.#signal = signal;
     // After what evaluations before the run have to say.
     await this.written(async () => {
       await this.#tell((logger) => logger.begin?.(run, step));
@@ -161,7 +168,7 @@ export class RunLog {
   async #tell(call: (logger: Logger) => void | Promise<void>): Promise<void> {
     for (const logger of this.#loggers) {
       try {
-        await call(logger);
+        await unlessAborted(call(logger), this.#signal, "it");
       } catch (error) {
         this.#loggers = this.#loggers.filter((other) => other !== logger);
         this.note(`the logger "${logger.name}" failed and is left out from here on: ${reasonOf(error)}`);
@@ -173,4 +180,17 @@ export class RunLog {
 /** By the index 0 a reader tells that a resumed run writes a step again, even right after the first time. */
 function numbered(records: readonly CompletionRecord[]): object[] {
   return records.map(({ step, split, ...record }, index) => ({ step, split, index, ...record }));
+}
+
+/** Whether a folder has the metrics of a run, and not of evaluations alone. */
+export async function hasRun(outputDir: string): Promise<boolean> {
+  const file = await open(path.join(outputDir, METRICS_FILE)).catch(() => undefined);
+  try {
+    for await (const line of file?.readLines() ?? []) if (line.includes('"type":"run"')) return true;
+  } catch {
+    // What cannot be read cannot be appended to either, and who tries says why.
+  } finally {
+    await file?.close().catch(() => {});
+  }
+  return false;
 }

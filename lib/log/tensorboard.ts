@@ -7,10 +7,13 @@ import path from "node:path";
 import { at } from "../at.js";
 import { GrpoError, reasonOf } from "../errors.js";
 
+/** The folder of a run's event files within its outputDir, and their names. */
+export const EVENT_FOLDER = "runs";
+export const EVENT_FILE = /^events\.out\.tfevents\./;
+
 export class TensorBoardFile {
   readonly path: string;
   readonly #now: () => number;
-  #exists = false;
 
   /** A new file in `folder`; readers merge all files of a folder. `now` gives milliseconds since 1970. */
   constructor(folder: string, now: () => number = Date.now) {
@@ -42,9 +45,13 @@ export class TensorBoardFile {
     try {
       await mkdir(path.dirname(this.path), { recursive: true });
       const file = await open(this.path, "a");
-      const version = this.#exists ? [] : [this.#event(field(3, lengthDelimited(Buffer.from("brain.Event:2"))))];
-      this.#exists = true;
-      await file.write(Buffer.concat([...version, ...events].map(record))).finally(() => file.close());
+      try {
+        const { size } = await file.stat();
+        const version = size > 0 ? [] : [this.#event(field(3, lengthDelimited(Buffer.from("brain.Event:2"))))];
+        await file.write(Buffer.concat([...version, ...events].map(record)));
+      } finally {
+        await file.close();
+      }
     } catch (cause) {
       throw new GrpoError("BAD_OPTION", `cannot write ${this.path}: ${reasonOf(cause)}`, {
         cause,

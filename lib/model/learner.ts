@@ -66,8 +66,8 @@ export interface Learner extends Trainable {
   /** Longest sequence the model can take, prompt and completion together. */
   readonly maxPositions: number;
   /**
-   * Once before the first step: decides what is trained and, with `reference`, fixes the reference policy as it is now.
-   * `mixed`: mixReference will be called.
+   * Once before a trainer's first step: decides what is trained, with an optimizer that remembers nothing of a trainer before, and,
+   * with `reference`, fixes the reference policy as it is now. `mixed`: mixReference will be called.
    */
   beginTraining(options: { readonly reference: boolean; readonly mixed: boolean }): Promise<void>;
   /** reference ← (1 − alpha) · reference + alpha · policy. */

@@ -230,9 +230,10 @@ export class CausalLM implements Learner {
   }
 
   /**
-   * What a trainer calls before its first step: a model without adapter is trained in full from now on. With `reference`, the
-   * reference policy is fixed as it is now: of a model in full and of a loaded adapter by a copy; of a fresh adapter it is the
-   * base model, which needs none. `mixed`: mixReference will be called; only for a model in full.
+   * What a trainer calls before its first step: a model without adapter is trained in full from now on, and the optimizer begins
+   * anew, whatever was trained before. With `reference`, the reference policy is fixed as it is now: of a model in full and of an
+   * adapter that was loaded or trained before by a copy; of a fresh adapter it is the base model, which needs none. `mixed`:
+   * mixReference will be called; only for a model in full.
    */
   async beginTraining(options: { readonly reference?: boolean; readonly mixed?: boolean } = {}): Promise<void> {
     checkOptionNames("beginTraining", options, ["reference", "mixed"]);

@@ -83,15 +83,28 @@ export class WeightFiles {
   }
 
   async loadCheckpoint(directory: string): Promise<void> {
+    await this.#checkKind(directory);
     if (this.#weights.trainsAll) {
       const table = matchTensors(await readWeights(directory), this.#weights.facts.description.native);
       await this.#queue.run((engine) => engine.loadSet("model", table, 0));
     } else {
-      await this.#weights.loadAdapter(directory, this.#weights.active ?? DEFAULT_ADAPTER);
+      await this.#weights.loadTrainedAdapter(directory);
     }
     const reference = path.join(directory, REFERENCE_STATE);
     if (await isFile(reference)) await this.#weights.loadReference(tableOf([await readHeader(reference)]));
     await this.#loadOptimizer(path.join(directory, OPTIMIZER_STATE));
+  }
+
+  /** Whether the folder has of a model what is trained of this one. */
+  async #checkKind(directory: string): Promise<void> {
+    const [adapter, model] = await Promise.all(
+      [ADAPTER_CONFIG, CONFIG].map((name) => isFile(path.join(directory, name))),
+    );
+    if (adapter === model || model === this.#weights.trainsAll) return;
+    const [found, hint] = model
+      ? ["a model that was trained in full, this run trains an adapter", "resume with a model without adapter"]
+      : ["an adapter, this run trains the model in full", `call applyLora with what ${ADAPTER_CONFIG} says there`];
+    throw new GrpoError("BAD_CHECKPOINT", `${directory} holds ${found}`, { hint });
   }
 
   async #loadOptimizer(file: string): Promise<void> {
@@ -102,7 +115,7 @@ export class WeightFiles {
     }
     const optimizer = optimizerOf(file, stored.metadata.optimizer);
     await this.#queue.run(async (engine) => {
-      if (optimizer !== "") await engine.setOptimizer(optimizer);
+      await engine.setOptimizer(optimizer);
       await engine.loadSet("optimizer", tableOf([stored]), step);
     });
   }

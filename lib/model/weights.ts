@@ -12,6 +12,7 @@ import type { Learner } from "./learner.js";
 import { readAdapter } from "./lora/adapter-files.js";
 import type { LoraTarget } from "./lora/adapter-tensors.js";
 import type { LoraConfig } from "./lora/lora.js";
+import { loraDifferences } from "./lora/lora-differences.js";
 import { type ResolvedLora, resolveLora } from "./lora/lora-resolve.js";
 import type { MemoryModel } from "./memory.js";
 
@@ -27,8 +28,8 @@ export interface ModelFacts extends ModelFolder {
 
 interface NamedAdapter {
   readonly resolved: ResolvedLora;
-  /** Whether it was read from files: then it, and not the base, is what training starts from. */
-  readonly loaded: boolean;
+  /** Whether it was read from files or trained before: then it, and not the base, is what training starts from. */
+  readonly moved: boolean;
 }
 
 export class ModelWeights {
@@ -37,6 +38,8 @@ export class ModelWeights {
   readonly #adapters = new Map<string, NamedAdapter>();
   #active: string | null = null;
   #trainsAll = false;
+  /** Whether the engine holds a copy that is the reference. */
+  #copiedReference = false;
   #mixedReference = false;
 
   constructor(queue: EngineQueue, facts: ModelFacts) {
@@ -83,7 +86,7 @@ export class ModelWeights {
       full,
       trained: full ? parameters : (current?.resolved.parameters.trainable ?? 0),
       mlpTrained: full ? 3 : mlpPairs(current?.resolved.spec.targets ?? [], description.native.modules),
-      copiesReference: full || current?.loaded === true,
+      copiesReference: full || current?.moved === true,
       weightBytes: DTYPE_BYTES[dtype],
       computeBytes: device.computeBytes,
       device: device.total === 0 ? "cpu" : "other",
@@ -110,7 +113,7 @@ export class ModelWeights {
     }
     const resolved = resolveLora(config, this.#facts.description, seed);
     const before = this.#active;
-    this.#adapters.set(name, { resolved, loaded: false });
+    this.#adapters.set(name, { resolved, moved: false });
     this.#active ??= name;
     this.#queue.defer(
       (engine) => engine.addAdapter(name, resolved.native),
@@ -125,11 +128,33 @@ export class ModelWeights {
   async loadAdapter(folder: string, name: string = DEFAULT_ADAPTER): Promise<void> {
     const { adapter, table } = await readAdapter(folder, this.#facts.description);
     const known = this.#adapters.get(name);
-    if (known && !sameTensors(known.resolved, adapter)) {
-      throw new GrpoError("BAD_ADAPTER", `${folder}: the adapter named ${name} has another configuration`, {
-        hint: "load it under another name",
+    if (known) {
+      const who = `the adapter named ${name}`;
+      const differences = loraDifferences(adapter, known.resolved, { who, inTraining: false });
+      if (differences.length > 0) {
+        throw new GrpoError("BAD_ADAPTER", `${folder} was made with ${differences.join("; with ")}`, {
+          hint: "load it under another name",
+        });
+      }
+    }
+    await this.#loadAdapter(name, adapter, table);
+  }
+
+  /** The adapter of a checkpoint into the active one, which must train what was trained there, or as the first one. */
+  async loadTrainedAdapter(folder: string): Promise<void> {
+    const { adapter, table } = await readAdapter(folder, this.#facts.description);
+    const own = this.#current()?.resolved;
+    const differences = own ? loraDifferences(adapter, own, { who: "this run", inTraining: true }) : [];
+    if (differences.length > 0) {
+      throw new GrpoError("BAD_CHECKPOINT", `${folder} was written with ${differences.join("; with ")}`, {
+        hint: "give the model an adapter with the LoraConfig that it was written with, or start a new run from its weights",
       });
     }
+    await this.#loadAdapter(this.#active ?? DEFAULT_ADAPTER, adapter, table);
+  }
+
+  async #loadAdapter(name: string, adapter: ResolvedLora, table: NativeTensorTable): Promise<void> {
+    const known = this.#adapters.get(name);
     await this.#queue.run(async (engine) => {
       if (!known) await engine.addAdapter(name, adapter.native);
       try {
@@ -139,7 +164,7 @@ export class ModelWeights {
         throw error;
       }
     });
-    this.#adapters.set(name, { resolved: known?.resolved ?? adapter, loaded: true });
+    this.#adapters.set(name, { resolved: known?.resolved ?? adapter, moved: true });
     this.#active ??= name;
   }
 
@@ -183,18 +208,29 @@ export class ModelWeights {
   }
 
   /**
-   * Readies the model for training. Without an adapter all of it is trained. With `reference`, what the reference must be is
-   * fixed now: the model's or the loaded adapter's weights; for a fresh adapter it is the base model.
+   * Readies the model for training, with an optimizer that remembers nothing of a training before. Without an adapter all of the
+   * model is trained. With `reference`, what the reference must be is fixed now: the model's weights, or those of an adapter that
+   * was loaded or trained before; for a fresh adapter it is the base model.
    */
   async beginTraining(reference: boolean): Promise<void> {
     const trainsAll = this.#adapters.size === 0;
-    const loaded = this.#current()?.loaded === true;
+    const active = this.#active;
+    const adapter = this.#current();
     const isNew = trainsAll && !this.#trainsAll;
-    await this.#queue.run(async (engine) => {
+    const moved = await this.#queue.run(async (engine) => {
       if (isNew) await engine.trainAll();
-      const moved = trainsAll || loaded || (await engine.optimizerSteps()) > 0;
-      if (reference && moved) await engine.makeReference();
+      const moved = trainsAll || adapter?.moved === true || (await engine.optimizerSteps()) > 0;
+      // The copy of another adapter must not stay the reference of a fresh one.
+      const copies = reference && (moved || this.#copiedReference);
+      if (copies) await engine.makeReference();
+      this.#copiedReference ||= copies;
+      if (trainsAll || adapter) {
+        await engine.setOptimizer("");
+        await engine.zeroGrad();
+      }
+      return moved;
     });
+    if (active !== null && adapter) this.#adapters.set(active, { ...adapter, moved });
     this.#trainsAll = trainsAll;
     this.#mixedReference = false;
   }
@@ -254,6 +290,7 @@ export class ModelWeights {
     this.#adapters.clear();
     this.#active = null;
     this.#trainsAll = false;
+    this.#copiedReference = false;
     this.#mixedReference = false;
   }
 }
@@ -279,10 +316,4 @@ export function untiedFacts(facts: ModelFacts): ModelFacts {
     configText: withJsonKeys(configText, untied),
     description: { ...description, native: { ...description.native, tieWordEmbeddings: false } },
   };
-}
-
-function sameTensors(a: ResolvedLora, b: ResolvedLora): boolean {
-  const shape = ({ spec }: ResolvedLora) =>
-    JSON.stringify({ ...spec, dropout: 0, init: "", initIterations: 0, seed: 0 });
-  return shape(a) === shape(b);
 }

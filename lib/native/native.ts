@@ -372,8 +372,8 @@ export interface NativeEngine {
   optimizerSteps(): Promise<number>;
   /** "" before the first step. */
   optimizer(): Promise<NativeOptimizerName | "">;
-  /** Fresh memory of that optimizer, for a set "optimizer" that is loaded next. */
-  setOptimizer(name: NativeOptimizerName): Promise<void>;
+  /** Forgets the optimizer and its steps. With a name: fresh memory of that one, for a set "optimizer" that is loaded next. */
+  setOptimizer(name: NativeOptimizerName | ""): Promise<void>;
   memory(): Promise<NativeMemory>;
 
   sample(

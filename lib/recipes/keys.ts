@@ -188,7 +188,8 @@ export const ignoredKeys: Readonly<Record<string, string>> = {
   deepspeed: ONE_PROCESS,
   fsdp: ONE_PROCESS,
   fsdp_config: ONE_PROCESS,
-  overwrite_output_dir: "a run writes into output_dir whatever is there; resume_from_checkpoint goes on with it",
+  overwrite_output_dir:
+    "a run moves an earlier one in output_dir aside (earlier_run); resume_from_checkpoint goes on with it",
   logging_dir: "event files are in runs/ of output_dir",
   save_safetensors: "weights are always saved so",
   log_unique_prompts: "completions.jsonl has every completion",

@@ -3,7 +3,7 @@
 
 import type { GRPOConfig } from "../grpo/config.js";
 import { GRPOTrainer } from "../grpo/trainer.js";
-import type { Output } from "../log/console.js";
+import { LossyOutput, type Output } from "../log/console.js";
 import { formatDuration } from "../log/format.js";
 import type { Device } from "../model/device.js";
 import { LoraConfig, type LoraOptions } from "../model/lora/lora.js";
@@ -19,8 +19,9 @@ import { noticeText } from "./notices.js";
 import { resolveRewards } from "./reward-functions.js";
 import type { TrainSettings } from "./settings.js";
 
-export async function runTraining(settings: TrainSettings, output: Output = process.stdout): Promise<void> {
+export async function runTraining(settings: TrainSettings, stdout: Output = process.stdout): Promise<void> {
   const { script, args, notices } = settings;
+  const output = new LossyOutput(stdout);
   for (const [name, value] of Object.entries(script.env ?? {})) process.env[name] = String(value);
   const rewards = await resolveRewards(script);
   const notice = noticeText([...notices, ...rewards.notices]);

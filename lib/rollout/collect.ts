@@ -2,6 +2,7 @@
 // others are still being decoded. Stops the sampling when a reward ends the run. No advantages here.
 
 import { setMaxListeners } from "node:events";
+import { unlessAborted } from "../abort.js";
 import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import type { SampledGroup, SampleOptions } from "../model/sampled.js";
@@ -74,7 +75,7 @@ export async function collectGroups<Row>(source: RolloutSource<Row>, request: Ro
 
   const started = performance.now();
   const options = { ...sampling, promptKeys: keysOf(rows), signal: scoring.signal, onGroup };
-  await scoring.during(() => source.sampler.sample(promptIds, options));
+  await scoring.during(() => unlessAborted(source.sampler.sample(promptIds, options), request.signal, "the sampler"));
   const sampled = performance.now();
   const missing = groups.indexOf(undefined);
   if (missing >= 0) {

@@ -1,5 +1,6 @@
 // Which rows are sampled, from the seed and a position alone. Each epoch is a permutation of all rows, cut into generations; rows
-// that do not fill the last one wait for the next epoch's permutation. The epochs make one endless sequence of prompts.
+// that do not fill the last one wait for the next epoch's permutation. The epochs make one endless sequence of prompts. The first
+// rows of a stream are an epoch in their own order: it must not matter how many were read.
 
 import { shuffledIndices } from "../dataset/random.js";
 
@@ -8,6 +9,8 @@ export interface PromptOrder {
   readonly promptsPerGeneration: number;
   readonly shuffle: boolean;
   readonly seed: number;
+  /** The rows are the first of a stream, which was shuffled itself. */
+  readonly streamed?: boolean;
 }
 
 export class PromptSampler {
@@ -34,11 +37,12 @@ export class PromptSampler {
   }
 
   #permutationOf(epoch: number): readonly number[] {
-    const { rows, shuffle, seed } = this.#order;
+    const { rows, shuffle, seed, streamed = false } = this.#order;
     if (epoch !== this.#epoch) {
-      this.#permutation = shuffle
-        ? shuffledIndices(rows, mixSeed(seed, epoch))
-        : Array.from({ length: rows }, (_, i) => i);
+      this.#permutation =
+        shuffle && !(streamed && epoch === 0)
+          ? shuffledIndices(rows, mixSeed(seed, epoch))
+          : Array.from({ length: rows }, (_, i) => i);
       this.#epoch = epoch;
     }
     return this.#permutation;

@@ -13,6 +13,8 @@ export interface RowSource<Row> {
   readonly columnNames?: readonly string[];
   /** Called before rows are asked for, where they have to be fetched first. */
   load?(signal?: AbortSignal): Promise<void>;
+  /** These are the first rows of a stream, in the order in which they are to be used; `ended`: and all that it has. */
+  readonly stream?: { readonly ended: boolean };
 }
 
 export interface PromptOptions {

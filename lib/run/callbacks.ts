@@ -1,6 +1,7 @@
 // Callbacks: functions of the user's at the moments of a run, and the flags by which they steer it, as in transformers. Each
 // moment waits for them, one after another in the order given.
 
+import { unlessAborted } from "../abort.js";
 import { badOption, isPromise, namesOf } from "../checks.js";
 import { GrpoError, nearestName } from "../errors.js";
 import type { Metrics } from "../log/metrics.js";
@@ -90,6 +91,8 @@ export class Callbacks<Args> {
     shouldEvaluate: false,
     shouldSave: false,
   };
+  /** What ends the waiting for a callback, while a run goes on. */
+  signal: AbortSignal | undefined;
   readonly #callbacks: readonly TrainerCallback<Args>[];
   readonly #about: { readonly state: TrainerState; readonly args: Args };
 
@@ -108,7 +111,9 @@ export class Callbacks<Args> {
     more: Pick<Partial<TrainerEvent<Args>>, "checkpoint" | "state"> = {},
   ): Promise<void> {
     const event = { ...this.#about, control: this.control, metrics, ...more };
-    for (const callback of this.#callbacks) await callback[hook]?.(event);
+    for (const callback of this.#callbacks) {
+      await unlessAborted(callback[hook]?.(event), this.signal, `a callback's ${hook}`);
+    }
   }
 
   async beginStep(): Promise<void> {

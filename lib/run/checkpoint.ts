@@ -6,9 +6,10 @@ import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "nod
 import path from "node:path";
 import { GrpoError, reasonOf } from "../errors.js";
 import type { CheckpointWriter, Savable } from "../model/learner.js";
-import { type Order, readStateText, type StateFile, stateText } from "./state.js";
+import { readStateText, type StateFile, stateText } from "./state.js";
 
 const stateFile = "trainer_state.json";
+export const CHECKPOINT_NAME = /^checkpoint-(\d+)$/;
 
 /** What makes a checkpoint. */
 export interface CheckpointParts {
@@ -88,7 +89,7 @@ export async function listCheckpoints(outputDir: string): Promise<[number, strin
   const names = await readdir(outputDir).catch(() => []);
   const found: [number, string][] = [];
   for (const name of names) {
-    const step = /^checkpoint-(\d+)$/.exec(name)?.[1];
+    const step = CHECKPOINT_NAME.exec(name)?.[1];
     if (step === undefined) continue;
     const folder = path.join(outputDir, name);
     const whole = await stat(path.join(folder, stateFile)).then(
@@ -100,24 +101,35 @@ export async function listCheckpoints(outputDir: string): Promise<[number, strin
   return found.sort(([a], [b]) => a - b);
 }
 
-/** The oldest by time of writing, not by step: a folder may hold later steps of an earlier run. */
-async function removeOldest(outputDir: string, limit: number, keep: readonly (string | null)[]): Promise<void> {
-  const kept = keep.filter((folder) => folder !== null).map((folder) => path.resolve(folder));
-  const others = (await listCheckpoints(outputDir)).filter(([, folder]) => !kept.includes(path.resolve(folder)));
+/** The same by time of writing, the oldest first, not by step: a folder may hold later steps of an earlier run. */
+async function checkpointsByAge(outputDir: string): Promise<string[]> {
   const dated = await Promise.all(
-    others.map(async ([step, folder]) => ({ step, folder, time: (await stat(path.join(folder, stateFile))).mtimeMs })),
+    (await listCheckpoints(outputDir)).map(async ([step, folder]) => ({ step, folder, time: await savedAt(folder) })),
   );
   dated.sort((a, b) => a.time - b.time || a.step - b.step);
-  for (const { folder } of dated.slice(0, Math.max(0, dated.length - (limit - 1)))) {
+  return dated.map(({ folder }) => folder);
+}
+
+/** Milliseconds since 1970, as the checkpoint itself says, for a copy has the time of copying; else that of its file. */
+async function savedAt(folder: string): Promise<number> {
+  const file = path.join(folder, stateFile);
+  const said = /"saved_at": (\d+)/.exec(await readFile(file, "utf8"))?.[1];
+  return said === undefined ? (await stat(file)).mtimeMs : Number(said);
+}
+
+async function removeOldest(outputDir: string, limit: number, keep: readonly (string | null)[]): Promise<void> {
+  const kept = keep.filter((folder) => folder !== null).map((folder) => path.resolve(folder));
+  const others = (await checkpointsByAge(outputDir)).filter((folder) => !kept.includes(path.resolve(folder)));
+  for (const folder of others.slice(0, Math.max(0, others.length - (limit - 1)))) {
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-/** The folder to resume from: the given one, or with `true` the latest in outputDir. */
+/** The folder to resume from: the given one, or with `true` the one in outputDir that was written last. */
 export async function findCheckpoint(resumeFrom: string | true, outputDir: string): Promise<string> {
   if (resumeFrom !== true) return resumeFrom;
-  const latest = (await listCheckpoints(outputDir)).at(-1);
-  if (latest) return latest[1];
+  const newest = (await checkpointsByAge(outputDir)).at(-1);
+  if (newest !== undefined) return newest;
   throw new GrpoError("BAD_CHECKPOINT", `there is no checkpoint to resume from in ${path.resolve(outputDir)}`, {
     hint: "start with train() and no resumeFromCheckpoint, or give the path of a checkpoint folder",
   });
@@ -138,15 +150,4 @@ export async function readCheckpoint(folder: string): Promise<Checkpoint> {
     });
   });
   return { folder, state: readStateText(file, text) };
-}
-
-/** A run may go on only with the order of the data and the optimizer that it had. */
-export function checkSameOrder({ folder, state }: Checkpoint, now: Order): void {
-  for (const [name, value] of Object.entries(now)) {
-    const saved = state.order[name];
-    if (saved === value) continue;
-    throw new GrpoError("BAD_CHECKPOINT", `${folder} was written with ${name} ${saved}, this run has ${value}`, {
-      hint: "resume with the same data, batch options and optimizer, or start a new run from its adapter",
-    });
-  }
 }

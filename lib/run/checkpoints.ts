@@ -8,7 +8,6 @@ import {
   type Checkpoint,
   type CheckpointParts,
   checkpointPath,
-  checkSameOrder,
   findCheckpoint,
   readCheckpoint,
   saveCheckpoint,
@@ -17,10 +16,11 @@ import type { Trained } from "./loop-options.js";
 import type { RunOptions } from "./options.js";
 import type { Progress } from "./progress.js";
 import type { Run } from "./run.js";
-import { storeState } from "./state.js";
+import { compareSettings, settingsOf } from "./settings.js";
+import { type Settings, storeState } from "./state.js";
 
 export interface CheckpointsOptions {
-  readonly args: Pick<RunOptions, "outputDir" | "saveTotalLimit">;
+  readonly args: RunOptions;
   readonly trained: Trained;
   readonly state: TrainerState;
   readonly control: TrainerControl;
@@ -60,17 +60,27 @@ export class Checkpoints {
     this.#lastSaved = saved ? this.#options.state.globalStep : -1;
   }
 
-  /** Takes back the run's own state and the model; the caller takes the rest from the result. */
-  async resume(from: string | true, run: Run): Promise<Checkpoint> {
-    const { args, trained } = this.#options;
-    const checkpoint = await readCheckpoint(await findCheckpoint(from, args.outputDir));
-    const { folder, state } = checkpoint;
-    checkSameOrder(checkpoint, run.order);
+  /** The folder to go on from, as train() names it. */
+  find(from: string | true): Promise<string> {
+    return findCheckpoint(from, this.#options.args.outputDir);
+  }
+
+  /** Takes back the run's own state and the model; the caller takes the rest from the result, and tells its notes. */
+  async resume(folder: string, run: Run): Promise<Checkpoint & { readonly notes: readonly string[] }> {
+    const { trained } = this.#options;
+    const checkpoint = await readCheckpoint(folder);
+    const { state } = checkpoint;
+    const notes = compareSettings(checkpoint, this.#settingsOf(run));
     await run.restore(checkpoint);
     await trained.model.loadCheckpoint(folder);
     const { best_model_checkpoint: best } = state;
     const bestFolder = best === null || path.isAbsolute(best) ? best : path.join(path.dirname(folder), best);
-    return { folder, state: { ...state, best_model_checkpoint: bestFolder } };
+    return { folder, state: { ...state, best_model_checkpoint: bestFolder }, notes };
+  }
+
+  #settingsOf(run: Run): Settings {
+    const { args, trained } = this.#options;
+    return { ...settingsOf(args, trained.model), ...run.settings };
   }
 
   /**
@@ -118,7 +128,8 @@ export class Checkpoints {
     const keep = state.bestModelCheckpoint;
     // Folders may move, and be named from elsewhere.
     const bestModelCheckpoint = keep && path.relative(outputDir, keep);
-    const stored = storeState({ ...state, bestModelCheckpoint }, { control, progress, order: run.order, own: keys });
+    const parts = { control, progress, settings: this.#settingsOf(run), own: keys };
+    const stored = storeState({ ...state, bestModelCheckpoint }, parts);
     const writeModel = await model.takeCheckpoint({ copy });
     return { outputDir, writeModel, tokenizer, state: stored, files, totalLimit, keep };
   }

@@ -13,6 +13,8 @@ import type { RunOptions } from "./options.js";
 export interface LoopOptions<Args extends RunOptions> {
   readonly args: Args;
   readonly trained: Trained;
+  /** Loads who is trained, where they are not there from the beginning. */
+  readonly open?: () => Promise<unknown>;
   readonly view: RunView;
   readonly callbacks?: readonly TrainerCallback<Args>[] | undefined;
   /** More places for metrics. */

@@ -5,6 +5,7 @@ import type * as Zod from "zod";
 import { microBatchFields } from "../options/loss.js";
 import { optimNames } from "../options/optimizer.js";
 import type { FieldTypes } from "../zod.js";
+import { expandHome } from "./home.js";
 import { SCHEDULES } from "./schedule.js";
 
 export const DEFAULT_LOG_TO: ("console" | "jsonl" | "tensorboard")[] = ["console", "jsonl"];
@@ -12,7 +13,9 @@ export const DEFAULT_LOG_TO: ("console" | "jsonl" | "tensorboard")[] = ["console
 /** What a run is called, where it writes, and its seed. */
 export const identityFields = ({ z, optional }: FieldTypes) => ({
   /** Where checkpoints and logs go. */
-  outputDir: z.string().min(1).default("trainer_output"),
+  outputDir: z.string().min(1).default("trainer_output").transform(expandHome),
+  /** What becomes of an earlier run's checkpoints and logs in outputDir when another run begins there: "move" into a folder earlier-run-1, -2, … of outputDir, or "refuse" to begin. */
+  earlierRun: z.enum(["move", "refuse"]).default("move"),
   runName: optional(z.string()),
   seed: z.int().min(0).max(0x7fffffff).default(42),
 });

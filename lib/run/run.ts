@@ -6,11 +6,11 @@ import type { Metrics } from "../log/metrics.js";
 import type { CompletionRecord } from "../log/run-log.js";
 import type { Checkpoint } from "./checkpoint.js";
 import type { RunPlan } from "./plan.js";
-import type { Order } from "./state.js";
+import type { Settings } from "./state.js";
 
 /** Where a run goes on, and what can stop it. */
 export interface TrainOptions {
-  /** A checkpoint folder, or true for the latest one in outputDir. */
+  /** A checkpoint folder, or true for the one in outputDir that was written last. */
   readonly resumeFromCheckpoint?: string | boolean;
   /** Stops the run: the last finished step is saved, and train() rejects with CANCELLED. */
   readonly signal?: AbortSignal;
@@ -34,8 +34,8 @@ export interface Run {
   readonly plan: RunPlan;
   /** Training samples in one step, for train_samples_per_second. */
   readonly samplesPerStep: number;
-  /** A run that goes on from a checkpoint must have the same; the first that differs is named in the error. */
-  readonly order: Order;
+  /** Of the trainer's own options, those that a run which goes on from a checkpoint must have as they were. */
+  readonly settings: Settings;
   /** Takes back from a checkpoint what `own` gave. Throws BAD_CHECKPOINT. The model is taken back after it. */
   restore(checkpoint: Checkpoint): Promise<void>;
   /** Everything else that can be known, or can fail, before the first step. */

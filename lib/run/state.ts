@@ -26,8 +26,10 @@ const stateSchema = lazySchema((z) =>
     log_window: z.record(z.string(), z.array(storedNumber(z))),
     /** Non-finite steps in a row up to here. */
     bad_steps: z.int().min(0),
-    /** What the order of the data and the optimizer's state depend on; a resumed run must have the same. */
-    order: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
+    /** What the numbers depend on, by option (settings.ts). Absent before there were names. */
+    settings: z.record(z.string(), z.json()).optional(),
+    /** Milliseconds since 1970; absent in earlier versions. */
+    saved_at: z.int().optional(),
     log_history: z.array(z.record(z.string(), storedNumber(z))),
   }),
 );
@@ -35,8 +37,8 @@ const stateSchema = lazySchema((z) =>
 /** The content of trainer_state.json. */
 export type StateFile = Zod.output<ReturnType<typeof stateSchema>>;
 
-/** By name: what the order of the data and the optimizer's state depend on. */
-export type Order = StateFile["order"];
+/** By the name of the option: what the numbers of a run depend on, as JSON. */
+export type Settings = Readonly<Record<string, unknown>>;
 
 export function freshState(maxSteps: number): TrainerState {
   return {
@@ -69,12 +71,12 @@ export interface StateParts {
   /** What is still to be done after the last step. */
   readonly control: Pick<TrainerControl, "shouldLog" | "shouldEvaluate">;
   readonly progress: Pick<Progress, "window" | "badSteps">;
-  readonly order: Order;
+  readonly settings: Settings;
   /** The trainer's own keys. */
   readonly own: Readonly<Record<string, unknown>>;
 }
 
-export function storeState(state: TrainerState, { control, progress, order, own }: StateParts): StateFile {
+export function storeState(state: TrainerState, { control, progress, settings, own }: StateParts): StateFile {
   return {
     ...own,
     schema_version: 1,
@@ -88,7 +90,8 @@ export function storeState(state: TrainerState, { control, progress, order, own 
     control: { should_log: control.shouldLog, should_evaluate: control.shouldEvaluate },
     log_window: mapValues(progress.window.values, (values) => [...values]),
     bad_steps: progress.badSteps,
-    order,
+    settings: settings as NonNullable<StateFile["settings"]>,
+    saved_at: Date.now(),
     log_history: state.logHistory.map((entry) => ({ ...entry })),
   };
 }

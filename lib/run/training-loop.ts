@@ -1,6 +1,7 @@
 // The training loop of any trainer: steps by a plan, and between them what is due: logs, evaluations, checkpoints, uploads. What a step
 // and an evaluation are it asks of a Run (run.ts). This file is their order, and what happens when a run is cut short.
 
+import { stayAlive } from "../abort.js";
 import { GrpoError, reasonOf } from "../errors.js";
 import { MetricWindow } from "../log/metrics.js";
 import { type CompletionRecord, RunLog } from "../log/run-log.js";
@@ -12,7 +13,9 @@ import { Checkpoints } from "./checkpoints.js";
 import { HubPush, type TrainerPushOptions } from "./hub-push.js";
 import { type InterruptWatch, watchInterrupts } from "./interrupt.js";
 import type { LoopOptions } from "./loop-options.js";
+import { claimModel } from "./model-claims.js";
 import type { RunOptions } from "./options.js";
+import { OutputFolder } from "./output-folder.js";
 import { isDue } from "./plan.js";
 import { type Progress, resultOf, secondsLeft, type TrainResult } from "./progress.js";
 import {
@@ -42,12 +45,15 @@ export class TrainingLoop<Args extends RunOptions> {
   readonly state: TrainerState;
   readonly #options: LoopOptions<Args>;
   readonly #args: Args;
+  readonly #folder: OutputFolder;
   readonly #log: RunLog;
   readonly #callbacks: Callbacks<Args>;
   readonly #best: BestModel;
   readonly #checkpoints: Checkpoints;
   readonly #hub: HubPush;
   #training = false;
+  /** Whether it has begun to train the model before. */
+  #begun = false;
 
   constructor(options: LoopOptions<Args>) {
     const { args, trained, view, completionsRepo = null } = options;
@@ -55,6 +61,7 @@ export class TrainingLoop<Args extends RunOptions> {
     this.#options = options;
     this.#args = args;
     this.state = freshState(args.maxSteps);
+    this.#folder = new OutputFolder(args);
     this.#log = new RunLog({ outputDir, logTo, output: options.output, loggers: options.loggers });
     this.#callbacks = new Callbacks(options.callbacks ?? [], { state: this.state, args });
     const { control } = this.#callbacks;
@@ -66,6 +73,7 @@ export class TrainingLoop<Args extends RunOptions> {
       card: () => view.card(this.state),
       note: (text) => this.note(text),
     });
+    if (this.#folder.problem !== undefined) this.note(this.#folder.problem);
   }
 
   /** A line on the console. */
@@ -80,23 +88,35 @@ export class TrainingLoop<Args extends RunOptions> {
 
   /**
    * Trains to the end of the plan that `plan` makes. However it ends, the last finished step is saved (unless saveStrategy is "no").
-   * Rejects with CANCELLED, NON_FINITE, or what a step, a callback or a disk threw.
+   * Rejects with BAD_OPTION where outputDir cannot be written to, BAD_INPUT where it or the model is another's, CANCELLED, NON_FINITE, or
+   * what a step, a callback or a disk threw.
    */
   async train(options: TrainOptions, plan: (signal: AbortSignal) => Promise<Run>): Promise<TrainResult> {
     checkTrainOptions(options);
     const { resumeFromCheckpoint, signal } = options;
     if (this.#training) throw new GrpoError("BAD_INPUT", "train() is already running on this trainer");
+    this.#folder.checkWritable();
     this.#training = true;
+    let giveBack = () => {};
     const watch = watchInterrupts(signal, () =>
       this.note("stopping after the running computation; press Ctrl-C again to end at once"),
     );
+    this.#callbacks.signal = watch.signal;
     try {
-      return await this.#train(resumeFromCheckpoint ?? false, plan, watch);
+      await this.#options.open?.();
+      giveBack = claimModel(this.#options.trained.model, this, { again: this.#begun });
+      const unlock = await this.#folder.lock();
+      try {
+        return await this.#train(resumeFromCheckpoint ?? false, plan, watch);
+      } finally {
+        await this.#hub.finish();
+        await unlock();
+      }
     } finally {
-      await this.#hub.finish();
       this.#training = false;
       await this.#options.close?.();
       await this.#log.close();
+      giveBack();
       watch.dispose();
       watch.passOn();
     }
@@ -107,7 +127,11 @@ export class TrainingLoop<Args extends RunOptions> {
     plan: (signal: AbortSignal) => Promise<Run>,
     { signal }: InterruptWatch,
   ): Promise<TrainResult> {
-    const running = await this.#prepare(resume, await plan(signal), signal);
+    const folder = resume === false ? undefined : await this.#checkpoints.find(resume);
+    await this.#folder.checkFree(folder);
+    const planned = await plan(signal);
+    this.#begun = true;
+    const running = await this.#prepare(folder, planned, signal);
     const { run, progress } = running;
     const { control } = this.#callbacks;
     await this.#callbacks.emit("onTrainBegin");
@@ -129,21 +153,23 @@ export class TrainingLoop<Args extends RunOptions> {
     return result;
   }
 
-  /** Everything that can be known or can fail before the first step. */
-  async #prepare(resume: string | boolean, run: Run, signal: AbortSignal): Promise<Running> {
+  /** Everything that can be known or can fail before the first step. `folder`: of the checkpoint that the run goes on from. */
+  async #prepare(folder: string | undefined, run: Run, signal: AbortSignal): Promise<Running> {
     const { plan } = run;
     const { trained, view } = this.#options;
     await removeLeftovers(this.#args.outputDir);
-    const checkpoint = resume === false ? undefined : await this.#checkpoints.resume(resume, run);
+    const checkpoint = folder === undefined ? undefined : await this.#checkpoints.resume(folder, run);
     const saved = checkpoint?.state;
     Object.assign(this.state, saved ? restoreState(saved, plan.totalSteps) : freshState(plan.totalSteps));
     this.#beginControl(checkpoint, run);
     const prepared = await run.prepare(signal);
     this.#checkpoints.copies = prepared.copyCheckpoints;
     await this.#hub.begin();
-    for (const line of prepared.lines) this.note(line);
+    const moved = await this.#folder.moveEarlierRun(folder);
+    if (moved !== undefined) this.note(`folder   an earlier run was moved to ${moved}`);
+    for (const line of [...prepared.lines, ...(checkpoint?.notes ?? [])]) this.note(line);
     const firstStep = this.state.globalStep;
-    await this.#log.begin(this.#record(run, prepared), firstStep);
+    await this.#log.begin(this.#record(run, prepared), firstStep, signal);
     const progress = {
       window: new MetricWindow({ counts: view.counts, values: saved?.log_window }),
       timeline: new Timeline(() => trained.model.busySeconds),
@@ -262,8 +288,10 @@ export class TrainingLoop<Args extends RunOptions> {
 
   /** Logs an evaluation, in a run or outside of one. */
   async evaluate<Outcome extends EvaluationOutcome>(evaluation: () => Promise<Outcome>): Promise<Outcome> {
+    this.#folder.checkWritable();
     const { view } = this.#options;
     const { globalStep: step } = this.state;
+    const letGo = stayAlive();
     try {
       const outcome = await evaluation();
       const { metrics, completions } = outcome;
@@ -272,6 +300,7 @@ export class TrainingLoop<Args extends RunOptions> {
       return outcome;
     } finally {
       if (!this.#training) await this.#options.close?.();
+      letGo();
     }
   }
 

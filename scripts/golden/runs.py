@@ -158,7 +158,8 @@ class Rollouts:
         return ids | masks | {"logprobs": None}
 
 
-def make_trainer(args, options, rollouts, output):
+def make_trainer(args, options, rollouts, output, model=None):
+    """`model`: a PeftModel that was trained before, in place of a new adapter on the model of the set."""
     options = dict(options)
     functions = [first, second, third][: options.pop("functions", 1)]
     snake = lambda key: re.sub("[A-Z]", lambda upper: "_" + upper.group().lower(), key)  # noqa: E731
@@ -167,7 +168,7 @@ def make_trainer(args, options, rollouts, output):
     tokenizer.eos_token, tokenizer.pad_token = tokenizer.convert_ids_to_tokens([EOS, PAD])
     path = args.out / "models" / folder
     return GRPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation=ATTENTION),
+        model=model or AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation=ATTENTION),
         processing_class=tokenizer,
         reward_funcs=functions,
         rollout_func=rollouts,
@@ -176,8 +177,6 @@ def make_trainer(args, options, rollouts, output):
             per_device_train_batch_size=BATCH,
             num_generations=GROUP,
             max_completion_length=MAX_LENGTH,
-            max_steps=6,
-            learning_rate=5e-3,
             # Larger than the gradients' rounding, which AdamW would otherwise blow up where a gradient is almost zero.
             adam_epsilon=1e-3,
             logging_steps=1,
@@ -188,10 +187,12 @@ def make_trainer(args, options, rollouts, output):
             report_to="none",
             save_strategy="no",
             disable_tqdm=True,
-            **{snake(key): value for key, value in options.items()},
+            **{"max_steps": 6, "learning_rate": 5e-3} | {snake(key): value for key, value in options.items()},
         ),
         train_dataset=Dataset.from_list([{"prompt": str(i)} for i in range(ROWS)]),
-        peft_config=LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, lora_dropout=0.0, target_modules=targets),
+        peft_config=None
+        if model
+        else LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, lora_dropout=0.0, target_modules=targets),
     )
 
 
@@ -199,11 +200,9 @@ def train(args, options, tables):
     with tempfile.TemporaryDirectory() as output:
         trainer = make_trainer(args, options, Rollouts(*tables), output)
         draw_adapter(trainer, seed=11)
-        before = {n: p.detach().clone() for n, p in lora_parameters(trainer).items()}
+        before = adapter_of(trainer)
         trainer.train()
-    steps = [line for line in trainer.state.log_history if "loss" in line]
-    after = {n: p.detach().clone() for n, p in lora_parameters(trainer).items()}
-    return before, steps, after
+    return before, log_lines(trainer), adapter_of(trainer)
 
 
 def write_runs(args, file, runs, prompts, completions, masks=None):
@@ -212,15 +211,26 @@ def write_runs(args, file, runs, prompts, completions, masks=None):
     for name, options in runs.items():
         before, steps, after = train(args, options, (prompts, completions, masks))
         tensors |= {f"adapter.{n}": w for n, w in before.items()} | {f"{name}.{n}": w for n, w in after.items()}
-        drop = {"step_time", "step"}
-        lines = [{k: v for k, v in line.items() if k not in drop} for line in steps]
-        logs.append({"name": name, "options": options, "steps": lines})
+        logs.append({"name": name, "options": options, "steps": steps})
     write_tensors(args.out / f"{file}.safetensors", tensors)
+    write_json(args.out / f"{file}.json", shared(prompts, completions, masks) | {"runs": logs})
+
+
+def shared(prompts, completions, masks=None):
+    """What all trainings of a fixture have in common."""
     model, targets = SETS[SET]
-    shared = {"model": model, "targetModules": targets, "r": 4, "loraAlpha": 8, "numGenerations": GROUP}
-    shared |= {"perDeviceTrainBatchSize": BATCH, "maxCompletionLength": MAX_LENGTH, "maxSteps": 6, "learningRate": 5e-3, "adamEpsilon": 1e-3}
-    shared |= {"eosId": EOS, "prompts": prompts, "completions": completions} | ({"lossMask": masks} if masks else {})
-    write_json(args.out / f"{file}.json", shared | {"runs": logs})
+    common = {"model": model, "targetModules": targets, "r": 4, "loraAlpha": 8, "numGenerations": GROUP}
+    common |= {"perDeviceTrainBatchSize": BATCH, "maxCompletionLength": MAX_LENGTH, "maxSteps": 6, "learningRate": 5e-3, "adamEpsilon": 1e-3}
+    return common | {"eosId": EOS, "prompts": prompts, "completions": completions} | ({"lossMask": masks} if masks else {})
+
+
+def log_lines(trainer):
+    lines = [line for line in trainer.state.log_history if "loss" in line]
+    return [{k: v for k, v in line.items() if k not in {"step_time", "step"}} for line in lines]
+
+
+def adapter_of(trainer):
+    return {n: p.detach().clone() for n, p in lora_parameters(trainer).items()}
 
 
 def main():

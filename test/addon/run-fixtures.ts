@@ -71,8 +71,12 @@ function attempt(
   return { samples: [sample], completion: "" };
 }
 
-/** The model, with completions of the fixture where it would sample. */
-function withGivenCompletions(model: CausalLM, { completions, lossMask, eosId }: RunsFixture): PolicyModel {
+/** The model, with completions of the fixture where it would sample; and with the base as the reference, if `reference` says so. */
+function withGivenCompletions(
+  model: CausalLM,
+  { completions, lossMask, eosId }: RunsFixture,
+  reference: "base" | "own",
+): PolicyModel {
   const sample = async (prompts: readonly TokenIds[], options: SampleOptions<SampledAttempt>) => {
     const generation = (options.step ?? 0) % completions.length;
     const groups = prompts.map((promptIds, prompt): SampledGroup<SampledAttempt> => {
@@ -89,8 +93,8 @@ function withGivenCompletions(model: CausalLM, { completions, lossMask, eosId }:
   return new Proxy(model, {
     get(target, name) {
       if (name === "sample") return sample;
-      // The reference of the fixture is the base: TRL made the adapter itself, and its weights were set afterwards.
-      if (name === "beginTraining") return async () => {};
+      // Where TRL made the adapter itself and its weights were set afterwards.
+      if (name === "beginTraining" && reference === "base") return async () => {};
       const value: unknown = Reflect.get(target, name);
       return typeof value === "function" ? value.bind(target) : value;
     },
@@ -108,11 +112,17 @@ function tokenizerOf({ eosId, prompts }: RunsFixture): ProcessingClass {
   };
 }
 
-async function train(model: CausalLM, json: RunsFixture, { functions = 1, ...options }: Options) {
+/** A trainer as in scripts/golden/runs.py. */
+export function goldenTrainer(
+  model: CausalLM,
+  json: RunsFixture,
+  { functions = 1, ...options }: Options,
+  reference: "base" | "own" = "base",
+) {
   const { numGenerations, perDeviceTrainBatchSize, maxCompletionLength, maxSteps, learningRate, adamEpsilon } = json;
   const given = { numGenerations, perDeviceTrainBatchSize, maxCompletionLength, maxSteps, learningRate, adamEpsilon };
-  const trainer = new GRPOTrainer({
-    model: withGivenCompletions(model, json),
+  return new GRPOTrainer({
+    model: withGivenCompletions(model, json, reference),
     processingClass: tokenizerOf(json),
     args: new GRPOConfig({
       ...given,
@@ -125,8 +135,6 @@ async function train(model: CausalLM, json: RunsFixture, { functions = 1, ...opt
     trainDataset: json.prompts.map((_, i) => ({ prompt: String(i) })),
     rewardFuncs: REWARDS.slice(0, functions),
   });
-  await trainer.train();
-  return trainer.state.logHistory;
 }
 
 // Six steps of AdamW on float32 gradients that agree to 5e-6 (loss.test.ts).
@@ -138,7 +146,17 @@ export async function expectTraining(
   { name, options, steps }: GoldenRun,
 ): Promise<void> {
   await using model = await modelWithAdapter(json, tensors);
-  const logged = await train(model, json, options);
+  const trainer = goldenTrainer(model, json, options);
+  await trainer.train();
+  expectLog(trainer.state.logHistory, steps);
+  await expectAdapter(model, tensors, name);
+}
+
+/** Every metric of every step. */
+export function expectLog(
+  logged: readonly Readonly<Record<string, number>>[],
+  steps: readonly Readonly<Record<string, number>>[],
+): void {
   expect(logged).toHaveLength(steps.length);
   steps.forEach((expected, i) => {
     for (const [metric, value] of Object.entries(expected)) {
@@ -150,6 +168,10 @@ export async function expectTraining(
     // A step without a generation of its own has no rewards to report.
     expect(logged[i]?.reward === undefined).toBe(expected.reward === undefined);
   });
+}
+
+/** The adapter is that of the fixture with this name. */
+export async function expectAdapter(model: CausalLM, tensors: Tensors, name: string): Promise<void> {
   const weights = await adapterWeights(model);
   for (const tensor of adapterNames(tensors)) {
     const difference = relativeDifference(numbers(weights, tensor), numbers(tensors, `${name}.${tensor}`));

@@ -7,6 +7,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { readGeneration } from "../../lib/grpo/carryover.js";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/grpo/config.js";
 import type { Generation } from "../../lib/grpo/generation.js";
+import type { GRPOTrainerOptions } from "../../lib/grpo/setup.js";
 import { generationFromJson, generationToJson } from "../../lib/grpo/stored-generation.js";
 import { GRPOTrainer } from "../../lib/grpo/trainer.js";
 import type { SequenceBatch } from "../../lib/model/learner.js";
@@ -51,6 +52,28 @@ const generation: Generation = {
 
 test("rollouts with masks and several samples come back as they were, number by number", () => {
   expect(generationFromJson(generationToJson(generation))).toEqual(generation);
+});
+
+test("advantages that are infinite or no number come back, and a run goes on with them", async () => {
+  const advantages = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN, 1e308];
+  const rollouts = advantages.map((advantage) => ({ advantage, samples: [] }));
+  const stored = generationFromJson(generationToJson({ ...generation, rollouts }));
+  expect(stored.rollouts.map(({ advantage }) => advantage)).toEqual(advantages);
+
+  // The sum of such rewards is beyond all numbers.
+  const rewardFuncs = [
+    ({ completionIds }: RewardBatch<FakeRow>) => completionIds.map((ids) => 1e308 + ids.length * 1e307),
+  ];
+  const args: GRPOConfigOptions = { scaleRewards: "none", maxBadSteps: 9 };
+  const run = async (outputDir: string, more: GRPOConfigOptions, resumeFromCheckpoint: boolean) => {
+    const { trainer, policy } = bench(outputDir, { ...args, ...more }, { rewardFuncs });
+    policy.lossAt = () => Number.NaN;
+    await trainer.train({ resumeFromCheckpoint });
+    return policy.batches.map(({ advantages }) => [...(advantages as number[])]);
+  };
+  const whole = await run(path.join(folder, "whole"), {}, false);
+  const cut = [await run(folder, { maxSteps: 1 }, false), await run(folder, {}, true)];
+  expect(cut.flat()).toEqual(whole);
 });
 
 test("a version that is not known is refused by its number, with what to do", async () => {
@@ -111,7 +134,7 @@ function lengthReward({ completionIds, answer }: RewardBatch<FakeRow>): (number 
 }
 
 /** Two steps a pass over each generation, and two passes. */
-function bench(outputDir: string, args: GRPOConfigOptions = {}) {
+function bench(outputDir: string, args: GRPOConfigOptions = {}, options: Partial<GRPOTrainerOptions<FakeRow>> = {}) {
   const policy = new ScoringPolicy();
   const trainer = new GRPOTrainer<FakeRow>({
     model: policy,
@@ -138,6 +161,7 @@ function bench(outputDir: string, args: GRPOConfigOptions = {}) {
     rewardFuncs: [lengthReward],
     trainDataset: fakeRows(10),
     output: { write: () => true },
+    ...options,
   });
   return { trainer, policy };
 }

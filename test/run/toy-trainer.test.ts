@@ -109,7 +109,7 @@ test("checkpoints hold the trainer's own state beside the run's, and refuse a ru
       .sort(),
   ).toEqual(["checkpoint-10", "checkpoint-4", "checkpoint-8"]);
   const state = JSON.parse(readFileSync(path.join(args.outputDir, "checkpoint-10", "trainer_state.json"), "utf8"));
-  expect(state).toMatchObject({ global_step: 10, order: { seed: 42, rows: 16 }, mean_loss: expect.any(Number) });
+  expect(state).toMatchObject({ global_step: 10, settings: { seed: 42, rows: 16 }, mean_loss: expect.any(Number) });
   const other = bench("saved", { seed: 1 });
   await expect(other.trainer.train({ resumeFromCheckpoint: true })).rejects.toThrow(
     "written with seed 42, this run has 1",

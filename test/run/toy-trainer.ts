@@ -150,7 +150,7 @@ const batchSize = 4;
 class ToyRun implements Run {
   readonly plan;
   readonly samplesPerStep = batchSize;
-  readonly order;
+  readonly settings;
   readonly #parts: ToyParts;
   readonly #stepsPerEpoch: number;
   readonly #learningRateAt: (step: number) => number;
@@ -163,7 +163,7 @@ class ToyRun implements Run {
     this.#parts = parts;
     this.#stepsPerEpoch = points.length / batchSize;
     this.plan = planSteps(args, this.#stepsPerEpoch);
-    this.order = { seed: args.seed, rows: points.length };
+    this.settings = { rows: points.length };
     this.#learningRateAt = learningRateSchedule({
       ...this.plan,
       name: args.lrSchedulerType,
