@@ -48,9 +48,8 @@ export interface ModelSampleOptions extends SampleOptions, StopStringOptions, To
   readonly maxRows?: number;
 }
 
-const SAMPLE_OPTIONS = namesOf<ModelSampleOptions>({
-  groupSize: true,
-  maxNewTokens: true,
+/** How the next token is drawn, which `sample` and `generate` are both told. */
+const DRAWING = {
   doSample: true,
   temperature: true,
   topP: true,
@@ -63,6 +62,12 @@ const SAMPLE_OPTIONS = namesOf<ModelSampleOptions>({
   suppressTokens: true,
   beginSuppressTokens: true,
   forcedEosTokenId: true,
+} as const;
+
+const SAMPLE_OPTIONS = namesOf<ModelSampleOptions>({
+  groupSize: true,
+  maxNewTokens: true,
+  ...DRAWING,
   stopIds: true,
   seed: true,
   step: true,
@@ -232,18 +237,7 @@ export interface GenerateOptions extends StopStringOptions, TokenRules {
 
 const GENERATE_OPTIONS = namesOf<GenerateOptions>({
   maxNewTokens: true,
-  doSample: true,
-  temperature: true,
-  topP: true,
-  topK: true,
-  minP: true,
-  repetitionPenalty: true,
-  minNewTokens: true,
-  noRepeatNgramSize: true,
-  badWordsIds: true,
-  suppressTokens: true,
-  beginSuppressTokens: true,
-  forcedEosTokenId: true,
+  ...DRAWING,
   numReturnSequences: true,
   seed: true,
   stop: true,
