@@ -49,7 +49,7 @@ function evaluate(expression: string): number {
   return next === tokens.length ? value : Number.NaN;
 }
 
-const sorted = (numbers: readonly number[]) => numbers.toSorted((a, b) => a - b).join(" ");
+const sorted = (numbers: readonly number[]) => [...numbers].sort((a, b) => a - b).join(" ");
 
 const solved = rewards.perSample<{ numbers: number[]; target: number }>(function solved({ text, numbers, target }) {
   const answer = /<answer>([^<]*)<\/answer>\s*$/.exec(text)?.[1];
