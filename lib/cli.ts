@@ -4,6 +4,7 @@
 
 import type { Command } from "./commands/command.js";
 import { GrpoError, nearestName } from "./errors.js";
+import { packageVersion } from "./package-files.js";
 
 interface Entry {
   readonly summary: string;
@@ -59,13 +60,17 @@ const commands: Readonly<Record<string, Entry>> = {
 
 function help(): string {
   const lines = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`);
-  return `usage: grpo <command> [options]\n\n${lines.join("\n")}\n\n\`grpo <command> --help\` shows a command's options.`;
+  return `usage: grpo <command> [options]\n\n${lines.join("\n")}\n\n\`grpo <command> --help\` shows a command's options, \`grpo --version\` the version.`;
 }
 
 async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;
   if (name === undefined || name === "--help" || name === "-h" || name === "help") {
     console.log(help());
+    return 0;
+  }
+  if (name === "--version" || name === "-v" || name === "version") {
+    console.log(packageVersion);
     return 0;
   }
   const entry = Object.hasOwn(commands, name) ? commands[name] : undefined;

@@ -69,7 +69,9 @@ export class GrpoError extends Error {
   readonly hint: string | undefined;
 
   constructor(code: GrpoErrorCode, message: string, options: { hint?: string; cause?: unknown } = {}) {
-    super(options.hint ? `${message}\n  → ${options.hint}` : message, { cause: options.cause });
+    // An absent cause would be printed as one.
+    const cause = options.cause === undefined ? {} : { cause: options.cause };
+    super(options.hint ? `${message}\n  → ${options.hint}` : message, cause);
     this.code = code;
     this.hint = options.hint;
   }

@@ -42,6 +42,7 @@ export {
 export type { SampledCompletion, SampledGroup, SampleOptions, SampleResult } from "./model/sampled.js";
 export type { GenerateOptions } from "./model/sampling.js";
 export type { LossOptions, LossType } from "./options/loss.js";
+export { tinyModel } from "./package-files.js";
 export { type ReportOptions, writeReport } from "./report/report.js";
 export type { CodeOptions, ExecutingReward, VerificationInfo } from "./rewards/code/code.js";
 export type { CfCodeOptions } from "./rewards/code/codeforces.js";

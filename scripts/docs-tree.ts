@@ -1,4 +1,4 @@
-// Writes docs/tree.md: every file of lib/, native/ and scripts/ with the first sentence of the comment that it opens with; of C++ the
+// Writes docs/tree.md: every file of examples/, lib/, native/ and scripts/ with the first sentence of the comment that it opens with; of C++ the
 // header speaks for both files. A test compares, so that a file without such a sentence is noticed too.
 //
 //   npx tsx scripts/docs-tree.ts
@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 const root = fileURLToPath(new URL("..", import.meta.url));
 export const treePage = join(root, "docs/tree.md");
 
-const folders = ["lib", "native", "scripts"];
+const folders = ["examples", "lib", "native", "scripts"];
 /** By extension: the text of the comment at the top of a file, with its marks. */
 const openings: Readonly<Record<string, RegExp>> = {
   ...Object.fromEntries(

@@ -1,13 +1,24 @@
 // Is the package that would be published one that works? Packs it, installs the tarball with install scripts disabled in an empty
-// project outside the repository, and uses it there: type-checks a program, trains two steps with each libtorch, loads in a
-// worker thread. Then looks into the prebuilt files: search paths, undefined symbols, the glibc that they ask for.
+// project outside the repository, and uses it there: type-checks a program, the README's and the examples, trains two steps and the
+// README's program with each libtorch, loads in a worker thread. Then looks into the prebuilt files: search paths, undefined symbols, the glibc that they ask for.
 //
 //   node scripts/verify-pack.mjs [--libtorch <folder>]… [--glibc 2.28] [--clean] [--keep]
 //
 // Without --libtorch: every one in the managed cache. --glibc fails where a file needs a newer one. --clean does what a new user
 // does, with no compiler on PATH and an empty cache: setup, then the quickstart; it downloads libtorch.
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join, resolve } from "node:path";
@@ -18,19 +29,18 @@ import { checkFiles } from "./verify-files.mjs";
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const { libtorchCandidates, findLibtorch } = await import("../dist/native/libtorch.js");
 
-const program = `import { CausalLM, GRPOConfig, GRPOTrainer, LoraConfig, loadDataset, rewards, Tokenizer, type Message } from "grpo";
+const program = `import { CausalLM, GRPOConfig, GRPOTrainer, LoraConfig, loadDataset, rewards, Tokenizer, tinyModel, type Message } from "grpo";
 import { parse, verify } from "grpo/math";
 
-const folder = "node_modules/grpo/scripts/assets/tiny-qwen2";
-const model = await CausalLM.fromPretrained(folder, { dtype: "float32", device: "cpu" });
+const model = await CausalLM.fromPretrained(tinyModel, { dtype: "float32", device: "cpu" });
 model.applyLora(new LoraConfig({ r: 8, loraAlpha: 32, targetModules: ["q_proj", "v_proj"] }));
-const rows = await loadDataset<{ problem: string; solution: string }>(folder + "/train.jsonl", { split: "train[:64]" });
+const rows = await loadDataset<{ problem: string; solution: string }>(tinyModel + "/train.jsonl", { split: "train[:64]" });
 const trainDataset = rows.map(({ problem }): { prompt: Message[] } => ({ prompt: [{ role: "user", content: problem }] }));
 const right = rewards.perSample<{ solution: string }>(function right({ text, solution }) {
   return verify(parse(solution), parse(text)) ? 1 : 0;
 });
 const args = new GRPOConfig({ outputDir: "out", maxSteps: 2, perDeviceTrainBatchSize: 8, maxCompletionLength: 16 });
-const processingClass = await Tokenizer.fromPretrained(folder);
+const processingClass = await Tokenizer.fromPretrained(tinyModel);
 const trainer = new GRPOTrainer({ model, processingClass, args, trainDataset, rewardFuncs: [right, rewards.thinkFormat] });
 const { globalStep } = await trainer.train();
 await trainer.saveModel();
@@ -40,12 +50,12 @@ console.log("trained " + globalStep + " steps");
 
 const workerProgram = `import { Worker, isMainThread } from "node:worker_threads";
 import { fileURLToPath } from "node:url";
-import { CausalLM } from "grpo";
+import { CausalLM, tinyModel } from "grpo";
 if (isMainThread) {
   const worker = new Worker(fileURLToPath(import.meta.url));
   worker.on("exit", (code) => console.log("worker ended with " + code));
 } else {
-  const model = await CausalLM.fromPretrained("node_modules/grpo/scripts/assets/tiny-qwen2", { device: "cpu" });
+  const model = await CausalLM.fromPretrained(tinyModel, { device: "cpu" });
   const [answer] = await model.generate([[1, 2, 3]], { maxNewTokens: 2 });
   console.log(answer.ids.length + " tokens");
   model.dispose();
@@ -117,6 +127,7 @@ function use(work, tarball, libtorchs, glibc) {
     const env = { ...process.env, LIBTORCH: libtorch.dir, PREBUILDS_ONLY: "1" };
     const name = `torch ${libtorch.version}+${libtorch.flavour}`;
     expect(run(process.execPath, ["train.js"], { cwd: project, env }), "trained 2 steps", name);
+    expect(run(process.execPath, ["readme.js"], { cwd: project, env }), "50/50  reward", name);
     expect(run(process.execPath, ["worker.mjs"], { cwd: project, env }), "2 tokens\nworker ended with 0", name);
     console.log(`${name.padEnd(18)} trains, and works in a worker thread`);
   }
@@ -132,6 +143,10 @@ function install(work, tarball) {
   console.log(`installed  ${megabytes(sizeOf(modules))} MB in ${seconds(started)} s`);
   writeFileSync(join(project, "train.ts"), program);
   writeFileSync(join(project, "worker.mjs"), workerProgram);
+  const packed = join(modules, "grpo");
+  const [, readme] = /^```ts\n([\s\S]*?)^```$/m.exec(readFileSync(join(packed, "README.md"), "utf8"));
+  writeFileSync(join(project, "readme.ts"), readme);
+  cpSync(join(packed, "examples"), join(project, "examples"), { recursive: true });
   return project;
 }
 
@@ -141,7 +156,9 @@ function typeCheck(project) {
   const tsc = join(dirname(require.resolve("typescript/package.json")), "bin/tsc");
   const types = dirname(dirname(require.resolve("@types/node/package.json")));
   const options = ["--strict", "--target", "es2022", "--module", "nodenext", "--typeRoots", types, "--types", "node"];
-  run(process.execPath, [tsc, "train.ts", "--ignoreConfig", "--skipLibCheck", "false", ...options], { cwd: project });
+  const examples = readdirSync(join(project, "examples")).map((name) => join("examples", name));
+  const programs = ["train.ts", "readme.ts", ...examples];
+  run(process.execPath, [tsc, ...programs, "--ignoreConfig", "--skipLibCheck", "false", ...options], { cwd: project });
   const wrong = program.replace("loraAlpha: 32", "loraAlhpa: 32");
   writeFileSync(join(project, "wrong.ts"), wrong);
   const { status, stdout } = spawnSync(process.execPath, [tsc, "wrong.ts", "--noEmit", "--ignoreConfig", ...options], {
@@ -149,7 +166,7 @@ function typeCheck(project) {
     encoding: "utf8",
   });
   if (status === 0 || !stdout.includes("loraAlhpa")) fail(`a misspelt option compiled:\n${stdout}`);
-  console.log("types      a program compiles; one with a misspelt option does not");
+  console.log("types      the programs compile; one with a misspelt option does not");
 }
 
 /** A new user: no compiler, no cache, no settings but those of npm and pip. */

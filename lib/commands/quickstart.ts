@@ -1,6 +1,6 @@
 // `grpo quickstart`: GRPO from end to end on a tiny chat model that comes with the package, about a minute on two cores, no
 // download. The model answers small sums; half of its answers have the asked format and fewer are right. Training rewards both.
-// scripts/train-gsm8k.ts is the program to copy for a model of one's own.
+// examples/ has the programs to copy for a model of one's own.
 import path from "node:path";
 import { parseArgs } from "node:util";
 import type { Dataset } from "../dataset/dataset.js";
@@ -9,15 +9,15 @@ import { GrpoError } from "../errors.js";
 import { GRPOConfig } from "../grpo/config.js";
 import type { Evaluation } from "../grpo/setup.js";
 import { GRPOTrainer } from "../grpo/trainer.js";
+import { fixed } from "../log/format.js";
 import { LoraConfig } from "../model/lora/lora.js";
 import { CausalLM } from "../model/model.js";
-import { packageRoot } from "../package-files.js";
+import { packageRoot, tinyModel } from "../package-files.js";
 import { rewards } from "../rewards/index.js";
+import type { TrainResult } from "../run/progress.js";
 import { Tokenizer } from "../tokenizer/tokenizer.js";
-import type { Message } from "../types.js";
+import type { Message, TrainerState } from "../types.js";
 import type { Command } from "./command.js";
-
-const modelId = path.join(packageRoot, "scripts/assets/tiny-qwen2");
 
 // q_proj and v_proj, the usual two, are not enough for a model this small to learn in so few steps.
 const TARGET_MODULES: Readonly<Record<string, readonly string[]>> = {
@@ -28,7 +28,8 @@ const TARGET_MODULES: Readonly<Record<string, readonly string[]>> = {
 export const quickstartCommand: Command = {
   usage: `[--steps 120] [--problems 200] [--seed 42] [--output quickstart-output] [--targets all|qv] [--learning-rate 1e-3]
 
-  Trains the bundled model on small sums with two rewards, and compares it before and after on other problems.`,
+  Trains the bundled model on small sums with two rewards, and compares it before and after on other problems.
+  With --steps 0 it only measures.`,
 
   async run(args) {
     const { values } = parseArgs({
@@ -45,14 +46,20 @@ export const quickstartCommand: Command = {
     const { output, targets, "learning-rate": learningRate, problems, seed, steps } = values;
     const numbers = {
       learningRate: Number(learningRate),
-      problems: Number(problems),
-      seed: Number(seed),
-      steps: Number(steps),
+      problems: wholeNumber("problems", problems, 1),
+      seed: wholeNumber("seed", seed, 0),
+      steps: wholeNumber("steps", steps, 0),
     };
     await quickstart({ output, targets, ...numbers });
     return 0;
   },
 };
+
+function wholeNumber(name: string, text: string, min: number): number {
+  const value = text.trim() === "" ? Number.NaN : Number(text);
+  if (Number.isSafeInteger(value) && value >= min) return value;
+  throw new GrpoError("BAD_OPTION", `--${name} must be a whole number, at least ${min}; found ${JSON.stringify(text)}`);
+}
 
 interface Flags {
   readonly steps: number;
@@ -73,7 +80,7 @@ const SYSTEM_PROMPT =
 
 /** A question for the prompt, and the solution for the reward. */
 async function loadRows(split: "train" | "test"): Promise<Dataset<Row>> {
-  const rows = await loadDataset<{ problem: string; solution: string }>(`${modelId}/${split}.jsonl`, {
+  const rows = await loadDataset<{ problem: string; solution: string }>(`${tinyModel}/${split}.jsonl`, {
     split: "train",
   });
   const message = (role: Message["role"], content: string): Message => ({ role, content });
@@ -102,33 +109,42 @@ async function quickstart(flags: Flags): Promise<void> {
 
 async function trainAndCompare(model: CausalLM, flags: Flags): Promise<void> {
   const [trainDataset, evalDataset] = [await loadRows("train"), (await loadRows("test")).take(flags.problems)];
-  const processingClass = await Tokenizer.fromPretrained(modelId);
+  const processingClass = await Tokenizer.fromPretrained(tinyModel);
   const args = configFor(flags);
   const rewardFuncs = [format, accuracy];
   const trainer = new GRPOTrainer({ model, processingClass, trainDataset, evalDataset, rewardFuncs, args });
 
   // Before and after, on problems that are not trained on.
-  const measure = async () => ({
-    sampled: await trainer.evaluate({ numGenerations: SAMPLES_OF_EACH }),
-    greedy: await trainer.evaluate({ doSample: false }),
-  });
-  const before = await measure();
+  const measure = async (when: string): Promise<Measured> => {
+    console.log(`\n${when}: ${evalDataset.length} other problems, ${SAMPLES_OF_EACH} answers to each drawn at random`);
+    const sampled = await trainer.evaluate({ numGenerations: SAMPLES_OF_EACH });
+    console.log(`${when}: the same problems, the likeliest answer to each`);
+    return { sampled, greedy: await trainer.evaluate({ doSample: false }) };
+  };
+  const before = await measure("before training");
+  if (flags.steps === 0) return; // to the trainer, 0 steps would mean whole epochs
+  console.log("");
   const result = await trainer.train();
-  const after = await measure();
+  const after = await measure("after training");
   await trainer.saveModel(flags.output);
 
+  console.log("");
   printTable(`${evalDataset.length} held-out problems`, before, after);
   printExamples(evalDataset, before.sampled, after.sampled);
-  const speeds = trainer.state.logHistory.map((entry) => entry.tokens_per_second ?? 0);
-  const summary = {
-    before: scores(before.sampled),
-    after: scores(after.sampled),
-    steps: result.globalStep,
-    seconds: Math.round(result.metrics.train_runtime ?? 0),
-    tokensPerSecond: Math.round(speeds.reduce((sum, speed) => sum + speed, 0) / speeds.length),
-    adapter: flags.output,
-  };
-  console.log(JSON.stringify(summary));
+  printEnd(result, trainer.state.logHistory, flags.output);
+}
+
+/** What it took, and what to do with it. */
+function printEnd({ globalStep, metrics }: TrainResult, history: TrainerState["logHistory"], output: string): void {
+  const speeds = history.flatMap((entry) => entry.tokens_per_second ?? []);
+  const speed = speeds.reduce((sum, value) => sum + value, 0) / speeds.length;
+  console.log(`
+${globalStep} steps in ${fixed(metrics.train_runtime, 0)} s, ${fixed(speed, 0)} tokens/s; the adapter is in ${output}
+
+Next:
+  npx grpo report ${output}    a page with curves and completions
+  npx grpo generate --model ${path.relative("", tinyModel)} --adapter ${output} "What is 7 + 5?"
+  ${path.relative("", path.join(packageRoot, "examples"))}/    programs to copy, for a model and rewards of your own`);
 }
 
 const SAMPLES_OF_EACH = 4;
@@ -137,7 +153,7 @@ const SAMPLES_OF_EACH = 4;
 async function adaptedModel({ targets, seed }: Flags): Promise<CausalLM> {
   const modules = Object.hasOwn(TARGET_MODULES, targets) ? TARGET_MODULES[targets] : undefined;
   if (!modules) throw new GrpoError("BAD_OPTION", `--targets is "${targets}"; expected all or qv`);
-  const model = await CausalLM.fromPretrained(modelId, { dtype: "float32" });
+  const model = await CausalLM.fromPretrained(tinyModel, { dtype: "float32" });
   model.applyLora(new LoraConfig({ r: 8, loraAlpha: 32, loraDropout: 0.1, targetModules: modules }), { seed });
   model.printTrainableParameters();
   return model;

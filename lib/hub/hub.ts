@@ -140,19 +140,33 @@ export async function openSnapshot(type: RepoType, idOrPath: string, options: Hu
   try {
     return await remoteSnapshot({ type, id: idOrPath }, revision, cacheDir, options.token);
   } catch (thrown) {
+    if (isUnknown(thrown)) throw neitherHereNor(idOrPath, thrown);
     if (!isOutage(thrown)) throw thrown;
     const [reason = ""] = thrown.message.split("\n");
     const cached = await cachedSnapshot(idOrPath, root, revision, reason).catch(() => undefined);
-    if (cached === undefined) throw thrown;
+    if (cached === undefined) throw neitherHereNor(idOrPath, thrown);
     process.emitWarning(`${reason}; using the cached copy of ${idOrPath}`);
     return cached;
   }
+}
+
+/** A name that the Hub does not answer for may have been meant as a folder. */
+function neitherHereNor(id: string, { code, message, hint }: GrpoError): GrpoError {
+  const [reason = ""] = message.split("\n");
+  const mend = hint === undefined ? "check the path" : `check the path; or ${hint}`;
+  return new GrpoError(code, `${reason}; nor is there a folder ${path.resolve(id)}`, { hint: mend });
 }
 
 /** The Hub cannot be reached, or is too busy to answer. */
 function isOutage(thrown: unknown): thrown is GrpoError {
   if (thrown instanceof HubRefusal) return thrown.status === 429 || thrown.status >= 500;
   return thrown instanceof HubUnreachable;
+}
+
+/** The Hub has no such repository, as far as it says. */
+function isUnknown(thrown: unknown): thrown is GrpoError {
+  const unknown = thrown instanceof HubRefusal && (thrown.status === 401 || thrown.status === 404);
+  return unknown && (thrown.reason === "" || thrown.reason === "RepoNotFound");
 }
 
 /** Runs `use` with an empty folder that is removed afterwards. */

@@ -31,6 +31,11 @@ export function keySchemas(): ReadonlyMap<string, JsonObject> {
   return keys;
 }
 
+/** The names of those that do something here: the script's, then GRPOConfig's. */
+export function actingKeys(): string[] {
+  return [...new Set([...Object.keys(scriptSchema.shape), ...Object.keys(grpoSchema().shape).map(toSnake)])];
+}
+
 /** The schema of a configuration file. `descriptions` are those of GRPOConfig's fields, by their names there. */
 export function trainJsonSchema(descriptions: ReadonlyMap<string, string>): JsonObject {
   const bySnake = new Map(

@@ -48,17 +48,16 @@ export function targetTable(rows: readonly TargetRow[]): string {
   return [names, `|${"---|".repeat(head.length)}`, ...cells].join("\n");
 }
 
-/** The first rows of what was measured, for the README. */
+/** What was measured in float32 on both sides, for the README: a ratio between two types would say little of either. */
 export function shortTable(rows: readonly TargetRow[]): string {
   const lines = rows
-    .filter(({ measured }) => measured)
-    .slice(0, 5)
+    .filter(({ what, measured }) => measured && what.endsWith(", fp32"))
     .map(({ what, measured, own, trl }) => {
       const peers = TRL_VERSIONS.flatMap((version) => (trl?.[version] ? [`TRL ${version} ${trl[version]}`] : []));
       return `| ${what} | ${ratioText(measured)} | ${[`grpo ${own}`, ...peers].join(", ")} |`;
     });
   if (lines.length === 0) return "To be measured.";
-  return ["| | grpo to the faster TRL | medians |", "|---|---|---|", ...lines].join("\n");
+  return ["| float32 on the CPU | grpo to the faster TRL | medians |", "|---|---|---|", ...lines].join("\n");
 }
 
 export function probeLine({ probes }: Stored): string {

@@ -34,7 +34,8 @@ export function makePlace(): string {
   mkdirSync(join(root, "build"), { recursive: true });
   const folder = mkdtempSync(join(root, "build", "pages-"));
   // A clone of the project, with the files that the pages speak of beside it.
-  for (const name of ["scripts", "test", "docs", "tsconfig.json"]) symlinkSync(join(root, name), join(folder, name));
+  for (const name of ["scripts", "examples", "test", "docs", "tsconfig.json"])
+    symlinkSync(join(root, name), join(folder, name));
   symlinkSync(tiny, join(folder, "SmolLM2-135M-Instruct"));
   const judge = join(folder, "my-reward-model");
   cpSync(join(root, "test/fixtures/golden/models/reward-qwen2"), judge, { recursive: true });

@@ -1,12 +1,14 @@
 // The `grpo` command as a user meets it: dist/cli.js in a process of its own.
 import { spawnSync } from "node:child_process";
-import { join } from "node:path";
+import { readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { findLibtorch } from "../../lib/native/libtorch.js";
 import { fakeLibtorch, temporaryFolder } from "./fake-libtorch.js";
 
-const cli = fileURLToPath(new URL("../../dist/cli.js", import.meta.url));
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const cli = join(root, "dist/cli.js");
 
 function grpo(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
   return spawnSync(process.execPath, [cli, ...args], { encoding: "utf8", env: { ...process.env, ...env } });
@@ -112,4 +114,54 @@ test("quickstart refuses targets that it does not know before it loads anything"
   const { status, stderr } = grpo(["quickstart", "--targets", "none"]);
   expect(status).toBe(1);
   expect(stderr).toContain('--targets is "none"; expected all or qv');
+});
+
+test.each(["--version", "-v"])("%s prints the version of the package", (flag) => {
+  const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
+  expect(grpo([flag])).toMatchObject({ status: 0, stdout: `${version}\n` });
+});
+
+test("train --help has every key that acts, with its default, and none that does not", () => {
+  const { status, stdout } = grpo(["train", "--help"]);
+  expect(status).toBe(0);
+  expect(stdout).toMatch(/^ {2}--learning_rate +\S.* \[0\.000001\]$/m);
+  expect(stdout).toMatch(/^ {2}--lora_r +Rank of the adapter\. \[16\]$/m);
+  expect(stdout).not.toMatch(/--load_in_4bit|--wandb_project/);
+});
+
+test.each([
+  ["--steps", "-1"],
+  ["--steps", "many"],
+  ["--problems", "0"],
+  ["--seed", ""],
+])("quickstart refuses %s %j", (flag, value) => {
+  const { status, stderr } = grpo(["quickstart", `${flag}=${value}`]);
+  expect(status).toBe(1);
+  expect(stderr).toContain(`${flag} must be a whole number`);
+});
+
+test("quickstart --steps 0 only measures, and says how it asked", () => {
+  const { status, stdout } = grpo(["quickstart", "--steps", "0", "--problems", "2", "--output", temporaryFolder()]);
+  expect(status).toBe(0);
+  expect(stdout.match(/^before training: .*\nevaluation at step 0 /gm)).toHaveLength(2);
+  expect(stdout).not.toMatch(/^ *1\/\d+ /m);
+});
+
+test("quickstart ends with commands that go on", () => {
+  const output = temporaryFolder();
+  const { status, stdout } = grpo(["quickstart", "--steps", "1", "--problems", "2", "--output", output]);
+  expect(status).toBe(0);
+  expect(stdout.match(/^after training: .*\nevaluation at step 1 /gm)).toHaveLength(2);
+  const [, end = ""] = stdout.split("\nNext:\n");
+  const [report = "", generate = ""] = [...end.matchAll(/npx grpo (.*)/g)].map(([, line]) => line ?? "");
+  expect(grpo(report.replace(/ {2,}.*/, "").split(" ")).status).toBe(0);
+  const answered = grpo(generate.replace(/".*"/, "question").split(" "));
+  expect(answered.status, answered.stderr).toBe(0);
+});
+
+test("a model that is neither a folder nor on the Hub is answered with both", () => {
+  const { status, stderr } = grpo(["generate", "--model", "nope", "hi"], { HF_ENDPOINT: "http://localhost:9" });
+  expect(status).toBe(1);
+  expect(stderr).toContain("cannot reach localhost:9");
+  expect(stderr).toContain(`nor is there a folder ${resolve("nope")}`);
 });
