@@ -95,7 +95,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       output: options.output,
       resumeHint: options.resumeHint,
       completionsRepo: args.logCompletionsHubRepo,
-      close: () => this.#closeRewards(),
+      close: (signal) => this.#closeRewards(signal),
     });
     // Last, so that a model whose trainer was refused is as it was.
     this.#policy.adapt();
@@ -166,7 +166,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const { args } = this;
     const { setup, prompts, evaluator } = await this.#open();
     const { learner, trainDataset } = setup;
-    await unlessAborted(trainDataset.load?.(signal), signal, "the data set");
+    await unlessAborted(trainDataset.load?.(signal), signal, "trainDataset");
     const rows = await usableRows(prompts, trainDataset.length, args, signal);
     const dropped = trainDataset.length - rows.length;
     const plan = planTraining(args, rows.length, dropped > 0 ? prompts.whyDropped(dropped) : undefined);
@@ -189,8 +189,10 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     });
   }
 
-  async #closeRewards(): Promise<void> {
-    await this.#rewards.close().catch((error: unknown) => this.#loop.note(`closing the rewards: ${reasonOf(error)}`));
+  async #closeRewards(signal?: AbortSignal): Promise<void> {
+    await unlessAborted(this.#rewards.close(), signal, "a reward function's close").catch((error: unknown) => {
+      this.#loop.note(`closing the rewards: ${reasonOf(error)}`);
+    });
   }
 }
 

@@ -31,7 +31,7 @@ export interface TrainerEvent<Args> {
 
 type Hook<Args> = (event: TrainerEvent<Args>) => void | Promise<void>;
 
-/** Functions that a run calls at its moments, and waits for. */
+/** Functions that a run calls at its moments, and waits for; once it is stopped, for some seconds only. */
 export interface TrainerCallback<Args> {
   readonly onTrainBegin?: Hook<Args>;
   readonly onStepBegin?: Hook<Args>;

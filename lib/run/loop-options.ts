@@ -25,8 +25,8 @@ export interface LoopOptions<Args extends RunOptions> {
   readonly resumeHint?: ((checkpoint: string) => string) | undefined;
   /** Data set on the Hub that gets completions.jsonl at each save; null (default): none. */
   readonly completionsRepo?: string | null;
-  /** Lets go of what the trainer holds between runs and evaluations. */
-  readonly close?: () => Promise<void>;
+  /** Lets go of what the trainer holds between runs and evaluations; never rejects. An aborted signal ends the waiting. */
+  readonly close?: (signal?: AbortSignal) => Promise<void>;
 }
 
 /** Who is trained. Asked for in a run and not before it, so that a trainer may load them as its run begins. */

@@ -114,7 +114,7 @@ export class TrainingLoop<Args extends RunOptions> {
       }
     } finally {
       this.#training = false;
-      await this.#options.close?.();
+      await this.#options.close?.(watch.signal);
       await this.#log.close();
       giveBack();
       watch.dispose();
@@ -386,12 +386,14 @@ export class TrainingLoop<Args extends RunOptions> {
     const { globalStep: step } = this.state;
     if (this.#args.saveStrategy === "no" || (step === 0 && !this.#checkpoints.isSaved)) return undefined;
     try {
-      const checkpoint = await this.#save(running);
+      await this.#save(running);
       await this.#checkpoints.written();
-      const own = this.#options.resumeHint?.(checkpoint);
-      return `step ${step} is saved; go on with ${own ?? `train({ resumeFromCheckpoint: "${checkpoint}" })`}`;
     } catch (failure) {
-      return `saving step ${step} failed too: ${reasonOf(failure)}`;
+      if (!this.#checkpoints.isSaved) return `saving step ${step} failed too: ${reasonOf(failure)}`;
+      this.note(`after step ${step} was saved: ${reasonOf(failure)}`);
     }
   }
 }
+    const { path: checkpoint } = this.#checkpoints;
+    const own = this.#options.resumeHint?.(checkpoint);
+    return `step ${step} is saved; go on with ${own ?? `train({ resumeFromCheckpoint: "${checkpoint}" })`}`;
