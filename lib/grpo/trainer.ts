@@ -5,6 +5,7 @@
 import { unlessAborted } from "../abort.js";
 import { checkText } from "../checks.js";
 import { reasonOf } from "../errors.js";
+import type { CompletionRecord } from "../log/run-log.js";
 import { RewardRuntime } from "../rewards/runtime.js";
 import type { PromptTable } from "../rollout/prompts.js";
 import type { Sampler } from "../rollout/sampler.js";
@@ -197,16 +198,21 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
 }
 
 function viewOf(args: GRPOConfig, rewardNames: readonly string[]): RunView {
+  // Of an evaluation, which may have many more, at most as many as of a generation.
+  const most = args.numCompletionsToPrint ?? args.completionsPerGeneration;
+  const samples = (records: readonly CompletionRecord[], width: number) =>
+    args.logCompletions ? formatSamples(records.slice(0, most), width) : [];
   return {
     bestMetric: "reward",
     counts: failureCounts,
     windowLines: ({ records, ...window }) => [
       formatStepLine({ ...window, rewardNames }),
-      ...(args.logCompletions
-        ? formatSamples(records.slice(0, args.numCompletionsToPrint ?? records.length), window.width)
-        : []),
+      ...samples(records, window.width),
     ],
-    evaluationLines: (step, metrics, width) => [formatEvaluation(step, metrics, rewardNames, width)],
+    evaluationLines: ({ step, metrics, records, width }) => [
+      formatEvaluation(step, metrics, rewardNames, width),
+      ...samples(records, width),
+    ],
     card: (state) => cardFacts(args, state, rewardNames),
   };
 }

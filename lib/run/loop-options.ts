@@ -43,10 +43,18 @@ export interface RunView {
   readonly counts?: RegExp;
   /** What the console shows of a logging window. */
   windowLines(window: WindowFacts): readonly string[];
-  /** And of an evaluation, in so many columns. */
-  evaluationLines(step: number, metrics: Readonly<Metrics>, width: number): readonly string[];
+  /** And of an evaluation. */
+  evaluationLines(evaluation: EvaluationFacts): readonly string[];
   /** What a model card says of the run so far. */
   card(state: TrainerState): Omit<TrainingFacts, "dataset">;
+}
+
+export interface EvaluationFacts {
+  readonly step: number;
+  readonly metrics: Readonly<Metrics>;
+  readonly records: readonly CompletionRecord[];
+  /** Columns. */
+  readonly width: number;
 }
 
 export interface WindowFacts {

@@ -295,7 +295,9 @@ export class TrainingLoop<Args extends RunOptions> {
     try {
       const outcome = await evaluation();
       const { metrics, completions } = outcome;
-      this.#log.evaluation(step, metrics, completions, (width) => view.evaluationLines(step, metrics, width));
+      this.#log.evaluation(step, metrics, completions, (width) =>
+        view.evaluationLines({ step, metrics, records: completions, width }),
+      );
       if (!this.#training) await this.#log.written();
       return outcome;
     } finally {
@@ -392,8 +394,8 @@ export class TrainingLoop<Args extends RunOptions> {
       if (!this.#checkpoints.isSaved) return `saving step ${step} failed too: ${reasonOf(failure)}`;
       this.note(`after step ${step} was saved: ${reasonOf(failure)}`);
     }
-  }
-}
     const { path: checkpoint } = this.#checkpoints;
     const own = this.#options.resumeHint?.(checkpoint);
     return `step ${step} is saved; go on with ${own ?? `train({ resumeFromCheckpoint: "${checkpoint}" })`}`;
+  }
+}
