@@ -2,24 +2,30 @@
 
 import { GrpoError } from "./errors.js";
 
+/** For what begins after the stop, such as a callback that uploads the last checkpoint. */
+const GRACE_MS = 10_000;
+
 /**
  * What `promised` becomes; rejects with CANCELLED, naming `what`, when the signal is aborted meanwhile. Where it is aborted already the
- * stop does not come from waiting here, and `promised` is waited for.
+ * stop does not come from waiting here, and `promised` is waited for: some seconds, for it too may never settle.
  */
 export async function unlessAborted<T>(
   promised: T | Promise<T>,
   signal: AbortSignal | undefined,
   what: string,
 ): Promise<T> {
-  if (signal === undefined || signal.aborted) return promised;
+  if (signal === undefined) return promised;
   let onAbort = () => {};
-  const aborted = new Promise<never>((_, reject) => {
+  let timer: NodeJS.Timeout | undefined;
+  const stopped = new Promise<never>((_, reject) => {
     onAbort = () => reject(new GrpoError("CANCELLED", `stopped while ${what} was at work`));
-    signal.addEventListener("abort", onAbort, { once: true });
+    if (signal.aborted) timer = setTimeout(onAbort, GRACE_MS);
+    else signal.addEventListener("abort", onAbort, { once: true });
   });
   try {
-    return await Promise.race([promised, aborted]);
+    return await Promise.race([promised, stopped]);
   } finally {
+    clearTimeout(timer);
     signal.removeEventListener("abort", onAbort);
   }
 }

@@ -123,7 +123,7 @@ export const rewardFields = ({ z, count, positive, optional }: FieldTypes) => ({
 
 /** What is shown of completions. */
 export const completionFields = ({ z, count, optional }: FieldTypes) => ({
-  /** Print completions of the latest generation at each logging step; every completion goes to completions.jsonl anyway. */
+  /** Print completions of the latest generation at each logging step, and of an evaluation with it; all go to completions.jsonl anyway. */
   logCompletions: z.boolean().default(false),
   /** How many of them; null: all. */
   numCompletionsToPrint: optional(count),

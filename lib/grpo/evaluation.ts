@@ -1,6 +1,7 @@
 // Evaluation: samples the rows of evalDataset and scores them; the weights do not change. What may differ from training's own
 // sampling is in the options eval…; the draws are the same at every evaluation of a run.
 
+import { unlessAborted } from "../abort.js";
 import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import type { Metrics } from "../log/metrics.js";
@@ -70,7 +71,7 @@ export class Evaluator<Row extends { readonly prompt: Prompt }> {
     }
     checkPassAt(this.#args.evalPassAt, this.#groups(options).groupSize);
     if (this.#prepared) return this.#prepared;
-    await dataset.load?.(options.signal);
+    await unlessAborted(dataset.load?.(options.signal), options.signal, "evalDataset");
     const prompts = promptTable(dataset, this.#setup, this.#args);
     const rows = await usableRows(prompts, dataset.length, this.#args, options.signal);
     if (rows.length === 0) {

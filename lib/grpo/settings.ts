@@ -87,14 +87,10 @@ export function checkEarlierVersion(
   { stream }: RowSource<unknown>,
 ): void {
   if (state.settings !== undefined || typeof state.order !== "object" || state.order === null) return;
-  if (stream && args.shuffleDataset) {
-    throw new GrpoError(
-      "BAD_CHECKPOINT",
-      `${folder} is of an earlier version, which drew the rows of a stream in another order`,
-      {
-        hint: "start a new run from its weights",
-      },
-    );
+  // Also without shuffleDataset: the stream may come from its own shuffle().
+  if (stream) {
+    const what = `${folder} is of an earlier version, which drew the rows of a stream in another order`;
+    throw new GrpoError("BAD_CHECKPOINT", what, { hint: "start a new run from its weights" });
   }
   const now = {
     seed: args.seed,

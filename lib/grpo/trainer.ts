@@ -5,6 +5,7 @@
 import { unlessAborted } from "../abort.js";
 import { checkText } from "../checks.js";
 import { reasonOf } from "../errors.js";
+import type { CompletionRecord } from "../log/run-log.js";
 import { RewardRuntime } from "../rewards/runtime.js";
 import type { PromptTable } from "../rollout/prompts.js";
 import type { Sampler } from "../rollout/sampler.js";
@@ -95,7 +96,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       output: options.output,
       resumeHint: options.resumeHint,
       completionsRepo: args.logCompletionsHubRepo,
-      close: () => this.#closeRewards(),
+      close: (signal) => this.#closeRewards(signal),
     });
     // Last, so that a model whose trainer was refused is as it was.
     this.#policy.adapt();
@@ -166,7 +167,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const { args } = this;
     const { setup, prompts, evaluator } = await this.#open();
     const { learner, trainDataset } = setup;
-    await unlessAborted(trainDataset.load?.(signal), signal, "the data set");
+    await unlessAborted(trainDataset.load?.(signal), signal, "trainDataset");
     const rows = await usableRows(prompts, trainDataset.length, args, signal);
     const dropped = trainDataset.length - rows.length;
     const plan = planTraining(args, rows.length, dropped > 0 ? prompts.whyDropped(dropped) : undefined);
@@ -189,22 +190,29 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     });
   }
 
-  async #closeRewards(): Promise<void> {
-    await this.#rewards.close().catch((error: unknown) => this.#loop.note(`closing the rewards: ${reasonOf(error)}`));
+  async #closeRewards(signal?: AbortSignal): Promise<void> {
+    await unlessAborted(this.#rewards.close(), signal, "a reward function's close").catch((error: unknown) => {
+      this.#loop.note(`closing the rewards: ${reasonOf(error)}`);
+    });
   }
 }
 
 function viewOf(args: GRPOConfig, rewardNames: readonly string[]): RunView {
+  // Of an evaluation, which may have many more, at most as many as of a generation.
+  const most = args.numCompletionsToPrint ?? args.completionsPerGeneration;
+  const samples = (records: readonly CompletionRecord[], width: number) =>
+    args.logCompletions ? formatSamples(records.slice(0, most), width) : [];
   return {
     bestMetric: "reward",
     counts: failureCounts,
     windowLines: ({ records, ...window }) => [
       formatStepLine({ ...window, rewardNames }),
-      ...(args.logCompletions
-        ? formatSamples(records.slice(0, args.numCompletionsToPrint ?? records.length), window.width)
-        : []),
+      ...samples(records, window.width),
     ],
-    evaluationLines: (step, metrics, width) => [formatEvaluation(step, metrics, rewardNames, width)],
+    evaluationLines: ({ step, metrics, records, width }) => [
+      formatEvaluation(step, metrics, rewardNames, width),
+      ...samples(records, width),
+    ],
     card: (state) => cardFacts(args, state, rewardNames),
   };
 }

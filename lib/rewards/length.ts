@@ -96,7 +96,7 @@ export function openR1CosineScaled(options: OpenR1CosineScaledOptions = {}) {
 
 /** The reward of an answer of a length, up to half a wave of the cosine at `maxLength`. */
 function cosineBetween(where: string, options: CosineBounds, maxLength: number) {
-  checkOptionNames(where, options, COSINE_OPTIONS);
+  checkOptionNames(where, options, COSINE_OPTIONS, { names: { maxLen: "write maxLength" } });
   checkNumber(where, "maxLength", maxLength, { min: 0, open: true });
   const { minValueWrong = -1, maxValueWrong = -0.5, minValueCorrect = 0.5, maxValueCorrect = 1 } = options;
   return (correct: boolean, length: number): number => {
@@ -106,11 +106,11 @@ function cosineBetween(where: string, options: CosineBounds, maxLength: number) 
 }
 
 const COSINE_OPTIONS = namesOf<CosineScaledOptions>({
+  maxLength: true,
   minValueWrong: true,
   maxValueWrong: true,
   minValueCorrect: true,
   maxValueCorrect: true,
-  maxLength: true,
 });
 
 /**

@@ -3,6 +3,7 @@
 // list of numbers and nulls, or the error policy. Knows nothing of models, tokens or advantages.
 
 import { at } from "../at.js";
+import { show } from "../checks.js";
 import { GrpoError, reasonOf } from "../errors.js";
 import type { AnyRewardFn, Completion, FinishReason, Prompt, TrainerState } from "../types.js";
 import { copyOf, lazyObject } from "./copies.js";
@@ -148,9 +149,10 @@ export class RewardRuntime {
 
   #senders(name: string, { completions: { length: size } }: RewardInput, sent: Sent) {
     const logMetric = (metric: string, value: number): void => {
-      if (typeof metric !== "string") throw new TypeError(`logMetric takes a name, found ${typeof metric}`);
-      if (typeof value !== "number")
-        throw new TypeError(`logMetric("${metric}") takes a number, found ${typeof value}`);
+      if (typeof metric !== "string" || metric === "") {
+        throw new TypeError(`logMetric takes a name, found ${show(metric)}`);
+      }
+      if (typeof value !== "number") throw new TypeError(`logMetric("${metric}") takes a number, found ${show(value)}`);
       if (this.#reserved(metric)) throw reservedMetric(name, metric);
       sent.metrics.push({ name: metric, value });
     };

@@ -31,7 +31,7 @@ export interface TrainerEvent<Args> {
 
 type Hook<Args> = (event: TrainerEvent<Args>) => void | Promise<void>;
 
-/** Functions that a run calls at its moments, and waits for. */
+/** Functions that a run calls at its moments, and waits for; once it is stopped, for some seconds only. */
 export interface TrainerCallback<Args> {
   readonly onTrainBegin?: Hook<Args>;
   readonly onStepBegin?: Hook<Args>;
@@ -110,7 +110,8 @@ export class Callbacks<Args> {
     metrics: Readonly<Metrics> = {},
     more: Pick<Partial<TrainerEvent<Args>>, "checkpoint" | "state"> = {},
   ): Promise<void> {
-    const event = { ...this.#about, control: this.control, metrics, ...more };
+    // A copy: what a callback changes there must not reach logs that are still to be written.
+    const event = { ...this.#about, control: this.control, metrics: { ...metrics }, ...more };
     for (const callback of this.#callbacks) {
       await unlessAborted(callback[hook]?.(event), this.signal, `a callback's ${hook}`);
     }

@@ -94,14 +94,13 @@ export class Checkpoints {
     const { path: final, copies } = this;
     const checkpoint = await this.#take(run, progress, copies);
     this.#lastSaved = this.#options.state.globalStep;
-    this.#writing = (async () => {
-      await moments.ready;
-      await saveCheckpoint(checkpoint);
-      await moments.saved(final);
-    })();
+    const onDisk = moments.ready.then(() => saveCheckpoint(checkpoint));
+    onDisk.catch(() => {
+      this.#lastSaved = -1;
+    });
+    this.#writing = onDisk.then(moments.saved);
     this.#writing.catch((error: unknown) => {
       this.#failure = { error };
-      this.#lastSaved = -1;
     });
     if (!copies) await this.written();
     return final;

@@ -25,8 +25,8 @@ export interface LoopOptions<Args extends RunOptions> {
   readonly resumeHint?: ((checkpoint: string) => string) | undefined;
   /** Data set on the Hub that gets completions.jsonl at each save; null (default): none. */
   readonly completionsRepo?: string | null;
-  /** Lets go of what the trainer holds between runs and evaluations. */
-  readonly close?: () => Promise<void>;
+  /** Lets go of what the trainer holds between runs and evaluations; never rejects. An aborted signal ends the waiting. */
+  readonly close?: (signal?: AbortSignal) => Promise<void>;
 }
 
 /** Who is trained. Asked for in a run and not before it, so that a trainer may load them as its run begins. */
@@ -43,10 +43,18 @@ export interface RunView {
   readonly counts?: RegExp;
   /** What the console shows of a logging window. */
   windowLines(window: WindowFacts): readonly string[];
-  /** And of an evaluation, in so many columns. */
-  evaluationLines(step: number, metrics: Readonly<Metrics>, width: number): readonly string[];
+  /** And of an evaluation. */
+  evaluationLines(evaluation: EvaluationFacts): readonly string[];
   /** What a model card says of the run so far. */
   card(state: TrainerState): Omit<TrainingFacts, "dataset">;
+}
+
+export interface EvaluationFacts {
+  readonly step: number;
+  readonly metrics: Readonly<Metrics>;
+  readonly records: readonly CompletionRecord[];
+  /** Columns. */
+  readonly width: number;
 }
 
 export interface WindowFacts {

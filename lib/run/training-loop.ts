@@ -114,7 +114,7 @@ export class TrainingLoop<Args extends RunOptions> {
       }
     } finally {
       this.#training = false;
-      await this.#options.close?.();
+      await this.#options.close?.(watch.signal);
       await this.#log.close();
       giveBack();
       watch.dispose();
@@ -295,7 +295,9 @@ export class TrainingLoop<Args extends RunOptions> {
     try {
       const outcome = await evaluation();
       const { metrics, completions } = outcome;
-      this.#log.evaluation(step, metrics, completions, (width) => view.evaluationLines(step, metrics, width));
+      this.#log.evaluation(step, metrics, completions, (width) =>
+        view.evaluationLines({ step, metrics, records: completions, width }),
+      );
       if (!this.#training) await this.#log.written();
       return outcome;
     } finally {
@@ -386,12 +388,14 @@ export class TrainingLoop<Args extends RunOptions> {
     const { globalStep: step } = this.state;
     if (this.#args.saveStrategy === "no" || (step === 0 && !this.#checkpoints.isSaved)) return undefined;
     try {
-      const checkpoint = await this.#save(running);
+      await this.#save(running);
       await this.#checkpoints.written();
-      const own = this.#options.resumeHint?.(checkpoint);
-      return `step ${step} is saved; go on with ${own ?? `train({ resumeFromCheckpoint: "${checkpoint}" })`}`;
     } catch (failure) {
-      return `saving step ${step} failed too: ${reasonOf(failure)}`;
+      if (!this.#checkpoints.isSaved) return `saving step ${step} failed too: ${reasonOf(failure)}`;
+      this.note(`after step ${step} was saved: ${reasonOf(failure)}`);
     }
+    const { path: checkpoint } = this.#checkpoints;
+    const own = this.#options.resumeHint?.(checkpoint);
+    return `step ${step} is saved; go on with ${own ?? `train({ resumeFromCheckpoint: "${checkpoint}" })`}`;
   }
 }

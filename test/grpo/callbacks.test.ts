@@ -1,6 +1,6 @@
 // What callbacks see, in which order, and what their flags change.
 
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -128,4 +128,16 @@ test("what an evaluation asks for is done with its step, and flags last for one 
   };
   const { seen } = await run({ onEvaluate }, { evalStrategy: "steps", evalSteps: 1 });
   expect(seen.filter((moment) => moment.startsWith("onSave"))).toEqual(["onSave 1"]);
+});
+
+test("what a callback changes in its metrics reaches neither the logs nor the history", async () => {
+  const spoil = ({ metrics }: TrainerEvent) => {
+    for (const name of Object.keys(metrics)) Reflect.set(metrics, name, -1);
+  };
+  const callback = { onStepEnd: spoil, onLog: spoil, onEvaluate: spoil };
+  const { trainer } = await run(callback, { logTo: ["jsonl"], evalStrategy: "steps", evalSteps: 2 });
+  const written = readFileSync(path.join(folder, "metrics.jsonl"), "utf8").trim().split("\n");
+  const logged = [...written.slice(1).map((line) => JSON.parse(line)), ...trainer.state.logHistory];
+  expect(logged).toHaveLength(10);
+  for (const metrics of logged) expect(Object.values(metrics)).not.toContain(-1);
 });

@@ -22,6 +22,7 @@ function program(options: string, more: string, train = "await trainer.train()")
   return `
     import { GRPOConfig } from ${url("../../lib/grpo/config.ts")};
     import { GRPOTrainer } from ${url("../../lib/grpo/trainer.ts")};
+    import { IterableDataset } from ${url("../../lib/dataset/iterable-dataset.ts")};
     import { FakePolicy, FakeTokenizer, fakeRows } from ${url("./fake-policy.ts")};
     const never = () => { process.stdout.write("waiting\\n"); return new Promise(() => {}); };
     const reward = ({ completionIds }) => completionIds.map((ids) => ids.length);
@@ -96,6 +97,28 @@ test.each([
   expect(checkpoints()).toContain(`checkpoint-${step}`);
   expect([code, signal]).toEqual([null, "SIGINT"]);
 });
+
+const endless = "IterableDataset.from(async function* () { yield fakeRows(1)[0]; await never(); })";
+
+test.each([
+  ["onSave, which is called for the last checkpoint again,", "", "callbacks: [{ onSave: never }]", [2, 4]],
+  [
+    "the close of a reward function",
+    "",
+    "rewardFuncs: [Object.assign((batch) => reward(batch), { close: never })]",
+    [2, 4, 6],
+  ],
+  ["a stream to train on", "", `trainDataset: ${endless}`, []],
+  ["a stream to evaluate", 'evalStrategy: "steps"', `evalDataset: ${endless}`, []],
+])(
+  "%s that never comes back does not keep a stopped run from its end",
+  async (_, options, more, saved) => {
+    const text = program(`saveSteps: 2, ${options}`, more);
+    expect(await run(text, { signals: ["SIGTERM"] })).toMatchObject({ code: null, signal: "SIGTERM" });
+    expect(checkpoints().sort()).toEqual(saved.map((step) => `checkpoint-${step}`));
+  },
+  30_000,
+);
 
 test("an evaluation outside of a run waits for its rewards, and ends when asked", async () => {
   const text = program("", `rewardFuncs: [never]`, "await trainer.evaluate()");

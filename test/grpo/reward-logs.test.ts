@@ -217,6 +217,30 @@ describe("logCompletions", () => {
     await few.trainer.train();
     expect(shown(few.printed)).toBe(3);
   });
+
+  it("shows those of an evaluation with it, at most as many as a generation has", async () => {
+    const evaluating = {
+      logCompletions: true,
+      maxSteps: 2,
+      loggingSteps: 5,
+      evalStrategy: "steps",
+      evalSteps: 2,
+    } as const;
+    const { trainer, printed } = bench(evaluating, { evalDataset: chatRows(3) });
+    await trainer.train();
+    const records = lines("completions.jsonl");
+    const evaluated = records.filter(({ split }) => split === "eval");
+    expect(evaluated).toHaveLength(6);
+    const expected = [
+      ...records.filter(({ split, step }) => split === "train" && step === 2),
+      ...evaluated.slice(0, 4),
+    ];
+    const texts = printed.filter((line) => line.startsWith('    "')).map((line) => JSON.parse(line.trim()));
+    expect(texts).toEqual(expected.map(({ completion }) => completion));
+    const few = bench({ ...evaluating, numCompletionsToPrint: 1 }, { evalDataset: chatRows(3) });
+    await few.trainer.evaluate();
+    expect(shown(few.printed)).toBe(1);
+  });
 });
 
 it("functions of one name each keep their rewards and metrics", async () => {

@@ -96,6 +96,8 @@ test("openR1CosineScaled counts characters, turns back beyond the longest, and g
 });
 
 test.each([
+  [() => rewards.cosineScaled(undefined as never), "write { maxLength: … }"],
+  [() => rewards.cosineScaled({ max_len: 9 } as never), "write maxLength"],
   [() => rewards.cosineScaled({} as never), "maxLength must be a number above 0, found undefined"],
   [() => rewards.cosineScaled({ maxLength: 0 }), "maxLength must be a number above 0, found 0"],
   [() => rewards.cosineScaled({ maxLength: 5, minValue: 1 } as never), "unknown option minValue"],

@@ -167,6 +167,19 @@ test("a metric of the run's own is refused by its name, and any other is taken",
   }
 });
 
+test.each([
+  ["", 1, 'logMetric takes a name, found ""'],
+  [null, 1, "logMetric takes a name, found null"],
+  ["share", null, 'logMetric("share") takes a number, found null'],
+  ["share", [1], 'logMetric("share") takes a number, found [1]'],
+])("a metric %j of value %j is no metric", async (name, value, message) => {
+  const sending = ({ logMetric }: RewardBatch) => {
+    logMetric(name as string, value as number);
+    return [0, 0];
+  };
+  await expect(score(sending)).rejects.toThrow(message);
+});
+
 test("a column called __proto__ is a column", async () => {
   const logging = ({ logExtra }: RewardBatch) => {
     logExtra("__proto__", ["x", "y"]);
