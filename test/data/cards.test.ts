@@ -83,6 +83,7 @@ describe("files are read as the card says", () => {
     [{ usecols: ["a"] }, "usecols of README.md must be null"],
     [{ encoding: "latin-1" }, 'encoding of README.md must be "utf-8"'],
     [{ sep: "ab" }, "sep of README.md must be one ASCII character"],
+    [{ sep: null }, "sep of README.md must be one ASCII character, found null"],
     [{ header: [0, 1] }, 'header of README.md must be "infer", null or the number of a line'],
     [{ on_bad_lines: "skip" }, 'on_bad_lines of README.md must be "error"'],
     [{ quoting: 2 }, "quoting of README.md must be one of 0, 1, 3"],
