@@ -100,6 +100,20 @@ describe("files are read as the card says", () => {
     });
   });
 
+  it.each(["[", "{", "- ", "? ", "a:\n ", "- [", "[{a: "])(
+    "refuses a card of endless levels, as of %j",
+    async (level) => {
+      await writeFile(path.join(folder, "a.jsonl"), '{"a":1}\n');
+      const indented = Array.from({ length: 2000 }, (_, depth) => `${" ".repeat(depth)}a:`).join("\n");
+      const front = level.includes("\n") ? indented : level.repeat(100_000);
+      await writeFile(path.join(folder, "README.md"), `---\n${front}\n---\n`);
+      await expect(loadDataset(folder)).rejects.toMatchObject({
+        code: "BAD_DATASET",
+        message: expect.stringContaining("README.md is nested more than"),
+      });
+    },
+  );
+
   it("names file, column and value where a declared feature does not fit", async () => {
     const features = [{ name: "n", list: "int32" }];
     const card = { dataset_info: { features }, configs: [{ config_name: "default", data_files: "a.jsonl" }] };
