@@ -62,6 +62,7 @@ export function unknownConfig(source: string, name: string | undefined, names: r
 async function frontMatter(readme: string, source: string): Promise<JsonObject> {
   const front = /^\uFEFF?---\r?\n([\s\S]*?)\r?\n---/.exec(readme)?.[1];
   if (front === undefined) return {};
+  checkNesting(front, source);
   const { parse } = await import("yaml");
   try {
     const header: unknown = parse(front);
@@ -72,6 +73,27 @@ async function frontMatter(readme: string, source: string): Promise<JsonObject> 
       `${source}: the front matter of README.md is not valid YAML: ${reasonOf(thrown)}`,
     );
   }
+}
+
+/** Far above any card. */
+const DEEPEST = 200;
+
+/** The YAML library calls itself for every level, and where the stack ends, so may the process. */
+function checkNesting(yaml: string, source: string): void {
+  // A block is as deep as it is indented, or as many marks as begin its line.
+  let tooDeep = new RegExp(`^[-?: ]{${4 * DEEPEST}}`, "m").test(yaml);
+  let depth = 0;
+  for (let at = 0; at < yaml.length && !tooDeep; at++) {
+    const char = yaml.charAt(at);
+    if (char === "[" || char === "{") depth++;
+    else if (char === "]" || char === "}") depth = Math.max(0, depth - 1);
+    tooDeep = depth > DEEPEST;
+  }
+  if (!tooDeep) return;
+  throw new GrpoError(
+    "BAD_DATASET",
+    `${source}: the front matter of README.md is nested more than ${DEEPEST} levels deep`,
+  );
 }
 
 function nameOf(value: unknown): string {

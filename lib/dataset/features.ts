@@ -79,11 +79,11 @@ function featureOf(given: unknown, source: string): Feature {
   const [type] = Object.keys(given);
   if (type === "dtype") return featureOf(given.dtype, source);
   if (type === "struct") return featureOf(given.struct, source);
-  if (type === "list" || type === "large_list") return list(featureOf(given[type], source));
+  if (type === "list" || type === "large_list") return list(featureOf(given[type], source), given.length);
   if (type === "sequence") {
     const inner = featureOf(given.sequence, source);
     // What was once written as a sequence of several features is stored as a list of each.
-    if (!Array.isArray(given.sequence)) return list(inner);
+    if (!Array.isArray(given.sequence)) return list(inner, given.length);
     return struct(new Map([...readFeatures(given.sequence, source)].map(([name, item]) => [name, list(item)])));
   }
   if (type === "class_label") return classLabel(labelsOf(given.class_label));
@@ -119,7 +119,8 @@ function plainFeature(type: string): Feature {
   const range = INTEGERS[type];
   if (range !== undefined) return { type, cast: orNull((value) => integer(value, range)) };
   if (/^(?:large_)?string$|^string_view$/.test(type)) return { type, cast: orNull(text) };
-  if (type === "float64" || type === "float16") return { type, cast: orNull(double) };
+  if (type === "float64") return { type, cast: orNull(double) };
+  if (type === "float16") return { type, cast: orNull((value) => toHalf(double(value))) };
   if (type === "float32") return { type, cast: orNull((value) => Math.fround(double(value))) };
   if (type === "bool") return { type, cast: orNull(boolean) };
   if (type === "json") return { type, cast: (value) => value };
@@ -169,7 +170,20 @@ function double(value: unknown): number {
   const isNumber = typeof value === "number" || typeof value === "boolean" || Number.isSafeInteger(Number(value));
   if (isNumber && value !== "" && typeof value !== "object") return Number(value);
   if (typeof value === "string" && /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i.test(value)) return Number(value);
+  if (typeof value === "string" && /^[+-]?(?:nan|inf(?:inity)?)$/i.test(value)) {
+    return Number(value.toLowerCase().replace(/inf(?:inity)?$/, "Infinity"));
+  }
   throw new Error(`expected a number that a double holds, found ${shown(value)}`);
+}
+
+/** The nearest number of 16 bits, the even one of two. */
+function toHalf(value: number): number {
+  const magnitude = Math.abs(value);
+  if (magnitude >= 65520) return Math.sign(value) * Number.POSITIVE_INFINITY;
+  // A half has 10 bits behind its first one. A sum this large keeps whole steps only.
+  const step = 2 ** (Math.max(Math.floor(Math.log2(magnitude)), -14) - 10);
+  const large = 1.5 * 2 ** 52 * step;
+  return value + large - large;
 }
 
 function boolean(value: unknown): boolean {
@@ -202,10 +216,12 @@ function classLabel(names: readonly string[]): Feature {
   return { type: "class_label", cast };
 }
 
-function list({ cast }: Feature): Feature {
+/** `length`: of every list, where it is declared; -1 says that they differ. */
+function list({ cast }: Feature, length: unknown = -1): Feature {
   const castList = orNull((value) => {
-    if (Array.isArray(value)) return value.map(cast);
-    throw new Error(`expected a list, found ${shown(value)}`);
+    if (!Array.isArray(value)) throw new Error(`expected a list, found ${shown(value)}`);
+    if (length === -1 || value.length === length) return value.map(cast);
+    throw new Error(`expected a list of ${shown(length)}, found ${value.length}: ${shown(value)}`);
   });
   return { type: "list", cast: castList };
 }

@@ -90,6 +90,8 @@ const DEFAULTS: Readonly<Record<DataFormat, Readonly<Record<string, readonly unk
 
 function csvParameters(given: Parameters, features: Features | undefined): Partial<CsvOptions> {
   const [sep, delimiter] = [given.character("sep"), given.character("delimiter")];
+  // pandas then guesses it from the first line.
+  if (delimiter === undefined && given.take("sep") === null) throw given.error("sep", "one ASCII character");
   const [own, columns] = [given.texts("names"), given.texts("column_names")];
   const names = columns ?? own ?? undefined;
   const repeated = names?.find((name, index) => names.indexOf(name) !== index);

@@ -24,6 +24,8 @@ export interface TokenSources {
   readonly folder: string;
   /** The added tokens of tokenizer.json. */
   readonly inFile: readonly ListedToken[];
+  /** The token that tokenizer.json pads with, if it says how to pad. */
+  readonly padding: unknown;
   /** tokenizer_config.json */
   readonly config: JsonObject;
   /** special_tokens_map.json */
@@ -43,6 +45,7 @@ type Given = string | (JsonObject & { readonly content: string });
 
 export function readSpecialTokens(sources: TokenSources): NamedTokens {
   const settings = collectOwnNames({ ...sources.config });
+  if (!("pad_token" in settings)) settings.pad_token = sources.padding;
   const listed =
     settings.added_tokens_decoder === undefined ? legacyTokens(sources, settings) : decoderTokens(settings);
   const byText = new Map(listed.map(([, token]) => [textOf(token), token]));

@@ -61,6 +61,7 @@ export async function readTokenizerFiles(folder: string, names: readonly string[
   const sources = {
     folder,
     inFile: readAddedTokens(tokenizerJson),
+    padding: isJsonObject(json.padding) ? json.padding.pad_token : undefined,
     config,
     map: object("special_tokens_map.json"),
     added: object("added_tokens.json"),

@@ -23,16 +23,37 @@ async function copyOf(name: string): Promise<string> {
   return folder;
 }
 
-/** Gives the tensors of a safetensors file other names. */
-async function rename(file: string, nameOf: (name: string) => string): Promise<void> {
+type Header = Record<string, { readonly data_offsets: readonly [number, number] }>;
+
+async function readTensors(file: string): Promise<{ readonly header: Header; readonly data: Buffer }> {
   const content = await readFile(file);
   const end = 8 + Number(content.readBigUInt64LE());
-  const header: Record<string, unknown> = JSON.parse(content.subarray(8, end).toString());
-  const renamed = Object.entries(header).map(([name, entry]) => [name === "__metadata__" ? name : nameOf(name), entry]);
-  const text = Buffer.from(JSON.stringify(Object.fromEntries(renamed)));
+  return { header: JSON.parse(content.subarray(8, end).toString()), data: content.subarray(end) };
+}
+
+async function writeTensors(file: string, header: Header, data: Buffer): Promise<void> {
+  const text = Buffer.from(JSON.stringify(header));
   const prefix = Buffer.alloc(8);
   prefix.writeBigUInt64LE(BigInt(text.length));
-  await writeFile(file, Buffer.concat([prefix, text, content.subarray(end)]));
+  await writeFile(file, Buffer.concat([prefix, text, data]));
+}
+
+/** Gives the tensors of a safetensors file other names. */
+async function rename(file: string, nameOf: (name: string) => string): Promise<void> {
+  const { header, data } = await readTensors(file);
+  const renamed = Object.entries(header).map(([name, entry]) => [name === "__metadata__" ? name : nameOf(name), entry]);
+  await writeTensors(file, Object.fromEntries(renamed), data);
+}
+
+/** Adds a tensor of another file under a name. */
+async function addTensor(file: string, name: string, from: string, nameThere: string): Promise<void> {
+  const { header, data } = await readTensors(file);
+  const other = await readTensors(from);
+  const entry = other.header[nameThere];
+  if (entry === undefined) throw new Error(`${from} has no ${nameThere}`);
+  const bytes = other.data.subarray(...entry.data_offsets);
+  const placed = { ...entry, data_offsets: [data.length, data.length + bytes.length] as const };
+  await writeTensors(file, { ...header, [name]: placed }, Buffer.concat([data, bytes]));
 }
 
 async function setKeys(file: string, keys: object): Promise<void> {
@@ -113,6 +134,17 @@ describe("an adapter", () => {
     );
     const modelFolder = goldenPath(`models/${model}`);
     expect(await logitsOf(modelFolder, folder)).toEqual(await logitsOf(modelFolder, goldenPath(`adapters/${name}`)));
+  });
+
+  it("may hold the base model's embeddings, if they are the same", async () => {
+    const folder = await copyOf("adapters/qwen2-rslora");
+    const file = path.join(folder, "adapter_model.safetensors");
+    const embeddings = path.join(base, "model.safetensors");
+    const [embedding, head] = ["model.embed_tokens.weight", "lm_head.weight"];
+    await addTensor(file, `base_model.model.${embedding}`, embeddings, embedding);
+    expect(await logitsOf(base, folder)).toEqual(await logitsOf(base, plain));
+    await addTensor(file, `base_model.model.${head}`, embeddings, embedding);
+    await expect(logitsOf(base, folder)).rejects.toThrow(/lm_head\S* differs from the base model's/);
   });
 
   it("with the names of another adapter's modules is refused", async () => {

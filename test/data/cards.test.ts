@@ -83,6 +83,7 @@ describe("files are read as the card says", () => {
     [{ usecols: ["a"] }, "usecols of README.md must be null"],
     [{ encoding: "latin-1" }, 'encoding of README.md must be "utf-8"'],
     [{ sep: "ab" }, "sep of README.md must be one ASCII character"],
+    [{ sep: null }, "sep of README.md must be one ASCII character, found null"],
     [{ header: [0, 1] }, 'header of README.md must be "infer", null or the number of a line'],
     [{ on_bad_lines: "skip" }, 'on_bad_lines of README.md must be "error"'],
     [{ quoting: 2 }, "quoting of README.md must be one of 0, 1, 3"],
@@ -98,6 +99,20 @@ describe("files are read as the card says", () => {
       message: expect.stringContaining(message),
     });
   });
+
+  it.each(["[", "{", "- ", "? ", "a:\n ", "- [", "[{a: "])(
+    "refuses a card of endless levels, as of %j",
+    async (level) => {
+      await writeFile(path.join(folder, "a.jsonl"), '{"a":1}\n');
+      const indented = Array.from({ length: 2000 }, (_, depth) => `${" ".repeat(depth)}a:`).join("\n");
+      const front = level.includes("\n") ? indented : level.repeat(100_000);
+      await writeFile(path.join(folder, "README.md"), `---\n${front}\n---\n`);
+      await expect(loadDataset(folder)).rejects.toMatchObject({
+        code: "BAD_DATASET",
+        message: expect.stringContaining("README.md is nested more than"),
+      });
+    },
+  );
 
   it("names file, column and value where a declared feature does not fit", async () => {
     const features = [{ name: "n", list: "int32" }];

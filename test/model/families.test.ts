@@ -83,11 +83,22 @@ describe("readModelConfig", () => {
     expect(dtypeOf({})).toBeUndefined();
   });
 
+  it.each([[["Qwen2Model"]], [[]], [null]])(
+    "takes weights of the decoder alone, or of no named class: %j",
+    (architectures) => {
+      expect(readModelConfig({ ...qwen2, architectures })).toEqual(readModelConfig(qwen2));
+    },
+  );
+
   it.each([
     ["an unknown family", { model_type: "mamba" }, /model_type "mamba".*\n.*llama, qwen2, qwen3/],
     ["a family by an inherited name", { model_type: "toString" }, /model_type "toString"/],
     ["Gemma 3 with vision", { model_type: "gemma3" }, /model_type "gemma3" .*\n.*gemma3_text/],
-    ["a model without a language head", { architectures: ["Qwen2Model"] }, /architectures \["Qwen2Model"\]/],
+    [
+      "another head",
+      { architectures: ["Qwen2ForTokenClassification"] },
+      /architectures \["Qwen2ForTokenClassification"\]/,
+    ],
     ["another activation", { hidden_act: "gelu" }, /hidden_act "gelu"/],
     ["other kinds of layers", { layer_types: ["linear_attention"] }, /layer_types with "linear_attention"/],
     ["quantized weights", { quantization_config: { bits: 4 } }, /quantization_config/],

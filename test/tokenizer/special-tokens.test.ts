@@ -97,6 +97,20 @@ describe("the files that name tokens", () => {
   });
 });
 
+it.each([
+  ["as tokenizer.json pads, where nothing else is said", {}, "[P]"],
+  ["as its own file says, before tokenizer.json", { pad_token: "a" }, "a"],
+  ["none where its own file says so", { pad_token: null }, ""],
+])("pads %s", async (_, config, expected) => {
+  const padding = { strategy: "BatchLongest", pad_id: 0, pad_token: "[P]" };
+  const tokenizer = await load({
+    "tokenizer.json": { ...words([]), padding },
+    "tokenizer_config.json": { ...config, chat_template: "{{ pad_token }}" },
+  });
+  expect(tokenizer.applyChatTemplate(CHAT)).toBe(expected);
+  expect(tokenizer.encode("[P]").length).toBe(expected === "[P]" ? 1 : 3);
+});
+
 describe("added tokens", () => {
   it("have the vocabulary's id, or else the next one", () => {
     const backend = new TokenizerBackend(words([{ content: "<x>" }, { content: "<tool>" }, { content: "<y>" }]), []);

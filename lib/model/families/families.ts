@@ -66,10 +66,12 @@ function classifierOf({ architecture, classifier }: Family): string {
   return classifier ?? architecture.replace("ForCausalLM", "ForSequenceClassification");
 }
 
+/** Weights that were saved from the decoder alone (LlamaModel) are the same model; a head that they lack is missed with its name. */
 function checkArchitecture(json: JsonObject, architecture: string): void {
   const names = json.architectures;
   if (names === undefined || names === null) return;
-  if (Array.isArray(names) && names.includes(architecture)) return;
+  const decoder = architecture.replace(/For(?:CausalLM|SequenceClassification)$/, "Model");
+  if (Array.isArray(names) && (names.length === 0 || names.includes(architecture) || names.includes(decoder))) return;
   throw unsupported(`architectures ${show(names)}`, `use a checkpoint of ${architecture}`);
 }
 

@@ -237,7 +237,7 @@ export function matchAdapter(stored: SafetensorsFile, adapter: ResolvedLora): Na
   const places = new Map<string, Expected>([...adapter.baseCopies, ...expected]);
   const tensors = named.flatMap((tensor) => {
     const place = places.get(tensor.name);
-    if (place === undefined) throw bad(file, `tensor ${tensor.name} ${whyUnexpected(tensor.name)}`);
+    if (place === undefined) throw bad(file, `tensor ${tensor.name} belongs to nothing that ${ADAPTER_CONFIG} names`);
     if (shapeText(place.shape) !== shapeText(tensor.shape)) {
       const found = `expected shape ${shapeText(place.shape)}, found ${shapeText(tensor.shape)}`;
       throw bad(file, `tensor ${tensor.name}: ${found}`);
@@ -260,13 +260,6 @@ interface Expected {
   readonly shape: readonly number[];
   /** PEFT keeps a tied tensor under both of its names, with the same content. */
   readonly isCopy?: boolean;
-}
-
-/** PEFT adds base weights where it sees that the vocabulary was resized, which cannot be done here. */
-function whyUnexpected(name: string): string {
-  const ofBase = /(embed_tokens|lm_head)\.(base_layer\.)?weight$/.test(name);
-  const reason = `belongs to nothing that ${ADAPTER_CONFIG} names`;
-  return ofBase ? `${reason}: it is an embedding of the base model, saved with save_embedding_layers` : reason;
 }
 
 function bad(file: string, what: string): GrpoError {

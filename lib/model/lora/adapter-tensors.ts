@@ -77,8 +77,8 @@ export function adapterTensors(spec: AdapterSpec, config: NativeModelConfig): Ma
 }
 
 /**
- * Copies of base weights that PEFT adds to its file for targeted embeddings, by their names there: the engine's name and the
- * shape of each.
+ * Copies of base weights that PEFT adds to its file for embeddings (save_embedding_layers), by their names there: the engine's
+ * name and the shape of each. A tensor of the adapter that has one of these names comes first.
  */
 export function baseCopies(
   { targets }: AdapterSpec,
@@ -86,11 +86,10 @@ export function baseCopies(
 ): Map<string, { readonly name: string; readonly shape: readonly number[] }> {
   const targeted = new Set(targets.map(({ module }) => module));
   const { rows, size } = config.modules.embedding;
-  const ends = [embeddingLayer(config), outputLayer(config)].filter(({ module }) => targeted.has(module));
   return new Map(
-    ends.map(({ module }) => {
+    [embeddingLayer(config), outputLayer(config)].map(({ module }) => {
       const name = `${module}.base_layer.weight`;
-      return [`${PREFIX}${name}`, { name, shape: [rows, size] }];
+      return [`${PREFIX}${targeted.has(module) ? name : `${module}.weight`}`, { name, shape: [rows, size] }];
     }),
   );
 }

@@ -29,8 +29,8 @@ export interface ResolvedLora {
   /** By the engine's names. */
   readonly tensors: ReadonlyMap<string, AdapterTensor>;
   /**
-   * Copies of base weights that PEFT adds to its file for targeted embeddings, by their names there. They are not written
-   * here; the engine compares those that it is given with its own.
+   * Copies of base weights that PEFT adds to its file for embeddings, by their names there. They are not written here; the
+   * engine compares those that it is given with its own.
    */
   readonly baseCopies: ReadonlyMap<string, { readonly name: string; readonly shape: readonly number[] }>;
   /** How many numbers train, and how many of them the base model does not have: PEFT counts biases where they are. */
