@@ -4,8 +4,19 @@
 import { RunLog } from "../../lib/log/run-log.js";
 import type { Tracker } from "../../lib/log/trackers.js";
 
+/** Variables of the recordings, and their time in milliseconds since 1970. */
+export const MLFLOW = { MLFLOW_EXPERIMENT_NAME: "maths", MLFLOW_TAGS: '{"release":"1.2"}' };
+export const WANDB = { WANDB_PROJECT: "maths", WANDB_TAGS: "a,b", WANDB_RUN_ID: "short1" };
+export const NOW = 1_700_000_000_250;
+
 export const RUN_NAME = "short run";
-export const CONFIG = { learningRate: 1e-6, lossType: "dapo", rewardWeights: [1, 0.5], evalSteps: null, optim: { beta: 0.9 } };
+export const CONFIG = {
+  learningRate: 1e-6,
+  lossType: "dapo",
+  rewardWeights: [1, 0.5],
+  evalSteps: null,
+  optim: { beta: 0.9 },
+};
 export const RECORD = {
   run_name: RUN_NAME,
   config: CONFIG,
