@@ -9,6 +9,8 @@ import { wandbLogger } from "./wandb.js";
 
 export const TRACKERS = ["tensorboard", "mlflow", "trackio", "wandb"] as const;
 export type Tracker = (typeof TRACKERS)[number];
+/** What transformers' reportTo takes. */
+export type ReportTo = Tracker | "all" | "none";
 
 /** Those that keep a file in outputDir about their run. */
 export const TRACKERS_WITH_RUNS = ["mlflow", "trackio", "wandb"] as const satisfies readonly Tracker[];

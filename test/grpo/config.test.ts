@@ -249,10 +249,10 @@ test("intervals below 1 are shares of all steps, epochs count in steps", () => {
 });
 
 test("reportTo says where metrics go, as in transformers", () => {
-  const logTo = (reportTo: string | string[] | null) => new GRPOConfig({ reportTo }).logTo;
+  const logTo = (reportTo: GRPOConfigOptions["reportTo"]) => new GRPOConfig({ reportTo }).logTo;
   const own = ["console", "jsonl"];
-  for (const none of ["none", null, []]) expect(logTo(none)).toEqual(own);
-  for (const some of ["tensorboard", ["tensorboard"], ["none", "tensorboard"]])
+  for (const none of ["none", null, []] as const) expect(logTo(none)).toEqual(own);
+  for (const some of ["tensorboard", ["tensorboard"], ["none", "tensorboard"]] as const)
     expect(logTo(some)).toEqual([...own, "tensorboard"]);
   expect(logTo(["wandb", "mlflow"])).toEqual([...own, "wandb", "mlflow"]);
   expect(new GRPOConfig({ logTo: ["jsonl"], reportTo: ["tensorboard"] }).logTo).toEqual(["jsonl", "tensorboard"]);
@@ -274,7 +274,9 @@ test.each([
   ["ml_flow", "did you mean mlflow?"],
   ["clearml", "use one of tensorboard, mlflow, trackio, wandb, all or none, and give the trainer loggers for others"],
 ])("reportTo %j is refused with the names that there are", (name, hint) => {
-  expect(() => new GRPOConfig({ reportTo: name })).toThrow(expect.objectContaining({ code: "BAD_OPTION", hint }));
+  expect(() => new GRPOConfig({ reportTo: name as never })).toThrow(
+    expect.objectContaining({ code: "BAD_OPTION", hint }),
+  );
 });
 
 test('a warm-up that lrSchedulerType "constant" has not is named in the plan', () => {
