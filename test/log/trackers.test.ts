@@ -112,7 +112,7 @@ describe("MLflow", () => {
   });
 
   it.each([
-    ["that is not there", async () => "http://127.0.0.1:9"],
+    ["that is not there", async () => "http://127.0.0.1:2"],
     ["that never answers", () => serve(() => undefined)],
   ])("costs no step and ends in bounded time with a server %s", async (_, address) => {
     vi.stubEnv("MLFLOW_TRACKING_URI", await address());
