@@ -1,4 +1,4 @@
-// Weights & Biases: the run as its offline file, which `wandb sync` uploads during the run or after it. Nothing is sent from here.
+// Weights & Biases: the run as its offline file, which `wandb sync` uploads. Nothing is sent from here.
 // Records, names and variables are those of transformers' integration and of the wandb package in offline mode.
 
 import { randomInt } from "node:crypto";
