@@ -20,7 +20,7 @@ export { GRPOTrainer } from "./grpo/trainer.js";
 export { type Account, login, logout, whoami } from "./hub/login.js";
 export { type PushOptions, pushFolder } from "./hub/push.js";
 export type { JsonObject } from "./json.js";
-export type { Logger } from "./log/logger.js";
+export type { Logger, Outcome } from "./log/logger.js";
 export type { CompletionRecord } from "./log/run-log.js";
 export type { Device } from "./model/device.js";
 export type { GeneratedCompletion, GeneratedCompletions } from "./model/generated-completions.js";

@@ -102,7 +102,7 @@ function whatBecameOf(key: string, theirs: unknown, ours: unknown): [name: strin
   if (Object.hasOwn(schema().shape, name))
     return [`\`${name}\``, joined(defaultNote(key, theirs, ours), different[key])];
   if (name === "reportTo")
-    return ["`reportTo`", "adds `tensorboard` to `logTo`; for other trackers [a logger](logging.md)"];
+    return ["`reportTo`", "[trackers](trackers.md): tensorboard, mlflow, trackio and wandb; they join `logTo`"];
   if (Object.hasOwn(withoutEffect, name)) return ["no effect", withoutEffect[name] ?? ""];
   if (key.startsWith("vllm_")) return ["no effect", "the engine samples by itself"];
   const reason = reasons.find(([, keys]) => keys.includes(key))?.[0];

@@ -1,6 +1,7 @@
 // The fields of GRPOConfig, TRL's names in camelCase and TRL's defaults: those of any run (lib/run/options.ts), those of the loss
 // (lib/options/loss.ts) and GRPO's own. Shapes and ranges are checked by the schema, combinations in config-check.ts.
 
+import type { ReportTo } from "../log/trackers.js";
 import type { FromPretrainedOptions } from "../model/model-options.js";
 import { type GivenOptions, type OptionsSchema, optionsSchema, type ResolvedOptions } from "../options/fields.js";
 import { type LossFields, lossFields } from "../options/loss.js";
@@ -209,7 +210,8 @@ export type GRPOConfigFields = ResolvedOptions<Fields>;
 export type GRPOConfigOptions = Readonly<
   Omit<GivenOptions<Fields>, "scaleRewards"> & {
     scaleRewards?: "group" | "batch" | "none" | boolean | undefined;
-    reportTo?: string | readonly string[] | null | undefined;
+    /** Trackers that join logTo; "all": those that the environment sets up. */
+    reportTo?: ReportTo | readonly ReportTo[] | null | undefined;
   }
 >;
 

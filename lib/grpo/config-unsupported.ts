@@ -75,7 +75,6 @@ export const withoutEffect: Readonly<Record<string, string>> = {
   disableTqdm: "progress is one line a step, and a status line on a terminal",
   logMultimodal: "prompts are text",
   loggingNanInfFilter: "non-finite losses are never hidden",
-  project: "it names a project of a remote tracker, and none is used",
   useCache: "sampling always uses a key-value cache",
   skipMemoryMetrics: "memory is not traced",
   logLevel: "there is one log level",

@@ -88,7 +88,7 @@ function attemptsAfter(thrown: unknown): number {
 class NoAnswer extends Error {}
 
 /** Reading requests must begin to be answered within the stall timeout; a commit may take the Hub longer. */
-async function fetchOnce(address: string, init: RequestInit): Promise<Response> {
+export async function fetchOnce(address: string, init: RequestInit): Promise<Response> {
   const { agent, fetch } = await transportFor(address);
   const request = { redirect: "follow" as const, ...init, ...agent };
   if ((init.method ?? "GET") !== "GET") return fetch(address, request);

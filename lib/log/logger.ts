@@ -1,9 +1,12 @@
-// Where metrics go beside the console and the run's own files. What ships is TensorBoard; anything else is an object of this
-// shape, given to GRPOTrainer as `loggers`.
+// Where metrics go beside the console and the run's own files: a tracker (trackers.ts), or an object of this shape, given to
+// GRPOTrainer as `loggers`.
 
 import path from "node:path";
-import type { Metrics } from "./metrics.js";
-import { EVENT_FOLDER, TensorBoardFile, tensorBoardTag } from "./tensorboard.js";
+import { type Metrics, tagged } from "./metrics.js";
+import { EVENT_FOLDER, TensorBoardFile } from "./tensorboard.js";
+
+/** How a run ended: by itself, because it was stopped (a signal, Ctrl-C), or by an error. */
+export type Outcome = "finished" | "stopped" | "failed";
 
 /** Every method may return a promise; the run waits for it. A logger that throws is reported once and left out from then on. */
 export interface Logger {
@@ -16,8 +19,8 @@ export interface Logger {
    * has neither begin nor end around it.
    */
   log(step: number, metrics: Readonly<Metrics>): void | Promise<void>;
-  /** After the last step, however the run ended. */
-  end?(): void | Promise<void>;
+  /** After the last step, however the run ended; the run waits for it. */
+  end?(outcome: Outcome): void | Promise<void>;
 }
 
 /** Event files in <outputDir>/runs. */
@@ -27,7 +30,6 @@ export function tensorBoardLogger(outputDir: string): Logger {
     name: "tensorboard",
     // A run that goes on keeps the point of the step it goes on after.
     begin: (_run, step) => file.begin(step === 0 ? 0 : step + 1),
-    log: (step, metrics) =>
-      file.scalars(step, Object.fromEntries(Object.entries(metrics).map(([name, v]) => [tensorBoardTag(name), v]))),
+    log: (step, metrics) => file.scalars(step, tagged(metrics)),
   };
 }

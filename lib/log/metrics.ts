@@ -46,3 +46,13 @@ export class MetricWindow {
     return means;
   }
 }
+
+/** The name that trackers show, as transformers' integrations have it: eval_x → eval/x, all else → train/x. */
+export function trackerTag(name: string): string {
+  return name.startsWith("eval_") ? `eval/${name.slice("eval_".length)}` : `train/${name}`;
+}
+
+/** Metrics under the names that trackers show. */
+export function tagged(metrics: Readonly<Metrics>): Metrics {
+  return Object.fromEntries(Object.entries(metrics).map(([name, value]) => [trackerTag(name), value]));
+}

@@ -7,8 +7,9 @@ import { unlessAborted } from "../abort.js";
 import { reasonOf } from "../errors.js";
 import { Console, type Output } from "./console.js";
 import { JsonlFile } from "./jsonl.js";
-import { type Logger, tensorBoardLogger } from "./logger.js";
+import type { Logger, Outcome } from "./logger.js";
 import type { Metrics } from "./metrics.js";
+import { isTracker, type Tracker, trackerLogger } from "./trackers.js";
 
 /** One line of completions.jsonl, which has besides its `index` among those of its step and split. */
 export interface CompletionRecord {
@@ -55,7 +56,11 @@ const noLines: Lines = () => [];
 
 export interface RunLogOptions {
   readonly outputDir: string;
-  readonly logTo: readonly ("console" | "jsonl" | "tensorboard")[];
+  readonly logTo: readonly ("console" | "jsonl" | Tracker)[];
+  /** For trackers; null: they name it. */
+  readonly runName?: string | null | undefined;
+  /** For trackers that have projects. */
+  readonly project?: string | undefined;
   /** Where console lines go; process.stdout by default. */
   readonly output?: Output | undefined;
   readonly loggers?: readonly Logger[] | undefined;
@@ -72,14 +77,15 @@ export class RunLog {
   /** What ends the waiting for a logger, while a run goes on. */
   #signal: AbortSignal | undefined;
 
-  constructor({ outputDir, logTo, output, loggers = [] }: RunLogOptions) {
-    const own = logTo.includes("tensorboard") ? [tensorBoardLogger(outputDir)] : [];
-    this.#loggers = [...own, ...loggers];
+  /** Throws BAD_OPTION where a tracker lacks what the environment has to say. */
+  constructor({ outputDir, logTo, runName = null, project = "huggingface", output, loggers = [] }: RunLogOptions) {
     if (logTo.includes("console")) this.#console = new Console(output);
     if (logTo.includes("jsonl")) {
       this.#metrics = new JsonlFile(path.join(outputDir, METRICS_FILE));
       this.#completions = new JsonlFile(path.join(outputDir, COMPLETIONS_FILE));
     }
+    const tracked = { outputDir, runName, project, note: (text: string) => this.note(text) };
+    this.#loggers = [...logTo.filter(isTracker).map((tracker) => trackerLogger(tracker, tracked)), ...loggers];
   }
 
   note(text: string): void {
@@ -139,9 +145,10 @@ export class RunLog {
     this.#print(lines);
   }
 
-  async close(): Promise<void> {
+  /** Writes what is left. `outcome`: how the run ended. */
+  async close(outcome: Outcome = "finished"): Promise<void> {
     await this.#pending;
-    await this.#tell((logger) => logger.end?.());
+    await this.#tell((logger) => logger.end?.(outcome));
     this.#console?.close();
   }
 

@@ -6,6 +6,7 @@ import { hostname } from "node:os";
 import path from "node:path";
 import { at } from "../at.js";
 import { GrpoError, reasonOf } from "../errors.js";
+import { double, field, float, lengthDelimited, varint } from "./protobuf.js";
 
 /** The folder of a run's event files within its outputDir, and their names. */
 export const EVENT_FOLDER = "runs";
@@ -61,45 +62,8 @@ export class TensorBoardFile {
   }
 }
 
-/** Tags as transformers' TensorBoardCallback names them: eval_x → eval/x, all else → train/x. */
-export function tensorBoardTag(name: string): string {
-  return name.startsWith("eval_") ? `eval/${name.slice("eval_".length)}` : `train/${name}`;
-}
-
 function scalar(tag: string, value: number): Buffer {
   return Buffer.concat([field(1, lengthDelimited(Buffer.from(tag))), field(2, float(value))]);
-}
-
-interface Encoded {
-  readonly wireType: number;
-  readonly bytes: Buffer;
-}
-
-function field(number: number, { wireType, bytes }: Encoded): Buffer {
-  return Buffer.concat([varint((number << 3) | wireType).bytes, bytes]);
-}
-
-function varint(value: number): Encoded {
-  const bytes: number[] = [];
-  let rest = value;
-  for (; rest >= 128; rest = Math.floor(rest / 128)) bytes.push((rest % 128) | 128);
-  return { wireType: 0, bytes: Buffer.from([...bytes, rest]) };
-}
-
-function double(value: number): Encoded {
-  const bytes = Buffer.alloc(8);
-  bytes.writeDoubleLE(value);
-  return { wireType: 1, bytes };
-}
-
-function float(value: number): Encoded {
-  const bytes = Buffer.alloc(4);
-  bytes.writeFloatLE(value);
-  return { wireType: 5, bytes };
-}
-
-function lengthDelimited(bytes: Buffer): Encoded {
-  return { wireType: 2, bytes: Buffer.concat([varint(bytes.length).bytes, bytes]) };
 }
 
 /** TFRecord: length, its checksum, data, its checksum. */

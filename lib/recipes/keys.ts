@@ -136,7 +136,10 @@ const run = {
   report_to: z
     .union([list, text])
     .optional()
-    .describe("tensorboard writes event files; other trackers take a logger of one's own."),
+    .describe("Trackers: tensorboard, mlflow, trackio, wandb; a list of them, all or none."),
+  wandb_project: text.optional().describe("wandb: sets WANDB_PROJECT."),
+  wandb_entity: text.optional().describe("wandb: sets WANDB_ENTITY."),
+  wandb_run_group: text.optional().describe("wandb: sets WANDB_RUN_GROUP."),
   resume_from_checkpoint: z.union([z.boolean(), text]).optional().describe("A folder; true: the latest in output_dir."),
   do_eval: z.boolean().default(false).describe("Evaluate once more at the end."),
   num_completions_to_print: z.int().min(0).optional().describe("Sample completions in the console; 0: none."),
@@ -161,7 +164,6 @@ export const scriptGroups = {
 
 const SAMPLES_ITSELF = "the engine samples by itself";
 const ONE_PROCESS = "training runs in one process";
-const NO_TRACKER = "no tracker is built in; docs/logging.md has a logger for one";
 const OPEN_R1_CALLBACK = "open-r1's own uploads and benchmark jobs; push_to_hub and hub_strategy upload here";
 const NOT_QUANTISED = "weights are not quantised";
 
@@ -193,13 +195,7 @@ export const ignoredKeys: Readonly<Record<string, string>> = {
   logging_dir: "event files are in runs/ of output_dir",
   save_safetensors: "weights are always saved so",
   log_unique_prompts: "completions.jsonl has every completion",
-  wandb_log_unique_prompts: NO_TRACKER,
-  wandb_entity: NO_TRACKER,
-  wandb_project: NO_TRACKER,
-  wandb_run_group: NO_TRACKER,
-  trackio_space_id: NO_TRACKER,
-  trackio_bucket_id: NO_TRACKER,
-  trackio_static_space_id: NO_TRACKER,
+  wandb_log_unique_prompts: "completions.jsonl has every completion",
   callbacks: OPEN_R1_CALLBACK,
   benchmarks: OPEN_R1_CALLBACK,
   hub_model_revision: `${OPEN_R1_CALLBACK}; hub_revision chooses the branch`,

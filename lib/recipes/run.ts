@@ -22,7 +22,7 @@ import type { TrainSettings } from "./settings.js";
 export async function runTraining(settings: TrainSettings, stdout: Output = process.stdout): Promise<void> {
   const { script, args, notices } = settings;
   const output = new LossyOutput(stdout);
-  for (const [name, value] of Object.entries(script.env ?? {})) process.env[name] = String(value);
+  setEnvironment(script);
   const rewards = await resolveRewards(script);
   const notice = noticeText([...notices, ...rewards.notices]);
   if (notice !== undefined) output.write(notice);
@@ -52,6 +52,19 @@ export async function runTraining(settings: TrainSettings, stdout: Output = proc
   } finally {
     judge?.dispose();
     model.dispose();
+  }
+}
+
+/** The variables that the configuration names, and those that open-r1's script sets from keys of its own. */
+function setEnvironment({
+  env,
+  wandb_project: project,
+  wandb_entity: entity,
+  wandb_run_group: group,
+}: ScriptSettings): void {
+  const wandb = { WANDB_PROJECT: project, WANDB_ENTITY: entity, WANDB_RUN_GROUP: group };
+  for (const [name, value] of Object.entries({ ...env, ...wandb })) {
+    if (value !== undefined) process.env[name] = String(value);
   }
 }
 

@@ -8,7 +8,6 @@ import { GRPOConfig } from "../grpo/config.js";
 import { type GRPOConfigOptions, schema as grpoSchema } from "../grpo/config-fields.js";
 import { unsupportedDefaults, withoutEffect } from "../grpo/config-unsupported.js";
 import { toCamel, toSnake } from "../options/names.js";
-import { readReportTo } from "../run/read-options.js";
 import { keySchemas } from "./json-schema.js";
 import {
   aliases,
@@ -177,14 +176,8 @@ function applyToConfig(script: ScriptSettings, grpo: Values, notices: Notices): 
   else if (printed !== undefined) grpo.numCompletionsToPrint = printed;
   // TRL cut longer prompts at their beginning, in the versions that have this key.
   if (grpo.maxPromptLength !== undefined) grpo.promptOverflow ??= "truncate";
-  applyTrackers(script, grpo, notices);
+  if (script.report_to !== undefined) grpo.reportTo = script.report_to;
   applyProcesses(script.num_processes, grpo, notices);
-}
-
-function applyTrackers({ report_to: reportTo = [] }: ScriptSettings, grpo: Values, notices: Notices): void {
-  const { tensorboard, others } = readReportTo(reportTo, "GRPOConfig");
-  if (tensorboard) grpo.reportTo = "tensorboard";
-  for (const tracker of others) notices.add(`report_to ${tracker}`, `no effect, ${ignoredKeys.wandb_project}`);
 }
 
 /**

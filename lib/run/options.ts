@@ -2,13 +2,15 @@
 // and defaults of transformers' TrainingArguments. A trainer takes these tables into the fields of its own config.
 
 import type * as Zod from "zod";
+import { TRACKERS } from "../log/trackers.js";
 import { microBatchFields } from "../options/loss.js";
 import { optimNames } from "../options/optimizer.js";
 import type { FieldTypes } from "../zod.js";
 import { expandHome } from "./home.js";
 import { SCHEDULES } from "./schedule.js";
 
-export const DEFAULT_LOG_TO: ("console" | "jsonl" | "tensorboard")[] = ["console", "jsonl"];
+const LOG_PLACES = ["console", "jsonl", ...TRACKERS] as const;
+export const DEFAULT_LOG_TO: (typeof LOG_PLACES)[number][] = ["console", "jsonl"];
 
 /** What a run is called, where it writes, and its seed. */
 export const identityFields = ({ z, optional }: FieldTypes) => ({
@@ -75,7 +77,10 @@ export const loggingFields = ({ z, interval }: FieldTypes) => ({
 
 /** Where it logs. */
 export const trackerFields = ({ z }: FieldTypes) => ({
-  logTo: z.array(z.enum(["console", "jsonl", "tensorboard"])).default(DEFAULT_LOG_TO),
+  /** "console", "jsonl" (files of outputDir) and trackers: "tensorboard", "mlflow", "trackio", "wandb". */
+  logTo: z.array(z.enum(LOG_PLACES)).default(DEFAULT_LOG_TO),
+  /** The project that trackio shows the run in. */
+  project: z.string().min(1).default("huggingface"),
 });
 
 /** When it evaluates. */

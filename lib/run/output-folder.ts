@@ -8,13 +8,20 @@ import { GrpoError, reasonOf } from "../errors.js";
 import { takeFileLock } from "../hub/file-lock.js";
 import { COMPLETIONS_FILE, hasRun, METRICS_FILE } from "../log/run-log.js";
 import { EVENT_FILE, EVENT_FOLDER } from "../log/tensorboard.js";
+import { trackerRunFile } from "../log/tracker.js";
+import { TRACKERS_WITH_RUNS } from "../log/trackers.js";
 import { CHECKPOINT_NAME } from "./checkpoint.js";
 import type { RunOptions } from "./options.js";
 
 const LOCK = ".run.lock";
 const ASIDE = "earlier-run-";
 /** What a run leaves beside its checkpoints and TensorBoard's files. */
-const RUN_FILES: readonly string[] = [METRICS_FILE, COMPLETIONS_FILE, "report.html"];
+const RUN_FILES: readonly string[] = [
+  METRICS_FILE,
+  COMPLETIONS_FILE,
+  "report.html",
+  ...TRACKERS_WITH_RUNS.map(trackerRunFile),
+];
 
 type FolderOptions = Pick<RunOptions, "outputDir" | "saveStrategy" | "logTo" | "pushToHub" | "earlierRun">;
 

@@ -4,6 +4,7 @@
 import type * as Zod from "zod";
 import { checkOptionsObject, show } from "../checks.js";
 import { GrpoError, nearestName } from "../errors.js";
+import { namedTrackers, type Tracker } from "../log/trackers.js";
 import { optionError, valueAt } from "../options/fields.js";
 import { DEFAULT_LOG_TO } from "./options.js";
 
@@ -56,20 +57,12 @@ function setAsideForeign({ config, schema, foreign }: OptionReader<Zod.ZodObject
     else throw unknownOption(config, schema, foreign, name);
   }
   const trackers = readReportTo(reportTo, config);
-  if (trackers.tensorboard) {
-    known.logTo = [...new Set([...((known.logTo as string[]) ?? DEFAULT_LOG_TO), "tensorboard"])];
-  }
-  for (const name of trackers.others) {
-    notes.push(`reportTo ${show(name)} has no effect: give the trainer loggers for it`);
-  }
+  if (trackers.length > 0) known.logTo = [...new Set([...((known.logTo as string[]) ?? DEFAULT_LOG_TO), ...trackers])];
   return { known, notes };
 }
 
-/** transformers' names of trackers: TensorBoard is here, the others are for loggers of one's own. */
-export function readReportTo(
-  value: unknown,
-  config: string,
-): { readonly tensorboard: boolean; readonly others: readonly string[] } {
+/** The trackers that reportTo names, as transformers reads it: one, a list, "all", "none" or null. Throws BAD_OPTION for anything else. */
+function readReportTo(value: unknown, config: string): readonly Tracker[] {
   const names: unknown[] = value === null ? [] : Array.isArray(value) ? value : [value];
   const texts = names.filter((name) => typeof name === "string");
   if (texts.length < names.length) {
@@ -78,10 +71,7 @@ export function readReportTo(
       `${config}: reportTo must be a tracker's name or a list of them, found ${show(value)}`,
     );
   }
-  return {
-    tensorboard: texts.includes("tensorboard") || texts.includes("all"),
-    others: texts.filter((name) => !["tensorboard", "all", "none"].includes(name)),
-  };
+  return namedTrackers(texts, config);
 }
 
 function checkUnsupported(config: string, name: string, value: unknown, expected: unknown): void {

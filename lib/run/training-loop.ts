@@ -3,6 +3,7 @@
 
 import { stayAlive } from "../abort.js";
 import { GrpoError, reasonOf } from "../errors.js";
+import type { Outcome } from "../log/logger.js";
 import { MetricWindow } from "../log/metrics.js";
 import { type CompletionRecord, RunLog } from "../log/run-log.js";
 import type { TrainerState } from "../types.js";
@@ -57,12 +58,12 @@ export class TrainingLoop<Args extends RunOptions> {
 
   constructor(options: LoopOptions<Args>) {
     const { args, trained, view, completionsRepo = null } = options;
-    const { outputDir, logTo } = args;
+    const { outputDir, logTo, runName, project } = args;
     this.#options = options;
     this.#args = args;
     this.state = freshState(args.maxSteps);
     this.#folder = new OutputFolder(args);
-    this.#log = new RunLog({ outputDir, logTo, output: options.output, loggers: options.loggers });
+    this.#log = new RunLog({ outputDir, logTo, runName, project, output: options.output, loggers: options.loggers });
     this.#callbacks = new Callbacks(options.callbacks ?? [], { state: this.state, args });
     const { control } = this.#callbacks;
     this.#best = new BestModel(args, view.bestMetric);
@@ -98,6 +99,7 @@ export class TrainingLoop<Args extends RunOptions> {
     this.#folder.checkWritable();
     this.#training = true;
     let giveBack = () => {};
+    let outcome: Outcome = "finished";
     const watch = watchInterrupts(signal, () =>
       this.note("stopping after the running computation; press Ctrl-C again to end at once"),
     );
@@ -112,10 +114,13 @@ export class TrainingLoop<Args extends RunOptions> {
         await this.#hub.finish();
         await unlock();
       }
+    } catch (error) {
+      outcome = error instanceof GrpoError && error.code === "CANCELLED" ? "stopped" : "failed";
+      throw error;
     } finally {
       this.#training = false;
       await this.#options.close?.(watch.signal);
-      await this.#log.close();
+      await this.#log.close(outcome);
       giveBack();
       watch.dispose();
       watch.passOn();

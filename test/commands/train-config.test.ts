@@ -90,6 +90,8 @@ describe("what a key does", () => {
     ["reward_weights: 0.5", { rewardWeights: [0.5] }],
     ["report_to: tensorboard", { logTo: ["console", "jsonl", "tensorboard"] }],
     ["report_to: [tensorboard]\nlog_to: [jsonl]", { logTo: ["jsonl", "tensorboard"] }],
+    ["report_to: [wandb, mlflow]\nlog_to: [jsonl]", { logTo: ["jsonl", "wandb", "mlflow"] }],
+    ["report_to: trackio\nproject: maths", { logTo: ["console", "jsonl", "trackio"], project: "maths" }],
     ["report_to: none", { logTo: ["console", "jsonl"] }],
     ["max_prompt_length: 512", { maxPromptLength: 512, promptOverflow: "truncate" }],
     ["max_prompt_length: 512\nprompt_overflow: drop", { promptOverflow: "drop" }],
@@ -148,12 +150,11 @@ describe("what a key does", () => {
 
 describe("what means nothing here", () => {
   it("is named in one notice, with the reason", async () => {
-    const yaml =
-      "use_vllm: true\nvllm_mode: colocate\nattn_implementation: sdpa\nbf16: true\nlog_level: info\nreport_to: [wandb]\n";
+    const yaml = "use_vllm: true\nvllm_mode: colocate\nattn_implementation: sdpa\nbf16: true\nlog_level: info\n";
     const text = noticeText((await settings(yaml)).notices) ?? "";
     expect(text.match(/^notice:/gm)).toHaveLength(1);
     expect(text).toContain("use_vllm, vllm_mode: no effect, the engine samples by itself\n");
-    for (const key of ["attn_implementation", "bf16", "log_level", "report_to wandb"]) {
+    for (const key of ["attn_implementation", "bf16", "log_level"]) {
       expect(text).toMatch(new RegExp(`^ {2}(.*, )?${key}(, .*)?: no effect, .+`, "m"));
     }
   });

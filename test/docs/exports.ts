@@ -46,8 +46,8 @@ async function call(callback: TrainerCallback): Promise<void> {
 
 /** What to do with an export of this name. */
 const uses: Readonly<Record<string, (value: never) => unknown>> = {
-  async wandbLogger(make: (file: string) => Logger) {
-    const file = join(mkdtempSync(join(tmpdir(), "grpo-docs-")), "wandb.jsonl");
+  async fileLogger(make: (file: string) => Logger) {
+    const file = join(mkdtempSync(join(tmpdir(), "grpo-docs-")), "log.jsonl");
     const logger = make(file);
     await logger.begin?.({ config: { seed: 1 } }, 0);
     await logger.log(1, { reward: 0.5 });

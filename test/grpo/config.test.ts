@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { GrpoError } from "../../lib/errors.js";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/grpo/config.js";
 import { epochAfter, partsOfStep, planTraining, trainsOnOldSamples } from "../../lib/grpo/plan.js";
@@ -249,15 +249,34 @@ test("intervals below 1 are shares of all steps, epochs count in steps", () => {
 });
 
 test("reportTo says where metrics go, as in transformers", () => {
-  const logTo = (reportTo: string | string[] | null) => new GRPOConfig({ reportTo }).logTo;
+  const logTo = (reportTo: GRPOConfigOptions["reportTo"]) => new GRPOConfig({ reportTo }).logTo;
   const own = ["console", "jsonl"];
-  for (const none of ["none", null, []]) expect(logTo(none)).toEqual(own);
-  for (const some of ["tensorboard", ["tensorboard"], ["wandb", "tensorboard"], "all"])
+  for (const none of ["none", null, []] as const) expect(logTo(none)).toEqual(own);
+  for (const some of ["tensorboard", ["tensorboard"], ["none", "tensorboard"]] as const)
     expect(logTo(some)).toEqual([...own, "tensorboard"]);
+  expect(logTo(["wandb", "mlflow"])).toEqual([...own, "wandb", "mlflow"]);
   expect(new GRPOConfig({ logTo: ["jsonl"], reportTo: ["tensorboard"] }).logTo).toEqual(["jsonl", "tensorboard"]);
-  const { logTo: others, notes } = new GRPOConfig({ reportTo: ["wandb"] });
-  expect([others, notes]).toEqual([own, [expect.stringMatching(/wandb.*loggers/)]]);
   expect(() => new GRPOConfig({ reportTo: 3 as never })).toThrow("reportTo");
+});
+
+test("reportTo all are the trackers that a variable of theirs sets up, and TensorBoard", () => {
+  for (const name of Object.keys(process.env)) if (/^(MLFLOW|TRACKIO|WANDB)_/.test(name)) vi.stubEnv(name, undefined);
+  const logTo = () => new GRPOConfig({ reportTo: "all", logTo: [] }).logTo;
+  expect(logTo()).toEqual(["tensorboard"]);
+  vi.stubEnv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000");
+  vi.stubEnv("WANDB_PROJECT", "maths");
+  expect(logTo()).toEqual(["tensorboard", "mlflow", "wandb"]);
+  vi.unstubAllEnvs();
+});
+
+test.each([
+  ["wandbb", "did you mean wandb?"],
+  ["ml_flow", "did you mean mlflow?"],
+  ["clearml", "use one of tensorboard, mlflow, trackio, wandb, all or none, and give the trainer loggers for others"],
+])("reportTo %j is refused with the names that there are", (name, hint) => {
+  expect(() => new GRPOConfig({ reportTo: name as never })).toThrow(
+    expect.objectContaining({ code: "BAD_OPTION", hint }),
+  );
 });
 
 test('a warm-up that lrSchedulerType "constant" has not is named in the plan', () => {

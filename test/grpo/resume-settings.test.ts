@@ -211,6 +211,7 @@ describe("a changed setting that decides the numbers", () => {
         "numTrainEpochs",
         "onRewardError",
         "outputDir",
+        "project",
         "pushToHub",
         "removeUnusedColumns",
         "rewardBatching",

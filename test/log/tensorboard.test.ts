@@ -4,8 +4,9 @@ import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { trackerTag } from "../../lib/log/metrics.js";
 import { RunLog } from "../../lib/log/run-log.js";
-import { TensorBoardFile, tensorBoardTag } from "../../lib/log/tensorboard.js";
+import { TensorBoardFile } from "../../lib/log/tensorboard.js";
 import { goldenPath } from "../addon/golden.js";
 
 let folder: string;
@@ -70,8 +71,5 @@ describe("a run's events", () => {
 });
 
 it("names tags as transformers does", () => {
-  expect(["reward", "eval_rewards/format/mean"].map(tensorBoardTag)).toEqual([
-    "train/reward",
-    "eval/rewards/format/mean",
-  ]);
+  expect(["reward", "eval_rewards/format/mean"].map(trackerTag)).toEqual(["train/reward", "eval/rewards/format/mean"]);
 });
