@@ -14,7 +14,7 @@ import type { TrainResult } from "../run/progress.js";
 import type { TrainOptions } from "../run/run.js";
 import { TrainingLoop } from "../run/training-loop.js";
 import type { ProcessingClass } from "../tokenizer/processing-class.js";
-import type { Prompt, TrainerState } from "../types.js";
+import type { AnyRewardFn, Prompt, TrainerState } from "../types.js";
 import { checkEvaluateOptions, checkTrainerOptions } from "./arguments.js";
 import { cardFacts } from "./card.js";
 import type { GRPOConfig } from "./config.js";
@@ -27,6 +27,7 @@ import { defaultConfig, Policy } from "./policy.js";
 import { checkMemory } from "./preflight.js";
 import { RewardNotes } from "./reward-notes.js";
 import {
+  checkRewardColumns,
   type EvaluateOptions,
   type Evaluation,
   type GRPOTrainerOptions,
@@ -34,7 +35,6 @@ import {
   promptTable,
   resolveRewardFunctions,
   resolveRewardWeights,
-  rewardColumns,
   type TrainerRows,
   type TrainerSetup,
   trainerRows,
@@ -57,6 +57,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   readonly #policy: Policy;
   readonly #sampler: Sampler | undefined;
   readonly #rows: TrainerRows<Row>;
+  readonly #functions: readonly AnyRewardFn[];
   readonly #rewards: RewardRuntime;
   readonly #notes = new RewardNotes((text) => this.#loop.note(text));
   readonly #rewardWeights: readonly number[];
@@ -68,12 +69,14 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   /** Throws UNKNOWN_OPTION, BAD_OPTION, BAD_INPUT or BAD_DATASET for what can be known before anything is loaded. */
   constructor(given: GRPOTrainerOptions<Row>) {
     const options = checkTrainerOptions(given);
-    const args = options.args ?? defaultConfig(options.model);
+    // Which columns its reward functions read is checked by the type of the argument, and matters no more.
+    const args = (options.args ?? defaultConfig(options.model)) as GRPOConfig;
     this.args = args;
     this.#policy = new Policy(options, args);
     this.#sampler = options.sampler;
     this.#rows = trainerRows(options, args);
     const functions = resolveRewardFunctions(options.rewardFuncs, args);
+    this.#functions = functions;
     this.#rewardWeights = resolveRewardWeights(args, functions.length);
     this.#rewards = new RewardRuntime({
       functions,
@@ -83,7 +86,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       reserved: (metric) => isRunMetric(metric, this.#rewards.names),
       onFailure: (name, kind, error) => this.#notes.failed(name, kind, error, args.onRewardError),
     });
-    rewardColumns(this.#rows.trainDataset, args.removeUnusedColumns);
+    checkRewardColumns(functions, this.#rows, args.removeUnusedColumns);
     if (this.#policy.isLoaded) this.#parts = this.#makeParts();
     this.#loop = new TrainingLoop({
       args,
@@ -167,6 +170,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const { setup, prompts, evaluator } = await this.#open();
     const { learner, trainDataset } = setup;
     await unlessAborted(trainDataset.load?.(signal), signal, "the data set");
+    checkRewardColumns(this.#functions, this.#rows, args.removeUnusedColumns);
     const rows = await usableRows(prompts, trainDataset.length, args, signal);
     const dropped = trainDataset.length - rows.length;
     const plan = planTraining(args, rows.length, dropped > 0 ? prompts.whyDropped(dropped) : undefined);
