@@ -26,7 +26,7 @@ const page = fileURLToPath(new URL("../docs/configuration.md", import.meta.url))
 /** What stands above it in the page is written by hand. */
 const marker = "<!-- From here on: npx tsx scripts/docs-config.ts -->\n";
 
-const ignoredOptions = fileURLToPath(new URL("../lib/grpo/options-without-effect.ts", import.meta.url));
+export const ignoredOptionsPath = fileURLToPath(new URL("../lib/grpo/options-without-effect.ts", import.meta.url));
 
 /** The page as it should be. */
 export function configurationPage(): string {
@@ -177,5 +177,5 @@ const cell = (text: string): string => text.replaceAll("|", "\\|");
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   writeFileSync(page, configurationPage());
-  writeFileSync(ignoredOptions, ignoredOptionsFile());
+  writeFileSync(ignoredOptionsPath, ignoredOptionsFile());
 }

@@ -21,6 +21,7 @@ export type Batched<Row> = { [K in keyof Row]: Row[K][] };
 
 /** How a stream is shuffled: rows are drawn from a buffer, of which half is filled again. */
 export interface StreamShuffleOptions {
+  /** The same seed gives the same order. Default: on chance. */
   readonly seed?: number;
   /** Rows to draw from. Default 1000. */
   readonly bufferSize?: number;

@@ -3,7 +3,7 @@
 
 import type { FromPretrainedOptions } from "../model/model-options.js";
 import { type GivenOptions, type OptionsSchema, optionsSchema, type ResolvedOptions } from "../options/fields.js";
-import { type LossFields, lossFields } from "../options/loss.js";
+import { type LossFields, lossFields, type MicroBatchFields, microBatchFields } from "../options/loss.js";
 import {
   checkpointFields,
   evaluationFields,
@@ -166,6 +166,7 @@ type Fields = ReturnType<typeof identityFields> &
   ReturnType<typeof batchFields> &
   ReturnType<typeof lengthFields> &
   ReturnType<typeof rowFields> &
+  MicroBatchFields &
   ReturnType<typeof memoryFields> &
   ReturnType<typeof newerNameFields> &
   ReturnType<typeof samplingFields> &
@@ -191,6 +192,7 @@ const fields = (types: FieldTypes): Fields => ({
   ...batchFields(types),
   ...lengthFields(types),
   ...rowFields(types),
+  ...microBatchFields(types),
   ...memoryFields(types),
   ...newerNameFields(types),
   // Prompts and sampling.

@@ -53,7 +53,9 @@ export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> {
   readonly rewardFuncs?: RewardFn<Row> | readonly RewardFn<Row>[];
   /** Rows with a prompt; every other column is an argument of the reward functions. */
   readonly trainDataset: RowsOrStream<Row>;
+  /** Rows that evaluations sample, of the form of trainDataset. Default: none. */
   readonly evalDataset?: RowsOrStream<Row>;
+  /** Objects whose hooks a run calls at its moments, and waits for. Default: none. */
   readonly callbacks?: readonly TrainerCallback[];
   /** More places for metrics. */
   readonly loggers?: readonly Logger[];
@@ -69,6 +71,7 @@ export interface EvaluateOptions {
   readonly doSample?: boolean;
   /** Completions per prompt; default numGenerationsEval, else numGenerations, and 1 where doSample is false. */
   readonly numGenerations?: number;
+  /** Aborting it ends the call with the error CANCELLED. */
   readonly signal?: AbortSignal;
 }
 

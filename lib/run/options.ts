@@ -31,8 +31,7 @@ export const lengthFields = ({ z }: FieldTypes) => ({
 });
 
 /** What it may take of the memory. */
-export const memoryFields = (types: FieldTypes, { z } = types) => ({
-  ...microBatchFields(types),
+export const memoryFields = ({ z }: FieldTypes) => ({
   /** What follows from the memory estimate before the first step. "refuse": what cannot fit is an error, what may not fit a warning. "warn": warnings only. Default "refuse". */
   memoryCheck: z.enum(["refuse", "warn", "off"]).default("refuse"),
 });
@@ -139,6 +138,7 @@ export const hubFields = ({ z, optional }: FieldTypes) => ({
 export const runFields = (types: FieldTypes) => ({
   ...identityFields(types),
   ...lengthFields(types),
+  ...microBatchFields(types),
   ...memoryFields(types),
   ...optimizerFields(types),
   ...loggingFields(types),
