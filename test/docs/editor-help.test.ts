@@ -2,6 +2,7 @@
 // of it. And the default that a comment names is the one that acts.
 
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { GRPOConfig } from "grpo";
 import { beforeAll, describe, expect, test } from "vitest";
 import { optionsSchema } from "../../lib/options/fields.js";
@@ -9,6 +10,7 @@ import { lossSchema } from "../../lib/options/loss.js";
 import { optimizers, stepFields } from "../../lib/options/optimizer.js";
 import { ignoredOptionsFile, ignoredOptionsPath } from "../../scripts/docs-config.js";
 import { Editor } from "./editor.js";
+import { root } from "./pages.js";
 
 /** Public types of options, and with them what else has members that are set by name. */
 const TYPES = [
@@ -73,6 +75,11 @@ beforeAll(() => {
     places.map(([type, at]) => [type, new Map(at.map(([member, position]) => [member, editor.hover(position)]))]),
   );
 }, 60_000);
+
+test("every public type of options is among these", () => {
+  const names = readFileSync(join(root, "lib/index.ts"), "utf8").match(/\w+Options\b/g) ?? [];
+  expect(names.filter((name) => !TYPES.some((type) => type.startsWith(name)))).toEqual([]);
+});
 
 const textsOf = (type: (typeof TYPES)[number]): ReadonlyMap<string, string> => help.get(type) ?? new Map();
 
