@@ -39,27 +39,48 @@ export interface TrainerState {
   readonly logHistory: Readonly<Record<string, number>>[];
 }
 
+/** The prompts that rows of a type have. */
+export type PromptOf<Row> = [Row] extends [{ readonly prompt: infer P extends Prompt }] ? P : Prompt;
+
+/** The completions of rows of a type: text where prompts are text, messages where they are conversations. */
+export type CompletionOf<Row> = [PromptOf<Row>] extends [string]
+  ? string
+  : [PromptOf<Row>] extends [readonly Message[]]
+    ? [Message, ...Message[]]
+    : Completion;
+
 /**
  * What every reward function receives: one entry per completion in each list, plus every column of the data set. All of it is its
  * own: what it changes reaches nobody else.
  */
 export type RewardBatch<Row = unknown> = {
-  prompts: Prompt[];
-  completions: Completion[];
+  /** The prompt of each completion. */
+  prompts: PromptOf<Row>[];
+  /** Text where the prompt is text, messages where it is a conversation. */
+  completions: CompletionOf<Row>[];
+  /** Token ids of each completion. */
   completionIds: number[][];
+  /** Why each completion ended. */
   finishReasons: FinishReason[];
+  /** Where the run stands. */
   trainerState: TrainerState;
   /** Adds to a metric of this name; the step logs the mean. Throws for a name of the run's own, such as "loss". */
   logMetric(name: string, value: number): void;
   /** A column of completions.jsonl: one value for each completion. */
   logExtra(column: string, values: unknown[]): void;
+  /** Aborted when the call takes too long or the run is stopped. */
   signal: AbortSignal;
 } & { [K in keyof Row as K extends "prompt" ? never : K]: Row[K][] };
 
-/** One number per completion; null abstains. */
-export type RewardFn<Row = unknown> = (
-  batch: RewardBatch<Row>,
-) => readonly (number | null)[] | Promise<readonly (number | null)[]>;
+/** What a reward function gives a completion: a number, true for 1 or false for 0, or null to abstain. */
+export type RewardValue = number | boolean | null;
+
+/** One reward per completion. */
+export interface RewardFn<Row = unknown> {
+  (batch: RewardBatch<Row>): readonly RewardValue[] | Promise<readonly RewardValue[]>;
+  /** Columns that it cannot do without: a run on a data set that lacks one is refused before its first step. */
+  readonly columns?: readonly string[];
+}
 
 /** A reward function whose row type is not known here; the trainer's own argument is the typed one. */
 export type AnyRewardFn = (batch: never) => ReturnType<RewardFn>;

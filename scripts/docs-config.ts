@@ -1,4 +1,4 @@
-// Writes the tables of docs/configuration.md from the tables of options in lib/grpo/config-fields.ts, lib/run/ and lib/options/ and from
+// Writes the tables of docs/configuration.md, and the type of the options without effect, from the tables of options in lib/grpo/config-fields.ts, lib/run/ and lib/options/ and from
 // lib/grpo/config-unsupported.ts, so that they cannot drift; a test compares. Names, comments and section headings come from the
 // sources, defaults from a GRPOConfig.
 //
@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { GRPOConfig } from "grpo";
 import ts from "typescript";
 import {
+  prefixesWithoutEffect,
   renamedOptions,
   unsupportedDefaults,
   unsupportedValues,
@@ -24,6 +25,8 @@ const sources = ["grpo/config-fields.ts", "run/options.ts", "options/loss.ts", "
 const page = fileURLToPath(new URL("../docs/configuration.md", import.meta.url));
 /** What stands above it in the page is written by hand. */
 const marker = "<!-- From here on: npx tsx scripts/docs-config.ts -->\n";
+
+export const ignoredOptionsPath = fileURLToPath(new URL("../lib/grpo/options-without-effect.ts", import.meta.url));
 
 /** The page as it should be. */
 export function configurationPage(): string {
@@ -147,7 +150,32 @@ function renamedTable(): string {
   return `## Other names\n\nUnknown options; the error says what to write.\n\n| found | instead |\n|---|---|\n${rows.join("\n")}\n`;
 }
 
+/** lib/grpo/options-without-effect.ts as it should be: what an editor shows is a comment in a type. */
+export function ignoredOptionsFile(): string {
+  const member = (name: string, type: string, comment: string) =>
+    `  /** @deprecated ${comment}. */\n  readonly ${name}?: ${type};\n`;
+  const ignored = Object.entries(withoutEffect).map(([name, why]) => member(name, "unknown", `No effect: ${why}`));
+  const refused = Object.entries(unsupportedDefaults).map(([name, value]) => {
+    const only = JSON.stringify(value);
+    return member(name, `${only} | undefined`, `Not supported yet: TRL's default, ${only}, is the only value taken`);
+  });
+  const prefixed = Object.entries(prefixesWithoutEffect).map(
+    ([prefix, why]) =>
+      `  /** @deprecated No effect: ${why}. */\n  readonly [name: \`${prefix}\${string}\`]: unknown;\n`,
+  );
+  return `// Written by scripts/docs-config.ts from config-unsupported.ts: TRL's options that a config takes, so that a script can be ported as it
+// is, and that change nothing.
+
+/** TRL's options that change nothing. */
+export interface OptionsWithoutEffect {
+${[...ignored, ...refused, ...prefixed].join("")}}
+`;
+}
+
 const code = (value: unknown): string => `\`${JSON.stringify(value)}\``;
 const cell = (text: string): string => text.replaceAll("|", "\\|");
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) writeFileSync(page, configurationPage());
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  writeFileSync(page, configurationPage());
+  writeFileSync(ignoredOptionsPath, ignoredOptionsFile());
+}

@@ -120,10 +120,10 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
     return this.#view(new NumpyRandom(checkedSeed(options.seed)).permutation(this.length));
   }
 
-  /** The data set without these columns. Throws BAD_INPUT where there is none of that name. */
-  removeColumns<K extends keyof Row & string>(...names: K[]): Dataset<Omit<Row, K>> {
-    this.#checkColumns(names);
-    const removed = new Set<string>(names);
+  /** The data set without these columns, given one by one or as a list. Throws BAD_INPUT where there is none of that name. */
+  removeColumns<K extends keyof Row & string>(...names: readonly K[] | readonly [readonly K[]]): Dataset<Omit<Row, K>> {
+    const removed = new Set<string>(names.flat());
+    this.#checkColumns([...removed]);
     const kept = this.columnNames.filter((name) => !removed.has(name));
     return this.#project(kept.map((name) => [name, name]));
   }
@@ -209,7 +209,7 @@ export class Dataset<Row extends object = Record<string, unknown>> implements It
   }
 }
 
-/** Python's methods take a list or a dictionary of names; here names are arguments. */
+/** Python's methods also take a dictionary of names; here names are arguments. */
 export function checkColumnName(name: unknown): void {
   if (typeof name === "string") return;
   throw new GrpoError("BAD_INPUT", `expected the name of a column, found ${show(name)}`, {

@@ -21,6 +21,7 @@ export type Batched<Row> = { [K in keyof Row]: Row[K][] };
 
 /** How a stream is shuffled: rows are drawn from a buffer, of which half is filled again. */
 export interface StreamShuffleOptions {
+  /** The same seed gives the same order. Default: on chance. */
   readonly seed?: number;
   /** Rows to draw from. Default 1000. */
   readonly bufferSize?: number;
@@ -142,10 +143,12 @@ export class IterableDataset<Row extends object = Record<string, unknown>> imple
     return new IterableDataset(shuffledStream(this.stream, { seed, bufferSize, inputShards }), this.columnNames);
   }
 
-  /** The stream without these columns. */
-  removeColumns<K extends keyof Row & string>(...names: K[]): IterableDataset<Omit<Row, K>> {
-    this.#checkColumns(names);
-    const removed = new Set<string>(names);
+  /** The stream without these columns, given one by one or as a list. */
+  removeColumns<K extends keyof Row & string>(
+    ...names: readonly K[] | readonly [readonly K[]]
+  ): IterableDataset<Omit<Row, K>> {
+    const removed = new Set<string>(names.flat());
+    this.#checkColumns([...removed]);
     const change = async function* (rows: AsyncIterable<Row>) {
       for await (const row of rows) {
         yield Object.fromEntries(Object.entries(row).filter(([name]) => !removed.has(name))) as Omit<Row, K>;

@@ -21,6 +21,7 @@ import {
 export interface InterleaveOptions {
   /** One for each data set; without them the data sets take turns. */
   readonly probabilities?: readonly number[];
+  /** The same seed draws the same data sets. Default: on chance. */
   readonly seed?: number;
   /**
    * "first_exhausted" (default): ends with the first data set that does. "all_exhausted": every row at least once, short data

@@ -4,7 +4,7 @@
 import type { ReportTo } from "../log/trackers.js";
 import type { FromPretrainedOptions } from "../model/model-options.js";
 import { type GivenOptions, type OptionsSchema, optionsSchema, type ResolvedOptions } from "../options/fields.js";
-import { type LossFields, lossFields } from "../options/loss.js";
+import { type LossFields, lossFields, type MicroBatchFields, microBatchFields } from "../options/loss.js";
 import {
   checkpointFields,
   evaluationFields,
@@ -16,12 +16,13 @@ import {
   optimizerFields,
   trackerFields,
 } from "../run/options.js";
-import type { AnyRewardFn } from "../types.js";
+import type { AnyRewardFn, RewardBatch, RewardFn } from "../types.js";
 import type { FieldTypes } from "../zod.js";
+import type { OptionsWithoutEffect } from "./options-without-effect.js";
 
 /** How the trainer opens a model that it is given by its id or folder. */
 export const modelFields = ({ z, optional }: FieldTypes) => ({
-  /** Options of CausalLM.fromPretrained for a model that the trainer loads itself; its dtype is float32 unless they say otherwise. */
+  /** Options of CausalLM.fromPretrained for a model that the trainer loads itself; its dtype is float32 unless they say otherwise. Default null. */
   modelInitKwargs: optional(
     z.custom<Omit<FromPretrainedOptions, "token">>((value) => typeof value === "object", "an object of options"),
   ),
@@ -29,123 +30,135 @@ export const modelFields = ({ z, optional }: FieldTypes) => ({
 
 /** How completions form steps and generations. */
 export const batchFields = ({ count, optional }: FieldTypes) => ({
-  /** Completions (not prompts) in one slice of a step. */
+  /** Completions (not prompts) in one slice of a step. Default 8. */
   perDeviceTrainBatchSize: count.default(8),
-  /** Slices in one optimizer step; a step has perDeviceTrainBatchSize times this many completions. */
+  /** Slices in one optimizer step; a step has perDeviceTrainBatchSize times this many completions. Default 1. */
   gradientAccumulationSteps: count.default(1),
-  /** Completions sampled for each prompt (G). */
+  /** Completions sampled for each prompt (G). Default 8. */
   numGenerations: count.default(8),
-  /** The same during evaluation; null: numGenerations. */
+  /** Completions sampled for each prompt of an evaluation; null: numGenerations. Default null. */
   numGenerationsEval: optional(count),
-  /** Completions of one generation; null: from stepsPerGeneration. */
+  /** Completions of one generation; null: from stepsPerGeneration. Default null. */
   generationBatchSize: optional(count),
-  /** Slices that one generation is cut into; null: gradientAccumulationSteps, so that each step has its own. */
+  /** Slices that one generation is cut into; null: gradientAccumulationSteps, so that each step has its own. Default null. */
   stepsPerGeneration: optional(count),
-  /** Optimization passes over each generation. */
+  /** Optimization passes over each generation. Default 1. */
   numIterations: count.default(1),
 });
 
 /** In which order prompts come, and with what. */
 export const rowFields = ({ z }: FieldTypes) => ({
+  /** Rows in an order that depends on the seed; false: in their own. Default true. */
   shuffleDataset: z.boolean().default(true),
-  /** true: reward functions receive no column but the prompt. */
+  /** true: reward functions receive no column but the prompt. Default false. */
   removeUnusedColumns: z.boolean().default(false),
 });
 
 /** A second name, which newer versions of transformers write. */
 export const newerNameFields = ({ z, optional }: FieldTypes) => ({
-  /** transformers' newer name of gradientCheckpointing, which it overrides; null: as gradientCheckpointing says. */
+  /** transformers' newer name of gradientCheckpointing, which it overrides; null: as gradientCheckpointing says. Default null. */
   activationCheckpointing: optional(z.boolean()),
 });
 
 /** Prompts, and how they are sampled. */
 export const samplingFields = ({ z, count, positive, ratio, optional }: FieldTypes) => ({
-  /** Longest prompt in tokens; null: what the model's context leaves. */
+  /** Longest prompt in tokens; null: what the model's context leaves. Default null. */
   maxPromptLength: optional(count),
-  /** What becomes of a longer one; "truncate" keeps its end. */
+  /** What becomes of a prompt that is longer than maxPromptLength; "truncate" keeps its end. Default "error". */
   promptOverflow: z.enum(["error", "drop", "truncate"]).default("error"),
-  /** New tokens of a completion at most. */
+  /** New tokens of a completion at most. Default 512. */
   maxCompletionLength: count.default(512),
-  /** Divides the logits, in sampling and in training alike. */
+  /** Divides the logits, in sampling and in training alike. Default 1. */
   temperature: positive.default(1),
+  /** Nucleus sampling: draws from the likeliest tokens whose probabilities reach it together; 1: off. Default 1. */
   topP: z.number().gt(0).max(1).default(1),
-  /** 0: off. */
+  /** Draws from so many of the likeliest tokens; 0: off. Default 0. */
   topK: z.int().min(0).default(0),
+  /** Draws only tokens of at least this share of the likeliest token's probability; null: off. Default null. */
   minP: optional(ratio),
+  /** Divides the positive logits of tokens that occurred, and multiplies the negative ones; 1: off. Default 1. */
   repetitionPenalty: positive.default(1),
-  /** Groups whose rewards have no spread are replaced by groups of further prompts (DAPO). */
+  /** Groups whose rewards have no spread are replaced by groups of further prompts (DAPO). Default false. */
   dynamicSampling: z.boolean().default(false),
-  /** Rounds of sampling for one generation at most; what is missing then is filled with groups without spread. */
+  /** Rounds of sampling for one generation at most; what is missing then is filled with groups without spread. Default 10. */
   dynamicSamplingMaxRounds: count.default(10),
-  /** Decode steps of few fixed shapes, recorded as graphs where libtorch has graphs for the device (2.14: not for CUDA); elsewhere only slower. Not run with graphs. */
+  /** Decode steps of few fixed shapes, recorded as graphs where libtorch has graphs for the device (2.14: not for CUDA); elsewhere only slower. Not run with graphs. Default false. */
   graphCapture: z.boolean().default(false),
+  /** Variables of the chat template, such as { enable_thinking: false }; null: none. Default null. */
   chatTemplateKwargs: optional(z.record(z.string(), z.unknown())),
 });
 
 /** What moves the loss during a run, beside its own options. */
 export const lossControlFields = ({ z, count, ratio }: FieldTypes) => ({
-  /** Completions cut by maxCompletionLength count as rewards but not in the loss. */
+  /** Completions cut by maxCompletionLength count as rewards but not in the loss. Default false. */
   maskTruncatedCompletions: z.boolean().default(false),
-  /** Moves entropyCoef after each step, up while the entropy is at most entropyTarget; above it there is no bonus. */
+  /** Moves entropyCoef after each step, up while the entropy is at most entropyTarget; above it there is no bonus. Default false. */
   useAdaptiveEntropy: z.boolean().default(false),
+  /** Lower bound of entropyCoef while it moves. Default 0. */
   entropyCoefMin: z.number().default(0),
+  /** Upper bound of entropyCoef while it moves. Default 1. */
   entropyCoefMax: z.number().default(1),
-  /** How far one step moves it. */
+  /** How far one step moves entropyCoef. Default 0.005. */
   entropyCoefDelta: z.number().min(0).default(0.005),
+  /** Entropy, in nats a token, that useAdaptiveEntropy aims at. Default 0.2. */
   entropyTarget: z.number().min(0).default(0.2),
-  /** Moves the reference towards the policy from time to time; for models trained in full, with beta above 0. */
+  /** Moves the reference towards the policy from time to time; for models trained in full, with beta above 0. Default false. */
   syncRefModel: z.boolean().default(false),
-  /** Share of the policy in the new reference. */
+  /** Share of the policy in the new reference, with syncRefModel. Default 0.6. */
   refModelMixupAlpha: ratio.default(0.6),
-  /** Steps between two of these. */
+  /** Steps between two moves of the reference, with syncRefModel. Default 512. */
   refModelSyncSteps: count.default(512),
 });
 
 /** Reward functions, how they are called and what becomes of rewards. */
 export const rewardFields = ({ z, count, positive, optional }: FieldTypes) => ({
+  /** Reward functions, where GRPOTrainer is not given them. Default null. */
   rewardFuncs: optional(z.array(z.custom<AnyRewardFn>((value) => typeof value === "function", "a function"))),
-  /** One weight per reward function; null: 1 each. */
+  /** One weight per reward function; null: 1 each. Default null. */
   rewardWeights: optional(z.array(z.number())),
-  /** The guide's spelling of rewardWeights. */
+  /** The guide's spelling of rewardWeights. Default null. */
   rewardFuncsWeights: optional(z.array(z.number())),
-  /** What advantages are divided by: the deviation of the group's rewards, of the whole generation's, or nothing. */
+  /** What advantages are divided by: the deviation of the group's rewards, of the whole generation's, or nothing. Default "group". */
   scaleRewards: z.enum(["group", "batch", "none"]).default("group"),
-  /** "normalize_then_sum": each function's rewards are normalized within the group before they are weighted (GDPO). */
+  /** How rewards of several functions become one. "normalize_then_sum": each function's rewards are normalized within the group before they are weighted (GDPO). Default "sum_then_normalize". */
   multiObjectiveAggregation: z.enum(["sum_then_normalize", "normalize_then_sum"]).default("sum_then_normalize"),
-  /** "group": called as each group finishes, while others are still sampled. "batch": once with the whole step. */
+  /** When reward functions are called. "group": as each group finishes, while others are still sampled. "batch": once with the whole step. Default "group". */
   rewardBatching: z.enum(["group", "batch"]).default("group"),
-  /** Reward calls in flight at once. */
+  /** Reward calls in flight at once. Default 16. */
   rewardConcurrency: count.default(16),
-  /** Seconds that one call may take; null: any time. */
+  /** Seconds that one reward call may take; null: any time. Default null. */
   rewardTimeout: optional(positive),
-  /** What a failed call counts as: it ends the run, abstains, or gives every completion this number. */
+  /** What a failed reward call counts as: it ends the run, abstains, or gives every completion this number. Default "fail". */
   onRewardError: z.union([z.enum(["fail", "null"]), z.number()], '"fail", "null" or a finite number').default("fail"),
 });
 
 /** What is shown of completions. */
 export const completionFields = ({ z, count, optional }: FieldTypes) => ({
-  /** Print completions of the latest generation at each logging step, and of an evaluation with it; all go to completions.jsonl anyway. */
+  /** Print completions of the latest generation at each logging step, and of an evaluation with it; all go to completions.jsonl anyway. Default false. */
   logCompletions: z.boolean().default(false),
-  /** How many of them; null: all. */
+  /** How many completions logCompletions prints; null: all. Default null. */
   numCompletionsToPrint: optional(count),
 });
 
 /** How an evaluation samples, and what it reports. */
 export const evaluationSamplingFields = ({ z, count, positive, optional }: FieldTypes) => ({
-  /** false: greedy, with one completion a prompt. */
+  /** Whether an evaluation samples; false: greedy, with one completion a prompt. Default true. */
   evalDoSample: z.boolean().default(true),
-  /** Sampling in evaluation, where it differs from training's; null: the same. */
+  /** temperature in evaluation; null: training's. Default null. */
   evalTemperature: optional(positive),
+  /** topP in evaluation; null: training's. Default null. */
   evalTopP: optional(z.number().gt(0).max(1)),
+  /** topK in evaluation; null: training's. Default null. */
   evalTopK: optional(z.int().min(0)),
-  /** Values of k: report pass@k of every reward function, for rewards of at least evalPassThreshold. */
+  /** Values of k: report pass@k of every reward function, for rewards of at least evalPassThreshold. Default []. */
   evalPassAt: z.array(count).default([]),
+  /** Reward from which on a completion passes, for evalPassAt. Default 1. */
   evalPassThreshold: z.number().default(1),
 });
 
 /** What of the completions goes to the Hub. */
 export const completionHubFields = ({ z, optional }: FieldTypes) => ({
-  /** Data set on the Hub that gets completions.jsonl at each save. */
+  /** Data set on the Hub that gets completions.jsonl at each save. Default null. */
   logCompletionsHubRepo: optional(z.string().min(1)),
 });
 
@@ -154,6 +167,7 @@ type Fields = ReturnType<typeof identityFields> &
   ReturnType<typeof batchFields> &
   ReturnType<typeof lengthFields> &
   ReturnType<typeof rowFields> &
+  MicroBatchFields &
   ReturnType<typeof memoryFields> &
   ReturnType<typeof newerNameFields> &
   ReturnType<typeof samplingFields> &
@@ -179,6 +193,7 @@ const fields = (types: FieldTypes): Fields => ({
   ...batchFields(types),
   ...lengthFields(types),
   ...rowFields(types),
+  ...microBatchFields(types),
   ...memoryFields(types),
   ...newerNameFields(types),
   // Prompts and sampling.
@@ -206,14 +221,20 @@ export const schema: () => OptionsSchema<Fields> = optionsSchema(fields);
 
 /** Every field with its value. */
 export type GRPOConfigFields = ResolvedOptions<Fields>;
-/** What may be given: TRL also takes true ("group") and false ("none") for scaleRewards, and reportTo beside logTo. */
-export type GRPOConfigOptions = Readonly<
-  Omit<GivenOptions<Fields>, "scaleRewards"> & {
-    scaleRewards?: "group" | "batch" | "none" | boolean | undefined;
-    /** Trackers that join logTo; "all": those that the environment sets up. */
-    reportTo?: ReportTo | readonly ReportTo[] | null | undefined;
-  }
->;
+/** What may be given, all of it optional: the options that act, and those that are taken so that a script can be ported as it is. */
+export interface GRPOConfigOptions<Batch = RewardBatch>
+  extends Omit<GivenOptions<Fields>, "rewardFuncs" | "scaleRewards">,
+    OptionsWithoutEffect {
+  /** Reward functions, where GRPOTrainer is not given them. Default null. */
+  readonly rewardFuncs?: readonly ((batch: Batch) => ReturnType<RewardFn>)[] | null | undefined;
+  /**
+   * What advantages are divided by: the deviation of the group's rewards (also true), of the whole generation's, or nothing (also
+   * false). Default "group".
+   */
+  readonly scaleRewards?: "group" | "batch" | "none" | boolean | undefined;
+  /** Trackers that join logTo; "all": those that the environment sets up. Default null. */
+  readonly reportTo?: ReportTo | readonly ReportTo[] | null | undefined;
+}
 
 type Batching = Pick<
   GRPOConfigFields,

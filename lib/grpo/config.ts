@@ -2,6 +2,7 @@
 // config-check.ts, and what TRL has and this version has not in config-unsupported.ts.
 
 import { readOptions } from "../run/read-options.js";
+import type { RewardBatch } from "../types.js";
 import { adviceOn, checkCombinations } from "./config-check.js";
 import { batchSizes, type GRPOConfigFields, type GRPOConfigOptions, schema } from "./config-fields.js";
 import * as foreign from "./config-unsupported.js";
@@ -19,12 +20,16 @@ const FieldHolder = class {
 /**
  * Every training option: TRL's names in camelCase with TRL's defaults, checked. docs/configuration.md lists them. Throws
  * UNKNOWN_OPTION or BAD_OPTION, naming the option.
+ *
+ * @typeParam Batch - What its reward functions read, so that a trainer whose rows lack one of their columns does not compile.
  */
-export class GRPOConfig extends FieldHolder {
+export class GRPOConfig<Batch = RewardBatch> extends FieldHolder {
+  /** For the type checker alone: makes a config with other reward functions another type. */
+  declare readonly batch?: (batch: Batch) => void;
   /** What the plan prints about the options: those that change nothing here, and combinations that are unusual. */
   readonly notes: readonly string[];
 
-  constructor(options: GRPOConfigOptions = {}) {
+  constructor(options: GRPOConfigOptions<Batch> = {}) {
     const { fields, notes } = readOptions({ config: "GRPOConfig", schema: schema(), foreign }, withScaleName(options));
     const { activationCheckpointing, gradientCheckpointing } = fields;
     super({ ...fields, gradientCheckpointing: activationCheckpointing ?? gradientCheckpointing });
@@ -51,7 +56,7 @@ export class GRPOConfig extends FieldHolder {
 }
 
 /** TRL also takes true and false for scaleRewards. */
-function withScaleName(options: GRPOConfigOptions): object {
+function withScaleName(options: GRPOConfigOptions<never>): object {
   const scale = options?.scaleRewards;
   return typeof scale === "boolean" ? { ...options, scaleRewards: scale ? "group" : "none" } : options;
 }

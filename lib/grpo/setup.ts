@@ -9,6 +9,7 @@ import type { CompletionRecord } from "../log/run-log.js";
 import type { Learner } from "../model/learner.js";
 import type { LoraConfig } from "../model/lora/lora.js";
 import { toCamel } from "../options/names.js";
+import { checkNeededColumns } from "../rewards/columns.js";
 import { rewards } from "../rewards/index.js";
 import { rewardArguments } from "../rewards/per-sample.js";
 import type { RewardRuntime } from "../rewards/runtime.js";
@@ -18,7 +19,7 @@ import type { Sampler } from "../rollout/sampler.js";
 import type * as run from "../run/callbacks.js";
 import type { RunOptions } from "../run/options.js";
 import type { ProcessingClass } from "../tokenizer/processing-class.js";
-import type { AnyRewardFn, Prompt, RewardFn } from "../types.js";
+import type { AnyRewardFn, Prompt, RewardBatch, RewardFn } from "../types.js";
 import type { GRPOConfig } from "./config.js";
 import { evaluationRows, type RowsOrStream, trainingRows } from "./streamed-rows.js";
 
@@ -47,12 +48,14 @@ export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> {
   /** Trains a fresh adapter of these options, whose random numbers depend on the config's seed alone. */
   readonly peftConfig?: LoraConfig;
   /** Default: TRL's, with an outputDir named after the model. */
-  readonly args?: GRPOConfig;
+  readonly args?: GRPOConfig<RewardBatch<Row>>;
   /** One function or several; may also be given in args. */
   readonly rewardFuncs?: RewardFn<Row> | readonly RewardFn<Row>[];
   /** Rows with a prompt; every other column is an argument of the reward functions. */
   readonly trainDataset: RowsOrStream<Row>;
+  /** Rows that evaluations sample, of the form of trainDataset. Default: none. */
   readonly evalDataset?: RowsOrStream<Row>;
+  /** Objects whose hooks a run calls at its moments, and waits for. Default: none. */
   readonly callbacks?: readonly TrainerCallback[];
   /** More places for metrics. */
   readonly loggers?: readonly Logger[];
@@ -68,6 +71,7 @@ export interface EvaluateOptions {
   readonly doSample?: boolean;
   /** Completions per prompt; default numGenerationsEval, else numGenerations, and 1 where doSample is false. */
   readonly numGenerations?: number;
+  /** Aborting it ends the call with the error CANCELLED. */
   readonly signal?: AbortSignal;
 }
 
@@ -166,6 +170,22 @@ export function rewardColumns<Row>(rows: RowSource<Row>, removeUnused: boolean):
     });
   }
   return names.filter((name) => !neverPassed.has(name));
+}
+
+/**
+ * Throws BAD_DATASET where a reward function needs a column that it would not be passed. A stream that nobody has read yet says nothing
+ * of its columns.
+ */
+export function checkRewardColumns<Row>(
+  functions: readonly AnyRewardFn[],
+  { trainDataset, evalDataset }: TrainerRows<Row>,
+  removeUnused: boolean,
+): void {
+  for (const rows of [trainDataset, evalDataset]) {
+    if (rows === undefined) continue;
+    const passed = rewardColumns(rows, removeUnused);
+    if (rows.columnNames !== undefined || rows.length > 0) checkNeededColumns(functions, passed);
+  }
 }
 
 export function promptTable<Row extends { readonly prompt: Prompt }>(

@@ -7,12 +7,25 @@ import { GrpoError } from "../errors.js";
 import type { RowSource } from "../rollout/prompts.js";
 import type { GRPOConfig } from "./config.js";
 
+/**
+ * An IterableDataset, by members that tell it from other rows: of the class itself the compiler would say, where rows have no prompt,
+ * only that a private member is missing.
+ */
+export type StreamOfRows<Row extends object> = Pick<
+  IterableDataset<Row>,
+  "columnNames" | "shuffle" | typeof Symbol.asyncIterator
+>;
+
 /** Rows by index, or a stream of them. */
-export type RowsOrStream<Row extends object> = RowSource<Row> | IterableDataset<Row>;
+export type RowsOrStream<Row extends object> = RowSource<Row> | StreamOfRows<Row>;
+
+function isStream<Row extends object>(rows: RowsOrStream<Row>): rows is StreamOfRows<Row> {
+  return rows instanceof IterableDataset;
+}
 
 /** The rows of all steps; from a shuffle buffer if they are to be shuffled, as in TRL. */
 export function trainingRows<Row extends object>(rows: RowsOrStream<Row>, args: GRPOConfig): RowSource<Row> {
-  if (!(rows instanceof IterableDataset)) return rows;
+  if (!isStream(rows)) return rows;
   if (args.maxSteps <= 0) {
     throw new GrpoError("BAD_OPTION", "trainDataset is a stream, and nobody knows how many rows it has", {
       hint: "set maxSteps, or load the data set without streaming",
@@ -27,17 +40,17 @@ export function trainingRows<Row extends object>(rows: RowsOrStream<Row>, args: 
 
 /** All rows of the stream. */
 export function evaluationRows<Row extends object>(rows: RowsOrStream<Row>): RowSource<Row> {
-  return rows instanceof IterableDataset ? new StreamedRows(rows, Number.POSITIVE_INFINITY) : rows;
+  return isStream(rows) ? new StreamedRows(rows, Number.POSITIVE_INFINITY) : rows;
 }
 
 class StreamedRows<Row extends object> implements RowSource<Row> {
   readonly columnNames?: readonly string[];
-  readonly #stream: IterableDataset<Row>;
+  readonly #stream: StreamOfRows<Row>;
   readonly #needed: number;
   #rows: readonly Row[] = [];
   #ended = false;
 
-  constructor(stream: IterableDataset<Row>, needed: number) {
+  constructor(stream: StreamOfRows<Row>, needed: number) {
     this.#stream = stream;
     this.#needed = needed;
     if (stream.columnNames !== undefined) this.columnNames = stream.columnNames;

@@ -15,7 +15,7 @@ import type { TrainResult } from "../run/progress.js";
 import type { TrainOptions } from "../run/run.js";
 import { TrainingLoop } from "../run/training-loop.js";
 import type { ProcessingClass } from "../tokenizer/processing-class.js";
-import type { Prompt, TrainerState } from "../types.js";
+import type { AnyRewardFn, Prompt, TrainerState } from "../types.js";
 import { checkEvaluateOptions, checkTrainerOptions } from "./arguments.js";
 import { cardFacts } from "./card.js";
 import type { GRPOConfig } from "./config.js";
@@ -28,6 +28,7 @@ import { defaultConfig, Policy } from "./policy.js";
 import { checkMemory } from "./preflight.js";
 import { RewardNotes } from "./reward-notes.js";
 import {
+  checkRewardColumns,
   type EvaluateOptions,
   type Evaluation,
   type GRPOTrainerOptions,
@@ -35,7 +36,6 @@ import {
   promptTable,
   resolveRewardFunctions,
   resolveRewardWeights,
-  rewardColumns,
   type TrainerRows,
   type TrainerSetup,
   trainerRows,
@@ -58,6 +58,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   readonly #policy: Policy;
   readonly #sampler: Sampler | undefined;
   readonly #rows: TrainerRows<Row>;
+  readonly #functions: readonly AnyRewardFn[];
   readonly #rewards: RewardRuntime;
   readonly #notes = new RewardNotes((text) => this.#loop.note(text));
   readonly #rewardWeights: readonly number[];
@@ -69,12 +70,14 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   /** Throws UNKNOWN_OPTION, BAD_OPTION, BAD_INPUT or BAD_DATASET for what can be known before anything is loaded. */
   constructor(given: GRPOTrainerOptions<Row>) {
     const options = checkTrainerOptions(given);
-    const args = options.args ?? defaultConfig(options.model);
+    // Which columns its reward functions read is checked by the type of the argument, and matters no more.
+    const args = (options.args ?? defaultConfig(options.model)) as GRPOConfig;
     this.args = args;
     this.#policy = new Policy(options, args);
     this.#sampler = options.sampler;
     this.#rows = trainerRows(options, args);
     const functions = resolveRewardFunctions(options.rewardFuncs, args);
+    this.#functions = functions;
     this.#rewardWeights = resolveRewardWeights(args, functions.length);
     this.#rewards = new RewardRuntime({
       functions,
@@ -84,7 +87,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       reserved: (metric) => isRunMetric(metric, this.#rewards.names),
       onFailure: (name, kind, error) => this.#notes.failed(name, kind, error, args.onRewardError),
     });
-    rewardColumns(this.#rows.trainDataset, args.removeUnusedColumns);
+    checkRewardColumns(functions, this.#rows, args.removeUnusedColumns);
     if (this.#policy.isLoaded) this.#parts = this.#makeParts();
     this.#loop = new TrainingLoop({
       args,
@@ -168,6 +171,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const { setup, prompts, evaluator } = await this.#open();
     const { learner, trainDataset } = setup;
     await unlessAborted(trainDataset.load?.(signal), signal, "trainDataset");
+    checkRewardColumns(this.#functions, this.#rows, args.removeUnusedColumns);
     const rows = await usableRows(prompts, trainDataset.length, args, signal);
     const dropped = trainDataset.length - rows.length;
     const plan = planTraining(args, rows.length, dropped > 0 ? prompts.whyDropped(dropped) : undefined);

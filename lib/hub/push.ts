@@ -25,12 +25,15 @@ import { whoami } from "./login.js";
 
 /** Where and how files go to the Hub. */
 export interface PushOptions {
+  /** What kind of repository. Default "model". */
   readonly type?: RepoType;
+  /** Default: HF_TOKEN, or the token saved by a login. */
   readonly token?: string;
   /** Visibility of a new repository; an existing one keeps its own. */
   readonly private?: boolean;
   /** Made from "main" if it is not there. Default "main". */
   readonly branch?: string;
+  /** Default "Upload with grpo". */
   readonly commitMessage?: string;
 }
 

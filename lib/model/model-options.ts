@@ -12,7 +12,9 @@ import type { ShardSize } from "./files/shards.js";
 export interface HubSource {
   /** Branch, tag or commit on the Hub. Default "main". */
   readonly revision?: string;
+  /** Default: HF_TOKEN, or the token saved by a login. */
   readonly token?: string;
+  /** Where downloads are kept. Default: HF_HUB_CACHE, or the "hub" folder in HF_HOME. */
   readonly cacheDir?: string;
   /** Folder in the repository or folder that holds the files. Default: they lie at its top. */
   readonly subfolder?: string;
@@ -69,9 +71,11 @@ export function checkModelOptions(where: string, options: object): void {
 export interface FromConfigOptions {
   /** Default: the config's, else float32. */
   readonly dtype?: NativeDtype | "auto";
+  /** "auto": the first accelerator that works, else the CPU. Default "auto". */
   readonly device?: Device;
   /** The random weights are a function of it. Default 0. */
   readonly seed?: number;
+  /** CPU threads of the engine. Default: libtorch's own choice. */
   readonly threads?: number;
 }
 

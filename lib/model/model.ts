@@ -163,9 +163,9 @@ export class CausalLM implements Learner {
 
   /**
    * Adds a fresh adapter. Checked at once; a failure of the engine itself surfaces in the next call that is awaited. A second
-   * one needs a name of its own and is used after setAdapter.
+   * one needs a name of its own and is used after setAdapter. Returns the model.
    */
-  applyLora(config: LoraConfig, options: { readonly seed?: number; readonly name?: string } = {}): void {
+  applyLora(config: LoraConfig, options: { readonly seed?: number; readonly name?: string } = {}): this {
     if (!(config instanceof LoraConfig)) {
       throw badOption("applyLora", "config", "a LoraConfig", config, "write new LoraConfig({ … })");
     }
@@ -175,6 +175,7 @@ export class CausalLM implements Learner {
     });
     const seed = checkNumber("applyLora", "seed", options.seed ?? 42, { min: 0, integer: true });
     this.#weights.addLora(config, seed, checkName("applyLora", options.name));
+    return this;
   }
 
   /** Loads an adapter in PEFT's format, into the one of that name ("default") if there is one of the same shape. */

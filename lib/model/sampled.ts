@@ -39,20 +39,29 @@ export interface TokenRules {
 
 /** How groups are sampled. */
 export interface SampleOptions<T = SampledCompletion> {
+  /** Completions sampled for each prompt. */
   readonly groupSize: number;
+  /** New tokens of a completion at most. */
   readonly maxNewTokens: number;
+  /** false: greedy. Default true. */
   readonly doSample?: boolean;
+  /** Divides the logits. Default 1. */
   readonly temperature?: number;
+  /** Draws from the likeliest tokens whose probabilities reach it together. Default 1: off. */
   readonly topP?: number;
+  /** Draws from so many of the likeliest tokens. Default 0: off. */
   readonly topK?: number;
   /** Default: the model's generation_config.json's, else 0. */
   readonly minP?: number;
+  /** Divides the positive logits of tokens that occurred, and multiplies the negative ones. Default 1: off. */
   readonly repetitionPenalty?: number;
   /** Stop ids beside those of the model's own generation config. */
   readonly stopIds?: readonly number[];
   /** A draw depends on (seed, step, prompt key, sample, position) and on nothing else. */
   readonly seed?: number;
+  /** See seed. Default 0. */
   readonly step?: number;
+  /** See seed: one for each prompt. Default: its index. */
   readonly promptKeys?: readonly number[];
   /**
    * Decode steps in few fixed shapes, recorded once as graphs and replayed where libtorch has graphs for the device: one call from the
@@ -60,6 +69,7 @@ export interface SampleOptions<T = SampledCompletion> {
    * graphs were not run. Default false.
    */
   readonly graphCapture?: boolean;
+  /** Aborting it ends the call with the error CANCELLED. */
   readonly signal?: AbortSignal;
   /** Called with each group as it finishes, while others are still being decoded. */
   readonly onGroup?: (group: SampledGroup<T>) => void;

@@ -26,7 +26,9 @@ export interface TokenBytes {
 
 /** Texts that end a completion, wherever in a token they end; they need the tokenizer that spells the tokens. */
 export interface StopStringOptions {
+  /** Texts that end a completion as soon as it has one. Default: generation_config.json's, else none. */
   readonly stopStrings?: readonly string[];
+  /** The tokenizer of the model, which stop strings need. Default: none. */
   readonly tokenizer?: {
     /** The bytes that each token stands for. */
     tokenBytes(): TokenBytes;
@@ -219,10 +221,15 @@ export interface GenerateOptions extends StopStringOptions, TokenRules {
   readonly maxNewTokens?: number;
   /** false: greedy. Default: true if a sampling option is given, else generation_config.json's, else false. */
   readonly doSample?: boolean;
+  /** Divides the logits. Default: generation_config.json's, else 1. */
   readonly temperature?: number;
+  /** Draws from the likeliest tokens whose probabilities reach it together. Default: generation_config.json's, else 1: off. */
   readonly topP?: number;
+  /** Draws from so many of the likeliest tokens. Default: generation_config.json's, else 0: off. */
   readonly topK?: number;
+  /** Draws only tokens of at least this share of the likeliest token's probability. Default: generation_config.json's, else 0: off. */
   readonly minP?: number;
+  /** Divides the positive logits of tokens that occurred, and multiplies the negative ones. Default: generation_config.json's, else 1: off. */
   readonly repetitionPenalty?: number;
   /** Completions per prompt. Default 1. */
   readonly numReturnSequences?: number;
@@ -232,6 +239,7 @@ export interface GenerateOptions extends StopStringOptions, TokenRules {
   readonly stop?: readonly number[];
   /** Called with every token as it is drawn: for streaming. */
   readonly onToken?: (token: DrawnToken) => void;
+  /** Aborting it ends the call with the error CANCELLED. */
   readonly signal?: AbortSignal;
 }
 

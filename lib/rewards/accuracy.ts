@@ -3,7 +3,7 @@
 
 import { at } from "../at.js";
 import type { Completion, RewardBatch } from "../types.js";
-import { requiredColumn } from "./columns.js";
+import { needsColumns, requiredColumn } from "./columns.js";
 import { formatParsed, LatexExtractionConfig, NormalizationConfig, type Parsed, parse, verify } from "./math/index.js";
 
 const answerConfig = [
@@ -74,6 +74,7 @@ export function accuracy(batch: AccuracyBatch): (number | null)[] {
   const verdicts = batch.completions.map((completion, i) => judge(contentOf(completion), at(solutions, i)));
   return report(verdicts, batch);
 }
+needsColumns(["solution"], accuracy);
 
 const INCOMPLETE: Verdict = { reward: 0, gold: "[incomplete reasoning]", answer: "[incomplete reasoning]" };
 
@@ -94,3 +95,4 @@ export function reasoningAccuracy(
   });
   return report(verdicts, batch);
 }
+needsColumns(["solution"], reasoningAccuracy);

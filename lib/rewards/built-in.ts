@@ -10,4 +10,5 @@ export { cosineScaled, lengthPenalty, openR1CosineScaled, softOverlongPunishment
 export { model } from "./model.js";
 export { perSample } from "./per-sample.js";
 export { repetitionPenalty } from "./repetition.js";
+export { test } from "./test.js";
 export { worker } from "./worker.js";

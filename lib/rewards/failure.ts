@@ -34,27 +34,28 @@ export function checkJson(name: string, column: string, values: readonly unknown
   }
 }
 
-/** The rewards of `size` completions. Throws a RewardError that says what was found in their place. */
+/** The rewards of `size` completions; true is 1 and false 0. Throws a RewardError that says what was found in their place. */
 export function checkRewards(name: string, result: unknown, size: number): (number | null)[] {
   if (!Array.isArray(result)) {
-    throw badReward(name, `returned ${describe(result)}, expected an array of ${size} numbers or nulls`);
+    throw badReward(name, `returned ${describe(result)}, expected an array of ${size} numbers, booleans or nulls`);
   }
   if (result.length !== size) {
     throw badReward(name, `returned ${result.length} rewards for ${size} completions`);
   }
   return Array.from(result, (value: unknown, i) => {
     if (value === null) return null;
+    if (typeof value === "boolean") return Number(value);
     if (typeof value === "number" && Number.isFinite(value)) return value;
     throw badReward(
       name,
-      `returned ${describe(value)} for completion ${i} of ${size}, expected a finite number or null`,
+      `returned ${describe(value)} for completion ${i} of ${size}, expected a finite number, a boolean or null`,
     );
   });
 }
 
 function badReward(name: string, what: string): RewardError {
   return new RewardError("invalid", `reward function "${name}" ${what}`, {
-    hint: "return exactly one finite number per completion, or null to abstain",
+    hint: "return exactly one finite number or boolean per completion, or null to abstain",
   });
 }
 

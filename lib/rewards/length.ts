@@ -5,6 +5,7 @@ import { checkNumber, checkOptionNames, namesOf } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import type { RewardBatch } from "../types.js";
 import { accuracy, contentOf, isCorrect, solutionsOf } from "./accuracy.js";
+import { needsColumns } from "./columns.js";
 
 export interface SoftOverlongOptions {
   /** L_max: from here on the punishment is full. */
@@ -69,13 +70,14 @@ export interface OpenR1CosineScaledOptions extends CosineBounds {
  */
 export function cosineScaled(options: CosineScaledOptions) {
   const scaled = cosineBetween("rewards.cosineScaled", options, options?.maxLength);
-  return function cosineScaled(batch: SolvedBatch & Pick<RewardBatch, "completionIds">): (number | null)[] {
+  function cosineScaled(batch: SolvedBatch & Pick<RewardBatch, "completionIds">): (number | null)[] {
     const solution = solutionsOf("cosineScaled", batch);
     return accuracy({ completions: batch.completions, solution }).map((correct, i) => {
       const length = at(batch.completionIds, i).length;
       return correct === null ? null : scaled(correct === 1, Math.min(length, options.maxLength));
     });
-  };
+  }
+  return needsColumns(["solution"], cosineScaled);
 }
 
 /**
@@ -84,14 +86,15 @@ export function cosineScaled(options: CosineScaledOptions) {
  */
 export function openR1CosineScaled(options: OpenR1CosineScaledOptions = {}) {
   const scaled = cosineBetween("rewards.openR1CosineScaled", options, options?.maxLength ?? 1000);
-  return function openR1CosineScaled(batch: SolvedBatch): number[] {
+  function openR1CosineScaled(batch: SolvedBatch): number[] {
     const solutions = solutionsOf("openR1CosineScaled", batch);
     return batch.completions.map((completion, i) => {
       const content = contentOf(completion);
       const correct = isCorrect(content, at(solutions, i));
       return correct === null ? 1 : scaled(correct, characters(content));
     });
-  };
+  }
+  return needsColumns(["solution"], openR1CosineScaled);
 }
 
 /** The reward of an answer of a length, up to half a wave of the cosine at `maxLength`. */
@@ -129,6 +132,7 @@ export function lengthPenalty(batch: SolvedBatch): number[] {
     return (isCorrect(content, at(solutions, i)) ?? true) ? reward : Math.min(0, reward);
   });
 }
+needsColumns(["solution"], lengthPenalty);
 
 /** The length of a text in code points, as Python counts it. */
 function characters(text: string): number {

@@ -1,13 +1,22 @@
 // Lifts a function of one completion to a reward function: the form that is shortest to write and type.
 
 import { checkFunction } from "../checks.js";
-import type { Completion, FinishReason, Prompt, RewardBatch, RewardFn, TrainerState } from "../types.js";
+import type {
+  Completion,
+  CompletionOf,
+  FinishReason,
+  PromptOf,
+  RewardBatch,
+  RewardFn,
+  RewardValue,
+  TrainerState,
+} from "../types.js";
 import { lazyObject } from "./copies.js";
 
 /** One completion with the columns of its row. */
 export type RewardSample<Row = unknown> = {
-  readonly prompt: Prompt;
-  readonly completion: Completion;
+  readonly prompt: PromptOf<Row>;
+  readonly completion: CompletionOf<Row>;
   /** The completion's text, whether the prompt was text or a conversation. */
   readonly text: string;
   readonly completionIds: readonly number[];
@@ -33,23 +42,26 @@ export function completionText(completion: Completion): string {
   return typeof completion === "string" ? completion : completion.map((message) => message.content).join("");
 }
 
-/** Calls `fn` once per completion, all at the same time; the name in logs is that of `fn`. */
+/**
+ * Calls `fn` once per completion, all at the same time; the name in logs is that of `fn`. What the batch lacks, as in a test, is
+ * undefined.
+ */
 export function perSample<Row = unknown>(
-  fn: (sample: RewardSample<Row>) => number | null | Promise<number | null>,
+  fn: (sample: RewardSample<Row>) => RewardValue | Promise<RewardValue>,
   name?: string,
 ): RewardFn<Row> {
   checkFunction("rewards.perSample", fn);
-  const lifted = (batch: RewardBatch<Row>): Promise<(number | null)[]> => {
+  const lifted = (batch: RewardBatch<Row>): Promise<RewardValue[]> => {
     const columns = Object.keys(batch).filter((key) => !rewardArguments.has(key));
-    const ofColumn = (column: string, i: number) => (Reflect.get(batch, column) as unknown[])[i];
+    const entry = (list: string, i: number) => (Reflect.get(batch, list) as readonly unknown[] | undefined)?.[i];
     const samples = batch.completions.map((completion, i) =>
       lazyObject({
-        ...Object.fromEntries(columns.map((column) => [column, () => ofColumn(column, i)])),
-        prompt: () => batch.prompts[i],
+        ...Object.fromEntries(columns.map((column) => [column, () => entry(column, i)])),
+        prompt: () => entry("prompts", i),
         completion: () => completion,
         text: () => completionText(completion),
-        completionIds: () => batch.completionIds[i],
-        finishReason: () => batch.finishReasons[i],
+        completionIds: () => entry("completionIds", i),
+        finishReason: () => entry("finishReasons", i),
         trainerState: () => batch.trainerState,
         signal: () => batch.signal,
       }),

@@ -15,9 +15,13 @@ import type { RunOptions } from "./options.js";
 export interface TrainerPushOptions {
   /** Default: hubModelId, or the name of outputDir in the account of the token. */
   readonly repo?: string;
+  /** Default "End of training". */
   readonly commitMessage?: string;
+  /** Default: hubToken, else HF_TOKEN or the token saved by a login. */
   readonly token?: string;
+  /** Whether a repository that is made is private. Default: hubPrivateRepo, else the account's default. */
   readonly private?: boolean;
+  /** Default: hubRevision, else "main". */
   readonly branch?: string;
   /** Hub id of the training data, for the model card. */
   readonly datasetName?: string;

@@ -14,117 +14,127 @@ export const DEFAULT_LOG_TO: (typeof LOG_PLACES)[number][] = ["console", "jsonl"
 
 /** What a run is called, where it writes, and its seed. */
 export const identityFields = ({ z, optional }: FieldTypes) => ({
-  /** Where checkpoints and logs go. */
+  /** Where checkpoints and logs go. Default "trainer_output". */
   outputDir: z.string().min(1).default("trainer_output").transform(expandHome),
-  /** What becomes of an earlier run's checkpoints and logs in outputDir when another run begins there: "move" into a folder earlier-run-1, -2, … of outputDir, or "refuse" to begin. */
+  /** What becomes of an earlier run's checkpoints and logs in outputDir when another run begins there: "move" into a folder earlier-run-1, -2, … of outputDir, or "refuse" to begin. Default "move". */
   earlierRun: z.enum(["move", "refuse"]).default("move"),
+  /** Name of the run in its record; null: none. Default null. */
   runName: optional(z.string()),
+  /** Seed of everything random: order of rows, sampling, fresh adapters, dropout. Default 42. */
   seed: z.int().min(0).max(0x7fffffff).default(42),
 });
 
 /** How long a run is. */
 export const lengthFields = ({ z }: FieldTypes) => ({
-  /** Passes over the data set, when maxSteps does not say otherwise. */
+  /** Passes over the data set, when maxSteps does not say otherwise. Default 3. */
   numTrainEpochs: z.number().positive().default(3),
-  /** Optimizer steps; -1: from numTrainEpochs. */
+  /** Optimizer steps; -1: from numTrainEpochs. Default -1. */
   maxSteps: z.int().min(-1).default(-1),
 });
 
 /** What it may take of the memory. */
-export const memoryFields = (types: FieldTypes, { z } = types) => ({
-  ...microBatchFields(types),
-  /** What follows from the memory estimate before the first step. "refuse": what cannot fit is an error, what may not fit a warning. "warn": warnings only. */
+export const memoryFields = ({ z }: FieldTypes) => ({
+  /** What follows from the memory estimate before the first step. "refuse": what cannot fit is an error, what may not fit a warning. "warn": warnings only. Default "refuse". */
   memoryCheck: z.enum(["refuse", "warn", "off"]).default("refuse"),
 });
 
 /** The optimizer and its learning rate. */
 export const optimizerFields = ({ z, count, optional }: FieldTypes) => ({
-  /** Rate of the first step; lrSchedulerType says how it goes on. */
+  /** Learning rate after the warm-up; lrSchedulerType says what becomes of it. Default 1e-6. */
   learningRate: z.number().min(0).default(1e-6),
+  /** How the learning rate changes after the warm-up. Default "linear". */
   lrSchedulerType: z.enum(SCHEDULES).default("linear"),
-  /** What the schedule needs beside it, such as { min_lr_rate: 0.1 }. */
+  /** What the schedule of lrSchedulerType needs besides, such as { min_lr_rate: 0.1 }. Default null. */
   lrSchedulerKwargs: optional(z.record(z.string(), z.unknown())),
-  /** Steps of linear warm-up; below 1: a share of all steps. */
+  /** Steps of linear warm-up; below 1: a share of all steps. Default 0. */
   warmupSteps: z.number().min(0).default(0),
-  /** The two AdamWs are one. "adamw_8bit" (or adamw_bnb_8bit) keeps AdamW's moments in 8 bits; "muon" is for matrices, with AdamW for the rest. */
+  /** The optimizer; the two AdamWs are one. "adamw_8bit" (or adamw_bnb_8bit) keeps AdamW's moments in 8 bits; "muon" is for matrices, with AdamW for the rest. Default "adamw_torch_fused". */
   optim: z.enum(optimNames).default("adamw_torch_fused"),
-  /** What the optimizer has of its own, "name=value,…" or an object, under torch's names. */
+  /** What the optimizer has of its own, "name=value,…" or an object, under torch's names. Default null. */
   optimArgs: optional(
     z.union([z.string().min(1), z.record(z.string(), z.unknown())], "a list of name=value or an object"),
   ),
+  /** Decay of the mean of gradients. Default 0.9. */
   adamBeta1: z.number().min(0).lt(1).default(0.9),
+  /** Decay of the mean of squared gradients. Default 0.999. */
   adamBeta2: z.number().min(0).lt(1).default(0.999),
+  /** Added to the root of the mean of squared gradients. Default 1e-8. */
   adamEpsilon: z.number().positive().default(1e-8),
-  /** Not of biases and norms. */
+  /** Weight decay; not of biases and norms. Default 0. */
   weightDecay: z.number().min(0).default(0),
-  /** LoRA+: the rate of every B (and of biases, norms and DoRA's magnitudes) is learningRate times this; null: off. */
+  /** LoRA+: the rate of every B (and of biases, norms and DoRA's magnitudes) is learningRate times this; null: off. Default null. */
   loraplusLrRatio: optional(z.number().positive()),
-  /** LoRA+: the rate of LoRA pairs on the embedding, instead of learningRate. It follows the same schedule. */
+  /** LoRA+: the rate of LoRA pairs on the embedding, instead of learningRate. It follows the same schedule. Default 1e-6. */
   loraplusLrEmbedding: z.number().positive().default(1e-6),
-  /** Global gradient norm limit; 0: none. */
+  /** Global gradient norm limit; 0: none. Default 1. */
   maxGradNorm: z.number().min(0).default(1),
-  /** Non-finite steps in a row that end the run. */
+  /** Non-finite steps in a row that end the run. Default 3. */
   maxBadSteps: count.default(3),
-  /** Kept for notebooks: the type is the model's, chosen in fromPretrained. */
+  /** Changes nothing: the type is the model's, chosen in fromPretrained. Default null. */
   bf16: optional(z.boolean()),
 });
 
 /** When it logs. */
 export const loggingFields = ({ z, interval }: FieldTypes) => ({
+  /** Steps between two lines of the console; below 1: a share of all steps. metrics.jsonl has every step. Default 10. */
   loggingSteps: interval.default(10),
+  /** Whether the console has a line for the first step too. Default false. */
   loggingFirstStep: z.boolean().default(false),
 });
 
 /** Where it logs. */
 export const trackerFields = ({ z }: FieldTypes) => ({
-  /** "console", "jsonl" (files of outputDir) and trackers: "tensorboard", "mlflow", "trackio", "wandb". */
+  /** "console", "jsonl" (files of outputDir) and trackers: "tensorboard", "mlflow", "trackio", "wandb". Default ["console", "jsonl"]. */
   logTo: z.array(z.enum(LOG_PLACES)).default(DEFAULT_LOG_TO),
-  /** The project that trackio shows the run in. */
+  /** The project that trackio shows the run in. Default "huggingface". */
   project: z.string().min(1).default("huggingface"),
 });
 
 /** When it evaluates. */
 export const evaluationFields = ({ z, interval, optional }: FieldTypes) => ({
-  /** Also after the last step. */
+  /** When the run evaluates; with "steps" and "epoch" also after the last step. Default "no". */
   evalStrategy: z.enum(["no", "steps", "epoch"]).default("no"),
-  /** null: loggingSteps. */
+  /** Steps between two evaluations; below 1: a share of all steps; null: loggingSteps. Default null. */
   evalSteps: optional(interval),
-  /** Before the first step; no candidate for the best model. */
+  /** Evaluate before the first step; no candidate for the best model. Default false. */
   evalOnStart: z.boolean().default(false),
 });
 
 /** Which checkpoints it writes, keeps and takes back, and when it stops early. */
 export const checkpointFields = ({ z, count, interval, optional }: FieldTypes) => ({
-  /** Take back the checkpoint of the best evaluation when the run ends. Each new best is saved at once and kept. */
+  /** Take back the checkpoint of the best evaluation when the run ends. Each new best is saved at once and kept. Default false. */
   loadBestModelAtEnd: z.boolean().default(false),
-  /** Name of an evaluation's metric, with or without eval_; null: reward. */
+  /** Name of an evaluation's metric, with or without eval_; null: reward. Default null. */
   metricForBestModel: optional(z.string().min(1)),
-  /** null: true, but for a metric whose name ends in loss. */
+  /** Whether the best model has the greatest metricForBestModel; null: true, but for a metric whose name ends in loss. Default null. */
   greaterIsBetter: optional(z.boolean()),
-  /** Evaluations in a row without a gain above earlyStoppingThreshold that end the run; null: none. */
+  /** Evaluations in a row without a gain above earlyStoppingThreshold that end the run; null: none. Default null. */
   earlyStoppingPatience: optional(count),
+  /** Gain of metricForBestModel from which on earlyStoppingPatience begins anew. Default 0. */
   earlyStoppingThreshold: z.number().min(0).default(0),
-  /** "best": after an evaluation that is the best so far. But for "no", a run that is cut short saves its last step besides. */
+  /** When checkpoints are saved. "best": after an evaluation that is the best so far. But for "no", a run that is cut short saves its last step besides. Default "steps". */
   saveStrategy: z.enum(["no", "steps", "epoch", "best"]).default("steps"),
+  /** Steps between two checkpoints; below 1: a share of all steps. Default 500. */
   saveSteps: interval.default(500),
+  /** Checkpoints that are kept, the latest and the best; null: all. Default null. */
   saveTotalLimit: optional(count),
 });
 
 /** What goes to the Hub. Uploads go on beside the training; one that fails is tried again with the next save. */
 export const hubFields = ({ z, optional }: FieldTypes) => ({
-  /** Upload model, tokenizer, metrics and a model card at each save; saveModel() then uploads too. */
+  /** Upload model, tokenizer, metrics and a model card at each save; saveModel() then uploads too. Default false. */
   pushToHub: z.boolean().default(false),
-  /** Repository; null: named like outputDir, in the account of the token. */
+  /** Repository that pushToHub uploads to; null: named like outputDir, in the account of the token. Default null. */
   hubModelId: optional(z.string().min(1)),
-  /** "every_save": the model. "checkpoint": also the checkpoint, as last-checkpoint. "all_checkpoints": also each under its own name. "end": nothing before saveModel() or pushToHub(). */
+  /** What is uploaded and when. "every_save": the model. "checkpoint": also the checkpoint, as last-checkpoint. "all_checkpoints": also each under its own name. "end": nothing before saveModel() or pushToHub(). Default "every_save". */
   hubStrategy: z.enum(["end", "every_save", "checkpoint", "all_checkpoints"]).default("every_save"),
-  /** null: HF_TOKEN, or the token saved by a login. Printed and saved nowhere. */
+  /** Token for the Hub; null: HF_TOKEN, or the token saved by a login. Printed and saved nowhere. Default null. */
   hubToken: optional(z.string().min(1)),
-  /** Visibility of a repository that is made; null: the account's default. */
+  /** Whether a repository that is made is private; null: the account's default. Default null. */
   hubPrivateRepo: optional(z.boolean()),
-  /** Upload every save, also those that come while another is under way. */
+  /** Upload every save, also those that come while another is under way. Default false. */
   hubAlwaysPush: z.boolean().default(false),
-  /** Branch; null: main. */
+  /** Branch that is uploaded to; null: main. Default null. */
   hubRevision: optional(z.string().min(1)),
 });
 
@@ -132,6 +142,7 @@ export const hubFields = ({ z, optional }: FieldTypes) => ({
 export const runFields = (types: FieldTypes) => ({
   ...identityFields(types),
   ...lengthFields(types),
+  ...microBatchFields(types),
   ...memoryFields(types),
   ...optimizerFields(types),
   ...loggingFields(types),

@@ -20,6 +20,7 @@ export interface ChatTemplateOptions {
   readonly continueFinalMessage?: boolean | string;
   /** JSON schemas of the functions that the model may call. */
   readonly tools?: readonly unknown[] | null;
+  /** Documents that the model may draw on, for templates that write them. */
   readonly documents?: readonly unknown[] | null;
   /** A Jinja template, or the name of one of the tokenizer's templates. */
   readonly chatTemplate?: string;

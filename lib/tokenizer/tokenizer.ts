@@ -29,7 +29,9 @@ import { readTokenizerFiles, TOKENIZER_PATTERNS, type TokenizerFiles, writeToken
 export interface TokenizerOptions {
   /** Branch, tag or commit on the Hub. Default "main". */
   readonly revision?: string;
+  /** Default: HF_TOKEN, or the token saved by a login. */
   readonly token?: string;
+  /** Where downloads are kept. Default: HF_HUB_CACHE, or the "hub" folder in HF_HOME. */
   readonly cacheDir?: string;
   /** Folder in the repository or folder that holds the files. Default: the files lie at its top. */
   readonly subfolder?: string;

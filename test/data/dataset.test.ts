@@ -94,6 +94,7 @@ describe("changing", () => {
 
   it("removes and renames columns", () => {
     const removed = dataset.removeColumns("text");
+    expect(dataset.removeColumns(["text"]).toArray()).toEqual(removed.toArray());
     expect(removed.at(1)).toEqual({ id: 1 });
     expectTypeOf(removed).toEqualTypeOf<Dataset<Omit<{ id: number; text: string }, "text">>>();
     const renamed = dataset.renameColumn("text", "prompt");

@@ -107,7 +107,7 @@ describe("methods", () => {
     const changed = numbers
       .map(async ({ n }, index) => ({ square: n * n, index }))
       .filter(({ square }) => square % 2 === 0)
-      .removeColumns("text")
+      .removeColumns(["text"])
       .renameColumn("square", "even");
     expect(await changed.skip(1).take(2).toArray()).toEqual([
       { n: 2, even: 4, index: 2 },

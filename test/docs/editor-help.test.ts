@@ -1,70 +1,130 @@
-// What an editor shows beside an option: the comment of the table that the option stands in, through every type that is made of
-// it, in the declarations as they are published. And the default that a comment names is the one that acts.
+// What an editor shows beside an option or a reward: the comment of the table that the option stands in, through every type that is made
+// of it. And the default that a comment names is the one that acts.
+
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import ts from "typescript";
+import { GRPOConfig } from "grpo";
 import { beforeAll, describe, expect, test } from "vitest";
 import { optionsSchema } from "../../lib/options/fields.js";
-import { lossFields, lossSchema } from "../../lib/options/loss.js";
+import { lossSchema } from "../../lib/options/loss.js";
 import { optimizers, stepFields } from "../../lib/options/optimizer.js";
+import { ignoredOptionsFile, ignoredOptionsPath } from "../../scripts/docs-config.js";
+import { Editor } from "./editor.js";
 import { root } from "./pages.js";
 
-const types = ["GRPOConfig", "GRPOConfigOptions", "LossOptions", "OptimizerStepOptions"] as const;
-type TypeName = (typeof types)[number];
+/** Public types of options, and with them what else has members that are set by name. */
+const TYPES = [
+  "GRPOConfigOptions",
+  "GRPOConfig",
+  "LossOptions",
+  "OptimizerStepOptions",
+  "LoraOptions",
+  "GRPOTrainerOptions<{ prompt: string }>",
+  "EvaluateOptions",
+  "TrainOptions",
+  "TrainerPushOptions",
+  "FromPretrainedOptions",
+  "FromConfigOptions",
+  "SaveOptions",
+  "SaveMergedOptions",
+  "MergeOptions",
+  "SampleOptions",
+  "GenerateOptions",
+  "LoadDatasetOptions",
+  "ReadyDatasetOptions",
+  "InterleaveOptions",
+  "StreamShuffleOptions",
+  "PushOptions",
+  "ReportOptions",
+  "CodeOptions",
+  "CfCodeOptions",
+  "IoiCodeOptions",
+  "RewardModelOptions",
+  "WorkerOptions",
+  "TokenizerOptions",
+  "ChatTemplateOptions",
+  "Parameters<typeof rewards.softOverlongPunishment>[0]",
+  "Parameters<typeof rewards.cosineScaled>[0]",
+  "NonNullable<Parameters<typeof rewards.openR1CosineScaled>[0]>",
+  "NonNullable<Parameters<typeof rewards.repetitionPenalty>[0]>",
+  "NonNullable<Parameters<typeof rewards.codeFormat>[0]>",
+  "typeof rewards",
+] as const;
 
-/** Comments by type and property. */
-let comments: Readonly<Record<TypeName, ReadonlyMap<string, string>>>;
+/** Texts by type and member. */
+let help: ReadonlyMap<string, ReadonlyMap<string, string>>;
 
 beforeAll(() => {
-  const file = join(root, "editor-help.ts");
-  const source = `import type { ${types.join(", ")} } from "grpo";\n${types.map((name) => `export type ${name}_ = ${name};`).join("\n")}`;
-  const { config } = ts.readConfigFile(join(root, "tsconfig.json"), ts.sys.readFile);
-  const { options } = ts.parseJsonConfigFileContent({ ...config, include: [], files: [] }, ts.sys, root);
-  options.paths = {}; // "grpo" is the package
-  const host = ts.createCompilerHost(options);
-  const { readFile, fileExists } = host;
-  host.readFile = (name) => (name === file ? source : readFile(name));
-  host.fileExists = (name) => name === file || fileExists(name);
-  const program = ts.createProgram([file], options, host);
-  const checker = program.getTypeChecker();
-  const aliases = program.getSourceFile(file)?.statements.filter(ts.isTypeAliasDeclaration) ?? [];
-  comments = Object.fromEntries(
-    aliases.map((alias) => {
-      const properties = checker.getTypeAtLocation(alias).getProperties();
-      const text = (property: ts.Symbol) => ts.displayPartsToString(property.getDocumentationComment(checker));
-      return [alias.name.text.slice(0, -1), new Map(properties.map((property) => [property.name, text(property)]))];
-    }),
-  ) as unknown as typeof comments;
+  const names = TYPES.flatMap((type) => /^[A-Z]\w*Options|GRPOConfig$/.exec(type)?.[0] ?? []);
+  const head = `import { rewards, type ${[...new Set(names)].join(", type ")} } from "grpo";\n`;
+  const values = TYPES.map((type, i) => `declare const value${i}: ${type};\n`).join("");
+  const offered = new Editor(`${head}${values}${TYPES.map((_, i) => `value${i}.;\n`).join("")}`);
+  const uses = TYPES.map((type, i) => [type, i, offered.completions(`\nvalue${i}.`)] as const);
+  let source = head + values;
+  const places = uses.map(([type, i, members]) => {
+    const at = members.map((member) => {
+      source += `value${i}.`;
+      const position = source.length;
+      source += `${member};\n`;
+      return [member, position] as const;
+    });
+    return [type, at] as const;
+  });
+  const editor = new Editor(source);
+  help = new Map(
+    places.map(([type, at]) => [type, new Map(at.map(([member, position]) => [member, editor.hover(position)]))]),
+  );
+}, 60_000);
+
+test("every public type of options is among these", () => {
+  const names = readFileSync(join(root, "lib/index.ts"), "utf8").match(/\w+Options\b/g) ?? [];
+  expect(names.filter((name) => !TYPES.some((type) => type.startsWith(name)))).toEqual([]);
 });
 
-const lossNames = Object.keys(lossSchema().shape);
-const ownNames = Object.keys(optionsSchema(lossFields)().shape);
+const textsOf = (type: (typeof TYPES)[number]): ReadonlyMap<string, string> => help.get(type) ?? new Map();
 
-test.each([
-  ["LossOptions", lossNames],
-  ["GRPOConfig", ownNames],
-  ["GRPOConfigOptions", ownNames],
-  ["OptimizerStepOptions", [...Object.keys(optionsSchema(stepFields)().shape), "momentum", "nsSteps", "adjustLrFn"]],
-] as const)("%s tells of every option", (type, names) => {
-  expect(names.filter((name) => !comments[type].get(name))).toEqual([]);
+test.each(TYPES)("%s tells of every member", (type) => {
+  const texts = [...textsOf(type)];
+  expect(texts.length).toBeGreaterThan(0);
+  expect(texts.filter(([, text]) => text === "").map(([member]) => member)).toEqual([]);
 });
 
 describe("the default that a comment names is the one that acts", () => {
   /** "… Default 0.2." or "… Default 0: the tokens of this batch." */
-  const named = (comment: string | undefined) => /Default ("[^"]*"|[^\s:]+?)[.:]?(\s|$)/.exec(comment ?? "")?.[1];
+  const named = (text: string | undefined): unknown => {
+    const found = /Default (\[.*?\]|"[^"]*"|[^\s:]+?)[.:]?(\s|$)/.exec(text ?? "")?.[1];
+    return found === undefined ? undefined : JSON.parse(found);
+  };
 
-  test("of the loss", () => {
-    const defaults = Object.entries(lossSchema().parse({}));
-    expect(lossNames.map((name) => [name, named(comments.LossOptions.get(name))])).toEqual(
-      defaults.map(([name, value]) => [name, JSON.stringify(value)]),
-    );
+  function expectDefaults(type: (typeof TYPES)[number], defaults: object): void {
+    const texts = textsOf(type);
+    const names = Object.keys(defaults);
+    expect(Object.fromEntries(names.map((name) => [name, named(texts.get(name))]))).toEqual({ ...defaults });
+  }
+
+  test("of a run", () => {
+    const { notes: _, ...defaults } = new GRPOConfig();
+    expectDefaults("GRPOConfigOptions", defaults);
+    expectDefaults("GRPOConfig", defaults);
   });
+
+  test("of the loss", () => expectDefaults("LossOptions", lossSchema().parse({})));
 
   test("of a step", () => {
     const { learningRate: _, ...defaults } = optionsSchema(stepFields)().parse({ learningRate: 1 });
     const { nsSteps, adjustLrFn } = optionsSchema(optimizers.muon.own)().parse({});
-    for (const [name, value] of Object.entries({ ...defaults, nsSteps, adjustLrFn })) {
-      const found = named(comments.OptimizerStepOptions.get(name));
-      expect([name, JSON.parse(found ?? "null")]).toEqual([name, value]);
-    }
+    expectDefaults("OptimizerStepOptions", { ...defaults, nsSteps, adjustLrFn });
+  });
+});
+
+describe("an option of TRL's without effect", () => {
+  test("is struck out, with the reason", () => {
+    const texts = textsOf("GRPOConfigOptions");
+    expect(texts.get("padToMultipleOf")).toBe("@deprecated No effect: nothing is padded.");
+    expect(texts.get("fp16")).toMatch(/^@deprecated Not supported yet: .*false/);
+  });
+
+  test("has its reason from one place", () => {
+    expect(readFileSync(ignoredOptionsPath, "utf8")).toBe(ignoredOptionsFile());
   });
 });

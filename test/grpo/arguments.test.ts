@@ -220,3 +220,51 @@ it("names of functions that come with the library are recognized in rewardFuncs"
     expect(hint).toBe(`write rewards.${name}`);
   }
 });
+
+describe("a column that a reward function needs", () => {
+  const answers = rows.map((row) => ({ ...row, answer: "#### 4" }));
+  const solved = rows.map((row) => ({ ...row, solution: "4" }));
+  const own = Object.assign(lengths.bind(null), { columns: ["hint"] });
+
+  it.each<[string, Record<string, unknown>, RegExp]>([
+    [
+      "under another name",
+      { rewardFuncs: rewards.accuracy, trainDataset: answers },
+      /"accuracy" needs .*"solution"; found .*answer\n.*renameColumn/,
+    ],
+    [
+      "in the rows of evaluations",
+      { rewardFuncs: rewards.lengthPenalty, trainDataset: solved },
+      /"lengthPenalty" needs .*"solution"/,
+    ],
+    [
+      "of a function that was made",
+      { rewardFuncs: rewards.cosineScaled({ maxLength: 9 }) },
+      /"cosineScaled" needs .*"solution"/,
+    ],
+    ["of a function of one's own", { rewardFuncs: own }, /lengths" needs .*"hint"/],
+    [
+      "of a stream, once it is read",
+      { rewardFuncs: rewards.accuracy, trainDataset: IterableDataset.from(() => answers) },
+      /"accuracy" needs .*"solution"; found .*answer/,
+    ],
+  ])("is missed before anything is sampled: %s", async (_, changes, text) => {
+    await expectRefusal(() => trainer(changes).train(), "BAD_DATASET", text);
+  });
+
+  it("is missed where a function is given in the config", async () => {
+    const args = new GRPOConfig({ outputDir: folder, logTo: [], rewardFuncs: [rewards.reasoningAccuracy] });
+    await expectRefusal(() => trainer({ args, rewardFuncs: undefined }), "BAD_DATASET", /"reasoningAccuracy" needs/);
+  });
+
+  it("is missed where no column is passed on", async () => {
+    const args = new GRPOConfig({ outputDir: folder, logTo: [], removeUnusedColumns: true });
+    const given = { args, rewardFuncs: rewards.accuracy, trainDataset: solved, evalDataset: solved };
+    await expectRefusal(() => trainer(given), "BAD_DATASET", /found no columns\n.*removeUnusedColumns/);
+  });
+
+  it("is there: the run begins", async () => {
+    const given = { rewardFuncs: rewards.accuracy, trainDataset: solved, evalDataset: solved };
+    expect((await trainer(given).train()).globalStep).toBe(1);
+  });
+});

@@ -177,7 +177,7 @@ describe("fromPretrained", () => {
 describe("applyLora", () => {
   it("counts at once and prints PEFT's line", () => {
     const log = vi.spyOn(console, "log").mockImplementation(() => {});
-    model.applyLora(lora());
+    expect(model.applyLora(lora())).toBe(model);
     model.printTrainableParameters();
     // Two layers; q_proj 8→8 and v_proj 8→4 with rank 2: 2 · (32 + 24).
     expect(model.trainableParameters().trainable).toBe(112);

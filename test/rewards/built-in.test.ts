@@ -135,3 +135,46 @@ test("a solution that is no text cannot be read, as in TRL", () => {
     null,
   ]);
 });
+
+test("perSample does without the lists that a call leaves out", async () => {
+  const seen = rewards.perSample(({ text, completionIds, finishReason, prompt }) => {
+    expect([completionIds, finishReason, prompt]).toEqual([undefined, undefined, undefined]);
+    return text.length > 1;
+  });
+  const few = { completions: ["a", said("ab")] } as unknown as RewardBatch;
+  expect(await seen(few)).toEqual([false, true]);
+});
+
+test("rewards.test gives a function the rows of a test, and the rest of a batch", async () => {
+  const whole = (batch: RewardBatch<{ answer: string }>): (number | boolean | null)[] => {
+    expect(batch.trainerState.globalStep).toBe(0);
+    expect(batch.signal.aborted).toBe(false);
+    expect(batch.prompts).toEqual(["", [], "2 + 2 = ?", ""]);
+    expect(batch.completionIds).toEqual([[52], [0x1f600], [1, 2], []]);
+    expect(batch.finishReasons).toEqual(["eos", "length", "eos", "eos"]);
+    batch.logMetric("seen", 1);
+    batch.logExtra("answer", batch.answer);
+    return batch.completions.map((completion, i) => (completion === "" ? null : completion === batch.answer[i]));
+  };
+  const rows = [
+    { completion: "4", answer: "4" },
+    { completion: said("\u{1f600}"), answer: "5", finishReason: "length" },
+    { completion: "5", answer: "4", prompt: "2 + 2 = ?", completionIds: [1, 2] },
+    { completion: "", answer: "4" },
+  ] as const;
+  expect(await rewards.test(whole, rows)).toEqual([1, 0, 0, null]);
+});
+
+test.each([
+  ["accuracy", rewards.accuracy, { solution: "$4$" }],
+  ["cosineScaled", rewards.cosineScaled({ maxLength: 10 }), { solution: "$4$" }],
+] as const)("rewards.test takes the library's own: %s", async (_, reward, columns) => {
+  expect(await rewards.test(reward, [{ completion: "\\boxed{4}", ...columns }])).toEqual([expect.any(Number)]);
+});
+
+test("rewards.test refuses what a run refuses", async () => {
+  await expect(rewards.test(() => [Number.NaN], [{ completion: "a" }])).rejects.toThrow("finite number");
+  await expect(rewards.test(() => [], [{ completion: "a" }])).rejects.toThrow("0 rewards for 1 completions");
+  const lacking = [{ completion: "4", answer: "4" }] as unknown as { completion: string; solution: string }[];
+  await expect(rewards.test(rewards.accuracy, lacking)).rejects.toThrow('needs the column "solution"');
+});

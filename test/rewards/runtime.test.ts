@@ -299,3 +299,11 @@ test("what JSON cannot hold is refused when it is logged, and a bigint is no suc
   };
   expect((await score(big)).extras).toEqual({ id: [2n ** 60n, 1n] });
 });
+
+test("true counts as 1 and false as 0", async () => {
+  const { rewards } = await new RewardRuntime({ functions: [() => [true, false]] }).score(
+    input,
+    new AbortController().signal,
+  );
+  expect(rewards).toEqual([[1, 0]]);
+});

@@ -51,7 +51,7 @@ function executing(
     const shares = await settle(await grader.grade(jobs, batch.signal), batch);
     return shares.map((share) => (share === null ? null : rewardOf(share)));
   };
-  return Object.assign(named(reward, name), { executesOn: grader.executesOn });
+  return Object.assign(named(reward, name), { executesOn: grader.executesOn, columns: ["verification_info"] });
 }
 
 /** Gives a function the name that logs have. */

@@ -61,7 +61,10 @@ export function cfCode(options: CfCodeOptions = {}): ExecutingReward<CodeforcesB
     return settle(tasks, batch);
   };
   const tested = testsFolder === undefined ? "; official tests only, as CF_TESTS_FOLDER is not set" : "";
-  return Object.assign(named(reward, "cfCode"), { executesOn: `${judge.executesOn}${tested}` });
+  return Object.assign(named(reward, "cfCode"), {
+    executesOn: `${judge.executesOn}${tested}`,
+    columns: COLUMNS.required,
+  });
 }
 
 const COLUMNS = {

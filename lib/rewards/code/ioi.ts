@@ -54,7 +54,10 @@ export function ioiCode({ testBatchSize = 1, ...options }: IoiCodeOptions = {}):
     });
     return settle(tasks, batch);
   };
-  return Object.assign(named(reward, "ioiCode"), { executesOn: piston.endpoints.join(", ") });
+  return Object.assign(named(reward, "ioiCode"), {
+    executesOn: piston.endpoints.join(", "),
+    columns: COLUMNS.required,
+  });
 }
 
 const COLUMNS = {
