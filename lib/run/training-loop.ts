@@ -294,8 +294,8 @@ export class TrainingLoop<Args extends RunOptions> {
     const letGo = stayAlive();
     try {
       const outcome = await evaluation();
-      const { metrics, completions } = outcome;
-      this.#log.evaluation(step, metrics, completions, (width) => view.evaluationLines(step, metrics, width));
+      const { metrics } = outcome;
+      this.#log.evaluation(step, outcome, (width) => view.evaluationLines(step, metrics, width));
       if (!this.#training) await this.#log.written();
       return outcome;
     } finally {
