@@ -1,4 +1,4 @@
-// `grpo report`: a page about a run, finished or going on.
+// `grpo report`: a page about a run, or several, finished or going on.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
@@ -10,8 +10,9 @@ const WATCH_SECONDS = 10;
 
 export const reportCommand: Command = {
   usage:
-    "<outputDir> [--output report.html] [--completions 20000] [--watch]\n\n" +
-    "Writes one HTML file with the curves and completions of a run. --watch writes it again every " +
+    "<outputDir> [<outputDir> …] [--output report.html] [--completions 20000] [--watch]\n\n" +
+    "Writes one HTML file with the curves, completions and configuration of a run. Several runs are compared in one page, " +
+    "comparison.html unless --output says otherwise. --watch writes it again every " +
     `${WATCH_SECONDS} s while the run goes on; the open page follows.`,
 
   async run(args) {
@@ -20,19 +21,18 @@ export const reportCommand: Command = {
       allowPositionals: true,
       options: { output: { type: "string" }, completions: { type: "string" }, watch: { type: "boolean" } },
     });
-    const [outputDir] = positionals;
-    if (outputDir === undefined || positionals.length > 1) {
-      throw new GrpoError("BAD_OPTION", "expected one output folder", { hint: "grpo report <outputDir>" });
+    if (positionals.length === 0) {
+      throw new GrpoError("BAD_OPTION", "expected an output folder", { hint: "grpo report <outputDir>" });
     }
     const completions = Number(values.completions ?? 20_000);
     if (!Number.isSafeInteger(completions) || completions < 0) {
       throw new GrpoError("BAD_OPTION", `--completions must be a whole number, found ${values.completions}`);
     }
     const options = { completions, ...(values.output === undefined ? {} : { file: values.output }) };
-    console.log(await writeReport(outputDir, { ...options, ...(values.watch ? { reload: WATCH_SECONDS } : {}) }));
+    console.log(await writeReport(positionals, { ...options, ...(values.watch ? { reload: WATCH_SECONDS } : {}) }));
     while (values.watch) {
       await sleep(WATCH_SECONDS * 1000);
-      await writeReport(outputDir, { ...options, reload: WATCH_SECONDS });
+      await writeReport(positionals, { ...options, reload: WATCH_SECONDS });
     }
     return 0;
   },

@@ -116,7 +116,11 @@ export class Evaluator<Row extends { readonly prompt: Prompt }> {
     };
     return {
       metrics: Object.fromEntries(Object.entries(own).map(([name, value]) => [`eval_${name}`, value])),
-      completions: completionRecords(state.globalStep, "eval", scored.groups, this.#rewards.names),
+      record: { do_sample: doSample },
+      completions: completionRecords(state.globalStep, "eval", scored.groups, this.#rewards.names).map((record) => ({
+        ...record,
+        do_sample: doSample,
+      })),
     };
   }
 

@@ -79,6 +79,8 @@ export interface EvaluateOptions {
 export interface Evaluation {
   /** TRL's names with the prefix eval_. */
   readonly metrics: Readonly<Metrics>;
+  /** How it sampled, as its line of metrics.jsonl says it; do_sample false: greedily. */
+  readonly record: { readonly do_sample: boolean };
   readonly completions: readonly CompletionRecord[];
 }
 

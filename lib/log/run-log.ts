@@ -15,6 +15,8 @@ import { isTracker, type Tracker, trackerLogger } from "./trackers.js";
 export interface CompletionRecord {
   readonly step: number;
   readonly split: "train" | "eval";
+  /** Of an evaluation; false: greedy. */
+  readonly do_sample?: boolean;
   /** Index of the row in the data set. */
   readonly row: number;
   readonly prompt: unknown;
@@ -41,6 +43,12 @@ export interface SampleRecord {
   /** Number of its tokens among `ids`. */
   readonly tokens: number;
   readonly finish_reason: string;
+}
+
+export interface EvaluationLog {
+  readonly metrics: Readonly<Metrics>;
+  readonly record?: Readonly<Record<string, unknown>>;
+  readonly completions: readonly CompletionRecord[];
 }
 
 export const METRICS_FILE = "metrics.jsonl";
@@ -131,15 +139,11 @@ export class RunLog {
     this.#print(lines);
   }
 
-  evaluation(
-    step: number,
-    metrics: Readonly<Metrics>,
-    completions: readonly CompletionRecord[],
-    lines: Lines = noLines,
-  ): void {
+  /** `record`: what its line of metrics.jsonl has beside the metrics. */
+  evaluation(step: number, { metrics, record, completions }: EvaluationLog, lines: Lines = noLines): void {
     void this.#enqueue(async () => {
       await this.#completions?.append(numbered(completions));
-      await this.#metrics?.append([{ type: "eval", step, ...metrics }]);
+      await this.#metrics?.append([{ type: "eval", step, ...record, ...metrics }]);
       await this.#tell((logger) => logger.log(step, metrics));
     });
     this.#print(lines);

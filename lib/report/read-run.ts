@@ -13,6 +13,7 @@ export interface RunData {
   /** The run record that metrics.jsonl begins with; of a resumed run the last one. */
   readonly run: JsonObject;
   readonly steps: readonly JsonObject[];
+  /** By step; there may be several at one, which `do_sample` tells apart. */
   readonly evaluations: readonly JsonObject[];
   readonly completions: readonly JsonObject[];
   /** Completions in the file; more than `completions` if the newest were asked for only. */
@@ -41,8 +42,8 @@ export async function readRun(outputDir: string, limit: number): Promise<RunData
   if (exists) damagedLines += await readLines(completionsFile, (line) => newest.add(line));
   return {
     run: lines.run ?? {},
-    steps: lines.inOrder("step"),
-    evaluations: lines.inOrder("eval"),
+    steps: lines.steps,
+    evaluations: lines.evaluations,
     completions: newest.list,
     completionCount: newest.count,
     damagedLines,
@@ -53,17 +54,28 @@ export async function readRun(outputDir: string, limit: number): Promise<RunData
 class MetricLines {
   /** The last run record. */
   run: JsonObject | undefined;
-  readonly #lines = { step: new Map<number, JsonObject>(), eval: new Map<number, JsonObject>() };
+  readonly #steps = new Map<number, JsonObject>();
+  /** With the run record that they came after. */
+  #evaluations: { readonly run: JsonObject | undefined; readonly line: JsonObject }[] = [];
 
-  add(line: JsonObject): void {
-    const { type, step } = line;
-    if (type === "run") this.#begin(line);
-    else if (type === "step" || type === "eval") this.#lines[type].set(Number(step), line);
+  get steps(): JsonObject[] {
+    return [...this.#steps.values()].sort(byStep);
   }
 
-  /** The lines of a kind, by step. */
-  inOrder(type: "step" | "eval"): JsonObject[] {
-    return [...this.#lines[type]].sort(([a], [b]) => a - b).map(([, line]) => line);
+  get evaluations(): JsonObject[] {
+    return this.#evaluations.map(({ line }) => line).sort(byStep);
+  }
+
+  add(line: JsonObject): void {
+    const { type, step, do_sample } = line;
+    if (type === "run") this.#begin(line);
+    else if (type === "step") this.#steps.set(Number(step), line);
+    else if (type === "eval") {
+      // One run may evaluate several times at a step; a resumed run does an evaluation again that was not done with.
+      const isAgain = (of: JsonObject) => of.step === step && of.do_sample === do_sample;
+      this.#evaluations = this.#evaluations.filter((before) => before.run === this.run || !isAgain(before.line));
+      this.#evaluations.push({ run: this.run, line });
+    }
   }
 
   /** Drops the lines of steps that this run has still to do, and of a run before that it does not go on with. */
@@ -72,17 +84,16 @@ class MetricLines {
     // Evaluations before the first run are its own.
     const anew = after === 0 && this.run !== undefined;
     const isOutdated = (step: number) => anew || (typeof after === "number" && step > after);
-    for (const lines of Object.values(this.#lines)) {
-      for (const step of lines.keys()) if (isOutdated(step)) lines.delete(step);
-    }
+    for (const step of this.#steps.keys()) if (isOutdated(step)) this.#steps.delete(step);
+    this.#evaluations = this.#evaluations.filter(({ line }) => !isOutdated(Number(line.step)));
     this.run = run;
   }
 }
 
 class NewestCompletions {
   readonly #limit: number;
-  /** Completions of each step, by split. */
-  readonly #counts = { train: new Map<number, number>(), eval: new Map<number, number>() };
+  /** Completions in the file of each step, by what they are of. */
+  readonly #counts = new Map<string, Map<number, number>>();
   #list: JsonObject[] = [];
   count = 0;
 
@@ -97,31 +108,38 @@ class NewestCompletions {
   add(line: JsonObject): void {
     // The tokens are the engine's business and the largest part of a line.
     const { ids: _ids, loss_mask: _mask, samples: _samples, ...shown } = line;
-    if (line.index === 0) this.#begin(splitOf(line), Number(line.step));
-    const counts = this.#counts[splitOf(line)];
-    counts.set(Number(line.step), (counts.get(Number(line.step)) ?? 0) + 1);
+    const [kind, step] = [kindOf(line), Number(line.step)];
+    if (line.index === 0) this.#begin(kind, step);
+    const counts = this.#counts.get(kind) ?? new Map<number, number>();
+    this.#counts.set(kind, counts.set(step, (counts.get(step) ?? 0) + 1));
     this.count++;
     this.#list.push(shown);
     if (this.#list.length >= 2 * this.#limit) this.#list.splice(0, this.#list.length - this.#limit);
   }
 
   /** Drops what was written of the step before and, as training goes on from there, of all later ones. */
-  #begin(split: "train" | "eval", step: number): void {
-    const again = (of: "train" | "eval", s: number) => (split === "train" ? s >= step : of === split && s === step);
-    const dropped = (["train", "eval"] as const).flatMap((of) => {
-      return [...this.#counts[of]].filter(([s]) => again(of, s)).map(([s, count]) => ({ of, s, count }));
-    });
-    if (dropped.length === 0) return;
-    for (const { of, s, count } of dropped) {
-      this.#counts[of].delete(s);
-      this.count -= count;
+  #begin(kind: string, step: number): void {
+    const isAgain = (of: string, s: number) => (kind === "train" ? s >= step : of === kind && s === step);
+    let isAnyAgain = false;
+    for (const [of, counts] of this.#counts) {
+      for (const [s, count] of counts) {
+        if (!isAgain(of, s)) continue;
+        counts.delete(s);
+        this.count -= count;
+        isAnyAgain = true;
+      }
     }
-    this.#list = this.#list.filter((line) => !again(splitOf(line), Number(line.step)));
+    if (isAnyAgain) this.#list = this.#list.filter((line) => !isAgain(kindOf(line), Number(line.step)));
   }
 }
 
-function splitOf({ split }: JsonObject): "train" | "eval" {
-  return split === "eval" ? "eval" : "train";
+/** Training, a sampled evaluation, or a greedy one. */
+function kindOf({ split, do_sample }: JsonObject): string {
+  return split === "eval" ? `eval ${do_sample}` : "train";
+}
+
+function byStep(a: JsonObject, b: JsonObject): number {
+  return Number(a.step) - Number(b.step);
 }
 
 /** Returns how many lines cannot be read; the last one is not counted, as it may still be written. */

@@ -1,17 +1,19 @@
-// The report of a run: one HTML file with its data, styles, script and charting library inside, so that it opens from disk
+// The report of a run, or of several: one HTML file with its data, styles, script and charting library inside, so that it opens from disk
 // and can be sent to someone. The page itself is in lib/report/page/, plain files that the browser runs as they are.
 
 import { readFile, rename, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { at } from "../at.js";
 import { checkOptionNames, checkText, namesOf } from "../checks.js";
+import { GrpoError } from "../errors.js";
 import { packageRequire, packageRoot } from "../package-files.js";
-import { readRun } from "./read-run.js";
+import { type RunData, readRun } from "./read-run.js";
 
 /** What goes into a report, and where it is written. */
 export interface ReportOptions {
-  /** Default: report.html in the output folder. */
+  /** Default: report.html in the output folder; of several runs comparison.html in the current folder. */
   readonly file?: string;
-  /** The newest completions to include. Default 20,000. */
+  /** The newest completions of each run to include. Default 20,000. */
   readonly completions?: number;
   /** Seconds after which the page loads itself again; default: never. */
   readonly reload?: number;
@@ -20,21 +22,40 @@ export interface ReportOptions {
 const REPORT_OPTIONS = namesOf<ReportOptions>({ file: true, completions: true, reload: true });
 const pageFolder = path.join(packageRoot, "lib/report/page");
 
-/** Writes the report and returns its path. Throws BAD_INPUT where there is no run. */
-export async function writeReport(outputDir: string, options: ReportOptions = {}): Promise<string> {
-  checkText("writeReport", "outputDir", outputDir);
+/**
+ * Writes the report of a run, or of several in one page: their curves over each other, and what differs in their configuration.
+ * Returns its path. Throws BAD_INPUT where there is no run.
+ */
+export async function writeReport(
+  outputDirs: string | readonly string[],
+  options: ReportOptions = {},
+): Promise<string> {
   checkOptionNames("writeReport", options, REPORT_OPTIONS);
-  const file = options.file ?? path.join(outputDir, "report.html");
-  const data = await readRun(outputDir, options.completions ?? 20_000);
+  const folders = Array.isArray(outputDirs) ? outputDirs : [outputDirs];
+  for (const folder of folders) checkText("writeReport", "outputDir", folder);
+  const [first] = folders;
+  if (first === undefined)
+    throw new GrpoError("BAD_INPUT", "writeReport: expected an output folder, found an empty list");
+  const file = options.file ?? (folders.length === 1 ? path.join(first, "report.html") : "comparison.html");
+  const data = await Promise.all(folders.map((folder) => readRun(folder, options.completions ?? 20_000)));
+  const titles = titlesOf(folders, data);
   const html = await renderReport({
-    ...data,
-    title: path.basename(path.resolve(outputDir)),
+    runs: data.map((run, i) => ({ ...run, title: titles[i] })),
+    title: titles.join(" / "),
     reload: options.reload ?? 0,
   });
   // A browser that loads it meanwhile must not see half of it.
   await writeFile(`${file}.tmp`, html);
   await rename(`${file}.tmp`, file);
   return file;
+}
+
+/** What the runs are called: their names, else their folders' names, else the folders, where several would be called the same. */
+function titlesOf(folders: readonly string[], data: readonly RunData[]): readonly string[] {
+  const base = (folder: string) => path.basename(path.resolve(folder));
+  const names = data.map(({ run }, i) => (typeof run.run_name === "string" ? run.run_name : base(at(folders, i))));
+  const isOnce = (name: string) => names.indexOf(name) === names.lastIndexOf(name);
+  return names.map((name, i) => (isOnce(name) ? name : `${name} (${at(folders, i)})`));
 }
 
 /** page.html with every file that it links written into it. */

@@ -75,6 +75,8 @@ export interface StepOutcome {
 export interface EvaluationOutcome {
   /** Names begin with eval_. */
   readonly metrics: Readonly<Metrics>;
+  /** What the trainer adds of its own to the line of metrics.jsonl: how it sampled. */
+  readonly record?: Readonly<Record<string, unknown>>;
   readonly completions: readonly CompletionRecord[];
 }
 

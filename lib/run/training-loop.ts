@@ -300,7 +300,7 @@ export class TrainingLoop<Args extends RunOptions> {
     try {
       const outcome = await evaluation();
       const { metrics, completions } = outcome;
-      this.#log.evaluation(step, metrics, completions, (width) =>
+      this.#log.evaluation(step, outcome, (width) =>
         view.evaluationLines({ step, metrics, records: completions, width }),
       );
       if (!this.#training) await this.#log.written();

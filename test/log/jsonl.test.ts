@@ -55,7 +55,7 @@ async function run(reward: number, steps: readonly number[]): Promise<void> {
   await log.begin({ reward_functions: ["r"] }, (steps[0] ?? 1) - 1);
   for (const step of steps) {
     await log.step(step, { reward }, completions(step, "train", [reward, reward, reward]));
-    log.evaluation(step, { eval_reward: reward }, completions(step, "eval", [reward]));
+    log.evaluation(step, { metrics: { eval_reward: reward }, completions: completions(step, "eval", [reward]) });
   }
   await log.close();
 }
@@ -79,6 +79,32 @@ describe("the run in them", () => {
     expect(shown(data)).toEqual(expected);
     expect(data.completionCount).toBe(16);
     expect(data.steps.map(({ reward }) => reward)).toEqual([1, 2, 3, 4].map(of));
+  });
+
+  it("has each of several evaluations at one step, and one that a resumed run did again only once", async () => {
+    const evaluate = async (log: RunLog, do_sample: boolean, reward: number) => {
+      const sampled = completions(2, "eval", [reward]).map((record) => ({ ...record, do_sample }));
+      log.evaluation(2, { metrics: { eval_reward: reward }, record: { do_sample }, completions: sampled });
+    };
+    const open = async (after: number) => {
+      const log = new RunLog({ outputDir: folder, logTo: ["jsonl"] });
+      await log.begin({ resumed_after_step: after }, after);
+      return log;
+    };
+    const first = await open(0);
+    await evaluate(first, true, 1);
+    await evaluate(first, false, 2);
+    await first.close();
+    const resumed = await open(2);
+    await evaluate(resumed, true, 3);
+    await resumed.close();
+    const { evaluations, completions: found } = await readRun(folder, 100);
+    const expected = [
+      [false, 2],
+      [true, 3],
+    ];
+    expect(evaluations.map((line) => [line.do_sample, line.eval_reward])).toEqual(expected);
+    expect(found.map((line) => [line.do_sample, line.reward])).toEqual(expected);
   });
 
   it("passes over lines that were torn, counts them, and lets the last one be", async () => {

@@ -20,7 +20,7 @@ async function shortRun(loggers: readonly Logger[], logTo: RunLogOptions["logTo"
   await log.begin({ run_name: "short" }, 3);
   await log.step(4, { reward: 0.1 }, []);
   await log.window(4, { reward: 0.1 });
-  await log.evaluation(5, { eval_reward: 0.2 }, []);
+  await log.evaluation(5, { metrics: { eval_reward: 0.2 }, completions: [] });
   await log.close();
   return printed;
 }

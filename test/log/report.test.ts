@@ -1,7 +1,7 @@
 // The report in a real browser: what it shows, that search and pages work, and that 10,000 completions open fast.
 
 import { execFileSync } from "node:child_process";
-import { appendFile, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { appendFile, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
@@ -48,19 +48,26 @@ async function writeRun(outputDir: string): Promise<void> {
     entropy: 1 - i / 200,
     step_time: 2,
     "time/rollout": 1.5,
+    "time/idle_share": 0.25,
+    "completions/clipped_ratio": 0,
+    tokens_per_second: 1_234_567 + i,
     own_metric: i,
   }));
-  const evaluation = { type: "eval", step: 50, eval_reward: 0.7 };
+  const evaluations = [
+    { type: "eval", step: 50, do_sample: true, eval_reward: 0.7 },
+    { type: "eval", step: 50, do_sample: false, eval_reward: 0.8 },
+  ];
   await writeFile(
     path.join(outputDir, "metrics.jsonl"),
-    [run, ...steps, evaluation].map((line) => `${JSON.stringify(line)}\n`).join(""),
+    [run, ...steps, ...evaluations].map((line) => `${JSON.stringify(line)}\n`).join(""),
   );
   const completions = Array.from({ length: COMPLETIONS }, (_, i) => ({
     step: Math.floor(i / PER_STEP) + 1,
     split: "train",
-    row: i,
+    row: Math.floor(i / 4),
     prompt: [{ role: "user", content: `What is ${i} + 1? ${"Think about it. ".repeat(20)}` }],
     completion: `</script><b>It is ${i + 1}</b> ${"because ".repeat(40)}`,
+    index: i % PER_STEP,
     ids: [1, 2, 3],
     rewards: { format: 1, accuracy: null },
     reward: i / COMPLETIONS,
@@ -74,6 +81,13 @@ async function writeRun(outputDir: string): Promise<void> {
   // What a run that is going on has half written.
   await appendFile(path.join(outputDir, "completions.jsonl"), '{"step":101,"split":"tr');
 }
+
+/** What of a panel's chart the page says in text, by the panel's title. */
+const legendOf = (page: Page, title: string) =>
+  page
+    .locator(".panel", { has: page.getByRole("heading", { name: title, exact: true }) })
+    .locator(".u-series:visible .u-label")
+    .allTextContents();
 
 describe.skipIf(executablePath === undefined)("the report in Chromium", () => {
   let browser: Browser;
@@ -107,9 +121,7 @@ describe.skipIf(executablePath === undefined)("the report in Chromium", () => {
 
   it("draws a curve for each metric that was logged, and no panel for one that was not", async () => {
     const titles = await page.locator("#curves .panel h3").allTextContents();
-    expect(titles).toEqual(
-      expect.arrayContaining(["Reward", "Reward: format", "Entropy", "Seconds of a step, by phase"]),
-    );
+    expect(titles).toEqual(expect.arrayContaining(["Reward", "Reward: format", "Entropy", "Seconds of a step"]));
     expect(titles).not.toContain("Reward: accuracy");
     expect(titles).not.toContain("Learning rate");
     await page.click("#more summary");
@@ -120,6 +132,68 @@ describe.skipIf(executablePath === undefined)("the report in Chromium", () => {
         canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some((value) => value > 0))`,
     );
     expect(drawn).toEqual(titles.map(() => true));
+  });
+
+  it("names both evaluations of a step and each line once, and not the edges of a band", async () => {
+    expect(await legendOf(page, "Reward")).toEqual(["step", "reward", "evaluation (sampled)", "evaluation (greedy)"]);
+    await page
+      .locator("#curves .u-over")
+      .first()
+      .hover({ position: { x: 100, y: 50 } });
+    expect(await page.locator("#curves .u-legend").first().textContent()).toMatch(/reward\d\.\d+ ± 0\.100/);
+  });
+
+  it("draws shares apart from seconds, from 0, and up to 1 where they are all 0", async () => {
+    expect(await legendOf(page, "Seconds of a step")).toEqual(["step", "whole step", "rollout"]);
+    expect(await legendOf(page, "Share of time without work for the engine")).toEqual(["step", "share"]);
+    const ranges = await page.evaluate(
+      `charts.filter(({ panel }) => panel.share).map(({ chart }) => [chart.scales.y.min, chart.scales.y.max])`,
+    );
+    expect(ranges).toEqual([
+      [0, 1],
+      [0, expect.closeTo(0.28, 1)],
+    ]);
+  });
+
+  it("gives an axis the room and the digits that its numbers need", async () => {
+    const [texts, room] = (await page.evaluate(
+      `(() => {
+        const { chart } = charts.find(({ panel }) => panel.title === "Tokens per second");
+        const { _values: texts, _size: room } = chart.axes[1];
+        return [texts, room - Math.max(...texts.map((text) => chart.ctx.measureText(text).width / devicePixelRatio))];
+      })()`,
+    )) as [string[], number];
+    expect(new Set(texts).size).toBe(texts.length);
+    expect(room).toBeGreaterThan(10);
+  });
+
+  it("shows the configuration as a table, and no comparison of one run", async () => {
+    await page.click("#configuration summary");
+    expect(await page.locator("#config tr", { hasText: "beta" }).locator("td").allTextContents()).toEqual([
+      "beta",
+      "0",
+    ]);
+    expect(await page.locator("#differences").isVisible()).toBe(false);
+  });
+
+  it("shows the completions of a prompt side by side, the best first, as text", async () => {
+    await page.selectOption("#view", "groups");
+    await page.fill("#step", "7");
+    expect(await page.textContent("#count")).toBe("100 of 10,000 completions in 25 groups");
+    const group = page.locator(".group").first();
+    const cards = await group.locator(".card").allTextContents();
+    expect(cards).toHaveLength(4);
+    expect(cards[0]).toContain("</script><b>It is 604</b>");
+    expect(cards[0]).toContain("advantage 0.500");
+    expect(await group.locator("h3").textContent()).toContain("4 completions");
+    await page.fill("#step", "");
+    await page.selectOption("#view", "table");
+  });
+
+  it.each([1280, 390])("fits a screen of %i pixels in width", async (width) => {
+    await page.setViewportSize({ width, height: 900 });
+    await expect.poll(() => page.evaluate("document.documentElement.scrollWidth")).toBe(width);
+    await page.setViewportSize({ width: 1280, height: 900 });
   });
 
   it("finds completions by step and by text, orders them, and turns pages", async () => {
@@ -139,6 +213,76 @@ describe.skipIf(executablePath === undefined)("the report in Chromium", () => {
     await page.fill("#search", "");
     await page.selectOption("#order", "reward down");
     expect(await page.locator("tr.row").first().textContent()).toContain("It is 10000");
+  });
+});
+
+describe.skipIf(executablePath === undefined)("the report of several runs in Chromium", () => {
+  let browser: Browser;
+  let page: Page;
+  let parent: string;
+  beforeAll(async () => {
+    parent = await mkdtemp(path.join(tmpdir(), "grpo-reports-"));
+    const folders = ["first/out", "second/out"].map((name) => path.join(parent, name));
+    for (const [i, outputDir] of folders.entries()) {
+      const config = { beta: 0, learningRate: [0.001, 0.0005][i], runName: "<img src=x onerror=alert(1)>" };
+      const lines = [
+        { type: "run", run_name: null, reward_functions: [`reward ${i}`], config },
+        ...[1, 2, 3].map((step) => ({ type: "step", step: step + i, reward: step * (i + 1), [`own ${i}`]: step })),
+        { type: "eval", step: 2, do_sample: false, eval_reward: i },
+      ];
+      await mkdir(outputDir, { recursive: true });
+      const text = lines.map((line) => `${JSON.stringify(line)}\n`).join("");
+      await writeFile(path.join(outputDir, "metrics.jsonl"), text);
+      const completion = {
+        step: 2,
+        split: "train",
+        index: 0,
+        row: 0,
+        prompt: "<i>?",
+        completion: `of ${i}`,
+        reward: i,
+      };
+      await writeFile(path.join(outputDir, "completions.jsonl"), `${JSON.stringify(completion)}\n`);
+    }
+    browser = await chromium.launch({ executablePath: executablePath ?? "", args: ["--no-sandbox"] });
+    page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
+    await page.goto(pathToFileURL(await writeReport(folders, { file: path.join(parent, "both.html") })).href);
+    await page.waitForSelector("body[data-ready=true]");
+  });
+  afterAll(async () => {
+    await browser?.close();
+    await rm(parent, { recursive: true, force: true });
+  });
+  const names = () => ["first/out", "second/out"].map((name) => `out (${path.join(parent, name)})`);
+
+  it("has a curve of each run in one panel, over all steps, with their evaluations", async () => {
+    const [first, second] = names();
+    expect(await legendOf(page, "Reward")).toEqual([
+      "step",
+      first,
+      second,
+      `${first}: evaluation (greedy)`,
+      `${second}: evaluation (greedy)`,
+    ]);
+    expect(await page.evaluate("charts[0].chart.data.slice(0, 3)")).toEqual([
+      [1, 2, 3, 4],
+      [1, 2, 3, null],
+      [null, 2, 4, 6],
+    ]);
+  });
+
+  it("lists the settings that differ, and only these", async () => {
+    const settings = await page.locator("#differing tbody td:first-child").allTextContents();
+    expect(settings).toEqual(["learningRate", "reward_functions"]);
+    const values = await page.locator("#differing tbody tr").first().locator("td.value").allTextContents();
+    expect(values).toEqual(["0.001", "0.0005"]);
+  });
+
+  it("has the completions of all runs, or of one, and texts as texts", async () => {
+    expect(await page.locator("tr.row").count()).toBe(2);
+    await page.selectOption("#run", "1");
+    expect(await page.locator("tr.row").allTextContents()).toEqual([expect.stringContaining("of 1")]);
+    expect(await page.locator("img, i").count()).toBe(0);
   });
 });
 

@@ -62,7 +62,7 @@ describe("a run's events", () => {
 
   it("drop nothing for an evaluation before the run, which still says where it goes on", async () => {
     const log = open();
-    log.evaluation(0, { eval_reward: 1 }, []);
+    log.evaluation(0, { metrics: { eval_reward: 1 }, completions: [] });
     await log.begin({}, 5);
     log.window(6, { reward: 1 });
     await log.close();

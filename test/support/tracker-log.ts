@@ -47,7 +47,7 @@ export async function logFirstPart({ outputDir, tracker, note }: TrackedRun): Pr
   await log.begin({ ...RECORD, resumed_after_step: 0 }, 0);
   log.window(1, { reward: 0.1, "rewards/format/mean": Number.NaN });
   log.window(2, { reward: 0.2, loss: Number.NEGATIVE_INFINITY });
-  log.evaluation(2, { eval_reward: 1e-9 }, []);
+  log.evaluation(2, { metrics: { eval_reward: 1e-9 }, completions: [] });
   log.window(3, { reward: 0.3 });
   await log.close("stopped");
 }
