@@ -102,7 +102,8 @@ function checkInPython(python: string, ...args: string[]): boolean {
 }
 
 async function checkGguf(checkout: string): Promise<boolean> {
-  if (flags.python === undefined || flags.packages === undefined) throw new Error("--llama-cpp: needs --python, --packages");
+  if (flags.python === undefined || flags.packages === undefined)
+    throw new Error("--llama-cpp: needs --python, --packages");
   const pre = flags.pre === undefined ? [] : ["--pre", flags.pre];
   if (!checkInPython(flags.python, "gguf", "--llama-cpp", checkout, ...pre)) return false;
   const entry = path.resolve(flags.packages, "node_modules/node-llama-cpp/dist/index.js");
