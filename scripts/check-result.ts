@@ -108,7 +108,8 @@ async function checkGguf(checkout: string): Promise<boolean> {
   if (!checkInPython(flags.python, "gguf", "--llama-cpp", checkout, ...pre)) return false;
   const entry = path.resolve(flags.packages, "node_modules/node-llama-cpp/dist/index.js");
   const { getLlama } = (await import(pathToFileURL(entry).href)) as { getLlama(options: object): Promise<Llama> };
-  const llama = await getLlama({ gpu: false, build: "never", logLevel: "error" });
+  // One thread: llama.cpp's wait for each other by spinning, which on a busy machine takes minutes.
+  const llama = await getLlama({ gpu: false, build: "never", logLevel: "error", maxThreads: 1 });
   let good = true;
   for (const type of GGUF_TYPES) {
     const model = await llama.loadModel({ modelPath: path.join(out, `merged-${type}.gguf`) });
