@@ -129,7 +129,6 @@ const calls: readonly [of: string, wrong: readonly Wrong[]][] = [
       ["options beside it", () => stream.map(never, { batched: true }), /nothing else, found \{"batched"/],
       ["options beside it", () => rows.filter(never, { numProc: 2 }), /nothing else/],
       ["options beside it", () => stream.filter(never, { numProc: 2 }), /nothing else/],
-      ["a list of columns", () => rows.removeColumns(["answer"]), /\n.*removeColumns\("a", "b"\)/],
       ["a dictionary of names", () => rows.renameColumn({ answer: "solution" }), /\n.*renameColumn\("from", "to"\)/],
       ["data sets one by one", () => concatenateDatasets(rows, rows), /array of data sets/],
       ["shares by position", () => interleaveDatasets([rows, rows], [0.5, 0.5]), /\n.*probabilities: …/],
