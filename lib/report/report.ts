@@ -39,11 +39,9 @@ export async function writeReport(
   const file = options.file ?? (folders.length === 1 ? path.join(first, "report.html") : "comparison.html");
   const data = await Promise.all(folders.map((folder) => readRun(folder, options.completions ?? 20_000)));
   const titles = titlesOf(folders, data);
-  const html = await renderReport({
-    runs: data.map((run, i) => ({ ...run, title: titles[i] })),
-    title: titles.join(" / "),
-    reload: options.reload ?? 0,
-  });
+  const [run, ...others] = data.map((run, i) => ({ ...run, title: titles[i] }));
+  // The page holds the data of its run, whatever it is compared with, so that programs find it at one place.
+  const html = await renderReport({ ...run, others, reload: options.reload ?? 0 });
   // A browser that loads it meanwhile must not see half of it.
   await writeFile(`${file}.tmp`, html);
   await rename(`${file}.tmp`, file);

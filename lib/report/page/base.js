@@ -1,8 +1,8 @@
 // What the parts of the report's page share: the data beside it, names, numbers as text, and elements. Plain scripts without
 // modules, because the page opens from disk. Texts of a run go in as text nodes only, never as HTML.
 
-const data = JSON.parse(document.getElementById("data").textContent);
-const { runs } = data;
+const page = JSON.parse(document.getElementById("data").textContent);
+const runs = [page, ...page.others];
 const isComparison = runs.length > 1;
 const $ = (id) => document.getElementById(id);
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();

@@ -18,8 +18,9 @@ function factsOf({ run, steps, damagedLines }) {
 }
 
 function showHead() {
-  document.title = `${data.title} · grpo`;
-  $("title").textContent = data.title;
+  const heading = runs.map(({ title }) => title).join(" / ");
+  document.title = `${heading} · grpo`;
+  $("title").textContent = heading;
   for (const [r, run] of runs.entries()) {
     const line = element("div", { className: "facts" });
     if (isComparison) {
@@ -74,8 +75,8 @@ showHead();
 showConfiguration();
 showCurves();
 showCompletions();
-if (data.reload > 0) {
+if (page.reload > 0) {
   // Not while somebody reads further down or has typed something.
-  setInterval(() => scrollY < 100 && $("search").value === "" && location.reload(), data.reload * 1000);
+  setInterval(() => scrollY < 100 && $("search").value === "" && location.reload(), page.reload * 1000);
 }
 document.body.dataset.ready = "true";
