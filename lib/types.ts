@@ -39,6 +39,20 @@ export interface TrainerState {
   readonly logHistory: Readonly<Record<string, number>>[];
 }
 
+/** That of a run before its first step. */
+export function freshState(maxSteps: number): TrainerState {
+  return {
+    globalStep: 0,
+    maxSteps,
+    epoch: 0,
+    numInputTokensSeen: 0,
+    bestMetric: null,
+    bestModelCheckpoint: null,
+    evaluationsWithoutGain: 0,
+    logHistory: [],
+  };
+}
+
 /** The prompts that rows of a type have. */
 export type PromptOf<Row> = [Row] extends [{ readonly prompt: infer P extends Prompt }] ? P : Prompt;
 

@@ -1,7 +1,7 @@
 // A reward function on rows of its own, without a model: what tests of it call.
 
 import { at } from "../at.js";
-import type { Completion, FinishReason, Prompt, RewardFn, TrainerState } from "../types.js";
+import { type Completion, type FinishReason, freshState, type Prompt, type RewardFn } from "../types.js";
 import { completionText } from "./per-sample.js";
 import { RewardRuntime } from "./runtime.js";
 
@@ -32,7 +32,7 @@ export async function test<Row extends object>(
     completionIds: rows.map(({ completionIds, completion }) => completionIds ?? idsOf(completion)),
     finishReasons: rows.map(({ finishReason }) => finishReason ?? "eos"),
     columns: Object.fromEntries(names.map((name) => [name, column(name)])),
-    trainerState: STATE,
+    trainerState: freshState(1),
   };
   const { rewards } = await new RewardRuntime({ functions: [fn] }).score(input, new AbortController().signal);
   return [...at(rewards, 0)];
@@ -42,15 +42,3 @@ const OWN_NAMES: ReadonlySet<string> = new Set(["completion", "prompt", "complet
 
 const idsOf = (completion: Completion): number[] =>
   Array.from(completionText(completion), (character) => character.codePointAt(0) ?? 0);
-
-/** That of a run before its first step. */
-const STATE: TrainerState = {
-  globalStep: 0,
-  maxSteps: 1,
-  epoch: 0,
-  numInputTokensSeen: 0,
-  bestMetric: null,
-  bestModelCheckpoint: null,
-  evaluationsWithoutGain: 0,
-  logHistory: [],
-};

@@ -40,19 +40,6 @@ export type StateFile = Zod.output<ReturnType<typeof stateSchema>>;
 /** By the name of the option: what the numbers of a run depend on, as JSON. */
 export type Settings = Readonly<Record<string, unknown>>;
 
-export function freshState(maxSteps: number): TrainerState {
-  return {
-    globalStep: 0,
-    maxSteps,
-    epoch: 0,
-    numInputTokensSeen: 0,
-    bestMetric: null,
-    bestModelCheckpoint: null,
-    evaluationsWithoutGain: 0,
-    logHistory: [],
-  };
-}
-
 export function restoreState(file: StateFile, maxSteps: number): TrainerState {
   return {
     globalStep: file.global_step,

@@ -6,7 +6,7 @@ import { GrpoError, reasonOf } from "../errors.js";
 import type { Outcome } from "../log/logger.js";
 import { MetricWindow } from "../log/metrics.js";
 import { type CompletionRecord, RunLog } from "../log/run-log.js";
-import type { TrainerState } from "../types.js";
+import { freshState, type TrainerState } from "../types.js";
 import { BestModel } from "./best-model.js";
 import { Callbacks } from "./callbacks.js";
 import { type Checkpoint, removeLeftovers } from "./checkpoint.js";
@@ -27,7 +27,7 @@ import {
   type StepOutcome,
   type TrainOptions,
 } from "./run.js";
-import { freshState, restoreState } from "./state.js";
+import { restoreState } from "./state.js";
 import { Timeline } from "./timeline.js";
 
 /** A run that is going on. */

@@ -16,10 +16,10 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/grpo/config.js";
 import type { GRPOTrainerOptions } from "../../lib/grpo/setup.js";
-import { GRPOTrainer } from "../../lib/grpo/trainer.js";
 import { readRun } from "../../lib/report/read-run.js";
 import { expandHome } from "../../lib/run/home.js";
-import { FakePolicy, type FakeRow, FakeTokenizer, fakeRows } from "./fake-policy.js";
+import { FakePolicy, type FakeRow, fakeRows } from "./fake-policy.js";
+import { fakeTrainer } from "./fake-trainer.js";
 
 let folder: string;
 beforeEach(() => {
@@ -27,28 +27,8 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-function bench(args: GRPOConfigOptions = {}, options: Partial<GRPOTrainerOptions<FakeRow>> = {}) {
-  const printed: string[] = [];
-  const trainer = new GRPOTrainer<FakeRow>({
-    model: new FakePolicy(),
-    processingClass: new FakeTokenizer(),
-    args: new GRPOConfig({
-      outputDir: folder,
-      perDeviceTrainBatchSize: 4,
-      numGenerations: 4,
-      maxSteps: 4,
-      saveSteps: 2,
-      maxCompletionLength: 4,
-      loggingSteps: 1,
-      ...args,
-    }),
-    rewardFuncs: [({ completionIds }) => completionIds.map((ids) => ids.length)],
-    trainDataset: fakeRows(6),
-    output: { write: (text: string) => printed.push(text) },
-    ...options,
-  });
-  return { trainer, printed };
-}
+const bench = (args: GRPOConfigOptions = {}, options: Partial<GRPOTrainerOptions<FakeRow>> = {}) =>
+  fakeTrainer({ outputDir: folder, ...args }, options);
 
 const runFiles = (at: string) => readdirSync(at).sort();
 const stepsOf = async (at: string) => (await readRun(at, 100)).steps.map(({ step }) => step);

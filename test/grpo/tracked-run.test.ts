@@ -4,10 +4,9 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { GRPOConfig, type GRPOConfigOptions } from "../../lib/grpo/config.js";
-import { GRPOTrainer } from "../../lib/grpo/trainer.js";
+import type { GRPOConfigOptions } from "../../lib/grpo/config.js";
 import type { Outcome } from "../../lib/log/logger.js";
-import { FakePolicy, type FakeRow, FakeTokenizer, fakeRows } from "./fake-policy.js";
+import { fakeTrainer } from "./fake-trainer.js";
 
 let folder: string;
 beforeEach(() => {
@@ -24,27 +23,14 @@ type StepEnd = (step: number) => void;
 
 function bench(args: GRPOConfigOptions = {}, onStep: StepEnd = () => {}) {
   const outcomes: Outcome[] = [];
-  const printed: string[] = [];
-  const trainer = new GRPOTrainer<FakeRow>({
-    model: new FakePolicy(),
-    processingClass: new FakeTokenizer(),
-    args: new GRPOConfig({
-      outputDir: path.join(folder, "run"),
-      perDeviceTrainBatchSize: 4,
-      numGenerations: 4,
-      maxSteps: 4,
-      saveSteps: 2,
-      maxCompletionLength: 4,
-      loggingSteps: 1,
-      ...args,
-    }),
-    rewardFuncs: [({ completionIds }) => completionIds.map((ids) => ids.length)],
-    trainDataset: fakeRows(6),
-    callbacks: [{ onStepEnd: ({ state }) => onStep(state.globalStep) }],
-    loggers: [{ name: "own", log: () => {}, end: (outcome) => void outcomes.push(outcome) }],
-    output: { write: (text: string) => printed.push(text) },
-  });
-  return { trainer, outcomes, printed };
+  const made = fakeTrainer(
+    { outputDir: path.join(folder, "run"), ...args },
+    {
+      callbacks: [{ onStepEnd: ({ state }) => onStep(state.globalStep) }],
+      loggers: [{ name: "own", log: () => {}, end: (outcome) => void outcomes.push(outcome) }],
+    },
+  );
+  return { ...made, outcomes };
 }
 
 const runOf = (tracker: string): unknown =>

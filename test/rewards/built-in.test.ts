@@ -1,8 +1,7 @@
 import { expect, test } from "vitest";
 import { rewards } from "../../lib/rewards/index.js";
 import { RewardRuntime } from "../../lib/rewards/runtime.js";
-import { freshState } from "../../lib/run/state.js";
-import type { Completion, RewardBatch } from "../../lib/types.js";
+import { type Completion, freshState, type RewardBatch } from "../../lib/types.js";
 
 const said = (content: string): Completion => [{ role: "assistant", content }];
 

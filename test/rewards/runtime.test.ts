@@ -1,8 +1,7 @@
 import { expect, test } from "vitest";
 import { rewards } from "../../lib/rewards/index.js";
 import { type RewardInput, RewardRuntime, type RewardRuntimeOptions } from "../../lib/rewards/runtime.js";
-import { freshState } from "../../lib/run/state.js";
-import type { AnyRewardFn, RewardBatch } from "../../lib/types.js";
+import { type AnyRewardFn, freshState, type RewardBatch } from "../../lib/types.js";
 
 const input: RewardInput = {
   prompts: ["p", "p"],

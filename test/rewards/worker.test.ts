@@ -8,8 +8,7 @@ import { afterEach, expect, test } from "vitest";
 import { rewards as fromSources } from "../../lib/rewards/index.js";
 import type { RewardRuntimeOptions, RewardRuntime as Runtime } from "../../lib/rewards/runtime.js";
 import type { WorkerOptions, WorkerReward } from "../../lib/rewards/worker.js";
-import { freshState } from "../../lib/run/state.js";
-import type { AnyRewardFn } from "../../lib/types.js";
+import { type AnyRewardFn, freshState } from "../../lib/types.js";
 
 const built = new URL("../../dist/rewards/index.js", import.meta.url).href;
 const { rewards }: { rewards: typeof fromSources } = await import(built);
