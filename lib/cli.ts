@@ -63,6 +63,10 @@ function help(): string {
   return `usage: grpo <command> [options]\n\n${lines.join("\n")}\n\n\`grpo <command> --help\` shows a command's options, \`grpo --version\` the version.`;
 }
 
+function usage(name: string, command: Command): string {
+  return `usage: grpo ${name} ${command.usage}`.trimEnd();
+}
+
 async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;
   if (name === undefined || name === "--help" || name === "-h" || name === "help") {
@@ -81,7 +85,7 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const command = await entry.load();
   if (rest.includes("--help") || rest.includes("-h")) {
-    console.log(`usage: grpo ${name} ${command.usage}`);
+    console.log(usage(name, command));
     return 0;
   }
   return run(name, command, rest);
@@ -93,7 +97,7 @@ async function run(name: string, command: Command, args: readonly string[]): Pro
   } catch (error) {
     // node:util parseArgs: an unknown or incomplete option.
     if (error instanceof Error && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS")) {
-      console.error(`grpo ${name}: ${error.message}\n\nusage: grpo ${name} ${command.usage}`);
+      console.error(`grpo ${name}: ${error.message}\n\n${usage(name, command)}`);
       return 2;
     }
     if (!(error instanceof GrpoError)) throw error;

@@ -6,6 +6,7 @@ import { constants } from "node:fs";
 import { type FileHandle, open, rename, rm, stat } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { GrpoError, reasonOf } from "../errors.js";
+import { syncFile } from "../sync-file.js";
 import { HubUnreachable, type RepoType, redacted } from "./hub-client.js";
 import { stallTimeout, xetEnabled } from "./hub-env.js";
 import { pauseAfter, untilStalled } from "./hub-fetch.js";
@@ -92,7 +93,7 @@ async function transfer(
         await sleep(pauseAfter(failures));
       }
     }
-    await output.sync();
+    await syncFile(output);
     return arrived.hash.digest("hex");
   } finally {
     await output.close();

@@ -56,14 +56,14 @@ const lora = {
   use_peft: z.boolean().default(false).describe("Train a LoRA adapter; otherwise the whole model is trained."),
   lora_r: count.default(16).describe("Rank of the adapter."),
   lora_alpha: z.number().positive().default(32).describe("The adapter's update is scaled by lora_alpha / lora_r."),
-  lora_dropout: z.number().min(0).lt(1).default(0.05),
+  lora_dropout: z.number().min(0).lt(1).default(0.05).describe("Dropout on the adapter's input, while training."),
   lora_target_modules: z
     .union([list, text])
     .optional()
     .describe("Layers that get an adapter: names, a regular expression, or all-linear."),
-  lora_target_parameters: list.optional(),
+  lora_target_parameters: list.optional().describe("Refused: PEFT's adapters on single tensors are not supported."),
   lora_modules_to_save: list.optional().describe("Modules that are trained in full and saved with the adapter."),
-  lora_task_type: z.enum(["CAUSAL_LM"]).default("CAUSAL_LM"),
+  lora_task_type: z.enum(["CAUSAL_LM"]).default("CAUSAL_LM").describe("The only task there is."),
   use_rslora: z.boolean().default(false).describe("Scale by lora_alpha / √lora_r."),
   use_dora: z.boolean().default(false).describe("Weight-decomposed LoRA."),
 };

@@ -2,6 +2,7 @@
 // checkpoints, resuming, the best model, early stopping, interrupts and uploads from lib/run.
 
 import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { open } from "node:fs/promises";
 import path from "node:path";
 import { expect, test, vi } from "vitest";
 import type { TrainerCallback, TrainerEvent } from "../../lib/run/callbacks.js";
@@ -114,6 +115,15 @@ test("checkpoints hold the trainer's own state beside the run's, and refuse a ru
   await expect(other.trainer.train({ resumeFromCheckpoint: true })).rejects.toThrow(
     "written with seed 42, this run has 1",
   );
+});
+
+test("checkpoints are written where file handles cannot sync, as in Yarn's Plug'n'Play", async () => {
+  await using handle = await open(import.meta.filename);
+  const refuse = vi.spyOn(Object.getPrototypeOf(handle), "sync").mockRejectedValue(new Error("not implemented"));
+  const { trainer, args } = bench("no-sync");
+  await trainer.train();
+  expect(existsSync(path.join(args.outputDir, "checkpoint-10"))).toBe(true);
+  refuse.mockRestore();
 });
 
 test("callbacks see its moments and steer it", async () => {
