@@ -33,7 +33,7 @@ const commands: Readonly<Record<string, Entry>> = {
     load: async () => (await import("./commands/logout.js")).logoutCommand,
   },
   whoami: {
-    summary: "show the account of the token in force",
+    summary: "show the account of the token in use",
     load: async () => (await import("./commands/whoami.js")).whoamiCommand,
   },
   train: {

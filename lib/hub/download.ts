@@ -196,7 +196,7 @@ function failed(source: RemoteCommit, file: RemoteFile, thrown: unknown): GrpoEr
   if (thrown instanceof GrpoError && !(thrown instanceof HubUnreachable)) return thrown;
   const reason = redacted(reasonOf(thrown)).split("\n")[0];
   return new GrpoError("HUB_ERROR", `download of ${file.name} from "${source.repo.name}" failed: ${reason}`, {
-    hint: "check the connection and run it again: it goes on where it stopped",
+    hint: "check the connection and run it again: it continues where it stopped",
   });
 }
 

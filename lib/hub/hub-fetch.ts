@@ -34,7 +34,7 @@ export async function fetchPatiently(address: string, init: RequestInit, once: b
 
 /** Tells whoever waits for long why nothing happens. */
 export async function pause(ms: number, signal?: AbortSignal | null): Promise<void> {
-  if (ms >= PAUSE_TO_TELL_MS) process.emitWarning(`the Hub asks to wait; going on in ${Math.ceil(ms / 1000)} s`);
+  if (ms >= PAUSE_TO_TELL_MS) process.emitWarning(`the Hub asks to wait; continuing in ${Math.ceil(ms / 1000)} s`);
   await sleep(ms, undefined, signal ? { signal } : {});
 }
 

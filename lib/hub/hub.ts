@@ -110,7 +110,7 @@ export async function readResolved<T>({ unfetched }: ModelFiles, read: () => Pro
   } catch (thrown) {
     if (unfetched === undefined || !(thrown instanceof GrpoError) || !isAboutMissing(thrown)) throw thrown;
     const [text = ""] = thrown.message.split("\n");
-    throw new GrpoError(thrown.code, `${text}: the copy in the cache is not whole, and ${unfetched}`, {
+    throw new GrpoError(thrown.code, `${text}: the copy in the cache is incomplete, and ${unfetched}`, {
       cause: thrown,
       hint: "load it once while the Hub can be asked, which fetches what is missing",
     });

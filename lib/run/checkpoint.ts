@@ -145,7 +145,7 @@ export interface Checkpoint {
 export async function readCheckpoint(folder: string): Promise<Checkpoint> {
   const file = path.join(folder, stateFile);
   const text = await readFile(file, "utf8").catch((cause: unknown) => {
-    throw new GrpoError("BAD_CHECKPOINT", `${folder} is not a whole checkpoint: ${reasonOf(cause)}`, {
+    throw new GrpoError("BAD_CHECKPOINT", `${folder} is not a complete checkpoint: ${reasonOf(cause)}`, {
       cause,
       hint: "give a folder checkpoint-<step> that training wrote",
     });

@@ -68,7 +68,7 @@ export class OutputFolder {
   async checkFree(checkpoint: string | undefined): Promise<void> {
     if (this.#earlierRun !== "refuse" || !(await this.#holdsAnother(checkpoint))) return;
     throw new GrpoError("BAD_OPTION", `${this.path} has an earlier run, and earlierRun is "refuse"`, {
-      hint: 'go on with it by resumeFromCheckpoint: true, give another outputDir, or set earlierRun to "move"',
+      hint: 'continue it with resumeFromCheckpoint: true, give another outputDir, or set earlierRun to "move"',
     });
   }
 

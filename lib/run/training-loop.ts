@@ -213,7 +213,7 @@ export class TrainingLoop<Args extends RunOptions> {
     this.#checkpoints.begin(left !== undefined && !due);
     if (!stopped) return;
     const without = `${this.state.evaluationsWithoutGain} evaluations without a gain`;
-    this.note(`note     the run had stopped early: ${without}; raise earlyStoppingPatience to go on`);
+    this.note(`note     the run had stopped early: ${without}; raise earlyStoppingPatience to continue`);
   }
 
   async #trainOneStep(running: Running): Promise<void> {
@@ -277,7 +277,7 @@ export class TrainingLoop<Args extends RunOptions> {
 
   async #loadBest(): Promise<void> {
     const folder = await this.#checkpoints.loadBest();
-    if (folder !== undefined) this.note(`took back the best model, of ${folder} (${this.state.bestMetric})`);
+    if (folder !== undefined) this.note(`loaded the best model, from ${folder} (${this.state.bestMetric})`);
   }
 
   async #nonFinite(running: Running): Promise<GrpoError> {
@@ -401,6 +401,6 @@ export class TrainingLoop<Args extends RunOptions> {
     }
     const { path: checkpoint } = this.#checkpoints;
     const own = this.#options.resumeHint?.(checkpoint);
-    return `step ${step} is saved; go on with ${own ?? `train({ resumeFromCheckpoint: "${checkpoint}" })`}`;
+    return `step ${step} is saved; continue with ${own ?? `train({ resumeFromCheckpoint: "${checkpoint}" })`}`;
   }
 }

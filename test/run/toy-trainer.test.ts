@@ -89,7 +89,7 @@ test("a run that was interrupted resumes to the same numbers, and says how", asy
     const cut = bench("cut", { loggingSteps: 4 }, { onStepEnd: stop });
     await expect(cut.trainer.train()).rejects.toMatchObject({ code: "CANCELLED" });
     expect(cut.printed.join("")).toContain("press Ctrl-C again");
-    expect(cut.printed.join("")).toMatch(/stopped after step 7; step 7 is saved; go on with train/);
+    expect(cut.printed.join("")).toMatch(/stopped after step 7; step 7 is saved; continue with train/);
     const { trainer, line, args } = bench("cut", { loggingSteps: 4 });
     await trainer.train({ resumeFromCheckpoint: true });
     expect([line.weights, line.momentum]).toEqual([whole.line.weights, whole.line.momentum]);

@@ -186,7 +186,7 @@ function optionValue(option: keyof LoraConfig, value: unknown): unknown {
 function unknownKeys(json: JsonObject): string[] {
   return Object.entries(json)
     .filter(([key, value]) => !Object.hasOwn(DEFAULTS, key) && !INFORMATIVE.includes(key) && !isOff(value))
-    .map(([key, value]) => `${key} ${show(value)} is no option of PEFT, and is passed over`);
+    .map(([key, value]) => `${key} ${show(value)} is not an option of PEFT; it is ignored`);
 }
 
 /** The layers of the model that the adapter in `file` means. Throws BAD_ADAPTER. */
@@ -237,7 +237,8 @@ export function matchAdapter(stored: SafetensorsFile, adapter: ResolvedLora): Na
   const places = new Map<string, Expected>([...adapter.baseCopies, ...expected]);
   const tensors = named.flatMap((tensor) => {
     const place = places.get(tensor.name);
-    if (place === undefined) throw bad(file, `tensor ${tensor.name} belongs to nothing that ${ADAPTER_CONFIG} names`);
+    if (place === undefined)
+      throw bad(file, `tensor ${tensor.name} does not belong to anything that ${ADAPTER_CONFIG} names`);
     if (shapeText(place.shape) !== shapeText(tensor.shape)) {
       const found = `expected shape ${shapeText(place.shape)}, found ${shapeText(tensor.shape)}`;
       throw bad(file, `tensor ${tensor.name}: ${found}`);
