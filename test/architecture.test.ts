@@ -14,7 +14,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
  * follows.
  */
 const layers: readonly (readonly string[])[] = [
-  ["lib/errors.ts", "lib/types.ts", "lib/statistics.ts"],
+  ["lib/errors.ts", "lib/types.ts", "lib/statistics.ts", "lib/sync-file.ts"],
   ["lib/file-kind.ts"],
   [
     "lib/abort.ts",
