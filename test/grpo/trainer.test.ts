@@ -348,6 +348,12 @@ test("metrics.jsonl opens with a run record and completions.jsonl has every comp
   expect(first?.rewards).toEqual({ lengthReward: first?.reward });
 });
 
+test("the plan has one prompt, and not one prompts", async () => {
+  const { trainer, printed } = bench({ perDeviceTrainBatchSize: 4, gradientAccumulationSteps: 1 });
+  await trainer.train();
+  expect(printed.join("")).toContain("1 prompt × 4 completions = 4 completions");
+});
+
 test("the plan is printed before the first step, and each line fits 120 columns", async () => {
   const { trainer, printed } = bench();
   await trainer.train();
