@@ -120,7 +120,7 @@ describe.skipIf(executablePath === undefined)("the look of the report in Chromiu
             return { left, right };
           });
         })()`,
-      )) as [DOMRect, DOMRect];
+      )) as { readonly left: number; readonly right: number }[];
       expect(inner.left).toBeGreaterThanOrEqual(outer.left);
       expect(inner.right).toBeLessThanOrEqual(outer.right);
     }
