@@ -63,7 +63,7 @@ async function contentOf(
     const isComputed = name === "rope_freqs.weight";
     return [name, [GGMLQuantizationType[dtype], shape.map(Number), isComputed ? values() : digest]] as const;
   });
-  return { metadata, tensors: Object.fromEntries(tensors) };
+  return { metadata: { ...metadata }, tensors: Object.fromEntries(tensors) };
 }
 
 describe.each(Object.entries(golden.cases))("%s as a GGUF file", (name, expected) => {

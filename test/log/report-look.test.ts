@@ -42,6 +42,11 @@ it.each(["light", "dark"])("has %s colours that WCAG calls readable: 4.5 for tex
   expect(low).toEqual([]);
 });
 
+interface Sides {
+  readonly left: number;
+  readonly right: number;
+}
+
 const LONG = "a_name_without_a_place_to_break_at_that_is_wider_than_a_phone_by_itself";
 
 async function writeRun(outputDir: string, i: number): Promise<void> {
@@ -120,7 +125,7 @@ describe.skipIf(executablePath === undefined)("the look of the report in Chromiu
             return { left, right };
           });
         })()`,
-      )) as { readonly left: number; readonly right: number }[];
+      )) as [Sides, Sides];
       expect(inner.left).toBeGreaterThanOrEqual(outer.left);
       expect(inner.right).toBeLessThanOrEqual(outer.right);
     }
