@@ -197,13 +197,13 @@ function drawnSeries({ kind, label, colour: stroke, isDashed, isHollow, values }
   return { label, value, stroke, width: 2, dash: isDashed ? [6, 4] : [], spanGaps: true, points: { show: isShort } };
 }
 
-/** Squares with the look of what is drawn: filled, hollow, or with a dashed edge. */
+/** Squares with the look of what is drawn: filled or hollow; for dashes, which would meet at the corners, pale with dots around. */
 function legendMarkers(series) {
-  const isEmpty = ({ isHollow, isDashed }) => isHollow || isDashed;
+  const fillOf = ({ isHollow, isDashed, colour }) => (isHollow ? "transparent" : `${colour}${isDashed ? "55" : ""}`);
   return {
     width: 2,
-    dash: (_chart, i) => (series[i - 1]?.isDashed ? "dashed" : "solid"),
-    fill: (_chart, i) => (i === 0 || isEmpty(series[i - 1]) ? "transparent" : series[i - 1].colour),
+    dash: (_chart, i) => (series[i - 1]?.isDashed ? "dotted" : "solid"),
+    fill: (_chart, i) => (i === 0 ? "transparent" : fillOf(series[i - 1])),
   };
 }
 

@@ -27,8 +27,8 @@ function showHead() {
     if (isComparison) {
       const dot = element("span", { className: "dot" });
       dot.style.borderColor = colour(r);
-      if (isDashed(r)) dot.style.borderStyle = "dashed";
-      else dot.style.background = colour(r);
+      dot.style.background = isDashed(r) ? "transparent" : colour(r);
+      if (isDashed(r)) dot.style.borderStyle = "dotted";
       line.append(dot, element("strong", { text: run.title }), " · ");
     }
     line.append(factsOf(run));
