@@ -5,6 +5,7 @@ import path from "node:path";
 import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import { readResolved, resolveModelFiles } from "../hub/hub.js";
+import type { JsonObject } from "../json.js";
 import { ropeSettingsOf } from "../model/families/families.js";
 import { ropeType } from "../model/families/rope.js";
 import type { HubSource } from "../model/model-options.js";
@@ -55,13 +56,12 @@ export async function modelToGguf(
   source: HubSource = {},
 ): Promise<void> {
   const model = await readModel(idOrPath, source);
-  const rope = ropeSettingsOf(model.contents.config);
-  checkModel(model, ropeType(rope));
+  const rope = checkModel(model);
   const resolved = await resolveModelFiles(idOrPath, { ...source, patterns: TOKENIZER_PATTERNS });
   const files = await readResolved(resolved, () => readTokenizerFiles(resolved.folder, resolved.files));
   const tokenizer = await Tokenizer.fromPretrained(idOrPath, source);
   const metadata = {
-    ...modelMetadata(model, path.basename(file, ".gguf"), type, Number(rope.rope_theta)),
+    ...modelMetadata(model.description, path.basename(file, ".gguf"), type, Number(rope.rope_theta)),
     ...vocabularyMetadata(tokenizer, files, model.description.native.vocabSize),
   };
   const tensors = model.table.tensors.map((tensor) => tensorOf(tensor, model, type));
@@ -69,34 +69,37 @@ export async function modelToGguf(
   await writeGguf(file, metadata, [...factors, ...tensors]);
 }
 
-function checkModel({ description, table }: ModelOnDisk, rope: string): void {
+/** The settings of its rope. */
+function checkModel({ contents, description, table }: ModelOnDisk): JsonObject {
   const { modelType, native } = description;
   const family = Object.hasOwn(FAMILIES, modelType) ? FAMILIES[modelType] : undefined;
-  const bias = table.tensors.find(({ name }) => name.endsWith(".bias") && !family?.bias?.test(name));
-  const problems = [
-    family === undefined && `model_type ${modelType} (${Object.keys(FAMILIES).join(", ")} can)`,
-    family?.ropes.includes(rope) === false && `${modelType} with rope type ${rope}`,
-    native.layers.some(({ window }) => window > 0) && "sliding-window attention",
-    native.activation !== "silu" && `activation ${native.activation}`,
-    bias !== undefined && `the tensor ${bias.name}`,
-  ];
-  const problem = problems.find((text) => text !== false);
-  if (problem === undefined) return;
-  throw new GrpoError("UNSUPPORTED_ARCHITECTURE", `${problem} cannot be written to a GGUF file`, {
+  if (family === undefined) throw unsupported(`model_type ${modelType}`, Object.keys(FAMILIES));
+  const rope = ropeSettingsOf(contents.config);
+  if (!family.ropes.includes(ropeType(rope))) throw unsupported(`the rope type ${ropeType(rope)}`, family.ropes);
+  if (native.layers.some(({ window }) => window > 0)) throw unsupported("sliding-window attention");
+  if (native.activation !== "silu") throw unsupported(`the activation ${native.activation}`, ["silu"]);
+  const bias = table.tensors.find(({ name }) => name.endsWith(".bias") && !family.bias?.test(name));
+  if (bias !== undefined) throw unsupported(`the tensor ${bias.name}`);
+  return rope;
+}
+
+/** `possible`: what can be written in its place. */
+function unsupported(what: string, possible: readonly string[] = []): GrpoError {
+  const others = possible.length === 0 ? "" : ` (${possible.join(", ")} can)`;
+  return new GrpoError("UNSUPPORTED_ARCHITECTURE", `${what} of this model cannot be written to a GGUF file${others}`, {
     hint: "use llama.cpp's convert_hf_to_gguf.py, as docs/using-the-result.md says",
   });
 }
 
 function modelMetadata(
-  { description, contents }: ModelOnDisk,
+  { modelType, native }: ModelOnDisk["description"],
   name: string,
   type: TensorTypeName,
   theta: number,
 ): Metadata {
-  const { modelType, native } = description;
   const sizes = {
     block_count: native.numLayers,
-    context_length: Number(contents.config.max_position_embeddings ?? native.maxPositions),
+    context_length: native.maxPositions,
     embedding_length: native.hiddenSize,
     feed_forward_length: native.intermediateSize,
     "attention.head_count": native.numHeads,

@@ -71,13 +71,13 @@ function toQ8(values: Float32Array): Uint8Array {
   const bytes = Buffer.alloc((values.length / blockSize) * blockBytes);
   for (let start = 0, to = 0; start < values.length; start += blockSize, to += blockBytes) {
     let most = 0;
-    for (let i = start; i < start + blockSize; i++) most = Math.max(most, Math.abs(at(values, i)));
+    for (let i = 0; i < blockSize; i++) most = Math.max(most, Math.abs(at(values, start + i)));
     const factor = Math.fround(most / 127);
     const inverse = factor === 0 ? 0 : Math.fround(1 / factor);
     bytes.writeUInt16LE(toHalf(factor), to);
     for (let i = 0; i < blockSize; i++) {
       const scaled = Math.fround(at(values, start + i) * inverse);
-      bytes[to + 2 + i] = Math.sign(scaled) * Math.floor(Math.abs(scaled) + 0.5);
+      bytes[to + 2 + i] = Math.trunc(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
     }
   }
   return bytes;

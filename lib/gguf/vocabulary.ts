@@ -38,14 +38,16 @@ export function vocabularyMetadata(tokenizer: Tokenizer, files: TokenizerFiles, 
     "tokenizer.ggml.padding_token_id": tokenizer.padTokenId,
   }).filter((entry): entry is [string, number] => entry[1] !== undefined);
   const template = defaultTemplate(files.templates);
+  const encoded = tokenizer.encode("a");
+  const adds = (id: number | undefined, index: number) => id !== undefined && encoded.at(index) === id;
   return {
     "tokenizer.ggml.model": "gpt2",
     "tokenizer.ggml.pre": splitting,
     ...tokensOf(tokenizer, files, size),
     "tokenizer.ggml.merges": merges.map((pair) => (Array.isArray(pair) ? pair.join(" ") : String(pair))),
     ...Object.fromEntries(ids),
-    "tokenizer.ggml.add_bos_token": tokenizer.encode("a").at(0) === tokenizer.bosTokenId,
-    "tokenizer.ggml.add_eos_token": tokenizer.encode("a").at(-1) === tokenizer.eosTokenId,
+    "tokenizer.ggml.add_bos_token": adds(tokenizer.bosTokenId, 0),
+    "tokenizer.ggml.add_eos_token": adds(tokenizer.eosTokenId, -1),
     ...(template === undefined ? {} : { "tokenizer.chat_template": template }),
   };
 }
@@ -74,23 +76,18 @@ function splittingOf(json: JsonObject): string {
   }
   const parts = isJsonObject(splitter) && Array.isArray(splitter.pretokenizers) ? splitter.pretokenizers : [splitter];
   const name = SPLITTINGS[parts.map(describe).join(", ")];
-  if (name === undefined) throw unsupported(`the pre_tokenizer ${JSON.stringify(splitter).slice(0, 200)}`);
+  if (name === undefined) throw unsupported(`the pre_tokenizer ${JSON.stringify(splitter ?? null).slice(0, 200)}`);
   return name;
 }
 
-function describe(part: JsonObject): string {
-  const {
-    type,
-    pattern,
-    behavior,
-    invert,
-    individual_digits: single,
-    add_prefix_space: prefix,
-    use_regex: regex,
-  } = part;
-  if (type === "ByteLevel" && prefix === false) return regex === false ? "ByteLevel" : "ByteLevel with its pattern";
-  if (type === "Digits" && single === true) return "single digits";
-  const isSplit = type === "Split" && behavior === "Isolated" && invert === false && isJsonObject(pattern);
+function describe(part: unknown): string {
+  if (!isJsonObject(part)) return "none";
+  const { type, pattern } = part;
+  if (type === "ByteLevel" && part.add_prefix_space === false) {
+    return part.use_regex === false ? "ByteLevel" : "ByteLevel with its pattern";
+  }
+  if (type === "Digits" && part.individual_digits === true) return "single digits";
+  const isSplit = type === "Split" && part.behavior === "Isolated" && part.invert === false && isJsonObject(pattern);
   return isSplit ? `/${pattern.Regex}/` : "unknown";
 }
 

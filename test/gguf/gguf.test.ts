@@ -98,6 +98,7 @@ describe("what llama.cpp would compute otherwise", () => {
 
   it.each([
     ["family-mistral", "model_type mistral"],
+    ["family-gemma3", "model_type gemma3_text"],
     ["family-qwen2-yarn", "rope type yarn"],
     ["family-qwen2-window", "sliding-window"],
     ["family-llama-bias", "bias"],
@@ -108,6 +109,7 @@ describe("what llama.cpp would compute otherwise", () => {
 
   it.each([
     ["another pattern", "pre_tokenizer", { pre_tokenizer: { type: "Whitespace" } }],
+    ["no splitting", "pre_tokenizer", { pre_tokenizer: null }],
     ["a space in front", "pre_tokenizer", { pre_tokenizer: { type: "ByteLevel", add_prefix_space: true } }],
     ["a normalizer that changes most texts", "normalizer", { normalizer: { type: "Lowercase" } }],
   ])("is refused in a tokenizer: %s", async (_, problem, change) => {
