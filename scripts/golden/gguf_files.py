@@ -17,7 +17,7 @@ from pathlib import Path
 TYPES = ["f32", "f16", "bf16", "q8_0"]
 WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
 OTHERS = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-CASES = {"family-qwen3": "qwen2", "family-llama32": "llama-bpe", "family-smollm2": "gpt-2"}
+CASES = {"family-qwen3": "qwen2", "family-llama32": "llama-bpe", "family-smollm2": "gpt-2", "llama-mha": "qwen2"}
 BOS, EOS, OTHER = "<|begin|>", "<|end|>", "<tool>"
 
 
