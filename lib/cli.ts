@@ -48,6 +48,10 @@ const commands: Readonly<Record<string, Entry>> = {
     summary: "write a model with an adapter merged into it",
     load: async () => (await import("./commands/merge.js")).mergeCommand,
   },
+  gguf: {
+    summary: "write a model as a GGUF file for llama.cpp and Ollama",
+    load: async () => (await import("./commands/gguf.js")).ggufCommand,
+  },
   report: {
     summary: "write a page with the curves and completions of a run",
     load: async () => (await import("./commands/report.js")).reportCommand,

@@ -1,6 +1,5 @@
 // The report in a real browser: what it shows, that search and pages work, and that 10,000 completions open fast.
 
-import { execFileSync } from "node:child_process";
 import { appendFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -8,25 +7,10 @@ import { pathToFileURL } from "node:url";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeReport } from "../../lib/report/report.js";
+import { executablePath } from "./chromium.js";
 
 const COMPLETIONS = 10_000;
 const PER_STEP = 100;
-
-/** A Chromium of the machine, or undefined. */
-function findChromium(): string | undefined {
-  const names = [process.env.CHROMIUM, "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
-  for (const name of names) {
-    if (!name) continue;
-    try {
-      return execFileSync("sh", ["-c", 'command -v "$0"', name], { encoding: "utf8" }).trim();
-    } catch {
-      // Not this one.
-    }
-  }
-  return undefined;
-}
-
-const executablePath = findChromium();
 
 let folder: string;
 beforeAll(async () => {

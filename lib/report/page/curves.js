@@ -105,12 +105,14 @@ function seriesOf({ series, spread }, steps, weight) {
       kind: "line",
       label: isComparison ? run.title : label,
       colour: colour(isComparison ? r : i),
+      isDashed: isDashed(r),
       values: smooth(of(train, name), weight),
     }));
     const points = [...evaluationSeries(run)].map(([label, rows], i) => ({
       kind: "points",
       label: isComparison ? `${run.title}: ${label}` : label,
       colour: colour(isComparison ? r : i + 3),
+      isDashed: isDashed(r),
       isHollow: label.includes("greedy"),
       values: of(rows, `eval_${series[0][1]}`),
     }));
@@ -181,7 +183,7 @@ function axes() {
 }
 
 /** `upper`: the column of the band's upper edge around the first series; 0: none. */
-function drawnSeries({ kind, label, colour: stroke, isHollow, values }, upper) {
+function drawnSeries({ kind, label, colour: stroke, isDashed, isHollow, values }, upper) {
   if (kind === "edge") return { class: "edge", stroke: "transparent", spanGaps: true, points: { show: false } };
   const value = ({ data: columns }, v, column, i) => {
     const edge = column === 1 && i !== null ? columns[upper][i] : null;
@@ -192,7 +194,17 @@ function drawnSeries({ kind, label, colour: stroke, isHollow, values }, upper) {
     return { label, value, stroke, width: 0, points: { show: true, size: 9, width: 2, stroke, fill } };
   }
   const isShort = values.filter((v) => v !== null).length < 3;
-  return { label, value, stroke, width: 2, spanGaps: true, points: { show: isShort } };
+  return { label, value, stroke, width: 2, dash: isDashed ? [6, 4] : [], spanGaps: true, points: { show: isShort } };
+}
+
+/** Squares with the look of what is drawn: filled or hollow; for dashes, which would meet at the corners, pale with dots around. */
+function legendMarkers(series) {
+  const fillOf = ({ isHollow, isDashed, colour }) => (isHollow ? "transparent" : `${colour}${isDashed ? "55" : ""}`);
+  return {
+    width: 2,
+    dash: (_chart, i) => (series[i - 1]?.isDashed ? "dotted" : "solid"),
+    fill: (_chart, i) => (i === 0 ? "transparent" : fillOf(series[i - 1])),
+  };
 }
 
 function optionsOf({ share }, series, width) {
@@ -202,12 +214,9 @@ function optionsOf({ share }, series, width) {
     height: chartHeight,
     scales: { x: { time: false }, y: { range: (_chart, low, high) => rangeOf(share, low, high) } },
     cursor: { sync: { key: "step" } },
-    legend: {
-      live: true,
-      markers: { width: 2, fill: (_chart, i) => (series[i - 1]?.isHollow ? "transparent" : series[i - 1]?.colour) },
-    },
+    legend: { live: true, markers: legendMarkers(series) },
     axes: axes(),
-    series: [{ label: "step" }, ...series.map((one) => drawnSeries(one, upper))],
+    series: [{ label: "step", value: (_chart, step) => format(step) }, ...series.map((one) => drawnSeries(one, upper))],
     bands: upper === 0 ? [] : [{ series: [upper, upper + 1], fill: `${colour(0)}22` }],
   };
 }
@@ -234,6 +243,7 @@ function smoothCurves(weight) {
 function showCurves() {
   const { named, others } = panels();
   for (const panel of named) draw(panel, $("curves"));
+  if (charts.length === 0) $("curves").textContent = "Nothing has been logged yet.";
   // Hidden boxes have no width, so the rest is drawn when it is looked at.
   $("more").addEventListener("toggle", () => {
     for (const panel of others.splice(0)) draw(panel, $("more-curves"));
