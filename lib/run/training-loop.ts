@@ -100,8 +100,8 @@ export class TrainingLoop<Args extends RunOptions> {
     this.#training = true;
     let giveBack = () => {};
     let outcome: Outcome = "finished";
-    const watch = watchInterrupts(signal, () =>
-      this.note("stopping after the running computation; press Ctrl-C again to end at once"),
+    const watch = watchInterrupts(signal, (endsAtSecond) =>
+      this.note(`stopping after the running computation${endsAtSecond ? "; press Ctrl-C again to end at once" : ""}`),
     );
     this.#callbacks.signal = watch.signal;
     try {
