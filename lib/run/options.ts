@@ -18,7 +18,7 @@ export const identityFields = ({ z, optional }: FieldTypes) => ({
   outputDir: z.string().min(1).default("trainer_output").transform(expandHome),
   /** What becomes of an earlier run's checkpoints and logs in outputDir when another run begins there: "move" into a folder earlier-run-1, -2, … of outputDir, or "refuse" to begin. Default "move". */
   earlierRun: z.enum(["move", "refuse"]).default("move"),
-  /** Name of the run in its record; null: none. Default null. */
+  /** Name of the run in its record and in the trackers mlflow, trackio and wandb; null: none in the record, and trackers find one. Default null. */
   runName: optional(z.string()),
   /** Seed of everything random: order of rows, sampling, fresh adapters, dropout. Default 42. */
   seed: z.int().min(0).max(0x7fffffff).default(42),

@@ -63,7 +63,8 @@ export class TrainingLoop<Args extends RunOptions> {
     this.#args = args;
     this.state = freshState(args.maxSteps);
     this.#folder = new OutputFolder(args);
-    this.#log = new RunLog({ outputDir, logTo, runName, project, output: options.output, loggers: options.loggers });
+    const { output, loggers } = options;
+    this.#log = new RunLog({ outputDir, logTo, runName, project, config: { ...args }, output, loggers });
     this.#callbacks = new Callbacks(options.callbacks ?? [], { state: this.state, args });
     const { control } = this.#callbacks;
     this.#best = new BestModel(args, view.bestMetric);
@@ -172,6 +173,8 @@ export class TrainingLoop<Args extends RunOptions> {
     await this.#hub.begin();
     const moved = await this.#folder.moveEarlierRun(folder);
     if (moved !== undefined) this.note(`folder   an earlier run was moved to ${moved}`);
+    await this.#folder.beginRun(folder);
+    this.#log.writeTo(this.#folder.path);
     for (const line of [...prepared.lines, ...(checkpoint?.notes ?? [])]) this.note(line);
     const firstStep = this.state.globalStep;
     await this.#log.begin(this.#record(run, prepared), firstStep, signal);
@@ -300,10 +303,14 @@ export class TrainingLoop<Args extends RunOptions> {
     try {
       const outcome = await evaluation();
       const { metrics, completions } = outcome;
+      if (!this.#training) this.#log.writeTo(await this.#folder.evaluations());
       this.#log.evaluation(step, outcome, (width) =>
         view.evaluationLines({ step, metrics, records: completions, width }),
       );
-      if (!this.#training) await this.#log.written();
+      if (!this.#training) {
+        await this.#log.close();
+        await this.#log.written();
+      }
       return outcome;
     } finally {
       if (!this.#training) await this.#options.close?.();
