@@ -18,6 +18,7 @@ import { claimModel } from "./model-claims.js";
 import type { RunOptions } from "./options.js";
 import { OutputFolder } from "./output-folder.js";
 import { isDue } from "./plan.js";
+import { memoryMetrics } from "./process-memory.js";
 import { type Progress, resultOf, secondsLeft, type TrainResult } from "./progress.js";
 import {
   checkTrainOptions,
@@ -232,7 +233,8 @@ export class TrainingLoop<Args extends RunOptions> {
     this.state.epoch = outcome.epoch;
     this.state.numInputTokensSeen += outcome.tokens;
     const { epoch, numInputTokensSeen: num_tokens } = this.state;
-    const metrics = { ...outcome.metrics, ...timeline, bad_steps: progress.badSteps, epoch, num_tokens };
+    const memory = await memoryMetrics(this.#options.trained.model);
+    const metrics = { ...outcome.metrics, ...timeline, ...memory, bad_steps: progress.badSteps, epoch, num_tokens };
     await this.#finishStep(running, { ...outcome, metrics });
   }
 
