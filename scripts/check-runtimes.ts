@@ -10,6 +10,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { isDeepStrictEqual, parseArgs } from "node:util";
+import { hubEnvironment } from "../test/docs/place.js";
+import { HubServer } from "../test/support/hub-server.js";
 
 const { values: flags } = parseArgs({ options: { bun: { type: "string" }, deno: { type: "string" } } });
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url));
@@ -28,6 +30,7 @@ const model = await CausalLM.fromPretrained(tinyModel, { dtype: "float32" });
 model.applyLora(new LoraConfig({ r: 8, targetModules: "all-linear" }));
 const rows = await loadDataset(tinyModel + "/train.jsonl", { split: "train" });
 const parquet = await loadDataset(${JSON.stringify(here("../test/fixtures/data/rows-zstd.parquet"))}, { split: "train" });
+const fetched = await loadDataset("checks/sums", { split: "train" });
 const inWorker = (name) => rewards.worker(new URL("rewards.mjs", import.meta.url), { export: name, timeout: 3, concurrency: 1 });
 const isShort = Number(maxSteps) < 100;
 const trainer = new GRPOTrainer({
@@ -45,7 +48,7 @@ await trainer.train({ resumeFromCheckpoint: resume === "resume" });
 await writeReport(isShort ? "run" : "long");
 const logged = trainer.state.logHistory.map((entry) =>
   Object.fromEntries(Object.entries(entry).filter(([name]) => !/time|_per_second|memory/.test(name))));
-console.log("LOGGED " + JSON.stringify({ logged, parquet: parquet.length }));
+console.log("LOGGED " + JSON.stringify({ logged, rows: [parquet.length, fetched.length] }));
 `;
 const RECIPE = `
 model_name_or_path: ${TINY}
@@ -68,6 +71,7 @@ interface Ended {
   /** Exit status, the signal that ended it, or "killed" where it did not end by itself. */
   readonly end: number | string;
 }
+const hub = new HubServer();
 let failures = 0;
 
 function check(what: string, found: unknown, expected: unknown): void {
@@ -83,7 +87,8 @@ const show = (value: unknown) => JSON.stringify(value)?.slice(0, 500);
 /** Runs to its end, or to Ctrl-C once a text was printed. */
 async function run({ command, folder }: Runtime, args: readonly string[], interruptAt?: string): Promise<Ended> {
   const [program = "", ...first] = command;
-  const child = spawn(program, [...first, ...args], { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
+  const env = { ...process.env, ...hubEnvironment(hub, folder) };
+  const child = spawn(program, [...first, ...args], { cwd: folder, env, stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
   let isInterrupted = false;
   let isLate = false;
@@ -149,6 +154,8 @@ const node = place("node", [process.execPath]);
 const runtimes: Runtime[] = [];
 if (flags.bun) runtimes.push(place("bun", [path.resolve(flags.bun)]));
 if (flags.deno) runtimes.push(place("deno", [path.resolve(flags.deno), "run", "--allow-all"]));
+await hub.start();
+hub.add("checks/sums", { type: "dataset", files: { "train.jsonl": '{"prompt": "1 + 1"}\n' } });
 try {
   const expected = await everything(node);
   for (const [what, ofNode] of Object.entries(expected)) console.log(`node      ${what}: ${show(ofNode)}`);
@@ -157,6 +164,7 @@ try {
     for (const [what, ofNode] of Object.entries(expected)) check(`${runtime.name}: ${what}`, found[what], ofNode);
   }
 } finally {
+  await hub.stop();
   for (const { folder } of [node, ...runtimes]) rmSync(folder, { recursive: true, force: true });
 }
 process.exitCode = failures > 0 ? 1 : 0;
