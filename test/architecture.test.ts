@@ -24,6 +24,7 @@ const layers: readonly (readonly string[])[] = [
     "lib/checks.ts",
     "lib/modules.ts",
     "lib/package-files.ts",
+    "lib/output.ts",
   ],
   ["lib/zod.ts", "lib/end-of-text.ts"],
   // The options of the loss and of the optimizers.

@@ -232,7 +232,10 @@ export interface GRPOConfigOptions<Batch = RewardBatch>
    * false). Default "group".
    */
   readonly scaleRewards?: "group" | "batch" | "none" | boolean | undefined;
-  /** Trackers that join logTo; "all": those that the environment sets up. Default null. */
+  /**
+   * Trackers that join logTo: "tensorboard", "mlflow", "trackio", "wandb" or a list of them; "all": TensorBoard and those that the
+   * environment sets up; "none", null: none. Default null.
+   */
   readonly reportTo?: ReportTo | readonly ReportTo[] | null | undefined;
 }
 

@@ -18,7 +18,7 @@ export const identityFields = ({ z, optional }: FieldTypes) => ({
   outputDir: z.string().min(1).default("trainer_output").transform(expandHome),
   /** What happens to an earlier run's checkpoints and logs when a new run starts in the same outputDir. "move": they are moved to earlier-run-1, -2, … inside it. "refuse": the new run does not start. Default "move". */
   earlierRun: z.enum(["move", "refuse"]).default("move"),
-  /** Name of the run in its logs; null: none. Default null. */
+  /** Name of the run in its logs and in the trackers mlflow, trackio and wandb; null: none in the logs, and the trackers make one up. Default null. */
   runName: optional(z.string()),
   /** Seed of everything random: order of rows, sampling, fresh adapters, dropout. Default 42. */
   seed: z.int().min(0).max(0x7fffffff).default(42),

@@ -313,6 +313,8 @@ test("metrics have TRL's names and the step's values", async () => {
     "time/reward",
     "time/update",
     "tokens_per_second",
+    "memory/resident",
+    "memory/peak",
   ]) {
     expect(logged?.[name], name).toEqual(expect.any(Number));
   }

@@ -44,9 +44,9 @@ function lines(file: string): Record<string, unknown>[] {
   return text.split("\n").map((line) => JSON.parse(line) as Record<string, unknown>);
 }
 
-/** What was logged, but for how long it took. */
+/** What was logged, but for how long it took and what it took of the memory. */
 function timeless({ state }: ToyTrainer): unknown {
-  return state.logHistory.map((metrics) => Object.entries(metrics).filter(([name]) => !name.startsWith("time/")));
+  return state.logHistory.map((metrics) => Object.entries(metrics).filter(([name]) => !/^(time|memory)\//.test(name)));
 }
 
 test("it trains by its own loss, on the schedule of the options", async () => {

@@ -7,6 +7,7 @@ import { show } from "../../checks.js";
 import { GrpoError } from "../../errors.js";
 import { isJsonObject, type JsonObject, readJsonObject } from "../../json.js";
 import type { NativeTensorTable } from "../../native/native.js";
+import { warn } from "../../output.js";
 import { linearLayers, type ModelDescription, shapeText } from "../families/families.js";
 import { readHeader, type SafetensorsFile, tableOf } from "../files/safetensors.js";
 import { LoraConfig } from "./lora.js";
@@ -142,7 +143,7 @@ export async function readAdapter(
   const file = path.join(folder, ADAPTER_CONFIG);
   const json = await asBadAdapterFile(readJsonObject(file, "BAD_ADAPTER"));
   const adapter = resolveAdapter(readAdapterConfig(json, file), model, file);
-  for (const note of [...unknownKeys(json), ...adapter.idle.map(inFile)]) process.emitWarning(`${file}: ${note}`);
+  for (const note of [...unknownKeys(json), ...adapter.idle.map(inFile)]) warn(`${file}: ${note}`);
   const stored = await asBadAdapterFile(readHeader(path.join(folder, ADAPTER_WEIGHTS)));
   return { adapter, table: matchAdapter(stored, adapter) };
 }

@@ -4,7 +4,10 @@
 const chartHeight = 220; // CSS pixels
 const charts = [];
 
-/** Panels in order: title, and series of [label, metric]; `spread` names the metric of a band around the first, `share` a number from 0 to 1. */
+/**
+ * Panels in order: title, and series of [label, metric]; `spread` names the metric of a band around the first, `share` a number from 0 to 1,
+ * `unit` how much of a metric is one on the axis, which begins at 0.
+ */
 function namedPanels() {
   return [
     { title: "Reward", series: [["reward", "reward"]], spread: "reward_std" },
@@ -37,9 +40,21 @@ function namedPanels() {
     { title: "Loss (about 0 on-policy, by construction)", series: [["loss", "loss"]] },
     { title: "Learning rate", series: [["rate", "learning_rate"]] },
     { title: "Seconds of a step", series: [["whole step", "step_time"], ...phases()] },
+    memoryPanel(),
     { title: "Tokens per second", series: [["tokens/s", "tokens_per_second"]] },
     { title: "Share of time without work for the engine", series: [["share", "time/idle_share"]], share: true },
   ];
+}
+
+function memoryPanel() {
+  const series = [
+    ["most so far", "memory/peak"],
+    ["after the step", "memory/resident"],
+    ["device", "memory/device"],
+  ];
+  const bytes = runs.flatMap(({ steps }) => steps.flatMap((step) => series.map(([, name]) => number(step[name]) ?? 0)));
+  const unit = bytes.some((value) => value >= 1e9) ? 1e9 : 1e6;
+  return { title: `Memory (${unit === 1e9 ? "GB" : "MB"})`, series, unit };
 }
 
 function phases() {
@@ -97,8 +112,9 @@ function evaluationSeries({ evaluations }) {
 }
 
 /** The series of a panel, all on one axis of steps: what kind each is, whose, its label and colour, and its values. */
-function seriesOf({ series, spread }, steps, weight) {
-  const of = (rows, name) => steps.map((step) => number(rows.get(step)?.[name]));
+function seriesOf({ series, spread, unit = 1 }, steps, weight) {
+  const inUnits = (value) => (value === null ? null : value / unit);
+  const of = (rows, name) => steps.map((step) => inUnits(number(rows.get(step)?.[name])));
   const all = runs.flatMap((run, r) => {
     const train = new Map(run.steps.map((step) => [step.step, step]));
     const lines = series.map(([label, name], i) => ({
@@ -138,13 +154,14 @@ const allSteps = [
 
 // ---- drawing ----
 
-/** The range of the values, with some room; a share begins at 0. */
-function rangeOf(isShare, low, high) {
+/** The range of the values, with some room; a share begins at 0, and so does what has a unit. */
+function rangeOf({ share, unit }, low, high) {
   if (low === null) return [0, 1];
-  const from = isShare ? Math.min(0, low) : low;
+  const from = share || unit ? Math.min(0, low) : low;
   if (from === high) return high === 0 ? [0, 1] : [high - Math.abs(high) / 10, high + Math.abs(high) / 10];
   const [min, max] = uPlot.rangeNum(from, high, 0.1, true);
-  return isShare ? [from, Math.min(max, Math.max(1, high))] : [min, max];
+  if (unit) return [from, max];
+  return share ? [from, Math.min(max, Math.max(1, high))] : [min, max];
 }
 
 /** With as few digits as say the ticks exactly. */
@@ -207,12 +224,12 @@ function legendMarkers(series) {
   };
 }
 
-function optionsOf({ share }, series, width) {
+function optionsOf(panel, series, width) {
   const upper = series.findIndex(({ kind }) => kind === "edge") + 1;
   return {
     width,
     height: chartHeight,
-    scales: { x: { time: false }, y: { range: (_chart, low, high) => rangeOf(share, low, high) } },
+    scales: { x: { time: false }, y: { range: (_chart, low, high) => rangeOf(panel, low, high) } },
     cursor: { sync: { key: "step" } },
     legend: { live: true, markers: legendMarkers(series) },
     axes: axes(),
