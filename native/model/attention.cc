@@ -7,7 +7,7 @@
 #include <numeric>
 
 #include "device.h"
-#include "model/kv_cache.h"
+#include "model/rollout_cache.h"
 #include "model/rows.h"
 
 namespace grpo {
@@ -50,35 +50,50 @@ at::Tensor Padding::unpad(const at::Tensor& padded) const {
 }
 
 PackedAttention::PackedAttention(const ModelConfig& config, PackedLayout layout,
-                                 at::ScalarType dtype, at::Device device)
+                                 at::ScalarType dtype, at::Device device, cpu::Storage storage)
     : config_(config),
       layout_(std::move(layout)),
       dtype_(dtype),
       device_(device),
+      storage_(storage),
       prompt_tokens_(layout_.num_prompt_tokens()),
-      completion_tokens_(layout_.num_completion_tokens()),
-      segments_(std::make_shared<Segments>(layout_)),
-      prompts_(layout_.prompt_lengths, device) {
+      completion_tokens_(layout_.num_completion_tokens()) {
+    if (in_segments()) {
+        segments_ = std::make_shared<Segments>(layout_);
+        return;
+    }
+    prompts_ = Padding(layout_.prompt_lengths, device);
     if (completion_tokens_ == 0) return;
     completions_ = Padding(layout_.completion_lengths, device);
     prompt_of_ = to_device(layout_.prompt_of, device);
 }
 
-void PackedAttention::store_prompts(KvCache* cache, std::vector<int64_t> slots) {
+void PackedAttention::store_prompts(RolloutCache* cache, std::vector<int64_t> slots) {
     cache_ = cache;
     slots_ = std::move(slots);
 }
 
 at::Tensor PackedAttention::attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
                                    const at::Tensor& v) {
+    if (cache_ != nullptr) {
+        cache_->store_prompts(layer, slots_, layout_.prompt_lengths,
+                              k.narrow(0, 0, prompt_tokens_), v.narrow(0, 0, prompt_tokens_));
+    }
     const int64_t window = config_.layers[layer].window;
-    const bool whole = in_segments(window);
-    if (whole && cache_ == nullptr)
-        return segment_attention(q, k, v, segments_, config_.attention_scale);
+    if (!segments_) return attend_padded(window, q, k, v);
+    return segment_attention(q, k, v, segments_,
+                             {config_.attention_scale, config_.attention_softcap, window, storage_});
+}
+
+bool PackedAttention::in_segments() const {
+    // In float64 the padded form is computed: what the other is tested against.
+    return device_.is_cpu() && dtype_ == at::kFloat;
+}
+
+at::Tensor PackedAttention::attend_padded(int64_t window, const at::Tensor& q, const at::Tensor& k,
+                                          const at::Tensor& v) {
     const at::Tensor prompt_k = prompts_.pad(k.narrow(0, 0, prompt_tokens_));  // [P, K, W, D]
     const at::Tensor prompt_v = prompts_.pad(v.narrow(0, 0, prompt_tokens_));
-    if (cache_ != nullptr) cache_->store_prompts(layer, slots_, prompt_k, prompt_v);
-    if (whole) return segment_attention(q, k, v, segments_, config_.attention_scale);
     const at::Tensor prompt_out =
         attend_prompts(window, q.narrow(0, 0, prompt_tokens_), prompt_k, prompt_v);  // [Np, H·D]
     if (completion_tokens_ == 0) return prompt_out;
@@ -87,12 +102,6 @@ at::Tensor PackedAttention::attend(int64_t layer, const at::Tensor& q, const at:
                            k.narrow(0, prompt_tokens_, completion_tokens_),
                            v.narrow(0, prompt_tokens_, completion_tokens_), prompt_k, prompt_v);
     return at::cat({prompt_out, completion_out});
-}
-
-bool PackedAttention::in_segments(int64_t window) const {
-    // In float64 the padded form is computed: what the other is tested against.
-    return device_.is_cpu() && dtype_ != at::kDouble && config_.attention_softcap == 0 &&
-           (window == 0 || window >= segments_->longest);
 }
 
 at::Tensor PackedAttention::attend_prompts(int64_t window, const at::Tensor& q, const at::Tensor& k,

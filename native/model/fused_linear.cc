@@ -73,6 +73,11 @@ at::Tensor add_pairs(const std::vector<LowRankPair>& pairs, const at::Tensor& p,
     return products;
 }
 
+/// Last, as a decode step does it.
+void add_bias(const at::Tensor& bias, at::Tensor& y) {
+    if (bias.defined()) y.add_(bias);
+}
+
 /// What the backward needs beside the tensors that autograd keeps.
 struct Call : torch::CustomClassHolder {
     LinearInput input;  // without x
@@ -105,8 +110,9 @@ class FusedLinear : public torch::autograd::Function<FusedLinear> {
         call->needs_input = inputs[0].requires_grad();
         call->needs_norm = norm_weight.defined() && norm_weight.requires_grad();
         const Read from = read(call->input, inputs[0]);
-        at::Tensor y = call->terms.weight->product(from.p, call->terms.bias);
+        at::Tensor y = call->terms.weight->product(from.p, {});
         const at::Tensor products = add_pairs(call->terms.pairs, from.p, y);
+        add_bias(call->terms.bias, y);
         context->save_for_backward({inputs[0], from.scale, products});
         context->saved_data["call"] = c10::IValue::make_capsule(call);
         return y;
@@ -222,12 +228,13 @@ StackedPairs stack_pairs(const LinearTerms& terms, at::ScalarType dtype) {
 at::Tensor fused_linear(const LinearInput& input, const LinearTerms& terms) {
     if (!c10::GradMode::is_enabled()) {
         const at::Tensor p = read(input, input.x).p;
-        at::Tensor y = terms.weight->product(p, terms.bias);
+        at::Tensor y = terms.weight->product(p, {});
         if (terms.stacked.a_t.defined()) {
             y.addmm_(at::mm(p, terms.stacked.a_t).mul_(terms.stacked.scaling), terms.stacked.b_t);
         } else {
             add_pairs(terms.pairs, p, y);
         }
+        add_bias(terms.bias, y);
         return y;
     }
     auto call = c10::make_intrusive<Call>();

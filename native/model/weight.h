@@ -7,12 +7,9 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 namespace grpo {
-
-namespace cpu {
-class Scratch;
-}
 
 /// Writes to the values that it is given.
 using Write = std::function<void(const at::Tensor& values)>;
@@ -38,12 +35,12 @@ class Weight : public std::enable_shared_from_this<Weight> {
     /// The product for autograd: differentiable by x and the bias.
     virtual at::Tensor linear(const at::Tensor& x, const at::Tensor& bias) const;
 
-    /// Whether decode() is there for it, on this processor and in this dtype.
-    virtual bool can_decode() const = 0;
-    /// The product of few rows in fp32: x [rows, in] -> y [rows, out], whose rows are `stride`
-    /// apart.
-    virtual void decode(const float* x, int64_t rows, float* y, int64_t stride,
-                        cpu::Scratch& scratch) const = 0;
+    /// y [rows, out] = x Wᵀ in fp32 on a CPU, rows of y `stride` apart, x [rows, in] contiguous; of
+    /// the bits that product() gives.
+    virtual void multiply(const float* x, int64_t rows, float* y, int64_t stride) const = 0;
+    /// The same values in the form that multiply() reads fastest; undefined where there is none, on
+    /// other devices and in other dtypes.
+    virtual std::shared_ptr<const Weight> packed() const = 0;
 
     /// ids [n] int64 -> rows [n, in], as an embedding is read.
     virtual at::Tensor rows(const at::Tensor& ids) const = 0;
@@ -59,5 +56,10 @@ class Weight : public std::enable_shared_from_this<Weight> {
 
 /// The weight whose values [out, in] are this tensor, in its memory.
 std::shared_ptr<Weight> dense_weight(const at::Tensor& values);
+
+/// An uninitialised weight of parts [out_i, in] below each other, in the form that its device and
+/// dtype are fast in: packed on a CPU, else dense. part() gives these parts.
+std::shared_ptr<Weight> new_weight(const std::vector<int64_t>& outs, int64_t in,
+                                   const at::TensorOptions& options);
 
 }  // namespace grpo
