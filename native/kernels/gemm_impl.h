@@ -19,11 +19,12 @@ namespace {
 constexpr int kTileRows = GRPO_TILE_ROWS;
 constexpr int kPanelVectors = kPanelColumns / kLanes;
 
-// Packed rows of a stay in the second-level cache while panels pass; where panels are packed on
-// the way, more of them in the last one, so that each serves many rows.
+// Packed rows of a stay in the second-level cache while panels pass. Where panels are packed on the
+// way it is a part of k of more rows, so that a panel serves many of them.
 constexpr int64_t kNearBytes = 384 << 10;
-constexpr int64_t kFarBytes = 4 << 20;
-constexpr int64_t kDepth = 1024;  // steps of a panel that is packed on the way
+constexpr int64_t kPartBytes = 704 << 10;
+constexpr int64_t kMostDepth = 1024;  // steps of a panel that is packed on the way
+constexpr int64_t kLeastDepth = 512;
 
 /// Loaded once, not again at each use.
 template <typename V>
@@ -99,8 +100,15 @@ struct PairSteps {
     template <int R, int C>
     static inline __attribute__((always_inline)) void add(Vec (&sums)[R][C], const float* a,
                                                           const uint32_t* b) {
-        add_halves<R, C>(sums, a + R, b, [](Words w) { return w & 0xFFFF0000U; });
+        add_halves<R, C>(sums, a + R, b, upper_halves);
         add_halves<R, C>(sums, a, b, [](Words w) { return w << 16; });
+    }
+    /// By a mask that is read at each use: in a register, it would push out a sum.
+    static inline __attribute__((always_inline)) Words upper_halves(Words words) {
+        alignas(64) static constexpr Words kUpper = Words{} + 0xFFFF0000U;
+        const Words* mask = &kUpper;
+        asm("" : "+r"(mask));
+        return words & *mask;
     }
     template <int R, int C, typename F>
     static inline __attribute__((always_inline)) void add_halves(Vec (&sums)[R][C], const float* a,
@@ -125,6 +133,7 @@ struct Tile {
     const uint32_t* b;  // a step is `step` words from the next
     int64_t step, steps;
     float* c;
+    const float* next_c;  // of the tile that comes after
     int64_t stride;
     int64_t columns;        // of c that exist
     bool resume;            // the sums go on from c
@@ -172,6 +181,10 @@ void run_tile(const Tile& tile) {
     load_sums<R, C>(sums, tile);
     const float* a = tile.a;
     const uint32_t* b = tile.b;
+    each<R>([&](auto r) __attribute__((always_inline)) {
+        __builtin_prefetch(tile.next_c + r * tile.stride, 1);
+        __builtin_prefetch(tile.next_c + r * tile.stride + 16, 1);
+    });
     for (int64_t k = 0; k < tile.steps; ++k, a += R * P::kFloats, b += tile.step) {
         if constexpr (kFetch) __builtin_prefetch(tile.fetch + k * 16, 0, 2);
         P::template add<R, C>(sums, a, b);
@@ -235,6 +248,7 @@ void run_pass(const Pass& pass, const Tiles& tiles, int64_t first, int64_t last)
                             .step = pass.step_words,
                             .steps = pass.steps,
                             .c = pass.c + row * pass.stride + column,
+                            .next_c = pass.c + (row + rows) * pass.stride + column,
                             .stride = pass.stride,
                             .columns = pass.columns - column,
                             .resume = pass.resume,
@@ -426,14 +440,25 @@ void pack_tiles(const Product& product, const Tiles& tiles, int64_t first, int64
 
 // --- panels of a transposed b
 
+/// Words first, first + 2, .. of two vectors.
+template <int first>
+inline __attribute__((always_inline)) Words every_second(Words a, Words b) {
+    return [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) {
+        return __builtin_shufflevector(a, b, (2 * I + first)...);
+    }
+    (std::make_integer_sequence<int, kLanes>{});
+}
+
 /// Words of pairs along one side -> of pairs along the other: 16 pairs of 32 lanes -> 32 rows of
 /// 16 pairs.
 void turn_pairs(const uint32_t* from, int64_t stride, uint32_t (*rows)[kPanelColumns / 2]) {
     for (int64_t p = 0; p < kPanelColumns / 2; ++p, from += stride) {
-        for (int64_t q = 0; q < kPanelColumns / 2; ++q) {
-            const uint32_t a = from[2 * q], b = from[2 * q + 1];
-            rows[2 * p][q] = (a & 0xFFFF) | b << 16;
-            rows[2 * p + 1][q] = a >> 16 | (b & 0xFFFF0000U);
+        for (int64_t q = 0; q < kPanelColumns / 2; q += kLanes) {
+            const Words a = load_as<Words>(from + 2 * q), b = load_as<Words>(from + 2 * q + kLanes);
+            const Words even = every_second<0>(a, b), odd = every_second<1>(a, b);
+            const Words low = (even & 0xFFFF) | odd << 16, high = even >> 16 | (odd & 0xFFFF0000U);
+            std::memcpy(rows[2 * p] + q, &low, sizeof(low));
+            std::memcpy(rows[2 * p + 1] + q, &high, sizeof(high));
         }
     }
 }
@@ -449,6 +474,9 @@ void turn_panel(const Product& product, int64_t column, int64_t from, int64_t co
     for (int64_t k = from; k < from + count; k += kPanelColumns) {
         const uint32_t* words =
             panels.words + k / kPanelColumns * panels.panel_words + first * panels.step_words;
+        // A processor's own prefetcher does not see the step to the next panel.
+        const uint32_t* next = words + (k + kPanelColumns < product.k ? panels.panel_words : 0);
+        for (int64_t line = 0; line < 2 * here; ++line) __builtin_prefetch(next + line * 16);
         uint32_t whole[kPanelColumns * kPanelColumns];
         int64_t stride = panels.step_words;
         if (here < kPanelColumns / numbers) {
@@ -513,17 +541,23 @@ void multiply_panels(const Product& product, const float* packed, const Tiles& t
     }
 }
 
+/// Steps of k that go through all panels together.
+int64_t depth_of(int64_t rows) {
+    const int64_t steps = kPartBytes / (rows * static_cast<int64_t>(sizeof(float)));
+    return least(kMostDepth, most(kLeastDepth, steps / kPanelColumns * kPanelColumns));
+}
+
 /// Panels that are packed on the way, a part of k at a time.
 template <typename P>
 void multiply_packing(const Product& product, const float* packed, const Tiles& tiles,
                       int64_t first, int64_t last, float* panel) {
     const typename P::Guard guard{};
     static_cast<void>(guard);
-    const int64_t depth = kDepth * numbers_of_step(P::kStorage);
-    for (int64_t column = 0; column < product.n; column += kPanelColumns) {
-        const int64_t columns = least(kPanelColumns, product.n - column);
-        for (int64_t k = 0; k < product.k; k += depth) {
-            const int64_t count = least(depth, product.k - k);
+    const int64_t depth =
+        depth_of(tiles.begin(last) - tiles.begin(first)) * numbers_of_step(P::kStorage);
+    for (int64_t k = 0; k < product.k; k += depth) {
+        const int64_t count = least(depth, product.k - k);
+        for (int64_t column = 0; column < product.n; column += kPanelColumns) {
             panel_of<P>(product, column, k, count, panel);
             run_pass<P>({.packed = packed,
                          .all_steps = steps_of(P::kStorage, product.k),
@@ -534,7 +568,7 @@ void multiply_packing(const Product& product, const float* packed, const Tiles& 
                          .next = nullptr,
                          .c = product.c + column,
                          .stride = product.c_stride,
-                         .columns = columns,
+                         .columns = least(kPanelColumns, product.n - column),
                          .resume = product.add || k > 0},
                         tiles, first, last);
         }
@@ -544,9 +578,10 @@ void multiply_packing(const Product& product, const float* packed, const Tiles& 
 /// Tiles that are packed at a time.
 template <typename P>
 int64_t tiles_together(const Product& product) {
-    const int64_t bytes = product.form == Form::kPanels ? kNearBytes : kFarBytes;
-    const int64_t tile = kTileRows * row_floats<P>(product.k) * static_cast<int64_t>(sizeof(float));
-    return most(1, bytes / tile);
+    const bool packed = product.form == Form::kPanels;
+    const int64_t row = packed ? row_floats<P>(product.k) : kLeastDepth * P::kFloats;
+    const int64_t bytes = packed ? kNearBytes : kPartBytes;
+    return most(1, bytes / (kTileRows * row * static_cast<int64_t>(sizeof(float))));
 }
 
 template <typename P>
@@ -554,7 +589,7 @@ void multiply_as(const Product& product, float* scratch) {
     const Tiles tiles(product.m);
     const int64_t together = tiles_together<P>(product);
     const int64_t blocks = (tiles.count + together - 1) / together;
-    float* const packed = scratch + kDepth * kPanelColumns;
+    float* const packed = scratch + kMostDepth * kPanelColumns;
     for (int64_t block = 0; block < blocks; ++block) {
         const int64_t first = tiles.count * block / blocks,
                       last = tiles.count * (block + 1) / blocks;
@@ -569,7 +604,7 @@ void multiply_as(const Product& product, float* scratch) {
 template <typename P>
 int64_t scratch_floats(const Product& product) {
     const int64_t rows = least(product.m, (tiles_together<P>(product) + 1) * kTileRows);
-    return kDepth * kPanelColumns + rows * row_floats<P>(product.k) + kLanes;
+    return kMostDepth * kPanelColumns + rows * row_floats<P>(product.k) + kLanes;
 }
 
 /// f(the arithmetic) of a product.
