@@ -188,6 +188,8 @@ StepResult Engine::optimizer_step(const OptimizerOptions& options) {
 
 EngineMemory Engine::memory() const {
     EngineMemory memory{.compute_bytes = static_cast<int64_t>(c10::elementSize(decoder_.dtype()))};
+    const bool halves = decoder_.storage() == cpu::Storage::kBFloat16;
+    memory.kept_bytes = halves ? 2 : memory.compute_bytes;
     const at::Device device = decoder_.device();
     // Metal shares the host's memory.
     if (!device.is_cuda()) return memory;

@@ -213,19 +213,18 @@ void attend(const std::vector<AttentionFamily>& families, const AttentionShape& 
 }
 
 void attend_backward(const std::vector<AttentionFamily>& families, const AttentionShape& shape,
-                     const float* q, const float* k, const float* v, const float* out,
-                     const float* log_sum, const float* dout, const AttentionGradients& gradients) {
+                     const float* q, const float* k, const float* v, const float* log_sum,
+                     const float* dout, const AttentionGradients& gradients) {
     const int64_t size = shape.head_dim, stride = shape.kv_heads * size;
     const auto cap = static_cast<float>(shape.softcap);
     each_block(families, shape, [&](const BlockOfHead& block, int64_t head) {
         const auto of_key = [&](auto* data) { return Rows<std::remove_pointer_t<decltype(data)>>{
             data + head * size, stride}; };
-        Pieces pieces(2 * block.scores() + 4 * block.numbers());
+        Pieces pieces(2 * block.scores() + 3 * block.numbers());
         float *scores = pieces.take(block.scores()), *dscores = pieces.take(block.scores());
-        float *queries = pieces.take(block.numbers()), *outs = pieces.take(block.numbers());
+        float* queries = pieces.take(block.numbers());
         float *douts = pieces.take(block.numbers()), *dqueries = pieces.take(block.numbers());
         block.gather(q, queries);
-        block.gather(out, outs);
         block.gather(dout, douts);
         block.by_both(queries, of_key(k), shape.scale, scores);
         block.by_both(douts, of_key(v), 1, dscores);
@@ -233,8 +232,7 @@ void attend_backward(const std::vector<AttentionFamily>& families, const Attenti
             float *s = scores + from, *ds = dscores + from;
             if (cap != 0) row_kernels().softcap(s + first, end - first, cap);
             row_kernels().softmax_backward(s + first, ds + first, end - first,
-                                           log_sum[block.number_of(row)], cap, outs + row * size,
-                                           douts + row * size, size);
+                                           log_sum[block.number_of(row)], cap);
             for (float* line : {s, ds}) {
                 std::fill(line, line + first, 0.0F);
                 std::fill(line + end, line + all, 0.0F);

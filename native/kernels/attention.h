@@ -54,7 +54,7 @@ struct AttentionGradients {
 };
 /// Sets q's gradient, adds to those of k and v.
 void attend_backward(const std::vector<AttentionFamily>& families, const AttentionShape& shape,
-                     const float* q, const float* k, const float* v, const float* out,
-                     const float* log_sum, const float* dout, const AttentionGradients& gradients);
+                     const float* q, const float* k, const float* v, const float* log_sum,
+                     const float* dout, const AttentionGradients& gradients);
 
 }  // namespace grpo::cpu

@@ -2,7 +2,7 @@
 #pragma once
 
 #if defined(__x86_64__)
-#include <immintrin.h>
+#include <immintrin.h>  // the control register is in all of them
 #endif
 
 #include <cstdint>
@@ -150,11 +150,10 @@ inline __attribute__((always_inline)) void load_sums(Vec (&sums)[R][C], const Ti
             sums[i / C][i % C] = load(tile.c + i / C * tile.stride + i % C * kLanes);
         });
     } else {
-        each<R>([&](auto r) __attribute__((always_inline)) {
-            float part[C * kLanes] = {};
-            std::memcpy(part, tile.c + r * tile.stride, tile.columns * sizeof(float));
-            each<C>([&](auto c)
-                        __attribute__((always_inline)) { sums[r][c] = load(part + c * kLanes); });
+        each<R * C>([&](auto i) __attribute__((always_inline)) {
+            const int64_t column = i % C * kLanes, n = least(kLanes, tile.columns - column);
+            const float* c = tile.c + i / C * tile.stride + column;
+            sums[i / C][i % C] = n > 0 ? load_part(c, n, 0) : Vec{};
         });
     }
 }
@@ -167,11 +166,9 @@ inline __attribute__((always_inline)) void store_sums(const Vec (&sums)[R][C], c
         });
         return;
     }
-    each<R>([&](auto r) __attribute__((always_inline)) {
-        float part[C * kLanes];
-        each<C>([&](auto c)
-                    __attribute__((always_inline)) { store(part + c * kLanes, sums[r][c]); });
-        std::memcpy(tile.c + r * tile.stride, part, tile.columns * sizeof(float));
+    each<R * C>([&](auto i) __attribute__((always_inline)) {
+        const int64_t column = i % C * kLanes, n = least(kLanes, tile.columns - column);
+        if (n > 0) store_part(tile.c + i / C * tile.stride + column, n, sums[i / C][i % C]);
     });
 }
 

@@ -171,19 +171,22 @@ float softmax(float* scores, int64_t size) {
     return static_cast<float>(std::log(sum) + static_cast<double>(largest));
 }
 
-void softmax_backward(float* scores, float* dscores, int64_t size, float log_sum, float cap,
-                      const float* out, const float* dout, int64_t head_dim) {
+void softmax_backward(float* scores, float* dscores, int64_t size, float log_sum, float cap) {
+    const auto probability = [&](int64_t i, int64_t n) {
+        return exp_or_nan(get(scores, i, n, kLowest) - log_sum);
+    };
     Sums products;
-    each_summed(head_dim, [&](int64_t i, int64_t n, auto s) {
-        products.sets[s] += get(out, i, n) * get(dout, i, n);
+    each_summed(size, [&](int64_t i, int64_t n, auto s) {
+        const Vec p = probability(i, n);
+        products.sets[s] += p * get(dscores, i, n);
+        if (cap == 0) put(scores, i, n, p);
     });
-    const auto mean = static_cast<float>(products.wide());  // Σ p dp
+    const auto mean = static_cast<float>(products.wide());
     each_vector(size, [&](int64_t i, int64_t n) {
-        const Vec score = get(scores, i, n), p = exp_or_nan(score - log_sum);
-        Vec d = p * (get(dscores, i, n) - mean);
-        if (cap != 0) d *= 1.0F - (score / cap) * (score / cap);
+        if (cap == 0) return put(dscores, i, n, get(scores, i, n) * (get(dscores, i, n) - mean));
+        const Vec share = get(scores, i, n) / cap, p = probability(i, n);
+        put(dscores, i, n, p * (get(dscores, i, n) - mean) * (1.0F - share * share));
         put(scores, i, n, p);
-        put(dscores, i, n, d);
     });
 }
 

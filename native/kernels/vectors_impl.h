@@ -7,7 +7,7 @@
 // static for the same reason.
 #pragma once
 
-#if defined(GRPO_BF16_PAIRS)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -48,6 +48,10 @@ float widen(uint16_t x) {
 }
 /// The bf16 nearest to each as the lower half of a word, ties to even, denormal numbers to zero: as
 /// VCVTNEPS2BF16 does it.
+#if defined(GRPO_BF16_PAIRS)
+Halves narrow_vector(Vec x) { return (Halves)_mm512_cvtneps_pbh((__m512)x); }
+Words narrow_words(Vec x) { return (Words)_mm512_cvtepu16_epi32((__m256i)narrow_vector(x)); }
+#else
 Words narrow_words(Vec x) {
     const Words bits = (Words)x;
     const Words rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
@@ -55,9 +59,6 @@ Words narrow_words(Vec x) {
     const Words number = (Words)(x == x);
     return (number & normal & rounded) | (~number & ((bits >> 16) | 0x40));
 }
-#if defined(GRPO_BF16_PAIRS)
-Halves narrow_vector(Vec x) { return (Halves)_mm512_cvtneps_pbh((__m512)x); }
-#else
 Halves narrow_vector(Vec x) { return __builtin_convertvector(narrow_words(x), Halves); }
 #endif
 Vec larger(Vec a, Vec b) { return a > b ? a : b; }
@@ -130,12 +131,31 @@ Vec tanh_of(Vec x) { return 1.0F - 2.0F / (exp_or_nan(2.0F * x) + 1.0F); }
 /// NaN stays NaN: a step whose loss is not finite must be seen.
 Vec sigmoid(Vec x) { return 1.0F / (1.0F + exp_or_nan(-x)); }
 
+#if defined(__AVX512F__)
+__mmask16 first_lanes(int64_t n) { return static_cast<__mmask16>((1U << n) - 1); }
+Vec load_part(const float* from, int64_t n, float padding) {
+    return (Vec)_mm512_mask_loadu_ps((__m512)fill(padding), first_lanes(n), from);
+}
+void store_part(float* to, int64_t n, Vec v) {
+    _mm512_mask_storeu_ps(to, first_lanes(n), (__m512)v);
+}
+#elif defined(__AVX2__)
+Ints first_lanes(int64_t n) { return Ints{0, 1, 2, 3, 4, 5, 6, 7} < static_cast<int32_t>(n); }
+Vec load_part(const float* from, int64_t n, float padding) {
+    const Ints lanes = first_lanes(n);
+    return lanes ? (Vec)_mm256_maskload_ps(from, (__m256i)lanes) : fill(padding);
+}
+void store_part(float* to, int64_t n, Vec v) {
+    _mm256_maskstore_ps(to, (__m256i)first_lanes(n), (__m256)v);
+}
+#else
 Vec load_part(const float* from, int64_t n, float padding) {
     Vec v = fill(padding);
     std::memcpy(&v, from, n * sizeof(float));
     return v;
 }
 void store_part(float* to, int64_t n, Vec v) { std::memcpy(to, &v, n * sizeof(float)); }
+#endif
 
 /// Calls f(i, n) for every vector of [0, size); n is kLanes but for the last.
 template <typename F>

@@ -1,17 +1,37 @@
 #include "model/attention.h"
 
 #include <ATen/Functions.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <limits>
 #include <numeric>
 
 #include "device.h"
+#include "kernels/row_ops.h"
 #include "model/rollout_cache.h"
 #include "model/rows.h"
 
 namespace grpo {
 namespace {
+
+/// By the kernel that decoding uses. Keeps x, since the memory of what it gives may be overwritten
+/// with its gradient.
+class Softcap : public torch::autograd::Function<Softcap> {
+  public:
+    static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
+                              double cap) {
+        context->save_for_backward({x});
+        context->saved_data["cap"] = cap;
+        return cpu::softcap(x, cap);
+    }
+    static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                   torch::autograd::variable_list gradients) {
+        const double cap = context->saved_data["cap"].toDouble();
+        const at::Tensor share = cpu::softcap(context->get_saved_variables()[0], cap).div_(cap);
+        return {gradients[0] * (1 - share * share), {}};
+    }
+};
 
 /// Whether a query at a position sees a key at another: [..] bool. A window of 0 is none.
 at::Tensor sees(const at::Tensor& query, const at::Tensor& key, int64_t window) {
@@ -175,7 +195,8 @@ at::Tensor additive_mask(const at::Tensor& visible, at::ScalarType dtype) {
 }
 
 at::Tensor softcap(const at::Tensor& scores, double cap) {
-    return cap == 0 ? scores : at::tanh(scores / cap) * cap;
+    if (cap == 0) return scores;
+    return cpu::fits(scores) ? Softcap::apply(scores, cap) : at::tanh(scores / cap) * cap;
 }
 
 at::Tensor repeat_kv(const at::Tensor& x, int64_t num_heads) {

@@ -12,6 +12,8 @@
 namespace grpo {
 namespace {
 
+constexpr int64_t kPieceBytes = 4 << 20;  // of values that are written at a time
+
 class PackedWeight : public Weight {
   public:
     /// Parts share a matrix where they begin with a panel.
@@ -85,10 +87,18 @@ class PackedWeight : public Weight {
     }
 
     void change(const Write& write) override {
-        const at::Tensor values = dense();
-        write(values);
-        for (Block& block : blocks_)
-            block.matrix.pack(values.narrow(0, block.start, block.matrix.out()));
+        const int64_t row_bytes = in() * static_cast<int64_t>(c10::elementSize(dtype()));
+        const int64_t panels = std::max<int64_t>(1, kPieceBytes / (row_bytes * cpu::kPanelColumns));
+        const int64_t step = panels * cpu::kPanelColumns;
+        for (const Block& block : blocks_) {
+            for (int64_t row = 0; row < block.matrix.out(); row += step) {
+                cpu::PackedMatrix piece =
+                    block.matrix.part(row, std::min(step, block.matrix.out() - row));
+                const at::Tensor values = piece.unpack();
+                write(values, block.start + row);
+                piece.pack(values);
+            }
+        }
     }
 
   private:

@@ -45,7 +45,11 @@ class SegmentAttention : public torch::autograd::Function<SegmentAttention> {
     static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
                               const at::Tensor& v, const c10::intrusive_ptr<Saved>& call) {
         const Attended all = attend(q, k, v, *call->segments, call->terms);
-        context->save_for_backward({q, k, v, all.out, all.log_sum});
+        // In bf16 the products round what they read: halves are all that the backward needs.
+        const auto dtype =
+            call->terms.storage == cpu::Storage::kBFloat16 ? at::kBFloat16 : at::kFloat;
+        context->save_for_backward(
+            {q.to(dtype), k.to(dtype), v.to(dtype), all.log_sum});
         context->saved_data["call"] = c10::IValue::make_capsule(call);
         return all.out.view({q.size(0), -1});
     }
@@ -53,11 +57,12 @@ class SegmentAttention : public torch::autograd::Function<SegmentAttention> {
         const auto capsule = context->saved_data["call"].toCapsule();
         const auto* call = static_cast<const Saved*>(capsule.get());
         const auto saved = context->get_saved_variables();
-        const at::Tensor &q = saved[0], &k = saved[1], &v = saved[2];
+        const auto wide = [&](int64_t i) { return saved[i].to(at::kFloat); };
+        const at::Tensor q = wide(0), k = wide(1), v = wide(2);
         const at::Tensor dout = gradients[0].contiguous();
         at::Tensor dq = at::empty_like(q), dk = at::zeros_like(k), dv = at::zeros_like(v);
         cpu::attend_backward(call->segments->families, shape_of(q, k, call->terms), floats(q),
-                             floats(k), floats(v), floats(saved[3]), floats(saved[4]),
+                             floats(k), floats(v), floats(saved[3]),
                              floats(dout), {floats(dq), floats(dk), floats(dv)});
         return {dq, dk, dv, {}};
     }

@@ -11,8 +11,8 @@
 
 namespace grpo {
 
-/// Writes to the values that it is given.
-using Write = std::function<void(const at::Tensor& values)>;
+/// Writes to the rows that it is given, of which the first has that number.
+using Write = std::function<void(const at::Tensor& rows, int64_t first)>;
 
 class Weight : public std::enable_shared_from_this<Weight> {
   public:
@@ -50,7 +50,7 @@ class Weight : public std::enable_shared_from_this<Weight> {
 
     /// Its values [out, in]; of a dense weight the very memory.
     virtual at::Tensor dense() const = 0;
-    /// Lets `write` change the values, given as dense() gives them.
+    /// Lets `write` change the values, as dense() gives them, in one piece or several.
     virtual void change(const Write& write) = 0;
 };
 

@@ -24,6 +24,7 @@ const model: MemoryModel = {
   copiesReference: false,
   weightBytes: 2,
   computeBytes: 4,
+  keptBytes: 2,
   device: "cpu",
 };
 const run: MemoryRun = {
@@ -142,12 +143,12 @@ test("a model in full is advised to take an adapter, and AdamW in 8 bits", () =>
 });
 
 test("a device has its own memory, the host that of the machine or the container", () => {
-  expect(capacityOf("cuda:0", { computeBytes: 2, free: 5, total: 9 })).toEqual({
+  expect(capacityOf("cuda:0", { computeBytes: 2, keptBytes: 2, free: 5, total: 9 })).toEqual({
     total: 9,
     available: 5,
     of: "cuda:0",
   });
-  const host = capacityOf("cpu", { computeBytes: 4, free: 0, total: 0 });
+  const host = capacityOf("cpu", { computeBytes: 4, keptBytes: 4, free: 0, total: 0 });
   expect(host.of).toMatch(/^this (machine|container)$/);
   expect(host.available).toBeGreaterThan(process.memoryUsage.rss());
 });
