@@ -143,9 +143,8 @@ std::vector<float> Engine::forward(const std::vector<int32_t>& ids,
     if (ids.empty()) return {};
     const c10::InferenceMode inference;
     const at::Device device = decoder_.device();
-    const auto attention =
-        std::make_shared<PackedAttention>(decoder_.config(), layout, decoder_.dtype(), device,
-                                          decoder_.storage());
+    const auto attention = std::make_shared<PackedAttention>(
+        decoder_.config(), layout, decoder_.dtype(), device, decoder_.storage());
     ForwardMode mode = policy();
     mode.context_length =
         *std::max_element(layout.prompt_lengths.begin(), layout.prompt_lengths.end());

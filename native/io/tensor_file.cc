@@ -127,10 +127,10 @@ void TensorFiles::read_into(const TensorRef& ref, at::IntArrayRef shape,
     NotFinite bad;
     change([&](const at::Tensor& rows, int64_t first) { read_rows(ref, rows, first, bad); });
     if (bad.converted == 0) return;
-    throw EngineError(
-        code_, "tensor " + ref.name + " has " + std::to_string(bad.converted) +
-                   " values that are not finite" +
-                   (bad.stored == 0 ? " in " + std::string(c10::toString(bad.dtype)) : ""));
+    throw EngineError(code_,
+                      "tensor " + ref.name + " has " + std::to_string(bad.converted) +
+                          " values that are not finite" +
+                          (bad.stored == 0 ? " in " + std::string(c10::toString(bad.dtype)) : ""));
 }
 
 void TensorFiles::check(const TensorRef& ref, at::IntArrayRef shape) const {

@@ -53,13 +53,27 @@ void attend(const HeadAttention& call, Scratch& scratch) {
 
     const auto with_keys = [&](int64_t first, int64_t count, const uint32_t* keys, int64_t tokens,
                                int64_t column) {
-        multiply(call, {count, {queries + first * dim, dim, 1}, call.scale, dim, tokens,
-                        layout.keys(keys), scores + first * stride + column, stride, false});
+        multiply(call, {count,
+                        {queries + first * dim, dim, 1},
+                        call.scale,
+                        dim,
+                        tokens,
+                        layout.keys(keys),
+                        scores + first * stride + column,
+                        stride,
+                        false});
     };
     const auto with_values = [&](int64_t first, int64_t count, const uint32_t* values,
                                  int64_t tokens, int64_t column) {
-        multiply(call, {count, {scores + first * stride + column, stride, 1}, 1, tokens, dim,
-                        layout.values(values), mixed + first * dim, dim, true});
+        multiply(call, {count,
+                        {scores + first * stride + column, stride, 1},
+                        1,
+                        tokens,
+                        dim,
+                        layout.values(values),
+                        mixed + first * dim,
+                        dim,
+                        true});
     };
     with_keys(0, rows, call.prompt_keys, prompt, 0);
     for (int64_t i = 0; i < call.num_rows; ++i) {

@@ -44,16 +44,15 @@ class BlockOfHead {
     /// scores = scale · a bᵀ of rows a [rows, D] and rows b of keys.
     void by_both(const float* a, const Rows<const float>& b, double scale, float* scores) const {
         each_part([&](int64_t row, int64_t rows, int64_t key, int64_t keys, int64_t column) {
-            multiply_alone(gemm_kernels(),
-                           {.m = rows,
-                            .n = keys,
-                            .k = shape_.head_dim,
-                            .storage = shape_.storage,
-                            .a = {a + row * shape_.head_dim, shape_.head_dim, 1},
-                            .scale = static_cast<float>(scale),
-                            .b = {b.at(key), 1, b.stride},
-                            .c = scores + row * width_ + column,
-                            .c_stride = width_});
+            multiply_alone(gemm_kernels(), {.m = rows,
+                                            .n = keys,
+                                            .k = shape_.head_dim,
+                                            .storage = shape_.storage,
+                                            .a = {a + row * shape_.head_dim, shape_.head_dim, 1},
+                                            .scale = static_cast<float>(scale),
+                                            .b = {b.at(key), 1, b.stride},
+                                            .c = scores + row * width_ + column,
+                                            .c_stride = width_});
         });
     }
 
@@ -88,17 +87,16 @@ class BlockOfHead {
     /// out += scale · scoresᵀ a, of every key.
     void to_keys(const float* scores, const float* a, double scale, const Rows<float>& out) const {
         each_part([&](int64_t row, int64_t rows, int64_t key, int64_t keys, int64_t column) {
-            multiply_alone(gemm_kernels(),
-                           {.m = keys,
-                            .n = shape_.head_dim,
-                            .k = rows,
-                            .storage = shape_.storage,
-                            .a = {scores + row * width_ + column, 1, width_},
-                            .scale = static_cast<float>(scale),
-                            .b = {a + row * shape_.head_dim, shape_.head_dim, 1},
-                            .c = out.at(key),
-                            .c_stride = out.stride,
-                            .add = true});
+            multiply_alone(gemm_kernels(), {.m = keys,
+                                            .n = shape_.head_dim,
+                                            .k = rows,
+                                            .storage = shape_.storage,
+                                            .a = {scores + row * width_ + column, 1, width_},
+                                            .scale = static_cast<float>(scale),
+                                            .b = {a + row * shape_.head_dim, shape_.head_dim, 1},
+                                            .c = out.at(key),
+                                            .c_stride = out.stride,
+                                            .add = true});
         });
     }
 
@@ -110,8 +108,8 @@ class BlockOfHead {
             const int64_t computed = block_.keys_of(span);
             for (int64_t i = 0; i < span.count * shape_.repeats(); ++i) {
                 const int64_t row = row_of(span) + i;
-                const int64_t end = block_.prompt_length + span.first - span.start +
-                                    i / shape_.repeats() + 1;
+                const int64_t end =
+                    block_.prompt_length + span.first - span.start + i / shape_.repeats() + 1;
                 const int64_t first =
                     shape_.window == 0 ? 0 : std::max<int64_t>(0, end - shape_.window);
                 f(row, row * width_, first, end, computed);
@@ -218,8 +216,9 @@ void attend_backward(const std::vector<AttentionFamily>& families, const Attenti
     const int64_t size = shape.head_dim, stride = shape.kv_heads * size;
     const auto cap = static_cast<float>(shape.softcap);
     each_block(families, shape, [&](const BlockOfHead& block, int64_t head) {
-        const auto of_key = [&](auto* data) { return Rows<std::remove_pointer_t<decltype(data)>>{
-            data + head * size, stride}; };
+        const auto of_key = [&](auto* data) {
+            return Rows<std::remove_pointer_t<decltype(data)>>{data + head * size, stride};
+        };
         Pieces pieces(2 * block.scores() + 3 * block.numbers());
         float *scores = pieces.take(block.scores()), *dscores = pieces.take(block.scores());
         float* queries = pieces.take(block.numbers());

@@ -49,7 +49,7 @@ void attend(const std::vector<AttentionFamily>& families, const AttentionShape& 
             const float* q, const float* k, const float* v, float* out, float* log_sum);
 
 struct AttentionGradients {
-    float* q;       // [N, H, D]
+    float* q;      // [N, H, D]
     float *k, *v;  // [N, K, D]
 };
 /// Sets q's gradient, adds to those of k and v.

@@ -60,8 +60,8 @@ struct Range {
 
 /// Begins `elements` further on.
 Matrix moved(Matrix matrix, int64_t elements) {
-    matrix.data = static_cast<const char*>(matrix.data) +
-                  elements * (matrix.kept == Storage::kFloat ? 4 : 2);
+    matrix.data =
+        static_cast<const char*>(matrix.data) + elements * (matrix.kept == Storage::kFloat ? 4 : 2);
     return matrix;
 }
 
@@ -89,9 +89,8 @@ Product part_of(const Product& product, const Range& rows, const Range& columns)
 void multiply_few(const GemmKernels& kernels, const Product& product) {
     void* packed = scratch_of_thread().bytes(kernels.packed_bytes(product));
     const int64_t tiles = tiles_of(product.m, kernels.tile_rows);
-    parallel(tiles, kernels.tile_rows * product.k * kPackCost, [&](int64_t begin, int64_t end) {
-        kernels.pack(product, begin, end, packed);
-    });
+    parallel(tiles, kernels.tile_rows * product.k * kPackCost,
+             [&](int64_t begin, int64_t end) { kernels.pack(product, begin, end, packed); });
     const int64_t cost = kPanelColumns * product.k * std::max(product.m, kReadCost);
     parallel(panels_of(product.n), cost, [&](int64_t begin, int64_t end) {
         kernels.multiply_packed(product, packed, begin, end);

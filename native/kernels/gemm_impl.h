@@ -143,8 +143,7 @@ struct Tile {
 template <int R, int C>
 inline __attribute__((always_inline)) void load_sums(Vec (&sums)[R][C], const Tile& tile) {
     if (!tile.resume) {
-        each<R * C>([&](auto i)
-                        __attribute__((always_inline)) { sums[i / C][i % C] = Vec{}; });
+        each<R * C>([&](auto i) __attribute__((always_inline)) { sums[i / C][i % C] = Vec{}; });
     } else if (tile.columns >= C * kLanes) {
         each<R * C>([&](auto i) __attribute__((always_inline)) {
             sums[i / C][i % C] = load(tile.c + i / C * tile.stride + i % C * kLanes);
@@ -235,8 +234,8 @@ void run_pass(const Pass& pass, const Tiles& tiles, int64_t first, int64_t last)
     for (int64_t i = first; i < last; ++i) {
         const int64_t row = tiles.begin(i), rows = tiles.begin(i + 1) - row;
         const TileKernel kernel = tile_of<P>(rows);
-        const float* a = pass.packed + (row - tiles.begin(first)) * row_floats +
-                         pass.from * rows * P::kFloats;
+        const float* a =
+            pass.packed + (row - tiles.begin(first)) * row_floats + pass.from * rows * P::kFloats;
         // The first two tiles share in fetching the next panel, which has 32 words a step.
         const bool fetches = pass.next != nullptr && last - first > 1 && i - first < 2;
         for (int64_t column = 0; column < pass.columns; column += kernel.vectors * kLanes) {
@@ -638,9 +637,8 @@ void multiply_packed(const Product& product, const void* packed, int64_t begin, 
 }
 
 void multiply_matrices(const Product& product, void* scratch) {
-    with_arithmetic(product.storage, [&]<typename P>(P) {
-        multiply_as<P>(product, static_cast<float*>(scratch));
-    });
+    with_arithmetic(product.storage,
+                    [&]<typename P>(P) { multiply_as<P>(product, static_cast<float*>(scratch)); });
 }
 
 }  // namespace

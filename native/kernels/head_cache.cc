@@ -30,8 +30,7 @@ void each_narrow(const float* x, int64_t size, F f) {
 
 void HeadLayout::store(uint32_t* keys, uint32_t* values, int64_t place, const float* k,
                        const float* v) const {
-    uint32_t* column =
-        keys + place / kPanelColumns * panel_words() + place % kPanelColumns;
+    uint32_t* column = keys + place / kPanelColumns * panel_words() + place % kPanelColumns;
     uint32_t* row = values + place / numbers_of_step(storage_) * value_columns();
     if (storage_ == Storage::kFloat) {
         for (int64_t i = 0; i < dim_; ++i) column[i * kPanelColumns] = bits_of(k[i]);

@@ -1,6 +1,6 @@
 // The inner loops of everything that is computed on a CPU without ATen. Each has one source,
-// row_kernels_impl.h or gemm_impl.h, which kernels_<instruction set>.cc compiles once for every instruction set; instruction_set.h decides
-// which of them run.
+// row_kernels_impl.h or gemm_impl.h, which kernels_<instruction set>.cc compiles once for every
+// instruction set; instruction_set.h decides which of them run.
 #pragma once
 
 #include "kernels/gemm.h"

@@ -11,7 +11,8 @@
 namespace grpo::cpu {
 namespace {
 
-constexpr int64_t kTogether = 16;  // steps of 32 rows that are moved at a time: their lines stay near
+constexpr int64_t kTogether =
+    16;  // steps of 32 rows that are moved at a time: their lines stay near
 
 /// Moves numbers between rows of a matrix and their places in a panel: f(number of a row, place).
 template <typename T, int kNumbers, typename F>
@@ -143,8 +144,7 @@ void PackedMatrix::multiply(const float* x, int64_t rows, float* y, int64_t stri
                                    .add = add});
 }
 
-void PackedMatrix::multiply_turned(const float* dy, int64_t stride, int64_t rows,
-                                   float* dx) const {
+void PackedMatrix::multiply_turned(const float* dy, int64_t stride, int64_t rows, float* dx) const {
     cpu::multiply(gemm_kernels(), {.m = rows,
                                    .n = in_,
                                    .k = out_,

@@ -53,8 +53,9 @@ struct RowKernels {
 
     /// scores <- softmax(scores); returns log Σ exp(scores).
     float (*softmax)(float* scores, int64_t size);
-    /// scores <- p = exp(scores - log_sum), dscores <- p · (dp - Σ p dp), where dscores comes as dp.
-    /// With a cap the scores come as c · tanh(scores / c), and dscores has that derivative, too.
+    /// scores <- p = exp(scores - log_sum), dscores <- p · (dp - Σ p dp), where dscores comes as
+    /// dp. With a cap the scores come as c · tanh(scores / c), and dscores has that derivative,
+    /// too.
     void (*softmax_backward)(float* scores, float* dscores, int64_t size, float log_sum, float cap);
     /// x [size] rounded to bf16.
     void (*narrow)(const float* x, int64_t size, uint16_t* out);

@@ -169,8 +169,8 @@ template <typename F>
 inline __attribute__((always_inline)) void each_summed(int64_t size, F f) {
     int64_t i = 0;
     for (; i + kSumLanes <= size; i += kSumLanes) {
-        each<Sums::kSets>(
-            [&](auto s) __attribute__((always_inline)) { f(i + s * kLanes, kLanes, s); });
+        each<Sums::kSets>([&](auto s)
+                              __attribute__((always_inline)) { f(i + s * kLanes, kLanes, s); });
     }
     each<Sums::kSets>([&](auto s) __attribute__((always_inline)) {
         if (i < size) f(i, least(kLanes, size - i), s);

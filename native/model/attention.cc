@@ -96,13 +96,13 @@ void PackedAttention::store_prompts(RolloutCache* cache, std::vector<int64_t> sl
 at::Tensor PackedAttention::attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
                                    const at::Tensor& v) {
     if (cache_ != nullptr) {
-        cache_->store_prompts(layer, slots_, layout_.prompt_lengths,
-                              k.narrow(0, 0, prompt_tokens_), v.narrow(0, 0, prompt_tokens_));
+        cache_->store_prompts(layer, slots_, layout_.prompt_lengths, k.narrow(0, 0, prompt_tokens_),
+                              v.narrow(0, 0, prompt_tokens_));
     }
     const int64_t window = config_.layers[layer].window;
     if (!segments_) return attend_padded(window, q, k, v);
-    return segment_attention(q, k, v, segments_,
-                             {config_.attention_scale, config_.attention_softcap, window, storage_});
+    return segment_attention(
+        q, k, v, segments_, {config_.attention_scale, config_.attention_softcap, window, storage_});
 }
 
 bool PackedAttention::in_segments() const {

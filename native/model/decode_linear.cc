@@ -80,15 +80,13 @@ DecodeLinear::Pair DecodeLinear::pair_of(const Lora& lora, int64_t start) {
               .now = factors(lora.a, lora.b),
               .beginning = {},
               .column_factor = {}};
-    if (lora.initial_a.defined())
-        pair.beginning = factors(lora.initial_a, lora.initial_b);
+    if (lora.initial_a.defined()) pair.beginning = factors(lora.initial_a, lora.initial_b);
     if (lora.magnitude.defined()) pair.column_factor = in_float(lora.magnitude / lora.weight_norm);
     return pair;
 }
 
 void DecodeLinear::forward(const float* x, int64_t rows, float* y, Workspace& workspace) const {
-    for (const Block& block : blocks_)
-        block.weight->multiply(x, rows, y + block.start, out_);
+    for (const Block& block : blocks_) block.weight->multiply(x, rows, y + block.start, out_);
     for (const Pair& pair : pairs_) add_pair(pair, x, rows, y + pair.start, workspace);
     if (bias_.defined()) {
         const float* bias = bias_.const_data_ptr<float>();

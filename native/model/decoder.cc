@@ -10,8 +10,8 @@
 namespace grpo {
 namespace {
 
-/// The dtype of activations for weights of `dtype` on `device`. On a CPU all between two products is
-/// fp32; a product of bf16 weights rounds what it reads.
+/// The dtype of activations for weights of `dtype` on `device`. On a CPU all between two products
+/// is fp32; a product of bf16 weights rounds what it reads.
 at::ScalarType activation_dtype(at::ScalarType dtype, at::Device device) {
     const bool narrow = dtype == at::kBFloat16 || dtype == at::kHalf;
     return narrow && device.is_cpu() ? at::kFloat : dtype;

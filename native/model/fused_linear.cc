@@ -108,8 +108,8 @@ variable_list inputs_of(const at::Tensor& x, const Call& call) {
     return inputs;
 }
 
-/// What is kept of an activation for the backward: bf16 beside bf16 weights, whose products round it
-/// anyway, so that a pass over a long batch takes half the memory.
+/// What is kept of an activation for the backward: bf16 beside bf16 weights, whose products round
+/// it anyway, so that a pass over a long batch takes half the memory.
 at::Tensor kept(const at::Tensor& x, const Weight& weight) {
     return x.is_cpu() && weight.dtype() == at::kBFloat16 ? x.to(at::kBFloat16) : x;
 }

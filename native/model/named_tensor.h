@@ -19,7 +19,8 @@ struct NamedTensor {
     std::vector<int64_t> shape;
     /// Its values; of what is kept dense the very memory.
     std::function<at::Tensor()> read;
-    /// Lets `write` change the values, in one piece or several; empty where they are derived when they are read.
+    /// Lets `write` change the values, in one piece or several; empty where they are derived when
+    /// they are read.
     std::function<void(const Write& write)> change;
 };
 

@@ -52,8 +52,7 @@ class PackedWeight : public Weight {
 
     void multiply(const float* x, int64_t rows, float* y, int64_t stride) const override {
         if (rows == 0) return;
-        for (const Block& block : blocks_)
-            block.matrix.multiply(x, rows, y + block.start, stride);
+        for (const Block& block : blocks_) block.matrix.multiply(x, rows, y + block.start, stride);
     }
 
     std::shared_ptr<const Weight> packed() const override { return shared_from_this(); }

@@ -48,8 +48,7 @@ class SegmentAttention : public torch::autograd::Function<SegmentAttention> {
         // In bf16 the products round what they read: halves are all that the backward needs.
         const auto dtype =
             call->terms.storage == cpu::Storage::kBFloat16 ? at::kBFloat16 : at::kFloat;
-        context->save_for_backward(
-            {q.to(dtype), k.to(dtype), v.to(dtype), all.log_sum});
+        context->save_for_backward({q.to(dtype), k.to(dtype), v.to(dtype), all.log_sum});
         context->saved_data["call"] = c10::IValue::make_capsule(call);
         return all.out.view({q.size(0), -1});
     }
@@ -62,8 +61,8 @@ class SegmentAttention : public torch::autograd::Function<SegmentAttention> {
         const at::Tensor dout = gradients[0].contiguous();
         at::Tensor dq = at::empty_like(q), dk = at::zeros_like(k), dv = at::zeros_like(v);
         cpu::attend_backward(call->segments->families, shape_of(q, k, call->terms), floats(q),
-                             floats(k), floats(v), floats(saved[3]),
-                             floats(dout), {floats(dq), floats(dk), floats(dv)});
+                             floats(k), floats(v), floats(saved[3]), floats(dout),
+                             {floats(dq), floats(dk), floats(dv)});
         return {dq, dk, dv, {}};
     }
 };

@@ -21,8 +21,8 @@ struct Segments {
 
 struct AttentionTerms {
     double scale = 1;
-    double softcap = 0;   // 0: off
-    int64_t window = 0;   // 0: all
+    double softcap = 0;  // 0: off
+    int64_t window = 0;  // 0: all
     cpu::Storage storage = cpu::Storage::kFloat;
 };
 

@@ -152,8 +152,8 @@ void Rollout::prefill(const std::vector<int64_t>& prompts) {
     stats_.prefill_tokens += static_cast<int64_t>(ids.size());
 
     const at::Device device = decoder_.device();
-    const auto attention =
-        std::make_shared<PackedAttention>(decoder_.config(), layout, decoder_.dtype(), device, decoder_.storage());
+    const auto attention = std::make_shared<PackedAttention>(
+        decoder_.config(), layout, decoder_.dtype(), device, decoder_.storage());
     attention->store_prompts(cache_.get(), slots);
     const at::Tensor hidden = decoder_.forward(
         to_device(ids, device),
