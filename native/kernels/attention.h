@@ -5,6 +5,7 @@
 // and values are paired by their place in the sequence, wherever the prompt ends.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -27,8 +28,12 @@ struct AttentionBlock {
     int64_t width() const;  // most keys of a query
 };
 
-/// Queries of a span, and of a block but for a span alone.
-constexpr int64_t kBlockQueries = 96;
+/// Queries that a block may have whose widest sees `keys` keys, with `repeats` rows each: enough to
+/// use what is read, and few enough for their scores to stay in the caches.
+inline int64_t block_queries(int64_t keys, int64_t repeats) {
+    constexpr int64_t kScores = int64_t{1} << 18, kLeast = 16, kMost = 96;
+    return std::clamp(kScores / (keys * repeats), (kLeast + repeats - 1) / repeats, kMost);
+}
 
 /// Blocks that share no key with those of another family.
 using AttentionFamily = std::vector<AttentionBlock>;

@@ -72,6 +72,11 @@ struct GemmKernels {
     /// Columns of the panels [begin, end) of c, all rows; b is given as panels.
     void (*multiply_packed)(const Product& product, const void* packed, int64_t begin, int64_t end);
 
+    /// b [k, n] -> panels whose steps are 32 words apart, panels as far as given; the rest of an
+    /// odd step is zero. For a b that several products share.
+    void (*pack_panels)(Storage storage, const Matrix& b, int64_t k, int64_t n, uint32_t* out,
+                        int64_t panel_words);
+
     /// At an address that is a multiple of 64.
     int64_t (*scratch_bytes)(const Product& product);
     /// All of it, on the calling thread.

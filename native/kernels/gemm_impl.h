@@ -609,6 +609,17 @@ inline __attribute__((always_inline)) auto with_arithmetic(Storage storage, F f)
     return storage == Storage::kFloat ? f(FloatSteps{}) : f(PairSteps{});
 }
 
+void pack_panels(Storage storage, const Matrix& b, int64_t k, int64_t n, uint32_t* out,
+                 int64_t panel_words) {
+    Product product{};
+    product.n = n;
+    product.b = b;
+    with_arithmetic(storage, [&]<typename P>(P) {
+        for (int64_t column = 0; column < n; column += kPanelColumns, out += panel_words)
+            panel_of<P>(product, column, 0, k, reinterpret_cast<float*>(out));
+    });
+}
+
 int64_t scratch_bytes(const Product& product) {
     return 4 * with_arithmetic(product.storage,
                                [&]<typename P>(P) { return scratch_floats<P>(product); });

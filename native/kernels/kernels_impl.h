@@ -33,6 +33,7 @@ const Kernels GRPO_KERNELS = {
             .packed_bytes = packed_bytes,
             .pack = pack,
             .multiply_packed = multiply_packed,
+            .pack_panels = pack_panels,
             .scratch_bytes = scratch_bytes,
             .multiply = multiply_matrices,
         },

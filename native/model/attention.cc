@@ -79,7 +79,7 @@ PackedAttention::PackedAttention(const ModelConfig& config, PackedLayout layout,
       prompt_tokens_(layout_.num_prompt_tokens()),
       completion_tokens_(layout_.num_completion_tokens()) {
     if (in_segments()) {
-        segments_ = std::make_shared<Segments>(layout_);
+        segments_ = std::make_shared<Segments>(layout_, config.num_heads / config.num_kv_heads);
         return;
     }
     prompts_ = Padding(layout_.prompt_lengths, device);

@@ -69,11 +69,12 @@ class SegmentAttention : public torch::autograd::Function<SegmentAttention> {
 
 /// Cuts a sequence into spans, and puts them into the family's last block while they fit.
 void add_sequence(cpu::AttentionFamily& family, int64_t start, int64_t length, int64_t prompt_start,
-                  int64_t prompt_length) {
-    for (int64_t from = start; from < start + length; from += cpu::kBlockQueries) {
-        const int64_t count = std::min(cpu::kBlockQueries, start + length - from);
+                  int64_t prompt_length, int64_t repeats) {
+    const int64_t most = cpu::block_queries(prompt_length + length, repeats);
+    for (int64_t from = start; from < start + length; from += most) {
+        const int64_t count = std::min(most, start + length - from);
         const bool joins = !family.empty() && family.back().prompt_length == prompt_length &&
-                           family.back().count + count <= cpu::kBlockQueries;
+                           family.back().count + count <= most;
         if (!joins) family.push_back({from, 0, prompt_start, prompt_length, {}});
         family.back().spans.push_back({start, from, count});
         family.back().count += count;
@@ -82,20 +83,20 @@ void add_sequence(cpu::AttentionFamily& family, int64_t start, int64_t length, i
 
 }  // namespace
 
-Segments::Segments(const PackedLayout& layout) {
+Segments::Segments(const PackedLayout& layout, int64_t repeats) {
     int64_t start = 0;
     std::vector<int64_t> prompt_starts;
     for (const int64_t length : layout.prompt_lengths) {
         prompt_starts.push_back(start);
         families.emplace_back();
-        add_sequence(families.back(), start, length, 0, 0);
+        add_sequence(families.back(), start, length, 0, 0, repeats);
         start += length;
     }
     for (size_t row = 0; row < layout.completion_lengths.size(); ++row) {
         const int64_t length = layout.completion_lengths[row], prompt = layout.prompt_of[row];
         if (length > 0) {
             add_sequence(families[prompt], start, length, prompt_starts[prompt],
-                         layout.prompt_lengths[prompt]);
+                         layout.prompt_lengths[prompt], repeats);
         }
         start += length;
     }

@@ -15,7 +15,8 @@ namespace grpo {
 
 /// Which flat tokens attend to which: a family is a prompt and its completions.
 struct Segments {
-    explicit Segments(const PackedLayout& layout);
+    /// `repeats`: query heads of a key head.
+    Segments(const PackedLayout& layout, int64_t repeats);
     std::vector<cpu::AttentionFamily> families;
 };
 
