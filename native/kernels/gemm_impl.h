@@ -218,9 +218,8 @@ struct Tiles {
 /// Steps of b of a panel against tiles [first, last) of packed rows.
 struct Pass {
     const float* packed;  // of tile `first`
-    int64_t all_steps;    // of a packed row
-    int64_t from, steps;  // of them, those that are multiplied
-    const uint32_t* b;    // of step `from`
+    int64_t steps;
+    const uint32_t* b;
     int64_t step_words;
     const uint32_t* next;  // the next panel, or null
     float* c;              // row 0, first column of the panel
@@ -230,12 +229,11 @@ struct Pass {
 
 template <typename P>
 void run_pass(const Pass& pass, const Tiles& tiles, int64_t first, int64_t last) {
-    const int64_t row_floats = pass.all_steps * P::kFloats;
+    const int64_t row_floats = pass.steps * P::kFloats;
     for (int64_t i = first; i < last; ++i) {
         const int64_t row = tiles.begin(i), rows = tiles.begin(i + 1) - row;
         const TileKernel kernel = tile_of<P>(rows);
-        const float* a =
-            pass.packed + (row - tiles.begin(first)) * row_floats + pass.from * rows * P::kFloats;
+        const float* a = pass.packed + (row - tiles.begin(first)) * row_floats;
         // The first two tiles share in fetching the next panel, which has 32 words a step.
         const bool fetches = pass.next != nullptr && last - first > 1 && i - first < 2;
         for (int64_t column = 0; column < pass.columns; column += kernel.vectors * kLanes) {
@@ -421,16 +419,17 @@ int64_t row_floats(int64_t k) {
     return steps_of(P::kStorage, k) * P::kFloats;
 }
 
-/// Tiles [first, last) of a.
+/// Numbers [from, from + count) of k of the tiles [first, last) of a.
 template <typename P>
 void pack_tiles(const Product& product, const Tiles& tiles, int64_t first, int64_t last,
-                float* out) {
+                int64_t from, int64_t count, float* out) {
     const Matrix& a = product.a;
+    const auto* data = static_cast<const float*>(a.data) + from * a.column_stride;
     for (int64_t i = first; i < last; ++i) {
         const int64_t row = tiles.begin(i), rows = tiles.begin(i + 1) - row;
-        pack_tile<P>({static_cast<const float*>(a.data) + row * a.row_stride, a.row_stride,
-                      a.column_stride, rows, product.k, product.scale},
-                     out + (row - tiles.begin(first)) * row_floats<P>(product.k));
+        pack_tile<P>(
+            {data + row * a.row_stride, a.row_stride, a.column_stride, rows, count, product.scale},
+            out + (row - tiles.begin(first)) * row_floats<P>(count));
     }
 }
 
@@ -523,8 +522,6 @@ void multiply_panels(const Product& product, const float* packed, const Tiles& t
         const uint32_t* words = panels.words + j * panels.panel_words;
         const bool fetches = j + 1 < end && panels.step_words == kPanelColumns;
         run_pass<P>({.packed = packed,
-                     .all_steps = steps,
-                     .from = 0,
                      .steps = steps,
                      .b = words,
                      .step_words = panels.step_words,
@@ -543,22 +540,22 @@ int64_t depth_of(int64_t rows) {
     return least(kMostDepth, most(kLeastDepth, steps / kPanelColumns * kPanelColumns));
 }
 
-/// Panels that are packed on the way, a part of k at a time.
+/// Rows and panels that are packed on the way, a part of k at a time.
 template <typename P>
-void multiply_packing(const Product& product, const float* packed, const Tiles& tiles,
-                      int64_t first, int64_t last, float* panel) {
+void multiply_packing(const Product& product, const Tiles& tiles, int64_t first, int64_t last,
+                      float* panel, float* packed) {
     const typename P::Guard guard{};
     static_cast<void>(guard);
     const int64_t depth =
         depth_of(tiles.begin(last) - tiles.begin(first)) * numbers_of_step(P::kStorage);
     for (int64_t k = 0; k < product.k; k += depth) {
         const int64_t count = least(depth, product.k - k);
+        const int64_t steps = steps_of(P::kStorage, count);
+        pack_tiles<P>(product, tiles, first, last, k, count, packed);
         for (int64_t column = 0; column < product.n; column += kPanelColumns) {
             panel_of<P>(product, column, k, count, panel);
             run_pass<P>({.packed = packed,
-                         .all_steps = steps_of(P::kStorage, product.k),
-                         .from = k / numbers_of_step(P::kStorage),
-                         .steps = steps_of(P::kStorage, count),
+                         .steps = steps,
                          .b = reinterpret_cast<const uint32_t*>(panel),
                          .step_words = kPanelColumns,
                          .next = nullptr,
@@ -589,18 +586,21 @@ void multiply_as(const Product& product, float* scratch) {
     for (int64_t block = 0; block < blocks; ++block) {
         const int64_t first = tiles.count * block / blocks,
                       last = tiles.count * (block + 1) / blocks;
-        pack_tiles<P>(product, tiles, first, last, packed);
-        if (product.form == Form::kPanels)
-            multiply_panels<P>(product, packed, tiles, first, last, 0, panels_of(product.n));
-        else
-            multiply_packing<P>(product, packed, tiles, first, last, scratch);
+        if (product.form != Form::kPanels) {
+            multiply_packing<P>(product, tiles, first, last, scratch, packed);
+            continue;
+        }
+        pack_tiles<P>(product, tiles, first, last, 0, product.k, packed);
+        multiply_panels<P>(product, packed, tiles, first, last, 0, panels_of(product.n));
     }
 }
 
 template <typename P>
 int64_t scratch_floats(const Product& product) {
     const int64_t rows = least(product.m, (tiles_together<P>(product) + 1) * kTileRows);
-    return kMostDepth * kPanelColumns + rows * row_floats<P>(product.k) + kLanes;
+    const int64_t all = row_floats<P>(product.k);
+    const int64_t part = product.form == Form::kPanels ? all : least(all, kMostDepth * P::kFloats);
+    return kMostDepth * kPanelColumns + rows * part + kLanes;
 }
 
 /// f(the arithmetic) of a product.
@@ -635,7 +635,7 @@ void pack(const Product& product, int64_t begin, int64_t end, void* packed) {
     with_arithmetic(product.storage, [&]<typename P>(P) {
         const Tiles tiles(product.m);
         auto* out = static_cast<float*>(packed) + tiles.begin(begin) * row_floats<P>(product.k);
-        pack_tiles<P>(product, tiles, begin, end, out);
+        pack_tiles<P>(product, tiles, begin, end, 0, product.k, out);
     });
 }
 
