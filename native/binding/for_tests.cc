@@ -13,7 +13,7 @@
 #include "kernels/gemm.h"
 #include "kernels/instruction_set.h"
 #include "kernels/kernels.h"
-#include "kernels/linear.h"
+#include "kernels/packed_matrix.h"
 #include "kernels/row_sampler.h"
 #include "rollout/sampler.h"
 
@@ -87,11 +87,12 @@ std::vector<float> multiply_matrices(const MatrixProduct& call) {
         .m = call.m,
         .n = call.n,
         .k = call.k,
-        .a = {call.a.data(), cpu::Storage::kFloat, call.a_strides[0], call.a_strides[1]},
-        .b = {b.const_data_ptr(), storage, call.b_strides[0], call.b_strides[1]},
+        .storage = storage,
+        .a = {call.a.data(), call.a_strides[0], call.a_strides[1]},
+        .scale = static_cast<float>(call.scale),
+        .b = {b.const_data_ptr(), call.b_strides[0], call.b_strides[1], storage},
         .c = c.data(),
         .c_stride = call.c_stride,
-        .scale = static_cast<float>(call.scale),
         .add = call.add};
     const auto set = call.generic ? cpu::InstructionSet::kGeneric : cpu::instruction_set();
     cpu::multiply(cpu::kernels_of(set).gemm, product);
