@@ -426,6 +426,8 @@ export interface NativeProduct {
   add: boolean;
   /** By the kernels that every processor can run. */
   generic: boolean;
+  /** How b is given: as numbers, or packed as a weight, for its product and for that of its transpose. */
+  form: "matrix" | "panels" | "turned";
 }
 
 export interface NativeCore {

@@ -137,7 +137,7 @@ struct Tile {
     int64_t stride;
     int64_t columns;        // of c that exist
     bool resume;            // the sums go on from c
-    const uint32_t* fetch;  // words to bring near, 16 a step, or null
+    const uint32_t* fetch;  // words to bring near, one or two lines a step, or null
 };
 
 template <int R, int C>
@@ -171,7 +171,8 @@ inline __attribute__((always_inline)) void store_sums(const Vec (&sums)[R][C], c
     });
 }
 
-template <typename P, int R, int C, bool kFetch>
+/// Fetches kLines lines a step.
+template <typename P, int R, int C, int kLines>
 void run_tile(const Tile& tile) {
     Vec sums[R][C];
     load_sums<R, C>(sums, tile);
@@ -182,7 +183,8 @@ void run_tile(const Tile& tile) {
         __builtin_prefetch(tile.next_c + r * tile.stride + 16, 1);
     });
     for (int64_t k = 0; k < tile.steps; ++k, a += R * P::kFloats, b += tile.step) {
-        if constexpr (kFetch) __builtin_prefetch(tile.fetch + k * 16, 0, 2);
+        for (int line = 0; line < kLines; ++line)
+            __builtin_prefetch(tile.fetch + (k * kLines + line) * 16, 0, 2);
         P::template add<R, C>(sums, a, b);
     }
     store_sums<R, C>(sums, tile);
@@ -193,8 +195,7 @@ template <int R>
 constexpr int kTileVectors = R* kPanelVectors <= GRPO_TILE_SUMS ? kPanelVectors : 2;
 
 struct TileKernel {
-    void (*run)(const Tile&);
-    void (*run_and_fetch)(const Tile&);
+    void (*run[3])(const Tile&);  // by lines that are fetched a step
     int vectors;
 };
 
@@ -203,8 +204,9 @@ TileKernel tile_of(int64_t rows) {
     if constexpr (R > 1) {
         if (rows < R) return tile_of<P, R - 1>(rows);
     }
-    return {run_tile<P, R, kTileVectors<R>, false>, run_tile<P, R, kTileVectors<R>, true>,
-            kTileVectors<R>};
+    constexpr int kVectors = kTileVectors<R>;
+    return {{run_tile<P, R, kVectors, 0>, run_tile<P, R, kVectors, 1>, run_tile<P, R, kVectors, 2>},
+            kVectors};
 }
 
 /// Rows as tiles of about one size: tile i begins at row begin(i).
@@ -234,22 +236,22 @@ void run_pass(const Pass& pass, const Tiles& tiles, int64_t first, int64_t last)
         const int64_t row = tiles.begin(i), rows = tiles.begin(i + 1) - row;
         const TileKernel kernel = tile_of<P>(rows);
         const float* a = pass.packed + (row - tiles.begin(first)) * row_floats;
-        // The first two tiles share in fetching the next panel, which has 32 words a step.
-        const bool fetches = pass.next != nullptr && last - first > 1 && i - first < 2;
+        // The next panel has two lines a step. A tile that is alone fetches both, else the first
+        // two tiles share.
+        const int lines = pass.next == nullptr || i - first > 1 ? 0 : last - first > 1 ? 1 : 2;
         for (int64_t column = 0; column < pass.columns; column += kernel.vectors * kLanes) {
-            const Tile tile{.a = a,
-                            .b = pass.b + column,
-                            .step = pass.step_words,
-                            .steps = pass.steps,
-                            .c = pass.c + row * pass.stride + column,
-                            .next_c = pass.c + (row + rows) * pass.stride + column,
-                            .stride = pass.stride,
-                            .columns = pass.columns - column,
-                            .resume = pass.resume,
-                            .fetch = fetches && column == 0
-                                         ? pass.next + (i - first) * pass.steps * 16
-                                         : nullptr};
-            (tile.fetch != nullptr ? kernel.run_and_fetch : kernel.run)(tile);
+            const Tile tile{
+                .a = a,
+                .b = pass.b + column,
+                .step = pass.step_words,
+                .steps = pass.steps,
+                .c = pass.c + row * pass.stride + column,
+                .next_c = pass.c + (row + rows) * pass.stride + column,
+                .stride = pass.stride,
+                .columns = pass.columns - column,
+                .resume = pass.resume,
+                .fetch = lines == 0 ? nullptr : pass.next + (i - first) * pass.steps * 16};
+            kernel.run[column == 0 ? lines : 0](tile);
         }
     }
 }

@@ -40,9 +40,11 @@ class PackedMatrix {
     /// dx [rows, in] = dy W; rows of dy `stride` apart.
     void multiply_turned(const float* dy, int64_t stride, int64_t rows, float* dx) const;
 
+    /// As products read it, of x Wᵀ as kPanels and of dy W as kTurned.
+    Panels panels() const;
+
   private:
     Storage storage() const { return storage_of(dtype()); }
-    Panels panels() const;
 
     int64_t out_ = 0, in_ = 0;
     at::Tensor words_;  // [panels, steps, 32, numbers of a step]
