@@ -28,6 +28,7 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.utils import selective_log_softmax
 
 
 class EndAt(StoppingCriteria):
@@ -109,6 +110,31 @@ def rollout(case):
         result["rollout"].append(seconds)
         result["firstToken"].append(first)
         result["tokens"].append(sum(lengths))
+    return result
+
+
+def update(case):
+    """The gradient of given completions by transformers and PEFT alone: TRL's log-probabilities, forward and backward."""
+    model, lora = load(case)
+    model = (get_peft_model(model, lora) if lora else model).train().to(case["device"])
+    rows, length = case["prompts"], case["maxNewTokens"]
+    result = {"update": [], "tokens": []}
+    for i in range(case["warmup"] + case["repeats"]):
+        ids = torch.tensor(
+            [
+                prompt + [(31 * (b * length + t) + 7) % 10_000 for t in range(length)]
+                for b, prompt in enumerate(row for row in rows[: case["promptsPerRepeat"]] for _ in range(case["groupSize"]))
+            ]
+        ).to(case["device"])
+        advantages = torch.tensor([1.0 if b % 2 == 0 else -1.0 for b in range(len(ids))]).unsqueeze(1)
+        began = time.perf_counter()
+        logits = model(input_ids=ids, logits_to_keep=length + 1).logits[:, :-1]
+        logprobs = selective_log_softmax(logits, ids[:, -length:])
+        (-(logprobs.exp() / logprobs.detach().exp() * advantages).mean()).backward()
+        model.zero_grad()
+        if i >= case["warmup"]:
+            result["update"].append(time.perf_counter() - began)
+            result["tokens"].append(len(ids) * length)
     return result
 
 
@@ -202,7 +228,7 @@ def main():
     case = json.loads(Path(sys.argv[1]).read_text())
     disable_progress_bar()
     torch.set_num_threads(case["threads"])
-    result = step(case) if case["work"] == "step" else rollout(case)
+    result = {"step": step, "update": update}.get(case["work"], rollout)(case)
     status = Path("/proc/self/status").read_text()
     result["peakBytes"] = 1024 * int(status.split("VmHWM:")[1].split()[0])
     print(json.dumps(result))

@@ -80,6 +80,23 @@ export const CASES: readonly BenchCase[] = [
   { ...decode, name: "SmolLM2 decode, batch 16", prompts: 2, warmup: 0 },
   { ...smollm2, name: "SmolLM2 step", work: "step", prompts: 2, warmup: 1 },
   {
+    ...smollm2,
+    name: "SmolLM2 first token, 4,096 tokens",
+    work: "first-token",
+    promptTokens: 4096,
+    groupSize: 1,
+    lora: undefined,
+    repeats: 2,
+  },
+  {
+    ...smollm2,
+    name: "SmolLM2 update, 4 × 2,048 tokens",
+    work: "update",
+    promptTokens: 8,
+    groupSize: 4,
+    maxNewTokens: 2048,
+  },
+  {
     ...guide,
     name: "0.5B first token, bf16",
     work: "first-token",
