@@ -77,6 +77,11 @@ struct GemmKernels {
     void (*pack_panels)(Storage storage, const Matrix& b, int64_t k, int64_t n, uint32_t* out,
                         int64_t panel_words);
 
+    /// out[i · width + lane] = from[lane · stride + i] for `depth` words of `lanes` lanes, whatever
+    /// they hold.
+    void (*transpose)(const uint32_t* from, int64_t stride, int64_t lanes, int64_t depth,
+                      uint32_t* out, int64_t width);
+
     /// At an address that is a multiple of 64.
     int64_t (*scratch_bytes)(const Product& product);
     /// All of it, on the calling thread.

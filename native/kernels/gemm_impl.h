@@ -622,6 +622,12 @@ void pack_panels(Storage storage, const Matrix& b, int64_t k, int64_t n, uint32_
     });
 }
 
+void transpose_any(const uint32_t* from, int64_t stride, int64_t lanes, int64_t depth,
+                   uint32_t* out, int64_t width) {
+    transpose_words(reinterpret_cast<const float*>(from), stride, lanes, depth,
+                    reinterpret_cast<float*>(out), width);
+}
+
 int64_t scratch_bytes(const Product& product) {
     return 4 * with_arithmetic(product.storage,
                                [&]<typename P>(P) { return scratch_floats<P>(product); });

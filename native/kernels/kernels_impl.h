@@ -34,6 +34,7 @@ const Kernels GRPO_KERNELS = {
             .pack = pack,
             .multiply_packed = multiply_packed,
             .pack_panels = pack_panels,
+            .transpose = transpose_any,
             .scratch_bytes = scratch_bytes,
             .multiply = multiply_matrices,
         },

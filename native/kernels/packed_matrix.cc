@@ -17,18 +17,16 @@ namespace {
 
 constexpr size_t kLarge = 4 << 20;  // bytes from which large pages are asked for
 constexpr int64_t kTogether =
-    16;  // steps of 32 rows that are moved at a time: their lines stay near
+    256;  // words of a row that are moved at a time: their lines stay near
 
 /// Moves numbers between rows of a matrix and their places in a panel: f(number of a row, place).
+/// Of rows whose pairs do not begin with a word.
 template <typename T, int kNumbers, typename F>
 void each_place(int64_t rows, int64_t in, T* row_data, T* panel, F f) {
-    for (int64_t from = 0; from < in; from += kTogether * kNumbers) {
-        const int64_t to = std::min(in, from + kTogether * kNumbers);
-        for (int64_t lane = 0; lane < rows; ++lane) {
-            T* row = row_data + lane * in;
-            for (int64_t k = from; k < to; ++k)
-                f(row[k], panel[(k / kNumbers * kPanelColumns + lane) * kNumbers + k % kNumbers]);
-        }
+    for (int64_t lane = 0; lane < rows; ++lane) {
+        T* row = row_data + lane * in;
+        for (int64_t k = 0; k < in; ++k)
+            f(row[k], panel[(k / kNumbers * kPanelColumns + lane) * kNumbers + k % kNumbers]);
     }
 }
 
@@ -72,39 +70,57 @@ PackedMatrix::PackedMatrix(const at::Tensor& values)
     pack(values);
 }
 
-void PackedMatrix::pack(const at::Tensor& values) {
-    const at::Tensor rows = values.to(dtype()).contiguous();
+template <typename F>
+void PackedMatrix::each_panel(const at::Tensor& values, F f) const {
     const int64_t panel_numbers = words_.stride(0);
     of_storage(storage(), [&]<typename T, int kNumbers>() {
-        auto* from = static_cast<T*>(rows.data_ptr());
-        auto* to = static_cast<T*>(words_.data_ptr());
+        auto* rows = static_cast<T*>(values.data_ptr());
+        auto* panels = static_cast<T*>(words_.data_ptr());
         parallel(words_.size(0), 2 * panel_numbers, [&](int64_t begin, int64_t end) {
             for (int64_t j = begin; j < end; ++j) {
-                const int64_t count = std::min(kPanelColumns, out_ - j * kPanelColumns);
-                T* panel = to + j * panel_numbers;
-                if (count < kPanelColumns || in_ % kNumbers != 0)
-                    std::memset(panel, 0, panel_numbers * sizeof(T));
-                each_place<T, kNumbers>(count, in_, from + j * kPanelColumns * in_, panel,
-                                        [](const T& number, T& place) { place = number; });
+                f.template operator()<T, kNumbers>(
+                    rows + j * kPanelColumns * in_, panels + j * panel_numbers,
+                    std::min(kPanelColumns, out_ - j * kPanelColumns));
             }
         });
     });
 }
 
+void PackedMatrix::pack(const at::Tensor& values) {
+    const int64_t panel_bytes = words_.stride(0) * words_.element_size();
+    const int64_t words = in_ / numbers_of_step(storage());
+    each_panel(values.to(dtype()).contiguous(), [&]<typename T, int kNumbers>(T* rows, T* panel,
+                                                                              int64_t count) {
+        if (count < kPanelColumns || in_ % kNumbers != 0) std::memset(panel, 0, panel_bytes);
+        if (in_ % kNumbers != 0) {
+            return each_place<T, kNumbers>(count, in_, rows, panel,
+                                           [](const T& number, T& place) { place = number; });
+        }
+        const auto* from = reinterpret_cast<const uint32_t*>(rows);
+        auto* to = reinterpret_cast<uint32_t*>(panel);
+        for (int64_t k = 0; k < words; k += kTogether) {
+            gemm_kernels().transpose(from + k, words, count, std::min(kTogether, words - k),
+                                     to + k * kPanelColumns, kPanelColumns);
+        }
+    });
+}
+
+at::Tensor PackedMatrix::empty() const { return at::empty({out_, in_}, words_.options()); }
+
 at::Tensor PackedMatrix::unpack() const {
-    at::Tensor values = at::empty({out_, in_}, words_.options());
-    const int64_t panel_numbers = words_.stride(0);
-    of_storage(storage(), [&]<typename T, int kNumbers>() {
-        auto* to = static_cast<T*>(values.data_ptr());
-        auto* from = static_cast<T*>(words_.data_ptr());
-        parallel(words_.size(0), 2 * panel_numbers, [&](int64_t begin, int64_t end) {
-            for (int64_t j = begin; j < end; ++j) {
-                const int64_t count = std::min(kPanelColumns, out_ - j * kPanelColumns);
-                each_place<T, kNumbers>(count, in_, to + j * kPanelColumns * in_,
-                                        from + j * panel_numbers,
-                                        [](T& number, const T& place) { number = place; });
-            }
-        });
+    at::Tensor values = empty();
+    const int64_t words = in_ / numbers_of_step(storage());
+    each_panel(values, [&]<typename T, int kNumbers>(T* rows, T* panel, int64_t count) {
+        if (in_ % kNumbers != 0) {
+            return each_place<T, kNumbers>(count, in_, rows, panel,
+                                           [](T& number, const T& place) { number = place; });
+        }
+        const auto* from = reinterpret_cast<const uint32_t*>(panel);
+        auto* to = reinterpret_cast<uint32_t*>(rows);
+        for (int64_t k = 0; k < words; k += kTogether) {
+            gemm_kernels().transpose(from + k * kPanelColumns, kPanelColumns,
+                                     std::min(kTogether, words - k), count, to + k, words);
+        }
     });
     return values;
 }

@@ -29,6 +29,8 @@ class PackedMatrix {
 
     void pack(const at::Tensor& values);
     at::Tensor unpack() const;
+    /// Uninitialised values [out, in].
+    at::Tensor empty() const;
     /// ids [n] int64 -> [n, in]
     at::Tensor rows(const at::Tensor& ids) const;
     /// Rows from `start` on, a multiple of 32, in the same memory.
@@ -45,6 +47,9 @@ class PackedMatrix {
 
   private:
     Storage storage() const { return storage_of(dtype()); }
+    /// f(32 rows of values or fewer, their panel, how many) of every panel, on all threads.
+    template <typename F>
+    void each_panel(const at::Tensor& values, F f) const;
 
     int64_t out_ = 0, in_ = 0;
     at::Tensor words_;  // [panels, steps, 32, numbers of a step]

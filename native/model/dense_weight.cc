@@ -44,9 +44,10 @@ class DenseWeight : public Weight {
     std::shared_ptr<const Weight> packed() const override {
         if (!values_.is_cpu() || !cpu::can_store(values_.scalar_type())) return nullptr;
         const auto packed = new_weight({out()}, in(), values_.options());
-        packed->change([this](const at::Tensor& rows, int64_t first) {
+        const Write copy = [this](const at::Tensor& rows, int64_t first) {
             rows.copy_(values_.narrow(0, first, rows.size(0)));
-        });
+        };
+        packed->change(copy, Access::kOverwrite);
         return packed;
     }
 
@@ -60,7 +61,7 @@ class DenseWeight : public Weight {
 
     at::Tensor dense() const override { return values_; }
 
-    void change(const Write& write) override { write(values_, 0); }
+    void change(const Write& write, Access /*access*/) override { write(values_, 0); }
 
   private:
     /// Whether to multiply through product.h: ATen's linear wants one dtype, and is slower in fp32.

@@ -19,14 +19,14 @@ struct NamedTensor {
     std::vector<int64_t> shape;
     /// Its values; of what is kept dense the very memory.
     std::function<at::Tensor()> read;
-    /// Lets `write` change the values, in one piece or several; empty where they are derived when
-    /// they are read.
-    std::function<void(const Write& write)> change;
+    /// As Weight::change(); empty where the values are derived when they are read.
+    std::function<void(const Write& write, Access access)> change;
 };
 
 inline NamedTensor named_tensor(std::string name, const at::Tensor& tensor) {
     return {std::move(name), tensor.scalar_type(), tensor.sizes().vec(),
-            [tensor] { return tensor; }, [tensor](const Write& write) { write(tensor, 0); }};
+            [tensor] { return tensor; },
+            [tensor](const Write& write, Access /*access*/) { write(tensor, 0); }};
 }
 
 inline NamedTensor named_tensor(std::string name, const std::shared_ptr<Weight>& weight) {
@@ -34,7 +34,7 @@ inline NamedTensor named_tensor(std::string name, const std::shared_ptr<Weight>&
             weight->dtype(),
             {weight->out(), weight->in()},
             [weight] { return weight->dense(); },
-            [weight](const Write& write) { weight->change(write); }};
+            [weight](const Write& write, Access access) { weight->change(write, access); }};
 }
 
 }  // namespace grpo

@@ -85,7 +85,7 @@ class PackedWeight : public Weight {
         return at::cat(values);
     }
 
-    void change(const Write& write) override {
+    void change(const Write& write, Access access) override {
         const int64_t row_bytes = in() * static_cast<int64_t>(c10::elementSize(dtype()));
         const int64_t panels = std::max<int64_t>(1, kPieceBytes / (row_bytes * cpu::kPanelColumns));
         const int64_t step = panels * cpu::kPanelColumns;
@@ -93,7 +93,8 @@ class PackedWeight : public Weight {
             for (int64_t row = 0; row < block.matrix.out(); row += step) {
                 cpu::PackedMatrix piece =
                     block.matrix.part(row, std::min(step, block.matrix.out() - row));
-                const at::Tensor values = piece.unpack();
+                const at::Tensor values =
+                    access == Access::kUpdate ? piece.unpack() : piece.empty();
                 write(values, block.start + row);
                 piece.pack(values);
             }

@@ -13,6 +13,8 @@ namespace grpo {
 
 /// Writes to the rows that it is given, of which the first has that number.
 using Write = std::function<void(const at::Tensor& rows, int64_t first)>;
+/// Whether that reads what it writes to.
+enum class Access : uint8_t { kOverwrite, kUpdate };
 
 class Weight : public std::enable_shared_from_this<Weight> {
   public:
@@ -50,8 +52,9 @@ class Weight : public std::enable_shared_from_this<Weight> {
 
     /// Its values [out, in]; of a dense weight the very memory.
     virtual at::Tensor dense() const = 0;
-    /// Lets `write` change the values, as dense() gives them, in one piece or several.
-    virtual void change(const Write& write) = 0;
+    /// Lets `write` change the values, as dense() gives them, in one piece or several. What it is
+    /// given is the present values only with kUpdate.
+    virtual void change(const Write& write, Access access) = 0;
 };
 
 /// The weight whose values [out, in] are this tensor, in its memory.
