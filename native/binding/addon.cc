@@ -9,6 +9,7 @@
 #include "binding_revision.h"
 #include "engine.h"
 #include "kernels/instruction_set.h"
+#include "large_blocks.h"
 #include "machine_probe.h"
 
 namespace grpo {
@@ -25,6 +26,7 @@ std::vector<std::string> instruction_sets() {
 Napi::Object init(Napi::Env env, Napi::Object exports) {
     // A name that is none is refused here, before anything computes.
     guarded(env, [] { return cpu::instruction_set(); });
+    keep_large_blocks();
     exports.Set("bindingRevision", GRPO_BINDING_REVISION);
     exports.Set("Engine", define_engine(env));
     exports.Set("torchVersion", function_of(env, [] { return std::string(TORCH_VERSION); }));

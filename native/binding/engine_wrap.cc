@@ -12,6 +12,7 @@
 #include "binding/snapshot.h"
 #include "engine.h"
 #include "error.h"
+#include "large_blocks.h"
 
 namespace grpo {
 namespace {
@@ -67,7 +68,11 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
     explicit EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EngineWrap>(info) {
         guarded(info.Env(), [&] {
             const auto options = argument<EngineOptions>(info, 0);
-            engine_ = std::make_shared<Engine>(options.config, options.device, options.dtype);
+            engine_ = std::shared_ptr<Engine>(
+                new Engine(options.config, options.device, options.dtype), [](Engine* engine) {
+                    delete engine;
+                    release_large_blocks();
+                });
             const int usual = default_threads();
             const auto threads = static_cast<int>(options.threads);
             queue_ = std::make_shared<JobQueue>(info.Env(), threads > 0 ? threads : usual);

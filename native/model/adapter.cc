@@ -163,16 +163,16 @@ void Adapter::narrow_trained() {
 void Adapter::refresh(const BaseModel& base) {
     const c10::NoGradGuard no_grad;
     narrow_trained();
-    const auto renew = [](std::optional<Lora>& lora, const at::Tensor& weight) {
+    const auto renew = [](std::optional<Lora>& lora, const auto& weight) {
         if (!lora || !lora->magnitude.defined()) return;
         lora->weight_norm.copy_(
-            at::linalg_vector_norm(weight.to(lora->a.scalar_type()) + lora->delta(), 2, {1}));
+            at::linalg_vector_norm(weight().to(lora->a.scalar_type()) + lora->delta(), 2, {1}));
     };
-    renew(embedding_.lora, base.embedding->dense().t());
+    renew(embedding_.lora, [&] { return base.embedding->dense().t(); });
     for (const BaseLinear& linear : base.linears) {
         auto& loras = linears_[linear.module.index].loras;
         for (size_t part = 0; part < loras.size(); ++part)
-            renew(loras[part], linear.part_weight(part)->dense());
+            renew(loras[part], [&] { return linear.part_weight(part)->dense(); });
     }
 }
 

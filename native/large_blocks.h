@@ -1,0 +1,15 @@
+// Memory of large tensors on a CPU. A pass over a batch allocates and frees the same sizes layer by
+// layer: the C library returns such memory to the system and has every page cleared anew, or keeps
+// it in pieces that no other size fits. Here a block is kept for the next tensor of its size, in
+// large pages where the system has them, until it is released.
+#pragma once
+
+namespace grpo {
+
+/// From here on, in this process. On systems without mmap it does nothing.
+void keep_large_blocks();
+
+/// Returns the blocks that no tensor has to the system: between jobs that need other sizes.
+void release_large_blocks();
+
+}  // namespace grpo
