@@ -31,7 +31,7 @@ const layers: readonly (readonly string[])[] = [
   // The mirror of the addon; the Hub's files.
   ["lib/native", "lib/hub"],
   ["lib/setup", "lib/dataset", "lib/tokenizer", "lib/model"],
-  ["lib/rewards", "lib/log", "lib/report"],
+  ["lib/rewards", "lib/log", "lib/report", "lib/chat"],
   // What any trainer uses that samples, and what any trainer uses.
   ["lib/rollout", "lib/run"],
   ["lib/grpo"],

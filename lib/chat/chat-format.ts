@@ -78,6 +78,15 @@ export interface RenderOptions {
   readonly variables?: JsonObject;
 }
 
+/** How a conversation is continued. */
+export interface ContinuationOptions {
+  readonly tools?: readonly ChatTool[];
+  /** Variables of the chat template, the same as those of the first prompt. */
+  readonly variables?: JsonObject;
+  /** The message that `held` ends in, as the client has it: its calls name the tools of results, and give parallel results their order. */
+  readonly turn?: ChatMessage;
+}
+
 /** A conversation as a chat template takes it. */
 export interface PreparedChat {
   readonly messages: readonly Message[];
@@ -116,7 +125,7 @@ export interface ChatFormat {
   continuation(
     held: TokenIds,
     newMessages: readonly ChatMessage[],
-    options?: Omit<RenderOptions, "addGenerationPrompt">,
+    options?: ContinuationOptions,
   ): number[] | undefined;
 }
 

@@ -81,11 +81,12 @@ export function objectName(value: Value): string {
   return value === null ? "None" : `${typeName(value)} object`;
 }
 
-/** JavaScript data as values; a whole number is an int. */
+/** JavaScript data as values; a whole number is an int, unless it is a Float. */
 export function toValue(data: unknown): Value {
   if (data === undefined || data === null) return null;
   if (typeof data === "string" || typeof data === "boolean" || typeof data === "number") return data;
   if (typeof data === "bigint") return Number(data);
+  if (data instanceof Float) return data;
   if (Array.isArray(data)) return data.map(toValue);
   if (data instanceof Date) return data.toISOString();
   if (typeof data === "object") {

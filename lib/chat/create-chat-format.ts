@@ -1,0 +1,193 @@
+// A chat format for a tokenizer: the family by its chat template, prompts through that template, responses through the family's reader.
+
+import { checkOptionNames } from "../checks.js";
+import { GrpoError } from "../errors.js";
+import type { TokenIds } from "../types.js";
+import type {
+  ChatDelta,
+  ChatFamilyName,
+  ChatFormat,
+  ChatMessage,
+  ChatTool,
+  ContinuationOptions,
+  ParsedMessage,
+  ParseOptions,
+  PreparedChat,
+  RenderOptions,
+  ResponseStream,
+} from "./chat-format.js";
+import { idsBehindTurn } from "./continuation.js";
+import { CHAT_FAMILIES, type ChatFamily, familyOf } from "./families.js";
+import { literal, type Marker } from "./markers.js";
+import { prepareChat, type TemplateNeeds } from "./prepare.js";
+import { ResponseReader } from "./response-reader.js";
+import { type ChatTokenizer, needsOf, templateSource, turnHeader } from "./template-needs.js";
+import { argumentTypes } from "./typed-arguments.js";
+
+/** Of `chatFormat`. */
+export interface ChatFormatOptions {
+  /** Default: by the chat template. */
+  readonly family?: ChatFamilyName;
+}
+
+/**
+ * The chat format of a model, by its tokenizer. Throws BAD_OPTION for a family that does not exist; a tokenizer without a chat
+ * template can parse and not render.
+ */
+export function chatFormat(tokenizer: ChatTokenizer, options: ChatFormatOptions = {}): ChatFormat {
+  checkOptionNames("chatFormat", options, ["family"]);
+  const { family } = options;
+  const known = family === undefined ? familyOf(templateSource(tokenizer)) : CHAT_FAMILIES.get(family);
+  if (known === undefined) {
+    throw new GrpoError("BAD_OPTION", `chatFormat: no family is called "${family}"`, {
+      hint: `use one of ${[...CHAT_FAMILIES.keys()].join(", ")}`,
+    });
+  }
+  return new TemplateChatFormat(tokenizer, known);
+}
+
+class TemplateChatFormat implements ChatFormat {
+  readonly family: ChatFamilyName;
+  readonly endIds: readonly number[];
+  readonly #tokenizer: ChatTokenizer;
+  readonly #family: ChatFamily;
+  /** Undefined while nobody has asked. */
+  #headers: readonly string[] | undefined;
+  readonly #needs = new Map<boolean, TemplateNeeds>();
+
+  constructor(tokenizer: ChatTokenizer, family: ChatFamily) {
+    this.#tokenizer = tokenizer;
+    this.#family = family;
+    this.family = family.name;
+    this.endIds = [...new Set([...tokenizer.eosTokenIds, ...this.#idsOf(family.ends)])].sort((a, b) => a - b);
+  }
+
+  prepare(messages: readonly ChatMessage[], tools?: readonly ChatTool[]): PreparedChat {
+    return prepareChat(messages, tools, this.#needsOf(tools !== undefined && tools.length > 0));
+  }
+
+  render(messages: readonly ChatMessage[], options: RenderOptions = {}): number[] {
+    const chat = this.prepare(messages, options.tools);
+    return this.#tokenizer.applyChatTemplate(chat.messages, {
+      ...options.variables,
+      tools: chat.tools ?? null,
+      addGenerationPrompt: options.addGenerationPrompt ?? true,
+      tokenize: true,
+    });
+  }
+
+  parse(output: TokenIds | string, options: ParseOptions = {}): ParsedMessage {
+    const stream = this.stream(options);
+    stream.push(output);
+    stream.end();
+    return stream.message;
+  }
+
+  stream({ prompt, tools, readCalls = true }: ParseOptions = {}): ResponseStream {
+    const reader = new ResponseReader(this.#family, argumentTypes(tools), readCalls);
+    if (prompt !== undefined) reader.prime(this.#openTurn(prompt));
+    return new TokenStream(reader, this.#tokenizer, new Set(this.endIds));
+  }
+
+  continuation(
+    held: TokenIds,
+    newMessages: readonly ChatMessage[],
+    { tools, variables = {}, turn }: ContinuationOptions = {},
+  ): number[] | undefined {
+    if (newMessages.length === 0) {
+      throw new GrpoError("BAD_INPUT", "continuation: expected at least one new message, found none", {
+        hint: "pass the results of tools, or what the user says next",
+      });
+    }
+    const prepared = this.prepare(turn === undefined ? newMessages : [turn, ...newMessages], tools);
+    const ids = idsBehindTurn({
+      tokenizer: this.#tokenizer,
+      newMessages: prepared.messages.slice(turn === undefined ? 0 : 1),
+      options: { tools: prepared.tools, variables },
+      ends: new Set([...this.endIds, ...this.#idsOf(this.#family.closers)]),
+    });
+    if (ids === undefined) return undefined;
+    const last = held.at(-1);
+    if (last === undefined || !this.endIds.includes(last)) return [...this.#closingIds(held), ...ids];
+    // The sampled end token stands for the one that the template writes, unless that one also begins what follows.
+    const begins = this.#idsOf(this.#family.endsThatBegin).includes(ids[0] as number);
+    return ids[0] === last || !begins ? ids.slice(1) : ids;
+  }
+
+  #needsOf(tools: boolean): TemplateNeeds {
+    const known = this.#needs.get(tools) ?? needsOf(this.#tokenizer, this.#family, tools);
+    this.#needs.set(tools, known);
+    return known;
+  }
+
+  #idsOf(tokens: readonly string[]): number[] {
+    return tokens.map((token) => this.#tokenizer.tokenToId(token)).filter((id) => id !== undefined);
+  }
+
+  /** What a prompt has written of the assistant's turn, behind the turn's header. */
+  #openTurn(prompt: TokenIds | string): string {
+    const text = typeof prompt === "string" ? prompt : this.#tokenizer.decode(prompt);
+    this.#headers ??= [turnHeader(this.#tokenizer, this.#family), ...this.#family.continues].filter(
+      (header) => header !== undefined,
+    );
+    const starts = this.#headers.map((header) => [text.lastIndexOf(header), header.length] as const);
+    const ends = starts.filter(([at]) => at >= 0).map(([at, length]) => at + length);
+    return ends.length === 0 ? "" : text.slice(Math.max(...ends));
+  }
+
+  /** What closes the reasoning of a turn that was cut off in it. */
+  #closingIds(held: TokenIds): number[] {
+    const reader = new ResponseReader(this.#family, argumentTypes(undefined), true);
+    reader.prime(this.#openTurn(held));
+    const close = reader.isReasoning ? this.#family.closeReasoning : undefined;
+    return close === undefined ? [] : this.#tokenizer.encodeWithOffsets(close, { addSpecialTokens: false }).ids;
+  }
+}
+
+/** Ids as text to the reader, up to the first end token. */
+class TokenStream implements ResponseStream {
+  readonly #reader: ResponseReader;
+  readonly #ends: ReadonlySet<number>;
+  readonly #endMark: Marker;
+  readonly #decoder: ReturnType<ChatTokenizer["decodeStream"]>;
+  #ended = false;
+  /** Text that may be the beginning of an end token, for callers that decode themselves. */
+  #held = "";
+
+  constructor(reader: ResponseReader, tokenizer: ChatTokenizer, ends: ReadonlySet<number>) {
+    this.#reader = reader;
+    this.#ends = ends;
+    this.#endMark = literal(...[...ends].map((id) => tokenizer.decode([id])).filter((text) => text !== ""));
+    this.#decoder = tokenizer.decodeStream();
+  }
+
+  get message(): ParsedMessage {
+    return this.#reader.message;
+  }
+
+  push(output: TokenIds | string): ChatDelta[] {
+    if (this.#ended) return [];
+    if (typeof output === "string") return this.#pushText(output);
+    const end = output.findIndex((id) => this.#ends.has(id));
+    const deltas = this.#reader.push(this.#decoder.push(end < 0 ? output : output.slice(0, end)));
+    return end < 0 ? deltas : [...deltas, ...this.#finish(true)];
+  }
+
+  end(): ChatDelta[] {
+    return this.#ended ? [] : this.#finish(false);
+  }
+
+  #pushText(text: string): ChatDelta[] {
+    const all = this.#held + text;
+    const end = this.#endMark.find(all, 0);
+    const until = end?.start ?? this.#endMark.pending(all, 0);
+    this.#held = end === undefined ? all.slice(until) : "";
+    const deltas = this.#reader.push(all.slice(0, until));
+    return end === undefined ? deltas : [...deltas, ...this.#finish(true)];
+  }
+
+  #finish(byToken: boolean): ChatDelta[] {
+    this.#ended = true;
+    return [...this.#reader.push(this.#decoder.end() + this.#held), ...this.#reader.end(byToken)];
+  }
+}

@@ -1,0 +1,221 @@
+// A model's turn, read from text as it comes: what is content, what reasoning, what calls. It knows marks and regions, and nothing of
+// tokens or templates.
+
+import { isPythonSpace, trimText } from "../text.js";
+import type { ChatDelta, ParsedMessage, ToolCall } from "./chat-format.js";
+import type { ChatFamily, Opener, Region } from "./families.js";
+import { literalJson, plainObject } from "./literals.js";
+import { type Found, literal, type Marker } from "./markers.js";
+import type { ReadCall } from "./read-calls.js";
+import type { TypeArguments } from "./typed-arguments.js";
+
+/** Longer texts are read in pieces, so that a mark which does not come is not looked for in all of the rest again and again. */
+const PIECE = 4096;
+
+type TextKind = "content" | "reasoning";
+type CallRegion = Extract<Region, { readonly kind: "call" }>;
+
+export class ResponseReader {
+  readonly #family: ChatFamily;
+  readonly #typed: TypeArguments;
+  /** The marks to look for outside of regions; those without a region are passed over. */
+  readonly #marks: readonly { readonly mark: Marker; readonly region?: Opener["region"] }[];
+  /** Text that is not decided yet. */
+  #buffer = "";
+  /** Where in it the next mark may begin. */
+  #from = 0;
+  #region: Region | undefined;
+  /** The opening mark of the region, and the header before it. */
+  #opened = { mark: "", header: "" };
+  #deltas: ChatDelta[] = [];
+  #content = new TextPieces();
+  #reasoning = new TextPieces();
+  #calls: ToolCall[] = [];
+  #malformed = 0;
+
+  constructor(family: ChatFamily, typed: TypeArguments, readCalls: boolean) {
+    this.#family = family;
+    this.#typed = typed;
+    const openers = family.openers.filter(({ region }) => {
+      return readCalls || typeof region === "function" || region.kind !== "call";
+    });
+    this.#marks = readCalls ? [...openers, ...family.silent.map((mark) => ({ mark: literal(mark) }))] : openers;
+  }
+
+  get message(): ParsedMessage {
+    return {
+      content: this.#content.text,
+      reasoning: this.#reasoning.text,
+      toolCalls: [...this.#calls],
+      malformedCalls: this.#malformed,
+    };
+  }
+
+  /** Whether what comes next is reasoning. */
+  get isReasoning(): boolean {
+    return this.#region?.kind === "reasoning";
+  }
+
+  /** The beginning of the turn that the prompt wrote: it opens regions, and is no part of the message. */
+  prime(text: string): void {
+    this.push(text);
+    this.#deltas = [];
+    this.#content.forget();
+    this.#reasoning.forget();
+    this.#calls = [];
+    this.#malformed = 0;
+  }
+
+  push(text: string): ChatDelta[] {
+    for (let start = 0; start < text.length; start += PIECE) {
+      this.#buffer += text.slice(start, start + PIECE);
+      while (this.#advance());
+    }
+    return this.#taken();
+  }
+
+  /** `byToken`: an end token has ended the turn, and not a limit. */
+  end(byToken: boolean): ChatDelta[] {
+    const rest = this.#buffer;
+    const region = this.#region;
+    this.#buffer = "";
+    if (region?.kind === "call") this.#closeCall(region, rest, "", region.endsWithTurn === true || !byToken);
+    else if (region !== undefined) this.#text(region.kind, rest);
+    // What is left of a header is no text.
+    else if (!this.#family.headers || !rest.includes("<|")) this.#text("content", rest);
+    return this.#taken();
+  }
+
+  #taken(): ChatDelta[] {
+    const taken = this.#deltas;
+    this.#deltas = [];
+    return taken;
+  }
+
+  /** One step through the buffer; false where more text is needed. */
+  #advance(): boolean {
+    if (this.#region === undefined) return this.#advanceOutside();
+    const { kind, close } = this.#region;
+    const found = close?.find(this.#buffer, this.#from);
+    if (found === undefined) {
+      this.#wait(close?.pending(this.#buffer, this.#from) ?? this.#buffer.length, kind === "call" ? undefined : kind);
+      return false;
+    }
+    const body = this.#buffer.slice(0, found.start);
+    const mark = this.#buffer.slice(found.start, found.end);
+    if (this.#region.kind === "call") this.#closeCall(this.#region, body, mark, true);
+    else {
+      this.#text(this.#region.kind, body);
+      this.#pieces(this.#region.kind).endPiece();
+    }
+    this.#leave(found);
+    this.#region = undefined;
+    return true;
+  }
+
+  #advanceOutside(): boolean {
+    let first: { readonly at: Found; readonly region: Opener["region"] | undefined } | undefined;
+    let pending = this.#buffer.length;
+    for (const { mark, region } of this.#marks) {
+      const at = mark.find(this.#buffer, this.#from);
+      if (at !== undefined && at.start < (first?.at.start ?? Number.POSITIVE_INFINITY)) first = { at, region };
+      pending = Math.min(pending, mark.pending(this.#buffer, this.#from));
+    }
+    // A mark that has begun before the first whole one may still be the first.
+    if (first === undefined || pending < first.at.start) {
+      this.#wait(pending, this.#family.headers ? undefined : "content");
+      return false;
+    }
+    const before = this.#buffer.slice(0, first.at.start);
+    if (!this.#family.headers) this.#text("content", before);
+    if (first.region !== undefined) this.#enter(first.region, first.at, before);
+    this.#leave(first.at);
+    return true;
+  }
+
+  #enter(region: Opener["region"], at: Found, before: string): void {
+    const header = this.#family.headers ? before : "";
+    this.#opened = { mark: this.#buffer.slice(at.start, at.end), header };
+    this.#region = typeof region === "function" ? region(header) : region;
+    if (this.#region.kind === "reasoning") this.#content.endPiece();
+  }
+
+  /** What stands before `until` is text of a kind, or kept for the region's end. */
+  #wait(until: number, kind: TextKind | undefined): void {
+    if (kind === undefined) {
+      this.#from = until;
+      return;
+    }
+    this.#text(kind, this.#buffer.slice(0, until));
+    this.#buffer = this.#buffer.slice(until);
+    this.#from = 0;
+  }
+
+  #leave({ end }: Found): void {
+    this.#buffer = this.#buffer.slice(end);
+    this.#from = 0;
+  }
+
+  #closeCall(region: CallRegion, body: string, closed: string, whole: boolean): void {
+    const { mark, header } = this.#opened;
+    const calls = whole ? region.read(region.markIsBody ? mark + body : body, header) : undefined;
+    if (calls === undefined) {
+      this.#malformed++;
+      this.#text("content", header + mark + body + closed);
+      return;
+    }
+    this.#content.endPiece();
+    for (const call of calls) this.#call(call);
+  }
+
+  #call({ name, values, json }: ReadCall): void {
+    const typed = this.#typed(name, values);
+    const text = typed === values && json !== undefined ? json : literalJson(typed);
+    const index = this.#calls.length;
+    this.#calls.push({ name, arguments: plainObject(typed), argumentsText: text });
+    this.#deltas.push({ type: "call", index, name }, { type: "arguments", index, text });
+  }
+
+  #pieces(kind: TextKind): TextPieces {
+    return kind === "content" ? this.#content : this.#reasoning;
+  }
+
+  #text(kind: TextKind, text: string): void {
+    const added = this.#pieces(kind).add(text);
+    if (added !== "") this.#deltas.push({ type: kind, text: added });
+  }
+}
+
+/** Text in pieces, each without white space at its ends, with a line end between two. */
+class TextPieces {
+  text = "";
+  /** White space that belongs to the piece if more comes. */
+  #space: string[] = [];
+  #begun = false;
+
+  /** What is certain now. */
+  add(text: string): string {
+    const end = trimText(text, isPythonSpace, "end");
+    const body = this.#begun ? end : trimText(end, isPythonSpace, "start");
+    const space = text.slice(end.length);
+    if (body === "") {
+      if (this.#begun) this.#space.push(space);
+      return "";
+    }
+    const before = this.#begun ? this.#space.join("") : this.text === "" ? "" : "\n";
+    this.#begun = true;
+    this.#space = [space];
+    this.text += before + body;
+    return before + body;
+  }
+
+  endPiece(): void {
+    this.#begun = false;
+    this.#space = [];
+  }
+
+  /** What was said so far is not part of the text. */
+  forget(): void {
+    this.text = "";
+  }
+}
