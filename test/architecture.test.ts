@@ -22,6 +22,7 @@ const layers: readonly (readonly string[])[] = [
     "lib/json.ts",
     "lib/text.ts",
     "lib/checks.ts",
+    "lib/lru-cache.ts",
     "lib/modules.ts",
     "lib/package-files.ts",
   ],
@@ -32,6 +33,7 @@ const layers: readonly (readonly string[])[] = [
   ["lib/native", "lib/hub"],
   ["lib/setup", "lib/dataset", "lib/tokenizer", "lib/model"],
   ["lib/rewards", "lib/log", "lib/report", "lib/chat"],
+  ["lib/endpoint"],
   // What any trainer uses that samples, and what any trainer uses.
   ["lib/rollout", "lib/run"],
   ["lib/grpo"],

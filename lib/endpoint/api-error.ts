@@ -60,7 +60,12 @@ export function unsupportedField(param: string, why: string): ApiError {
 }
 
 /** What a caller's input can cause; everything else is the server's fault. */
-const CALLERS_FAULT: ReadonlySet<GrpoErrorCode> = new Set(["BAD_INPUT", "BAD_OPTION", "BAD_TEMPLATE", "UNKNOWN_OPTION"]);
+const CALLERS_FAULT: ReadonlySet<GrpoErrorCode> = new Set([
+  "BAD_INPUT",
+  "BAD_OPTION",
+  "BAD_TEMPLATE",
+  "UNKNOWN_OPTION",
+]);
 /** What passes. */
 const UNAVAILABLE: ReadonlySet<GrpoErrorCode> = new Set(["CANCELLED", "DISPOSED", "OUT_OF_MEMORY"]);
 

@@ -89,7 +89,7 @@ export class ChatRun {
     const { tools, variables } = this.#request;
     const options = { ...(tools.length > 0 ? { tools } : {}), variables };
     const held = this.#session.conversations.find(this.#setting, messages);
-    const continued = held && format.continuation(held.ids, held.newMessages, options);
+    const continued = held && format.continuation(held.ids, held.newMessages, { ...options, turn: held.turn });
     return held && continued ? [...held.ids, ...continued] : format.render(messages, options);
   }
 
@@ -128,8 +128,14 @@ export class ChatTurn {
     this.#parallelCalls = parallelCalls;
     this.#stream = format.stream({ prompt, tools, readCalls: tools.length > 0 });
     const endIds = new Set([...format.endIds, ...(drawing.stop_token_ids ?? [])]);
-    const options = { skipSpecialTokens: false, stopStrings, endIds, keepStop: drawing.include_stop_str_in_output === true };
-    this.#text = stopStrings.length > 0 || drawing.stop_token_ids?.length ? new TokenText(tokenizer, options) : undefined;
+    const options = {
+      skipSpecialTokens: false,
+      stopStrings,
+      endIds,
+      keepStop: drawing.include_stop_str_in_output === true,
+    };
+    this.#text =
+      stopStrings.length > 0 || drawing.stop_token_ids?.length ? new TokenText(tokenizer, options) : undefined;
   }
 
   push(token: DrawnToken): ChatDelta[] {

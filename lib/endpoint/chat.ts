@@ -28,7 +28,7 @@ const chatSchema = lazySchema((z) => {
     ...streamFields(z),
     messages: z.array(message).min(1),
     tools: z.array(z.looseObject({ type: z.string() })).nullish(),
-    tool_choice: z.unknown(),
+    tool_choice: z.unknown().optional(),
     parallel_tool_calls: z.boolean().nullish(),
     max_tokens: z.int().min(1).nullish(),
     max_completion_tokens: z.int().min(1).nullish(),
@@ -67,7 +67,8 @@ export function answerChat(served: Served, { body, session, signal }: Call): Rep
 /** The tools that the model is told of. Throws 400 for what only structured output can promise. */
 export function usableTools(tools: readonly ChatTool[], choice: unknown): readonly ChatTool[] {
   tools.forEach(({ type }, i) => {
-    if (type !== "function") throw unsupportedField(`tools.${i}.type`, `tools are functions, found ${JSON.stringify(type)}`);
+    if (type !== "function")
+      throw unsupportedField(`tools.${i}.type`, `tools are functions, found ${JSON.stringify(type)}`);
   });
   // A model that may not call is not told of what it could.
   if (choice === "none") return [];
@@ -91,7 +92,7 @@ class ChatWriter {
   constructor(served: Served, run: ChatRun, fields: ChatFields) {
     this.#run = run;
     this.#fields = fields;
-    this.#names = new TokenNames(served, fields.return_tokens_as_token_ids === true);
+    this.#names = new TokenNames(served.tokenizer, fields.return_tokens_as_token_ids === true);
     this.#head = { id: newId("chatcmpl"), created: now(), model: run.model };
   }
 

@@ -60,7 +60,10 @@ export function answerCompletions(served: Served, { body, signal }: Call): Reply
   return { type: "events", events: () => run.chunks(), failure: (error) => ({ data: error.body }) };
 }
 
-function promptsOf(served: Served, { prompt, add_special_tokens: special, max_tokens: most, echo }: CompletionFields): Prompt[] {
+function promptsOf(
+  served: Served,
+  { prompt, add_special_tokens: special, max_tokens: most, echo }: CompletionFields,
+): Prompt[] {
   const { tokenizer } = served;
   const list: readonly (string | readonly number[])[] =
     typeof prompt === "string" ? [prompt] : prompt.length === 0 ? [] : isIds(prompt) ? [prompt] : prompt;
@@ -113,7 +116,7 @@ class CompletionRun {
     this.#fields = fields;
     this.#signal = signal;
     this.#model = modelOf(served, fields.model);
-    this.#names = new TokenNames(served, fields.return_tokens_as_token_ids === true);
+    this.#names = new TokenNames(served.tokenizer, fields.return_tokens_as_token_ids === true);
     const options = {
       skipSpecialTokens: fields.skip_special_tokens ?? true,
       stopStrings: stopStringsOf(fields),
@@ -151,7 +154,9 @@ class CompletionRun {
       if (text !== "" || tokens.length > 0 || choice.finishReason !== null) yield this.#chunk(choice, text, tokens);
     }
     if (this.#fields.stream_options?.include_usage) {
-      yield { data: { object: "text_completion", ...this.#head, model: this.#model.name, choices: [], usage: this.#usage() } };
+      yield {
+        data: { object: "text_completion", ...this.#head, model: this.#model.name, choices: [], usage: this.#usage() },
+      };
     }
     yield { data: "[DONE]" };
   }
@@ -198,7 +203,10 @@ class CompletionRun {
       const { ids } = prompt;
       const request = { ids, top, adapter: this.#model.adapter, signal: this.#signal };
       const [first] = ids as [number];
-      scored.set(prompt, [{ id: first, logprob: undefined, top: [] }, ...(await this.#served.generator.score(request))]);
+      scored.set(prompt, [
+        { id: first, logprob: undefined, top: [] },
+        ...(await this.#served.generator.score(request)),
+      ]);
     }
     return scored;
   }
@@ -214,7 +222,10 @@ class CompletionRun {
 
   #usage() {
     const prompt = this.#prompts.reduce((sum, { ids }) => sum + ids.length, 0);
-    return usageOf(prompt, this.#choices.reduce((sum, { tokens }) => sum + tokens.length, 0));
+    return usageOf(
+      prompt,
+      this.#choices.reduce((sum, { tokens }) => sum + tokens.length, 0),
+    );
   }
 }
 

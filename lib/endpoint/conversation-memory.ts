@@ -3,6 +3,7 @@
 // of "". What all of them keep is texts and the ids of calls, and by these a conversation is known again.
 
 import { createHash } from "node:crypto";
+import { at } from "../at.js";
 import type { ChatMessage } from "../chat/chat-format.js";
 import { isJsonObject } from "../json.js";
 import { LruCache } from "../lru-cache.js";
@@ -14,6 +15,8 @@ const BYTES_PER_ID = 8;
 /** A conversation that was continued from here, and what is new. */
 export interface HeldConversation {
   readonly ids: TokenIds;
+  /** The message that the ids end in, as the client has it. */
+  readonly turn: ChatMessage;
   readonly newMessages: readonly ChatMessage[];
 }
 
@@ -30,9 +33,10 @@ export class ConversationMemory {
   find(setting: unknown, messages: readonly ChatMessage[]): HeldConversation | undefined {
     const keys = fingerprints(setting, messages);
     for (let length = messages.length - 1; length > 0; length--) {
-      if (messages[length - 1]?.role !== "assistant") continue;
-      const ids = this.#held.get(keys[length - 1] ?? "");
-      if (ids !== undefined) return { ids, newMessages: messages.slice(length) };
+      const turn = at(messages, length - 1);
+      if (turn.role !== "assistant") continue;
+      const ids = this.#held.get(at(keys, length - 1));
+      if (ids !== undefined) return { ids, turn, newMessages: messages.slice(length) };
     }
     return undefined;
   }

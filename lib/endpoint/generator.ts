@@ -15,8 +15,8 @@ export interface Sampling {
   readonly minP: number;
   /** 1: off. */
   readonly repetitionPenalty: number;
-  /** No end of text among so many first tokens. */
-  readonly minNewTokens: number;
+  /** No end of text among so many first tokens. Undefined: as the model's own file says. */
+  readonly minNewTokens: number | undefined;
 }
 
 export interface GenerationRequest {

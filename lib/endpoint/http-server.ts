@@ -123,7 +123,8 @@ export class HttpServer {
   }
 
   #route(request: IncomingMessage): { readonly route: Route; readonly id: string } {
-    if (this.#closing) throw new ApiError(503, "shutting_down", "this endpoint takes no new requests", { retryAfter: 1 });
+    if (this.#closing)
+      throw new ApiError(503, "shutting_down", "this endpoint takes no new requests", { retryAfter: 1 });
     const path = (request.url ?? "/").replace(/[?#].*$/, "").replace(/(?<=.)\/+$/, "");
     const matches = this.#options.routes.flatMap((route) => {
       const id = matchPath(route.path, path);
@@ -157,13 +158,18 @@ function matchPath(pattern: string, path: string): string | undefined {
  */
 function refuseForeignPages({ headers, socket }: IncomingMessage): void {
   const { origin, host } = headers;
-  const hostOf = (address: string) => URL.canParse(address) ? new URL(address).hostname : undefined;
+  const hostOf = (address: string) => (URL.canParse(address) ? new URL(address).hostname : undefined);
   const isLocal = (name: string | undefined) => name !== undefined && LOOPBACK.test(name);
   if (origin !== undefined && !isLocal(hostOf(origin))) {
     throw new ApiError(403, "foreign_origin", `requests of pages from ${origin} are not answered`);
   }
   const reachedLocally = isLocal(socket.localAddress?.replace(/^::ffff:/, "").replace(/^(.*:.*)$/, "[$1]"));
-  if (reachedLocally && host !== undefined && !isLocal(hostOf(`http://${host}`)) && isIP(host.replace(/:\d+$/, "")) === 0) {
+  if (
+    reachedLocally &&
+    host !== undefined &&
+    !isLocal(hostOf(`http://${host}`)) &&
+    isIP(host.replace(/:\d+$/, "")) === 0
+  ) {
     throw new ApiError(403, "foreign_host", `expected a name of this machine in the header host, found ${host}`);
   }
 }

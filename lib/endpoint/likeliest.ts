@@ -39,7 +39,10 @@ export async function likeliestTokens(
     // The logits behind a token are of the next one.
     const row = logits.subarray((i - 1) * vocabSize, i * vocabSize);
     const normalizer = logSumExp(row, temperature);
-    const logprobOf = (id: number): TokenLogprob => ({ id, logprob: Math.fround(at(row, id) / temperature - normalizer) });
+    const logprobOf = (id: number): TokenLogprob => ({
+      id,
+      logprob: Math.fround(at(row, id) / temperature - normalizer),
+    });
     scored.push({ ...logprobOf(at(ids, i)), top: likeliestOf(row, top).map(logprobOf) });
     if (i % Math.max(1, Math.floor(LOGITS_A_TURN / vocabSize)) === 0) await nextTurn();
   }

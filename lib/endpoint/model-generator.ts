@@ -6,13 +6,14 @@ import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import type { CausalLM } from "../model/model.js";
 import type { SampledCompletion, SampledGroup } from "../model/sampled.js";
-import type { TokenBytes } from "../model/sampling.js";
+import type { StopStringOptions } from "../model/sampling.js";
 import { EventQueue } from "./event-queue.js";
 import type {
   DrawnToken,
   GenerationEvent,
   GenerationRequest,
   Generator,
+  Sampling,
   ScoredToken,
   ScoreRequest,
 } from "./generator.js";
@@ -38,7 +39,7 @@ interface Batch {
 
 export class ModelGenerator implements Generator {
   readonly #model: Model;
-  readonly #tokenBytes: () => TokenBytes;
+  readonly #tokenizer: NonNullable<StopStringOptions["tokenizer"]>;
   /** Seed of all requests that have none. */
   readonly #seed = Math.floor(Math.random() * Number.MAX_SAFE_INTEGER);
   #waiting: Job[] = [];
@@ -46,10 +47,10 @@ export class ModelGenerator implements Generator {
   #scheduled = false;
   #batches = 0;
 
-  /** `tokenBytes`: how the tokenizer spells tokens, for stop strings. */
-  constructor(model: Model, tokenBytes: () => TokenBytes) {
+  /** The tokenizer spells tokens, for stop strings. */
+  constructor(model: Model, tokenizer: NonNullable<StopStringOptions["tokenizer"]>) {
     this.#model = model;
-    this.#tokenBytes = tokenBytes;
+    this.#tokenizer = tokenizer;
   }
 
   get vocabSize(): number {
@@ -143,18 +144,16 @@ export class ModelGenerator implements Generator {
 
   async #sample(jobs: readonly Job[], signal: AbortSignal): Promise<readonly SampledGroup[]> {
     const [{ request }] = jobs as [Job];
-    const { temperature, ...sampling } = request.sampling;
-    const { seed } = request;
+    const { seed, sampling } = request;
     const { groups } = await this.#model.sample(
       jobs.map((job) => job.request.ids),
       {
         groupSize: request.count,
         maxNewTokens: request.maxNewTokens,
-        doSample: temperature > 0,
-        ...(temperature > 0 ? { temperature, ...sampling } : greedy(sampling)),
+        ...drawing(sampling),
         stopIds: request.stopIds,
         ...(request.stopStrings.length > 0 ? { stopStrings: request.stopStrings } : {}),
-        tokenizer: { tokenBytes: this.#tokenBytes },
+        tokenizer: this.#tokenizer,
         seed: seed ?? this.#seed,
         step: seed === undefined ? this.#batches++ : 0,
         promptKeys: jobs.map((_, i) => (seed === undefined ? i : 0)),
@@ -191,13 +190,23 @@ export class ModelGenerator implements Generator {
   }
 }
 
-function greedy({ repetitionPenalty, minNewTokens }: Omit<GenerationRequest["sampling"], "temperature">) {
-  return { repetitionPenalty, minNewTokens };
+/** Options of sample(). Greedy decoding looks at nothing that shapes a distribution. */
+function drawing({ minNewTokens, repetitionPenalty, ...shape }: Sampling) {
+  const rules = { repetitionPenalty, ...(minNewTokens === undefined ? {} : { minNewTokens }) };
+  return shape.temperature === 0 ? { doSample: false, ...rules } : { doSample: true, ...shape, ...rules };
 }
 
 /** What all requests of a batch must have in common. */
 function drawingKey({ count, maxNewTokens, sampling, stopIds, stopStrings, seed, adapter }: GenerationRequest): string {
-  return JSON.stringify([count, maxNewTokens, sampling, stopIds, stopStrings, seed ?? "any", adapter ?? String(adapter)]);
+  return JSON.stringify([
+    count,
+    maxNewTokens,
+    sampling,
+    stopIds,
+    stopStrings,
+    seed ?? "any",
+    adapter ?? String(adapter),
+  ]);
 }
 
 function tellToken({ request, events }: Job, index: number, id: number): void {

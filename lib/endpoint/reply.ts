@@ -20,7 +20,10 @@ export type Reply =
       readonly failure: (error: ApiError) => ServerEvent;
     };
 
-export const jsonReply = (body: () => Promise<unknown> | unknown): Reply => ({ type: "json", body: async () => body() });
+export const jsonReply = (body: () => Promise<unknown> | unknown): Reply => ({
+  type: "json",
+  body: async () => body(),
+});
 
 /** The text of an event on the wire. */
 export function eventText({ name, data }: ServerEvent): string {

@@ -104,7 +104,8 @@ function resultOf({ call_id: id, output }: JsonObject, where: string): ChatMessa
 }
 
 function reasoningText({ content, summary, encrypted_content: kept }: JsonObject): string {
-  if (typeof kept === "string" && kept.startsWith(KEPT)) return Buffer.from(kept.slice(KEPT.length), "base64").toString();
+  if (typeof kept === "string" && kept.startsWith(KEPT))
+    return Buffer.from(kept.slice(KEPT.length), "base64").toString();
   const texts = (parts: unknown) =>
     Array.isArray(parts) ? parts.map((part: unknown) => (isJsonObject(part) ? String(part.text ?? "") : "")) : [];
   const own = texts(content);
@@ -114,7 +115,8 @@ function reasoningText({ content, summary, encrypted_content: kept }: JsonObject
 /** Tools as chat has them. */
 export function toChatTools(tools: readonly JsonObject[]): ChatTool[] {
   return tools.map(({ type, name, description, parameters }, i) => {
-    if (type !== "function") throw unsupportedField(`tools.${i}.type`, `tools are functions, found ${JSON.stringify(type)}`);
+    if (type !== "function")
+      throw unsupportedField(`tools.${i}.type`, `tools are functions, found ${JSON.stringify(type)}`);
     const known = Object.entries({ name, description, parameters }).filter(([, value]) => value != null);
     return { type, function: Object.fromEntries(known) };
   });

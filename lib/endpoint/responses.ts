@@ -36,7 +36,7 @@ const responseSchema = lazySchema((z) => {
     include: z.array(z.string()).nullish(),
     top_logprobs: z.int().min(0).max(MAX_TOP_LOGPROBS).nullish(),
     tools: z.array(object).nullish(),
-    tool_choice: z.unknown(),
+    tool_choice: z.unknown().optional(),
     parallel_tool_calls: z.boolean().nullish(),
     text: z.looseObject({ format: z.looseObject({ type: z.string() }).nullish() }).nullish(),
     reasoning: z.looseObject({ effort: z.string().nullish(), summary: z.string().nullish() }).nullish(),
@@ -52,7 +52,8 @@ type ResponseFields = ReturnType<ReturnType<typeof responseSchema>["parse"]>;
 export function answerResponses(served: Served, { body, session, signal }: Call): Reply {
   const fields = readFields(responseSchema(), body, served.notice(PATH));
   const format = fields.text?.format?.type ?? "text";
-  if (format !== "text") throw unsupportedField("text.format", `"text" is, found ${format}; there is no structured output`);
+  if (format !== "text")
+    throw unsupportedField("text.format", `"text" is, found ${format}; there is no structured output`);
   const items = [...earlierItems(session, fields.previous_response_id), ...inputItems(fields.input, session)];
   const system = fields.instructions == null ? [] : [{ role: "system", content: fields.instructions }];
   const logprobs = fields.include?.includes(LOGPROBS) === true || (fields.top_logprobs ?? 0) > 0;
@@ -125,7 +126,7 @@ class ResponseWriter {
     this.#run = run;
     this.#fields = fields;
     this.#items = items;
-    this.#names = new TokenNames(served, false);
+    this.#names = new TokenNames(served.tokenizer, false);
     this.#turn = turn;
     this.#form = {
       summary: fields.reasoning?.summary != null,

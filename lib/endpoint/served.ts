@@ -2,7 +2,6 @@
 // model and the limits allow.
 
 import type { ChatFormat } from "../chat/chat-format.js";
-import type { TokenBytes } from "../tokenizer/pipeline/token-bytes.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { TokenIds } from "../types.js";
 import { ApiError, badField } from "./api-error.js";
@@ -19,7 +18,7 @@ export interface ServedModel {
 }
 
 /** How tokens are drawn where a request does not say. */
-export interface SamplingDefaults extends Sampling {
+export interface SamplingDefaults extends Omit<Sampling, "minNewTokens"> {
   readonly maxNewTokens: number | undefined;
 }
 
@@ -28,11 +27,11 @@ export interface Served {
   readonly models: readonly ServedModel[];
   readonly generator: Generator;
   readonly tokenizer: Tokenizer;
-  /** As of the tokenizer, made once. */
-  readonly tokenBytes: () => TokenBytes;
   readonly format: ChatFormat;
   readonly defaults: SamplingDefaults;
   readonly limits: EndpointLimits;
+  /** Seconds since 1970. */
+  readonly createdAt: number;
   /** Ids for calls of tools that no other call has. */
   readonly newCallId: () => string;
   /** Told of each field of a request that means nothing here, once. */
@@ -115,7 +114,7 @@ function samplingOf({ defaults }: Served, fields: DrawingFields): Sampling {
     topK: Math.max(0, fields.top_k ?? defaults.topK),
     minP: fields.min_p ?? defaults.minP,
     repetitionPenalty: fields.repetition_penalty ?? defaults.repetitionPenalty,
-    minNewTokens: fields.min_tokens ?? defaults.minNewTokens,
+    minNewTokens: fields.min_tokens ?? undefined,
   };
 }
 

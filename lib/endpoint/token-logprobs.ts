@@ -1,8 +1,8 @@
 // Log-probabilities of tokens in OpenAI's two forms: a list of objects for chat, parallel lists for completions. Tokens are
 // written as their text, or as "token_id:ID" for clients that want ids.
 
+import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { DrawnToken, TokenLogprob } from "./generator.js";
-import type { Served } from "./served.js";
 
 export interface ChatTokenLogprob {
   readonly token: string;
@@ -21,24 +21,24 @@ export interface CompletionLogprobs {
 
 /** How tokens are written. */
 export class TokenNames {
-  readonly #served: Pick<Served, "tokenizer" | "tokenBytes">;
+  readonly #tokenizer: Tokenizer;
   readonly #asIds: boolean;
 
-  constructor(served: Pick<Served, "tokenizer" | "tokenBytes">, asIds: boolean) {
-    this.#served = served;
+  constructor(tokenizer: Tokenizer, asIds: boolean) {
+    this.#tokenizer = tokenizer;
     this.#asIds = asIds;
   }
 
   nameOf(id: number): string {
-    return this.#asIds ? `token_id:${id}` : this.#served.tokenizer.decode([id]);
+    return this.#asIds ? `token_id:${id}` : this.#tokenizer.decode([id]);
   }
 
   /** The bytes of a token's text; where it ends in the middle of a character, those that it has. */
   bytesOf(id: number): number[] | null {
     if (this.#asIds) return null;
-    const { bytes, offsets } = this.#served.tokenBytes();
+    const { bytes, offsets } = this.#tokenizer.tokenBytes();
     const own = bytes.subarray(offsets[id], offsets[id + 1]);
-    return own.length > 0 ? [...own] : [...Buffer.from(this.#served.tokenizer.decode([id]))];
+    return own.length > 0 ? [...own] : [...Buffer.from(this.#tokenizer.decode([id]))];
   }
 }
 
@@ -53,7 +53,11 @@ export function chatLogprobs(tokens: readonly DrawnToken[], names: TokenNames): 
 
 /** Tokens of a completion, with the prompt's before them where it is echoed; `top`: whether alternatives were asked for. */
 export function completionLogprobs(
-  tokens: readonly { readonly id: number; readonly logprob: number | undefined; readonly top: readonly TokenLogprob[] }[],
+  tokens: readonly {
+    readonly id: number;
+    readonly logprob: number | undefined;
+    readonly top: readonly TokenLogprob[];
+  }[],
   names: TokenNames,
 ): CompletionLogprobs {
   const result: CompletionLogprobs = { tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] };

@@ -54,7 +54,10 @@ export class TokenText {
   }
 }
 
-function firstStop(text: string, stops: readonly string[]): { readonly start: number; readonly end: number } | undefined {
+function firstStop(
+  text: string,
+  stops: readonly string[],
+): { readonly start: number; readonly end: number } | undefined {
   const found = stops.map((stop) => ({ start: text.indexOf(stop), end: text.indexOf(stop) + stop.length }));
   return found.filter(({ start }) => start >= 0).sort((a, b) => a.end - b.end)[0];
 }

@@ -51,6 +51,7 @@ import {
   type GenerateOptions,
   generateToSample,
   type ModelSampleOptions,
+  ownSampling,
   type SamplingModel,
   sampledGroup,
   sampleRequest,
@@ -121,6 +122,11 @@ export class CausalLM implements Learner {
   /** config.json as it was read; after merging an adapter of a tied model's embedding, no longer tied. */
   get config(): JsonObject {
     return this.#weights.facts.config;
+  }
+
+  /** How the model is sampled where nothing else is asked, by its own generation_config.json. Throws BAD_CONFIG. */
+  get ownSampling(): ReturnType<typeof ownSampling> {
+    return ownSampling(this.#sampling.ownGeneration);
   }
 
   /** The folder or Hub id that the base model was loaded from, and its version there; null for a model of fromConfig. */

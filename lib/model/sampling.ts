@@ -299,14 +299,28 @@ export function generateToSample(
 }
 
 const POSITIVE = { min: 1, integer: true };
+const NOT_NEGATIVE = { min: 0, integer: true };
 const ABOVE_ZERO = { min: 0, open: true };
 
+/** What a model's own file says of how it is sampled. Throws BAD_CONFIG. */
+export function ownSampling(own: OwnGeneration) {
+  return {
+    ...shapeOf({}, own),
+    minP: ownNumber(own, "min_p", SHARE) ?? 0,
+    repetitionPenalty: ownNumber(own, "repetition_penalty", ABOVE_ZERO) ?? 1,
+    maxNewTokens: ownNumber(own, "max_new_tokens", POSITIVE),
+  };
+}
+
 /** What shapes the distribution that is drawn from; greedy decoding looks at none of it. */
-function shapeOf(options: GenerateOptions, own: OwnGeneration): Pick<SampleOptions, "temperature" | "topP" | "topK"> {
+function shapeOf(
+  options: GenerateOptions,
+  own: OwnGeneration,
+): Required<Pick<SampleOptions, "temperature" | "topP" | "topK">> {
   return {
     temperature: options.temperature ?? ownNumber(own, "temperature", ABOVE_ZERO) ?? 1,
     topP: options.topP ?? ownTopP(own),
-    topK: options.topK ?? ownNumber(own, "top_k", { min: 0, integer: true }) ?? 0,
+    topK: options.topK ?? ownNumber(own, "top_k", NOT_NEGATIVE) ?? 0,
   };
 }
 
