@@ -5,6 +5,7 @@ import type { ChatDelta, ChatMessage, ChatTool, ParsedMessage, ResponseStream } 
 import type { JsonObject } from "../json.js";
 import type { FinishReason } from "../types.js";
 import type { DrawnToken, GenerationRequest } from "./generator.js";
+import { readableHistory } from "./history.js";
 import { checkTextLength, type DrawingFields, modelOf, type Served, stopStringsOf, toGeneration } from "./served.js";
 import type { Session } from "./session.js";
 import { TokenText } from "./token-text.js";
@@ -46,14 +47,14 @@ export class ChatRun {
   /** Throws what is wrong with the request. */
   constructor(served: Served, session: Session, request: ChatRequest, signal: AbortSignal) {
     const model = modelOf(served, request.model);
-    const { messages, tools, variables, drawing, logprobs, topLogprobs } = request;
+    const { tools, variables, drawing, logprobs, topLogprobs } = request;
     this.#served = served;
     this.#session = session;
     this.#request = request;
     this.#setting = [tools, variables, model.adapter];
     this.model = model.name;
-    checkTextLength(served, messages);
-    this.promptIds = this.#promptIds(messages);
+    checkTextLength(served, request.messages);
+    this.promptIds = this.#promptIds(readableHistory(request.messages));
     const { endIds } = served.format;
     const asked = { ids: this.promptIds, model, signal, endIds, logprobs, topLogprobs };
     this.#generation = toGeneration(served, drawing, asked);
