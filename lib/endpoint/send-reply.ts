@@ -84,6 +84,8 @@ async function sendEvents(
       begin();
       beat.refresh();
       if (!response.write(eventText(event))) await drained(response, options.stallMs);
+      // Leaving the loop ends the work.
+      if (response.destroyed) return;
     }
     begin();
     response.end();

@@ -2,6 +2,7 @@
 // session is told it may ask for again, and nobody else; ending it ends its requests.
 
 import { createHmac, randomBytes } from "node:crypto";
+import { setMaxListeners } from "node:events";
 import { ApiError } from "./api-error.js";
 import { ConversationMemory } from "./conversation-memory.js";
 import { ResponseStore } from "./response-store.js";
@@ -21,6 +22,8 @@ export class Session {
     readonly keyed = true,
   ) {
     this.id = id;
+    // One for each of its requests.
+    setMaxListeners(0, this.#ended.signal);
   }
 
   /** Aborted when the session ends. */
