@@ -2,6 +2,7 @@
 
 import { checkOptionNames } from "../checks.js";
 import { GrpoError } from "../errors.js";
+import type { ChatTemplateOptions } from "../tokenizer/chat-template.js";
 import type { TokenIds } from "../types.js";
 import type {
   ChatDelta,
@@ -19,7 +20,7 @@ import type {
 import { idsBehindTurn } from "./continuation.js";
 import { CHAT_FAMILIES, type ChatFamily, familyOf } from "./families.js";
 import { literal, type Marker } from "./markers.js";
-import { prepareChat, type TemplateNeeds } from "./prepare.js";
+import { prepareChat, type TemplateNeeds, withResults } from "./prepare.js";
 import { ResponseReader } from "./response-reader.js";
 import { type ChatTokenizer, needsOf, templateSource, turnHeader } from "./template-needs.js";
 import { argumentTypes } from "./typed-arguments.js";
@@ -67,13 +68,8 @@ class TemplateChatFormat implements ChatFormat {
   }
 
   render(messages: readonly ChatMessage[], options: RenderOptions = {}): number[] {
-    const chat = this.prepare(messages, options.tools);
-    return this.#tokenizer.applyChatTemplate(chat.messages, {
-      ...options.variables,
-      tools: chat.tools ?? null,
-      addGenerationPrompt: options.addGenerationPrompt ?? true,
-      tokenize: true,
-    });
+    const [prepared, how] = this.#forTemplate(messages, options);
+    return this.#tokenizer.applyChatTemplate(prepared, { ...how, tokenize: true });
   }
 
   parse(output: TokenIds | string, options: ParseOptions = {}): ParsedMessage {
@@ -92,18 +88,17 @@ class TemplateChatFormat implements ChatFormat {
   continuation(
     held: TokenIds,
     newMessages: readonly ChatMessage[],
-    { tools, variables = {}, turn }: ContinuationOptions = {},
+    { tools, variables, turn }: ContinuationOptions = {},
   ): number[] | undefined {
     if (newMessages.length === 0) {
       throw new GrpoError("BAD_INPUT", "continuation: expected at least one new message, found none", {
         hint: "pass the results of tools, or what the user says next",
       });
     }
-    const prepared = this.prepare(turn === undefined ? newMessages : [turn, ...newMessages], tools);
     const ids = idsBehindTurn({
       tokenizer: this.#tokenizer,
-      newMessages: prepared.messages.slice(turn === undefined ? 0 : 1),
-      options: { tools: prepared.tools, variables },
+      newMessages: turn === undefined ? newMessages : withResults([turn, ...newMessages]).slice(1),
+      render: (messages) => this.#tokenizer.applyChatTemplate(...this.#forTemplate(messages, { tools, variables })),
       ends: new Set([...this.endIds, ...this.#idsOf(this.#family.closers)]),
     });
     if (ids === undefined) return undefined;
@@ -112,6 +107,14 @@ class TemplateChatFormat implements ChatFormat {
     // The sampled end token stands for the one that the template writes, unless that one also begins what follows.
     const begins = this.#idsOf(this.#family.endsThatBegin).includes(ids[0] as number);
     return ids[0] === last || !begins ? ids.slice(1) : ids;
+  }
+
+  #forTemplate(
+    messages: readonly ChatMessage[],
+    { tools, variables, addGenerationPrompt = true }: RenderOptions,
+  ): [PreparedChat["messages"], ChatTemplateOptions] {
+    const chat = this.prepare(messages, tools);
+    return [chat.messages, { ...variables, tools: chat.tools ?? null, addGenerationPrompt }];
   }
 
   #needsOf(tools: boolean): TemplateNeeds {

@@ -2,7 +2,7 @@
 // would write them without.
 
 import { isJsonObject, type JsonObject } from "../json.js";
-import { Float } from "../tokenizer/jinja/values.js";
+import { Float, floatText } from "../tokenizer/jinja/values.js";
 
 /** A value that JSON can hold, with a Float for each whole number that was written with a fraction. */
 export type Literal =
@@ -41,9 +41,10 @@ export function plainObject(value: LiteralObject): JsonObject {
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, plainValue(item)]));
 }
 
-/** JSON on one line. */
+/** JSON on one line, as Python writes it. */
 export function literalJson(value: Literal): string {
-  if (value instanceof Float) return Object.is(value.value, -0) ? "-0.0" : value.value.toFixed(1);
+  if (value instanceof Float) return floatText(value.value);
+  if (typeof value === "number" && !Number.isInteger(value)) return floatText(value);
   if (Array.isArray(value)) return `[${value.map(literalJson).join(", ")}]`;
   if (!isLiteralObject(value)) return JSON.stringify(value);
   return `{${Object.entries(value)
@@ -69,7 +70,14 @@ const PYTHON_WORDS: ReadonlyMap<string, Literal> = new Map<string, Literal>([
   ["None", null],
 ]);
 
-const ESCAPES: Readonly<Record<string, string>> = { b: "\b", f: "\f", n: "\n", r: "\r", t: "\t" };
+const ESCAPES: ReadonlyMap<string, string> = new Map([
+  ["b", "\b"],
+  ["f", "\f"],
+  ["n", "\n"],
+  ["r", "\r"],
+  ["t", "\t"],
+  ...["\\", "/", '"', "'"].map((char): [string, string] => [char, char]),
+]);
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 const NAME = /[A-Za-z_][A-Za-z0-9_]*(?:[-.][A-Za-z0-9_]+)*/y;
 const SPACE = /[ \t\n\r]*/y;
@@ -167,7 +175,7 @@ export class LiteralReader {
     }
     const body = this.text.slice(start, this.#at++);
     return body.replace(/\\(?:u([0-9a-fA-F]{4})|([\s\S]))/g, (_, code: string | undefined, char: string) => {
-      return code === undefined ? (ESCAPES[char] ?? char) : String.fromCharCode(Number.parseInt(code, 16));
+      return code === undefined ? (ESCAPES.get(char) ?? `\\${char}`) : String.fromCharCode(Number.parseInt(code, 16));
     });
   }
 

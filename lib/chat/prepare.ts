@@ -38,11 +38,15 @@ export function prepareChat(
   tools: readonly ChatTool[] | undefined,
   needs: TemplateNeeds,
 ): PreparedChat {
-  const named = namesOfResults(inCallOrder(messages));
   return {
-    messages: named.map((message, index) => prepareMessage(message, index, needs)),
+    messages: withResults(messages).map((message, index) => prepareMessage(message, index, needs)),
     tools: tools === undefined || tools.length === 0 ? undefined : tools.map(prepareTool),
   };
+}
+
+/** Messages with the results of tools in the order of their calls, and with the names of their tools. */
+export function withResults(messages: readonly ChatMessage[]): readonly ChatMessage[] {
+  return namesOfResults(inCallOrder(messages));
 }
 
 function prepareMessage(message: ChatMessage, index: number, needs: TemplateNeeds): Message {
