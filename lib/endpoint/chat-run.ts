@@ -6,6 +6,7 @@ import type { JsonObject } from "../json.js";
 import type { FinishReason } from "../types.js";
 import type { DrawnToken, GenerationRequest } from "./generator.js";
 import { readableHistory } from "./history.js";
+import { PlainTurn, saysTextAlone } from "./plain-turn.js";
 import { checkTextLength, type DrawingFields, modelOf, type Served, stopStringsOf, toGeneration } from "./served.js";
 import type { Session } from "./session.js";
 import { TokenText } from "./token-text.js";
@@ -127,10 +128,13 @@ export class ChatTurn {
     this.index = index;
     this.#newCallId = newCallId;
     this.#parallelCalls = parallelCalls;
-    this.#stream = format.stream({ prompt, tools, readCalls: tools.length > 0 });
+    const isPlain = saysTextAlone(format, tokenizer);
+    this.#stream = isPlain
+      ? new PlainTurn(tokenizer, format.endIds)
+      : format.stream({ prompt, tools, readCalls: tools.length > 0 });
     const endIds = new Set([...format.endIds, ...(drawing.stop_token_ids ?? [])]);
     const options = {
-      skipSpecialTokens: false,
+      skipSpecialTokens: isPlain,
       stopStrings,
       endIds,
       keepStop: drawing.include_stop_str_in_output === true,

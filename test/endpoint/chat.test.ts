@@ -2,7 +2,7 @@
 
 import { afterEach, expect, it } from "vitest";
 import type { EndpointOptions } from "../../lib/endpoint/endpoint.js";
-import { fakeEndpoint, LOGPROB, type Script } from "./fake-generator.js";
+import { errorOf, fakeEndpoint, LOGPROB, type Script } from "./fake-generator.js";
 
 const open: { close(): Promise<void> }[] = [];
 afterEach(async () => {
@@ -362,5 +362,5 @@ it("ends a stream with an error that clients can read when the engine fails, or 
     throw new Error("engine failed");
   };
   const response = await client.post(PATH, body);
-  expect([response.status, (await response.json()).error.type]).toEqual([500, "server_error"]);
+  expect([response.status, (await errorOf(response)).type]).toEqual([500, "server_error"]);
 });

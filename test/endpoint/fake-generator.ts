@@ -108,13 +108,15 @@ export class Client {
 
   /** Paths begin at the server's root. */
   fetch(path: string, init: RequestInit = {}): Promise<Response> {
-    const key = this.key === undefined ? {} : { authorization: `Bearer ${this.key}` };
-    return fetch(new URL(path, this.baseURL), { ...init, headers: { ...key, ...init.headers } });
+    const headers = new Headers(init.headers);
+    if (this.key !== undefined) headers.set("authorization", `Bearer ${this.key}`);
+    return fetch(new URL(path, this.baseURL), { ...init, headers });
   }
 
   post(path: string, body: unknown, init: RequestInit = {}): Promise<Response> {
     const text = typeof body === "string" ? body : JSON.stringify(body);
-    const headers = { "content-type": "application/json", ...init.headers };
+    const headers = new Headers(init.headers);
+    headers.set("content-type", "application/json");
     return this.fetch(path, { method: "POST", body: text, ...init, headers });
   }
 
@@ -135,6 +137,12 @@ export class Client {
     if (response.status !== 200) throw new Error(`${path}: ${response.status} ${text}`);
     return dataOf(text);
   }
+}
+
+/** The error of an answer. */
+export async function errorOf(response: Response): Promise<{ code: string; type: string; message: string }> {
+  const { error } = (await response.json()) as { error: { code: string; type: string; message: string } };
+  return error;
 }
 
 /** The data of events, JSON parsed but for [DONE]. */

@@ -6,7 +6,7 @@ import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import type { EndpointOptions } from "../../lib/endpoint/endpoint.js";
-import { Client, dataOf, fakeEndpoint, type Script } from "./fake-generator.js";
+import { Client, dataOf, errorOf, fakeEndpoint, type Script } from "./fake-generator.js";
 
 const open: { abort(): Promise<void> }[] = [];
 afterEach(async () => {
@@ -107,14 +107,14 @@ describe("requests that cannot be answered", () => {
       headers: JSON_TYPE,
       ...(body === undefined ? {} : { body: text }),
     });
-    expect([response.status, (await response.json()).error]).toEqual([status, expect.objectContaining({ code })]);
+    expect([response.status, await errorOf(response)]).toEqual([status, expect.objectContaining({ code })]);
   });
 
   it("reads no body beyond the limit, announced or not, and the client reads why", async () => {
     const { client } = await start(() => "ok", { limits: { maxBodyBytes: 100_000 } });
     const large = JSON.stringify({ messages: [{ role: "user", content: "x".repeat(3_000_000) }] });
     const announced = await client.post(PATH, large);
-    expect([announced.status, (await announced.json()).error.code]).toEqual([413, "body_too_large"]);
+    expect([announced.status, (await errorOf(announced)).code]).toEqual([413, "body_too_large"]);
     const parts = new ReadableStream({
       start(controller) {
         for (let i = 0; i < 30; i++) controller.enqueue(new TextEncoder().encode(large.slice(0, 100_000)));
@@ -149,7 +149,7 @@ describe("requests that cannot be answered", () => {
   it("takes no compressed body", async () => {
     const { client } = await start(() => "ok");
     const response = await client.post(PATH, BODY, { headers: { "content-encoding": "gzip" } });
-    expect([response.status, (await response.json()).error.code]).toEqual([415, "unsupported_encoding"]);
+    expect([response.status, (await errorOf(response)).code]).toEqual([415, "unsupported_encoding"]);
   });
 
   it("has 429 for more completions than may be in work, and works them off", async () => {
@@ -162,7 +162,7 @@ describe("requests that cannot be answered", () => {
     const first = client.json(PATH, { ...BODY, n: 2 });
     await until(() => generator.requests.length === 1);
     const refused = await client.post(PATH, { ...BODY, n: 2 });
-    expect([refused.status, refused.headers.get("retry-after"), (await refused.json()).error.code]).toEqual([
+    expect([refused.status, refused.headers.get("retry-after"), (await errorOf(refused)).code]).toEqual([
       429,
       "1",
       "too_many_rows",
