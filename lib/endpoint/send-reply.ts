@@ -57,6 +57,8 @@ async function sendJson(
     response.end(text);
   } catch (thrown) {
     const error = toApiError(thrown);
+    // The client has gone, and with it whoever the error is for.
+    if (response.destroyed) return;
     if (!response.headersSent) return sendError(response, error);
     // The status said that all is well. A connection that breaks is an error to every client, and tried again like a 500.
     onError(error);
@@ -91,9 +93,9 @@ async function sendEvents(
     response.end();
   } catch (thrown) {
     const error = toApiError(thrown);
+    if (response.destroyed) return;
     if (!response.headersSent) return sendError(response, error);
     onError(error);
-    if (response.destroyed) return;
     response.end(eventText(failure(error)));
   } finally {
     clearInterval(beat);
