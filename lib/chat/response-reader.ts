@@ -20,10 +20,10 @@ export class ResponseReader {
   readonly #typed: TypeArguments;
   /** The marks to look for outside of regions; those without a region are passed over. */
   readonly #marks: readonly { readonly mark: Marker; readonly region?: Opener["region"] }[];
-  /** Text that is not decided yet. */
+  /** Text that may be part of a mark. */
   #buffer = "";
-  /** Where in it the next mark may begin. */
-  #from = 0;
+  /** Text before it that is no part of one and belongs to a call or a header, in pieces. */
+  #kept: string[] = [];
   #region: Region | undefined;
   /** The opening mark of the region, and the header before it. */
   #opened = { mark: "", header: "" };
@@ -76,9 +76,8 @@ export class ResponseReader {
 
   /** `byToken`: an end token has ended the turn, and not a limit. */
   end(byToken: boolean): ChatDelta[] {
-    const rest = this.#buffer;
     const region = this.#region;
-    this.#buffer = "";
+    const rest = this.#take(this.#buffer.length);
     if (region?.kind === "call") this.#closeCall(region, rest, "", region.endsWithTurn === true || !byToken);
     else if (region !== undefined) this.#text(region.kind, rest);
     // What is left of a header is no text.
@@ -95,20 +94,19 @@ export class ResponseReader {
   /** One step through the buffer; false where more text is needed. */
   #advance(): boolean {
     if (this.#region === undefined) return this.#advanceOutside();
-    const { kind, close } = this.#region;
-    const found = close?.find(this.#buffer, this.#from);
+    const region = this.#region;
+    const found = region.close?.find(this.#buffer, 0);
     if (found === undefined) {
-      this.#wait(close?.pending(this.#buffer, this.#from) ?? this.#buffer.length, kind === "call" ? undefined : kind);
-      return false;
+      const until = region.close?.pending(this.#buffer, 0) ?? this.#buffer.length;
+      return this.#wait(until, region.kind === "call" ? undefined : region.kind);
     }
-    const body = this.#buffer.slice(0, found.start);
-    const mark = this.#buffer.slice(found.start, found.end);
-    if (this.#region.kind === "call") this.#closeCall(this.#region, body, mark, true);
+    const body = this.#take(found.start);
+    const mark = this.#take(found.end - found.start);
+    if (region.kind === "call") this.#closeCall(region, body, mark, true);
     else {
-      this.#text(this.#region.kind, body);
-      this.#pieces(this.#region.kind).endPiece();
+      this.#text(region.kind, body);
+      this.#pieces(region.kind).endPiece();
     }
-    this.#leave(found);
     this.#region = undefined;
     return true;
   }
@@ -117,43 +115,42 @@ export class ResponseReader {
     let first: { readonly at: Found; readonly region: Opener["region"] | undefined } | undefined;
     let pending = this.#buffer.length;
     for (const { mark, region } of this.#marks) {
-      const at = mark.find(this.#buffer, this.#from);
+      const at = mark.find(this.#buffer, 0);
       if (at !== undefined && at.start < (first?.at.start ?? Number.POSITIVE_INFINITY)) first = { at, region };
-      pending = Math.min(pending, mark.pending(this.#buffer, this.#from));
+      pending = Math.min(pending, mark.pending(this.#buffer, 0));
     }
     // A mark that has begun before the first whole one may still be the first.
     if (first === undefined || pending < first.at.start) {
-      this.#wait(pending, this.#family.headers ? undefined : "content");
-      return false;
+      return this.#wait(pending, this.#family.headers ? undefined : "content");
     }
-    const before = this.#buffer.slice(0, first.at.start);
+    const before = this.#take(first.at.start);
+    const mark = this.#take(first.at.end - first.at.start);
     if (!this.#family.headers) this.#text("content", before);
-    if (first.region !== undefined) this.#enter(first.region, first.at, before);
-    this.#leave(first.at);
+    if (first.region !== undefined) this.#enter(first.region, mark, this.#family.headers ? before : "");
     return true;
   }
 
-  #enter(region: Opener["region"], at: Found, before: string): void {
-    const header = this.#family.headers ? before : "";
-    this.#opened = { mark: this.#buffer.slice(at.start, at.end), header };
+  #enter(region: Opener["region"], mark: string, header: string): void {
+    this.#opened = { mark, header };
     this.#region = typeof region === "function" ? region(header) : region;
     if (this.#region.kind === "reasoning") this.#content.endPiece();
   }
 
-  /** What stands before `until` is text of a kind, or kept for the region's end. */
-  #wait(until: number, kind: TextKind | undefined): void {
-    if (kind === undefined) {
-      this.#from = until;
-      return;
-    }
-    this.#text(kind, this.#buffer.slice(0, until));
+  /** What stands before `until` is text of a kind, or kept for the end of a call or a header. */
+  #wait(until: number, kind: TextKind | undefined): false {
+    const text = this.#buffer.slice(0, until);
     this.#buffer = this.#buffer.slice(until);
-    this.#from = 0;
+    if (kind === undefined) this.#kept.push(text);
+    else this.#text(kind, text);
+    return false;
   }
 
-  #leave({ end }: Found): void {
+  /** What was kept, and the buffer up to `end`. */
+  #take(end: number): string {
+    const taken = this.#kept.join("") + this.#buffer.slice(0, end);
     this.#buffer = this.#buffer.slice(end);
-    this.#from = 0;
+    this.#kept = [];
+    return taken;
   }
 
   #closeCall(region: CallRegion, body: string, closed: string, whole: boolean): void {

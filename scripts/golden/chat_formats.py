@@ -384,7 +384,10 @@ def record(family: Family) -> dict:
     continuations = []
     for name, messages in NEXT.items():
         turn = TURNS["text and calls" if name == "results" else "text" if name == "user" else "one call"]
-        written = family.response(CONTEXTS["user"], turn) or family.response(CONTEXTS["user"], TURNS["one call"])
+        if family.response(CONTEXTS["user"], turn) is None:
+            turn = TURNS["one call"]
+        written = family.response(CONTEXTS["user"], turn)
+        whole = family.render([*CONTEXTS["user"], turn, *messages], True)
         for cut in (False, True) if written else ():
             start, response = written[0], family.ids(written[1])
             # The mark of the next role ends a turn of GLM's: its template writes it only there.
@@ -396,6 +399,8 @@ def record(family: Family) -> dict:
                     "next": name, "prompt": start, "response": response,
                     "trl": family.suffix(messages) if name in ("result", "results") and not cut else None,
                     "renderers": family.bridge(start, response, messages),
+                    "template": whole[len(start + response):] if whole and whole.startswith(start + response) else None,
+                    "refused": whole is None,
                 }
             )
     return {

@@ -182,6 +182,22 @@ describe.each(models)("%s", (name, model) => {
     expect(differing).toEqual(otherwise);
   });
 
+  it("continues as TRL, renderers and the template do", () => {
+    for (const { next: followed, prompt, response, refused, ...expected } of model.continuations) {
+      const held = [...encode(prompt), ...encode(response)];
+      const found = () => format.continuation(held, next[followed] ?? [], { tools: model.tools });
+      if (refused) {
+        expect(found, followed).toThrow(expect.objectContaining({ code: "BAD_TEMPLATE" }));
+        continue;
+      }
+      const text = tokenizer.decode(found() ?? []);
+      const renderers = expected.renderers && asRenderers(name, expected.renderers);
+      for (const oracle of [expected.trl, renderers, expected.template]) {
+        if (oracle !== null) expect(text, `${followed}: ${response}`).toBe(oracle);
+      }
+    }
+  });
+
   it("reads the same bit by bit", () => {
     for (const { prompt, response, turn } of model.responses) {
       const options = { prompt, tools: model.tools };
@@ -205,6 +221,18 @@ describe.each(models)("%s", (name, model) => {
     }
   });
 });
+
+/**
+ * What renderers appends, but for an end token that GLM's template never writes, the thoughts that DeepSeek's begins, and a mark that it
+ * leaves out before a user's message.
+ */
+function asRenderers(name: string, text: string): string {
+  if (name === "glm-4.5") return text.replace(/^<\|endoftext\|>/, "");
+  if (name !== "deepseek-v3") return text;
+  return text
+    .replace(/<｜Assistant｜>$/, "<｜Assistant｜><think>\n")
+    .replace("<｜tool▁outputs▁end｜><｜User｜>", "<｜User｜>");
+}
 
 /** A turn as templates without an oracle write it. */
 function written(name: string, { context, turn }: ChatModel["responses"][number]): Reading | undefined {
