@@ -72,9 +72,11 @@ export interface ParseOptions {
 /** How a conversation is rendered. */
 export interface RenderOptions {
   readonly tools?: readonly ChatTool[];
-  /** End with the header of an assistant turn. Default true. */
+  /** End with the header of an assistant turn. Default true, unless the last message is continued. */
   readonly addGenerationPrompt?: boolean;
-  /** Variables of the chat template, such as `{ enable_thinking: false }`. */
+  /** Leave the last message open, so that the model goes on with it. Default false. */
+  readonly continueFinalMessage?: boolean;
+  /** Variables of the chat template, such as `{ enable_thinking: false }`. Names of this library's own options are refused. */
   readonly variables?: JsonObject;
 }
 

@@ -2,7 +2,7 @@
 
 import { checkOptionNames } from "../checks.js";
 import { GrpoError } from "../errors.js";
-import type { ChatTemplateOptions } from "../tokenizer/chat-template.js";
+import { CHAT_TEMPLATE_OPTIONS, type ChatTemplateOptions } from "../tokenizer/chat-template.js";
 import type { TokenIds } from "../types.js";
 import type {
   ChatDelta,
@@ -24,6 +24,11 @@ import { prepareChat, type TemplateNeeds, withResults } from "./prepare.js";
 import { ResponseReader } from "./response-reader.js";
 import { type ChatTokenizer, needsOf, templateSource, turnHeader } from "./template-needs.js";
 import { argumentTypes } from "./typed-arguments.js";
+
+/** Options of applyChatTemplate: as variables, which may come from a stranger's request, they would bring a template of his own. */
+const NO_VARIABLES = new Set(
+  [...CHAT_TEMPLATE_OPTIONS, "tokenize", "returnAssistantMask"].filter((name) => name !== "documents"),
+);
 
 /** Of `chatFormat`. */
 export interface ChatFormatOptions {
@@ -111,10 +116,15 @@ class TemplateChatFormat implements ChatFormat {
 
   #forTemplate(
     messages: readonly ChatMessage[],
-    { tools, variables, addGenerationPrompt = true }: RenderOptions,
+    { tools, variables = {}, continueFinalMessage = false, addGenerationPrompt = !continueFinalMessage }: RenderOptions,
   ): [PreparedChat["messages"], ChatTemplateOptions] {
+    const own = Object.keys(variables).find((name) => NO_VARIABLES.has(name));
+    if (own !== undefined) {
+      throw new GrpoError("BAD_OPTION", `"${own}" cannot be passed as a variable of the chat template`);
+    }
     const chat = this.prepare(messages, tools);
-    return [chat.messages, { ...variables, tools: chat.tools ?? null, addGenerationPrompt }];
+    const template = { tools: chat.tools ?? null, addGenerationPrompt, continueFinalMessage };
+    return [chat.messages, { ...variables, ...template }];
   }
 
   #needsOf(tools: boolean): TemplateNeeds {

@@ -26,7 +26,7 @@ export type Region =
       readonly kind: "call";
       /** Undefined where only the end of the turn closes it. */
       readonly close?: Marker;
-      /** Whether the end of the turn may close it. */
+      /** Whether the token that ends the turn closes it as well. */
       readonly endsWithTurn?: boolean;
       /** Whether the opening mark is part of the body. */
       readonly markIsBody?: boolean;

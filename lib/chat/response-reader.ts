@@ -78,7 +78,7 @@ export class ResponseReader {
   end(byToken: boolean): ChatDelta[] {
     const region = this.#region;
     const rest = this.#take(this.#buffer.length);
-    if (region?.kind === "call") this.#closeCall(region, rest, "", region.endsWithTurn === true || !byToken);
+    if (region?.kind === "call") this.#closeCall(region, rest, "", byToken);
     else if (region !== undefined) this.#text(region.kind, rest);
     // What is left of a header is no text.
     else if (!this.#family.headers || !rest.includes("<|")) this.#text("content", rest);
@@ -102,7 +102,7 @@ export class ResponseReader {
     }
     const body = this.#take(found.start);
     const mark = this.#take(found.end - found.start);
-    if (region.kind === "call") this.#closeCall(region, body, mark, true);
+    if (region.kind === "call") this.#closeCall(region, body, mark, false);
     else {
       this.#text(region.kind, body);
       this.#pieces(region.kind).endPiece();
@@ -153,12 +153,15 @@ export class ResponseReader {
     return taken;
   }
 
-  #closeCall(region: CallRegion, body: string, closed: string, whole: boolean): void {
-    const { mark, header } = this.#opened;
-    const calls = whole ? region.read(region.markIsBody ? mark + body : body, header) : undefined;
+  /** `mark` is the closing one, "" where none came. */
+  #closeCall(region: CallRegion, body: string, mark: string, ended: boolean): void {
+    const { mark: open, header } = this.#opened;
+    const frame = { header, closed: mark !== "" };
+    const calls =
+      ended && !region.endsWithTurn ? undefined : region.read(region.markIsBody ? open + body : body, frame);
     if (calls === undefined) {
       this.#malformed++;
-      this.#text("content", header + mark + body + closed);
+      this.#text("content", header + open + body + mark);
       return;
     }
     this.#content.endPiece();
