@@ -15,6 +15,12 @@ const PIECE = 4096;
 type TextKind = "content" | "reasoning";
 type CallRegion = Extract<Region, { readonly kind: "call" }>;
 
+export interface ReaderOptions {
+  readonly typed: TypeArguments;
+  readonly readCalls: boolean;
+  readonly keepSpace: boolean;
+}
+
 export class ResponseReader {
   readonly #family: ChatFamily;
   readonly #typed: TypeArguments;
@@ -28,14 +34,15 @@ export class ResponseReader {
   /** The opening mark of the region, and the header before it. */
   #opened = { mark: "", header: "" };
   #deltas: ChatDelta[] = [];
-  #content = new TextPieces();
-  #reasoning = new TextPieces();
+  readonly #content: TextPieces;
+  readonly #reasoning = new TextPieces(false);
   #calls: ToolCall[] = [];
   #malformed = 0;
 
-  constructor(family: ChatFamily, typed: TypeArguments, readCalls: boolean) {
+  constructor(family: ChatFamily, { typed, readCalls, keepSpace }: ReaderOptions) {
     this.#family = family;
     this.#typed = typed;
+    this.#content = new TextPieces(keepSpace);
     const openers = family.openers.filter(({ region }) => {
       return readCalls || typeof region === "function" || region.kind !== "call";
     });
@@ -82,6 +89,7 @@ export class ResponseReader {
     else if (region !== undefined) this.#text(region.kind, rest);
     // What is left of a header is no text.
     else if (!this.#family.headers || !rest.includes("<|")) this.#text("content", rest);
+    this.#send("content", this.#content.end());
     return this.#taken();
   }
 
@@ -181,37 +189,54 @@ export class ResponseReader {
   }
 
   #text(kind: TextKind, text: string): void {
-    const added = this.#pieces(kind).add(text);
-    if (added !== "") this.#deltas.push({ type: kind, text: added });
+    this.#send(kind, this.#pieces(kind).add(text));
+  }
+
+  #send(kind: TextKind, text: string): void {
+    if (text !== "") this.#deltas.push({ type: kind, text });
   }
 }
 
 /** Text in pieces, each without white space at its ends, with a line end between two. */
 class TextPieces {
   text = "";
-  /** White space that belongs to the piece if more comes. */
+  /** White space that belongs to the text if more comes. */
   #space: string[] = [];
   #begun = false;
+  /** Whether nothing but white space has come since the turn began. */
+  #first = true;
+
+  /** `keepSpace`: that at the very beginning and the very end is text. */
+  constructor(private readonly keepSpace: boolean) {}
 
   /** What is certain now. */
   add(text: string): string {
     const end = trimText(text, isPythonSpace, "end");
-    const body = this.#begun ? end : trimText(end, isPythonSpace, "start");
-    const space = text.slice(end.length);
-    if (body === "") {
-      if (this.#begun) this.#space.push(space);
+    if (end === "") {
+      this.#space.push(text);
       return "";
     }
-    const before = this.#begun ? this.#space.join("") : this.text === "" ? "" : "\n";
+    const keeps = this.#begun || (this.#first && this.keepSpace);
+    const body = keeps ? this.#space.join("") + end : trimText(end, isPythonSpace, "start");
+    const before = this.#begun || this.text === "" ? "" : "\n";
+    this.#space = [text.slice(end.length)];
     this.#begun = true;
-    this.#space = [space];
+    this.#first = false;
     this.text += before + body;
     return before + body;
   }
 
   endPiece(): void {
     this.#begun = false;
+    this.#first = false;
     this.#space = [];
+  }
+
+  /** The white space that the turn ends with. */
+  end(): string {
+    const space = this.keepSpace && (this.#begun || this.#first) ? this.#space.join("") : "";
+    this.text += space;
+    return space;
   }
 
   /** What was said so far is not part of the text. */

@@ -68,6 +68,8 @@ describe("the family", () => {
     ["trl/gptoss", "gpt-oss"],
     ["trl/llama3", "plain"],
     ["chujiezheng/vicuna", "plain"],
+    ["CohereLabs/command-a-reasoning-08-2025", "plain"],
+    ["moonshotai/Kimi-K2-Thinking", "think"],
   ])("of %s is %s", async (template, family) => {
     expect((await modelOf(template, "</s>")).family).toBe(family);
   });
@@ -92,7 +94,7 @@ describe("the family", () => {
   it("of a tokenizer without a template can read, and not write", async () => {
     const format = chatFormat(await byteTokenizer(undefined, ["<|im_end|>"]));
     expect(format.family).toBe("plain");
-    expect(format.parse("<think>a</think>b", { prompt: "Hi" })).toEqual({ ...PLAIN, reasoning: "a", content: "b" });
+    expect(format.parse("<think>a</think>b", { prompt: "Hi" })).toEqual({ ...PLAIN, content: "<think>a</think>b" });
     expect(() => format.render([{ role: "user", content: "Hi" }])).toThrow("this tokenizer has no chat template");
   });
 });
@@ -168,9 +170,28 @@ describe("a turn", () => {
     ]);
   });
 
-  it("keeps white space inside and none at its ends", () => {
-    expect(qwen.parse("\n  a \n\n b \n")).toEqual({ ...PLAIN, content: "a \n\n b" });
+  it("keeps white space inside, and at its ends where that is asked for", () => {
+    const text = "\n  a \n\n b \n";
+    expect(qwen.parse(text)).toEqual({ ...PLAIN, content: "a \n\n b" });
+    expect(qwen.parse(text, { keepSpace: true })).toEqual({ ...PLAIN, content: text });
     expect(qwen.parse(" \n")).toEqual(PLAIN);
+    expect(qwen.parse(" \n", { keepSpace: true })).toEqual({ ...PLAIN, content: " \n" });
+    const thought = "\n<think> a </think>\n\n b \n";
+    expect(qwen.parse(thought, { keepSpace: true })).toEqual({ ...PLAIN, reasoning: "a", content: "b \n" });
+    const called = ' b \n<tool_call>{"name": "f"}</tool_call>\n';
+    expect(qwen.parse(called, { keepSpace: true })).toMatchObject({ content: " b", toolCalls: [{ name: "f" }] });
+  });
+
+  it("of text alone is that text, to the last space", async () => {
+    const plain = await modelOf("chujiezheng/vicuna", "</s>");
+    expect(plain.parse(" <think> a\n")).toEqual({ ...PLAIN, content: " <think> a\n" });
+    expect(plain.parse(" a ", { keepSpace: false })).toEqual({ ...PLAIN, content: "a" });
+  });
+
+  it("has no special tokens in its text, where no mark is one", async () => {
+    expect(qwen.parse(ids("a<|im_start|>b<pad>"))).toEqual({ ...PLAIN, content: "ab" });
+    const gemma = await modelOf("trl/gemma4_v5", "<eos>");
+    expect(gemma.parse(ids("a<|im_start|>b"))).toEqual({ ...PLAIN, content: "a<|im_start|>b" });
   });
 });
 
