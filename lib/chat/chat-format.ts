@@ -25,9 +25,9 @@ export interface ToolCall {
 
 /** What the model said in a turn. */
 export interface ParsedMessage {
-  /** "" where it said nothing; without white space at its ends. */
+  /** "" where it said nothing. Pieces of it around calls and reasoning are joined by a line end. */
   readonly content: string;
-  /** "" where it did not think; without white space at its ends. */
+  /** "" where it did not think; joined in the same way. */
   readonly reasoning: string;
   /** In the order in which they were written. */
   readonly toolCalls: readonly ToolCall[];
@@ -67,14 +67,21 @@ export interface ParseOptions {
   readonly tools?: readonly ChatTool[];
   /** Whether calls are read at all; false leaves them in the content. Default true. */
   readonly readCalls?: boolean;
+  /**
+   * Whether a turn keeps the white space that it begins and ends with; beside reasoning and calls there is never any. Default false, as
+   * in transformers, and true for "plain".
+   */
+  readonly keepSpace?: boolean;
 }
 
 /** How a conversation is rendered. */
 export interface RenderOptions {
   readonly tools?: readonly ChatTool[];
-  /** End with the header of an assistant turn. Default true. */
+  /** End with the header of an assistant turn. Default true, unless the last message is continued. */
   readonly addGenerationPrompt?: boolean;
-  /** Variables of the chat template, such as `{ enable_thinking: false }`. */
+  /** Leave the last message open, so that the model goes on with it. Default false. */
+  readonly continueFinalMessage?: boolean;
+  /** Variables of the chat template, such as `{ enable_thinking: false }`. Names of this library's own options are refused. */
   readonly variables?: JsonObject;
 }
 
@@ -129,7 +136,7 @@ export interface ChatFormat {
   ): number[] | undefined;
 }
 
-/** The families, by what their calls look like. */
+/** The families, by what their calls and reasoning look like. */
 export type ChatFamilyName =
   /** `<tool_call>{"name", "arguments"}</tool_call>`: Qwen2.5, Qwen3, Hermes, SmolLM3. */
   | "hermes"
@@ -149,5 +156,7 @@ export type ChatFamilyName =
   | "lfm2"
   /** Channels: gpt-oss. */
   | "gpt-oss"
-  /** No calls; reasoning in `<think>`, as with Gemma 3 and any other chat template. */
+  /** No calls; reasoning in `<think>`: any other chat template that has it. */
+  | "think"
+  /** Text alone: any other chat template, such as that of Gemma 3. */
   | "plain";

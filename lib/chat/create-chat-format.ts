@@ -2,7 +2,7 @@
 
 import { checkOptionNames } from "../checks.js";
 import { GrpoError } from "../errors.js";
-import type { ChatTemplateOptions } from "../tokenizer/chat-template.js";
+import { CHAT_TEMPLATE_OPTIONS, type ChatTemplateOptions } from "../tokenizer/chat-template.js";
 import type { TokenIds } from "../types.js";
 import type {
   ChatDelta,
@@ -24,6 +24,11 @@ import { prepareChat, type TemplateNeeds, withResults } from "./prepare.js";
 import { ResponseReader } from "./response-reader.js";
 import { type ChatTokenizer, needsOf, templateSource, turnHeader } from "./template-needs.js";
 import { argumentTypes } from "./typed-arguments.js";
+
+/** Options of applyChatTemplate: as variables, which may come from a stranger's request, they would bring a template of his own. */
+const NO_VARIABLES = new Set(
+  [...CHAT_TEMPLATE_OPTIONS, "tokenize", "returnAssistantMask"].filter((name) => name !== "documents"),
+);
 
 /** Of `chatFormat`. */
 export interface ChatFormatOptions {
@@ -52,8 +57,9 @@ class TemplateChatFormat implements ChatFormat {
   readonly endIds: readonly number[];
   readonly #tokenizer: ChatTokenizer;
   readonly #family: ChatFamily;
-  /** Undefined while nobody has asked. */
+  // Both undefined while nobody has asked.
   #headers: readonly string[] | undefined;
+  #skipSpecialTokens: boolean | undefined;
   readonly #needs = new Map<boolean, TemplateNeeds>();
 
   constructor(tokenizer: ChatTokenizer, family: ChatFamily) {
@@ -79,10 +85,18 @@ class TemplateChatFormat implements ChatFormat {
     return stream.message;
   }
 
-  stream({ prompt, tools, readCalls = true }: ParseOptions = {}): ResponseStream {
-    const reader = new ResponseReader(this.#family, argumentTypes(tools), readCalls);
+  stream({ prompt, tools, readCalls = true, keepSpace }: ParseOptions = {}): ResponseStream {
+    const reader = new ResponseReader(this.#family, {
+      typed: argumentTypes(tools),
+      readCalls,
+      keepSpace: keepSpace ?? this.#family.openers.length === 0,
+    });
     if (prompt !== undefined) reader.prime(this.#openTurn(prompt));
-    return new TokenStream(reader, this.#tokenizer, new Set(this.endIds));
+    this.#skipSpecialTokens ??= !this.#marksAreSpecial();
+    return new TokenStream(reader, this.#tokenizer, {
+      ends: new Set(this.endIds),
+      skipSpecialTokens: this.#skipSpecialTokens,
+    });
   }
 
   continuation(
@@ -111,10 +125,15 @@ class TemplateChatFormat implements ChatFormat {
 
   #forTemplate(
     messages: readonly ChatMessage[],
-    { tools, variables, addGenerationPrompt = true }: RenderOptions,
+    { tools, variables = {}, continueFinalMessage = false, addGenerationPrompt = !continueFinalMessage }: RenderOptions,
   ): [PreparedChat["messages"], ChatTemplateOptions] {
+    const own = Object.keys(variables).find((name) => NO_VARIABLES.has(name));
+    if (own !== undefined) {
+      throw new GrpoError("BAD_OPTION", `"${own}" cannot be passed as a variable of the chat template`);
+    }
     const chat = this.prepare(messages, tools);
-    return [chat.messages, { ...variables, tools: chat.tools ?? null, addGenerationPrompt }];
+    const template = { tools: chat.tools ?? null, addGenerationPrompt, continueFinalMessage };
+    return [chat.messages, { ...variables, ...template }];
   }
 
   #needsOf(tools: boolean): TemplateNeeds {
@@ -138,9 +157,16 @@ class TemplateChatFormat implements ChatFormat {
     return ends.length === 0 ? "" : text.slice(Math.max(...ends));
   }
 
+  /** Whether a mark of the family is a special token: then none can be left out while ids are decoded. */
+  #marksAreSpecial(): boolean {
+    const ids = this.#idsOf(this.#family.openers.flatMap(({ mark }) => mark.texts));
+    return ids.some((id) => this.#tokenizer.decode([id], { skipSpecialTokens: true }) === "");
+  }
+
   /** What closes the reasoning of a turn that was cut off in it. */
   #closingIds(held: TokenIds): number[] {
-    const reader = new ResponseReader(this.#family, argumentTypes(undefined), true);
+    const how = { typed: argumentTypes(undefined), readCalls: true, keepSpace: false };
+    const reader = new ResponseReader(this.#family, how);
     reader.prime(this.#openTurn(held));
     const close = reader.isReasoning ? this.#family.closeReasoning : undefined;
     return close === undefined ? [] : this.#tokenizer.encodeWithOffsets(close, { addSpecialTokens: false }).ids;
@@ -157,11 +183,15 @@ class TokenStream implements ResponseStream {
   /** Text that may be the beginning of an end token, for callers that decode themselves. */
   #held = "";
 
-  constructor(reader: ResponseReader, tokenizer: ChatTokenizer, ends: ReadonlySet<number>) {
+  constructor(
+    reader: ResponseReader,
+    tokenizer: ChatTokenizer,
+    { ends, skipSpecialTokens }: { readonly ends: ReadonlySet<number>; readonly skipSpecialTokens: boolean },
+  ) {
     this.#reader = reader;
     this.#ends = ends;
     this.#endMark = literal(...[...ends].map((id) => tokenizer.decode([id])).filter((text) => text !== ""));
-    this.#decoder = tokenizer.decodeStream();
+    this.#decoder = tokenizer.decodeStream({ skipSpecialTokens });
   }
 
   get message(): ParsedMessage {

@@ -26,7 +26,7 @@ export type Region =
       readonly kind: "call";
       /** Undefined where only the end of the turn closes it. */
       readonly close?: Marker;
-      /** Whether the end of the turn may close it. */
+      /** Whether the token that ends the turn closes it as well. */
       readonly endsWithTurn?: boolean;
       /** Whether the opening mark is part of the body. */
       readonly markIsBody?: boolean;
@@ -179,19 +179,17 @@ const FAMILIES: readonly ChatFamily[] = [
   }),
 ];
 
-/** Without calls. Its ends are those of many templates; one that is not in the vocabulary ends nothing. */
-const PLAIN = family("plain", {
-  signs: [],
-  closeReasoning: "</think>",
-  openers: [THINK],
-  ends: [...CHATML_ENDS, "<end_of_turn>", "<|end|>", "<|END_OF_TURN_TOKEN|>", "<|eot_id|>", "</s>"],
-});
+/** Ends of many templates; one that is not in the vocabulary ends nothing. */
+const ANY_ENDS = [...CHATML_ENDS, "<end_of_turn>", "<|end|>", "<|END_OF_TURN_TOKEN|>", "<|eot_id|>", "</s>"];
+
+const THINKING = family("think", { signs: ["<think>"], closeReasoning: "</think>", openers: [THINK], ends: ANY_ENDS });
+const PLAIN = family("plain", { signs: [], openers: [], ends: ANY_ENDS });
 
 export const CHAT_FAMILIES: ReadonlyMap<string, ChatFamily> = new Map(
-  [...FAMILIES, PLAIN].map((known) => [known.name, known]),
+  [...FAMILIES, THINKING, PLAIN].map((known) => [known.name, known]),
 );
 
 /** The family of a chat template; "plain" where it has no signs of another. */
 export function familyOf(template: string): ChatFamily {
-  return FAMILIES.find(({ signs }) => signs.some((sign) => template.includes(sign))) ?? PLAIN;
+  return [...FAMILIES, THINKING].find(({ signs }) => signs.some((sign) => template.includes(sign))) ?? PLAIN;
 }

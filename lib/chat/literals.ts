@@ -53,8 +53,9 @@ export function literalJson(value: Literal): string {
 }
 
 /** A number as it is written; a Float where it is whole and was written as a fraction. */
-export function readNumber(text: string): number | Float {
+function readNumber(text: string): number | Float {
   const value = Number(text);
+  if (!Number.isFinite(value)) throw new NotALiteral("too large a number");
   return /[.eE]/.test(text) && Number.isInteger(value) ? new Float(value) : value;
 }
 

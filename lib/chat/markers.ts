@@ -7,6 +7,8 @@ export interface Found {
 }
 
 export interface Marker {
+  /** The texts that it may be; none where it is a pattern. */
+  readonly texts: readonly string[];
   /** The first at or behind `from`. */
   find(text: string, from: number): Found | undefined;
   /** Where, at or behind `from`, the beginning of a marker stands that more text could complete; the text's length where none does. */
@@ -16,6 +18,7 @@ export interface Marker {
 /** The first of several texts. */
 export function literal(...texts: readonly string[]): Marker {
   return {
+    texts,
     find(text, from) {
       const found = texts
         .map((mark) => ({ start: text.indexOf(mark, from), mark }))
@@ -50,6 +53,7 @@ export function sequence(...pieces: readonly string[]): Marker {
     return pattern.exec(text);
   };
   return {
+    texts: [],
     find(text, from) {
       const found = at(whole, text, from);
       return found === null ? undefined : { start: found.index, end: found.index + found[0].length };

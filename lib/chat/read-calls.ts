@@ -13,8 +13,16 @@ export interface ReadCall {
   readonly json?: string;
 }
 
-/** Reads the text between the marks; `header` is what stood before it, in formats that name the tool there. */
-export type ReadCalls = (body: string, header: string) => readonly ReadCall[] | undefined;
+/** What stood around the text of a call. */
+export interface CallFrame {
+  /** The text before it, in formats that name the tool there. */
+  readonly header: string;
+  /** Whether its closing mark came; else the turn was cut off in it or at its end. */
+  readonly closed: boolean;
+}
+
+/** Reads the text between the marks. */
+export type ReadCalls = (body: string, frame: CallFrame) => readonly ReadCall[] | undefined;
 
 function strip(text: string): string {
   return trimText(text, isPythonSpace);
@@ -112,7 +120,8 @@ function unfenced(text: string): string {
 }
 
 /** `<function=name>`, and for each argument `<parameter=key>` value `</parameter>`; values are text. */
-export function xmlCall(body: string): readonly ReadCall[] | undefined {
+export function xmlCall(body: string, { closed }: CallFrame): readonly ReadCall[] | undefined {
+  if (!closed && !body.includes("</function>")) return undefined;
   const name = /^\s*<function=([^\n>]+)>/.exec(body);
   if (name?.[1] === undefined) return undefined;
   const values: [string, string][] = [];
@@ -130,7 +139,8 @@ export function xmlCall(body: string): readonly ReadCall[] | undefined {
 const VALUE_MARK = /^\s*<arg_value>/;
 
 /** The name, and for each argument `<arg_key>` and `<arg_value>`; values are text. */
-export function glmCall(body: string): readonly ReadCall[] | undefined {
+export function glmCall(body: string, { closed }: CallFrame): readonly ReadCall[] | undefined {
+  if (!closed) return undefined;
   const [head = "", ...pairs] = body.split("<arg_key>");
   const name = strip(head);
   if (name === "" || /[\s<]/.test(name)) return undefined;
@@ -189,7 +199,7 @@ export function pythonCalls(body: string): readonly ReadCall[] | undefined {
 }
 
 /** Arguments alone, where a header names the tool: `to=functions.name`. */
-export function channelCall(body: string, header: string): readonly ReadCall[] | undefined {
+export function channelCall(body: string, { header }: CallFrame): readonly ReadCall[] | undefined {
   return all([argumentsCall(recipientOf(header) ?? "", body)]);
 }
 

@@ -15,27 +15,34 @@ const PIECE = 4096;
 type TextKind = "content" | "reasoning";
 type CallRegion = Extract<Region, { readonly kind: "call" }>;
 
+export interface ReaderOptions {
+  readonly typed: TypeArguments;
+  readonly readCalls: boolean;
+  readonly keepSpace: boolean;
+}
+
 export class ResponseReader {
   readonly #family: ChatFamily;
   readonly #typed: TypeArguments;
   /** The marks to look for outside of regions; those without a region are passed over. */
   readonly #marks: readonly { readonly mark: Marker; readonly region?: Opener["region"] }[];
-  /** Text that is not decided yet. */
+  /** Text that may be part of a mark. */
   #buffer = "";
-  /** Where in it the next mark may begin. */
-  #from = 0;
+  /** Text before it that is no part of one and belongs to a call or a header, in pieces. */
+  #kept: string[] = [];
   #region: Region | undefined;
   /** The opening mark of the region, and the header before it. */
   #opened = { mark: "", header: "" };
   #deltas: ChatDelta[] = [];
-  #content = new TextPieces();
-  #reasoning = new TextPieces();
+  readonly #content: TextPieces;
+  readonly #reasoning = new TextPieces(false);
   #calls: ToolCall[] = [];
   #malformed = 0;
 
-  constructor(family: ChatFamily, typed: TypeArguments, readCalls: boolean) {
+  constructor(family: ChatFamily, { typed, readCalls, keepSpace }: ReaderOptions) {
     this.#family = family;
     this.#typed = typed;
+    this.#content = new TextPieces(keepSpace);
     const openers = family.openers.filter(({ region }) => {
       return readCalls || typeof region === "function" || region.kind !== "call";
     });
@@ -76,13 +83,13 @@ export class ResponseReader {
 
   /** `byToken`: an end token has ended the turn, and not a limit. */
   end(byToken: boolean): ChatDelta[] {
-    const rest = this.#buffer;
     const region = this.#region;
-    this.#buffer = "";
-    if (region?.kind === "call") this.#closeCall(region, rest, "", region.endsWithTurn === true || !byToken);
+    const rest = this.#take(this.#buffer.length);
+    if (region?.kind === "call") this.#closeCall(region, rest, "", byToken);
     else if (region !== undefined) this.#text(region.kind, rest);
     // What is left of a header is no text.
     else if (!this.#family.headers || !rest.includes("<|")) this.#text("content", rest);
+    this.#send("content", this.#content.end());
     return this.#taken();
   }
 
@@ -95,20 +102,19 @@ export class ResponseReader {
   /** One step through the buffer; false where more text is needed. */
   #advance(): boolean {
     if (this.#region === undefined) return this.#advanceOutside();
-    const { kind, close } = this.#region;
-    const found = close?.find(this.#buffer, this.#from);
+    const region = this.#region;
+    const found = region.close?.find(this.#buffer, 0);
     if (found === undefined) {
-      this.#wait(close?.pending(this.#buffer, this.#from) ?? this.#buffer.length, kind === "call" ? undefined : kind);
-      return false;
+      const until = region.close?.pending(this.#buffer, 0) ?? this.#buffer.length;
+      return this.#wait(until, region.kind === "call" ? undefined : region.kind);
     }
-    const body = this.#buffer.slice(0, found.start);
-    const mark = this.#buffer.slice(found.start, found.end);
-    if (this.#region.kind === "call") this.#closeCall(this.#region, body, mark, true);
+    const body = this.#take(found.start);
+    const mark = this.#take(found.end - found.start);
+    if (region.kind === "call") this.#closeCall(region, body, mark, false);
     else {
-      this.#text(this.#region.kind, body);
-      this.#pieces(this.#region.kind).endPiece();
+      this.#text(region.kind, body);
+      this.#pieces(region.kind).endPiece();
     }
-    this.#leave(found);
     this.#region = undefined;
     return true;
   }
@@ -117,51 +123,53 @@ export class ResponseReader {
     let first: { readonly at: Found; readonly region: Opener["region"] | undefined } | undefined;
     let pending = this.#buffer.length;
     for (const { mark, region } of this.#marks) {
-      const at = mark.find(this.#buffer, this.#from);
+      const at = mark.find(this.#buffer, 0);
       if (at !== undefined && at.start < (first?.at.start ?? Number.POSITIVE_INFINITY)) first = { at, region };
-      pending = Math.min(pending, mark.pending(this.#buffer, this.#from));
+      pending = Math.min(pending, mark.pending(this.#buffer, 0));
     }
     // A mark that has begun before the first whole one may still be the first.
     if (first === undefined || pending < first.at.start) {
-      this.#wait(pending, this.#family.headers ? undefined : "content");
-      return false;
+      return this.#wait(pending, this.#family.headers ? undefined : "content");
     }
-    const before = this.#buffer.slice(0, first.at.start);
+    const before = this.#take(first.at.start);
+    const mark = this.#take(first.at.end - first.at.start);
     if (!this.#family.headers) this.#text("content", before);
-    if (first.region !== undefined) this.#enter(first.region, first.at, before);
-    this.#leave(first.at);
+    if (first.region !== undefined) this.#enter(first.region, mark, this.#family.headers ? before : "");
     return true;
   }
 
-  #enter(region: Opener["region"], at: Found, before: string): void {
-    const header = this.#family.headers ? before : "";
-    this.#opened = { mark: this.#buffer.slice(at.start, at.end), header };
+  #enter(region: Opener["region"], mark: string, header: string): void {
+    this.#opened = { mark, header };
     this.#region = typeof region === "function" ? region(header) : region;
     if (this.#region.kind === "reasoning") this.#content.endPiece();
   }
 
-  /** What stands before `until` is text of a kind, or kept for the region's end. */
-  #wait(until: number, kind: TextKind | undefined): void {
-    if (kind === undefined) {
-      this.#from = until;
-      return;
-    }
-    this.#text(kind, this.#buffer.slice(0, until));
+  /** What stands before `until` is text of a kind, or kept for the end of a call or a header. */
+  #wait(until: number, kind: TextKind | undefined): false {
+    const text = this.#buffer.slice(0, until);
     this.#buffer = this.#buffer.slice(until);
-    this.#from = 0;
+    if (kind === undefined) this.#kept.push(text);
+    else this.#text(kind, text);
+    return false;
   }
 
-  #leave({ end }: Found): void {
+  /** What was kept, and the buffer up to `end`. */
+  #take(end: number): string {
+    const taken = this.#kept.join("") + this.#buffer.slice(0, end);
     this.#buffer = this.#buffer.slice(end);
-    this.#from = 0;
+    this.#kept = [];
+    return taken;
   }
 
-  #closeCall(region: CallRegion, body: string, closed: string, whole: boolean): void {
-    const { mark, header } = this.#opened;
-    const calls = whole ? region.read(region.markIsBody ? mark + body : body, header) : undefined;
+  /** `mark` is the closing one, "" where none came. */
+  #closeCall(region: CallRegion, body: string, mark: string, ended: boolean): void {
+    const { mark: open, header } = this.#opened;
+    const frame = { header, closed: mark !== "" };
+    const calls =
+      ended && !region.endsWithTurn ? undefined : region.read(region.markIsBody ? open + body : body, frame);
     if (calls === undefined) {
       this.#malformed++;
-      this.#text("content", header + mark + body + closed);
+      this.#text("content", header + open + body + mark);
       return;
     }
     this.#content.endPiece();
@@ -181,37 +189,54 @@ export class ResponseReader {
   }
 
   #text(kind: TextKind, text: string): void {
-    const added = this.#pieces(kind).add(text);
-    if (added !== "") this.#deltas.push({ type: kind, text: added });
+    this.#send(kind, this.#pieces(kind).add(text));
+  }
+
+  #send(kind: TextKind, text: string): void {
+    if (text !== "") this.#deltas.push({ type: kind, text });
   }
 }
 
 /** Text in pieces, each without white space at its ends, with a line end between two. */
 class TextPieces {
   text = "";
-  /** White space that belongs to the piece if more comes. */
+  /** White space that belongs to the text if more comes. */
   #space: string[] = [];
   #begun = false;
+  /** Whether nothing but white space has come since the turn began. */
+  #first = true;
+
+  /** `keepSpace`: that at the very beginning and the very end is text. */
+  constructor(private readonly keepSpace: boolean) {}
 
   /** What is certain now. */
   add(text: string): string {
     const end = trimText(text, isPythonSpace, "end");
-    const body = this.#begun ? end : trimText(end, isPythonSpace, "start");
-    const space = text.slice(end.length);
-    if (body === "") {
-      if (this.#begun) this.#space.push(space);
+    if (end === "") {
+      this.#space.push(text);
       return "";
     }
-    const before = this.#begun ? this.#space.join("") : this.text === "" ? "" : "\n";
+    const keeps = this.#begun || (this.#first && this.keepSpace);
+    const body = keeps ? this.#space.join("") + end : trimText(end, isPythonSpace, "start");
+    const before = this.#begun || this.text === "" ? "" : "\n";
+    this.#space = [text.slice(end.length)];
     this.#begun = true;
-    this.#space = [space];
+    this.#first = false;
     this.text += before + body;
     return before + body;
   }
 
   endPiece(): void {
     this.#begun = false;
+    this.#first = false;
     this.#space = [];
+  }
+
+  /** The white space that the turn ends with. */
+  end(): string {
+    const space = this.keepSpace && (this.#begun || this.#first) ? this.#space.join("") : "";
+    this.text += space;
+    return space;
   }
 
   /** What was said so far is not part of the text. */

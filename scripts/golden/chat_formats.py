@@ -232,6 +232,8 @@ FAMILIES = {
     "qwen3.6": ("trl/qwen3_6", "trl/qwen3_6_training", ["<|im_end|>"], configs.Qwen36RendererConfig(thinking_retention="all"), {}),
     "qwen3.8": ("trl/qwen3_8", "trl/qwen3_8_training", ["<|im_end|>"], configs.Qwen38RendererConfig(thinking_retention="all"), {}),
     "glm-4.5": ("trl/glm4moe", "trl/glm4moe_training", ["<|endoftext|>", "<|user|>", "<|observation|>"], configs.GLM45RendererConfig(thinking_retention="all"), GLM),
+    "glm-5.1": ("zai-org/GLM-5.1", None, ["<|endoftext|>", "<|user|>", "<|observation|>"], configs.GLM51RendererConfig(thinking_retention="all"), GLM),
+    "nemotron-3": ("trl/nemotron_3_nano", "trl/nemotron_3_nano_training", ["<|im_end|>"], configs.Nemotron3RendererConfig(thinking_retention="all"), {}),
     "llama-3.1": ("trl/llama3_1", "trl/llama3_1", ["<|eot_id|>", "<|eom_id|>"], None, LLAMA),
     "llama-3.2": ("trl/llama3_2", "trl/llama3_2", ["<|eot_id|>", "<|eom_id|>"], configs.Llama3RendererConfig(), LLAMA),
     "gpt-oss": ("trl/gptoss", "trl/gptoss_training", ["<|return|>", "<|call|>"], None, HARMONY),
@@ -250,7 +252,7 @@ FAMILIES = {
 
 
 # What a template may begin of the turn itself.
-BEGUN = ("<think>\n\n</think>\n\n", "<think>\n\n</think>\n", "<think>\n")
+BEGUN = ("<think>\n\n</think>\n\n", "<think>\n\n</think>\n", "<think>\n", "<think>")
 
 
 class Family:
@@ -339,7 +341,9 @@ class Family:
         }
 
     def suffix(self, tools) -> str | None:
-        """What TRL appends for the results of tools."""
+        """What TRL appends for the results of tools, with a template of its own for training."""
+        if self.training is None:
+            return None
         stub = SimpleNamespace(
             processing_class=self.tok, _tokenizer=self.tok, _is_vlm=False, chat_template=self.training, chat_template_kwargs={}
         )
@@ -372,7 +376,7 @@ def record(family: Family) -> dict:
                 responses.append({"context": context_name, "turn": turn_name, "prompt": written[0], "response": written[1]})
     prompt = family.render(CONTEXTS["user"], True)
     for name, text in family.by_hand.items():
-        if prompt.endswith("<think>\n"):
+        if prompt.endswith(("<think>", "<think>\n")):
             text = "Hm.\n</think>\n\n" + text
         for end in ("", family.ends[0]):
             closed = text if any(text.endswith(e) for e in family.ends) else text + end
@@ -384,7 +388,10 @@ def record(family: Family) -> dict:
     continuations = []
     for name, messages in NEXT.items():
         turn = TURNS["text and calls" if name == "results" else "text" if name == "user" else "one call"]
-        written = family.response(CONTEXTS["user"], turn) or family.response(CONTEXTS["user"], TURNS["one call"])
+        if family.response(CONTEXTS["user"], turn) is None:
+            turn = TURNS["one call"]
+        written = family.response(CONTEXTS["user"], turn)
+        whole = family.render([*CONTEXTS["user"], turn, *messages], True)
         for cut in (False, True) if written else ():
             start, response = written[0], family.ids(written[1])
             # The mark of the next role ends a turn of GLM's: its template writes it only there.
@@ -396,6 +403,8 @@ def record(family: Family) -> dict:
                     "next": name, "prompt": start, "response": response,
                     "trl": family.suffix(messages) if name in ("result", "results") and not cut else None,
                     "renderers": family.bridge(start, response, messages),
+                    "template": whole[len(start + response):] if whole and whole.startswith(start + response) else None,
+                    "refused": whole is None,
                 }
             )
     return {

@@ -1,6 +1,7 @@
 // More than a thousand turns of twenty models, against what transformers renders and what TRL and renderers read and append
 // (scripts/golden/chat_formats.py). Where this project does otherwise, docs/decisions.md says why.
 
+import { isDeepStrictEqual } from "node:util";
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import type { ChatDelta, ChatFormat, ParsedMessage } from "../../lib/chat/chat-format.js";
 import { chatFormat } from "../../lib/chat/create-chat-format.js";
@@ -65,11 +66,13 @@ const OTHER_THAN_TRL: Readonly<Record<string, Readonly<Record<string, Reading>>>
   "qwen2.5": QWEN,
   qwen3: QWEN,
   "qwen3.5": {
+    "not closed": { ...NO_CALL, content: CUT_XML, reasoning: "Hm." },
     "not closed, ended": { ...NO_CALL, content: CUT_XML, reasoning: "Hm." },
     "text behind": { ...JOINED, reasoning: "Hm." },
     "text behind, ended": { ...JOINED, reasoning: "Hm." },
   },
   "qwen3.5-nothink": {
+    "not closed": { ...NO_CALL, content: CUT_XML },
     "not closed, ended": { ...NO_CALL, content: CUT_XML },
     "text behind": JOINED,
     "text behind, ended": JOINED,
@@ -81,6 +84,7 @@ const OTHER_THAN_TRL: Readonly<Record<string, Readonly<Record<string, Reading>>>
     "no name, ended": { ...NO_CALL, content: "<tool_call></tool_call>" },
     tight: { content: "", reasoning: "", calls: [["add", { a: 1 }]] },
     "tight, ended": { content: "", reasoning: "", calls: [["add", { a: 1 }]] },
+    "not closed": { ...NO_CALL, content: "<tool_call>add\n<arg_key>a</arg_key>\n<arg_val" },
     "not closed, ended": { ...NO_CALL, content: "<tool_call>add\n<arg_key>a</arg_key>\n<arg_val" },
     "text behind": JOINED,
     "text behind, ended": JOINED,
@@ -120,6 +124,21 @@ const OTHER_THAN_TRL: Readonly<Record<string, Readonly<Record<string, Reading>>>
     "result: one call": { ...NO_CALL, content: "" },
     "result: all": { ...NO_CALL, content: "I look it up." },
   },
+};
+
+const bothWays = (turns: string) => turns.split("|").flatMap((turn) => [turn, `${turn}, ended`]);
+
+/** By model: turns that renderers reads otherwise. */
+const OTHER_THAN_RENDERERS: Readonly<Record<string, readonly string[]>> = {
+  qwen3: bothWays("null arguments|quoted numbers|text behind").concat("not closed, whole", bothWays("thinks twice")),
+  "qwen3.5": ["typed", "false", "unknown tool"].concat(bothWays("numbers|no numbers|text behind")),
+  "qwen3.6": ["unknown tool"],
+  "qwen3.8": ["unknown tool"],
+  "nemotron-3": ["typed", "false", "unknown tool"],
+  "glm-4.5": ["unknown tool"].concat(bothWays("text behind")),
+  "glm-5.1": ["unknown tool"].concat(bothWays("text behind")),
+  "llama-3.2": bothWays("prose|not JSON|spaces|other order|two|not closed|object"),
+  "gemma-4": ["unknown tool"].concat(bothWays("quoted")),
 };
 
 function readingOf({ content, reasoning, toolCalls }: ParsedMessage): Reading {
@@ -182,6 +201,37 @@ describe.each(models)("%s", (name, model) => {
     expect(differing).toEqual(otherwise);
   });
 
+  it("reads responses as renderers does", () => {
+    const differing: string[] = [];
+    for (const response of model.responses) {
+      if (response.renderers === null) continue;
+      const { malformed, ...expected } = response.renderers;
+      const parsed = format.parse(encode(response.response), { prompt: response.prompt, tools: model.tools });
+      const found = { ...readingOf(parsed), malformed: parsed.malformedCalls };
+      // renderers keeps white space, and leaves the text of a call that it cannot read to its caller.
+      const content = malformed === 0 ? expected.content.trim() : found.content;
+      const trimmed = { ...expected, malformed, content, reasoning: expected.reasoning.trim() };
+      if (!isDeepStrictEqual(found, trimmed)) differing.push(nameOf(response));
+    }
+    expect(differing).toEqual(OTHER_THAN_RENDERERS[name] ?? []);
+  });
+
+  it("continues as TRL, renderers and the template do", () => {
+    for (const { next: followed, prompt, response, refused, ...expected } of model.continuations) {
+      const held = [...encode(prompt), ...encode(response)];
+      const found = () => format.continuation(held, next[followed] ?? [], { tools: model.tools });
+      if (refused) {
+        expect(found, followed).toThrow(expect.objectContaining({ code: "BAD_TEMPLATE" }));
+        continue;
+      }
+      const text = tokenizer.decode(found() ?? []);
+      const renderers = expected.renderers && asRenderers(name, expected.renderers);
+      for (const oracle of [expected.trl, renderers, expected.template]) {
+        if (oracle !== null) expect(text, `${followed}: ${response}`).toBe(oracle);
+      }
+    }
+  });
+
   it("reads the same bit by bit", () => {
     for (const { prompt, response, turn } of model.responses) {
       const options = { prompt, tools: model.tools };
@@ -205,6 +255,18 @@ describe.each(models)("%s", (name, model) => {
     }
   });
 });
+
+/**
+ * What renderers appends, but for an end token that GLM's template never writes, the thoughts that DeepSeek's begins, and a mark that it
+ * leaves out before a user's message.
+ */
+function asRenderers(name: string, text: string): string {
+  if (name.startsWith("glm")) return text.replace(/^<\|endoftext\|>/, "");
+  if (name !== "deepseek-v3") return text;
+  return text
+    .replace(/<｜Assistant｜>$/, "<｜Assistant｜><think>\n")
+    .replace("<｜tool▁outputs▁end｜><｜User｜>", "<｜User｜>");
+}
 
 /** A turn as templates without an oracle write it. */
 function written(name: string, { context, turn }: ChatModel["responses"][number]): Reading | undefined {

@@ -37,6 +37,10 @@ export interface ChatModel {
     readonly response: string;
     readonly trl: string | null;
     readonly renderers: string | null;
+    /** What the template writes behind the response, where it leaves all before that as it is. */
+    readonly template: string | null;
+    /** Whether the template refuses these messages in this order. */
+    readonly refused: boolean;
   }[];
 }
 
@@ -64,8 +68,8 @@ export function publishedTemplate(name: string): string {
   return found.template;
 }
 
-/** A tokenizer with one token for each byte, a chat template, and end tokens of which the first is its EOS. */
-export async function byteTokenizer(template: string, ends: readonly string[]): Promise<Tokenizer> {
+/** A tokenizer with one token for each byte, a chat template or none, and end tokens of which the first is its EOS. */
+export async function byteTokenizer(template: string | undefined, ends: readonly string[]): Promise<Tokenizer> {
   const folder = mkdtempSync(path.join(tmpdir(), "grpo-chat-"));
   try {
     writeFileSync(path.join(folder, "tokenizer.json"), tokenizerJson);
