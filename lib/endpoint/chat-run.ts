@@ -6,7 +6,6 @@ import type { JsonObject } from "../json.js";
 import type { FinishReason } from "../types.js";
 import type { DrawnToken, GenerationRequest } from "./generator.js";
 import { readableHistory } from "./history.js";
-import { PlainTurn, saysTextAlone } from "./plain-turn.js";
 import { checkTextLength, type DrawingFields, modelOf, type Served, stopStringsOf, toGeneration } from "./served.js";
 import type { Session } from "./session.js";
 import { TokenText } from "./token-text.js";
@@ -128,13 +127,11 @@ export class ChatTurn {
     this.index = index;
     this.#newCallId = newCallId;
     this.#parallelCalls = parallelCalls;
-    const isPlain = saysTextAlone(format, tokenizer);
-    this.#stream = isPlain
-      ? new PlainTurn(tokenizer, format.endIds)
-      : format.stream({ prompt, tools, readCalls: tools.length > 0 });
+    // The model's text as it is: greedy text is that of generate().
+    this.#stream = format.stream({ prompt, tools, readCalls: tools.length > 0, keepSpace: true });
     const endIds = new Set([...format.endIds, ...(drawing.stop_token_ids ?? [])]);
     const options = {
-      skipSpecialTokens: isPlain,
+      skipSpecialTokens: format.family === "plain",
       stopStrings,
       endIds,
       keepStop: drawing.include_stop_str_in_output === true,

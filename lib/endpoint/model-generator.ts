@@ -45,6 +45,8 @@ export class ModelGenerator implements Generator {
   #waiting: Job[] = [];
   #running: Batch | undefined;
   #scheduled = false;
+  /** The last work that needed a certain adapter. */
+  #switched: Promise<unknown> = Promise.resolve();
   #batches = 0;
 
   /** The tokenizer spells tokens, for stop strings. */
@@ -181,12 +183,16 @@ export class ModelGenerator implements Generator {
     }
   }
 
-  /** Runs `work` with the adapter that a request asks for. */
-  async #with<T>(adapter: string | null | undefined, work: () => Promise<T>): Promise<T> {
+  /** Runs `work` with the adapter that a request asks for; one such work at a time, or one would run with the adapter of another. */
+  #with<T>(adapter: string | null | undefined, work: () => Promise<T>): Promise<T> {
     if (adapter === undefined || this.#model.adapters.length === 0) return work();
-    if (adapter === null) return this.#model.disableAdapter(work);
-    await this.#model.setAdapter(adapter);
-    return work();
+    const result = this.#switched.then(async () => {
+      if (adapter === null) return this.#model.disableAdapter(work);
+      await this.#model.setAdapter(adapter);
+      return work();
+    });
+    this.#switched = result.catch(() => {});
+    return result;
   }
 }
 

@@ -80,15 +80,25 @@ it("draws the same for the same seed, with others beside it and after another se
   const alone = await draw({});
   const [beside] = await Promise.all([draw({}), draw({ seed: 12 }), draw({ messages: chat("x") })]);
   expect(beside).toEqual(alone);
-  const again = await serveModel(model, tokenizer, { name: "tiny", adapters: ["default"] });
+  const fresh = await CausalLM.fromPretrained(tinyModel, { device: "cpu", dtype: "float32" });
+  const again = await serveModel(fresh, tokenizer);
   const { choices } = await new Client(again.baseURL).json("/v1/chat/completions", body);
   expect(choices.map(({ token_ids: ids }: { token_ids: number[] }) => ids)).toEqual(alone);
   await again.close();
+  fresh.dispose();
   expect(await draw({ seed: undefined })).not.toEqual(await draw({ seed: undefined }));
   expect(await draw({ seed: 12 })).not.toEqual(alone);
 });
 
-it("has each adapter under its name, and the model without one under its own", async () => {
+it("has each adapter under its name, and the model without one under its own, also at the same time", async () => {
+  const ids = promptOf(question(3, 4));
+  const scored = { prompt: ids, echo: true, logprobs: 0, max_tokens: 0 };
+  const scores = Promise.all(
+    ["tiny", "default", "tiny", "default"].map(async (name) => {
+      const { choices } = await client.json("/v1/completions", { ...scored, model: name });
+      return choices[0].logprobs.token_logprobs.slice(1);
+    }),
+  );
   const body = { messages: chat(question(3, 4)), temperature: 0, max_tokens: 16, return_token_ids: true };
   const [base, tuned] = await Promise.all(
     ["tiny", "default"].map(async (name) => {
@@ -99,6 +109,9 @@ it("has each adapter under its name, and the model without one under its own", a
   const [expected] = await model.generate([promptOf(question(3, 4))], { maxNewTokens: 16 });
   expect(tuned).toEqual(expected?.ids);
   expect(tuned).not.toEqual(base);
+  const [plain] = await model.disableAdapter(() => model.logprobs([ids]));
+  const [adapted] = await model.logprobs([ids]);
+  expect(await scores).toEqual([plain, adapted, plain, adapted].map((values) => Array.from(values ?? [])));
 });
 
 describe("log-probabilities", () => {

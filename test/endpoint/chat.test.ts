@@ -142,12 +142,12 @@ it("cuts the text before a stop string, also one that comes in pieces", async ()
   const { client } = await start(() => "one two STOP three");
   const body = { messages: [ask("hi")], stop: "STOP" };
   expect((await client.json(PATH, body)).choices[0]).toMatchObject({
-    message: { content: "one two" },
+    message: { content: "one two " },
     finish_reason: "stop",
   });
   const events = await client.events(PATH, { ...body, stream: true });
   const text = events.slice(0, -1).map(({ choices }) => choices[0].delta.content ?? "");
-  expect(text.join("")).toBe("one two");
+  expect(text.join("")).toBe("one two ");
 });
 
 it("writes log-probabilities of all sampled tokens, whole and streamed", async () => {
