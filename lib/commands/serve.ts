@@ -73,7 +73,9 @@ async function serveUntilSignal(model: CausalLM, tokenizer: Tokenizer, served: S
   const ended = new Promise<void>((resolve, reject) => {
     const onSignal = () => {
       signals++;
-      if (signals === 1) served.onNotice?.("requests that run are let end; a second signal cuts them off");
+      if (signals === 1 && endpoint.running > 0) {
+        served.onNotice?.(`requests are let end: ${endpoint.running}; a second signal cuts them off`);
+      }
       (signals === 1 ? endpoint.close() : endpoint.abort()).then(resolve, reject);
     };
     for (const signal of SIGNALS) process.on(signal, onSignal);

@@ -90,6 +90,11 @@ export class Endpoint {
     return new Endpoint(server, await server.listen(host, port), apiKey ?? NO_KEY, first.name);
   }
 
+  /** Requests that are being answered. */
+  get running(): number {
+    return this.#server.running;
+  }
+
   /** Takes no new requests, lets those that run end, and closes. May be called twice. */
   close(): Promise<void> {
     return this.#server.close();

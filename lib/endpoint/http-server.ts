@@ -71,6 +71,11 @@ export class HttpServer {
     return `http://${isIP(address) === 6 ? `[${address}]` : address}:${bound}`;
   }
 
+  /** Requests that are being answered. */
+  get running(): number {
+    return this.#running.size;
+  }
+
   /** Takes no new requests, lets the running ones end, and closes. May be called twice. */
   async close(): Promise<void> {
     this.#closing = true;

@@ -49,7 +49,12 @@ for (const [name, model] of Object.entries(providers)) {
   const failed = await generateText({ model: model("gpt-9"), prompt, maxRetries: 0 }).catch((e) => e.statusCode);
   result[`${name}: bad model`] = failed;
 }
-const completion = await generateText({ model: compatible.completionModel("policy"), prompt, temperature: 0, maxOutputTokens: 5 });
+const completion = await generateText({
+  model: compatible.completionModel("policy"),
+  prompt,
+  temperature: 0,
+  maxOutputTokens: 5,
+});
 result.completion = completion.finishReason;
 
 const twice = await generateText({ model: openai("policy"), prompt, temperature: 0 });

@@ -60,7 +60,7 @@ describe("grpo serve", () => {
     expect((await long).usage.completion_tokens).toBe(16 * 900);
     const { status, stdout, stderr } = await ended;
     expect([status, stdout]).toEqual([0, `${url}\n`]);
-    expect(stderr).toBe("grpo serve: requests that run are let end; a second signal cuts them off\n");
+    expect(stderr).toBe("grpo serve: requests are let end: 1; a second signal cuts them off\n");
   });
 
   it("is ended at once by a second signal", async () => {
