@@ -99,7 +99,7 @@ const FAMILIES: readonly ChatFamily[] = [
     closers: ["<|end|>"],
   }),
   family("qwen3-coder", {
-    signs: ["<function="],
+    signs: ["<parameter="],
     closeReasoning: "</think>",
     openers: [THINK, calls("<tool_call>", "</tool_call>", xmlCall)],
     ends: CHATML_ENDS,
@@ -179,8 +179,8 @@ const FAMILIES: readonly ChatFamily[] = [
   }),
 ];
 
-/** Ends of many templates; one that is not in the vocabulary ends nothing. */
-const ANY_ENDS = [...CHATML_ENDS, "<end_of_turn>", "<|end|>", "<|END_OF_TURN_TOKEN|>", "<|eot_id|>", "</s>"];
+/** Of many templates. One that is not in the vocabulary ends nothing; one that may be markup, such as </s>, ends a turn only as EOS. */
+const ANY_ENDS = [...CHATML_ENDS, "<end_of_turn>", "<|end|>", "<|END_OF_TURN_TOKEN|>", "<|eot_id|>"];
 
 const THINKING = family("think", { signs: ["<think>"], closeReasoning: "</think>", openers: [THINK], ends: ANY_ENDS });
 const PLAIN = family("plain", { signs: [], openers: [], ends: ANY_ENDS });

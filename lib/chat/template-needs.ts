@@ -1,7 +1,7 @@
 // What a chat template needs of a conversation, and what it writes around an assistant's turn. Asked of the template itself, by
 // rendering small conversations: thousands of templates differ in small ways, and their names say nothing.
 
-import { isJsonObject } from "../json.js";
+import { isJsonObject, type JsonObject } from "../json.js";
 import { selectTemplate } from "../tokenizer/chat-template.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { Message } from "../types.js";
@@ -26,7 +26,8 @@ export function needsOf(tokenizer: ChatTokenizer, { write }: ChatFamily, tools: 
   const idLength = /\bid\s*\|\s*length\s*!=\s*(\d+)/.exec(source)?.[1];
   const readsCalls = source.includes("tool_calls");
   return {
-    argumentsAsText: readsCalls && !writesArguments(tokenizer, {}) && writesArguments(tokenizer, ""),
+    argumentsAsText:
+      readsCalls && !writesArguments(tokenizer, { a: PROBE }) && writesArguments(tokenizer, `{"a": "${PROBE}"}`),
     developerRole: source.includes("developer") ? "developer" : "system",
     callIdLength: idLength === undefined ? undefined : Number(idLength),
     reasoningOrContent: source.includes("Cannot pass both content and thinking"),
@@ -34,18 +35,14 @@ export function needsOf(tokenizer: ChatTokenizer, { write }: ChatFamily, tools: 
   };
 }
 
+/** Found nowhere in a template, and too short to be quoted or cut. */
 const PROBE = "probe4f7a";
 const USER: Message = { role: "user", content: "Hi" };
 
-function writesArguments(tokenizer: ChatTokenizer, form: "" | Record<string, never>): boolean {
-  const values = { [PROBE]: PROBE };
-  const call = { name: PROBE, arguments: form === "" ? JSON.stringify(values) : values };
-  const turn = {
-    role: "assistant",
-    content: "",
-    tool_calls: [{ type: "function", id: PROBE.slice(0, 9), function: call }],
-  };
-  return tryRender(tokenizer, [USER, turn])?.includes(`"${PROBE}"`) ?? false;
+function writesArguments(tokenizer: ChatTokenizer, values: string | JsonObject): boolean {
+  const call = { type: "function", id: "call00000", function: { name: "f", arguments: values } };
+  const turn = { role: "assistant", content: "", tool_calls: [call] };
+  return tryRender(tokenizer, [USER, turn])?.includes(PROBE) ?? false;
 }
 
 /** Undefined where the template refuses. */

@@ -188,6 +188,12 @@ describe("a turn", () => {
     expect(plain.parse(" a ", { keepSpace: false })).toEqual({ ...PLAIN, content: "a" });
   });
 
+  it("does not end at markup that is another model's EOS", async () => {
+    const plain = await modelOf("trl/gemma3", "<eos>");
+    expect(plain.parse(ids("<s>a</s> b<end_of_turn>c")).content).toBe("a b");
+    expect((await modelOf("chujiezheng/vicuna", "</s>")).parse(ids("a</s> b")).content).toBe("a");
+  });
+
   it("has no special tokens in its text, where no mark is one", async () => {
     expect(qwen.parse(ids("a<|im_start|>b<pad>"))).toEqual({ ...PLAIN, content: "ab" });
     const gemma = await modelOf("trl/gemma4_v5", "<eos>");
