@@ -67,6 +67,7 @@ const LABELS: ReadonlySet<string> = new Set([
   "detokenize",
   "output_kind",
   "request_id",
+  "cache_salt",
   "priority",
 ]);
 
@@ -114,7 +115,8 @@ const UNSUPPORTED: Readonly<Record<string, Unsupported>> = {
   continue_final_message: { neutral: isFalse, why: "give the text as a prompt to /v1/completions" },
   background: { neutral: isFalse, why: "wait for the answer, or stream it" },
   conversation: { neutral: never, why: "give previous_response_id" },
-  prompt_template: { neutral: never, why: "leave it out" },
+  features: { neutral: isEmpty, why: "prompts are text" },
+  content_parts: { neutral: isEmptyList, why: "prompts are text" },
 };
 
 function refuseUnsupported(body: JsonObject): void {

@@ -4,12 +4,13 @@
 import { at } from "../at.js";
 import { lazySchema } from "../zod.js";
 import { unsupportedField } from "./api-error.js";
+import { usageOf } from "./chat.js";
 import { drawingFields, MAX_TOP_LOGPROBS, readFields } from "./fields.js";
 import type { DrawnToken } from "./generator.js";
 import type { Call } from "./http-server.js";
 import { newId } from "./ids.js";
 import { jsonReply, type Reply } from "./reply.js";
-import { modelOf, type Served, toGeneration } from "./served.js";
+import { modelOf, type SamplingDefaults, type Served, toGeneration } from "./served.js";
 import { chatLogprobs, TokenNames } from "./token-logprobs.js";
 
 const PATH = "/inference/v1/generate";
@@ -21,6 +22,7 @@ const generateSchema = lazySchema((z) =>
     token_ids: z.array(z.int().min(0)).min(1),
     sampling_params: z.record(z.string(), z.unknown()).nullish(),
     stream: z.boolean().nullish(),
+    return_token_ids: z.boolean().nullish(),
   }),
 );
 
@@ -33,6 +35,16 @@ const samplingSchema = lazySchema((z) =>
   }),
 );
 
+/** Whoever trains wants the policy's own distribution, and not what its generation_config.json makes of it. */
+const UNSHAPED: SamplingDefaults = {
+  temperature: 1,
+  topP: 1,
+  topK: 0,
+  minP: 0,
+  repetitionPenalty: 1,
+  maxNewTokens: undefined,
+};
+
 interface Completion {
   readonly tokens: DrawnToken[];
   finishReason: "stop" | "length";
@@ -44,7 +56,7 @@ export function answerGenerate(served: Served, { body, signal }: Call): Reply {
   const sampling = readFields(samplingSchema(), fields.sampling_params ?? {}, notice);
   if (fields.stream) throw unsupportedField("stream", "the answer comes whole");
   const top = sampling.logprobs ?? undefined;
-  const generation = toGeneration(served, sampling, {
+  const generation = toGeneration({ ...served, defaults: UNSHAPED }, sampling, {
     ids: fields.token_ids,
     model: modelOf(served, fields.model),
     signal,
@@ -70,6 +82,13 @@ export function answerGenerate(served: Served, { body, signal }: Call): Reply {
       finish_reason: finishReason,
       logprobs: top === undefined ? null : { content: chatLogprobs(tokens, names) },
     }));
-    return { request_id: fields.request_id ?? newId("generate"), choices, prompt_logprobs: null };
+    const sampled = completions.reduce((sum, { tokens }) => sum + tokens.length, 0);
+    return {
+      request_id: fields.request_id ?? newId("generate"),
+      choices,
+      prompt_logprobs: null,
+      usage: usageOf(fields.token_ids.length, sampled),
+      ...(fields.return_token_ids ? { prompt_token_ids: fields.token_ids } : {}),
+    };
   });
 }

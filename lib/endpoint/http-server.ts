@@ -2,14 +2,14 @@
 // on the way to it has a status and OpenAI's form.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { type AddressInfo, isIP, type Socket } from "node:net";
+import { type AddressInfo, isIP, Server as NetServer, type Socket } from "node:net";
 import { GrpoError } from "../errors.js";
 import type { JsonObject } from "../json.js";
 import { ApiError, toApiError } from "./api-error.js";
 import type { EndpointLimits } from "./limits.js";
 import type { Reply } from "./reply.js";
 import { BodyReader } from "./request-body.js";
-import { sendError, sendReply } from "./send-reply.js";
+import { flushed, sendError, sendReply } from "./send-reply.js";
 import type { Session, SessionKeys } from "./session.js";
 
 /** A request that was let in. */
@@ -79,7 +79,8 @@ export class HttpServer {
   /** Takes no new requests, lets the running ones end, and closes. May be called twice. */
   async close(): Promise<void> {
     this.#closing = true;
-    const closed = new Promise((resolve) => this.#server.close(resolve));
+    // The close of http also cuts off answers that are written and not yet read.
+    const closed = new Promise((resolve) => NetServer.prototype.close.call(this.#server, resolve));
     while (this.#running.size > 0) await Promise.all(this.#running);
     this.#server.closeAllConnections();
     await closed;
@@ -122,6 +123,7 @@ export class HttpServer {
       if (!request.complete || this.#closing) response.setHeader("connection", "close");
       sendError(response, toApiError(thrown));
       if (!request.complete) linger(request);
+      await flushed(response, this.#options.limits.stallMs);
     } finally {
       session?.signal.removeEventListener("abort", leave);
     }

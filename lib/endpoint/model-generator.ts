@@ -27,6 +27,8 @@ type Model = Pick<
 
 interface Job {
   readonly request: GenerationRequest;
+  /** What all requests of a batch have in common. */
+  readonly drawing: string;
   readonly events: EventQueue<GenerationEvent>;
 }
 
@@ -64,7 +66,7 @@ export class ModelGenerator implements Generator {
   }
 
   async *generate(request: GenerationRequest): AsyncGenerator<GenerationEvent, void, undefined> {
-    const job: Job = { request, events: new EventQueue() };
+    const job: Job = { request, drawing: drawingOf(request), events: new EventQueue() };
     const leave = () => {
       job.events.fail(new GrpoError("CANCELLED", "the request was cancelled"));
       this.#leave(job);
@@ -124,9 +126,9 @@ export class ModelGenerator implements Generator {
   #nextBatch(): Batch | undefined {
     const [first] = this.#waiting;
     if (first === undefined) return undefined;
-    const key = drawingKey(first.request);
-    const jobs = this.#waiting.filter(({ request }) => drawingKey(request) === key);
-    this.#waiting = this.#waiting.filter((job) => !jobs.includes(job));
+    const isAlike = ({ drawing }: Job) => drawing === first.drawing;
+    const jobs = this.#waiting.filter(isAlike);
+    this.#waiting = this.#waiting.filter((job) => !isAlike(job));
     return { jobs, waited: new Set(jobs), stop: new AbortController() };
   }
 
@@ -202,8 +204,7 @@ function drawing({ minNewTokens, repetitionPenalty, ...shape }: Sampling) {
   return shape.temperature === 0 ? { doSample: false, ...rules } : { doSample: true, ...shape, ...rules };
 }
 
-/** What all requests of a batch must have in common. */
-function drawingKey({ count, maxNewTokens, sampling, stopIds, stopStrings, seed, adapter }: GenerationRequest): string {
+function drawingOf({ count, maxNewTokens, sampling, stopIds, stopStrings, seed, adapter }: GenerationRequest): string {
   return JSON.stringify([
     count,
     maxNewTokens,

@@ -18,9 +18,7 @@ export class ResponseStore {
   readonly #items = new LruCache<string, JsonObject>(LIMIT_BYTES);
 
   put(id: string, stored: StoredResponse, output: readonly JsonObject[]): void {
-    // The items of earlier responses are shared with them.
-    const bytes = JSON.stringify(stored.response).length + 16 * stored.items.length;
-    this.#responses.set(id, stored, bytes);
+    this.#responses.set(id, stored, JSON.stringify(stored).length);
     for (const item of output) this.#items.set(String(item.id), item, JSON.stringify(item).length);
   }
 

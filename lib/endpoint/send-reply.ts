@@ -30,6 +30,7 @@ export async function sendReply(
 ): Promise<void> {
   if (reply.type === "json") await sendJson(response, reply.body, options, onError);
   else await sendEvents(response, reply, options, onError);
+  await flushed(response, options.stallMs);
 }
 
 export function sendError(response: ServerResponse, error: ApiError): void {
@@ -85,7 +86,7 @@ async function sendEvents(
     for await (const event of events()) {
       begin();
       beat.refresh();
-      if (!response.write(eventText(event))) await drained(response, options.stallMs);
+      if (!response.write(eventText(event))) await waitFor(response, "drain", options.stallMs);
       // Leaving the loop ends the work.
       if (response.destroyed) return;
     }
@@ -102,13 +103,18 @@ async function sendEvents(
   }
 }
 
-/** Waits until the client has read what is written to it; lets go of one that does not, or has gone. */
-async function drained(response: ServerResponse, stallMs: number): Promise<void> {
+/** Resolves when what was written last has left for the client, or the client has gone; see SendOptions.stallMs. */
+export async function flushed(response: ServerResponse, stallMs: number): Promise<void> {
+  if (response.writableEnded && !response.writableFinished) await waitFor(response, "finish", stallMs);
+}
+
+/** Waits for a client to read what is written to it; lets go of one that does not, or has gone. */
+async function waitFor(response: ServerResponse, event: "drain" | "finish", stallMs: number): Promise<void> {
   if (response.destroyed) return;
   await new Promise<void>((resolve) => {
     const done = () => {
       clearTimeout(timer);
-      response.off("drain", done);
+      response.off(event, done);
       response.off("close", done);
       resolve();
     };
@@ -116,7 +122,7 @@ async function drained(response: ServerResponse, stallMs: number): Promise<void>
       response.destroy();
       done();
     }, stallMs);
-    response.on("drain", done);
+    response.on(event, done);
     response.on("close", done);
   });
 }

@@ -90,7 +90,7 @@ export async function fakeEndpoint(say: Script, options: EndpointOptions = {}) {
   const tokenizer = await Tokenizer.fromPretrained(tinyModel);
   tokenizer.chatTemplate = TOOL_TEMPLATE;
   const generator = new FakeGenerator(tokenizer, say);
-  const defaults = { temperature: 1, topP: 1, topK: 0, minP: 0, repetitionPenalty: 1, maxNewTokens: undefined };
+  const defaults = { temperature: 0.7, topP: 0.8, topK: 20, minP: 0, repetitionPenalty: 1, maxNewTokens: undefined };
   const models = [
     { name: "tiny", alias: "tiny-qwen2", adapter: null },
     { name: "tuned", adapter: "tuned" },

@@ -269,6 +269,24 @@ describe("the end", () => {
     await expect(client.fetch("/v1/models")).rejects.toThrow();
   });
 
+  it("waits for a client that reads slowly to have the whole answer", async () => {
+    const { endpoint } = await start(() => "x ".repeat(1500));
+    const body = JSON.stringify({ ...BODY, n: 80, logprobs: true });
+    const head = `POST ${PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`;
+    const { socket, read } = await raw(endpoint.baseURL, head + body);
+    socket.pause();
+    await until(() => socket.bytesRead > 0);
+    const closed = endpoint.close();
+    await sleep(300);
+    socket.resume();
+    const answer = await read;
+    await closed;
+    const [, length = ""] = /content-length: (\d+)/.exec(answer) ?? [];
+    const [, content = ""] = answer.split("\r\n\r\n");
+    expect(Buffer.byteLength(content)).toBe(Number(length));
+    expect(Number(length)).toBeGreaterThan(10_000_000);
+  });
+
   it("cuts requests off when it is told to", async () => {
     const { client, endpoint, generator } = await start(() => "one two three");
     generator.beforeToken = () => sleep(50);

@@ -125,9 +125,20 @@ it("takes ids and gives ids, with a log-probability for each under the name of i
       },
     },
   ]);
+  expect(answer.usage).toMatchObject({ prompt_tokens: 3, completion_tokens: ids.length });
   expect(generator.requests[0]).toMatchObject({ ids: [466, 287, 198], maxNewTokens: 5, stopIds: [467] });
   const { error } = await client.json("/inference/v1/generate", { token_ids: [1], stream: true }, 400);
   expect(error.param).toBe("stream");
+});
+
+it("draws as the model's own file says where a request does not, but from the policy's own distribution for trainers", async () => {
+  const { client, generator } = await start(() => "a");
+  await client.json(PATH, { prompt: "ab" });
+  await client.json("/inference/v1/generate", { token_ids: [10, 11] });
+  expect(generator.requests.map(({ sampling }) => [sampling.temperature, sampling.topP, sampling.topK])).toEqual([
+    [0.7, 0.8, 20],
+    [1, 1, 0],
+  ]);
 });
 
 it("lists the model and its adapters", async () => {
