@@ -10,7 +10,7 @@ import { noticeOnce } from "./fields.js";
 import { answerGenerate } from "./generate.js";
 import type { Generator } from "./generator.js";
 import { HttpServer, LOOPBACK, type Route } from "./http-server.js";
-import { callIds, now } from "./ids.js";
+import { callIds, newId, now } from "./ids.js";
 import { type EndpointLimits, readLimits } from "./limits.js";
 import { answerModel, answerModels } from "./models.js";
 import { jsonReply } from "./reply.js";
@@ -55,6 +55,13 @@ export interface EndpointParts {
   readonly defaults: SamplingDefaults;
 }
 
+/** A key of its own, for one rollout or one user: what one is told, another cannot refer to. */
+export interface EndpointSession {
+  readonly apiKey: string;
+  /** Cancels its requests; the key opens nothing any more. */
+  end(): void;
+}
+
 /** What clients give where they need a key and there is none. */
 const NO_KEY = "none";
 
@@ -70,9 +77,11 @@ export class Endpoint {
   /** The name of the model that is meant by default. */
   readonly model: string;
   readonly #server: HttpServer;
+  readonly #keys: SessionKeys;
 
-  private constructor(server: HttpServer, address: string, apiKey: string, model: string) {
+  private constructor(server: HttpServer, keys: SessionKeys, address: string, apiKey: string, model: string) {
     this.#server = server;
+    this.#keys = keys;
     this.baseURL = `${address}/v1`;
     this.apiKey = apiKey;
     this.model = model;
@@ -84,10 +93,17 @@ export class Endpoint {
     const [first] = parts.models;
     if (first === undefined) throw new GrpoError("BAD_OPTION", "an endpoint serves at least one model, found none");
     const keys = new SessionKeys({ open: apiKey === undefined });
-    if (apiKey !== undefined) keys.add(apiKey, new Session("key"));
+    if (apiKey !== undefined) keys.add(apiKey, new Session());
     const served = toServed(parts, limits, onNotice);
     const server = new HttpServer({ routes: routesOf(served), keys, limits, onError });
-    return new Endpoint(server, await server.listen(host, port), apiKey ?? NO_KEY, first.name);
+    return new Endpoint(server, keys, await server.listen(host, port), apiKey ?? NO_KEY, first.name);
+  }
+
+  /** Lets in a key of its own, drawn at random. */
+  openSession(): EndpointSession {
+    const apiKey = newId("key");
+    this.#keys.add(apiKey, new Session());
+    return { apiKey, end: () => this.#keys.remove(apiKey) };
   }
 
   /** Requests that are being answered. */

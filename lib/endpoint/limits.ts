@@ -2,6 +2,7 @@
 
 import { checkNumber, checkOptionNames, namesOf } from "../checks.js";
 
+/** How much an endpoint takes at a time, and how long it waits. */
 export interface EndpointLimits {
   /** Bytes of a request's body. Default 16 MiB. */
   readonly maxBodyBytes: number;

@@ -8,8 +8,6 @@ import { ConversationMemory } from "./conversation-memory.js";
 import { ResponseStore } from "./response-store.js";
 
 export class Session {
-  /** For logs; no secret. */
-  readonly id: string;
   /** What the Responses API was asked to keep. */
   readonly responses = new ResponseStore();
   /** Ids of the conversations so far. */
@@ -17,11 +15,7 @@ export class Session {
   readonly #ended = new AbortController();
 
   /** `keyed`: whether a key opened it. */
-  constructor(
-    id: string,
-    readonly keyed = true,
-  ) {
-    this.id = id;
+  constructor(readonly keyed = true) {
     // One for each of its requests.
     setMaxListeners(0, this.#ended.signal);
   }
@@ -41,7 +35,7 @@ export class Session {
 export class SessionKeys {
   readonly #sessions = new Map<string, Session>();
   readonly #secret = randomBytes(32);
-  readonly #anyone = new Session("anyone", false);
+  readonly #anyone = new Session(false);
   readonly #open: boolean;
 
   /** `open`: who has no key is let in too. */

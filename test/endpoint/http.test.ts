@@ -68,6 +68,23 @@ describe("who is let in", () => {
     }
   });
 
+  it("opens sessions with keys of their own: none can refer to what another was told, and its end cancels its requests", async () => {
+    const { endpoint, generator } = await start(() => "one two three", { apiKey: "own" });
+    const [first, second] = [endpoint.openSession(), endpoint.openSession()];
+    const [one, two] = [first, second].map(({ apiKey }) => new Client(endpoint.baseURL, apiKey)) as [Client, Client];
+    const { id } = await one.json("/v1/responses", { input: "hi" });
+    expect((await one.fetch(`/v1/responses/${id}`)).status).toBe(200);
+    expect((await two.fetch(`/v1/responses/${id}`)).status).toBe(404);
+    generator.beforeToken = () => sleep(50);
+    const running = one.post(PATH, BODY);
+    await until(() => generator.requests.length === 2);
+    first.end();
+    expect((await running).status).toBe(503);
+    await until(() => generator.cancelled.length === 1);
+    expect((await one.fetch("/v1/models")).status).toBe(401);
+    expect((await two.fetch("/v1/models")).status).toBe(200);
+  });
+
   it("listens beyond this machine with a key alone", async () => {
     await expect(start(() => "ok", { host: "0.0.0.0" })).rejects.toThrow(/can be reached from elsewhere/);
     const { endpoint } = await start(() => "ok", { host: "0.0.0.0", apiKey: "k" });
