@@ -114,6 +114,27 @@ it("has each adapter under its name, and the model without one under its own, al
   expect(await scores).toEqual([plain, adapted, plain, adapted].map((values) => Array.from(values ?? [])));
 });
 
+it("never tokenizes a turn again: each prompt of a conversation begins with the ids that were sampled before it", async () => {
+  const conversations = Array.from({ length: 8 }, async (_, i) => {
+    const messages: object[] = [];
+    let held: number[] = [];
+    for (let turn = 0; turn < 5; turn++) {
+      messages.push({ role: "user", content: question(i, turn) });
+      // Hot, so that texts would tokenize otherwise; short, so that some turns are cut off.
+      const body = { messages, temperature: 1.8, max_tokens: 24, return_token_ids: true, seed: 100 * i + turn };
+      const answer = await client.json("/v1/chat/completions", body);
+      expect(answer.prompt_token_ids.slice(0, held.length)).toEqual(held);
+      const [{ message, token_ids: ids }] = answer.choices;
+      held = [...answer.prompt_token_ids, ...ids];
+      messages.push({ role: "assistant", content: message.content === "" ? null : message.content });
+    }
+    const rendered = tokenizer.applyChatTemplate(messages as never, { addGenerationPrompt: false, tokenize: true });
+    return rendered.join() === held.join();
+  });
+  // Rendered anew, hardly one would have had its ids.
+  expect((await Promise.all(conversations)).filter(Boolean).length).toBeLessThan(4);
+});
+
 describe("log-probabilities", () => {
   it("of a scored prompt are the model's, and the greatest is exactly that of a likeliest token", async () => {
     const prompts = [promptOf(question(2, 3)), promptOf(question(9, 9)).slice(0, 12)];
