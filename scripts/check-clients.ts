@@ -1,6 +1,6 @@
 // Whether real clients talk to `grpo serve`: openai and ai of two majors each with the providers, @openai/agents, and from PyPI openai and
-// lm-eval, unmodified. --clients is a folder for the packages of npm, which are installed there once; --python a Python with openai and
-// lm-eval[api], which with torch and transformers also computes the scores that lm-eval's must equal.
+// lm-eval, unmodified. --clients is a folder for the packages of npm, which are installed there once; --python a Python with openai,
+// openai-agents and lm-eval[api], which with torch and transformers also computes the scores that lm-eval's must equal.
 
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -153,6 +153,14 @@ async function checkPython(python: string, baseURL: string, said: string): Promi
     completions: ["2 + 2", null],
     "bad request": ["unsupported_parameter", "presence_penalty"],
   });
+  const agents = await run(python, [here("clients/agents_client.py")], {
+    env: { ...env, OPENAI_AGENTS_DISABLE_TRACING: "1" },
+  });
+  const looped = [ANSWER, "Paris", "Rome"];
+  const uses = ["responses", "chat"].flatMap((name) => {
+    return ["tools", "tools streamed", "second turn"].map((use) => [`${name}: ${use}`, looped]);
+  });
+  checkAll("openai-agents, Python", JSON.parse(agents.stdout), Object.fromEntries(uses));
   await checkLmEval(python);
 }
 
