@@ -4,9 +4,10 @@
 import type { ChatDelta, ChatMessage, ChatTool, ParsedMessage, ResponseStream } from "../chat/chat-format.js";
 import type { JsonObject } from "../json.js";
 import type { FinishReason } from "../types.js";
+import type { DrawingFields } from "./fields.js";
 import type { DrawnToken, GenerationRequest } from "./generator.js";
 import { readableHistory } from "./history.js";
-import { checkTextLength, type DrawingFields, modelOf, type Served, stopStringsOf, toGeneration } from "./served.js";
+import { checkTextLength, modelOf, type Served, stopStringsOf, toGeneration } from "./served.js";
 import type { Session } from "./session.js";
 import { TokenText } from "./token-text.js";
 

@@ -143,6 +143,8 @@ export const drawingFields = (z: ZodModule) => ({
   include_stop_str_in_output: z.boolean().nullish(),
 });
 
+export type DrawingFields = Partial<Zod.output<Zod.ZodObject<ReturnType<typeof drawingFields>>>>;
+
 const MAX_STOPS = 64;
 const MAX_STOP_LENGTH = 1000;
 

@@ -1,6 +1,7 @@
 // The HTTP server: connections, routes, who is let in, and how it all ends. What a route answers is its own matter; every failure
 // on the way to it has a status and OpenAI's form.
 
+import { setMaxListeners } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { type AddressInfo, isIP, Server as NetServer, type Socket } from "node:net";
 import { GrpoError } from "../errors.js";
@@ -106,6 +107,8 @@ export class HttpServer {
     request.on("error", () => {});
     response.on("error", () => {});
     const client = new AbortController();
+    // One for each completion.
+    setMaxListeners(0, client.signal);
     const leave = () => client.abort();
     response.on("close", leave);
     let session: Session | undefined;

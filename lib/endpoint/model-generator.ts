@@ -95,7 +95,7 @@ export class ModelGenerator implements Generator {
 
   #enter(job: Job): void {
     const { request } = job;
-    if (request.topLogprobs > 0) checkLogits(request.ids.length + request.maxNewTokens, this.vocabSize);
+    if (request.topLogprobs > 0) checkLogits(request.ids.length + 1, this.vocabSize);
     this.#waiting.push(job);
     this.#schedule();
   }
@@ -138,8 +138,8 @@ export class ModelGenerator implements Generator {
     try {
       const groups = await this.#with(request.adapter, () => this.#sample(jobs, stop.signal));
       for (const [i, job] of jobs.entries()) {
-        if (job.request.topLogprobs > 0) await this.#tellWithTop(job, at(groups, i));
-        job.events.end();
+        if (job.request.topLogprobs === 0) continue;
+        await this.#tellWithTop(job, at(groups, i)).catch((error: unknown) => job.events.fail(error));
       }
     } catch (error) {
       for (const { events } of jobs) events.fail(error);
@@ -174,6 +174,7 @@ export class ModelGenerator implements Generator {
     const temperature = request.sampling.temperature || 1;
     for (const [index, completion] of completions.entries()) {
       const ids = [...request.ids, ...completion.ids];
+      checkLogits(ids.length, this.vocabSize);
       const [logits] = await this.#with(request.adapter, () => this.#model.forward([ids]));
       const options = { from: request.ids.length, top: request.topLogprobs, temperature };
       const scored = await likeliestTokens(ids, logits ?? new Float32Array(), options);
@@ -183,6 +184,7 @@ export class ModelGenerator implements Generator {
         return at(scored, i).top.map((other) => (other.id === drawn.id ? drawn : other));
       });
     }
+    events.end();
   }
 
   /** Runs `work` with the adapter that a request asks for; one such work at a time, or one would run with the adapter of another. */
@@ -212,7 +214,8 @@ function drawingOf({ count, maxNewTokens, sampling, stopIds, stopStrings, seed, 
     stopIds,
     stopStrings,
     seed ?? "any",
-    adapter ?? String(adapter),
+    // JSON has no undefined.
+    adapter === undefined ? [] : adapter,
   ]);
 }
 

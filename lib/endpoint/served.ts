@@ -5,6 +5,7 @@ import type { ChatFormat } from "../chat/chat-format.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { TokenIds } from "../types.js";
 import { ApiError, badField } from "./api-error.js";
+import type { DrawingFields } from "./fields.js";
 import type { GenerationRequest, Generator, Sampling } from "./generator.js";
 import type { EndpointLimits } from "./limits.js";
 
@@ -47,23 +48,7 @@ export function modelOf({ models }: Served, name: string | null | undefined): Se
   throw new ApiError(404, "model_not_found", message, { param: "model" });
 }
 
-/** The fields of `drawingFields`. */
-export interface DrawingFields {
-  readonly temperature?: number | null | undefined;
-  readonly top_p?: number | null | undefined;
-  readonly top_k?: number | null | undefined;
-  readonly min_p?: number | null | undefined;
-  readonly repetition_penalty?: number | null | undefined;
-  readonly min_tokens?: number | null | undefined;
-  readonly max_tokens?: number | null | undefined;
-  readonly seed?: number | null | undefined;
-  readonly n?: number | null | undefined;
-  readonly stop?: string | readonly string[] | null | undefined;
-  readonly stop_token_ids?: readonly number[] | null | undefined;
-  readonly include_stop_str_in_output?: boolean | null | undefined;
-}
-
-/** What a protocol adds to them. */
+/** What a protocol adds to the fields of a request. */
 export interface Asked {
   readonly ids: TokenIds;
   readonly model: ServedModel;
