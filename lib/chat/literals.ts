@@ -31,7 +31,7 @@ export function isLiteralObject(value: Literal | undefined): value is LiteralObj
 }
 
 /** With ordinary numbers. */
-export function plainValue(value: Literal): unknown {
+function plainValue(value: Literal): unknown {
   if (value instanceof Float) return value.value;
   if (Array.isArray(value)) return value.map(plainValue);
   return isLiteralObject(value) ? plainObject(value) : value;

@@ -34,6 +34,8 @@ const CHANGES: Readonly<Record<string, (message: ChatMessage) => ChatMessage>> =
     ]),
   "reasoning under its other name": ({ reasoning_content: reasoning, ...rest }) =>
     reasoning === undefined ? rest : { ...rest, reasoning },
+  "reasoning under a third name": ({ reasoning_content: thinking, ...rest }) =>
+    thinking === undefined ? rest : { ...rest, thinking },
   "reasoning under both names": (message) => ({ ...message, reasoning: message.reasoning_content }),
   "reasoning among the parts": ({ reasoning_content: text, ...rest }) =>
     text === undefined ? rest : { ...rest, content: [{ type: "reasoning", text }, rest.content] },
@@ -166,6 +168,8 @@ describe("conversations", () => {
       "message 1: call 0 (f): arguments must be a JSON object",
     ],
     ["arguments that are a list", [user, calling(call("a", "f", "[1]"))], 'found "[1]"'],
+    ["a message without a role", [user, { content: "Hi" }], 'message 1 has no role, found {"content":"Hi"}'],
+    ["a message that is none", [null], "message 0 has no role, found null"],
     ["a call without a name", [user, calling({ id: "a" })], "message 1: call 0 has no name of a function"],
     ["calls that are no list", [{ role: "assistant", tool_calls: 5 }], "message 0: tool_calls must be a list"],
   ])("are refused: %s", (_, messages, message) => {

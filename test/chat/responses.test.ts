@@ -151,6 +151,15 @@ describe("a turn", () => {
     expect(qwen.parse(ids("a😀").slice(0, 3)).content).toBe("a\uFFFD");
   });
 
+  it("is never cut inside a character, however long the text", () => {
+    for (const shift of ["", "a"]) {
+      const text = shift + "😀".repeat(5000);
+      const sent = qwen.stream().push(text);
+      expect(sent).toEqual([{ type: "content", text }]);
+      expect(qwen.parse(text).content).toBe(text);
+    }
+  });
+
   it("sends text as soon as it is no mark", () => {
     const stream = qwen.stream();
     const sent = Array.from("a <tool x <tool_call>").map((char) => stream.push(char));
