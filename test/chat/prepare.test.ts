@@ -100,6 +100,16 @@ describe("conversations", () => {
     expect(turn?.tool_calls).toMatchObject([{ function: { arguments: { note: "café / x", rate: { value: 1000 } } } }]);
   });
 
+  it.each(["trl/qwen3", "trl/qwen3_6", "trl/deepseekv3", "trl/lfm2_v2", "trl/lfm2"])(
+    "keep all digits of long numbers with %s",
+    async (template) => {
+      const tokenizer = await byteTokenizer(publishedTemplate(template), ["<|im_end|>"]);
+      const text = '{"id": 1234567890123456789, "price": 2.0, "list": [-98765432109876543210]}';
+      const rendered = tokenizer.decode(chatFormat(tokenizer).render([user, calling(call("a", "f", text)), user]));
+      for (const number of ["1234567890123456789", "2.0", "-98765432109876543210"]) expect(rendered).toContain(number);
+    },
+  );
+
   it.each(["", null, undefined])("take %j for no arguments", (text) => {
     expect(format.prepare([calling(call("a", "f", text))]).messages[0]?.tool_calls).toEqual([
       { type: "function", id: "a", function: { name: "f", arguments: {} } },
