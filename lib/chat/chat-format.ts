@@ -110,7 +110,7 @@ export interface ChatFormat {
   /**
    * Messages and tools in the form that the chat template needs: content as text, reasoning as `reasoning_content`, arguments as
    * objects (or as text, where the template wants that), no foreign keys. Throws BAD_INPUT for what has no such form: a part that is
-   * no text, arguments that are no JSON object.
+   * no text, arguments that are no JSON object; BAD_TEMPLATE without a chat template.
    */
   prepare(messages: readonly ChatMessage[], tools?: readonly ChatTool[]): PreparedChat;
 

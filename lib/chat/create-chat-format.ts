@@ -212,8 +212,8 @@ class TokenStream implements ResponseStream {
 
   #pushText(text: string): ChatDelta[] {
     const all = this.#held + text;
-    const end = this.#endMark.find(all, 0);
-    const until = end?.start ?? this.#endMark.pending(all, 0);
+    const end = this.#endMark.find(all);
+    const until = end?.start ?? this.#endMark.pending(all);
     this.#held = end === undefined ? all.slice(until) : "";
     const deltas = this.#reader.push(all.slice(0, until));
     return end === undefined ? deltas : [...deltas, ...this.#finish(true)];

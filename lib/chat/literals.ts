@@ -1,16 +1,20 @@
-// Values as models write them: JSON, and Python's literals. Whole numbers with a fraction (2.0) keep it, because a chat template
-// would write them without.
+// Values as models write them: JSON, and Python's literals. Whole numbers with a fraction (2.0) keep it, and long ones all their digits,
+// because a chat template would write other numbers: ids of messages and users have nineteen digits.
 
 import { isJsonObject, type JsonObject } from "../json.js";
 import { Float, floatText } from "../tokenizer/jinja/values.js";
 
-/** A value that JSON can hold, with a Float for each whole number that was written with a fraction. */
+/**
+ * A value that JSON can hold, with a Float for each whole number that was written with a fraction, and a bigint for each that a number
+ * cannot hold.
+ */
 export type Literal =
   | string
   | number
   | boolean
   | null
   | Float
+  | bigint
   | readonly Literal[]
   | { readonly [key: string]: Literal };
 
@@ -30,9 +34,10 @@ export function isLiteralObject(value: Literal | undefined): value is LiteralObj
   return isJsonObject(value) && !(value instanceof Float);
 }
 
-/** With ordinary numbers. */
-export function plainValue(value: Literal): unknown {
+/** With ordinary numbers, as JSON.parse has them. */
+function plainValue(value: Literal): unknown {
   if (value instanceof Float) return value.value;
+  if (typeof value === "bigint") return Number(value);
   if (Array.isArray(value)) return value.map(plainValue);
   return isLiteralObject(value) ? plainObject(value) : value;
 }
@@ -45,6 +50,7 @@ export function plainObject(value: LiteralObject): JsonObject {
 export function literalJson(value: Literal): string {
   if (value instanceof Float) return floatText(value.value);
   if (typeof value === "number" && !Number.isInteger(value)) return floatText(value);
+  if (typeof value === "bigint") return String(value);
   if (Array.isArray(value)) return `[${value.map(literalJson).join(", ")}]`;
   if (!isLiteralObject(value)) return JSON.stringify(value);
   return `{${Object.entries(value)
@@ -52,11 +58,18 @@ export function literalJson(value: Literal): string {
     .join(", ")}}`;
 }
 
-/** A number as it is written; a Float where it is whole and was written as a fraction. */
-function readNumber(text: string): number | Float {
+/** A number as JSON writes it. */
+function readNumber(text: string): number | Float | bigint {
+  if (!/[.eE]/.test(text)) return wholeNumber(text);
   const value = Number(text);
   if (!Number.isFinite(value)) throw new NotALiteral("too large a number");
-  return /[.eE]/.test(text) && Number.isInteger(value) ? new Float(value) : value;
+  return Number.isInteger(value) ? new Float(value) : value;
+}
+
+/** Of digits with a sign or none. */
+export function wholeNumber(text: string): number | bigint {
+  const value = Number(text);
+  return Number.isSafeInteger(value) ? value : BigInt(text);
 }
 
 const JSON_WORDS: ReadonlyMap<string, Literal> = new Map<string, Literal>([

@@ -9,29 +9,29 @@ export interface Found {
 export interface Marker {
   /** The texts that it may be; none where it is a pattern. */
   readonly texts: readonly string[];
-  /** The first at or behind `from`. */
-  find(text: string, from: number): Found | undefined;
-  /** Where, at or behind `from`, the beginning of a marker stands that more text could complete; the text's length where none does. */
-  pending(text: string, from: number): number;
+  /** The first. */
+  find(text: string): Found | undefined;
+  /** Where the beginning of a marker stands that more text could complete; the text's length where none does. */
+  pending(text: string): number;
 }
 
 /** The first of several texts. */
 export function literal(...texts: readonly string[]): Marker {
   return {
     texts,
-    find(text, from) {
+    find(text) {
       const found = texts
-        .map((mark) => ({ start: text.indexOf(mark, from), mark }))
+        .map((mark) => ({ start: text.indexOf(mark), mark }))
         .filter(({ start }) => start >= 0)
         .sort((a, b) => a.start - b.start)[0];
       return found && { start: found.start, end: found.start + found.mark.length };
     },
-    pending: (text, from) => Math.min(text.length, ...texts.map((mark) => partialStart(text, from, mark))),
+    pending: (text) => Math.min(text.length, ...texts.map((mark) => partialStart(text, mark))),
   };
 }
 
-function partialStart(text: string, from: number, mark: string): number {
-  for (let start = Math.max(from, text.length - mark.length + 1); start < text.length; start++) {
+function partialStart(text: string, mark: string): number {
+  for (let start = Math.max(0, text.length - mark.length + 1); start < text.length; start++) {
     if (mark.startsWith(text.slice(start))) return start;
   }
   return text.length;
@@ -42,22 +42,18 @@ function partialStart(text: string, from: number, mark: string): number {
  * match, so that a text is read once.
  */
 export function sequence(...pieces: readonly string[]): Marker {
-  const whole = new RegExp(pieces.join(""), "gu");
+  const whole = new RegExp(pieces.join(""), "u");
   // The end of the text may come before any of the pieces but the first.
   const partial = new RegExp(
     pieces.reduceRight((rest, piece) => `${piece}(?:$|${rest})`, "$"),
-    "gu",
+    "u",
   );
-  const at = (pattern: RegExp, text: string, from: number) => {
-    pattern.lastIndex = from;
-    return pattern.exec(text);
-  };
   return {
     texts: [],
-    find(text, from) {
-      const found = at(whole, text, from);
+    find(text) {
+      const found = whole.exec(text);
       return found === null ? undefined : { start: found.index, end: found.index + found[0].length };
     },
-    pending: (text, from) => at(partial, text, from)?.index ?? text.length,
+    pending: (text) => partial.exec(text)?.index ?? text.length,
   };
 }

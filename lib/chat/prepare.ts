@@ -1,6 +1,7 @@
 // Conversations of OpenAI's clients in the form that chat templates take. Clients change what they send back: content is null, absent
-// or a list of parts, reasoning has either name, arguments are JSON text, results come in any order.
+// or a list of parts, reasoning has several names, arguments are JSON text, results come in any order.
 
+import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import { isJsonObject, type JsonObject } from "../json.js";
 import type { Message } from "../types.js";
@@ -46,6 +47,12 @@ export function prepareChat(
 
 /** Messages with the results of tools in the order of their calls, and with the names of their tools. */
 export function withResults(messages: readonly ChatMessage[]): readonly ChatMessage[] {
+  messages.forEach((message: unknown, index) => {
+    if (isJsonObject(message) && typeof message.role === "string") return;
+    throw new GrpoError("BAD_INPUT", `message ${index} has no role, found ${show(message)}`, {
+      hint: 'give every message "role" and "content"',
+    });
+  });
   return namesOfResults(inCallOrder(messages));
 }
 
@@ -53,7 +60,7 @@ function prepareMessage(message: ChatMessage, index: number, needs: TemplateNeed
   const { role, tool_call_id: callId, name } = message;
   const where = `message ${index}`;
   const parts = contentOf(message.content, where);
-  const reasoning = [message.reasoning_content, message.reasoning, parts.reasoning].find(
+  const reasoning = [message.reasoning_content, message.reasoning, message.thinking, parts.reasoning].find(
     (text): text is string => typeof text === "string" && text !== "",
   );
   const calls = role === "assistant" ? callsOf(message.tool_calls, where, needs) : [];
@@ -159,8 +166,8 @@ function shortened(id: string, { callIdLength }: TemplateNeeds): string {
 function inCallOrder(messages: readonly ChatMessage[]): readonly ChatMessage[] {
   const ordered: ChatMessage[] = [];
   for (let i = 0; i < messages.length; ) {
-    const ids = idsOfCalls(messages[i] as ChatMessage);
-    ordered.push(messages[i++] as ChatMessage);
+    const ids = idsOfCalls(at(messages, i));
+    ordered.push(at(messages, i++));
     let end = i;
     while (messages[end]?.role === "tool") end++;
     const place = ({ tool_call_id: id }: ChatMessage) => ids.indexOf(String(id));

@@ -29,9 +29,9 @@ function strip(text: string): string {
 }
 
 /** `{"name": …, "arguments": {…}}`; no arguments are `{}`. */
-export function jsonCall(text: string, key: "arguments" | "parameters" = "arguments"): ReadCall | undefined {
+function jsonCall(text: string, key: "arguments" | "parameters" = "arguments"): ReadCall | undefined {
   const read = readJson(text);
-  if (!isLiteralObject(read) || typeof read.name !== "string") return undefined;
+  if (!isLiteralObject(read) || typeof read.name !== "string" || read.name === "") return undefined;
   const values = read[key] ?? {};
   if (!isLiteralObject(values)) return undefined;
   const [start, end] = topLevelValues(text).get(key) ?? [0, 0];
@@ -148,8 +148,8 @@ export function glmCall(body: string, { closed }: CallFrame): readonly ReadCall[
   for (const pair of pairs) {
     const [key = "", rest = ""] = splitOnce(pair, "</arg_key>");
     const mark = VALUE_MARK.exec(rest);
-    const [value, closed] = splitOnce(rest.slice(mark?.[0].length), "</arg_value>");
-    if (mark !== null && closed !== undefined) values.push([key, strip(value)]);
+    const [value, behind] = splitOnce(rest.slice(mark?.[0].length), "</arg_value>");
+    if (mark !== null && behind !== undefined) values.push([key, strip(value)]);
   }
   return [{ name, values: Object.fromEntries(values) }];
 }

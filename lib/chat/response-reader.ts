@@ -74,9 +74,13 @@ export class ResponseReader {
   }
 
   push(text: string): ChatDelta[] {
-    for (let start = 0; start < text.length; start += PIECE) {
-      this.#buffer += text.slice(start, start + PIECE);
+    for (let start = 0; start < text.length; ) {
+      let end = start + PIECE;
+      // Both halves of a character of two.
+      if (/[\ud800-\udbff]/.test(text.charAt(end - 1))) end++;
+      this.#buffer += text.slice(start, end);
       while (this.#advance());
+      start = end;
     }
     return this.#taken();
   }
@@ -103,9 +107,9 @@ export class ResponseReader {
   #advance(): boolean {
     if (this.#region === undefined) return this.#advanceOutside();
     const region = this.#region;
-    const found = region.close?.find(this.#buffer, 0);
+    const found = region.close?.find(this.#buffer);
     if (found === undefined) {
-      const until = region.close?.pending(this.#buffer, 0) ?? this.#buffer.length;
+      const until = region.close?.pending(this.#buffer) ?? this.#buffer.length;
       return this.#wait(until, region.kind === "call" ? undefined : region.kind);
     }
     const body = this.#take(found.start);
@@ -123,9 +127,9 @@ export class ResponseReader {
     let first: { readonly at: Found; readonly region: Opener["region"] | undefined } | undefined;
     let pending = this.#buffer.length;
     for (const { mark, region } of this.#marks) {
-      const at = mark.find(this.#buffer, 0);
+      const at = mark.find(this.#buffer);
       if (at !== undefined && at.start < (first?.at.start ?? Number.POSITIVE_INFINITY)) first = { at, region };
-      pending = Math.min(pending, mark.pending(this.#buffer, 0));
+      pending = Math.min(pending, mark.pending(this.#buffer));
     }
     // A mark that has begun before the first whole one may still be the first.
     if (first === undefined || pending < first.at.start) {
@@ -193,7 +197,10 @@ export class ResponseReader {
   }
 
   #send(kind: TextKind, text: string): void {
-    if (text !== "") this.#deltas.push({ type: kind, text });
+    if (text === "") return;
+    const last = this.#deltas.at(-1);
+    if (last?.type === kind) this.#deltas.splice(-1, 1, { type: kind, text: last.text + text });
+    else this.#deltas.push({ type: kind, text });
   }
 }
 

@@ -64,7 +64,7 @@ export function turnHeader(tokenizer: ChatTokenizer, family: ChatFamily): string
   const opened = tryRender(tokenizer, [USER], true);
   if (asked === undefined || !opened?.startsWith(asked)) return undefined;
   const prompt = opened.slice(asked.length);
-  const marks = family.openers.map(({ mark }) => mark.find(prompt, 0)?.start ?? prompt.length);
+  const marks = family.openers.map(({ mark }) => mark.find(prompt)?.start ?? prompt.length);
   const header = prompt.slice(0, family.headers ? prompt.length : Math.min(...marks));
   return header === "" ? undefined : header;
 }

@@ -4,7 +4,7 @@
 import { isJsonObject, type JsonObject } from "../json.js";
 import { isPythonSpace, trimText } from "../text.js";
 import { Float } from "../tokenizer/jinja/values.js";
-import { isLiteralObject, type Literal, type LiteralObject, readJson } from "./literals.js";
+import { isLiteralObject, type Literal, type LiteralObject, readJson, wholeNumber } from "./literals.js";
 
 /** What types a call's arguments. */
 export type TypeArguments = (tool: string, values: LiteralObject) => LiteralObject;
@@ -55,7 +55,7 @@ function readAs(text: string, type: string): Literal | undefined {
   const trimmed = trimText(text, isPythonSpace);
   switch (type) {
     case "integer":
-      return INTEGER.test(trimmed) ? numberOf(trimmed) : wholeOf(trimmed);
+      return INTEGER.test(trimmed) ? wholeNumber(digitsOf(trimmed)) : wholeOf(trimmed);
     case "number":
       return fractionOf(trimmed);
     case "boolean": {
@@ -75,19 +75,20 @@ function readAs(text: string, type: string): Literal | undefined {
   }
 }
 
-function numberOf(text: string): number {
-  return Number(text.replaceAll("_", ""));
+/** Without what Python allows and JavaScript does not. */
+function digitsOf(text: string): string {
+  return text.replaceAll("_", "").replace(/^\+/, "");
 }
 
 /** A whole number that is written with a fraction or an exponent. */
-function wholeOf(text: string): number | undefined {
-  const value = NUMBER.test(text) ? numberOf(text) : Number.NaN;
-  return Number.isInteger(value) ? value : undefined;
+function wholeOf(text: string): number | bigint | undefined {
+  const value = NUMBER.test(text) ? Number(digitsOf(text)) : Number.NaN;
+  return Number.isInteger(value) ? wholeNumber(BigInt(value).toString()) : undefined;
 }
 
 /** Keeps the fraction of 2.0, and takes 1e3 for a whole number. */
-function fractionOf(text: string): number | Float | undefined {
-  const value = NUMBER.test(text) ? numberOf(text) : Number.NaN;
-  if (!Number.isFinite(value)) return undefined;
-  return text.includes(".") ? (Number.isInteger(value) ? new Float(value) : value) : value;
+function fractionOf(text: string): number | bigint | Float | undefined {
+  const value = NUMBER.test(text) ? Number(digitsOf(text)) : Number.NaN;
+  if (!Number.isInteger(value)) return Number.isFinite(value) ? value : undefined;
+  return text.includes(".") ? new Float(value) : wholeOf(text);
 }

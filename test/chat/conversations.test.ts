@@ -10,6 +10,7 @@ import {
   byteTokenizer,
   type ChatModel,
   conversations,
+  joined,
   publishedTemplate,
   type Reading,
 } from "../support/chat-formats.js";
@@ -147,22 +148,6 @@ function readingOf({ content, reasoning, toolCalls }: ParsedMessage): Reading {
 
 function nameOf({ context, turn }: { readonly context?: string; readonly turn: string }): string {
   return context === undefined || context === "user" ? turn.replace("by hand: ", "") : `${context}: ${turn}`;
-}
-
-/** The message that a list of pieces is. */
-function joined(
-  deltas: readonly ChatDelta[],
-): Omit<ParsedMessage, "malformedCalls" | "toolCalls"> & { calls: string[][] } {
-  const calls: string[][] = [];
-  let content = "";
-  let reasoning = "";
-  for (const delta of deltas) {
-    if (delta.type === "content") content += delta.text;
-    else if (delta.type === "reasoning") reasoning += delta.text;
-    else if (delta.type === "call") calls[delta.index] = [delta.name, ""];
-    else (calls[delta.index] as string[])[1] += delta.text;
-  }
-  return { content, reasoning, calls };
 }
 
 describe.each(models)("%s", (name, model) => {

@@ -34,6 +34,8 @@ const CHANGES: Readonly<Record<string, (message: ChatMessage) => ChatMessage>> =
     ]),
   "reasoning under its other name": ({ reasoning_content: reasoning, ...rest }) =>
     reasoning === undefined ? rest : { ...rest, reasoning },
+  "reasoning under a third name": ({ reasoning_content: thinking, ...rest }) =>
+    thinking === undefined ? rest : { ...rest, thinking },
   "reasoning under both names": (message) => ({ ...message, reasoning: message.reasoning_content }),
   "reasoning among the parts": ({ reasoning_content: text, ...rest }) =>
     text === undefined ? rest : { ...rest, content: [{ type: "reasoning", text }, rest.content] },
@@ -97,6 +99,16 @@ describe("conversations", () => {
     expect(format.prepare([user, calling(call("a", "f", text))]).messages).toEqual(messages);
     expect(turn?.tool_calls).toMatchObject([{ function: { arguments: { note: "café / x", rate: { value: 1000 } } } }]);
   });
+
+  it.each(["trl/qwen3", "trl/qwen3_6", "trl/deepseekv3", "trl/lfm2_v2", "trl/lfm2"])(
+    "keep all digits of long numbers with %s",
+    async (template) => {
+      const tokenizer = await byteTokenizer(publishedTemplate(template), ["<|im_end|>"]);
+      const text = '{"id": 1234567890123456789, "price": 2.0, "list": [-98765432109876543210]}';
+      const rendered = tokenizer.decode(chatFormat(tokenizer).render([user, calling(call("a", "f", text)), user]));
+      for (const number of ["1234567890123456789", "2.0", "-98765432109876543210"]) expect(rendered).toContain(number);
+    },
+  );
 
   it.each(["", null, undefined])("take %j for no arguments", (text) => {
     expect(format.prepare([calling(call("a", "f", text))]).messages[0]?.tool_calls).toEqual([
@@ -166,6 +178,8 @@ describe("conversations", () => {
       "message 1: call 0 (f): arguments must be a JSON object",
     ],
     ["arguments that are a list", [user, calling(call("a", "f", "[1]"))], 'found "[1]"'],
+    ["a message without a role", [user, { content: "Hi" }], 'message 1 has no role, found {"content":"Hi"}'],
+    ["a message that is none", [null], "message 0 has no role, found null"],
     ["a call without a name", [user, calling({ id: "a" })], "message 1: call 0 has no name of a function"],
     ["calls that are no list", [{ role: "assistant", tool_calls: 5 }], "message 0: tool_calls must be a list"],
   ])("are refused: %s", (_, messages, message) => {

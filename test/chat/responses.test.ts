@@ -151,6 +151,15 @@ describe("a turn", () => {
     expect(qwen.parse(ids("a😀").slice(0, 3)).content).toBe("a\uFFFD");
   });
 
+  it("is never cut inside a character, however long the text", () => {
+    for (const shift of ["", "a"]) {
+      const text = shift + "😀".repeat(5000);
+      const sent = qwen.stream().push(text);
+      expect(sent).toEqual([{ type: "content", text }]);
+      expect(qwen.parse(text).content).toBe(text);
+    }
+  });
+
   it("sends text as soon as it is no mark", () => {
     const stream = qwen.stream();
     const sent = Array.from("a <tool x <tool_call>").map((char) => stream.push(char));
@@ -218,6 +227,7 @@ describe("calls", () => {
     ["whole", "3.0", 3, "3"],
     ["whole", "3.5", "3.5", '"3.5"'],
     ["whole", "seven", "seven", '"seven"'],
+    ["whole", "1234567890123456789", 1234567890123456800, "1234567890123456789"],
     ["number", "2.0", 2, "2.0"],
     ["number", "1e3", 1000, "1000"],
     ["number", "-.5", -0.5, "-0.5"],
@@ -241,6 +251,19 @@ describe("calls", () => {
     const quoted = `<tool_call>{"name": "f", "arguments": {"${key}": ${JSON.stringify(text.trim())}}}</tool_call>`;
     expect(read(quoted, { tools: TOOLS })[0]?.arguments).toEqual({ [key]: value });
     expect(coder.parse(xml).toolCalls[0]?.arguments).toEqual({ [key]: text.trim() });
+  });
+
+  it("keep all digits of long numbers", () => {
+    const text = '{"id": 1234567890123456789, "text": 5}';
+    expect(read(`<tool_call>{"name": "f", "arguments": ${text}}</tool_call>`)[0]?.argumentsText).toBe(text);
+    const quoted = '{"id": 1234567890123456789, "whole": "5"}';
+    expect(read(`<tool_call>{"name": "f", "arguments": ${quoted}}</tool_call>`, { tools: TOOLS })).toEqual([
+      {
+        name: "f",
+        arguments: { id: 1234567890123456800, whole: 5 },
+        argumentsText: '{"id": 1234567890123456789, "whole": 5}',
+      },
+    ]);
   });
 
   it("are content where they are not to be read", () => {

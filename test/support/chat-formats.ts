@@ -4,7 +4,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import type { ChatMessage, ChatTool } from "../../lib/chat/chat-format.js";
+import type { ChatDelta, ChatMessage, ChatTool, ParsedMessage } from "../../lib/chat/chat-format.js";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer.js";
 import { readGzipJson } from "./tokenizer-golden.js";
 
@@ -79,4 +79,20 @@ export async function byteTokenizer(template: string | undefined, ends: readonly
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+/** The message that a list of pieces is. */
+export function joined(
+  deltas: readonly ChatDelta[],
+): Omit<ParsedMessage, "malformedCalls" | "toolCalls"> & { calls: string[][] } {
+  const calls: string[][] = [];
+  let content = "";
+  let reasoning = "";
+  for (const delta of deltas) {
+    if (delta.type === "content") content += delta.text;
+    else if (delta.type === "reasoning") reasoning += delta.text;
+    else if (delta.type === "call") calls[delta.index] = [delta.name, ""];
+    else (calls[delta.index] as string[])[1] += delta.text;
+  }
+  return { content, reasoning, calls };
 }
