@@ -74,6 +74,8 @@ export function toApiError(thrown: unknown): ApiError {
   if (thrown instanceof ApiError) return thrown;
   if (!(thrown instanceof GrpoError)) return new ApiError(500, "internal_error", reasonOf(thrown), { cause: thrown });
   const code = thrown.code.toLowerCase();
-  if (CALLERS_FAULT.has(thrown.code)) return new ApiError(400, code, thrown.message, { cause: thrown });
-  return new ApiError(UNAVAILABLE.has(thrown.code) ? 503 : 500, code, thrown.message, { cause: thrown });
+  // The hint, which stands on a line of its own elsewhere.
+  const message = thrown.message.replace("\n  → ", "; ");
+  if (CALLERS_FAULT.has(thrown.code)) return new ApiError(400, code, message, { cause: thrown });
+  return new ApiError(UNAVAILABLE.has(thrown.code) ? 503 : 500, code, message, { cause: thrown });
 }

@@ -70,6 +70,17 @@ function parse(bytes: Buffer): JsonObject {
   } catch (cause) {
     throw new ApiError(400, "invalid_json", `the body is no JSON: ${reasonOf(cause)}`, { cause });
   }
+  checkDepth(value, MOST_LEVELS);
   if (isJsonObject(value)) return value;
   throw new ApiError(400, "invalid_json", "expected a JSON object as the body");
+}
+
+/** Chat templates and schemas walk through what they are given by calling themselves. */
+const MOST_LEVELS = 100;
+
+function checkDepth(value: unknown, levels: number): void {
+  if (typeof value !== "object" || value === null) return;
+  if (levels === 0)
+    throw new ApiError(400, "invalid_json", `expected at most ${MOST_LEVELS} levels of lists and objects`);
+  for (const part of Object.values(value)) checkDepth(part, levels - 1);
 }

@@ -115,8 +115,10 @@ describe("requests that cannot be answered", () => {
     ["POST", PATH, "[]", 400, "invalid_json"],
     ["POST", PATH, "", 400, "invalid_value"],
     ["POST", PATH, { ...BODY, messages: "hi" }, 400, "invalid_value"],
+    ["POST", PATH, `{"messages":${"[".repeat(50_000)}${"]".repeat(50_000)}}`, 400, "invalid_json"],
+    ["POST", PATH, { ...BODY, chat_template_kwargs: { chatTemplate: "{{ 1 }}" } }, 400, "bad_option"],
     ["GET", "/v1/models/%ff", undefined, 404, "not_found"],
-  ])("%s %s %j: %i", async (method, path, body, status, code) => {
+  ])("%s %s: %#", async (method, path, body, status, code) => {
     const { client } = await start(() => "ok");
     const text = typeof body === "string" ? body : JSON.stringify(body);
     const response = await client.fetch(path, {
