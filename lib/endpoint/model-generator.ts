@@ -6,7 +6,7 @@ import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import type { CausalLM } from "../model/model.js";
 import type { SampledCompletion, SampledGroup } from "../model/sampled.js";
-import type { StopStringOptions } from "../model/sampling.js";
+import type { AdapterChoice, StopStringOptions } from "../model/sampling.js";
 import { EventQueue } from "./event-queue.js";
 import type {
   DrawnToken,
@@ -20,10 +20,7 @@ import type {
 import { checkLogits, likeliestTokens } from "./likeliest.js";
 
 /** What is asked of the model. */
-type Model = Pick<
-  CausalLM,
-  "vocabSize" | "maxPositions" | "adapters" | "sample" | "logprobs" | "forward" | "setAdapter" | "disableAdapter"
->;
+type Model = Pick<CausalLM, "vocabSize" | "maxPositions" | "sample" | "logprobs" | "forward">;
 
 interface Job {
   readonly request: GenerationRequest;
@@ -47,8 +44,6 @@ export class ModelGenerator implements Generator {
   #waiting: Job[] = [];
   #running: Batch | undefined;
   #scheduled = false;
-  /** The last work that needed a certain adapter. */
-  #switched: Promise<unknown> = Promise.resolve();
   #batches = 0;
 
   /** The tokenizer spells tokens, for stop strings. */
@@ -85,11 +80,11 @@ export class ModelGenerator implements Generator {
   async score({ ids, top, adapter, signal }: ScoreRequest): Promise<readonly ScoredToken[]> {
     signal.throwIfAborted();
     if (top === 0) {
-      const [logprobs] = await this.#with(adapter, () => this.#model.logprobs([ids]));
+      const [logprobs] = await this.#model.logprobs([ids], choiceOf(adapter));
       return ids.slice(1).map((id, i) => ({ id, logprob: at(logprobs ?? [], i), top: [] }));
     }
     checkLogits(ids.length, this.vocabSize);
-    const [logits] = await this.#with(adapter, () => this.#model.forward([ids]));
+    const [logits] = await this.#model.forward([ids], choiceOf(adapter));
     return likeliestTokens(ids, logits ?? new Float32Array(), { from: 1, top, temperature: 1 });
   }
 
@@ -134,9 +129,8 @@ export class ModelGenerator implements Generator {
 
   /** Never rejects: each request is told. */
   async #run({ jobs, stop }: Batch): Promise<void> {
-    const [{ request }] = jobs as [Job];
     try {
-      const groups = await this.#with(request.adapter, () => this.#sample(jobs, stop.signal));
+      const groups = await this.#sample(jobs, stop.signal);
       for (const [i, job] of jobs.entries()) {
         if (job.request.topLogprobs === 0) continue;
         await this.#tellWithTop(job, at(groups, i)).catch((error: unknown) => job.events.fail(error));
@@ -158,6 +152,7 @@ export class ModelGenerator implements Generator {
         stopIds: request.stopIds,
         ...(request.stopStrings.length > 0 ? { stopStrings: request.stopStrings } : {}),
         tokenizer: this.#tokenizer,
+        ...choiceOf(request.adapter),
         seed: seed ?? this.#seed,
         step: seed === undefined ? this.#batches++ : 0,
         promptKeys: jobs.map((_, i) => (seed === undefined ? i : 0)),
@@ -175,7 +170,7 @@ export class ModelGenerator implements Generator {
     for (const [index, completion] of completions.entries()) {
       const ids = [...request.ids, ...completion.ids];
       checkLogits(ids.length, this.vocabSize);
-      const [logits] = await this.#with(request.adapter, () => this.#model.forward([ids]));
+      const [logits] = await this.#model.forward([ids], choiceOf(request.adapter));
       const options = { from: request.ids.length, top: request.topLogprobs, temperature };
       const scored = await likeliestTokens(ids, logits ?? new Float32Array(), options);
       tellCompletion(events, index, completion, (i) => {
@@ -186,18 +181,10 @@ export class ModelGenerator implements Generator {
     }
     events.end();
   }
+}
 
-  /** Runs `work` with the adapter that a request asks for; one such work at a time, or one would run with the adapter of another. */
-  #with<T>(adapter: string | null | undefined, work: () => Promise<T>): Promise<T> {
-    if (adapter === undefined || this.#model.adapters.length === 0) return work();
-    const result = this.#switched.then(async () => {
-      if (adapter === null) return this.#model.disableAdapter(work);
-      await this.#model.setAdapter(adapter);
-      return work();
-    });
-    this.#switched = result.catch(() => {});
-    return result;
-  }
+function choiceOf(adapter: string | null | undefined): AdapterChoice {
+  return adapter === undefined ? {} : { adapter };
 }
 
 /** Options of sample(). Greedy decoding looks at nothing that shapes a distribution. */

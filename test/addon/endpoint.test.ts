@@ -78,6 +78,9 @@ it("draws the same for the same seed, with others beside it and after another se
     return choices.map(({ token_ids: ids }: { token_ids: number[] }) => ids);
   };
   const alone = await draw({});
+  const options = { temperature: 1.5, seed: 11, maxNewTokens: 24, numReturnSequences: 3 };
+  const expected = await model.generate([promptOf(question(3, 4))], { ...options, adapter: null });
+  expect(alone).toEqual(expected.map(({ ids }) => ids));
   const [beside] = await Promise.all([draw({}), draw({ seed: 12 }), draw({ messages: chat("x") })]);
   expect(beside).toEqual(alone);
   const fresh = await CausalLM.fromPretrained(tinyModel, { device: "cpu", dtype: "float32" });
