@@ -43,7 +43,7 @@ const rows = Object.entries(messages).flatMap(([label, texts]) =>
 );
 const { train, test } = Dataset.from(rows).trainTestSplit({ testSize: 8, seed: 1 });
 
-/** Another label is better than no label, so that there is something to climb at the beginning. */
+/** A wrong label is better than no label, so that there is something to learn from at the beginning. */
 const labelled = rewards.perSample<{ label: string }>(function labelled({ text, label }) {
   const answer = text.trim().toLowerCase();
   if (answer === label) return 1;

@@ -1,9 +1,9 @@
-// Code: small functions in Python, rewarded by the share of tests that they pass, and by standing in one code block.
+// Code: small functions in Python, rewarded for the share of tests that they pass, and for being in one code block.
 //
 //   HF_ALLOW_CODE_EVAL=1 npx tsx code.ts --model Qwen/Qwen2.5-Coder-0.5B-Instruct --steps 200
 //
-// The variable is your consent to run on this machine what a model writes, which is no jail: docs/code-rewards.md says what
-// protects you and what does not, and how to use sandboxes instead.
+// The variable is your consent to run what a model writes on this machine, where it is not locked in: docs/code-rewards.md says
+// what protects you and what does not, and how to use sandboxes instead.
 
 import { parseArgs } from "node:util";
 import { GRPOConfig, GRPOTrainer, LoraConfig, rewards, tinyModel } from "grpo";
@@ -16,7 +16,7 @@ const { values: flags } = parseArgs({
   },
 });
 
-/** What a program is to do, and what it should print for some inputs: the columns of open-r1's data sets. */
+/** What a program should do, and what it should print for some inputs: the columns of open-r1's data sets. */
 const tasks: { task: string; solve: (numbers: number[]) => number }[] = [
   { task: "the sum of the numbers", solve: (numbers) => numbers.reduce((sum, n) => sum + n, 0) },
   { task: "the largest of the numbers", solve: (numbers) => Math.max(...numbers) },

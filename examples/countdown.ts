@@ -1,5 +1,5 @@
-// Countdown: reach a target with the given numbers, each used once, by + - * and /. There are many right answers, which no column
-// can list, so the reward computes what the model wrote.
+// Countdown: reach a target with the given numbers, each used once, by + - * and /. There are too many right answers
+// to list in a column, so the reward evaluates what the model wrote.
 //
 //   npx tsx countdown.ts --model Qwen/Qwen2.5-1.5B-Instruct --steps 300
 
@@ -24,7 +24,7 @@ const trainDataset = Array.from({ length: 500 }, (_, i) => {
   return { prompt, numbers: [...numbers], target };
 });
 
-/** The value of an expression of whole numbers, NaN if it is none: sums of products of numbers and parentheses. */
+/** The value of an expression of whole numbers, + - * / and parentheses; NaN if the text is not one. */
 function evaluate(expression: string): number {
   const tokens = expression.match(/\d+|[^\s\d]/g) ?? [];
   let next = 0;

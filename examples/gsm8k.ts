@@ -1,4 +1,4 @@
-// Grade-school mathematics: GSM8K with a reward for the right number and one for saying so in a line of its own.
+// Grade-school mathematics: GSM8K with a reward for the right number, and one for putting it on a line of its own.
 //
 //   npx tsx gsm8k.ts --model Qwen/Qwen2.5-0.5B-Instruct --steps 200
 //

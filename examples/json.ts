@@ -1,5 +1,5 @@
-// JSON that validates: orders in plain words become objects of a schema. One reward asks whether the answer is such an object, the
-// other how many of its values are right.
+// JSON that validates: orders in plain words become objects that fit a schema. One reward checks whether the answer is such an object,
+// the other how many of its values are right.
 //
 //   npm install zod
 //   npx tsx json.ts --model Qwen/Qwen2.5-0.5B-Instruct --steps 200

@@ -33,7 +33,7 @@ const commands: Readonly<Record<string, Entry>> = {
     load: async () => (await import("./commands/logout.js")).logoutCommand,
   },
   whoami: {
-    summary: "show the account of the token in force",
+    summary: "show the account of the token in use",
     load: async () => (await import("./commands/whoami.js")).whoamiCommand,
   },
   train: {
@@ -52,6 +52,10 @@ const commands: Readonly<Record<string, Entry>> = {
     summary: "write a model with an adapter merged into it",
     load: async () => (await import("./commands/merge.js")).mergeCommand,
   },
+  gguf: {
+    summary: "write a model as a GGUF file for llama.cpp and Ollama",
+    load: async () => (await import("./commands/gguf.js")).ggufCommand,
+  },
   report: {
     summary: "write a page with the curves and completions of a run",
     load: async () => (await import("./commands/report.js")).reportCommand,
@@ -65,6 +69,10 @@ const commands: Readonly<Record<string, Entry>> = {
 function help(): string {
   const lines = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`);
   return `usage: grpo <command> [options]\n\n${lines.join("\n")}\n\n\`grpo <command> --help\` shows a command's options, \`grpo --version\` the version.`;
+}
+
+function usage(name: string, command: Command): string {
+  return `usage: grpo ${name} ${command.usage}`.trimEnd();
 }
 
 async function main(args: readonly string[]): Promise<number> {
@@ -85,7 +93,7 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const command = await entry.load();
   if (rest.includes("--help") || rest.includes("-h")) {
-    console.log(`usage: grpo ${name} ${command.usage}`);
+    console.log(usage(name, command));
     return 0;
   }
   return run(name, command, rest);
@@ -97,7 +105,7 @@ async function run(name: string, command: Command, args: readonly string[]): Pro
   } catch (error) {
     // node:util parseArgs: an unknown or incomplete option.
     if (error instanceof Error && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS")) {
-      console.error(`grpo ${name}: ${error.message}\n\nusage: grpo ${name} ${command.usage}`);
+      console.error(`grpo ${name}: ${error.message}\n\n${usage(name, command)}`);
       return 2;
     }
     if (!(error instanceof GrpoError)) throw error;

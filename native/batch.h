@@ -255,11 +255,13 @@ struct LossResult {
 /// What the engine computes with, and the memory of its device; zeros for the host's.
 struct EngineMemory {
     int64_t compute_bytes = 0;  // of a number in a pass
+    int64_t kept_bytes = 0;     // of one that is kept for the backward, or in a cache
     int64_t free = 0;
     int64_t total = 0;
 
     static void fields(auto& self, auto& field) {
         field("computeBytes", self.compute_bytes);
+        field("keptBytes", self.kept_bytes);
         field("free", self.free);
         field("total", self.total);
     }

@@ -143,8 +143,8 @@ std::vector<float> Engine::forward(const std::vector<int32_t>& ids,
     if (ids.empty()) return {};
     const c10::InferenceMode inference;
     const at::Device device = decoder_.device();
-    const auto attention =
-        std::make_shared<PackedAttention>(decoder_.config(), layout, decoder_.dtype(), device);
+    const auto attention = std::make_shared<PackedAttention>(
+        decoder_.config(), layout, decoder_.dtype(), device, decoder_.storage());
     ForwardMode mode = policy();
     mode.context_length =
         *std::max_element(layout.prompt_lengths.begin(), layout.prompt_lengths.end());
@@ -187,6 +187,8 @@ StepResult Engine::optimizer_step(const OptimizerOptions& options) {
 
 EngineMemory Engine::memory() const {
     EngineMemory memory{.compute_bytes = static_cast<int64_t>(c10::elementSize(decoder_.dtype()))};
+    const bool halves = decoder_.storage() == cpu::Storage::kBFloat16;
+    memory.kept_bytes = halves ? 2 : memory.compute_bytes;
     const at::Device device = decoder_.device();
     // Metal shares the host's memory.
     if (!device.is_cuda()) return memory;

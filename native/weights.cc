@@ -29,7 +29,9 @@ std::map<std::string, NamedTensor> by_name(std::vector<NamedTensor> tensors) {
 }
 
 void overwrite(const NamedTensor& tensor, const at::Tensor& values) {
-    tensor.change([&](const at::Tensor& place) { place.copy_(values); });
+    tensor.change([&](const at::Tensor& rows, int64_t first) {
+        rows.copy_(values.narrow(0, first, rows.size(0)));
+    });
 }
 
 void require_finite(const at::Tensor& merged, const std::string& name) {
@@ -43,8 +45,9 @@ void require_finite(const at::Tensor& merged, const std::string& name) {
 void Weights::initialise(uint64_t seed) {
     const c10::NoGradGuard no_grad;
     for (const NamedTensor& tensor : base().named_tensors()) {
-        tensor.change([&](const at::Tensor& values) {
-            if (values.dim() == 2) return fill_normal(values, tensor.name, seed, kInitStd);
+        tensor.change([&](const at::Tensor& values, int64_t first) {
+            if (values.dim() == 2)
+                return fill_normal(values, tensor.name, seed, kInitStd, first * values.size(1));
             const bool is_bias = tensor.name.ends_with(".bias");
             values.fill_(is_bias ? 0 : 1 - decoder.config().norm_offset);
         });
@@ -113,8 +116,9 @@ void Weights::mix_reference(double alpha) {
     const c10::NoGradGuard no_grad;
     require(own_reference_, "only the reference of a model that is trained in full can be mixed");
     for (const NamedTensor& tensor : base().named_tensors()) {
-        tensor.change([&](const at::Tensor& values) {
-            const at::Tensor policy = whole_->parameters.value(tensor.name);
+        tensor.change([&](const at::Tensor& values, int64_t first) {
+            const at::Tensor policy =
+                whole_->parameters.value(tensor.name).narrow(0, first, values.size(0));
             values.mul_(1 - alpha).add_(policy.to(values.scalar_type()), alpha);
         });
     }
@@ -330,7 +334,7 @@ void Weights::read_set(TensorSet set, const TensorFiles& files, StoredTensors& s
         const auto found = stored.find(tensor.name);
         if (found == stored.end()) throw EngineError(code, "tensor " + tensor.name + " is missing");
         require(tensor.change != nullptr, "this set of tensors cannot be loaded");
-        tensor.change([&](const at::Tensor& place) { files.read_into(*found->second, place); });
+        files.read_into(*found->second, tensor.shape, tensor.change);
         stored.erase(found);
     }
     if (!stored.empty()) {

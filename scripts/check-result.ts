@@ -2,10 +2,11 @@
 // adapter on the base model, the merged model, and GGUF files of it. Each is tried where its program is given.
 //
 //   npx tsx scripts/check-result.ts --out FOLDER [--model FOLDER] [--adapter FOLDER] [--python PYTHON] [--vllm PYTHON]
-//     [--llama-cpp CHECKOUT --packages FOLDER [--pre NAME]]
+//     [--packages FOLDER [--llama-cpp CHECKOUT [--pre NAME]]]
 //
-// --python is one with transformers, PEFT and what llama.cpp's converter imports, --packages a folder whose node_modules has
-// node-llama-cpp. Without --adapter a random one is made. --pre: see scripts/golden/check_result.py. In float32, where the same
+// --python is one with transformers and PEFT, --vllm one with vLLM, --packages a folder whose node_modules has node-llama-cpp,
+// which loads the files of `grpo gguf`; with --llama-cpp also those of the converter in a checkout of llama.cpp, whose packages
+// --python then has. Without --adapter a random one is made. --pre: see scripts/golden/check_result.py. In float32, where the same
 // tokens are expected; bfloat16 and Q8_0 must load, and how many of their completions are the same is printed. Exit status 1 when
 // a float32 completion differs.
 
@@ -43,6 +44,12 @@ const QUESTIONS = [
   "What is 12 + 30?",
 ];
 const GGUF_TYPES = ["f32", "bf16", "q8_0"];
+/** llama.cpp keeps keys and values as float16 and multiplies them so, which decides near ties otherwise than float32 does. */
+const IN_FLOAT32 = {
+  flashAttention: false,
+  experimentalKvCacheKeyType: "F32",
+  experimentalKvCacheValueType: "F32",
+};
 
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 const { values: flags } = parseArgs({
@@ -63,7 +70,7 @@ const check = await writeResult();
 let good = true;
 if (flags.python !== undefined) good = checkInPython(flags.python, "peft") && good;
 if (flags.vllm !== undefined) good = checkInPython(flags.vllm, "vllm") && good;
-if (flags["llama-cpp"] !== undefined) good = (await checkGguf(flags["llama-cpp"])) && good;
+if (flags.packages !== undefined) good = (await checkGguf(flags.packages)) && good;
 process.exit(good ? 0 : 1); // node-llama-cpp keeps a process alive
 
 /** The adapter, the merged model and the completions, in `out`. */
@@ -101,28 +108,40 @@ function checkInPython(python: string, ...args: string[]): boolean {
   return spawnSync(python, [script, program, out, ...rest], { stdio: ["ignore", "inherit", "inherit"] }).status === 0;
 }
 
-async function checkGguf(checkout: string): Promise<boolean> {
-  if (flags.python === undefined || flags.packages === undefined)
-    throw new Error("--llama-cpp: needs --python, --packages");
-  const pre = flags.pre === undefined ? [] : ["--pre", flags.pre];
-  if (!checkInPython(flags.python, "gguf", "--llama-cpp", checkout, ...pre)) return false;
-  const entry = path.resolve(flags.packages, "node_modules/node-llama-cpp/dist/index.js");
+async function checkGguf(packages: string): Promise<boolean> {
+  const writers = [{ name: "grpo gguf", file: (type: string) => path.join(out, `own-${type}.gguf`) }];
+  for (const type of GGUF_TYPES) {
+    const args = ["--model", path.join(out, "merged"), "--type", type, "--output", path.join(out, `own-${type}.gguf`)];
+    const { status } = spawnSync(process.execPath, [here("../dist/cli.js"), "gguf", ...args], { stdio: "inherit" });
+    if (status !== 0) return false;
+  }
+  const checkout = flags["llama-cpp"];
+  if (checkout !== undefined) {
+    if (flags.python === undefined) throw new Error("--llama-cpp: needs --python");
+    const pre = flags.pre === undefined ? [] : ["--pre", flags.pre];
+    if (!checkInPython(flags.python, "gguf", "--llama-cpp", checkout, ...pre)) return false;
+    writers.push({ name: "the converter", file: (type) => path.join(out, `merged-${type}.gguf`) });
+  }
+  const entry = path.resolve(packages, "node_modules/node-llama-cpp/dist/index.js");
   const { getLlama } = (await import(pathToFileURL(entry).href)) as { getLlama(options: object): Promise<Llama> };
   // One thread: llama.cpp's wait for each other by spinning, which on a busy machine takes minutes.
   const llama = await getLlama({ gpu: false, build: "never", logLevel: "error", maxThreads: 1 });
   let good = true;
-  for (const type of GGUF_TYPES) {
-    const model = await llama.loadModel({ modelPath: path.join(out, `merged-${type}.gguf`) });
-    const equal = await equalCompletions(model);
-    console.log(JSON.stringify({ name: `GGUF ${type} in llama.cpp`, equal, of: check.completions.length }));
-    if (type === "f32") good = equal === check.completions.length;
+  for (const { name, file } of writers) {
+    for (const type of GGUF_TYPES) {
+      const equal = await equalCompletions(await llama.loadModel({ modelPath: file(type) }));
+      console.log(
+        JSON.stringify({ name: `GGUF ${type} of ${name} in llama.cpp`, equal, of: check.completions.length }),
+      );
+      if (type === "f32") good = equal === check.completions.length && good;
+    }
   }
   return good;
 }
 
 /** How many prompts have the same tokens in llama.cpp and are answered with the same. */
 async function equalCompletions(model: LlamaModel): Promise<number> {
-  const context = await model.createContext({ contextSize: 512 });
+  const context = await model.createContext({ contextSize: 512, ...IN_FLOAT32 });
   const sequence = context.getSequence();
   let equal = 0;
   for (const [i, { text, ids }] of check.prompts.entries()) {

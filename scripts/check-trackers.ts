@@ -13,6 +13,7 @@ import { isDeepStrictEqual, parseArgs, promisify } from "node:util";
 import {
   CONFIG,
   HISTORY,
+  logEvaluationAndRun,
   logFirstPart,
   logSecondPart,
   MLFLOW,
@@ -85,6 +86,34 @@ async function checkMlflow(): Promise<void> {
   ]);
   check("mlflow: configuration", sorted(found.config), sorted(Object.fromEntries(texts)));
   await recorder.close("mlflow.json");
+  process.env.MLFLOW_TRACKING_URI = address;
+  const evaluated = { outputDir: path.join(folder, "mlflow-evaluated"), tracker: "mlflow" as const };
+  await checkEvaluation("mlflow", evaluated, async () => {
+    return (await readRuns("mlflow", address)).filter(({ history }) => history.some(([step]) => step === 0));
+  });
+}
+
+/** An evaluation alone is a run that has ended and has the options; the run that follows goes on in it. */
+async function checkEvaluation(
+  what: string,
+  run: Parameters<typeof logEvaluationAndRun>[0],
+  read: () => Promise<readonly FoundRun[]>,
+): Promise<void> {
+  const shown = async () =>
+    (await read()).map(({ state, config, history }) => [
+      state,
+      "lossType" in config,
+      sortedHistory(history.map(([step, name, value]) => [step, name.replace(/^.*[/_]/, ""), value])),
+    ]);
+  const ended = what === "wandb" ? [0] : "FINISHED";
+  await logEvaluationAndRun(run, async () => {
+    check(`${what}: an evaluation alone`, await shown(), [[ended, true, [[0, "reward", 0.5]]]]);
+  });
+  const history = [
+    [0, "reward", 0.5],
+    [1, "reward", 0.25],
+  ];
+  check(`${what}: a run after an evaluation`, await shown(), [[ended, true, history]]);
 }
 
 async function checkTrackioFolder(): Promise<void> {
@@ -150,6 +179,12 @@ async function checkWandb(): Promise<void> {
   check("wandb: run", [found.name, found.project, found.tags, found.state], [RUN_NAME, "maths", ["a", "b"], [0]]);
   check("wandb: configuration", sorted(found.config), sorted(configuration()));
   await checkSync(runFolder);
+  const evaluated = path.join(folder, "wandb-evaluated");
+  await checkEvaluation("wandb", { outputDir: evaluated, tracker: "wandb" }, async () => {
+    const names = await readdir(path.join(evaluated, "wandb"), { recursive: true });
+    const files = names.filter((name) => name.endsWith(".wandb")).map((name) => path.join(evaluated, "wandb", name));
+    return (await Promise.all(files.map((file) => readRuns("wandb", file)))).flat();
+  });
   if (values.record) await copyFile(file, path.join(fixtures, "run.wandb"));
 }
 

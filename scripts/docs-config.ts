@@ -111,7 +111,7 @@ function optimizerTable(): string {
     const options = Object.entries(optionsSchema(own)().parse({})).map(([name, value]) => `${toSnake(name)}=${value}`);
     return options.length === 0 ? [] : [`| ${optim.map(code).join(", ")} | \`${options.join(",")}\` |`];
   });
-  const text = "The other optimizers have nothing of their own.";
+  const text = "The other optimizers have no settings of their own.";
   return `### optimArgs and their defaults\n\n${text}\n\n| optim | optimArgs |\n|---|---|\n${rows.join("\n")}\n`;
 }
 
@@ -125,7 +125,8 @@ function heading(section: string): string[] {
 
 function refusedTable(): string {
   const rows = Object.entries(unsupportedDefaults).map(([name, value]) => `\`${name}\` ${code(value)}`);
-  const text = "TRL has them and this version does not. TRL's default is accepted, any other value is an error:";
+  const text =
+    "TRL has these options, but this version does not. TRL's default is accepted; any other value is an error:";
   return `## Options that are refused\n\n${text}\n\n${rows.join(" · ")}\n`;
 }
 
@@ -139,15 +140,14 @@ function valuesTable(): string {
 function ignoredTable(): string {
   const rows = Object.entries(withoutEffect).map(([name, why]) => `| \`${name}\` | ${cell(why)} |`);
   const text =
-    "Accepted with any value, so that a script can be ported as it is. The plan that is printed before the first";
-  const rest =
-    "step names those that were set. Names that begin with `vllm` belong here too: the engine samples by itself.";
+    "Accepted with any value, so that a script can be ported unchanged. The plan that is printed before the first";
+  const rest = "step names those that were set. So are all names that begin with `vllm`: the engine samples by itself.";
   return `## Options without effect\n\n${text}\n${rest}\n\n| option | because |\n|---|---|\n${rows.join("\n")}\n`;
 }
 
 function renamedTable(): string {
   const rows = Object.entries(renamedOptions).map(([name, hint]) => `| \`${name}\` | ${cell(hint)} |`);
-  return `## Other names\n\nUnknown options; the error says what to write.\n\n| found | instead |\n|---|---|\n${rows.join("\n")}\n`;
+  return `## Other names\n\nThese are unknown options too; the error says what to write.\n\n| found | instead |\n|---|---|\n${rows.join("\n")}\n`;
 }
 
 /** lib/grpo/options-without-effect.ts as it should be: what an editor shows is a comment in a type. */

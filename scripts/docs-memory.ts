@@ -53,6 +53,7 @@ function memoryModel(name: keyof typeof models, full: boolean, computeBytes: num
     copiesReference: full,
     weightBytes: 2,
     computeBytes,
+    keptBytes: 2,
     device: computeBytes === 4 ? "cpu" : "other",
     ...(full ? { trained: parameters, adapters: 0 } : { trained: trainable, adapters: trainable }),
   };

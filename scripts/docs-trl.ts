@@ -91,9 +91,9 @@ function optionTable(): string {
     return `| \`${key}\` | ${name} | ${note} |`;
   });
   const text =
-    "Every field of TRL 1.16's GRPOConfig, those of transformers' TrainingArguments among them. An empty third column: the same " +
-    "meaning and the same default.\n\n“No effect” is accepted with any value, and named in the plan. “Absent” is refused unless it " +
-    "has TRL's default.";
+    "Every field of TRL 1.16's GRPOConfig, including those of transformers' TrainingArguments. If the third column is empty, meaning " +
+    "and default are the same.\n\nOptions with “no effect” are accepted with any value, and named in the plan. “Absent” ones are " +
+    "refused unless they have TRL's default.";
   return `## GRPOConfig\n\n${text}\n\n| TRL | here | |\n|---|---|---|\n${rows.join("\n")}\n`;
 }
 
@@ -123,7 +123,7 @@ function ownTable(): string {
   const fields = trlFields();
   const own = Object.keys(schema().shape).filter((name) => !Object.hasOwn(fields, toSnake(name)));
   const names = own.map((name) => `\`${name}\``).join(", ");
-  return `## Options that TRL has not\n\n${names}: [configuration.md](configuration.md) says what each does.\n`;
+  return `## Options that TRL does not have\n\n${names}: [configuration.md](configuration.md) says what each does.\n`;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) writeFileSync(trlPage, trlPageText());

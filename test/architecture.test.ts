@@ -14,7 +14,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
  * follows.
  */
 const layers: readonly (readonly string[])[] = [
-  ["lib/errors.ts", "lib/types.ts", "lib/statistics.ts"],
+  ["lib/errors.ts", "lib/types.ts", "lib/statistics.ts", "lib/sync-file.ts"],
   ["lib/file-kind.ts"],
   [
     "lib/abort.ts",
@@ -25,6 +25,7 @@ const layers: readonly (readonly string[])[] = [
     "lib/lru-cache.ts",
     "lib/modules.ts",
     "lib/package-files.ts",
+    "lib/output.ts",
   ],
   ["lib/zod.ts", "lib/end-of-text.ts"],
   // The options of the loss and of the optimizers.
@@ -32,7 +33,7 @@ const layers: readonly (readonly string[])[] = [
   // The mirror of the addon; the Hub's files.
   ["lib/native", "lib/hub"],
   ["lib/setup", "lib/dataset", "lib/tokenizer", "lib/model"],
-  ["lib/rewards", "lib/log", "lib/report", "lib/chat"],
+  ["lib/rewards", "lib/log", "lib/report", "lib/gguf", "lib/chat"],
   ["lib/endpoint"],
   // What any trainer uses that samples, and what any trainer uses.
   ["lib/rollout", "lib/run"],

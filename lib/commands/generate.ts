@@ -44,7 +44,8 @@ export const generateCommand: Command = {
     "  --raw                      the text as it is, without the chat template\n" +
     "  --max-new-tokens N         default: the model's, else 256\n" +
     "  --temperature T --top-p P --top-k K --min-p P --repetition-penalty R\n" +
-    "                             sampling; without any of them the model's own settings, else greedy\n" +
+    "                             sampling; without any of them the model's own settings, else greedy;\n" +
+    "                             --temperature 0 is greedy in any case\n" +
     "  --seed N                   same seed, same answers (default 0)\n" +
     "  --stop TEXT                ends the answer; may be given several times\n" +
     "  -n N, --n N                answers to the question\n" +
@@ -98,6 +99,8 @@ function generateOptions(values: Values): GenerateOptions {
   return {
     ...number("max-new-tokens", "maxNewTokens"),
     ...number("temperature", "temperature"),
+    // As in other programs; for generate(), as for transformers, it is an error unless sampling is off.
+    ...(Number(values.temperature) === 0 ? { doSample: false } : {}),
     ...number("top-p", "topP"),
     ...number("top-k", "topK"),
     ...number("min-p", "minP"),

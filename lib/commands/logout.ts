@@ -11,7 +11,7 @@ export const logoutCommand: Command = {
     parseArgs({ args: [...args], options: {} });
     await logout();
     console.log(`There is no token in ${tokenPath()} any more.`);
-    if (findToken() !== undefined) console.log("HF_TOKEN is still set in this shell, and stays in force.");
+    if (findToken() !== undefined) console.log("HF_TOKEN is still set in this shell, and remains in use.");
     return 0;
   },
 };

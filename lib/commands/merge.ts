@@ -64,8 +64,9 @@ function progress(): (what: string) => void {
 function required({ model, adapter, output }: Values): { model: string; adapter: string; output: string } {
   if (model !== undefined && adapter !== undefined && output !== undefined) return { model, adapter, output };
   const missing = Object.entries({ model, adapter, output }).filter(([, value]) => value === undefined);
-  const names = missing.map(([name]) => `--${name}`).join(" and ");
-  throw new GrpoError("BAD_OPTION", `expected --model, --adapter and --output; found no ${names}`, {
+  const names = missing.map(([name]) => `no --${name}`).join(" and ");
+  const found = missing.length === 3 ? "none of them" : names;
+  throw new GrpoError("BAD_OPTION", `expected --model, --adapter and --output; found ${found}`, {
     hint: "grpo merge --model <id or folder> --adapter <id or folder> --output <folder>",
   });
 }

@@ -118,7 +118,7 @@ async function trainAndCompare(model: CausalLM, flags: Flags): Promise<void> {
   const measure = async (when: string): Promise<Measured> => {
     console.log(`\n${when}: ${evalDataset.length} other problems, ${SAMPLES_OF_EACH} answers to each drawn at random`);
     const sampled = await trainer.evaluate({ numGenerations: SAMPLES_OF_EACH });
-    console.log(`${when}: the same problems, the likeliest answer to each`);
+    console.log(`${when}: the same problems, the most likely answer to each`);
     return { sampled, greedy: await trainer.evaluate({ doSample: false }) };
   };
   const before = await measure("before training");

@@ -13,7 +13,7 @@ export const reportCommand: Command = {
     "<outputDir> [<outputDir> …] [--output report.html] [--completions 20000] [--watch]\n\n" +
     "Writes one HTML file with the curves, completions and configuration of a run. Several runs are compared in one page, " +
     "comparison.html unless --output says otherwise. --watch writes it again every " +
-    `${WATCH_SECONDS} s while the run goes on; the open page follows.`,
+    `${WATCH_SECONDS} s while the run is active; the open page updates itself.`,
 
   async run(args) {
     const { values, positionals } = parseArgs({

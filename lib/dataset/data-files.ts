@@ -3,6 +3,7 @@
 
 import { GrpoError } from "../errors.js";
 import { matching } from "../hub/hub.js";
+import { warn } from "../output.js";
 import { type CardConfig, type DataFilesOption, unknownConfig } from "./dataset-card.js";
 import { baseName, commonFormat, dataFormat, filesInFormat } from "./table.js";
 
@@ -112,8 +113,7 @@ export function splitsFromConversion(files: readonly string[], name: string | un
     // "partial-train": the first part of a split that is too large to be converted.
     const split = match[2].replace(/^partial-/, "");
     splits.set(split, [...(splits.get(split) ?? []), match[0]]);
-    if (split !== match[2])
-      process.emitWarning(`the Hub has only the first part of "${split}" of ${source} as parquet`);
+    if (split !== match[2]) warn(`the Hub has only the first part of "${split}" of ${source} as parquet`);
   }
   return inUsualOrder(splits);
 }

@@ -55,7 +55,7 @@ export function castRow(row: RawRow, features: Features, columns: readonly strin
       } catch (thrown) {
         const reason = thrown instanceof Error ? thrown.message : String(thrown);
         throw new GrpoError("BAD_DATASET", `${file}: column "${name}" of the features in README.md: ${reason}`, {
-          hint: "mend the card or the file: Python's datasets cannot read them together either",
+          hint: "fix the card or the file: Python's datasets cannot read them together either",
           cause: thrown,
         });
       }
@@ -68,7 +68,7 @@ export function checkDeclared(columns: readonly string[], features: Features, fi
   const stray = columns.find((name) => !features.has(name));
   if (stray === undefined) return;
   throw new GrpoError("BAD_DATASET", `${file} has a column "${stray}", which the features in README.md do not have`, {
-    hint: `mend the card, which declares ${[...features.keys()].join(", ")}`,
+    hint: `fix the card, which declares ${[...features.keys()].join(", ")}`,
   });
 }
 

@@ -25,7 +25,7 @@ export function parseDocument(text: string, file: string, field: string | undefi
   }
   if (isJsonObject(found)) return columnRows(found, file, field);
   throw new GrpoError("BAD_DATASET", `${file}: expected a list or an object of columns in "${field}"`, {
-    hint: "mend the field that README.md names, or the file",
+    hint: "fix the file, or the field that README.md names",
   });
 }
 

@@ -3,6 +3,7 @@
 
 import { GrpoError } from "../errors.js";
 import type { JsonObject } from "../json.js";
+import { warn } from "../output.js";
 import { type ColumnType, CSV, type CsvOptions, MISSING } from "./csv-options.js";
 import { type Features, readFeatures } from "./features.js";
 import { type DataFormat, readableFormat } from "./table.js";
@@ -203,9 +204,7 @@ class Parameters {
       if (this.#taken.has(name) || noEffect.has(name)) continue;
       const allowed = defaults[name];
       if (allowed === undefined) {
-        process.emitWarning(
-          `${this.#source}: README.md has "${name}" for a configuration, which says nothing about its files`,
-        );
+        warn(`${this.#source}: README.md has "${name}" for a configuration, which says nothing about its files`);
       } else if (!allowed.includes(this.#given[name])) {
         throw this.error(name, allowed.map((value) => JSON.stringify(value)).join(" or "));
       }

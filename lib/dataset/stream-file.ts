@@ -168,7 +168,7 @@ async function restOf(first: Uint8Array, blocks: AsyncIterable<{ readonly bytes:
     if (size <= LONGEST_DOCUMENT) continue;
     throw new GrpoError(
       "BAD_DATASET",
-      `${name} is no JSON lines and has to be read as a whole, but is too long for that`,
+      `${name} is not JSON lines, so it has to be read as a whole, but it is too long for that`,
       {
         hint: "load it without streaming, or save it as JSON lines",
       },

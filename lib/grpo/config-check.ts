@@ -105,7 +105,7 @@ function nearestDivisors(completions: number, groupSize: number, batch: number, 
 
 /** Names of metrics that only a training step has. */
 const ofSteps =
-  /^(loss|policy_loss|entropy|entropy_coef|kl|grad_norm|learning_rate|step_time)$|^(.*clip_ratio|vespo|sampling|time)(\/|$)/;
+  /^(loss|policy_loss|entropy|entropy_coef|kl|grad_norm|learning_rate|step_time)$|^(.*clip_ratio|vespo|sampling|time|memory)(\/|$)/;
 
 function checkBestMetric(config: GRPOConfigFields): void {
   const metric = config.metricForBestModel?.replace(/^eval_/, "");

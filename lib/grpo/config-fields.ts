@@ -40,7 +40,7 @@ export const batchFields = ({ count, optional }: FieldTypes) => ({
   numGenerationsEval: optional(count),
   /** Completions of one generation; null: from stepsPerGeneration. Default null. */
   generationBatchSize: optional(count),
-  /** Slices that one generation is cut into; null: gradientAccumulationSteps, so that each step has its own. Default null. */
+  /** Slices in one generation; null: gradientAccumulationSteps, so that each step has its own generation. Default null. */
   stepsPerGeneration: optional(count),
   /** Optimization passes over each generation. Default 1. */
   numIterations: count.default(1),
@@ -48,41 +48,41 @@ export const batchFields = ({ count, optional }: FieldTypes) => ({
 
 /** In which order prompts come, and with what. */
 export const rowFields = ({ z }: FieldTypes) => ({
-  /** Rows in an order that depends on the seed; false: in their own. Default true. */
+  /** Shuffle the rows, in an order that depends on the seed; false: keep their order. Default true. */
   shuffleDataset: z.boolean().default(true),
-  /** true: reward functions receive no column but the prompt. Default false. */
+  /** true: reward functions receive only the prompt column. Default false. */
   removeUnusedColumns: z.boolean().default(false),
 });
 
 /** A second name, which newer versions of transformers write. */
 export const newerNameFields = ({ z, optional }: FieldTypes) => ({
-  /** transformers' newer name of gradientCheckpointing, which it overrides; null: as gradientCheckpointing says. Default null. */
+  /** transformers' newer name for gradientCheckpointing, which it overrides; null: use gradientCheckpointing. Default null. */
   activationCheckpointing: optional(z.boolean()),
 });
 
 /** Prompts, and how they are sampled. */
 export const samplingFields = ({ z, count, positive, ratio, optional }: FieldTypes) => ({
-  /** Longest prompt in tokens; null: what the model's context leaves. Default null. */
+  /** Longest prompt in tokens; null: as long as the model's context allows. Default null. */
   maxPromptLength: optional(count),
-  /** What becomes of a prompt that is longer than maxPromptLength; "truncate" keeps its end. Default "error". */
+  /** What happens to a prompt that is longer than maxPromptLength; "truncate" keeps its end. Default "error". */
   promptOverflow: z.enum(["error", "drop", "truncate"]).default("error"),
-  /** New tokens of a completion at most. Default 512. */
+  /** Maximum number of new tokens in a completion. Default 512. */
   maxCompletionLength: count.default(512),
   /** Divides the logits, in sampling and in training alike. Default 1. */
   temperature: positive.default(1),
-  /** Nucleus sampling: draws from the likeliest tokens whose probabilities reach it together; 1: off. Default 1. */
+  /** Nucleus sampling: draws from the most likely tokens whose probabilities add up to this; 1: off. Default 1. */
   topP: z.number().gt(0).max(1).default(1),
-  /** Draws from so many of the likeliest tokens; 0: off. Default 0. */
+  /** Draws from this many of the most likely tokens; 0: off. Default 0. */
   topK: z.int().min(0).default(0),
-  /** Draws only tokens of at least this share of the likeliest token's probability; null: off. Default null. */
+  /** Draws only tokens with at least this share of the most likely token's probability; null: off. Default null. */
   minP: optional(ratio),
-  /** Divides the positive logits of tokens that occurred, and multiplies the negative ones; 1: off. Default 1. */
+  /** Divides the positive logits of tokens that have occurred, and multiplies the negative ones; 1: off. Default 1. */
   repetitionPenalty: positive.default(1),
-  /** Groups whose rewards have no spread are replaced by groups of further prompts (DAPO). Default false. */
+  /** Replaces groups whose rewards are all the same by groups of further prompts (DAPO). Default false. */
   dynamicSampling: z.boolean().default(false),
-  /** Rounds of sampling for one generation at most; what is missing then is filled with groups without spread. Default 10. */
+  /** Maximum rounds of sampling for one generation; after them, groups without spread fill the gaps. Default 10. */
   dynamicSamplingMaxRounds: count.default(10),
-  /** Decode steps of few fixed shapes, recorded as graphs where libtorch has graphs for the device (2.14: not for CUDA); elsewhere only slower. Not run with graphs. Default false. */
+  /** Decode steps with a few fixed shapes, recorded as graphs if libtorch has graphs for the device (2.14: not for CUDA); otherwise only slower. Untested with graphs. Default false. */
   graphCapture: z.boolean().default(false),
   /** Variables of the chat template, such as { enable_thinking: false }; null: none. Default null. */
   chatTemplateKwargs: optional(z.record(z.string(), z.unknown())),
@@ -90,7 +90,7 @@ export const samplingFields = ({ z, count, positive, ratio, optional }: FieldTyp
 
 /** What moves the loss during a run, beside its own options. */
 export const lossControlFields = ({ z, count, ratio }: FieldTypes) => ({
-  /** Completions cut by maxCompletionLength count as rewards but not in the loss. Default false. */
+  /** Completions cut off by maxCompletionLength count in the rewards but not in the loss. Default false. */
   maskTruncatedCompletions: z.boolean().default(false),
   /** Moves entropyCoef after each step, up while the entropy is at most entropyTarget; above it there is no bonus. Default false. */
   useAdaptiveEntropy: z.boolean().default(false),
@@ -110,7 +110,7 @@ export const lossControlFields = ({ z, count, ratio }: FieldTypes) => ({
   refModelSyncSteps: count.default(512),
 });
 
-/** Reward functions, how they are called and what becomes of rewards. */
+/** Reward functions, how they are called, and how their rewards are combined. */
 export const rewardFields = ({ z, count, positive, optional }: FieldTypes) => ({
   /** Reward functions, where GRPOTrainer is not given them. Default null. */
   rewardFuncs: optional(z.array(z.custom<AnyRewardFn>((value) => typeof value === "function", "a function"))),
@@ -126,7 +126,7 @@ export const rewardFields = ({ z, count, positive, optional }: FieldTypes) => ({
   rewardBatching: z.enum(["group", "batch"]).default("group"),
   /** Reward calls in flight at once. Default 16. */
   rewardConcurrency: count.default(16),
-  /** Seconds that one reward call may take; null: any time. Default null. */
+  /** Seconds that one reward call may take; null: no limit. Default null. */
   rewardTimeout: optional(positive),
   /** What a failed reward call counts as: it ends the run, abstains, or gives every completion this number. Default "fail". */
   onRewardError: z.union([z.enum(["fail", "null"]), z.number()], '"fail", "null" or a finite number').default("fail"),
@@ -134,7 +134,7 @@ export const rewardFields = ({ z, count, positive, optional }: FieldTypes) => ({
 
 /** What is shown of completions. */
 export const completionFields = ({ z, count, optional }: FieldTypes) => ({
-  /** Print completions of the latest generation at each logging step, and of an evaluation with it; all go to completions.jsonl anyway. Default false. */
+  /** Print completions of the latest generation, and of an evaluation, at each logging step; completions.jsonl has all of them anyway. Default false. */
   logCompletions: z.boolean().default(false),
   /** How many completions logCompletions prints; null: all. Default null. */
   numCompletionsToPrint: optional(count),
@@ -142,7 +142,7 @@ export const completionFields = ({ z, count, optional }: FieldTypes) => ({
 
 /** How an evaluation samples, and what it reports. */
 export const evaluationSamplingFields = ({ z, count, positive, optional }: FieldTypes) => ({
-  /** Whether an evaluation samples; false: greedy, with one completion a prompt. Default true. */
+  /** Whether an evaluation samples; false: greedy, with one completion per prompt. Default true. */
   evalDoSample: z.boolean().default(true),
   /** temperature in evaluation; null: training's. Default null. */
   evalTemperature: optional(positive),
@@ -152,7 +152,7 @@ export const evaluationSamplingFields = ({ z, count, positive, optional }: Field
   evalTopK: optional(z.int().min(0)),
   /** Values of k: report pass@k of every reward function, for rewards of at least evalPassThreshold. Default []. */
   evalPassAt: z.array(count).default([]),
-  /** Reward from which on a completion passes, for evalPassAt. Default 1. */
+  /** Reward at which a completion passes, for evalPassAt. Default 1. */
   evalPassThreshold: z.number().default(1),
 });
 
@@ -205,14 +205,14 @@ const fields = (types: FieldTypes): Fields => ({
   ...rewardFields(types),
   // Optimizer.
   ...optimizerFields(types),
-  // Logs, evaluation, checkpoints. Intervals are steps, or below 1 a share of all steps.
+  // Logs, evaluation, checkpoints. Intervals are numbers of steps; a number below 1 is a share of all steps.
   ...loggingFields(types),
   ...completionFields(types),
   ...trackerFields(types),
   ...evaluationFields(types),
   ...evaluationSamplingFields(types),
   ...checkpointFields(types),
-  // The Hub. Uploads go on beside the training; one that fails is tried again with the next save.
+  // The Hub. Uploads run during training; one that fails is tried again with the next save.
   ...hubFields(types),
   ...completionHubFields(types),
 });
@@ -221,7 +221,7 @@ export const schema: () => OptionsSchema<Fields> = optionsSchema(fields);
 
 /** Every field with its value. */
 export type GRPOConfigFields = ResolvedOptions<Fields>;
-/** What may be given, all of it optional: the options that act, and those that are taken so that a script can be ported as it is. */
+/** What may be given, all of it optional: the options that act, and those that are accepted so that a script can be ported unchanged. */
 export interface GRPOConfigOptions<Batch = RewardBatch>
   extends Omit<GivenOptions<Fields>, "rewardFuncs" | "scaleRewards">,
     OptionsWithoutEffect {
@@ -232,7 +232,10 @@ export interface GRPOConfigOptions<Batch = RewardBatch>
    * false). Default "group".
    */
   readonly scaleRewards?: "group" | "batch" | "none" | boolean | undefined;
-  /** Trackers that join logTo; "all": those that the environment sets up. Default null. */
+  /**
+   * Trackers that join logTo: "tensorboard", "mlflow", "trackio", "wandb" or a list of them; "all": TensorBoard and those that the
+   * environment sets up; "none", null: none. Default null.
+   */
   readonly reportTo?: ReportTo | readonly ReportTo[] | null | undefined;
 }
 

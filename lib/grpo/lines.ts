@@ -99,7 +99,7 @@ export function describePlan({ config, plan, model, survey, tooLong, startStep, 
     `model    ${model.device} ${model.dtype}, ${trainable.toLocaleString("en")} of ${all.toLocaleString("en")} parameters trained`,
     ...describeSteps(config, plan),
     `epoch    ${describeEpoch(plan)}${perEpoch}`,
-    `run      ${plan.totalSteps} steps${startStep > 0 ? `, going on after step ${startStep}` : ""}; ${loss}`,
+    `run      ${plan.totalSteps} steps${startStep > 0 ? `, continuing after step ${startStep}` : ""}; ${loss}`,
     `prompts  ${survey.rows} rendered, longest ${survey.longest} tokens${cut}${left}; completions up to ${config.maxCompletionLength}`,
     ...memory,
     ...config.notes.map((note) => `note     ${note}`),
@@ -112,7 +112,8 @@ export function describePlan({ config, plan, model, survey, tooLong, startStep, 
 /** One line where each step samples its own completions, two where they are shared or reused. */
 function describeSteps(config: GRPOConfig, plan: TrainingPlan): string[] {
   const { promptsPerGeneration: prompts, completionsPerGeneration: completions, completionsPerStep, iterations } = plan;
-  const product = `${prompts} prompts × ${config.numGenerations} completions = ${completions} completions`;
+  const noun = prompts === 1 ? "prompt" : "prompts";
+  const product = `${prompts} ${noun} × ${config.numGenerations} completions = ${completions} completions`;
   if (completions === completionsPerStep && iterations === 1) return [`step     ${product}`];
   const passes = iterations > 1 ? `, trained on ${iterations} times` : "";
   return [`sampling ${product}${passes}`, `step     ${completionsPerStep} completions`];

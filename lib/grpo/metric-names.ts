@@ -14,6 +14,7 @@ const RUN_METRICS: ReadonlySet<string> = new Set(
     "sampling/sampling_logp_difference/mean sampling/sampling_logp_difference/max",
     "dynamic_sampling/rounds dynamic_sampling/groups dynamic_sampling/frac_zero_std dynamic_sampling/unfilled",
     "time/rollout time/reward time/update time/other time/idle_share step_time tokens_per_second",
+    "memory/resident memory/peak memory/device",
     // Of an evaluation.
     "runtime samples_per_second steps_per_second",
   ].flatMap((line) => line.split(" ")),

@@ -2,13 +2,13 @@
 
 import { badOption, show } from "../checks.js";
 import { GrpoError } from "../errors.js";
-import type { Output } from "../log/console.js";
 import type { Logger } from "../log/logger.js";
 import type { Metrics } from "../log/metrics.js";
 import type { CompletionRecord } from "../log/run-log.js";
 import type { Learner } from "../model/learner.js";
 import type { LoraConfig } from "../model/lora/lora.js";
 import { toCamel } from "../options/names.js";
+import type { Output } from "../output.js";
 import { checkNeededColumns } from "../rewards/columns.js";
 import { rewards } from "../rewards/index.js";
 import { rewardArguments } from "../rewards/per-sample.js";

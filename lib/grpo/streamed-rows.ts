@@ -27,7 +27,7 @@ function isStream<Row extends object>(rows: RowsOrStream<Row>): rows is StreamOf
 export function trainingRows<Row extends object>(rows: RowsOrStream<Row>, args: GRPOConfig): RowSource<Row> {
   if (!isStream(rows)) return rows;
   if (args.maxSteps <= 0) {
-    throw new GrpoError("BAD_OPTION", "trainDataset is a stream, and nobody knows how many rows it has", {
+    throw new GrpoError("BAD_OPTION", "trainDataset is a stream, and the number of its rows is unknown", {
       hint: "set maxSteps, or load the data set without streaming",
     });
   }

@@ -6,6 +6,7 @@ import { constants } from "node:fs";
 import { type FileHandle, open, rename, rm, stat } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { GrpoError, reasonOf } from "../errors.js";
+import { syncFile } from "../sync-file.js";
 import { HubUnreachable, type RepoType, redacted } from "./hub-client.js";
 import { stallTimeout, xetEnabled } from "./hub-env.js";
 import { pauseAfter, untilStalled } from "./hub-fetch.js";
@@ -92,7 +93,7 @@ async function transfer(
         await sleep(pauseAfter(failures));
       }
     }
-    await output.sync();
+    await syncFile(output);
     return arrived.hash.digest("hex");
   } finally {
     await output.close();
@@ -195,7 +196,7 @@ function failed(source: RemoteCommit, file: RemoteFile, thrown: unknown): GrpoEr
   if (thrown instanceof GrpoError && !(thrown instanceof HubUnreachable)) return thrown;
   const reason = redacted(reasonOf(thrown)).split("\n")[0];
   return new GrpoError("HUB_ERROR", `download of ${file.name} from "${source.repo.name}" failed: ${reason}`, {
-    hint: "check the connection and run it again: it goes on where it stopped",
+    hint: "check the connection and run it again: it continues where it stopped",
   });
 }
 

@@ -93,6 +93,6 @@ function characterSet(set: string, pattern: string): Step["takes"] {
     const expression = new RegExp(`^[${not ? "^" : ""}${characters}]$`, "s");
     return (char) => char !== "/" && expression.test(char);
   } catch {
-    throw new GrpoError("BAD_OPTION", `"${pattern}" is no pattern of file names`);
+    throw new GrpoError("BAD_OPTION", `"${pattern}" is not a pattern of file names`);
   }
 }

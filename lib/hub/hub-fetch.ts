@@ -4,6 +4,7 @@
 import { isIP } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ProxyAgent } from "undici";
+import { warn } from "../output.js";
 import { stallTimeout } from "./hub-env.js";
 
 const BUSY = new Set([408, 429, 500, 502, 503, 504]);
@@ -34,7 +35,7 @@ export async function fetchPatiently(address: string, init: RequestInit, once: b
 
 /** Tells whoever waits for long why nothing happens. */
 export async function pause(ms: number, signal?: AbortSignal | null): Promise<void> {
-  if (ms >= PAUSE_TO_TELL_MS) process.emitWarning(`the Hub asks to wait; going on in ${Math.ceil(ms / 1000)} s`);
+  if (ms >= PAUSE_TO_TELL_MS) warn(`the Hub asks to wait; continuing in ${Math.ceil(ms / 1000)} s`);
   await sleep(ms, undefined, signal ? { signal } : {});
 }
 

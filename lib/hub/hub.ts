@@ -8,6 +8,7 @@ import path from "node:path";
 import type { ListFileEntry } from "@huggingface/hub";
 import { show } from "../checks.js";
 import { GrpoError } from "../errors.js";
+import { warn } from "../output.js";
 import type { RemoteFile } from "./download.js";
 import { globMatcher } from "./glob.js";
 import { fetchFiles, repoFolder, saveRef } from "./hub-cache.js";
@@ -110,7 +111,7 @@ export async function readResolved<T>({ unfetched }: ModelFiles, read: () => Pro
   } catch (thrown) {
     if (unfetched === undefined || !(thrown instanceof GrpoError) || !isAboutMissing(thrown)) throw thrown;
     const [text = ""] = thrown.message.split("\n");
-    throw new GrpoError(thrown.code, `${text}: the copy in the cache is not whole, and ${unfetched}`, {
+    throw new GrpoError(thrown.code, `${text}: the copy in the cache is incomplete, and ${unfetched}`, {
       cause: thrown,
       hint: "load it once while the Hub can be asked, which fetches what is missing",
     });
@@ -145,7 +146,7 @@ export async function openSnapshot(type: RepoType, idOrPath: string, options: Hu
     const [reason = ""] = thrown.message.split("\n");
     const cached = await cachedSnapshot(idOrPath, root, revision, reason).catch(() => undefined);
     if (cached === undefined) throw neitherHereNor(idOrPath, thrown);
-    process.emitWarning(`${reason}; using the cached copy of ${idOrPath}`);
+    warn(`${reason}; using the cached copy of ${idOrPath}`);
     return cached;
   }
 }

@@ -48,13 +48,20 @@ export interface CardWeights {
   readonly kind: "adapter" | "model";
   /** Hub id of the model that was trained; undefined for one from a local folder, which the Hub refuses. */
   readonly base: string | undefined;
+  /** The largest rank of an adapter. */
+  readonly rank?: number | undefined;
 }
 
 async function readWeights(folder: string, base: string | undefined): Promise<CardWeights | undefined> {
   const adapter = await readJson(path.join(folder, "adapter_config.json"));
-  if (adapter) return { kind: "adapter", base: hubIdOf(adapter.base_model_name_or_path) };
+  if (adapter) return { kind: "adapter", base: hubIdOf(adapter.base_model_name_or_path), rank: largestRank(adapter) };
   const config = await readJson(path.join(folder, "config.json"));
   return config && { kind: "model", base: base ?? hubIdOf(config._name_or_path) };
+}
+
+function largestRank({ r, rank_pattern: pattern }: Record<string, unknown>): number | undefined {
+  const ranks = [r, ...Object.values(pattern ?? {})].filter((rank) => typeof rank === "number");
+  return ranks.length === 0 ? undefined : Math.max(...ranks);
 }
 
 async function readJson(file: string): Promise<Record<string, unknown> | undefined> {
@@ -123,7 +130,15 @@ function frontMatter(name: string, { kind, base }: CardWeights, training: Traini
   };
 }
 
-function howToLoad(repo: string, { kind, base }: CardWeights): string[] {
+/** The ranks that vLLM makes room for; the first is its default. */
+const VLLM_RANKS: readonly number[] = [16, 32, 64, 128, 256, 320, 512];
+
+function vllmOptions(rank: number): string {
+  const room = VLLM_RANKS.find((size) => size >= rank);
+  return room === undefined || room === VLLM_RANKS[0] ? "--enable-lora" : `--enable-lora --max-lora-rank ${room}`;
+}
+
+function howToLoad(repo: string, { kind, base, rank = 0 }: CardWeights): string[] {
   const model = base ?? "path/to/the/base-model";
   const short = (repo.split("/").at(-1) ?? repo).replace(/\W+/g, "-");
   if (kind === "model") {
@@ -167,7 +182,7 @@ function howToLoad(repo: string, { kind, base }: CardWeights): string[] {
     "With PEFT:",
     fenced("python", python),
     "In vLLM:",
-    fenced("sh", [`vllm serve ${model} --enable-lora --lora-modules ${short}=${repo}`]),
+    fenced("sh", [`vllm serve ${model} ${vllmOptions(rank)} --lora-modules ${short}=${repo}`]),
     "In TypeScript:",
     fenced("ts", script),
   ];

@@ -1,4 +1,6 @@
-// The progress of a download: one line on a terminal, rewritten at most five times a second; nothing into files and pipes.
+// The progress of a download: one line on a terminal or in a notebook, rewritten at most five times a second; nothing into files and pipes.
+
+import { LossyOutput, standardOutput } from "../output.js";
 
 export interface Progress {
   add(bytes: number): void;
@@ -11,17 +13,17 @@ export interface Progress {
 export function startProgress(name: string, files: readonly { readonly size: number }[]): Progress {
   const total = files.reduce((sum, file) => sum + file.size, 0);
   const started = performance.now();
-  const visible = process.stderr.isTTY === true;
+  const output = new LossyOutput(standardOutput("stderr"));
   let bytes = 0;
   let finished = 0;
   let shownAt = 0;
   const show = (force: boolean) => {
     const now = performance.now();
-    if (!visible || (!force && now - shownAt < 200)) return;
+    if (!force && now - shownAt < 200) return;
     shownAt = now;
     const rate = bytes / Math.max(1, now - started) / 1000;
     const done = `${finished}/${files.length} files, ${megabytes(bytes)} of ${megabytes(total)} MB`;
-    process.stderr.write(`\r\x1b[2K${name}: ${done}, ${rate.toFixed(1)} MB/s`);
+    output.status(`${name}: ${done}, ${rate.toFixed(1)} MB/s`);
   };
   return {
     add(count) {
@@ -33,7 +35,7 @@ export function startProgress(name: string, files: readonly { readonly size: num
       show(true);
     },
     end() {
-      if (visible) process.stderr.write("\n");
+      if (output.isTTY) output.write("\n");
     },
   };
 }

@@ -14,22 +14,27 @@ export interface Logger {
   readonly name: string;
   /** Before the first step: the run record of metrics.jsonl, and the step after which the run goes on. */
   begin?(run: Readonly<Record<string, unknown>>, step: number): void | Promise<void>;
-  /**
-   * Every loggingSteps: the means since the last call. After an evaluation: its metrics, with the prefix eval_. An evaluate() outside train()
-   * has neither begin nor end around it.
-   */
+  /** Every loggingSteps: the means since the last call. After an evaluation: its metrics, with the prefix eval_. */
   log(step: number, metrics: Readonly<Metrics>): void | Promise<void>;
-  /** After the last step, however the run ended; the run waits for it. */
+  /**
+   * After the last step, however the run ended; the run waits for it. Also after an evaluate() outside train(), which has no begin: it
+   * belongs to the run before it, with that one's outcome, or to the one that may follow.
+   */
   end?(outcome: Outcome): void | Promise<void>;
 }
 
-/** Event files in <outputDir>/runs. */
-export function tensorBoardLogger(outputDir: string): Logger {
-  const file = new TensorBoardFile(path.join(outputDir, EVENT_FOLDER));
+/** Event files in the folder runs of `folder`, which may change. */
+export function tensorBoardLogger(folder: () => string): Logger {
+  let latest: { readonly folder: string; readonly file: TensorBoardFile } | undefined;
+  const file = () => {
+    const now = folder();
+    if (latest?.folder !== now) latest = { folder: now, file: new TensorBoardFile(path.join(now, EVENT_FOLDER)) };
+    return latest.file;
+  };
   return {
     name: "tensorboard",
     // A run that goes on keeps the point of the step it goes on after.
-    begin: (_run, step) => file.begin(step === 0 ? 0 : step + 1),
-    log: (step, metrics) => file.scalars(step, tagged(metrics)),
+    begin: (_run, step) => file().begin(step === 0 ? 0 : step + 1),
+    log: (step, metrics) => file().scalars(step, tagged(metrics)),
   };
 }

@@ -6,7 +6,9 @@ import { nanMean } from "../statistics.js";
 export type Metrics = Record<string, number>;
 
 /** Counters and settings: a window shows where they stand, not their mean. */
-const latest = new Set(["step", "epoch", "learning_rate", "grad_norm", "num_tokens", "bad_steps"]);
+const latest = new Set(
+  "step epoch learning_rate grad_norm num_tokens bad_steps memory/resident memory/peak memory/device".split(" "),
+);
 
 export interface MetricWindowOptions {
   /** Names of metrics that count something: a window has their sum, and where one is left out it is 0. */

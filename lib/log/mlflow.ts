@@ -44,12 +44,17 @@ class MlflowRun {
   begin(record: Readonly<Record<string, unknown>>, step: number): void {
     // What an evaluation before the run has opened is this run's.
     if (step > 0 || this.#begun || !this.#opened) this.#open(step > 0);
+    else this.#delivery.add((signal) => this.#post("runs/update", { status: "RUNNING" }, signal));
     this.#begun = true;
-    this.#delivery.add((signal) => this.#logParams(configurationOf(record), signal));
+    this.#delivery.add(async (signal) => {
+      if (this.#id === undefined) return;
+      await keepTrackerRun(this.#options.outputDir, "mlflow", { server: this.#server.address, run_id: this.#id });
+      await this.#logParams(configurationOf(record), signal);
+    });
   }
 
   log(step: number, metrics: Readonly<Metrics>): void {
-    if (!this.#opened) this.#open(false);
+    if (!this.#opened) this.#open(false, configurationOf({ config: this.#options.config }));
     const timestamp = Date.now();
     const entries = Object.entries(metrics).map(([name, value]) => ({
       key: mlflowName(name),
@@ -70,24 +75,30 @@ class MlflowRun {
     await this.#delivery.close();
   }
 
-  #open(again: boolean): void {
+  /** `params`: of a run that begins without a record of them. */
+  #open(again: boolean, params: JsonObject = {}): void {
     this.#opened = true;
     const start = Date.now();
+    let id: string | undefined;
     this.#delivery.add(async (signal) => {
-      const { outputDir } = this.#options;
-      const kept = again ? await keptTrackerRun(outputDir, "mlflow") : undefined;
-      const own = kept?.server === this.#server.address ? kept.run_id : undefined;
-      const given = process.env.MLFLOW_RUN_ID || own;
-      const goesOn = typeof given === "string" && (await this.#server.reopen(given, signal));
-      if (goesOn) this.#id = given;
-      else this.#id = await this.#server.createRun(this.#options.runName, start, signal);
-      await keepTrackerRun(outputDir, "mlflow", { server: this.#server.address, run_id: this.#id });
+      const kept = again ? await keptTrackerRun(this.#options.outputDir, "mlflow") : undefined;
+      id ??= await this.#find(kept, start, signal);
+      this.#id = id;
+      await this.#logParams(params, signal);
     });
+  }
+
+  /** Id of the run to go on in, or of a new one. */
+  async #find(kept: JsonObject | undefined, start: number, signal: AbortSignal): Promise<string> {
+    const own = kept?.server === this.#server.address ? kept.run_id : undefined;
+    const given = process.env.MLFLOW_RUN_ID || own;
+    if (typeof given === "string" && (await this.#server.reopen(given, signal))) return given;
+    return this.#server.createRun(this.#options.runName, start, signal);
   }
 
   /** Those that the run has not: MLflow changes none, and refuses all of a request that would. */
   async #logParams(values: JsonObject, signal: AbortSignal): Promise<void> {
-    if (this.#id === undefined) return;
+    if (this.#id === undefined || Object.keys(values).length === 0) return;
     const present = await this.#server.params(this.#id, signal);
     const params = mlflowParams(values).filter(({ key }) => !present.has(key));
     const tooLong = params.filter(({ value }) => value.length > LONGEST_PARAM);

@@ -5,7 +5,8 @@ import { open } from "node:fs/promises";
 import path from "node:path";
 import { unlessAborted } from "../abort.js";
 import { reasonOf } from "../errors.js";
-import { Console, type Output } from "./console.js";
+import type { Output } from "../output.js";
+import { Console } from "./console.js";
 import { JsonlFile } from "./jsonl.js";
 import type { Logger, Outcome } from "./logger.js";
 import type { Metrics } from "./metrics.js";
@@ -69,6 +70,8 @@ export interface RunLogOptions {
   readonly runName?: string | null | undefined;
   /** For trackers that have projects. */
   readonly project?: string | undefined;
+  /** For trackers, of a run that has only evaluations: the trainer's options. */
+  readonly config?: Readonly<Record<string, unknown>> | undefined;
   /** Where console lines go; process.stdout by default. */
   readonly output?: Output | undefined;
   readonly loggers?: readonly Logger[] | undefined;
@@ -76,24 +79,37 @@ export interface RunLogOptions {
 
 export class RunLog {
   readonly #console: Console | undefined;
-  readonly #metrics: JsonlFile | undefined;
-  readonly #completions: JsonlFile | undefined;
+  readonly #hasFiles: boolean;
+  #folder: string;
+  #metrics: JsonlFile | undefined;
+  #completions: JsonlFile | undefined;
   #loggers: readonly Logger[];
   #pending: Promise<void> = Promise.resolve();
   #failure: { readonly error: unknown } | undefined;
   #stepsBehind = 0;
+  /** Of the last run. */
+  #outcome: Outcome = "finished";
   /** What ends the waiting for a logger, while a run goes on. */
   #signal: AbortSignal | undefined;
 
   /** Throws BAD_OPTION where a tracker lacks what the environment has to say. */
-  constructor({ outputDir, logTo, runName = null, project = "huggingface", output, loggers = [] }: RunLogOptions) {
+  constructor(options: RunLogOptions) {
+    const { outputDir, logTo, runName = null, project = "huggingface", config = {}, output, loggers = [] } = options;
     if (logTo.includes("console")) this.#console = new Console(output);
-    if (logTo.includes("jsonl")) {
-      this.#metrics = new JsonlFile(path.join(outputDir, METRICS_FILE));
-      this.#completions = new JsonlFile(path.join(outputDir, COMPLETIONS_FILE));
-    }
-    const tracked = { outputDir, runName, project, note: (text: string) => this.note(text) };
+    this.#hasFiles = logTo.includes("jsonl");
+    this.#folder = outputDir;
+    this.writeTo(outputDir);
+    const note = (text: string) => this.note(text);
+    const tracked = { outputDir, folder: () => this.#folder, config, runName, project, note };
     this.#loggers = [...logTo.filter(isTracker).map((tracker) => trackerLogger(tracker, tracked)), ...loggers];
+  }
+
+  /** Where the files are from here on; nothing may be on its way to them. */
+  writeTo(folder: string): void {
+    this.#folder = folder;
+    if (!this.#hasFiles) return;
+    this.#metrics = new JsonlFile(path.join(folder, METRICS_FILE));
+    this.#completions = new JsonlFile(path.join(folder, COMPLETIONS_FILE));
   }
 
   note(text: string): void {
@@ -149,10 +165,12 @@ export class RunLog {
     this.#print(lines);
   }
 
-  /** Writes what is left. `outcome`: how the run ended. */
-  async close(outcome: Outcome = "finished"): Promise<void> {
+  /** Writes what is left. `outcome`: how the run ended; of evaluations outside a run, as the run before them. */
+  async close(outcome: Outcome = this.#outcome): Promise<void> {
+    this.#outcome = outcome;
     await this.#pending;
     await this.#tell((logger) => logger.end?.(outcome));
+    this.#signal = undefined;
     this.#console?.close();
   }
 

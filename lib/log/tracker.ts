@@ -7,6 +7,10 @@ import { isJsonObject, type JsonObject, toJson } from "../json.js";
 /** What a tracker is made with. */
 export interface TrackerOptions {
   readonly outputDir: string;
+  /** Where the log's own files are at the moment. */
+  readonly folder: () => string;
+  /** What is shown of a run that has only evaluations: the trainer's options. */
+  readonly config: Readonly<Record<string, unknown>>;
   /** null: the tracker finds one, or the folder's name is taken. */
   readonly runName: string | null;
   /** For trackio; Weights & Biases has a variable of its own. */

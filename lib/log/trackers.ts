@@ -16,7 +16,7 @@ export type ReportTo = Tracker | "all" | "none";
 export const TRACKERS_WITH_RUNS = ["mlflow", "trackio", "wandb"] as const satisfies readonly Tracker[];
 
 const loggers: Readonly<Record<Tracker, (options: TrackerOptions) => Logger>> = {
-  tensorboard: ({ outputDir }) => tensorBoardLogger(outputDir),
+  tensorboard: ({ folder }) => tensorBoardLogger(folder),
   mlflow: mlflowLogger,
   trackio: trackioLogger,
   wandb: wandbLogger,

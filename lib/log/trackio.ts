@@ -57,13 +57,15 @@ class TrackioRun {
     else if (step > 0 || this.#begun) this.#id = newId();
     this.#id ??= newId();
     this.#begun = true;
-    // trackio keeps names that begin with _ for itself; the dashboard orders runs by this one.
-    this.#config = { ...configurationOf(record), _Username: null, _Group: null, _Created: new Date().toISOString() };
+    this.#config = shownConfig(record);
     await keepTrackerRun(outputDir, "trackio", { place, run_id: this.#id });
   }
 
   async log(step: number, metrics: Readonly<Metrics>): Promise<void> {
-    this.#id ??= newId();
+    if (this.#id === undefined) {
+      this.#id = newId();
+      this.#config = shownConfig({ config: this.#options.config });
+    }
     const values = Object.entries(tagged(metrics)).map(([name, value]) => [name, numberOrName(value)] as const);
     const { project, runName, outputDir } = this.#options;
     const config = this.#config;
@@ -83,6 +85,11 @@ class TrackioRun {
   async end(): Promise<void> {
     await this.#store.close();
   }
+}
+
+/** trackio keeps names that begin with _ for itself; the dashboard orders runs by _Created. */
+function shownConfig(record: Readonly<Record<string, unknown>>): JsonObject {
+  return { ...configurationOf(record), _Username: null, _Group: null, _Created: new Date().toISOString() };
 }
 
 function chosenStore(note: (text: string) => void, limits?: Partial<DeliveryLimits>): Store {

@@ -39,8 +39,10 @@ class WandbRun {
   #file: WandbFile | undefined;
   #id = "";
   #begun = false;
-  /** What is logged from here on goes before the end that the file has. */
-  #ended: Outcome | undefined;
+  /** Whether the file has its end, which what follows cuts off. */
+  #ended = false;
+  /** File whose upload was told of. */
+  #told: string | undefined;
   #records = 0;
   /** Rows of the history so far. */
   #rows = 0;
@@ -56,17 +58,16 @@ class WandbRun {
     const kept = step > 0 ? await keptTrackerRun(outputDir, "wandb") : undefined;
     const goesOn = kept !== undefined && (await this.#goOn(kept, step));
     // What an evaluation before the run has begun is this run's.
-    const open = goesOn || (step === 0 && !this.#begun && this.#file !== undefined);
+    const open = goesOn || (step === 0 && !this.#begun && (await this.#reopen()));
     if (open) await this.#append({ config: configRecord(config) });
     else await this.#create(config);
     this.#begun = true;
-    this.#ended = undefined;
+    this.#told = undefined;
     await keepTrackerRun(outputDir, "wandb", { run_id: this.#id, file: path.resolve(this.#file?.path ?? "") });
   }
 
   async log(step: number, metrics: Readonly<Metrics>): Promise<void> {
-    if (this.#file === undefined) await this.#create({});
-    else if (this.#ended !== undefined) await this.#goOn({ run_id: this.#id, file: this.#file.path }, Infinity);
+    if (!(await this.#reopen())) await this.#create(configurationOf({ config: this.#options.config }));
     const now = Date.now();
     const runtime = (now - this.#started) / 1000;
     const row = { ...tagged(metrics), [STEP]: step, _timestamp: now / 1000, _runtime: runtime, _step: this.#rows };
@@ -74,14 +75,21 @@ class WandbRun {
     const history = message(...items, field(2, message(field(1, varint(this.#rows)))));
     this.#rows++;
     await this.#append({ history, summary: message(...items) });
-    if (this.#ended !== undefined) await this.#append({ exit: this.#exitRecord(this.#ended) });
   }
 
   async end(outcome: Outcome): Promise<void> {
-    if (this.#file === undefined) return;
-    this.#ended = outcome;
+    if (this.#file === undefined || this.#ended) return;
+    this.#ended = true;
     await this.#append({ exit: this.#exitRecord(outcome) });
-    this.#options.note(`wandb    upload the run with: wandb sync ${path.dirname(this.#file.path)}`);
+    const { path: file } = this.#file;
+    if (this.#told !== file) this.#options.note(`wandb    upload the run with: wandb sync ${path.dirname(file)}`);
+    this.#told = file;
+  }
+
+  /** Whether there is a file to go on in; where it was ended, its end is cut off. */
+  async #reopen(): Promise<boolean> {
+    if (this.#file === undefined) return false;
+    return !this.#ended || this.#goOn({ run_id: this.#id, file: this.#file.path }, Infinity);
   }
 
   async #create(config: JsonObject): Promise<void> {
@@ -90,6 +98,7 @@ class WandbRun {
     this.#started = Date.now();
     this.#rows = 0;
     this.#records = 0;
+    this.#ended = false;
     const time = new Date(this.#started).toISOString().replace(/[-:]/g, "").replace("T", "_").slice(0, 15);
     const folder = path.join(home || this.#options.outputDir, "wandb", `offline-run-${time}-${this.#id}`);
     await mkdir(path.join(folder, "files"), { recursive: true });
@@ -117,6 +126,7 @@ class WandbRun {
       return false;
     };
     this.#file = await WandbFile.reopen(file, isLater).catch(() => undefined);
+    this.#ended = false;
     this.#id = id;
     this.#rows = rows;
     this.#records = records;

@@ -36,7 +36,7 @@ export function asBadConfig<T>(read: () => T): T {
     const [text = ""] = cause.message.split("\n");
     throw new GrpoError("BAD_CONFIG", text, {
       cause,
-      hint: "mend the file, or give the option of that name in the call",
+      hint: "fix the file, or give the option of that name in the call",
     });
   }
 }

@@ -22,6 +22,8 @@ export interface Trainable extends Savable {
   readonly dtype: string;
   /** Seconds in which the engine had something to do, so far. */
   readonly busySeconds: number;
+  /** Bytes in use on a device with memory of its own, whoever uses them; undefined, or no such method, where it has the host's. */
+  deviceBytes?(): Promise<number | undefined>;
   /** Counts of parameters. */
   trainableParameters(): { readonly trainable: number; readonly all: number };
   /** Forgets the gradient. */

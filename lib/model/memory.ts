@@ -26,9 +26,10 @@ export interface MemoryModel {
   readonly full: boolean;
   /** Whether a reference policy is a copy of what is trained; of a fresh adapter it is the base model. */
   readonly copiesReference: boolean;
-  /** Bytes of a stored weight, and of a number in a pass. */
+  /** Bytes of a stored weight, of a number in a pass, and of one that is kept for the backward or in a cache. */
   readonly weightBytes: number;
   readonly computeBytes: number;
+  readonly keptBytes: number;
   readonly device: "cpu" | "other";
 }
 
@@ -145,12 +146,12 @@ export function checkpointCopyBytes({ trained, device }: MemoryModel, { optimize
 }
 
 function rolloutBytes(model: MemoryModel, run: MemoryRun): Bytes {
-  const { shape, computeBytes } = model;
+  const { shape, keptBytes } = model;
   const { promptTokens: W, completionTokens: T, groupSize } = run;
   const groups = Math.min(Math.max(1, Math.floor(MAX_ROWS / groupSize)), run.prompts);
   const rows = groups * groupSize;
   const prompts = Math.min(ENGINE_LIMITS.promptsPerFullGroup * groups, run.prompts);
-  const perToken = 2 * shape.numLayers * shape.numKvHeads * shape.headDim * computeBytes;
+  const perToken = 2 * shape.numLayers * shape.numKvHeads * shape.headDim * keptBytes;
   const seen = run.repetitionPenalty ? rows * shape.vocabSize : 0;
   const decode = seen + (model.device === "cpu" ? cpuDecodeBytes(model, rows) : decodeBytes(model, run, rows));
   return {
@@ -179,7 +180,7 @@ function scoringBytes(model: MemoryModel, run: MemoryRun): Bytes {
 function updateBytes(model: MemoryModel, run: MemoryRun): Bytes {
   const { tokens, keys } = microBatch(run, run.maxTokensPerMicroBatch);
   const { numLayers, hiddenSize } = model.shape;
-  const layer = layerBytes(model, savedUnits(model, run), tokens, keys);
+  const layer = layerBytes(model.shape, model.keptBytes, savedUnits(model, run), tokens, keys);
   const kept = run.gradientCheckpointing
     ? numLayers * tokens * hiddenSize * model.computeBytes + layer
     : numLayers * layer;
@@ -190,10 +191,10 @@ function updateBytes(model: MemoryModel, run: MemoryRun): Bytes {
 }
 
 /** The layers of an accelerator are counted as operators of ATen. Dropout keeps a mask of bytes for the input of every pair. */
-function savedUnits({ device, mlpTrained, computeBytes }: MemoryModel, run: MemoryRun): Units {
+function savedUnits({ device, mlpTrained, keptBytes }: MemoryModel, run: MemoryRun): Units {
   const { saved, savedPlain } = ENGINE_MEMORY;
   const units = device === "cpu" ? saved : { ...savedPlain, F: savedPlain.F + mlpTrained * savedPlain.perMlpTrained };
-  const mask = run.dropout ? 1 / computeBytes : 0;
+  const mask = run.dropout ? 1 / keptBytes : 0;
   return {
     ...units,
     C: units.C + mask * (3 + Math.min(2, mlpTrained)),
@@ -214,17 +215,17 @@ function microBatch(run: MemoryRun, budget: number): { readonly tokens: number; 
 
 type Units = Readonly<Record<"C" | "HD" | "KD" | "F" | "key", number>>;
 
-function layerBytes({ shape, computeBytes }: MemoryModel, units: Units, tokens: number, keys: number): number {
+function layerBytes(shape: ModelShape, bytes: number, units: Units, tokens: number, keys: number): number {
   const HD = shape.numHeads * shape.headDim;
   const KD = shape.numKvHeads * shape.headDim;
   const perToken = units.C * shape.hiddenSize + units.HD * HD + units.KD * KD + units.F * shape.intermediateSize;
-  return (tokens * perToken + keys * units.key * HD) * computeBytes;
+  return (tokens * perToken + keys * units.key * HD) * bytes;
 }
 
 /** What one layer takes while it is passed, whatever is kept: its activations, and a slice of its weights in the type of the pass. */
 function passBytes(model: MemoryModel, tokens: number, keys: number = tokens): number {
   const widened = model.computeBytes > model.weightBytes ? ENGINE_LIMITS.widenedElements * model.computeBytes : 0;
-  return layerBytes(model, ENGINE_MEMORY.passing, tokens, keys) + widened;
+  return layerBytes(model.shape, model.computeBytes, ENGINE_MEMORY.passing, tokens, keys) + widened;
 }
 
 function chunkBytes({ shape, device }: MemoryModel, tokens: number): number {

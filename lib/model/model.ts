@@ -270,6 +270,12 @@ export class CausalLM implements Learner {
   }
 
   /** Seconds in which the engine had something to do, so far. */
+  /** Bytes in use on its device, whoever uses them; undefined where that has the host's memory. */
+  async deviceBytes(): Promise<number | undefined> {
+    if (this.device === "cpu") return undefined;
+    const { free, total } = await this.#queue.run((engine) => engine.memory());
+    return total === 0 ? undefined : total - free;
+  }
   get busySeconds(): number {
     return this.#queue.busySeconds;
   }

@@ -138,7 +138,9 @@ export class WeightFiles {
       const files: Record<string, FileContent> = { [ADAPTER_WEIGHTS]: weights, [ADAPTER_CONFIG]: config };
       const readme = "README.md";
       if (!(await isFile(path.join(directory, readme)))) {
-        files[readme] = await modelCard("path/of/this-folder", { kind: "adapter", base: hubIdOf(source) });
+        const { r, rankPattern } = resolved.config;
+        const rank = Math.max(r, ...Object.values(rankPattern));
+        files[readme] = await modelCard("path/of/this-folder", { kind: "adapter", base: hubIdOf(source), rank });
       }
       await writeFiles(directory, files);
     };

@@ -89,6 +89,7 @@ export class ModelWeights {
       copiesReference: full || current?.moved === true,
       weightBytes: DTYPE_BYTES[dtype],
       computeBytes: device.computeBytes,
+      keptBytes: device.keptBytes,
       device: device.total === 0 ? "cpu" : "other",
     };
     return { model, device, dropout: (current?.resolved.config.loraDropout ?? 0) > 0 };

@@ -294,6 +294,8 @@ export interface NativeLossResult {
 export interface NativeMemory {
   /** Size of a number in a pass: bfloat16 models compute in float32 on processors without its arithmetic. */
   computeBytes: number;
+  /** Of a number that is kept for the backward, or in a cache. */
+  keptBytes: number;
   /** Free memory of the device; 0 where it has the host's memory. */
   free: number;
   total: number;
@@ -424,6 +426,8 @@ export interface NativeProduct {
   add: boolean;
   /** By the kernels that every processor can run. */
   generic: boolean;
+  /** How b is given: as numbers, or packed as a weight, for its product and for that of its transpose. */
+  form: "matrix" | "panels" | "turned";
 }
 
 export interface NativeCore {

@@ -48,11 +48,11 @@ export const lossFields = ({ z, positive, ratio, optional }: FieldTypes) => ({
   /** vespo: decay of the weight for negative advantages. Default 2. */
   vespoLambdaNeg: z.number().min(0).default(2),
   /**
-   * Completions of negative advantage whose mean of old minus current log-probability is above it drop out; null: none.
+   * Leaves out completions with negative advantage whose mean of old minus current log-probability exceeds this; null: none.
    * Default null.
    */
   offPolicyMaskThreshold: optional(z.number()),
-  /** Share of tokens, those of highest entropy, that the policy term acts on. Default 1. */
+  /** Share of the tokens, those with the highest entropy, that the policy term uses. Default 1. */
   topEntropyQuantile: ratio.default(1),
   /** Weight of the entropy bonus. Default 0. */
   entropyCoef: z.number().default(0),
@@ -62,7 +62,7 @@ export const lossFields = ({ z, positive, ratio, optional }: FieldTypes) => ({
 export const microBatchFields = ({ z, count }: FieldTypes) => ({
   /** Memory only, never the gradient: tokens computed together in training. Default 2048. */
   maxTokensPerMicroBatch: count.default(2048),
-  /** Memory only: keep each layer's input and compute the layer again in the backward. Default false. */
+  /** Memory only: keep only each layer's input, and compute the layer again in the backward pass. Default false. */
   gradientCheckpointing: z.boolean().default(false),
 });
 

@@ -31,7 +31,7 @@ const weightedPart = z.strictObject({
   config: text.nullish().describe("Configuration of a data set that has several."),
   split: text.default("train"),
   columns: list.nullish().describe("Only these columns."),
-  weight: z.number().min(0).max(1).default(1).describe("Share of its rows, drawn by chance."),
+  weight: z.number().min(0).max(1).default(1).describe("Share of its rows, chosen at random."),
 });
 
 export type MixturePart = Zod.output<typeof mixturePart>;
@@ -43,27 +43,27 @@ const model = {
     .enum(["auto", "bfloat16", "float16", "float32"])
     .default("float32")
     .describe("Type of the weights; auto: the checkpoint's. torch_dtype is the same key."),
-  device: text.default("auto").describe("auto, cpu, cuda, cuda:N or mps. Not a key of TRL."),
+  device: text.default("auto").describe("auto, cpu, cuda, cuda:N or mps. TRL does not have this key."),
   model_init_kwargs: z
     .record(z.string(), z.unknown())
     .optional()
-    .describe("More options of CausalLM.fromPretrained; they win over the keys above."),
+    .describe("More options of CausalLM.fromPretrained; they override the keys above."),
   use_cpu: z.boolean().default(false).describe("The same as device: cpu."),
-  chat_template: text.optional().describe("Jinja template in place of the model's own."),
+  chat_template: text.optional().describe("Jinja template to use instead of the model's own."),
 };
 
 const lora = {
   use_peft: z.boolean().default(false).describe("Train a LoRA adapter; otherwise the whole model is trained."),
   lora_r: count.default(16).describe("Rank of the adapter."),
   lora_alpha: z.number().positive().default(32).describe("The adapter's update is scaled by lora_alpha / lora_r."),
-  lora_dropout: z.number().min(0).lt(1).default(0.05),
+  lora_dropout: z.number().min(0).lt(1).default(0.05).describe("Dropout on the adapter's input, while training."),
   lora_target_modules: z
     .union([list, text])
     .optional()
     .describe("Layers that get an adapter: names, a regular expression, or all-linear."),
-  lora_target_parameters: list.optional(),
+  lora_target_parameters: list.optional().describe("Refused: PEFT's adapters on single tensors are not supported."),
   lora_modules_to_save: list.optional().describe("Modules that are trained in full and saved with the adapter."),
-  lora_task_type: z.enum(["CAUSAL_LM"]).default("CAUSAL_LM"),
+  lora_task_type: z.enum(["CAUSAL_LM"]).default("CAUSAL_LM").describe("The only task there is."),
   use_rslora: z.boolean().default(false).describe("Scale by lora_alpha / √lora_r."),
   use_dora: z.boolean().default(false).describe("Weight-decomposed LoRA."),
 };
@@ -71,16 +71,20 @@ const lora = {
 const data = {
   dataset_name: text.optional().describe("Folder, file or Hub id of the data."),
   dataset_config: text.optional().describe("Configuration of a data set that has several."),
-  dataset_train_split: text.default("train").describe("Also with a slice, such as train[:5%]."),
-  dataset_test_split: text.default("test").describe("Read only where something is evaluated."),
+  dataset_train_split: text.default("train").describe("Split to train on, also with a slice, such as train[:5%]."),
+  dataset_test_split: text.default("test").describe("Split to evaluate on; only read if something is evaluated."),
   dataset_streaming: z.boolean().default(false).describe("Read rows as they come; needs max_steps."),
   dataset_prompt_column: text
     .optional()
     .describe("Column whose text becomes the user's message of the prompt. Default with system_prompt: prompt."),
   system_prompt: text.optional().describe("System message before each prompt."),
-  datasets: z.array(mixturePart).optional().describe("Several data sets, one after another; in place of dataset_name."),
+  datasets: z.array(mixturePart).optional().describe("Several data sets, one after another, instead of dataset_name."),
   streaming: z.boolean().default(false).describe("Read the parts of datasets as they come; needs max_steps."),
-  test_split_size: z.number().positive().optional().describe("Rows of datasets (below 1: share) kept for evaluation."),
+  test_split_size: z
+    .number()
+    .positive()
+    .optional()
+    .describe("How many rows of datasets (below 1: which share) to keep for evaluation."),
   dataset_mixture: z
     .strictObject({
       datasets: z.array(weightedPart).min(1),
@@ -88,7 +92,7 @@ const data = {
       test_split_size: z.number().positive().nullish(),
     })
     .optional()
-    .describe("Several data sets, shuffled together; in place of dataset_name."),
+    .describe("Several data sets, shuffled together, instead of dataset_name."),
 };
 
 const rewards = {
@@ -96,43 +100,60 @@ const rewards = {
     .optional()
     .describe("Folder or Hub id of a reward model; its rewards come before those of reward_funcs."),
   reward_funcs: list.optional().describe("Reward functions by name, or as file.ts#name."),
-  cosine_min_value_wrong: z.number().default(0).describe("cosine: a wrong answer without length."),
-  cosine_max_value_wrong: z.number().default(-0.5).describe("cosine: a wrong answer of cosine_max_len."),
-  cosine_min_value_correct: z.number().default(0.5).describe("cosine: a right answer of cosine_max_len."),
-  cosine_max_value_correct: z.number().default(1).describe("cosine: a right answer without length."),
-  cosine_max_len: z.number().positive().default(1000).describe("cosine: in characters."),
-  repetition_n_grams: count.default(3).describe("repetition_penalty: words of an n-gram."),
-  repetition_max_penalty: z.number().max(0).default(-1).describe("repetition_penalty: of a text that only repeats."),
-  code_language: text.default("python").describe("code_format: where the data has no column language."),
+  cosine_min_value_wrong: z.number().default(0).describe("cosine: reward of a wrong answer of length 0."),
+  cosine_max_value_wrong: z.number().default(-0.5).describe("cosine: reward of a wrong answer of cosine_max_len."),
+  cosine_min_value_correct: z.number().default(0.5).describe("cosine: reward of a right answer of cosine_max_len."),
+  cosine_max_value_correct: z.number().default(1).describe("cosine: reward of a right answer of length 0."),
+  cosine_max_len: z.number().positive().default(1000).describe("cosine: the maximum length, in characters."),
+  repetition_n_grams: count.default(3).describe("repetition_penalty: words in an n-gram."),
+  repetition_max_penalty: z
+    .number()
+    .max(0)
+    .default(-1)
+    .describe("repetition_penalty: penalty of a text that only repeats itself."),
+  code_language: text.default("python").describe("code_format: the language if the data has no column language."),
   code_provider: z
     .enum(CODE_PROVIDERS)
     .optional()
-    .describe("code, binary_code: where programs run. Default: e2b by its router, else local if HF_ALLOW_CODE_EVAL=1."),
+    .describe(
+      "code, binary_code: where programs run. Default: e2b if its router is given, else local with HF_ALLOW_CODE_EVAL=1.",
+    ),
   e2b_router_url: text.optional().describe("code, binary_code: host:port of open-r1's router to E2B."),
   morph_router_url: text.optional().describe("code, binary_code: host:port of open-r1's router to Morph."),
   parallel_code_exec_per_proc: count
     .default(2)
-    .describe("code, binary_code, cf_code: programs at once on this machine."),
+    .describe("code, binary_code, cf_code: how many programs run at once on this machine."),
   enforce_same_language: z
     .boolean()
     .default(false)
-    .describe("code, binary_code: rows of several languages are an error."),
+    .describe("code, binary_code: rows in different languages are an error."),
   ioi_provider: z.enum(["piston", "morph"]).default("piston").describe("ioi_code: piston; morph is refused."),
-  code_eval_test_batch_size: z.int().min(-1).default(1).describe("ioi_code, cf_code: tests at once; -1: all."),
+  code_eval_test_batch_size: z
+    .int()
+    .min(-1)
+    .default(1)
+    .describe("ioi_code, cf_code: how many tests run at once; -1: all."),
   code_eval_scoring_mode: z
     .enum(SCORING_MODES)
     .default("weighted_sum")
-    .describe("cf_code: 1 or 0, the share of tests, or the one plus a tenth of the other."),
-  max_completion_len: count.default(16384).describe("soft_overlong_punishment: from here on -1, in tokens."),
+    .describe("cf_code: 1 or 0, the share of tests, or the first plus a tenth of the second."),
+  max_completion_len: count
+    .default(16384)
+    .describe("soft_overlong_punishment: length from which the reward is -1, in tokens."),
   soft_punish_cache: z
     .int()
     .min(0)
     .default(4096)
-    .describe("soft_overlong_punishment: it sets in so many tokens earlier."),
+    .describe("soft_overlong_punishment: how many tokens before that the penalty starts."),
 };
 
 const run = {
-  warmup_ratio: z.number().min(0).lt(1).optional().describe("Share of all steps that warm up, without warmup_steps."),
+  warmup_ratio: z
+    .number()
+    .min(0)
+    .lt(1)
+    .optional()
+    .describe("Share of all steps to warm up for, if warmup_steps is not given."),
   report_to: z
     .union([list, text])
     .optional()
@@ -140,12 +161,15 @@ const run = {
   wandb_project: text.optional().describe("wandb: sets WANDB_PROJECT."),
   wandb_entity: text.optional().describe("wandb: sets WANDB_ENTITY."),
   wandb_run_group: text.optional().describe("wandb: sets WANDB_RUN_GROUP."),
-  resume_from_checkpoint: z.union([z.boolean(), text]).optional().describe("A folder; true: the latest in output_dir."),
+  resume_from_checkpoint: z
+    .union([z.boolean(), text])
+    .optional()
+    .describe("The checkpoint's folder; true: the newest in output_dir."),
   do_eval: z.boolean().default(false).describe("Evaluate once more at the end."),
-  num_completions_to_print: z.int().min(0).optional().describe("Sample completions in the console; 0: none."),
+  num_completions_to_print: z.int().min(0).optional().describe("How many completions the console shows; 0: none."),
   num_processes: count
     .optional()
-    .describe("Processes that the configuration was written for: one step takes the completions of them all."),
+    .describe("How many processes the configuration was written for; one step takes the completions of all of them."),
   env: z.record(z.string(), z.unknown()).optional().describe("Environment variables to set."),
 };
 
@@ -191,9 +215,9 @@ export const ignoredKeys: Readonly<Record<string, string>> = {
   fsdp: ONE_PROCESS,
   fsdp_config: ONE_PROCESS,
   overwrite_output_dir:
-    "a run moves an earlier one in output_dir aside (earlier_run); resume_from_checkpoint goes on with it",
+    "a run moves an earlier one in output_dir aside (earlier_run); resume_from_checkpoint continues it",
   logging_dir: "event files are in runs/ of output_dir",
-  save_safetensors: "weights are always saved so",
+  save_safetensors: "weights are always saved as safetensors",
   log_unique_prompts: "completions.jsonl has every completion",
   wandb_log_unique_prompts: "completions.jsonl has every completion",
   callbacks: OPEN_R1_CALLBACK,

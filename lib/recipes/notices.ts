@@ -9,5 +9,5 @@ export interface Notice {
 export function noticeText(notices: readonly Notice[]): string | undefined {
   if (notices.length === 0) return undefined;
   const lines = notices.map(({ keys, text }) => `  ${keys.join(", ")}: ${text}`);
-  return `notice: of this configuration\n${lines.join("\n")}\n`;
+  return `notice: about this configuration\n${lines.join("\n")}\n`;
 }

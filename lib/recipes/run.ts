@@ -3,12 +3,12 @@
 
 import type { GRPOConfig } from "../grpo/config.js";
 import { GRPOTrainer } from "../grpo/trainer.js";
-import { LossyOutput, type Output } from "../log/console.js";
 import { formatDuration } from "../log/format.js";
 import type { Device } from "../model/device.js";
 import { LoraConfig, type LoraOptions } from "../model/lora/lora.js";
 import { CausalLM } from "../model/model.js";
 import { renameKeys, toCamel } from "../options/names.js";
+import { LossyOutput, type Output } from "../output.js";
 import { rewards } from "../rewards/index.js";
 import type { ModelReward } from "../rewards/model.js";
 import { Tokenizer } from "../tokenizer/tokenizer.js";

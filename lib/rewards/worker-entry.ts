@@ -1,12 +1,12 @@
 // What runs in a worker process of rewards.worker: imports the reward function once, calls it with each batch, and answers with
-// what it returned, logged or threw. The batch and the answer cross as bytes of node:v8, which has NaN, bigint and byte arrays.
+// what it returned, logged or threw.
 
-import { deserialize, serialize } from "node:v8";
 import { Worker } from "node:worker_threads";
 import { reasonOf } from "../errors.js";
 import { importFunction } from "../modules.js";
 import type { RewardBatch } from "../types.js";
 import { checkRewards, RewardError } from "./failure.js";
+import { pack, unpack } from "./worker-message.js";
 
 export interface WorkerTask {
   readonly file: string;
@@ -33,13 +33,13 @@ process.on("SIGINT", () => {});
 process.on("disconnect", () => process.exit());
 endWithParent();
 
-export async function callReward(bytes: Uint8Array): Promise<Uint8Array> {
-  const task = deserialize(bytes) as WorkerTask;
+export async function callReward(packed: string): Promise<string> {
+  const task = unpack(packed) as WorkerTask;
   try {
-    return serialize(await answer(task));
+    return pack(await answer(task));
   } catch (error) {
     const failure = error instanceof RewardError && error.kind === "invalid" ? "invalid" : "exceptions";
-    return serialize({ failure, message: reasonOf(error) } satisfies WorkerAnswer);
+    return pack({ failure, message: reasonOf(error) } satisfies WorkerAnswer);
   }
 }
 

@@ -4,7 +4,6 @@
 
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { deserialize, serialize } from "node:v8";
 import type { Tinypool } from "tinypool";
 import { checkNumber, checkOptionNames, checkText } from "../checks.js";
 import { loaderArguments } from "../modules.js";
@@ -13,6 +12,7 @@ import type { RewardBatch, RewardFn } from "../types.js";
 import { milliseconds, RewardError } from "./failure.js";
 import { Semaphore } from "./semaphore.js";
 import type { WorkerAnswer, WorkerTask } from "./worker-entry.js";
+import { pack, unpack } from "./worker-message.js";
 
 /** How many processes run the functions, and under which limits. */
 export interface WorkerOptions {
@@ -104,7 +104,7 @@ class WorkerProcesses {
   async #answer({ logMetric: _, logExtra: __, signal, ...rest }: RewardBatch): Promise<WorkerAnswer> {
     // The history grows with the run and would cross with every call.
     const batch = { ...rest, trainerState: { ...rest.trainerState, logHistory: [] } };
-    const bytes = serialize({ ...this.#target, batch } satisfies WorkerTask);
+    const task = pack({ ...this.#target, batch } satisfies WorkerTask);
     const stop = new AbortController();
     const end = (message: string) => stop.abort(this.#failed("timeouts", message));
     let timer = setTimeout(() => end(`did not start within ${START_LIMIT} s`), START_LIMIT * 1000);
@@ -117,7 +117,7 @@ class WorkerProcesses {
     this.#starting.add(stop);
     try {
       const options = { signal: AbortSignal.any([signal, stop.signal]), channel: { postMessage: started } };
-      return deserialize(await (await this.#open()).run(bytes, options)) as WorkerAnswer;
+      return unpack(await (await this.#open()).run(task, options)) as WorkerAnswer;
     } catch (cause) {
       signal.throwIfAborted();
       stop.signal.throwIfAborted();
@@ -137,7 +137,8 @@ class WorkerProcesses {
     const { Tinypool } = await import("tinypool");
     const pool = new Tinypool({
       runtime: "child_process",
-      serialization: "advanced",
+      // The pool's own messages hold what only Node leaves out of the other kind in silence; Bun and Deno refuse them.
+      serialization: "json",
       filename: processEntry,
       name: "callReward",
       minThreads: 0,

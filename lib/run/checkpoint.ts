@@ -6,6 +6,7 @@ import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "nod
 import path from "node:path";
 import { GrpoError, reasonOf } from "../errors.js";
 import type { CheckpointWriter, Savable } from "../model/learner.js";
+import { syncFile } from "../sync-file.js";
 import { readStateText, type StateFile, stateText } from "./state.js";
 
 const stateFile = "trainer_state.json";
@@ -79,7 +80,7 @@ async function syncFiles(folder: string): Promise<void> {
   for (const entry of await readdir(folder, { withFileTypes: true, recursive: true })) {
     if (!entry.isFile()) continue;
     const file = await open(path.join(entry.parentPath, entry.name), "r+");
-    await file.sync();
+    await syncFile(file);
     await file.close();
   }
 }
@@ -144,7 +145,7 @@ export interface Checkpoint {
 export async function readCheckpoint(folder: string): Promise<Checkpoint> {
   const file = path.join(folder, stateFile);
   const text = await readFile(file, "utf8").catch((cause: unknown) => {
-    throw new GrpoError("BAD_CHECKPOINT", `${folder} is not a whole checkpoint: ${reasonOf(cause)}`, {
+    throw new GrpoError("BAD_CHECKPOINT", `${folder} is not a complete checkpoint: ${reasonOf(cause)}`, {
       cause,
       hint: "give a folder checkpoint-<step> that training wrote",
     });

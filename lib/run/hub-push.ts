@@ -156,7 +156,7 @@ export class HubPush {
       try {
         await pushFolder(repo, folder, options);
       } catch (thrown) {
-        this.#parts.note(`hub      upload to ${repo} failed, training goes on: ${reasonOf(thrown)}`);
+        this.#parts.note(`hub      upload to ${repo} failed, training continues: ${reasonOf(thrown)}`);
       }
       await removeFolder(folder);
     }

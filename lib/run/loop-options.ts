@@ -1,11 +1,11 @@
 // What a training loop is made of: the options of the run, who is trained, and how the trainer's metrics are shown.
 
 import type { TrainingFacts } from "../hub/model-card.js";
-import type { Output } from "../log/console.js";
 import type { Logger } from "../log/logger.js";
 import type { Metrics } from "../log/metrics.js";
 import type { CompletionRecord } from "../log/run-log.js";
 import type { Savable, Trainable } from "../model/learner.js";
+import type { Output } from "../output.js";
 import type { TrainerState } from "../types.js";
 import type { TrainerCallback } from "./callbacks.js";
 import type { RunOptions } from "./options.js";

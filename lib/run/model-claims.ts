@@ -21,7 +21,7 @@ export function claimModel(model: object, owner: object, { again }: { readonly a
   }
   if (again && claim?.owner !== owner) {
     throw new GrpoError("BAD_INPUT", "another trainer has trained this model since this one did", {
-      hint: "make a new trainer to go on with the model as it is",
+      hint: "make a new trainer to continue with the model as it is",
     });
   }
   CLAIMS.set(model, { owner, training: true });

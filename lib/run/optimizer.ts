@@ -28,7 +28,7 @@ function readOptimArgs(args: OptimConfig["optimArgs"], where: string): Readonly<
     pairs.map((pair) => {
       const [name = "", value, more] = pair.split("=");
       if (value !== undefined && more === undefined) return [name, readValue(value)];
-      throw new GrpoError("BAD_OPTION", `${where} "${args}" is no list of name=value`);
+      throw new GrpoError("BAD_OPTION", `${where} "${args}" is not a list of name=value`);
     }),
   );
 }

@@ -16,9 +16,9 @@ export const DEFAULT_LOG_TO: (typeof LOG_PLACES)[number][] = ["console", "jsonl"
 export const identityFields = ({ z, optional }: FieldTypes) => ({
   /** Where checkpoints and logs go. Default "trainer_output". */
   outputDir: z.string().min(1).default("trainer_output").transform(expandHome),
-  /** What becomes of an earlier run's checkpoints and logs in outputDir when another run begins there: "move" into a folder earlier-run-1, -2, … of outputDir, or "refuse" to begin. Default "move". */
+  /** What happens to an earlier run's checkpoints and logs when a new run starts in the same outputDir. "move": they are moved to earlier-run-1, -2, … inside it. "refuse": the new run does not start. Default "move". */
   earlierRun: z.enum(["move", "refuse"]).default("move"),
-  /** Name of the run in its record; null: none. Default null. */
+  /** Name of the run in its logs and in the trackers mlflow, trackio and wandb; null: none in the logs, and the trackers make one up. Default null. */
   runName: optional(z.string()),
   /** Seed of everything random: order of rows, sampling, fresh adapters, dropout. Default 42. */
   seed: z.int().min(0).max(0x7fffffff).default(42),
@@ -26,7 +26,7 @@ export const identityFields = ({ z, optional }: FieldTypes) => ({
 
 /** How long a run is. */
 export const lengthFields = ({ z }: FieldTypes) => ({
-  /** Passes over the data set, when maxSteps does not say otherwise. Default 3. */
+  /** Passes over the data set, unless maxSteps is set. Default 3. */
   numTrainEpochs: z.number().positive().default(3),
   /** Optimizer steps; -1: from numTrainEpochs. Default -1. */
   maxSteps: z.int().min(-1).default(-1),
@@ -34,23 +34,23 @@ export const lengthFields = ({ z }: FieldTypes) => ({
 
 /** What it may take of the memory. */
 export const memoryFields = ({ z }: FieldTypes) => ({
-  /** What follows from the memory estimate before the first step. "refuse": what cannot fit is an error, what may not fit a warning. "warn": warnings only. Default "refuse". */
+  /** What to do with the memory estimate before the first step. "refuse": an error if the run cannot fit, a warning if it may not. "warn": only warnings. Default "refuse". */
   memoryCheck: z.enum(["refuse", "warn", "off"]).default("refuse"),
 });
 
 /** The optimizer and its learning rate. */
 export const optimizerFields = ({ z, count, optional }: FieldTypes) => ({
-  /** Learning rate after the warm-up; lrSchedulerType says what becomes of it. Default 1e-6. */
+  /** Learning rate after the warm-up; lrSchedulerType says how it changes then. Default 1e-6. */
   learningRate: z.number().min(0).default(1e-6),
   /** How the learning rate changes after the warm-up. Default "linear". */
   lrSchedulerType: z.enum(SCHEDULES).default("linear"),
-  /** What the schedule of lrSchedulerType needs besides, such as { min_lr_rate: 0.1 }. Default null. */
+  /** Further settings of the schedule, such as { min_lr_rate: 0.1 }. Default null. */
   lrSchedulerKwargs: optional(z.record(z.string(), z.unknown())),
   /** Steps of linear warm-up; below 1: a share of all steps. Default 0. */
   warmupSteps: z.number().min(0).default(0),
-  /** The optimizer; the two AdamWs are one. "adamw_8bit" (or adamw_bnb_8bit) keeps AdamW's moments in 8 bits; "muon" is for matrices, with AdamW for the rest. Default "adamw_torch_fused". */
+  /** The optimizer; adamw_torch and adamw_torch_fused are the same. "adamw_8bit" (or adamw_bnb_8bit) keeps AdamW's moments in 8 bits; "muon" trains matrices, and AdamW the rest. Default "adamw_torch_fused". */
   optim: z.enum(optimNames).default("adamw_torch_fused"),
-  /** What the optimizer has of its own, "name=value,…" or an object, under torch's names. Default null. */
+  /** Settings of the optimizer, as "name=value,…" or an object, under torch's names. Default null. */
   optimArgs: optional(
     z.union([z.string().min(1), z.record(z.string(), z.unknown())], "a list of name=value or an object"),
   ),
@@ -60,7 +60,7 @@ export const optimizerFields = ({ z, count, optional }: FieldTypes) => ({
   adamBeta2: z.number().min(0).lt(1).default(0.999),
   /** Added to the root of the mean of squared gradients. Default 1e-8. */
   adamEpsilon: z.number().positive().default(1e-8),
-  /** Weight decay; not of biases and norms. Default 0. */
+  /** Weight decay; biases and norms have none. Default 0. */
   weightDecay: z.number().min(0).default(0),
   /** LoRA+: the rate of every B (and of biases, norms and DoRA's magnitudes) is learningRate times this; null: off. Default null. */
   loraplusLrRatio: optional(z.number().positive()),
@@ -70,7 +70,7 @@ export const optimizerFields = ({ z, count, optional }: FieldTypes) => ({
   maxGradNorm: z.number().min(0).default(1),
   /** Non-finite steps in a row that end the run. Default 3. */
   maxBadSteps: count.default(3),
-  /** Changes nothing: the type is the model's, chosen in fromPretrained. Default null. */
+  /** No effect: the type is the model's, chosen in fromPretrained. Default null. */
   bf16: optional(z.boolean()),
 });
 
@@ -96,31 +96,31 @@ export const evaluationFields = ({ z, interval, optional }: FieldTypes) => ({
   evalStrategy: z.enum(["no", "steps", "epoch"]).default("no"),
   /** Steps between two evaluations; below 1: a share of all steps; null: loggingSteps. Default null. */
   evalSteps: optional(interval),
-  /** Evaluate before the first step; no candidate for the best model. Default false. */
+  /** Evaluate before the first step; this does not count for the best model. Default false. */
   evalOnStart: z.boolean().default(false),
 });
 
-/** Which checkpoints it writes, keeps and takes back, and when it stops early. */
+/** Which checkpoints it writes, keeps and loads at the end, and when it stops early. */
 export const checkpointFields = ({ z, count, interval, optional }: FieldTypes) => ({
-  /** Take back the checkpoint of the best evaluation when the run ends. Each new best is saved at once and kept. Default false. */
+  /** Load the checkpoint of the best evaluation when the run ends. Each new best is saved at once and kept. Default false. */
   loadBestModelAtEnd: z.boolean().default(false),
   /** Name of an evaluation's metric, with or without eval_; null: reward. Default null. */
   metricForBestModel: optional(z.string().min(1)),
-  /** Whether the best model has the greatest metricForBestModel; null: true, but for a metric whose name ends in loss. Default null. */
+  /** Whether the best model has the greatest metricForBestModel; null: true, except for a metric whose name ends in loss. Default null. */
   greaterIsBetter: optional(z.boolean()),
   /** Evaluations in a row without a gain above earlyStoppingThreshold that end the run; null: none. Default null. */
   earlyStoppingPatience: optional(count),
-  /** Gain of metricForBestModel from which on earlyStoppingPatience begins anew. Default 0. */
+  /** Gain of metricForBestModel above which earlyStoppingPatience starts again. Default 0. */
   earlyStoppingThreshold: z.number().min(0).default(0),
-  /** When checkpoints are saved. "best": after an evaluation that is the best so far. But for "no", a run that is cut short saves its last step besides. Default "steps". */
+  /** When checkpoints are saved. "best": after an evaluation that is the best so far. Except with "no", a run that is cut short also saves its last step. Default "steps". */
   saveStrategy: z.enum(["no", "steps", "epoch", "best"]).default("steps"),
   /** Steps between two checkpoints; below 1: a share of all steps. Default 500. */
   saveSteps: interval.default(500),
-  /** Checkpoints that are kept, the latest and the best; null: all. Default null. */
+  /** How many checkpoints are kept, the latest and the best; null: all. Default null. */
   saveTotalLimit: optional(count),
 });
 
-/** What goes to the Hub. Uploads go on beside the training; one that fails is tried again with the next save. */
+/** What goes to the Hub. Uploads run during training; one that fails is tried again with the next save. */
 export const hubFields = ({ z, optional }: FieldTypes) => ({
   /** Upload model, tokenizer, metrics and a model card at each save; saveModel() then uploads too. Default false. */
   pushToHub: z.boolean().default(false),
@@ -128,13 +128,13 @@ export const hubFields = ({ z, optional }: FieldTypes) => ({
   hubModelId: optional(z.string().min(1)),
   /** What is uploaded and when. "every_save": the model. "checkpoint": also the checkpoint, as last-checkpoint. "all_checkpoints": also each under its own name. "end": nothing before saveModel() or pushToHub(). Default "every_save". */
   hubStrategy: z.enum(["end", "every_save", "checkpoint", "all_checkpoints"]).default("every_save"),
-  /** Token for the Hub; null: HF_TOKEN, or the token saved by a login. Printed and saved nowhere. Default null. */
+  /** Token for the Hub; null: HF_TOKEN, or the token saved by a login. It is never printed or saved. Default null. */
   hubToken: optional(z.string().min(1)),
-  /** Whether a repository that is made is private; null: the account's default. Default null. */
+  /** Whether a new repository is private; null: the account's default. Default null. */
   hubPrivateRepo: optional(z.boolean()),
-  /** Upload every save, also those that come while another is under way. Default false. */
+  /** Upload every save, even while another upload is running. Default false. */
   hubAlwaysPush: z.boolean().default(false),
-  /** Branch that is uploaded to; null: main. Default null. */
+  /** Branch to upload to; null: main. Default null. */
   hubRevision: optional(z.string().min(1)),
 });
 

@@ -1,8 +1,8 @@
 // The folder that a run writes into. One folder is for one run: while it goes on nobody else writes there, and what an earlier run has
-// left is moved aside, or refused, before another begins.
+// left is moved aside, or refused, before another begins. Evaluations before a run are kept apart from an earlier one's files.
 
 import { accessSync, constants, mkdirSync } from "node:fs";
-import { mkdir, readdir, realpath, rename } from "node:fs/promises";
+import { mkdir, readdir, realpath, rename, rm } from "node:fs/promises";
 import path from "node:path";
 import { GrpoError, reasonOf } from "../errors.js";
 import { takeFileLock } from "../hub/file-lock.js";
@@ -15,6 +15,7 @@ import type { RunOptions } from "./options.js";
 
 const LOCK = ".run.lock";
 const ASIDE = "earlier-run-";
+const APART = "evaluation-";
 /** What a run leaves beside its checkpoints and TensorBoard's files. */
 const RUN_FILES: readonly string[] = [
   METRICS_FILE,
@@ -23,6 +24,9 @@ const RUN_FILES: readonly string[] = [
   ...TRACKERS_WITH_RUNS.map(trackerRunFile),
 ];
 
+/** What a log leaves that has only evaluations, beside TensorBoard's files. */
+const LOG_FILES = [METRICS_FILE, COMPLETIONS_FILE];
+
 type FolderOptions = Pick<RunOptions, "outputDir" | "saveStrategy" | "logTo" | "pushToHub" | "earlierRun">;
 
 export class OutputFolder {
@@ -30,14 +34,18 @@ export class OutputFolder {
   readonly #earlierRun: RunOptions["earlierRun"];
   /** Whether a run leaves anything here. */
   readonly #used: boolean;
+  /** Whether a log has files in it. */
+  readonly #logged: boolean;
   /** Why the folder cannot be written to. */
   readonly #failure: GrpoError | undefined;
+  #evaluations: Promise<string> | undefined;
 
   /** Makes the folder, as transformers does; what is wrong with it is known from then on. */
   constructor({ outputDir, saveStrategy, logTo, pushToHub, earlierRun }: FolderOptions) {
     this.path = outputDir;
     this.#earlierRun = earlierRun;
     this.#used = saveStrategy !== "no" || pushToHub || logTo.some((place) => place !== "console");
+    this.#logged = logTo.includes("jsonl") || logTo.includes("tensorboard");
     this.#failure = this.#used ? failureToMake(outputDir) : undefined;
   }
 
@@ -68,23 +76,36 @@ export class OutputFolder {
   async checkFree(checkpoint: string | undefined): Promise<void> {
     if (this.#earlierRun !== "refuse" || !(await this.#holdsAnother(checkpoint))) return;
     throw new GrpoError("BAD_OPTION", `${this.path} has an earlier run, and earlierRun is "refuse"`, {
-      hint: 'go on with it by resumeFromCheckpoint: true, give another outputDir, or set earlierRun to "move"',
+      hint: 'continue it with resumeFromCheckpoint: true, give another outputDir, or set earlierRun to "move"',
     });
   }
 
   /** Moves an earlier run's files into a folder of their own, whose path is returned; undefined where there is none. */
   async moveEarlierRun(checkpoint: string | undefined): Promise<string | undefined> {
     if (!(await this.#holdsAnother(checkpoint))) return undefined;
-    const aside = await this.#newFolder();
-    for (const name of (await readdir(this.path)).filter(belongsToRun)) {
-      await rename(path.join(this.path, name), path.join(aside, name));
-    }
-    const events = await readdir(path.join(this.path, EVENT_FOLDER)).catch(() => []);
-    for (const name of events.filter((name) => EVENT_FILE.test(name))) {
-      await mkdir(path.join(aside, EVENT_FOLDER), { recursive: true });
-      await rename(path.join(this.path, EVENT_FOLDER, name), path.join(aside, EVENT_FOLDER, name));
-    }
+    const aside = await this.#newFolder(ASIDE);
+    await moveFiles(this.path, aside, belongsToRun);
     return aside;
+  }
+
+  /** Where evaluations outside a run are logged: here, or apart from what an earlier run has here. */
+  evaluations(): Promise<string> {
+    this.#evaluations ??= this.#placeForEvaluations();
+    return this.#evaluations;
+  }
+
+  /** A run begins here, after an earlier one was moved: evaluations before it are its own, unless it goes on from a checkpoint. */
+  async beginRun(checkpoint: string | undefined): Promise<void> {
+    const before = (await this.#evaluations) ?? this.path;
+    this.#evaluations = Promise.resolve(this.path);
+    if (before === this.path || checkpoint !== undefined) return;
+    await moveFiles(before, this.path, (name) => LOG_FILES.includes(name));
+    await rm(before, { recursive: true });
+  }
+
+  async #placeForEvaluations(): Promise<string> {
+    if (!this.#logged || !(await this.#holdsAnother(undefined))) return this.path;
+    return this.#newFolder(APART);
   }
 
   /** Whether there is a run here other than the one that goes on. */
@@ -95,9 +116,9 @@ export class OutputFolder {
     return names.some((name) => CHECKPOINT_NAME.test(name)) || (await hasRun(this.path));
   }
 
-  async #newFolder(): Promise<string> {
+  async #newFolder(prefix: string): Promise<string> {
     for (let k = 1; ; k++) {
-      const folder = path.join(this.path, `${ASIDE}${k}`);
+      const folder = path.join(this.path, `${prefix}${k}`);
       try {
         await mkdir(folder);
         return folder;
@@ -118,6 +139,16 @@ function failureToMake(outputDir: string): GrpoError | undefined {
       cause,
       hint: "give a folder that you may write to",
     });
+  }
+}
+
+/** The files that are asked for, and TensorBoard's. */
+async function moveFiles(from: string, to: string, which: (name: string) => boolean): Promise<void> {
+  for (const name of (await readdir(from)).filter(which)) await rename(path.join(from, name), path.join(to, name));
+  const events = await readdir(path.join(from, EVENT_FOLDER)).catch(() => []);
+  for (const name of events.filter((name) => EVENT_FILE.test(name))) {
+    await mkdir(path.join(to, EVENT_FOLDER), { recursive: true });
+    await rename(path.join(from, EVENT_FOLDER, name), path.join(to, EVENT_FOLDER, name));
   }
 }
 

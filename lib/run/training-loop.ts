@@ -18,6 +18,7 @@ import { claimModel } from "./model-claims.js";
 import type { RunOptions } from "./options.js";
 import { OutputFolder } from "./output-folder.js";
 import { isDue } from "./plan.js";
+import { memoryMetrics } from "./process-memory.js";
 import { type Progress, resultOf, secondsLeft, type TrainResult } from "./progress.js";
 import {
   checkTrainOptions,
@@ -63,7 +64,8 @@ export class TrainingLoop<Args extends RunOptions> {
     this.#args = args;
     this.state = freshState(args.maxSteps);
     this.#folder = new OutputFolder(args);
-    this.#log = new RunLog({ outputDir, logTo, runName, project, output: options.output, loggers: options.loggers });
+    const { output, loggers } = options;
+    this.#log = new RunLog({ outputDir, logTo, runName, project, config: { ...args }, output, loggers });
     this.#callbacks = new Callbacks(options.callbacks ?? [], { state: this.state, args });
     const { control } = this.#callbacks;
     this.#best = new BestModel(args, view.bestMetric);
@@ -100,8 +102,8 @@ export class TrainingLoop<Args extends RunOptions> {
     this.#training = true;
     let giveBack = () => {};
     let outcome: Outcome = "finished";
-    const watch = watchInterrupts(signal, () =>
-      this.note("stopping after the running computation; press Ctrl-C again to end at once"),
+    const watch = watchInterrupts(signal, (endsAtSecond) =>
+      this.note(`stopping after the running computation${endsAtSecond ? "; press Ctrl-C again to end at once" : ""}`),
     );
     this.#callbacks.signal = watch.signal;
     try {
@@ -172,6 +174,8 @@ export class TrainingLoop<Args extends RunOptions> {
     await this.#hub.begin();
     const moved = await this.#folder.moveEarlierRun(folder);
     if (moved !== undefined) this.note(`folder   an earlier run was moved to ${moved}`);
+    await this.#folder.beginRun(folder);
+    this.#log.writeTo(this.#folder.path);
     for (const line of [...prepared.lines, ...(checkpoint?.notes ?? [])]) this.note(line);
     const firstStep = this.state.globalStep;
     await this.#log.begin(this.#record(run, prepared), firstStep, signal);
@@ -213,7 +217,7 @@ export class TrainingLoop<Args extends RunOptions> {
     this.#checkpoints.begin(left !== undefined && !due);
     if (!stopped) return;
     const without = `${this.state.evaluationsWithoutGain} evaluations without a gain`;
-    this.note(`note     the run had stopped early: ${without}; raise earlyStoppingPatience to go on`);
+    this.note(`note     the run had stopped early: ${without}; raise earlyStoppingPatience to continue`);
   }
 
   async #trainOneStep(running: Running): Promise<void> {
@@ -229,7 +233,8 @@ export class TrainingLoop<Args extends RunOptions> {
     this.state.epoch = outcome.epoch;
     this.state.numInputTokensSeen += outcome.tokens;
     const { epoch, numInputTokensSeen: num_tokens } = this.state;
-    const metrics = { ...outcome.metrics, ...timeline, bad_steps: progress.badSteps, epoch, num_tokens };
+    const memory = await memoryMetrics(this.#options.trained.model);
+    const metrics = { ...outcome.metrics, ...timeline, ...memory, bad_steps: progress.badSteps, epoch, num_tokens };
     await this.#finishStep(running, { ...outcome, metrics });
   }
 
@@ -277,7 +282,7 @@ export class TrainingLoop<Args extends RunOptions> {
 
   async #loadBest(): Promise<void> {
     const folder = await this.#checkpoints.loadBest();
-    if (folder !== undefined) this.note(`took back the best model, of ${folder} (${this.state.bestMetric})`);
+    if (folder !== undefined) this.note(`loaded the best model, from ${folder} (${this.state.bestMetric})`);
   }
 
   async #nonFinite(running: Running): Promise<GrpoError> {
@@ -300,10 +305,14 @@ export class TrainingLoop<Args extends RunOptions> {
     try {
       const outcome = await evaluation();
       const { metrics, completions } = outcome;
+      if (!this.#training) this.#log.writeTo(await this.#folder.evaluations());
       this.#log.evaluation(step, outcome, (width) =>
         view.evaluationLines({ step, metrics, records: completions, width }),
       );
-      if (!this.#training) await this.#log.written();
+      if (!this.#training) {
+        await this.#log.close();
+        await this.#log.written();
+      }
       return outcome;
     } finally {
       if (!this.#training) await this.#options.close?.();
@@ -401,6 +410,6 @@ export class TrainingLoop<Args extends RunOptions> {
     }
     const { path: checkpoint } = this.#checkpoints;
     const own = this.#options.resumeHint?.(checkpoint);
-    return `step ${step} is saved; go on with ${own ?? `train({ resumeFromCheckpoint: "${checkpoint}" })`}`;
+    return `step ${step} is saved; continue with ${own ?? `train({ resumeFromCheckpoint: "${checkpoint}" })`}`;
   }
 }

@@ -94,7 +94,7 @@ function broken(file: RemoteWheel, error: unknown): GrpoError {
   const cause = error instanceof Error && error.cause !== undefined ? ` (${reasonOf(error.cause)})` : "";
   const { origin, pathname } = new URL(file.url);
   return new GrpoError("DOWNLOAD_FAILED", `${origin}${pathname} could not be fetched: ${reasonOf(error)}${cause}`, {
-    hint: "check the network and run `npx grpo setup` again: it goes on where it stopped",
+    hint: "check the network and run `npx grpo setup` again: it continues where it stopped",
     cause: error,
   });
 }

@@ -13,7 +13,7 @@
 #include "kernels/gemm.h"
 #include "kernels/instruction_set.h"
 #include "kernels/kernels.h"
-#include "kernels/linear.h"
+#include "kernels/packed_matrix.h"
 #include "kernels/row_sampler.h"
 #include "rollout/sampler.h"
 
@@ -44,6 +44,8 @@ struct MatrixProduct {
     bool narrow = false;  // b in bfloat16
     bool add = false;
     bool generic = false;  // by the kernels that every processor can run
+    std::string form =
+        "matrix";  // of b: or packed, as "panels", or those of its transpose, "turned"
 
     static void fields(auto& self, auto& field) {
         field("m", self.m);
@@ -59,6 +61,7 @@ struct MatrixProduct {
         field("scale", self.scale);
         field("add", self.add);
         field("generic", self.generic);
+        field("form", self.form);
     }
 };
 
@@ -83,16 +86,28 @@ std::vector<float> multiply_matrices(const MatrixProduct& call) {
     if (call.narrow) b = b.to(at::kBFloat16);
     std::vector<float> c = call.c;
     const cpu::Storage storage = cpu::storage_of(b.scalar_type());
-    const cpu::Product product{
-        .m = call.m,
-        .n = call.n,
-        .k = call.k,
-        .a = {call.a.data(), cpu::Storage::kFloat, call.a_strides[0], call.a_strides[1]},
-        .b = {b.const_data_ptr(), storage, call.b_strides[0], call.b_strides[1]},
-        .c = c.data(),
-        .c_stride = call.c_stride,
-        .scale = static_cast<float>(call.scale),
-        .add = call.add};
+    cpu::Product product{.m = call.m,
+                         .n = call.n,
+                         .k = call.k,
+                         .storage = storage,
+                         .a = {call.a.data(), call.a_strides[0], call.a_strides[1]},
+                         .scale = static_cast<float>(call.scale),
+                         .b = {b.const_data_ptr(), call.b_strides[0], call.b_strides[1], storage},
+                         .c = c.data(),
+                         .c_stride = call.c_stride,
+                         .add = call.add};
+    const at::Tensor columns =
+        at::as_strided(b, {call.n, call.k}, {call.b_strides[1], call.b_strides[0]});
+    const cpu::PackedMatrix packed(call.form == "turned" ? columns.t() : columns);
+    if (call.form != "matrix") {
+        product.form = call.form == "turned" ? cpu::Form::kTurned : cpu::Form::kPanels;
+        product.panels = packed.panels();
+        require(at::equal(packed.unpack(), call.form == "turned" ? columns.t() : columns),
+                "packing loses nothing");
+        const at::Tensor ids = at::arange(packed.out() - 1, -1, -1, at::kLong);
+        require(at::equal(packed.rows(ids), packed.unpack().flip(0)),
+                "rows are those of the weight");
+    }
     const auto set = call.generic ? cpu::InstructionSet::kGeneric : cpu::instruction_set();
     cpu::multiply(cpu::kernels_of(set).gemm, product);
     return c;

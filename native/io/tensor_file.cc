@@ -118,29 +118,50 @@ TensorFiles::TensorFiles(const TensorTable& table, std::string code) : code_(std
 }
 
 void TensorFiles::read_into(const TensorRef& ref, const at::Tensor& destination) const {
-    if (destination.sizes() != at::IntArrayRef(ref.shape)) {
+    read_into(ref, destination.sizes(), [&](const WriteRows& write) { write(destination, 0); });
+}
+
+void TensorFiles::read_into(const TensorRef& ref, at::IntArrayRef shape,
+                            const std::function<void(const WriteRows&)>& change) const {
+    check(ref, shape);
+    NotFinite bad;
+    change([&](const at::Tensor& rows, int64_t first) { read_rows(ref, rows, first, bad); });
+    if (bad.converted == 0) return;
+    throw EngineError(code_,
+                      "tensor " + ref.name + " has " + std::to_string(bad.converted) +
+                          " values that are not finite" +
+                          (bad.stored == 0 ? " in " + std::string(c10::toString(bad.dtype)) : ""));
+}
+
+void TensorFiles::check(const TensorRef& ref, at::IntArrayRef shape) const {
+    if (shape != at::IntArrayRef(ref.shape)) {
         throw EngineError(code_, "tensor " + ref.name + ": expected shape " +
-                                     describe_shape(destination.sizes()) + ", found " +
+                                     describe_shape(shape) + ", found " +
                                      describe_shape(ref.shape));
     }
+    require(ref.file >= 0 && ref.file < static_cast<int64_t>(files_.size()),
+            "tensor " + ref.name + ": no such file");
+    const auto size = static_cast<int64_t>(c10::elementSize(dtype_from_name(ref.dtype)));
+    require(ref.bytes == c10::multiply_integers(shape) * size,
+            "tensor " + ref.name + ": byte count and shape disagree");
+}
+
+void TensorFiles::read_rows(const TensorRef& ref, const at::Tensor& destination, int64_t first,
+                            NotFinite& bad) const {
     const at::ScalarType dtype = dtype_from_name(ref.dtype);
     if ((dtype == at::kByte) != (destination.scalar_type() == at::kByte)) {
         throw EngineError(code_, "tensor " + ref.name + ": dtype " + ref.dtype + " is not " +
                                      dtype_name(destination.scalar_type()));
     }
-    require(ref.file >= 0 && ref.file < static_cast<int64_t>(files_.size()),
-            "tensor " + ref.name + ": no such file");
-    require(ref.bytes == destination.numel() * static_cast<int64_t>(c10::elementSize(dtype)),
-            "tensor " + ref.name + ": byte count and shape disagree");
     const std::byte* bytes = files_[ref.file]->range(ref.offset, ref.bytes);
     if (destination.is_meta()) return;
-    int64_t bad = 0, bad_as_stored = 0;
-    const int64_t rows = ref.shape.empty() ? 1 : ref.shape[0];
-    const int64_t row_bytes = rows > 0 ? ref.bytes / rows : 0;
+    const int64_t rows = ref.shape.empty() ? 1 : destination.size(0);
+    const int64_t all = ref.shape.empty() ? 1 : ref.shape[0];
+    const int64_t row_bytes = all > 0 ? ref.bytes / all : 0;
     const int64_t step = std::max<int64_t>(1, kPieceBytes / std::max<int64_t>(1, row_bytes));
     for (int64_t row = 0; row < rows; row += step) {
         const int64_t count = std::min(step, rows - row);
-        const std::byte* piece = bytes + row * row_bytes;
+        const std::byte* piece = bytes + (first + row) * row_bytes;
         const at::Tensor place =
             ref.shape.empty() ? destination : destination.narrow(0, row, count);
         // from_blob wants a mutable pointer; the copy only reads.
@@ -150,18 +171,12 @@ void TensorFiles::read_into(const TensorRef& ref, const at::Tensor& destination)
         const at::Tensor converted =
             in_place ? at::Tensor(place).copy_(stored) : stored.to(place.scalar_type());
         if (const int64_t found = count_not_finite(converted); found > 0) {
-            bad += found;
-            bad_as_stored += count_not_finite(stored);
+            bad.dtype = converted.scalar_type();
+            bad.converted += found;
+            bad.stored += count_not_finite(stored);
         }
         if (!in_place) place.copy_(converted);
         files_[ref.file]->release(piece, count * row_bytes);
-    }
-    if (bad > 0) {
-        throw EngineError(
-            code_,
-            "tensor " + ref.name + " has " + std::to_string(bad) + " values that are not finite" +
-                (bad_as_stored == 0 ? " in " + std::string(c10::toString(destination.scalar_type()))
-                                    : ""));
     }
 }
 

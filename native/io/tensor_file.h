@@ -40,8 +40,21 @@ class TensorFiles {
     /// every value finite, in the file and after conversion; who must not have it half replaced
     /// gives a copy. Beside the destination it takes a few pieces of 16 MiB, or of one row.
     void read_into(const TensorRef& ref, const at::Tensor& destination) const;
+    /// The same for a destination of that shape that is kept in another form: `change` lets a
+    /// function write its rows, piece by piece, each with the number of its first row.
+    using WriteRows = std::function<void(const at::Tensor& rows, int64_t first)>;
+    void read_into(const TensorRef& ref, at::IntArrayRef shape,
+                   const std::function<void(const WriteRows&)>& change) const;
 
   private:
+    struct NotFinite {
+        at::ScalarType dtype = at::kFloat;  // that they are converted to
+        int64_t converted = 0, stored = 0;
+    };
+    void check(const TensorRef& ref, at::IntArrayRef shape) const;
+    void read_rows(const TensorRef& ref, const at::Tensor& rows, int64_t first,
+                   NotFinite& bad) const;
+
     std::string code_;
     std::vector<std::unique_ptr<MappedFile>> files_;
 };

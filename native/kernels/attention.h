@@ -1,10 +1,15 @@
-// Attention over segments on a CPU, in fp32: a block of queries against the keys of a prompt, which
-// all of them see, and each of its spans against its own keys, causally. The scores of a block are
-// products of gemm.h in memory of one thread, and the backward computes them again.
+// Attention over segments on a CPU: a block of queries against the keys of a prompt, which all of
+// them see, and each of its spans against its own keys, causally. The scores of a block are
+// products of gemm.h in memory of one thread, and the backward computes them again. A query's bits
+// are those of decode_attention.h for the same keys: scores, softmax and sums take the same order,
+// and values are paired by their place in the sequence, wherever the prompt ends.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
+
+#include "kernels/gemm.h"
 
 namespace grpo::cpu {
 
@@ -23,8 +28,12 @@ struct AttentionBlock {
     int64_t width() const;  // most keys of a query
 };
 
-/// Queries of a span, and of a block but for a span alone: packed, they stay near the multipliers.
-constexpr int64_t kBlockQueries = 96;
+/// Queries that a block may have whose widest sees `keys` keys, with `repeats` rows each: enough to
+/// use what is read, and few enough for their scores to stay in the caches.
+inline int64_t block_queries(int64_t keys, int64_t repeats) {
+    constexpr int64_t kScores = int64_t{1} << 18, kLeast = 16, kMost = 96;
+    return std::clamp(kScores / (keys * repeats), (kLeast + repeats - 1) / repeats, kMost);
+}
 
 /// Blocks that share no key with those of another family.
 using AttentionFamily = std::vector<AttentionBlock>;
@@ -33,18 +42,24 @@ using AttentionFamily = std::vector<AttentionBlock>;
 struct AttentionShape {
     int64_t heads, kv_heads, head_dim;
     double scale;
+    double softcap;  // 0: off
+    int64_t window;  // keys that a query sees at most, its own included; 0: all
+    Storage storage;
+
+    int64_t repeats() const { return heads / kv_heads; }
 };
 
-/// Fills out [N, H, D] and log_sum [N, H] = log Σ exp(scores). out is zero before.
+/// Fills out [N, H, D] and log_sum [N, H] = log Σ exp(scores).
 void attend(const std::vector<AttentionFamily>& families, const AttentionShape& shape,
             const float* q, const float* k, const float* v, float* out, float* log_sum);
 
 struct AttentionGradients {
-    float *q, *k, *v;  // [N, H, D] each: k and v for every query head
+    float* q;      // [N, H, D]
+    float *k, *v;  // [N, K, D]
 };
-/// Adds to the gradients.
+/// Sets q's gradient, adds to those of k and v.
 void attend_backward(const std::vector<AttentionFamily>& families, const AttentionShape& shape,
-                     const float* q, const float* k, const float* v, const float* out,
-                     const float* log_sum, const float* dout, const AttentionGradients& gradients);
+                     const float* q, const float* k, const float* v, const float* log_sum,
+                     const float* dout, const AttentionGradients& gradients);
 
 }  // namespace grpo::cpu

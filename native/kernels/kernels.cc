@@ -24,7 +24,6 @@ const Kernels& kernels_of(InstructionSet set) {
 }
 
 const RowKernels& row_kernels() { return kernels_of(instruction_set()).rows; }
-const ProductKernels& product_kernels() { return kernels_of(instruction_set()).products; }
 const GemmKernels& gemm_kernels() { return kernels_of(instruction_set()).gemm; }
 
 }  // namespace grpo::cpu

@@ -1,19 +1,16 @@
 // The inner loops of everything that is computed on a CPU without ATen. Each has one source,
-// row_kernels_impl.h, products_impl.h, attend_impl.h or gemm_impl.h, which
-// kernels_<instruction set>.cc compiles once for every instruction set; instruction_set.h decides
-// which of them run.
+// row_kernels_impl.h or gemm_impl.h, which kernels_<instruction set>.cc compiles once for every
+// instruction set; instruction_set.h decides which of them run.
 #pragma once
 
 #include "kernels/gemm.h"
 #include "kernels/instruction_set.h"
-#include "kernels/products.h"
 #include "kernels/row_kernels.h"
 
 namespace grpo::cpu {
 
 struct Kernels {
     RowKernels rows;
-    ProductKernels products;
     GemmKernels gemm;
 };
 

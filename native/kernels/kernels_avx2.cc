@@ -2,8 +2,7 @@
 #if defined(__x86_64__)
 #define GRPO_KERNELS kAvx2Kernels
 #define GRPO_LANES 8
-#define GRPO_COLUMNS 2
 #define GRPO_TILE_ROWS 6
-#define GRPO_TILE_VECTORS 2
+#define GRPO_TILE_SUMS 12
 #include "kernels/kernels_impl.h"
 #endif

@@ -2,8 +2,7 @@
 #if defined(__x86_64__)
 #define GRPO_KERNELS kAvx512Kernels
 #define GRPO_LANES 16
-#define GRPO_COLUMNS 6
-#define GRPO_TILE_ROWS 8
-#define GRPO_TILE_VECTORS 3
+#define GRPO_TILE_ROWS 12
+#define GRPO_TILE_SUMS 24
 #include "kernels/kernels_impl.h"
 #endif

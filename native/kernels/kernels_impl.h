@@ -1,11 +1,8 @@
 // The source of every set of kernels; included once by each kernels_<instruction set>.cc, which
-// names the set and says how many floats a vector has (GRPO_LANES) and how large tiles fit the
-// registers: columns of products_impl.h (GRPO_COLUMNS), rows and vectors of gemm_impl.h
-// (GRPO_TILE_ROWS, GRPO_TILE_VECTORS).
-#include "kernels/attend_impl.h"
+// names the set and says how many floats a vector has (GRPO_LANES), and of the tiles of gemm_impl.h
+// the rows (GRPO_TILE_ROWS) and the vectors of sums that the registers hold (GRPO_TILE_SUMS).
 #include "kernels/gemm_impl.h"
 #include "kernels/kernels.h"
-#include "kernels/products_impl.h"
 #include "kernels/row_kernels_impl.h"
 
 namespace grpo::cpu {
@@ -23,25 +20,20 @@ const Kernels GRPO_KERNELS = {
             .softcap = softcap,
             .softmax = softmax,
             .softmax_backward = softmax_backward,
+            .narrow = narrow_row,
             .score = score,
             .score_backward = score_backward,
             .max = max,
             .exp_sum = exp_sum,
             .keep = keep,
         },
-    .products =
-        {
-            .packed_bytes = packed_bytes,
-            .pack = pack,
-            .dot_products = dot_products,
-            .add_weighted_sums = weighted_sums<float>,
-            .attend = attend,
-            .store = store_as,
-        },
     .gemm =
         {
             .tile_rows = kTileRows,
-            .tile_columns = kTileColumns,
+            .packed_bytes = packed_bytes,
+            .pack = pack,
+            .multiply_packed = multiply_packed,
+            .pack_panels = pack_panels,
             .scratch_bytes = scratch_bytes,
             .multiply = multiply_matrices,
         },

@@ -27,6 +27,9 @@ struct LogitRow {
     float log_sum;  // log Σ exp(z / τ)
 };
 
+/// Numbers of a row whose sum is one entry where a row is sampled from.
+constexpr int64_t kSumBlock = 512;
+
 struct RowKernels {
     /// y = x · s · (weight + offset) with s = 1 / sqrt(mean(x²) + eps), which goes to `scale`
     /// [rows] where that is not null. y may be x.
@@ -50,10 +53,12 @@ struct RowKernels {
 
     /// scores <- softmax(scores); returns log Σ exp(scores).
     float (*softmax)(float* scores, int64_t size);
-    /// scores <- p = exp(scores - log_sum), dscores <- p · (dscores - out · dout), where dscores
-    /// comes as dp, and out and dout have `head_dim` numbers.
-    void (*softmax_backward)(float* scores, float* dscores, int64_t size, float log_sum,
-                             const float* out, const float* dout, int64_t head_dim);
+    /// scores <- p = exp(scores - log_sum), dscores <- p · (dp - Σ p dp), where dscores comes as
+    /// dp. With a cap the scores come as c · tanh(scores / c), and dscores has that derivative,
+    /// too.
+    void (*softmax_backward)(float* scores, float* dscores, int64_t size, float log_sum, float cap);
+    /// x [size] rounded to bf16.
+    void (*narrow)(const float* x, int64_t size, uint16_t* out);
 
     /// Fills in logprob, entropy and log_sum.
     void (*score)(const float* logits, LogitRow& row);

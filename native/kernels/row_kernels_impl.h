@@ -18,12 +18,12 @@ constexpr float kLowest = -3.4028234e38F;
 void rms_norm(const float* x, const float* weight, float offset, float eps, int64_t rows,
               int64_t size, float* y, float* scale) {
     for (int64_t row = 0; row < rows; ++row, x += size, y += size) {
-        Vec squares{};
-        each_vector(size, [&](int64_t i, int64_t n) {
+        Sums squares;
+        each_summed(size, [&](int64_t i, int64_t n, auto s) {
             const Vec v = get(x, i, n);
-            squares += v * v;
+            squares.sets[s] += v * v;
         });
-        const double mean = wide_sum_of(squares) / static_cast<double>(size);
+        const double mean = squares.wide() / static_cast<double>(size);
         const float s = static_cast<float>(1 / std::sqrt(mean + static_cast<double>(eps)));
         each_vector(size, [&](int64_t i, int64_t n) {
             put(y, i, n, get(x, i, n) * s * (get(weight, i, n) + offset));
@@ -37,11 +37,11 @@ void rms_norm_backward(const float* dy, const float* x, const float* weight, flo
                        const float* scale, int64_t rows, int64_t size, float* dx, float* dweight) {
     for (int64_t row = 0; row < rows; ++row, dy += size, x += size, dx += size) {
         const float s = scale[row];
-        Vec products{};
-        each_vector(size, [&](int64_t i, int64_t n) {
-            products += get(dy, i, n) * (get(weight, i, n) + offset) * get(x, i, n);
+        Sums products;
+        each_summed(size, [&](int64_t i, int64_t n, auto s) {
+            products.sets[s] += get(dy, i, n) * (get(weight, i, n) + offset) * get(x, i, n);
         });
-        const double mean = wide_sum_of(products) / static_cast<double>(size);
+        const double mean = products.wide() / static_cast<double>(size);
         const float c = static_cast<float>(mean * s * s);
         each_vector(size, [&](int64_t i, int64_t n) {
             const Vec g = get(dy, i, n) * (get(weight, i, n) + offset);
@@ -158,55 +158,73 @@ float max(const float* x, int64_t size) {
 
 float softmax(float* scores, int64_t size) {
     const float largest = max(scores, size);
-    Vec sums{};
-    each_vector(size, [&](int64_t i, int64_t n) {
+    Sums sums;
+    each_summed(size, [&](int64_t i, int64_t n, auto s) {
         const Vec e = exp_or_nan(get(scores, i, n, kLowest) - largest);
-        sums += e;
+        sums.sets[s] += e;
         put(scores, i, n, e);
     });
-    const double sum = wide_sum_of(sums);
+    const double sum = sums.wide();
     const auto inverse = static_cast<float>(1 / sum);
     each_vector(size,
                 [&](int64_t i, int64_t n) { put(scores, i, n, get(scores, i, n) * inverse); });
     return static_cast<float>(std::log(sum) + static_cast<double>(largest));
 }
 
-void softmax_backward(float* scores, float* dscores, int64_t size, float log_sum, const float* out,
-                      const float* dout, int64_t head_dim) {
-    Vec products{};
-    each_vector(head_dim,
-                [&](int64_t i, int64_t n) { products += get(out, i, n) * get(dout, i, n); });
-    const auto mean = static_cast<float>(wide_sum_of(products));  // Σ p dp
+void softmax_backward(float* scores, float* dscores, int64_t size, float log_sum, float cap) {
+    const auto probability = [&](int64_t i, int64_t n) {
+        return exp_or_nan(get(scores, i, n, kLowest) - log_sum);
+    };
+    Sums products;
+    each_summed(size, [&](int64_t i, int64_t n, auto s) {
+        const Vec p = probability(i, n);
+        products.sets[s] += p * get(dscores, i, n);
+        if (cap == 0) put(scores, i, n, p);
+    });
+    const auto mean = static_cast<float>(products.wide());
     each_vector(size, [&](int64_t i, int64_t n) {
-        const Vec p = exp_or_nan(get(scores, i, n) - log_sum);
+        if (cap == 0) return put(dscores, i, n, get(scores, i, n) * (get(dscores, i, n) - mean));
+        const Vec share = get(scores, i, n) / cap, p = probability(i, n);
+        put(dscores, i, n, p * (get(dscores, i, n) - mean) * (1.0F - share * share));
         put(scores, i, n, p);
-        put(dscores, i, n, p * (get(dscores, i, n) - mean));
+    });
+}
+
+void narrow_row(const float* x, int64_t size, uint16_t* out) {
+    each_vector(size, [&](int64_t i, int64_t n) {
+        const Halves halves = narrow_vector(get(x, i, n));
+        std::memcpy(out + i, &halves, n * sizeof(uint16_t));
     });
 }
 
 // --- scores of tokens ---
 
-constexpr int64_t kBlock = 4096;  // floats whose sum is taken in fp32
-
 /// So that what is -inf, and padding, has a term of 0 · t and not NaN; NaN stays NaN.
 Vec finite(Vec t) { return larger(fill(-1000.0F), t); }
 
+/// Numbers whose sum is taken in fp32: few, since the tail of a large vocabulary must not be lost.
+constexpr int64_t kSumRun = 256;
+
 /// With t = z/τ and M = max t:  log Σ e^t = M + log S,  S = Σ e^(t - M),
 ///   H = log Σ e^t - Σ p t.
+/// S is added up as exp_sum() does it for the blocks of a row that is sampled from.
 void score(const float* logits, LogitRow& row) {
     const float inverse = row.inverse_temperature, largest = max(logits, row.size);
     double sum = 0, weighted = 0;  // Σ e^(t - M), Σ e^(t - M) (t - M)
-    for (int64_t start = 0; start < row.size; start += kBlock) {
-        const int64_t count = row.size - start < kBlock ? row.size - start : kBlock;
-        Vec part{}, part_weighted{};
-        each_vector(count, [&](int64_t i, int64_t n) {
-            const Vec t = finite((get(logits + start, i, n, kLowest) - largest) * inverse);
-            const Vec e = exp_or_nan(t);
-            part += e;
-            part_weighted += e * t;
-        });
-        sum += wide_sum_of(part);
-        weighted += wide_sum_of(part_weighted);
+    for (int64_t block = 0; block < row.size; block += kSumBlock) {
+        double sum_of_block = 0;
+        for (int64_t start = block; start < least(block + kSumBlock, row.size); start += kSumRun) {
+            Sums part, part_weighted;
+            each_summed(least(kSumRun, row.size - start), [&](int64_t i, int64_t n, auto s) {
+                const Vec t = finite((get(logits + start, i, n, kLowest) - largest) * inverse);
+                const Vec e = exp_or_nan(t);
+                part.sets[s] += e;
+                part_weighted.sets[s] += e * t;
+            });
+            sum_of_block += part.sum();
+            weighted += part_weighted.sum();
+        }
+        sum += sum_of_block;
     }
     const double log_sum = std::log(sum);
     row.log_sum = static_cast<float>(log_sum + static_cast<double>(largest) * inverse);
@@ -235,17 +253,15 @@ void score_backward(float* logits, const LogitRow& row, float dl, float dh) {
 
 // --- drawing ---
 
-/// Σ f(i, n) of the vectors of [0, size). In fp32 for short runs only: the tail of a large
-/// vocabulary must not be lost.
+/// Σ f(i, n) of the vectors of [0, size).
 template <typename F>
 inline __attribute__((always_inline)) double sum_in_runs(int64_t size, F f) {
-    constexpr int64_t kRun = 16 * kLanes;
     double total = 0;
-    for (int64_t start = 0; start < size; start += kRun) {
-        Vec sums{};
-        each_vector(least(kRun, size - start),
-                    [&](int64_t i, int64_t n) { sums += f(start + i, n); });
-        total += sum_of(sums);
+    for (int64_t start = 0; start < size; start += kSumRun) {
+        Sums sums;
+        each_summed(least(kSumRun, size - start),
+                    [&](int64_t i, int64_t n, auto s) { sums.sets[s] += f(start + i, n); });
+        total += sums.sum();
     }
     return total;
 }

@@ -2,6 +2,8 @@
 
 #include <ATen/Functions.h>
 
+#include <algorithm>
+
 #include "kernels/parallel.h"
 
 namespace grpo::cpu {
@@ -78,6 +80,15 @@ at::Tensor gated_backward(const at::Tensor& dy, const at::Tensor& gate_up, bool 
                                      end - begin, size, row(gradient, begin, 2 * size));
     });
     return gradient;
+}
+
+at::Tensor softcap(const at::Tensor& x, double cap) {
+    at::Tensor y = x.clone(at::MemoryFormat::Contiguous);
+    const int64_t size = y.size(-1);
+    each_rows(y.numel() / std::max<int64_t>(1, size), 2 * size, [&](int64_t begin, int64_t end) {
+        row_kernels().softcap(row(y, begin, size), (end - begin) * size, static_cast<float>(cap));
+    });
+    return y;
 }
 
 at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,

@@ -27,6 +27,9 @@ at::Tensor rms_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at
 at::Tensor gated(const at::Tensor& gate_up, bool gelu);
 at::Tensor gated_backward(const at::Tensor& dy, const at::Tensor& gate_up, bool gelu);
 
+/// cap · tanh(x / cap).
+at::Tensor softcap(const at::Tensor& x, double cap);
+
 /// x [N, heads, D], cos and sin [N, 1, D_rot] -> [N, heads, D].
 at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
                 double direction);

@@ -15,7 +15,6 @@
 namespace grpo::cpu {
 namespace {
 
-constexpr int64_t kBlock = 512;  // terms whose sum is one entry
 constexpr int64_t kExpCost = 16;
 constexpr int kDigits = 2048;
 /// Sums of a digit that are added to in turn: neighbours often have the same digit, and would wait
@@ -97,12 +96,12 @@ DrawnToken RowSampler::draw_row(const SamplerRow& row, Memory& memory) const {
 
 double RowSampler::exponentials(const float* scores, float max, bool with_terms,
                                 Memory& memory) const {
-    memory.sums.resize((vocab_size_ + kBlock - 1) / kBlock);
+    memory.sums.resize((vocab_size_ + kSumBlock - 1) / kSumBlock);
     if (with_terms) memory.terms.resize(vocab_size_);
     for (size_t b = 0; b < memory.sums.size(); ++b) {
-        const int64_t start = static_cast<int64_t>(b) * kBlock;
+        const int64_t start = static_cast<int64_t>(b) * kSumBlock;
         memory.sums[b] =
-            row_kernels().exp_sum(scores + start, std::min(kBlock, vocab_size_ - start), max,
+            row_kernels().exp_sum(scores + start, std::min(kSumBlock, vocab_size_ - start), max,
                                   scale_, with_terms ? memory.terms.data() + start : nullptr);
     }
     return sum_of(memory.sums);
@@ -115,9 +114,9 @@ int64_t RowSampler::pick(const SamplerRow& row, float max, bool filtered, Memory
     while (block < last && before + memory.sums[block] <= target) before += memory.sums[block++];
     // What rounding lost at the very end: then the last block that has any mass.
     while (block > 0 && memory.sums[block] <= 0) --block;
-    const int64_t start = block * kBlock, size = std::min(kBlock, vocab_size_ - start);
+    const int64_t start = block * kSumBlock, size = std::min(kSumBlock, vocab_size_ - start);
     if (filtered) return start + pick_entry(memory.terms.data() + start, size, before, target);
-    float terms[kBlock];
+    float terms[kSumBlock];
     row_kernels().exp_sum(row.logits + start, size, max, scale_, terms);
     return start + pick_entry(terms, size, before, target);
 }
@@ -209,9 +208,9 @@ void RowSampler::keep_top_p(const float* scores, Memory& memory) const {
 
 void RowSampler::keep(const float* scores, float least, Memory& memory) const {
     for (size_t b = 0; b < memory.sums.size(); ++b) {
-        const int64_t start = static_cast<int64_t>(b) * kBlock;
+        const int64_t start = static_cast<int64_t>(b) * kSumBlock;
         memory.sums[b] =
-            row_kernels().keep(scores + start, least, std::min(kBlock, vocab_size_ - start),
+            row_kernels().keep(scores + start, least, std::min(kSumBlock, vocab_size_ - start),
                                memory.terms.data() + start);
     }
 }

@@ -7,8 +7,13 @@
 // static for the same reason.
 #pragma once
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 namespace grpo::cpu {
 namespace {
@@ -41,47 +46,62 @@ float widen(uint16_t x) {
     std::memcpy(&wide, &bits, sizeof(wide));
     return wide;
 }
-/// To the nearest, ties to even; NaN does not occur.
-uint16_t narrow(float x) {
-    uint32_t bits;
-    std::memcpy(&bits, &x, sizeof(bits));
-    return static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+/// The bf16 nearest to each as the lower half of a word, ties to even, denormal numbers to zero: as
+/// VCVTNEPS2BF16 does it.
+#if defined(GRPO_BF16_PAIRS)
+Halves narrow_vector(Vec x) { return (Halves)_mm512_cvtneps_pbh((__m512)x); }
+Words narrow_words(Vec x) { return (Words)_mm512_cvtepu16_epi32((__m256i)narrow_vector(x)); }
+#else
+Words narrow_words(Vec x) {
+    const Words bits = (Words)x;
+    const Words rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
+    const Words normal = (Words)((bits & 0x7F800000U) != 0);
+    const Words number = (Words)(x == x);
+    return (number & normal & rounded) | (~number & ((bits >> 16) | 0x40));
 }
+Halves narrow_vector(Vec x) { return __builtin_convertvector(narrow_words(x), Halves); }
+#endif
 Vec larger(Vec a, Vec b) { return a > b ? a : b; }
 Vec smaller(Vec a, Vec b) { return a < b ? a : b; }
 int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-Four fold(Vec v) {
-    Four parts[kLanes / 4], sum;
-    std::memcpy(parts, &v, sizeof(v));
-    sum = parts[0];
-    for (int64_t i = 1; i < kLanes / 4; ++i) sum += parts[i];
-    return sum;
-}
-/// The sums of four vectors, beside each other.
-Four sums_of(Vec a, Vec b, Vec c, Vec d) {
-    const Four s = fold(a), t = fold(b), u = fold(c), v = fold(d);
-    const Four st =
-        __builtin_shufflevector(s, t, 0, 4, 1, 5) + __builtin_shufflevector(s, t, 2, 6, 3, 7);
-    const Four uv =
-        __builtin_shufflevector(u, v, 0, 4, 1, 5) + __builtin_shufflevector(u, v, 2, 6, 3, 7);
-    return __builtin_shufflevector(st, uv, 0, 1, 4, 5) +
-           __builtin_shufflevector(st, uv, 2, 3, 6, 7);
-}
-float sum_of(Vec v) {
-    const Four s = fold(v);
-    return (s[0] + s[2]) + (s[1] + s[3]);
-}
-double wide_sum_of(Vec v) {
-    double sum = 0;
-    for (int64_t i = 0; i < kLanes; ++i) sum += v[i];
-    return sum;
-}
+/// Sums of what stands in vectors, in 16 lanes whatever a vector has, so that every processor adds
+/// in the same order.
+constexpr int64_t kSumLanes = 16;
+struct Sums {
+    static constexpr int kSets = kSumLanes / kLanes;
+    Vec sets[kSets] = {};
+
+    /// Lane by lane, in double.
+    double wide() const {
+        double sum = 0;
+        for (int s = 0; s < kSets; ++s) {
+            for (int64_t i = 0; i < kLanes; ++i) sum += sets[s][i];
+        }
+        return sum;
+    }
+    float sum() const {
+        Four parts[kSumLanes / 4];
+        std::memcpy(parts, sets, sizeof(parts));
+        const Four sum = ((parts[0] + parts[1]) + parts[2]) + parts[3];
+        return (sum[0] + sum[2]) + (sum[1] + sum[3]);
+    }
+};
 float max_of(Vec v) {
     float best = v[0];
     for (int64_t i = 1; i < kLanes; ++i) best = v[i] > best ? v[i] : best;
     return best;
+}
+
+/// f(0), f(1), .. as constants. Loops over registers are written so, because a compiler that
+/// unrolls a loop itself does it after it has placed the arrays in memory.
+template <int N, typename F>
+inline __attribute__((always_inline)) void each(F f) {
+    [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) {
+        (f(std::integral_constant<int, I>{}), ...);
+    }
+    (std::make_integer_sequence<int, N>{});
 }
 
 /// exp(x) to about one unit in the last place: 2^n times a polynomial (Cephes). Zero below -87.
@@ -111,12 +131,31 @@ Vec tanh_of(Vec x) { return 1.0F - 2.0F / (exp_or_nan(2.0F * x) + 1.0F); }
 /// NaN stays NaN: a step whose loss is not finite must be seen.
 Vec sigmoid(Vec x) { return 1.0F / (1.0F + exp_or_nan(-x)); }
 
+#if defined(__AVX512F__)
+__mmask16 first_lanes(int64_t n) { return static_cast<__mmask16>((1U << n) - 1); }
+Vec load_part(const float* from, int64_t n, float padding) {
+    return (Vec)_mm512_mask_loadu_ps((__m512)fill(padding), first_lanes(n), from);
+}
+void store_part(float* to, int64_t n, Vec v) {
+    _mm512_mask_storeu_ps(to, first_lanes(n), (__m512)v);
+}
+#elif defined(__AVX2__)
+Ints first_lanes(int64_t n) { return Ints{0, 1, 2, 3, 4, 5, 6, 7} < static_cast<int32_t>(n); }
+Vec load_part(const float* from, int64_t n, float padding) {
+    const Ints lanes = first_lanes(n);
+    return lanes ? (Vec)_mm256_maskload_ps(from, (__m256i)lanes) : fill(padding);
+}
+void store_part(float* to, int64_t n, Vec v) {
+    _mm256_maskstore_ps(to, (__m256i)first_lanes(n), (__m256)v);
+}
+#else
 Vec load_part(const float* from, int64_t n, float padding) {
     Vec v = fill(padding);
     std::memcpy(&v, from, n * sizeof(float));
     return v;
 }
 void store_part(float* to, int64_t n, Vec v) { std::memcpy(to, &v, n * sizeof(float)); }
+#endif
 
 /// Calls f(i, n) for every vector of [0, size); n is kLanes but for the last.
 template <typename F>
@@ -125,9 +164,28 @@ inline __attribute__((always_inline)) void each_vector(int64_t size, F f) {
     for (; i + kLanes <= size; i += kLanes) f(i, kLanes);
     if (i < size) f(i, size - i);
 }
+/// Calls f(i, n, s) for every vector of [0, size), where s is the set that its sums go to.
+template <typename F>
+inline __attribute__((always_inline)) void each_summed(int64_t size, F f) {
+    int64_t i = 0;
+    for (; i + kSumLanes <= size; i += kSumLanes) {
+        each<Sums::kSets>([&](auto s)
+                              __attribute__((always_inline)) { f(i + s * kLanes, kLanes, s); });
+    }
+    each<Sums::kSets>([&](auto s) __attribute__((always_inline)) {
+        if (i < size) f(i, least(kLanes, size - i), s);
+        i += kLanes;
+    });
+}
 inline __attribute__((always_inline)) Vec get(const float* x, int64_t i, int64_t n,
                                               float padding = 0) {
     return n == kLanes ? load(x + i) : load_part(x + i, n, padding);
+}
+inline __attribute__((always_inline)) Vec get(const uint16_t* x, int64_t i, int64_t n) {
+    if (n == kLanes) return load(x + i);
+    uint16_t part[kLanes] = {};
+    std::memcpy(part, x + i, n * sizeof(uint16_t));
+    return load(part);
 }
 inline __attribute__((always_inline)) void put(float* x, int64_t i, int64_t n, Vec v) {
     n == kLanes ? store(x + i, v) : store_part(x + i, n, v);

@@ -1,17 +1,37 @@
 #include "model/attention.h"
 
 #include <ATen/Functions.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <limits>
 #include <numeric>
 
 #include "device.h"
-#include "model/kv_cache.h"
+#include "kernels/row_ops.h"
+#include "model/rollout_cache.h"
 #include "model/rows.h"
 
 namespace grpo {
 namespace {
+
+/// By the kernel that decoding uses. Keeps x, since the memory of what it gives may be overwritten
+/// with its gradient.
+class Softcap : public torch::autograd::Function<Softcap> {
+  public:
+    static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
+                              double cap) {
+        context->save_for_backward({x});
+        context->saved_data["cap"] = cap;
+        return cpu::softcap(x, cap);
+    }
+    static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                   torch::autograd::variable_list gradients) {
+        const double cap = context->saved_data["cap"].toDouble();
+        const at::Tensor share = cpu::softcap(context->get_saved_variables()[0], cap).div_(cap);
+        return {gradients[0] * (1 - share * share), {}};
+    }
+};
 
 /// Whether a query at a position sees a key at another: [..] bool. A window of 0 is none.
 at::Tensor sees(const at::Tensor& query, const at::Tensor& key, int64_t window) {
@@ -50,35 +70,50 @@ at::Tensor Padding::unpad(const at::Tensor& padded) const {
 }
 
 PackedAttention::PackedAttention(const ModelConfig& config, PackedLayout layout,
-                                 at::ScalarType dtype, at::Device device)
+                                 at::ScalarType dtype, at::Device device, cpu::Storage storage)
     : config_(config),
       layout_(std::move(layout)),
       dtype_(dtype),
       device_(device),
+      storage_(storage),
       prompt_tokens_(layout_.num_prompt_tokens()),
-      completion_tokens_(layout_.num_completion_tokens()),
-      segments_(std::make_shared<Segments>(layout_)),
-      prompts_(layout_.prompt_lengths, device) {
+      completion_tokens_(layout_.num_completion_tokens()) {
+    if (in_segments()) {
+        segments_ = std::make_shared<Segments>(layout_, config.num_heads / config.num_kv_heads);
+        return;
+    }
+    prompts_ = Padding(layout_.prompt_lengths, device);
     if (completion_tokens_ == 0) return;
     completions_ = Padding(layout_.completion_lengths, device);
     prompt_of_ = to_device(layout_.prompt_of, device);
 }
 
-void PackedAttention::store_prompts(KvCache* cache, std::vector<int64_t> slots) {
+void PackedAttention::store_prompts(RolloutCache* cache, std::vector<int64_t> slots) {
     cache_ = cache;
     slots_ = std::move(slots);
 }
 
 at::Tensor PackedAttention::attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
                                    const at::Tensor& v) {
+    if (cache_ != nullptr) {
+        cache_->store_prompts(layer, slots_, layout_.prompt_lengths, k.narrow(0, 0, prompt_tokens_),
+                              v.narrow(0, 0, prompt_tokens_));
+    }
     const int64_t window = config_.layers[layer].window;
-    const bool whole = in_segments(window);
-    if (whole && cache_ == nullptr)
-        return segment_attention(q, k, v, segments_, config_.attention_scale);
+    if (!segments_) return attend_padded(window, q, k, v);
+    return segment_attention(
+        q, k, v, segments_, {config_.attention_scale, config_.attention_softcap, window, storage_});
+}
+
+bool PackedAttention::in_segments() const {
+    // In float64 the padded form is computed: what the other is tested against.
+    return device_.is_cpu() && dtype_ == at::kFloat;
+}
+
+at::Tensor PackedAttention::attend_padded(int64_t window, const at::Tensor& q, const at::Tensor& k,
+                                          const at::Tensor& v) {
     const at::Tensor prompt_k = prompts_.pad(k.narrow(0, 0, prompt_tokens_));  // [P, K, W, D]
     const at::Tensor prompt_v = prompts_.pad(v.narrow(0, 0, prompt_tokens_));
-    if (cache_ != nullptr) cache_->store_prompts(layer, slots_, prompt_k, prompt_v);
-    if (whole) return segment_attention(q, k, v, segments_, config_.attention_scale);
     const at::Tensor prompt_out =
         attend_prompts(window, q.narrow(0, 0, prompt_tokens_), prompt_k, prompt_v);  // [Np, H·D]
     if (completion_tokens_ == 0) return prompt_out;
@@ -87,12 +122,6 @@ at::Tensor PackedAttention::attend(int64_t layer, const at::Tensor& q, const at:
                            k.narrow(0, prompt_tokens_, completion_tokens_),
                            v.narrow(0, prompt_tokens_, completion_tokens_), prompt_k, prompt_v);
     return at::cat({prompt_out, completion_out});
-}
-
-bool PackedAttention::in_segments(int64_t window) const {
-    // In float64 the padded form is computed: what the other is tested against.
-    return device_.is_cpu() && dtype_ != at::kDouble && config_.attention_softcap == 0 &&
-           (window == 0 || window >= segments_->longest);
 }
 
 at::Tensor PackedAttention::attend_prompts(int64_t window, const at::Tensor& q, const at::Tensor& k,
@@ -166,7 +195,8 @@ at::Tensor additive_mask(const at::Tensor& visible, at::ScalarType dtype) {
 }
 
 at::Tensor softcap(const at::Tensor& scores, double cap) {
-    return cap == 0 ? scores : at::tanh(scores / cap) * cap;
+    if (cap == 0) return scores;
+    return cpu::fits(scores) ? Softcap::apply(scores, cap) : at::tanh(scores / cap) * cap;
 }
 
 at::Tensor repeat_kv(const at::Tensor& x, int64_t num_heads) {

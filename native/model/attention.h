@@ -19,7 +19,7 @@
 
 namespace grpo {
 
-class KvCache;
+class RolloutCache;
 
 class Attention {
   public:
@@ -53,16 +53,19 @@ class Padding {
 
 class PackedAttention : public Attention {
   public:
+    /// `storage`: what a CPU multiplies.
     PackedAttention(const ModelConfig& config, PackedLayout layout, at::ScalarType dtype,
-                    at::Device device);
+                    at::Device device, cpu::Storage storage);
     /// Also store every prompt's keys and values in the given slots of a cache.
-    void store_prompts(KvCache* cache, std::vector<int64_t> slots);
+    void store_prompts(RolloutCache* cache, std::vector<int64_t> slots);
     at::Tensor attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
                       const at::Tensor& v) override;
 
   private:
-    /// Whether segment_attention() computes a layer with this window.
-    bool in_segments(int64_t window) const;
+    /// Whether segment_attention() computes it.
+    bool in_segments() const;
+    at::Tensor attend_padded(int64_t window, const at::Tensor& q, const at::Tensor& k,
+                             const at::Tensor& v);
     at::Tensor attend_prompts(int64_t window, const at::Tensor& q, const at::Tensor& k,
                               const at::Tensor& v);
     at::Tensor attend_completions(int64_t window, const at::Tensor& q, const at::Tensor& k,
@@ -77,6 +80,7 @@ class PackedAttention : public Attention {
     PackedLayout layout_;
     at::ScalarType dtype_;
     at::Device device_;
+    cpu::Storage storage_;
     int64_t prompt_tokens_ = 0;
     int64_t completion_tokens_ = 0;
     std::shared_ptr<const Segments> segments_;
@@ -85,7 +89,7 @@ class PackedAttention : public Attention {
     at::Tensor prompt_of_;                           // [B] int64
     std::map<int64_t, at::Tensor> prompt_mask_;      // window -> [W, W] additive
     std::map<int64_t, at::Tensor> completion_mask_;  // window -> [B, 1, L, W + L] additive
-    KvCache* cache_ = nullptr;
+    RolloutCache* cache_ = nullptr;
     std::vector<int64_t> slots_;
 };
 

@@ -17,13 +17,15 @@ BaseModel::BaseModel(const ModelConfig& config, at::ScalarType dtype, at::Device
     modules_.number();
     const auto options = at::TensorOptions().dtype(dtype).device(device);
     const auto empty = [&](std::vector<int64_t> shape) { return at::empty(shape, options); };
-    embedding = dense_weight(empty({modules_.embedding.rows, modules_.embedding.size}));
+    embedding = new_weight({modules_.embedding.rows}, modules_.embedding.size, options);
     for (const NormModule* norm : modules_.norms()) norms.push_back({*norm, empty({norm->size})});
     for (const LinearModule* linear : modules_.linears()) {
         const bool is_embedding = tied_ && linear == &modules_.output;
+        std::vector<int64_t> outs;
+        for (const LinearPart& part : linear->parts) outs.push_back(part.out);
         linears.push_back(
             {.module = *linear,
-             .weight = is_embedding ? embedding : dense_weight(empty({linear->out(), linear->in})),
+             .weight = is_embedding ? embedding : new_weight(outs, linear->in, options),
              .bias = linear->bias ? empty({linear->out()}) : at::Tensor()});
     }
 }

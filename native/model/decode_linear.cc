@@ -4,36 +4,32 @@
 
 #include <algorithm>
 
-#include "kernels/parallel.h"
 #include "kernels/row_kernels.h"
 
 namespace grpo {
 namespace {
 
-using cpu::parallel;
-using cpu::product_kernels;
 using cpu::row_kernels;
 
 at::Tensor in_float(const at::Tensor& tensor) {
     return tensor.detach().to(at::kFloat).contiguous();
 }
 
-/// y [rows, out] (+)= s x Aᵀ Bᵀ.
-template <typename Factors>
-void add_product(const Factors& factors, const float* x, int64_t rows, float* y, int64_t stride,
-                 Workspace& workspace) {
-    const int64_t rank = factors.b_t.size(0), out = factors.b_t.size(1);
-    float* low = workspace.low_rank.floats(rows * rank);
-    cpu::linear(x, rows, cpu::WeightView(factors.a), low, rank, workspace.packed);
-    for (int64_t i = 0; i < rows * rank; ++i) low[i] *= factors.scaling;
-    const float* b = factors.b_t.template const_data_ptr<float>();
-    parallel(rows, rank * out, [&](int64_t begin, int64_t end) {
-        product_kernels().add_weighted_sums(low + begin * rank, rank, end - begin, b, rank, out,
-                                            y + begin * stride, stride);
-    });
+/// As a decode step reads it fast.
+std::shared_ptr<const Weight> packed(const std::shared_ptr<const Weight>& weight) {
+    return weight->packed();
 }
 
 }  // namespace
+
+void DecodeLinear::Factors::multiply(const float* x, int64_t rows, float* y, int64_t stride,
+                                     bool add, Workspace& workspace) const {
+    const int64_t rank = a.out();
+    float* low = workspace.low_rank.floats(rows * rank);
+    a.multiply(x, rows, low, rank);
+    for (int64_t i = 0; i < rows * rank; ++i) low[i] *= scaling;
+    b.multiply(low, rows, y, stride, add);
+}
 
 DecodeLinear::DecodeLinear(const Linear& linear, const ForwardMode& mode)
     : out_(linear.base().module.out()) {
@@ -51,44 +47,46 @@ DecodeLinear::DecodeLinear(const Linear& linear, const ForwardMode& mode)
         const at::Tensor ids = adapter->rows->ids;
         const auto* first = ids.const_data_ptr<int64_t>();
         own_rows_.push_back(
-            {dense_weight(adapter->rows->rows.stored()), {first, first + ids.numel()}});
+            {packed(dense_weight(adapter->rows->rows.stored())), {first, first + ids.numel()}});
     }
 }
 
 void DecodeLinear::add_blocks(const BaseLinear& base, const LinearAdapter* adapter) {
     if (adapter && adapter->weight.whole.defined()) {
-        blocks_.push_back({dense_weight(adapter->weight.whole.stored()), 0});
+        blocks_.push_back({packed(dense_weight(adapter->weight.whole.stored())), 0});
         return;
     }
     const auto trained = [](const Trained& part) { return part.defined(); };
     if (!adapter ||
         std::none_of(adapter->weight.parts.begin(), adapter->weight.parts.end(), trained)) {
-        blocks_.push_back({base.weight, 0});
+        blocks_.push_back({packed(base.weight), 0});
         return;
     }
     for (size_t part = 0; part < adapter->weight.parts.size(); ++part) {
         const Trained& own = adapter->weight.parts[part];
-        blocks_.push_back({own.defined() ? dense_weight(own.stored()) : base.part_weight(part),
-                           base.module.start(part)});
+        blocks_.push_back(
+            {packed(own.defined() ? dense_weight(own.stored()) : base.part_weight(part)),
+             base.module.start(part)});
     }
 }
 
 DecodeLinear::Pair DecodeLinear::pair_of(const Lora& lora, int64_t start) {
     const auto scaling = static_cast<float>(lora.scaling);
+    const auto factors = [&](const at::Tensor& a, const at::Tensor& b) {
+        return Factors{cpu::PackedMatrix(in_float(a)), cpu::PackedMatrix(in_float(b)), scaling};
+    };
     Pair pair{.start = start,
               .out = lora.b.size(0),
-              .now = {in_float(lora.a), in_float(lora.b.t()), scaling},
+              .now = factors(lora.a, lora.b),
               .beginning = {},
               .column_factor = {}};
-    if (lora.initial_a.defined())
-        pair.beginning = {in_float(lora.initial_a), in_float(lora.initial_b.t()), scaling};
+    if (lora.initial_a.defined()) pair.beginning = factors(lora.initial_a, lora.initial_b);
     if (lora.magnitude.defined()) pair.column_factor = in_float(lora.magnitude / lora.weight_norm);
     return pair;
 }
 
 void DecodeLinear::forward(const float* x, int64_t rows, float* y, Workspace& workspace) const {
-    for (const Block& block : blocks_)
-        block.weight->decode(x, rows, y + block.start, out_, workspace.packed);
+    for (const Block& block : blocks_) block.weight->multiply(x, rows, y + block.start, out_);
     for (const Pair& pair : pairs_) add_pair(pair, x, rows, y + pair.start, workspace);
     if (bias_.defined()) {
         const float* bias = bias_.const_data_ptr<float>();
@@ -104,15 +102,13 @@ void DecodeLinear::add_pair(const Pair& pair, const float* x, int64_t rows, floa
         const int64_t size = rows * pair.out;
         float* delta = workspace.delta.floats(size);
         float* beginning = workspace.beginning.floats(size);
-        std::fill_n(delta, size, 0.0F);
-        std::fill_n(beginning, size, 0.0F);
-        add_product(pair.now, x, rows, delta, pair.out, workspace);
-        add_product(pair.beginning, x, rows, beginning, pair.out, workspace);
+        pair.now.multiply(x, rows, delta, pair.out, false, workspace);
+        pair.beginning.multiply(x, rows, beginning, pair.out, false, workspace);
         for (int64_t i = 0; i < size; ++i) delta[i] -= beginning[i];
         for (int64_t r = 0; r < rows; ++r)
             row_kernels().add(delta + r * pair.out, pair.out, y + r * out_);
     } else {
-        add_product(pair.now, x, rows, y, out_, workspace);
+        pair.now.multiply(x, rows, y, out_, true, workspace);
     }
     if (!pair.column_factor.defined()) return;
     const float* factor = pair.column_factor.const_data_ptr<float>();
@@ -126,7 +122,7 @@ void DecodeLinear::replace_rows(const float* x, int64_t rows, float* y,
     for (const OwnRows& own : own_rows_) {
         const auto count = static_cast<int64_t>(own.ids.size());
         float* values = workspace.delta.floats(rows * count);
-        own.rows->decode(x, rows, values, count, workspace.packed);
+        own.rows->multiply(x, rows, values, count);
         for (int64_t r = 0; r < rows; ++r) {
             for (int64_t i = 0; i < count; ++i) y[r * out_ + own.ids[i]] = values[r * count + i];
         }

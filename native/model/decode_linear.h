@@ -7,7 +7,8 @@
 #include <memory>
 #include <vector>
 
-#include "kernels/linear.h"
+#include "kernels/packed_matrix.h"
+#include "kernels/scratch.h"
 #include "model/adapter.h"
 #include "model/linear.h"
 
@@ -15,7 +16,7 @@ namespace grpo {
 
 /// Scratch of one decode step, shared by its layers.
 struct Workspace {
-    cpu::Scratch packed, low_rank, delta, beginning;
+    cpu::Scratch low_rank, delta, beginning;
     cpu::Scratch gate_up, activated;  // of the feed-forward
 };
 
@@ -33,11 +34,15 @@ class DecodeLinear {
         std::shared_ptr<const Weight> weight;
         int64_t start;  // of its outputs
     };
-    /// A LoRA pair; b is transposed, so that its rows lie along the outputs.
+    /// A LoRA pair, in fp32.
     struct Factors {
-        at::Tensor a;    // [R, in] fp32
-        at::Tensor b_t;  // [R, out] fp32
-        float scaling;
+        cpu::PackedMatrix a;  // [R, in]
+        cpu::PackedMatrix b;  // [out, R]
+        float scaling = 1;
+
+        /// y [rows, out] (+)= s x Aᵀ Bᵀ, rows of y `stride` apart.
+        void multiply(const float* x, int64_t rows, float* y, int64_t stride, bool add,
+                      Workspace& workspace) const;
     };
     struct Pair {
         int64_t start, out;

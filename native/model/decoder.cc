@@ -3,7 +3,6 @@
 #include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
 
-#include "kernels/instruction_set.h"
 #include "model/adapter.h"
 #include "model/recompute.h"
 #include "model/rows.h"
@@ -11,13 +10,11 @@
 namespace grpo {
 namespace {
 
-/// The dtype of activations for weights of `dtype` on `device`.
+/// The dtype of activations for weights of `dtype` on `device`. On a CPU all between two products
+/// is fp32; a product of bf16 weights rounds what it reads.
 at::ScalarType activation_dtype(at::ScalarType dtype, at::Device device) {
     const bool narrow = dtype == at::kBFloat16 || dtype == at::kHalf;
-    if (!narrow || !device.is_cpu()) return dtype;
-    // fp16 has no fast products in ATen on any CPU.
-    const bool has_bf16 = cpu::instruction_set() == cpu::InstructionSet::kAvx512Bf16;
-    return dtype == at::kBFloat16 && has_bf16 ? dtype : at::kFloat;
+    return narrow && device.is_cpu() ? at::kFloat : dtype;
 }
 
 /// A number as a tensor of that dtype would hold it.
@@ -74,6 +71,10 @@ Decoder::Decoder(const ModelConfig& config, at::ScalarType dtype, at::Device dev
       output_(base_, base_.modules().output) {
     for (int64_t i = 0; i < config.num_layers; ++i)
         layers_.push_back(make_layer(base_, config_, i));
+}
+
+cpu::Storage Decoder::storage() const {
+    return base_.dtype() == at::kBFloat16 ? cpu::Storage::kBFloat16 : cpu::Storage::kFloat;
 }
 
 RopeTables Decoder::rope_tables(const at::Tensor& positions, int64_t context_length) const {

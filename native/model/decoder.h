@@ -59,9 +59,10 @@ class Decoder {
     const Linear& output() const { return output_; }
 
     const ModelConfig& config() const { return config_; }
-    /// Dtype of activations and caches; the weights' own, but where the processor computes in a
-    /// wider one.
+    /// Dtype of activations and caches; the weights' own, but on a CPU at least fp32.
     at::ScalarType dtype() const { return compute_dtype_; }
+    /// What the products of a CPU multiply, and its caches keep.
+    cpu::Storage storage() const;
     at::Device device() const { return base_.device(); }
 
   private:

@@ -1,9 +1,8 @@
-// A weight that is a tensor. Where x is wider than it, as on a processor without bf16 arithmetic,
-// it is widened piece by piece as it is used.
+// A weight that is a tensor. Where x is wider than it, it is widened piece by piece as it is used.
 #include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
 
-#include "kernels/linear.h"
+#include "kernels/packed_matrix.h"
 #include "model/product.h"
 #include "model/rows.h"
 #include "model/weight.h"
@@ -23,15 +22,9 @@ class DenseWeight : public Weight {
     at::Tensor product(const at::Tensor& x, const at::Tensor& bias) const override {
         const c10::NoGradGuard no_grad;
         if (!by_kernels(x)) return at::linear(x, values_, bias);
-        if (cpu::can_skinny_linear(x, values_)) {
-            const at::Tensor y = cpu::skinny_linear(x, values_);
-            return bias.defined() ? y + bias : y;
-        }
         at::Tensor y = at::empty({x.size(0), out()}, x.options());
-        if (bias.defined())
-            add_product(y.copy_(bias.expand_as(y)), x, values_.t());
-        else
-            product_into(y, x, values_.t());
+        product_into(y, x, values_.t());
+        if (bias.defined()) y.add_(bias);
         return y;
     }
 
@@ -43,13 +36,18 @@ class DenseWeight : public Weight {
         return by_kernels(x) ? Weight::linear(x, bias) : at::linear(x, values_, bias);
     }
 
-    bool can_decode() const override {
-        return values_.is_cpu() && cpu::can_store(values_.scalar_type());
+    void multiply(const float* x, int64_t rows, float* y, int64_t stride) const override {
+        const at::Tensor in = at::from_blob(const_cast<float*>(x), {rows, this->in()}, at::kFloat);
+        product_into(at::from_blob(y, {rows, out()}, {stride, 1}, at::kFloat), in, values_.t());
     }
 
-    void decode(const float* x, int64_t rows, float* y, int64_t stride,
-                cpu::Scratch& scratch) const override {
-        cpu::linear(x, rows, cpu::WeightView(values_), y, stride, scratch);
+    std::shared_ptr<const Weight> packed() const override {
+        if (!values_.is_cpu() || !cpu::can_store(values_.scalar_type())) return nullptr;
+        const auto packed = new_weight({out()}, in(), values_.options());
+        packed->change([this](const at::Tensor& rows, int64_t first) {
+            rows.copy_(values_.narrow(0, first, rows.size(0)));
+        });
+        return packed;
     }
 
     at::Tensor rows(const at::Tensor& ids) const override { return take_rows(values_, ids); }
@@ -62,7 +60,7 @@ class DenseWeight : public Weight {
 
     at::Tensor dense() const override { return values_; }
 
-    void change(const Write& write) override { write(values_); }
+    void change(const Write& write) override { write(values_, 0); }
 
   private:
     /// Whether to multiply through product.h: ATen's linear wants one dtype, and is slower in fp32.

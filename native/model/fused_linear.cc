@@ -73,6 +73,17 @@ at::Tensor add_pairs(const std::vector<LowRankPair>& pairs, const at::Tensor& p,
     return products;
 }
 
+/// y of the weight, the pairs and the bias, added by `add`. On a CPU the bias comes last, as in a
+/// decode step; elsewhere the product takes it along.
+template <typename F>
+at::Tensor with_bias(const LinearTerms& terms, const at::Tensor& p, F add) {
+    const bool last = !terms.pairs.empty() && has_gemm(p);
+    at::Tensor y = terms.weight->product(p, last ? at::Tensor() : terms.bias);
+    add(y);
+    if (last && terms.bias.defined()) y.add_(terms.bias);
+    return y;
+}
+
 /// What the backward needs beside the tensors that autograd keeps.
 struct Call : torch::CustomClassHolder {
     LinearInput input;  // without x
@@ -97,6 +108,12 @@ variable_list inputs_of(const at::Tensor& x, const Call& call) {
     return inputs;
 }
 
+/// What is kept of an activation for the backward: bf16 beside bf16 weights, whose products round
+/// it anyway, so that a pass over a long batch takes half the memory.
+at::Tensor kept(const at::Tensor& x, const Weight& weight) {
+    return x.is_cpu() && weight.dtype() == at::kBFloat16 ? x.to(at::kBFloat16) : x;
+}
+
 class FusedLinear : public torch::autograd::Function<FusedLinear> {
   public:
     static at::Tensor forward(AutogradContext* context, const at::TensorList& inputs,
@@ -105,9 +122,15 @@ class FusedLinear : public torch::autograd::Function<FusedLinear> {
         call->needs_input = inputs[0].requires_grad();
         call->needs_norm = norm_weight.defined() && norm_weight.requires_grad();
         const Read from = read(call->input, inputs[0]);
-        at::Tensor y = call->terms.weight->product(from.p, call->terms.bias);
-        const at::Tensor products = add_pairs(call->terms.pairs, from.p, y);
-        context->save_for_backward({inputs[0], from.scale, products});
+        at::Tensor products;
+        const at::Tensor y = with_bias(call->terms, from.p, [&](at::Tensor& sum) {
+            products = add_pairs(call->terms.pairs, from.p, sum);
+        });
+        // A frozen layer that reads its input as it is has no use for it.
+        const bool reads_input = norm_weight.defined() || call->input.activation ||
+                                 call->terms.master.defined() || !call->terms.pairs.empty();
+        const at::Tensor x = reads_input ? kept(inputs[0], *call->terms.weight) : at::Tensor();
+        context->save_for_backward({x, from.scale, products});
         context->saved_data["call"] = c10::IValue::make_capsule(call);
         return y;
     }
@@ -117,7 +140,8 @@ class FusedLinear : public torch::autograd::Function<FusedLinear> {
         const auto* call = static_cast<const Call*>(capsule.get());
         const auto saved = context->get_saved_variables();
         const LinearTerms& terms = call->terms;
-        const at::Tensor &dy = gradients[0], &x = saved[0];
+        const at::Tensor& dy = gradients[0];
+        const at::Tensor x = saved[0].defined() ? saved[0].to(dy.scalar_type()) : saved[0];
 
         const bool to_input = call->needs_input || call->needs_norm;
         at::Tensor p, dp;
@@ -222,13 +246,13 @@ StackedPairs stack_pairs(const LinearTerms& terms, at::ScalarType dtype) {
 at::Tensor fused_linear(const LinearInput& input, const LinearTerms& terms) {
     if (!c10::GradMode::is_enabled()) {
         const at::Tensor p = read(input, input.x).p;
-        at::Tensor y = terms.weight->product(p, terms.bias);
-        if (terms.stacked.a_t.defined()) {
-            y.addmm_(at::mm(p, terms.stacked.a_t).mul_(terms.stacked.scaling), terms.stacked.b_t);
-        } else {
-            add_pairs(terms.pairs, p, y);
-        }
-        return y;
+        return with_bias(terms, p, [&](at::Tensor& y) {
+            const StackedPairs& all = terms.stacked;
+            if (all.a_t.defined())
+                y.addmm_(at::mm(p, all.a_t).mul_(all.scaling), all.b_t);
+            else
+                add_pairs(terms.pairs, p, y);
+        });
     }
     auto call = c10::make_intrusive<Call>();
     call->input = input;

@@ -26,12 +26,19 @@ KvCache::KvCache(const ModelConfig& config, int64_t prompts, int64_t prompt_widt
     }
 }
 
-void KvCache::store_prompts(int64_t layer, const std::vector<int64_t>& slots, const at::Tensor& k,
+void KvCache::store_prompts(int64_t layer, const std::vector<int64_t>& slots,
+                            const std::vector<int64_t>& lengths, const at::Tensor& k,
                             const at::Tensor& v) {
+    int64_t start = 0;
     for (size_t p = 0; p < slots.size(); ++p) {
-        const auto index = static_cast<int64_t>(p);
-        prompt_k_[layer].select(0, slots[p]).narrow(1, 0, k.size(2)).copy_(k.select(0, index));
-        prompt_v_[layer].select(0, slots[p]).narrow(1, 0, v.size(2)).copy_(v.select(0, index));
+        const auto put = [&](const at::Tensor& cache, const at::Tensor& flat) {
+            cache.select(0, slots[p])
+                .narrow(1, 0, lengths[p])
+                .copy_(flat.narrow(0, start, lengths[p]).transpose(0, 1));
+        };
+        put(prompt_k_[layer], k);
+        put(prompt_v_[layer], v);
+        start += lengths[p];
     }
 }
 

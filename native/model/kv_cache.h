@@ -1,36 +1,32 @@
-// Keys and values of a rollout. Prompts and what follows them are kept apart: a prompt's cache is
-// computed once and read by all completions of its group, never copied; every row (completion) has
-// a cache of its own tokens beside it.
-//
-// Live prompts fill slots 0..U-1 and live rows fill rows 0..n-1. Whoever leaves is replaced by the
-// last, so a finished row costs one row's copy and the next step computes only what is live.
+// The cache of a rollout by operators, in tensors.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <vector>
 
+#include "model/rollout_cache.h"
 #include "model_spec.h"
 
 namespace grpo {
 
-class KvCache {
+class KvCache : public RolloutCache {
   public:
     /// Room for `prompts` prompts of up to `prompt_width` tokens and `rows` rows, whose time axis
     /// grows as needed.
     KvCache(const ModelConfig& config, int64_t prompts, int64_t prompt_width, int64_t rows,
             int64_t max_time, const at::TensorOptions& options);
 
-    /// k and v [P, K, W, D], W <= prompt_width, into slots [P].
-    void store_prompts(int64_t layer, const std::vector<int64_t>& slots, const at::Tensor& k,
-                       const at::Tensor& v);
+    void store_prompts(int64_t layer, const std::vector<int64_t>& slots,
+                       const std::vector<int64_t>& lengths, const at::Tensor& k,
+                       const at::Tensor& v) override;
     /// k and v [n, K, D] of rows [n, 1], heads [1, K], at times [n, 1].
     void store_step(int64_t layer, const at::Tensor& row, const at::Tensor& head,
                     const at::Tensor& time, const at::Tensor& k, const at::Tensor& v);
     /// Make room for time steps 0..time.
     void reserve_time(int64_t time);
-    void move_prompt(int64_t from, int64_t to);
-    void move_row(int64_t from, int64_t to);
+    void move_prompt(int64_t from, int64_t to) override;
+    void move_row(int64_t from, int64_t to) override;
 
     at::Tensor prompt_k(int64_t layer, int64_t prompts) const;          // [U·K, W, D]
     at::Tensor prompt_v(int64_t layer, int64_t prompts) const;          // [U·K, W, D]

@@ -19,13 +19,14 @@ struct NamedTensor {
     std::vector<int64_t> shape;
     /// Its values; of what is kept dense the very memory.
     std::function<at::Tensor()> read;
-    /// Lets `write` change the values; empty where they are derived when they are read.
+    /// Lets `write` change the values, in one piece or several; empty where they are derived when
+    /// they are read.
     std::function<void(const Write& write)> change;
 };
 
 inline NamedTensor named_tensor(std::string name, const at::Tensor& tensor) {
     return {std::move(name), tensor.scalar_type(), tensor.sizes().vec(),
-            [tensor] { return tensor; }, [tensor](const Write& write) { write(tensor); }};
+            [tensor] { return tensor; }, [tensor](const Write& write) { write(tensor, 0); }};
 }
 
 inline NamedTensor named_tensor(std::string name, const std::shared_ptr<Weight>& weight) {

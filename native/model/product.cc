@@ -5,8 +5,7 @@
 
 #include "engine_limits.h"
 #include "kernels/gemm.h"
-#include "kernels/instruction_set.h"
-#include "kernels/linear.h"
+#include "kernels/packed_matrix.h"
 
 namespace grpo {
 namespace {
@@ -17,7 +16,7 @@ bool fits(const at::Tensor& c, const at::Tensor& a, const at::Tensor& b) {
 }
 
 cpu::Matrix matrix(const at::Tensor& x) {
-    return {x.const_data_ptr(), cpu::storage_of(x.scalar_type()), x.stride(0), x.stride(1)};
+    return {x.const_data_ptr(), x.stride(0), x.stride(1), cpu::storage_of(x.scalar_type())};
 }
 
 void by_aten(const at::Tensor& c, const at::Tensor& a, const at::Tensor& b, double scale,
@@ -59,22 +58,18 @@ void multiply(const at::Tensor& c, const at::Tensor& a, const at::Tensor& b, dou
     cpu::multiply(cpu::gemm_kernels(), {.m = a.size(0),
                                         .n = b.size(1),
                                         .k = a.size(1),
+                                        .storage = cpu::storage_of(b.scalar_type()),
                                         .a = matrix(a),
+                                        .scale = static_cast<float>(scale),
                                         .b = matrix(b),
                                         .c = c.mutable_data_ptr<float>(),
                                         .c_stride = c.stride(0),
-                                        .scale = static_cast<float>(scale),
                                         .add = add});
 }
 
 }  // namespace
 
-/// Where there are no kernels for the processor, the libraries under ATen do better (Accelerate on
-/// Apple's).
-bool has_gemm(const at::Tensor& a) {
-    return a.is_cpu() && a.scalar_type() == at::kFloat &&
-           cpu::instruction_set() != cpu::InstructionSet::kGeneric;
-}
+bool has_gemm(const at::Tensor& a) { return a.is_cpu() && a.scalar_type() == at::kFloat; }
 
 at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
     at::Tensor c = at::empty({a.size(0), b.size(1)}, a.options());

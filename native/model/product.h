@@ -1,5 +1,5 @@
 // Products of matrices without autograd, for layers that have their gradients by hand: in fp32 on a
-// CPU by the kernels of cpu/gemm.h, which widen bf16 where they read it; else by ATen.
+// CPU by the kernels of kernels/gemm.h, which round what meets a bf16 b; else by ATen.
 #pragma once
 
 #include <ATen/core/Tensor.h>

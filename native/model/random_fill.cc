@@ -25,9 +25,10 @@ void fill_uniform(const at::Tensor& destination, const std::string& name, uint64
 }
 
 void fill_normal(const at::Tensor& destination, const std::string& name, uint64_t seed,
-                 double deviation) {
+                 double deviation, uint64_t first) {
     const uint32_t stream = hash_name(name);
-    fill(destination, [&](uint64_t i) { return deviation * element_normal(seed, stream, i); });
+    fill(destination,
+         [&](uint64_t i) { return deviation * element_normal(seed, stream, first + i); });
 }
 
 }  // namespace grpo

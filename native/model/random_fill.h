@@ -11,7 +11,8 @@ namespace grpo {
 /// Uniform in ±bound.
 void fill_uniform(const at::Tensor& destination, const std::string& name, uint64_t seed,
                   double bound);
+/// `first`: the place of the destination's first element in the tensor of that name.
 void fill_normal(const at::Tensor& destination, const std::string& name, uint64_t seed,
-                 double deviation);
+                 double deviation, uint64_t first = 0);
 
 }  // namespace grpo

@@ -7,15 +7,12 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 namespace grpo {
 
-namespace cpu {
-class Scratch;
-}
-
-/// Writes to the values that it is given.
-using Write = std::function<void(const at::Tensor& values)>;
+/// Writes to the rows that it is given, of which the first has that number.
+using Write = std::function<void(const at::Tensor& rows, int64_t first)>;
 
 class Weight : public std::enable_shared_from_this<Weight> {
   public:
@@ -38,12 +35,12 @@ class Weight : public std::enable_shared_from_this<Weight> {
     /// The product for autograd: differentiable by x and the bias.
     virtual at::Tensor linear(const at::Tensor& x, const at::Tensor& bias) const;
 
-    /// Whether decode() is there for it, on this processor and in this dtype.
-    virtual bool can_decode() const = 0;
-    /// The product of few rows in fp32: x [rows, in] -> y [rows, out], whose rows are `stride`
-    /// apart.
-    virtual void decode(const float* x, int64_t rows, float* y, int64_t stride,
-                        cpu::Scratch& scratch) const = 0;
+    /// y [rows, out] = x Wᵀ in fp32 on a CPU, rows of y `stride` apart, x [rows, in] contiguous; of
+    /// the bits that product() gives.
+    virtual void multiply(const float* x, int64_t rows, float* y, int64_t stride) const = 0;
+    /// The same values in the form that multiply() reads fastest; undefined where there is none, on
+    /// other devices and in other dtypes.
+    virtual std::shared_ptr<const Weight> packed() const = 0;
 
     /// ids [n] int64 -> rows [n, in], as an embedding is read.
     virtual at::Tensor rows(const at::Tensor& ids) const = 0;
@@ -53,11 +50,16 @@ class Weight : public std::enable_shared_from_this<Weight> {
 
     /// Its values [out, in]; of a dense weight the very memory.
     virtual at::Tensor dense() const = 0;
-    /// Lets `write` change the values, given as dense() gives them.
+    /// Lets `write` change the values, as dense() gives them, in one piece or several.
     virtual void change(const Write& write) = 0;
 };
 
 /// The weight whose values [out, in] are this tensor, in its memory.
 std::shared_ptr<Weight> dense_weight(const at::Tensor& values);
+
+/// An uninitialised weight of parts [out_i, in] below each other, in the form that its device and
+/// dtype are fast in: packed on a CPU, else dense. part() gives these parts.
+std::shared_ptr<Weight> new_weight(const std::vector<int64_t>& outs, int64_t in,
+                                   const at::TensorOptions& options);
 
 }  // namespace grpo

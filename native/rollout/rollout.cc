@@ -49,18 +49,23 @@ Rollout::Rollout(const Decoder& decoder, const SampleRequest& request, const For
     max_prompts_ = std::min(kLimits.prompts_per_full_group * groups, request.num_prompts());
     const auto options = at::TensorOptions().dtype(decoder.dtype()).device(decoder.device());
     const int64_t time = std::max<int64_t>(1, request.max_new_tokens - 1);
-    cache_ =
-        std::make_unique<KvCache>(decoder.config(), max_prompts_, width, max_rows_, time, options);
     const int64_t positions = width + request.max_new_tokens;
     if (!request.plain && !request.graph_capture && StepDecoder::can_run(decoder)) {
+        auto cache = std::make_unique<PanelCache>(decoder.config(), decoder.storage(), max_prompts_,
+                                                  width, max_rows_, time);
         team_ = std::make_unique<cpu::Team>(at::get_num_threads());
-        step_decoder_ = std::make_unique<StepDecoder>(decoder, mode_, *cache_, positions);
+        step_decoder_ = std::make_unique<StepDecoder>(decoder, mode_, *cache, positions);
         row_sampler_ = std::make_unique<cpu::RowSampler>(request, decoder.config().vocab_size);
+        cache_ = std::move(cache);
     } else {
+        auto cache = std::make_unique<KvCache>(decoder.config(), max_prompts_, width, max_rows_,
+                                               time, options);
+        tensors_ = cache.get();
+        cache_ = std::move(cache);
         prepare_operators(positions);
+        // A recorded step knows the cache by its address.
+        if (request.graph_capture) tensors_->reserve_time(time - 1);
     }
-    // A recorded step knows the cache by its address.
-    if (request.graph_capture) cache_->reserve_time(time - 1);
     const std::vector<int64_t> all_scores{max_rows_, decoder.config().vocab_size};
     if (request.repetition_penalty != 1)
         marks_.seen = at::zeros(all_scores, options.dtype(at::kBool));
@@ -147,8 +152,8 @@ void Rollout::prefill(const std::vector<int64_t>& prompts) {
     stats_.prefill_tokens += static_cast<int64_t>(ids.size());
 
     const at::Device device = decoder_.device();
-    const auto attention =
-        std::make_shared<PackedAttention>(decoder_.config(), layout, decoder_.dtype(), device);
+    const auto attention = std::make_shared<PackedAttention>(
+        decoder_.config(), layout, decoder_.dtype(), device, decoder_.storage());
     attention->store_prompts(cache_.get(), slots);
     const at::Tensor hidden = decoder_.forward(
         to_device(ids, device),
@@ -236,14 +241,14 @@ DecodeShape Rollout::shape_of(const DecodeRows& rows) const {
     return {.rows = bucket(exact.rows, kSmallestRows, max_rows_),
             .prompts = bucket(exact.prompts, 1, max_prompts_),
             .width = request_.group_size,
-            .time = bucket(exact.time, kSmallestTime, cache_->time_capacity())};
+            .time = bucket(exact.time, kSmallestTime, tensors_->time_capacity())};
 }
 
 at::Tensor Rollout::step(const DecodeInputs& inputs) {
     RopeTables ropes;
     for (const RopeTable& all : ropes_) ropes.push_back(at_positions(all, inputs.positions));
     const auto attention =
-        std::make_shared<DecodeAttention>(decoder_.config(), *cache_, inputs, decoder_.dtype());
+        std::make_shared<DecodeAttention>(decoder_.config(), *tensors_, inputs, decoder_.dtype());
     const at::Tensor hidden = decoder_.forward(inputs.ids, ropes, attention, mode_);
     const at::Tensor logits = decoder_.logits(decoder_.final_norm(hidden, mode_), mode_);
     const RowMarks marks = marks_.narrow(0, inputs.shape().rows);

@@ -88,7 +88,8 @@ class Rollout {
     size_t longest_stop_ = 0;    // bytes
     int64_t max_rows_ = 0;
     int64_t max_prompts_ = 0;
-    std::unique_ptr<KvCache> cache_;
+    std::unique_ptr<RolloutCache> cache_;
+    KvCache* tensors_ = nullptr;  // the cache, where operators decode
     // What takes the place of the decoder's operators and of the sampler's on CPUs.
     std::unique_ptr<cpu::Team> team_;
     std::unique_ptr<StepDecoder> step_decoder_;

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "device.h"
+#include "kernels/attend_rows.h"
 #include "kernels/parallel.h"
 #include "kernels/row_kernels.h"
 #include "model/rope.h"
@@ -14,7 +15,6 @@ namespace grpo {
 namespace {
 
 using cpu::parallel;
-using cpu::product_kernels;
 using cpu::row_kernels;
 
 /// Queries of one head that read a prompt together: enough to use each key several times, few
@@ -24,24 +24,17 @@ constexpr int64_t kExpCost = 8;  // multiplications
 
 const float* data(const at::Tensor& tensor) { return tensor.const_data_ptr<float>(); }
 
-int64_t element_bytes(const at::Tensor& cache) { return cache.element_size(); }
-
-/// The address of [row, head, time] in a cache [.., K, T, D].
-char* place(const at::Tensor& cache, int64_t row, int64_t head, int64_t time) {
-    const int64_t index = ((row * cache.size(1) + head) * cache.size(2) + time) * cache.size(3);
-    return static_cast<char*>(cache.data_ptr()) + index * element_bytes(cache);
-}
-
 }  // namespace
 
 bool StepDecoder::can_run(const Decoder& decoder) {
     const std::vector<BaseLinear>& linears = decoder.base().linears;
-    return decoder.device().is_cpu() && cpu::can_store(decoder.dtype()) &&
-           std::all_of(linears.begin(), linears.end(),
-                       [](const BaseLinear& linear) { return linear.weight->can_decode(); });
+    return decoder.device().is_cpu() &&
+           std::all_of(linears.begin(), linears.end(), [](const BaseLinear& linear) {
+               return cpu::can_store(linear.weight->dtype());
+           });
 }
 
-StepDecoder::StepDecoder(const Decoder& decoder, const ForwardMode& mode, KvCache& cache,
+StepDecoder::StepDecoder(const Decoder& decoder, const ForwardMode& mode, PanelCache& cache,
                          int64_t max_position)
     : decoder_(decoder),
       config_(decoder.config()),
@@ -186,12 +179,10 @@ void StepDecoder::finish_qkv(int64_t index, const DecodeRows& rows, int64_t r) {
                                    .direction = 1};
         run.rope(call, q, layer.qkv.out(), q, layer.qkv.out());
     }
-    const cpu::Storage storage = cpu::storage_of(decoder_.dtype());
+    const int64_t slot = rows.slots[r];
     for (int64_t head = 0; head < kv_heads; ++head) {
-        product_kernels().store(storage, k + head * dim, dim,
-                                place(cache_.all_row_k(index), r, head, rows.times[r]));
-        product_kernels().store(storage, v + head * dim, dim,
-                                place(cache_.all_row_v(index), r, head, rows.times[r]));
+        cache_.store(index, r, head, slot, rows.prompt_lengths[slot], rows.times[r], k + head * dim,
+                     v + head * dim);
     }
 }
 
@@ -203,47 +194,39 @@ void StepDecoder::attend(int64_t index, const DecodeRows& rows) {
         keys += rows.prompt_lengths[rows.slots[r]] + rows.times[r] + 1;
     const int64_t cost = keys * config_.num_heads * (2 * config_.head_dim + kExpCost) / items;
     parallel(items, cost, [&](int64_t begin, int64_t end) {
-        Workspace& scratch = of_thread_[cpu::thread_index()];
+        cpu::Scratch& scratch = of_thread_[cpu::thread_index()];
         for (int64_t i = begin; i < end; ++i)
             attend_head(index, rows, groups_[i / kv_heads], i % kv_heads, scratch);
     });
 }
 
 void StepDecoder::attend_head(int64_t index, const DecodeRows& rows, const Members& members,
-                              int64_t head, Workspace& scratch) const {
+                              int64_t head, cpu::Scratch& scratch) const {
     const int64_t dim = config_.head_dim, repeats = config_.num_heads / config_.num_kv_heads;
-    const int64_t prompt = rows.prompt_lengths[members.slot];
-    const int64_t window = config_.layers[index].window;
+    const int64_t length = rows.prompt_lengths[members.slot];
+    const int64_t prompt = PanelCache::own_start(length), window = config_.layers[index].window;
     const int64_t qkv_size = layers_[index].qkv.out(), size = config_.num_heads * dim;
     cpu::HeadAttention::Row lines[kQueriesTogether];
-    int64_t longest = 0, count = 0;
+    int64_t count = 0;
     for (const int64_t r : members.rows) {
-        const int64_t own = rows.times[r] + 1;
-        longest = std::max(longest, own);
+        const int64_t tokens = length + rows.times[r] + 1;
         lines[count++] = {.q = qkv_ + r * qkv_size + head * repeats * dim,
                           .out = attended_ + r * size + head * repeats * dim,
-                          .own_k = place(cache_.all_row_k(index), r, head, 0),
-                          .own_v = place(cache_.all_row_v(index), r, head, 0),
-                          .own = own,
-                          .first = window == 0 ? 0 : std::max<int64_t>(0, prompt + own - window)};
+                          .keys = cache_.row_keys(index, r, head),
+                          .values = cache_.row_values(index, r, head),
+                          .own = tokens - prompt,
+                          .first = window == 0 ? 0 : std::max<int64_t>(0, tokens - window)};
     }
-    const int64_t queries = count * repeats, stride = prompt + longest;
-    const int64_t packed =
-        product_kernels().packed_bytes(queries, dim) + product_kernels().packed_bytes(repeats, dim);
-    product_kernels().attend({.rows = lines,
-                              .num_rows = count,
-                              .repeats = repeats,
-                              .head_dim = dim,
-                              .prompt_k = place(cache_.all_prompt_k(index), members.slot, head, 0),
-                              .prompt_v = place(cache_.all_prompt_v(index), members.slot, head, 0),
-                              .prompt = prompt,
-                              .storage = cpu::storage_of(decoder_.dtype()),
-                              .scale = static_cast<float>(config_.attention_scale),
-                              .softcap = static_cast<float>(config_.attention_softcap),
-                              .scores = scratch.delta.floats(queries * stride),
-                              .stride = stride,
-                              .mixed = scratch.low_rank.floats(queries * dim),
-                              .packed = scratch.packed.bytes(packed)});
+    cpu::attend({.rows = lines,
+                 .num_rows = count,
+                 .repeats = repeats,
+                 .layout = cache_.layout(),
+                 .prompt_keys = cache_.prompt_keys(index, members.slot, head),
+                 .prompt_values = cache_.prompt_values(index, members.slot, head),
+                 .prompt = prompt,
+                 .scale = static_cast<float>(config_.attention_scale),
+                 .softcap = static_cast<float>(config_.attention_softcap)},
+                scratch);
 }
 
 void StepDecoder::add_branch(const at::Tensor& after) {

@@ -1,6 +1,5 @@
 // One decode step on a CPU: one new token for every live row, through all layers, in plain loops
-// over memory that is allocated once. The plain version is Decoder::forward with DecodeAttention;
-// both read and write the same cache.
+// over memory that is allocated once. The plain version is Decoder::forward with DecodeAttention.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,6 +11,7 @@
 #include "model/decode_linear.h"
 #include "model/decoder.h"
 #include "model/feed_forward.h"
+#include "model/panel_cache.h"
 #include "model_spec.h"
 
 namespace grpo {
@@ -21,7 +21,7 @@ class StepDecoder {
     /// Whether this decoder's device and dtypes are those of the kernels.
     static bool can_run(const Decoder& decoder);
     /// Positions are below max_position; the weights must not change while it lives.
-    StepDecoder(const Decoder& decoder, const ForwardMode& mode, KvCache& cache,
+    StepDecoder(const Decoder& decoder, const ForwardMode& mode, PanelCache& cache,
                 int64_t max_position);
 
     void step(const DecodeRows& rows);
@@ -56,14 +56,14 @@ class StepDecoder {
     void finish_qkv(int64_t index, const DecodeRows& rows, int64_t r);
     void attend(int64_t index, const DecodeRows& rows);
     void attend_head(int64_t index, const DecodeRows& rows, const Members& members, int64_t head,
-                     Workspace& scratch) const;
+                     cpu::Scratch& scratch) const;
     /// hidden += after(branch).
     void add_branch(const at::Tensor& after);
 
     const Decoder& decoder_;
     const ModelConfig& config_;
     const ForwardMode& mode_;
-    KvCache& cache_;
+    PanelCache& cache_;
     std::vector<Layer> layers_;
     std::vector<Rope> ropes_;
     at::Tensor last_norm_;
@@ -71,7 +71,7 @@ class StepDecoder {
     std::vector<Members> groups_;
     size_t num_groups_ = 0;
     Workspace workspace_;
-    std::vector<Workspace> of_thread_;
+    std::vector<cpu::Scratch> of_thread_;
     cpu::Scratch memory_;
     int64_t rows_ = 0;  // n
     // Into memory_:

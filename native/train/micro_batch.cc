@@ -207,8 +207,8 @@ PackedInput pack_rows(const Batch& batch, const MicroBatch& part, at::Device dev
 
 at::Tensor predict_hidden(const Decoder& decoder, const PackedInput& input,
                           const ForwardMode& mode) {
-    const auto attention = std::make_shared<PackedAttention>(decoder.config(), input.layout,
-                                                             decoder.dtype(), decoder.device());
+    const auto attention = std::make_shared<PackedAttention>(
+        decoder.config(), input.layout, decoder.dtype(), decoder.device(), decoder.storage());
     ForwardMode with_length = mode;
     with_length.context_length = input.context_length;
     const at::Tensor hidden =

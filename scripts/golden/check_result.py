@@ -64,7 +64,9 @@ def with_vllm(folder, check):
         return [list(output.outputs[0].token_ids) for output in model.generate(prompts, sampling, **options)]
 
     merged = report("merged in vLLM", greedy(LLM(str(folder / "merged"), **common)), check)
-    model = LLM(check["base"], enable_lora=True, max_lora_rank=max(8, rank), **common)
+    # The ranks that vLLM has.
+    largest = min(size for size in (8, 16, 32, 64, 128, 256, 320, 512) if size >= rank)
+    model = LLM(check["base"], enable_lora=True, max_lora_rank=largest, **common)
     adapter = LoRARequest("adapter", 1, str(folder / "adapter"))
     return report("adapter in vLLM", greedy(model, lora_request=adapter), check) and merged
 

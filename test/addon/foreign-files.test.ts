@@ -100,8 +100,8 @@ describe("an adapter", () => {
     const keys = { lorap_emb_lr: 1e-6, lorap_lr_ratio: null, trainer_state: { kind: "own" } };
     expect(await withKeys(keys)).toEqual(await logitsOf(base, plain));
     expect(notes.mock.calls.map(([note]) => note)).toEqual([
-      expect.stringMatching(/adapter_config\.json: lorap_emb_lr 0\.000001 is no option of PEFT/),
-      expect.stringMatching(/adapter_config\.json: trainer_state \{"kind":"own"\} is no option of PEFT/),
+      expect.stringMatching(/adapter_config\.json: lorap_emb_lr 0\.000001 is not an option of PEFT/),
+      expect.stringMatching(/adapter_config\.json: trainer_state \{"kind":"own"\} is not an option of PEFT/),
     ]);
   });
 

@@ -87,8 +87,9 @@ async function update(config: object, dtype: NativeDtype, train: Train, more: ob
   return { result, gradients };
 }
 
-// Float32 rounding of a sum over a few dozen tokens, or some hundreds; the largest element is the measure.
-const TOLERANCE = { short: 1e-5, long: 3e-5 };
+// Float32 rounding of a sum over a few dozen tokens, of those that a mask leaves, or of some hundreds; the largest element is the
+// measure. Over ten seeds of the masks the worst was 2.3e-5.
+const TOLERANCE = { pairs: 1e-5, all: 1e-5, dropout: 3e-5, long: 3e-5 };
 
 describe.each(Object.entries(MODELS))("an update of %s", (_, config) => {
   it.each([
@@ -110,7 +111,7 @@ describe.each(Object.entries(MODELS))("an update of %s", (_, config) => {
       const apart = expected.map((value, i) => Math.abs(value - (fast.gradients[name]?.[i] ?? Number.NaN)));
       const worst = apart.reduce((most, value) => (value > most || Number.isNaN(value) ? value : most), 0);
       expect(largest, name).toBeGreaterThan(0);
-      expect(worst / largest, name).toBeLessThan(train === "long" ? TOLERANCE.long : TOLERANCE.short);
+      expect(worst / largest, name).toBeLessThan(TOLERANCE[train]);
     }
   });
 });

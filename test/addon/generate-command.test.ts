@@ -47,6 +47,12 @@ describe("grpo generate", () => {
     expect(generate(args).stdout).toBe(first);
   });
 
+  it("answers greedily at temperature 0, also where the model's own settings sample", () => {
+    const args = ["--temperature", "0", "--top-p", "0.5", "--quiet", "--seed"];
+    const answers = ["1", "2"].map((seed) => generate([...args, seed, question]).stdout);
+    expect(answers).toEqual(Array(2).fill("<think>5 + 3 = 8</think><answer>8</answer>\n"));
+  });
+
   it.each([
     [["--temperature", "hot", "x"], /--temperature must be a number/],
     [["--adapter", "./no/such/adapter-folder", "x"], /no\/such\/adapter-folder/],

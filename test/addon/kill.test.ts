@@ -39,7 +39,7 @@ async function outcomeOf(outputDir: string) {
   const bytes = async (name: string) => (await readFile(path.join(last, name))).toString("base64");
   const state = JSON.parse(await readFile(path.join(last, "trainer_state.json"), "utf8"));
   const timeless = (entry: object) =>
-    Object.fromEntries(Object.entries(entry).filter(([name]) => !/time|_per_second|^saved_at$/.test(name)));
+    Object.fromEntries(Object.entries(entry).filter(([name]) => !/time|_per_second|^memory|^saved_at$/.test(name)));
   const lines = (await readFile(path.join(outputDir, "completions.jsonl"), "utf8")).trimEnd().split("\n");
   const bySteps = new Map<string, string[]>();
   for (const line of lines.filter((line) => line.endsWith("}"))) {

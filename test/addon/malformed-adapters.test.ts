@@ -79,7 +79,7 @@ const cases: [string, (folder: string) => Promise<void>, RegExp, string?][] = [
       };
       return { data: Buffer.concat([data, Buffer.alloc(4)]) };
     }),
-    /o_proj\.lora_A\.weight belongs to nothing/,
+    /o_proj\.lora_A\.weight does not belong to anything/,
   ],
   [
     "a tensor under another name",

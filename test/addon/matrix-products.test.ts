@@ -14,6 +14,8 @@ interface Case {
   readonly generic?: boolean;
   readonly scale?: number;
   readonly add?: boolean;
+  /** How b is given: as numbers, or packed as a weight, for its product and for that of its transpose. */
+  readonly form?: "matrix" | "panels" | "turned";
 }
 
 const GAP = 3; // between the rows of each matrix
@@ -34,8 +36,8 @@ function run({ m, n, k, ...options }: Case) {
   const [scale, add] = [options.scale ?? 1, options.add ?? false];
   const c = new Float32Array(m * (n + GAP)).fill(UNTOUCHED);
   const operands = { a: a.values, aStrides: a.strides, b: b.values, bStrides: b.strides, c, cStride: n + GAP };
-  const { narrow = false, generic = false } = options;
-  const result = loadCore().multiplyMatrices({ m, n, k, ...operands, scale, add, narrow, generic });
+  const { narrow = false, generic = false, form = "matrix" } = options;
+  const result = loadCore().multiplyMatrices({ m, n, k, ...operands, scale, add, narrow, generic, form });
   return { a, b, c: result, before: add ? UNTOUCHED : 0, scale };
 }
 
@@ -81,6 +83,30 @@ describe.each([false, true])("kernels of the processor (generic: %s)", (generic)
   it.each([1, 2, 3, 383, 384, 385, 769])("sum %i products", (k) => {
     for (const scale of [1, -0.5]) {
       for (const add of [false, true]) expectProduct({ m: 7, n: 19, k, scale, add, bTransposed: true, generic });
+    }
+  });
+
+  it.each([1, 5, 31, 32, 33, 95, 130])("multiply packed weights of %i outputs", (n) => {
+    for (const form of ["panels", "turned"] as const) {
+      for (const narrow of [false, true]) {
+        for (const [m, k] of [
+          [1, 1],
+          [2, 33],
+          [13, 64],
+          [60, 95],
+          [401, 7],
+        ] as const) {
+          for (const add of [false, true]) expectProduct({ m, n, k, form, narrow, add, generic });
+        }
+      }
+    }
+  });
+
+  it("give a packed weight's product the bits of the numbers' own", () => {
+    for (const narrow of [false, true]) {
+      const bits = (form: Case["form"]) => run({ m: 45, n: 100, k: 1500, form, narrow, generic }).c;
+      expect(bits("panels")).toEqual(bits("matrix"));
+      expect(bits("turned")).toEqual(bits("matrix"));
     }
   });
 

@@ -156,7 +156,8 @@ describe("the bytes held at most", () => {
     const optimizer = await countsOf(() => engine.optimizerStep(ADAMW));
     expect(rollout.peakBytes).toBeLessThanOrEqual(720_000);
     expect(update.peakBytes).toBeLessThanOrEqual(405_000);
-    expect(optimizer.peakBytes).toBeLessThanOrEqual(394_000);
+    // AdamW's two moments, and a step's temporary.
+    expect(optimizer.peakBytes).toBeLessThanOrEqual(574_000);
     expect(Math.min(rollout.peakBytes, update.peakBytes, optimizer.peakBytes)).toBeGreaterThan(100_000);
   });
 });

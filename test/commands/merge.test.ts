@@ -76,7 +76,8 @@ describe("grpo merge", () => {
   });
 
   it.each([
-    [["--model", "m"], "found no --adapter and --output"],
+    [["--model", "m"], "found no --adapter and no --output"],
+    [[], "expected --model, --adapter and --output; found none of them"],
     [["--model", "./no/such/model", "--adapter", "a", "--output", "OUT"], "no/such/model"],
     [["--model", base, "--adapter", "./no/such/adapter", "--output", "OUT"], "no/such/adapter"],
     [["--model", base, "--adapter", base, "--output", "OUT"], "adapter_config.json"],

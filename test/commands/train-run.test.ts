@@ -291,7 +291,7 @@ env:
     const run = runTraining(resolveSettings(await readGiven(yaml(), args)), { write: (part) => parts.push(part) });
     await expect(run).rejects.toMatchObject({ code: "REWARD_FAILED" });
     const checkpoint = join(folder, "checkpoint-1");
-    expect(parts.join("")).toContain(`go on with the same command and --resume_from_checkpoint ${checkpoint}\n`);
+    expect(parts.join("")).toContain(`continue with the same command and --resume_from_checkpoint ${checkpoint}\n`);
   });
 
   it.each<[readonly string[], RegExp]>([

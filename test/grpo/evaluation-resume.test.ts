@@ -58,7 +58,7 @@ type Trainer = GRPOTrainer<FakeRow>;
 /** What was logged, without times. */
 const logged = ({ state }: Trainer) =>
   state.logHistory.map((entry) =>
-    Object.fromEntries(Object.entries(entry).filter(([name]) => !/time|_per_second/.test(name))),
+    Object.fromEntries(Object.entries(entry).filter(([name]) => !/time|_per_second|^memory/.test(name))),
   );
 const evaluated = ({ state }: Trainer) =>
   state.logHistory.filter((entry) => "eval_reward" in entry).map(({ step }) => step);

@@ -172,7 +172,7 @@ describe("the best model", () => {
     expect(trainer.state).toMatchObject({ bestMetric: 0.875, bestModelCheckpoint: path.join(folder, "checkpoint-2") });
     expect(checkpoints().sort()).toEqual(["checkpoint-2", "checkpoint-6"]);
     expect(policy.weights).toEqual(kept[1]);
-    expect(printed.join("")).toContain("took back the best model");
+    expect(printed.join("")).toContain("loaded the best model");
   });
 
   it("is the one with the smallest metric where less is better", async () => {
@@ -207,7 +207,7 @@ describe("the best model", () => {
     await expect(trainer.train({ signal: stop.signal })).rejects.toThrow("step 4 is saved");
     const resumed = trainerOf({ saveStrategy: "best", loadBestModelAtEnd: true }, byStep);
     await resumed.trainer.train({ resumeFromCheckpoint: true });
-    expect(resumed.printed.join("")).toContain("took back the best model");
+    expect(resumed.printed.join("")).toContain("loaded the best model");
   });
 
   it("survives a stop: the resumed run still knows it", async () => {

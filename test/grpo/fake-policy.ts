@@ -137,8 +137,8 @@ export class FakePolicy implements PolicyModel {
     const shape = { hiddenSize: 4, intermediateSize: 4, vocabSize: 128, ...heads };
     const counts = { parameters: 1000, trained: 4, adapters: 4, full: false, mlpTrained: 0, copiesReference: false };
     return {
-      model: { shape, ...counts, weightBytes: 4, computeBytes: 4, device: "cpu" },
-      device: { computeBytes: 4, free: 0, total: 0 },
+      model: { shape, ...counts, weightBytes: 4, computeBytes: 4, keptBytes: 4, device: "cpu" },
+      device: { computeBytes: 4, keptBytes: 4, free: 0, total: 0 },
       dropout: false,
     };
   }

@@ -155,7 +155,7 @@ test("an upload that fails is noted and does not end the run; the next one has e
   at.hub.fault = (line) => (line.includes("/commit/") && commits++ < 4 ? 500 : undefined);
   const result = await trainer({ pushToHub: true, hubAlwaysPush: true }).train();
   expect(result.globalStep).toBe(4);
-  expect(printed.join("")).toMatch(/upload to ada\/run failed, training goes on: .*HTTP 500.*none of the files/);
+  expect(printed.join("")).toMatch(/upload to ada\/run failed, training continues: .*HTTP 500.*none of the files/);
   expect(names("ada/run")).toEqual(model);
 });
 

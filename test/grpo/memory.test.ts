@@ -24,6 +24,7 @@ const model: MemoryModel = {
   copiesReference: false,
   weightBytes: 2,
   computeBytes: 4,
+  keptBytes: 2,
   device: "cpu",
 };
 const run: MemoryRun = {
@@ -68,11 +69,11 @@ test("what stays all the time is counted exactly", () => {
 
 test("the cache is that of all rows decoded together and of their prompts", () => {
   const { phases } = estimateMemory(model, run);
-  // 2 × 24 layers × 2 heads × 64 × 4 bytes, of 4 prompts and 32 completions.
-  expect(phases.rollout["KV cache"]).toBe(2 * 24 * 2 * 64 * 4 * (4 * 160 + 32 * 256));
+  // 2 × 24 layers × 2 heads × 64 × 2 bytes, of 4 prompts and 32 completions.
+  expect(phases.rollout["KV cache"]).toBe(2 * 24 * 2 * 64 * 2 * (4 * 160 + 32 * 256));
   // More than 256 completions wait for their turn.
   const many = estimateMemory(model, { ...run, prompts: 1000 }).phases.rollout["KV cache"];
-  expect(many).toBe(2 * 24 * 2 * 64 * 4 * (64 * 160 + 256 * 256));
+  expect(many).toBe(2 * 24 * 2 * 64 * 2 * (64 * 160 + 256 * 256));
 });
 
 test.each([
@@ -142,12 +143,12 @@ test("a model in full is advised to take an adapter, and AdamW in 8 bits", () =>
 });
 
 test("a device has its own memory, the host that of the machine or the container", () => {
-  expect(capacityOf("cuda:0", { computeBytes: 2, free: 5, total: 9 })).toEqual({
+  expect(capacityOf("cuda:0", { computeBytes: 2, keptBytes: 2, free: 5, total: 9 })).toEqual({
     total: 9,
     available: 5,
     of: "cuda:0",
   });
-  const host = capacityOf("cpu", { computeBytes: 4, free: 0, total: 0 });
+  const host = capacityOf("cpu", { computeBytes: 4, keptBytes: 4, free: 0, total: 0 });
   expect(host.of).toMatch(/^this (machine|container)$/);
   expect(host.available).toBeGreaterThan(process.memoryUsage.rss());
 });

@@ -77,6 +77,61 @@ describe("an earlier run in outputDir", () => {
     expect([evaluations.length, steps.length]).toEqual([1, 4]);
   });
 
+  describe("and an evaluation before another", () => {
+    const logTo: GRPOConfigOptions["logTo"] = ["jsonl", "tensorboard"];
+    const evalDataset = fakeRows(1);
+    const evaluationsOf = async (at: string) => (await readRun(at, 100)).evaluations.length;
+    const eventsOf = (at: string) => readdirSync(path.join(at, "runs")).map((name) => path.join(at, "runs", name));
+    const contentOf = (at: string) =>
+      [path.join(at, "metrics.jsonl"), ...eventsOf(at)].map((f) => readFileSync(f, "hex"));
+
+    it("has it apart, so that the earlier run is as it was", async () => {
+      await bench({ logTo }).trainer.train();
+      const before = contentOf(folder);
+      for (const apart of ["evaluation-1", "evaluation-2"]) {
+        const { trainer } = bench({ logTo, earlierRun: "refuse" }, { evalDataset });
+        await trainer.evaluate();
+        await trainer.evaluate({ doSample: false });
+        expect(await evaluationsOf(path.join(folder, apart))).toBe(2);
+        expect(eventsOf(path.join(folder, apart))).toHaveLength(1);
+      }
+      expect(contentOf(folder)).toEqual(before);
+    });
+
+    it("has it with the run that begins", async () => {
+      await bench({ logTo }).trainer.train();
+      const before = contentOf(folder);
+      const { trainer } = bench({ logTo, maxSteps: 2 }, { evalDataset });
+      await trainer.evaluate();
+      await trainer.train();
+      await trainer.evaluate();
+      expect(contentOf(path.join(folder, "earlier-run-1"))).toEqual(before);
+      expect([await evaluationsOf(folder), await stepsOf(folder)]).toEqual([2, [1, 2]]);
+      expect(
+        eventsOf(folder)
+          .map((file) => readFileSync(file, "latin1"))
+          .join(""),
+      ).toContain("eval/reward");
+      expect(runFiles(folder)).not.toContain("evaluation-1");
+    });
+
+    it("has it apart from a run that goes on", async () => {
+      await bench({ logTo, maxSteps: 2 }).trainer.train();
+      const { trainer } = bench({ logTo }, { evalDataset });
+      await trainer.evaluate();
+      await trainer.train({ resumeFromCheckpoint: true });
+      expect([await evaluationsOf(folder), await stepsOf(folder)]).toEqual([0, [1, 2, 3, 4]]);
+      expect(await evaluationsOf(path.join(folder, "evaluation-1"))).toBe(1);
+    });
+
+    it("makes no folder where nothing is logged into files", async () => {
+      await bench().trainer.train();
+      const before = runFiles(folder);
+      await bench({ logTo: ["console"] }, { evalDataset }).trainer.evaluate();
+      expect(runFiles(folder)).toEqual(before);
+    });
+  });
+
   it("makes way for a run that goes on from elsewhere", async () => {
     const elsewhere = path.join(folder, "elsewhere");
     await bench({ outputDir: elsewhere, maxSteps: 2 }).trainer.train();

@@ -338,6 +338,6 @@ describe("resumeFromCheckpoint true", () => {
     process.off("SIGTERM", own);
     const { trainer, printed } = bench();
     await trainer.train({ resumeFromCheckpoint: true });
-    expect(printed.join("")).toContain("going on after step 3");
+    expect(printed.join("")).toContain("continuing after step 3");
   });
 });

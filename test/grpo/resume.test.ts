@@ -261,7 +261,7 @@ test("a folder without state is not taken for a checkpoint", async () => {
   });
   await expect(
     bench(folder).trainer.train({ resumeFromCheckpoint: path.join(folder, "checkpoint-7") }),
-  ).rejects.toThrow("not a whole checkpoint");
+  ).rejects.toThrow("not a complete checkpoint");
 });
 
 test("broken or foreign state is refused with what is wrong", async () => {

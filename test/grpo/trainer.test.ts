@@ -313,6 +313,8 @@ test("metrics have TRL's names and the step's values", async () => {
     "time/reward",
     "time/update",
     "tokens_per_second",
+    "memory/resident",
+    "memory/peak",
   ]) {
     expect(logged?.[name], name).toEqual(expect.any(Number));
   }
@@ -346,6 +348,12 @@ test("metrics.jsonl opens with a run record and completions.jsonl has every comp
   expect(first?.prompt).toBe(`question ${first?.row}`);
   expect(first?.completion).toBe(String.fromCharCode(...((first?.ids ?? []) as number[])));
   expect(first?.rewards).toEqual({ lengthReward: first?.reward });
+});
+
+test("the plan has one prompt, and not one prompts", async () => {
+  const { trainer, printed } = bench({ perDeviceTrainBatchSize: 4, gradientAccumulationSteps: 1 });
+  await trainer.train();
+  expect(printed.join("")).toContain("1 prompt × 4 completions = 4 completions");
 });
 
 test("the plan is printed before the first step, and each line fits 120 columns", async () => {

@@ -128,7 +128,7 @@ describe("fetching a model", () => {
       await expect(readResolved(resolved, missing)).rejects.toMatchObject({
         code: "FILE_NOT_FOUND",
         message: expect.stringMatching(
-          /^no weights in there: the copy in the cache is not whole.*HF_HUB_OFFLINE is set/,
+          /^no weights in there: the copy in the cache is incomplete.*HF_HUB_OFFLINE is set/,
         ),
       });
       const wrapped = () =>
@@ -143,7 +143,7 @@ describe("fetching a model", () => {
       vi.spyOn(process, "emitWarning").mockImplementation(() => {});
       vi.stubEnv("HF_ENDPOINT", "http://localhost:9");
       const resolved = await resolveModelFiles(ID);
-      await expect(readResolved(resolved, missing)).rejects.toThrow(/not whole, and cannot reach localhost:9/);
+      await expect(readResolved(resolved, missing)).rejects.toThrow(/is incomplete, and cannot reach localhost:9/);
     });
 
     it("has nothing to add where the Hub answered", async () => {
@@ -411,7 +411,7 @@ describe("patterns", () => {
       "a-",
     ]);
     expect(matching(["xa.json", "x/a.json", "a.json"], ["**/a.json"])).toEqual(["x/a.json", "a.json"]);
-    expect(() => matching(["a"], ["[z-a]"])).toThrow('"[z-a]" is no pattern of file names');
+    expect(() => matching(["a"], ["[z-a]"])).toThrow('"[z-a]" is not a pattern of file names');
   });
 });
 

@@ -6,7 +6,7 @@ import path from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { parse } from "yaml";
 import { hubIdOf, type TrainingFacts, writeModelCard } from "../../lib/hub/model-card.js";
-import { rewardCurve } from "../../lib/hub/reward-curve.js";
+import { curveTable, rewardCurve } from "../../lib/hub/reward-curve.js";
 
 const BASE = "Qwen/Qwen2-0.5B-Instruct";
 const training: TrainingFacts = {
@@ -69,6 +69,27 @@ it("tells how to load it, how it was trained and whom to cite", async () => {
   expect(text).toContain("@article{shao2024deepseekmath");
   const svg = await readFile(path.join(folder, "reward-curve.svg"), "utf8");
   expect(svg.match(/<circle/g)).toHaveLength(2);
+});
+
+it.each([
+  [{ r: 16 }, "--enable-lora --lora-modules"],
+  [{ r: 17 }, "--enable-lora --max-lora-rank 32 --lora-modules"],
+  [{ r: 8, rank_pattern: { q_proj: 200 } }, "--enable-lora --max-lora-rank 256 --lora-modules"],
+])("tells vLLM to make room for the ranks %j", async (ranks, options) => {
+  const config = { base_model_name_or_path: BASE, ...ranks };
+  await writeFile(path.join(folder, "adapter_config.json"), JSON.stringify(config));
+  await writeModelCard(folder, "ada/math");
+  expect(await card()).toContain(`vllm serve ${BASE} ${options} math=ada/math`);
+});
+
+it("writes rewards with the digits that tell them apart", () => {
+  const textsOf = (svg: string) => [...svg.matchAll(/text-anchor="end">([^<]*)/g)].map(([, text]) => text);
+  const curve = (...rewards: number[]) => rewards.map((reward, i) => ({ step: i + 1, reward }));
+  expect(textsOf(rewardCurve(curve(0.001, 0.004, 0.003))).slice(0, 3)).toEqual(["0.00100", "0.00250", "0.00400"]);
+  expect(textsOf(rewardCurve(curve(-2e-7, 6e-7))).slice(0, 3)).toEqual(["-2.00e-7", "2.00e-7", "6.00e-7"]);
+  expect(textsOf(rewardCurve(curve(0, 1))).slice(0, 3)).toEqual(["0.00", "0.50", "1.00"]);
+  expect(curveTable(curve(0.001, 0.004))).toContain("| mean reward | 0.00100 | 0.00400 |");
+  expect(curveTable(curve(0.5, 0.25))).toContain("| mean reward | 0.500 | 0.250 |");
 });
 
 it("is about a whole model where there is no adapter", async () => {

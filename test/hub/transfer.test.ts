@@ -60,7 +60,7 @@ describe("a connection that breaks", () => {
     at.hub.breakAfter.set("model.safetensors", [70_000, 0, 0, 0, 0]);
     await expect(resolveModelFiles(ID)).rejects.toMatchObject({
       code: "HUB_ERROR",
-      message: expect.stringMatching(/download of model\.safetensors .*failed[\s\S]*goes on where it stopped/),
+      message: expect.stringMatching(/download of model\.safetensors .*failed[\s\S]*continues where it stopped/),
     });
     expect((await blobs()).filter((name) => name.endsWith(".grpo.incomplete"))).toHaveLength(1);
     at.hub.resumed.length = 0;

@@ -23,6 +23,10 @@ test("without arguments and with --help it lists the commands", () => {
   }
 });
 
+test("the help of a command without options is its name", () => {
+  for (const name of ["logout", "whoami"]) expect(grpo([name, "--help"]).stdout).toBe(`usage: grpo ${name}\n`);
+});
+
 test("an unknown command is refused with the nearest one", () => {
   const { status, stderr } = grpo(["dcotor"]);
   expect(status).toBe(2);

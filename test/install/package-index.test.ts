@@ -105,7 +105,7 @@ test("a transfer that keeps breaking is an error that says it can go on, and it 
   const request = { requirement: "torch==2.13.0", index: `${url}/simple` };
   await expect(packageIndex({}, nowhere, host).fetch(request, folder)).rejects.toMatchObject({
     code: "DOWNLOAD_FAILED",
-    hint: expect.stringContaining("goes on where it stopped"),
+    hint: expect.stringContaining("continues where it stopped"),
   });
   expect(readdirSync(folder)).toEqual([`${wheelName}.part`]);
   refuse = false;

@@ -74,6 +74,13 @@ test("the README's program trains", () => {
   expect(readdirSync(join(project, "runs/sums"))).toContain("adapter_model.safetensors");
 });
 
+test("a CommonJS program loads it", () => {
+  const program = `const { CausalLM, tinyModel } = require("grpo");
+    CausalLM.fromPretrained(tinyModel).then((model) => model.dispose());`;
+  writeFileSync(join(project, "program.cjs"), program);
+  expect(run(["program.cjs"])).toMatchObject({ status: 0, stdout: "" });
+});
+
 describe("an example that is copied", () => {
   it.each(examples)("%s trains", (name) => {
     cpSync(join(project, "node_modules/grpo/examples", name), join(project, name));

@@ -1,6 +1,5 @@
 // The report in a real browser: what it shows, that search and pages work, and that 10,000 completions open fast.
 
-import { execFileSync } from "node:child_process";
 import { appendFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -8,25 +7,10 @@ import { pathToFileURL } from "node:url";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeReport } from "../../lib/report/report.js";
+import { executablePath } from "./chromium.js";
 
 const COMPLETIONS = 10_000;
 const PER_STEP = 100;
-
-/** A Chromium of the machine, or undefined. */
-function findChromium(): string | undefined {
-  const names = [process.env.CHROMIUM, "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
-  for (const name of names) {
-    if (!name) continue;
-    try {
-      return execFileSync("sh", ["-c", 'command -v "$0"', name], { encoding: "utf8" }).trim();
-    } catch {
-      // Not this one.
-    }
-  }
-  return undefined;
-}
-
-const executablePath = findChromium();
 
 let folder: string;
 beforeAll(async () => {
@@ -51,6 +35,8 @@ async function writeRun(outputDir: string): Promise<void> {
     "time/idle_share": 0.25,
     "completions/clipped_ratio": 0,
     tokens_per_second: 1_234_567 + i,
+    "memory/peak": 2_500_000_000 + i * 1_000_000,
+    "memory/resident": 750_000_000,
     own_metric: i,
   }));
   const evaluations = [
@@ -156,6 +142,19 @@ describe.skipIf(executablePath === undefined)("the report in Chromium", () => {
       [0, 1],
       [0, expect.closeTo(0.28, 1)],
     ]);
+  });
+
+  it("draws memory in gigabytes, from 0", async () => {
+    const title = "Memory (GB)";
+    expect(await legendOf(page, title)).toEqual(["step", "most so far", "after the step"]);
+    const [min, max, first, last] = (await page.evaluate(
+      `(() => {
+        const { chart } = charts.find(({ panel }) => panel.title === "${title}");
+        return [chart.scales.y.min, chart.scales.y.max, chart.data[2][0], chart.data[1].at(-1)];
+      })()`,
+    )) as number[];
+    expect([min, first, last]).toEqual([0, 0.75, expect.closeTo(2.599, 6)]);
+    expect(max).toBeGreaterThan(2.6);
   });
 
   it("gives an axis the room and the digits that its numbers need", async () => {

@@ -41,7 +41,14 @@ afterEach(async () => {
 });
 
 const fixture = (name: string) => fileURLToPath(new URL(`../fixtures/trackers/${name}`, import.meta.url));
-const options = () => ({ outputDir, runName: "own", project: "demo", note: (text: string) => void notes.push(text) });
+const options = () => ({
+  outputDir,
+  folder: () => outputDir,
+  config: {},
+  runName: "own",
+  project: "demo",
+  note: (text: string) => void notes.push(text),
+});
 /** Short times for servers that are down. */
 const limits = { request: 300, end: 300, firstPause: 10, longestPause: 20 };
 

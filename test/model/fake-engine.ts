@@ -77,7 +77,7 @@ export class FakeEngine implements NativeEngine {
   optimizerSteps = () => this.#call("optimizerSteps", 7);
   optimizer = () => this.#call("optimizer", "adamw" as const);
   setOptimizer = (name: string) => this.#call(`setOptimizer ${name}`, undefined);
-  memory = () => this.#call("memory", { computeBytes: 4, free: 0, total: 0 });
+  memory = () => this.#call("memory", { computeBytes: 4, keptBytes: 4, free: 0, total: 0 });
   deleteAdapter = (name: string) => this.#call(`deleteAdapter ${name}`, undefined);
   setAdapter = (name: string) => this.#call(`setAdapter ${name}`, undefined);
   trainAll = () => this.#call("trainAll", undefined);

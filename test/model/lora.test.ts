@@ -134,8 +134,12 @@ describe("resolveLora", () => {
     ["an odd rank of orthogonal pairs", { initLoraWeights: "orthogonal", r: 3 }, /even rank.*is 3/],
     ["a rank beyond the decomposition", { initLoraWeights: "pissa", r: 5 }, /v_proj a rank of at most 4, found 5/],
     ["DoRA of the embedding", { targetModules: ["embed_tokens"], useDora: true }, /useDora.*model.embed_tokens/],
-    ["a module adapted and trained in full", { modulesToSave: ["proj"] }, /q_proj is meant by targetModules and by/],
-    ["a bias trained twice", { bias: "all", modulesToSave: ["k_proj"] }, /bias of .*k_proj is meant by bias and by/],
+    ["a module adapted and trained in full", { modulesToSave: ["proj"] }, /q_proj is named by both targetModules and/],
+    [
+      "a bias trained twice",
+      { bias: "all", modulesToSave: ["k_proj"] },
+      /bias of .*k_proj is trained by both bias and/,
+    ],
     [
       "rows of what is trained in full",
       { modulesToSave: ["embed_tokens"], trainableTokenIndices: [3] },
@@ -320,12 +324,12 @@ describe("matchAdapter", () => {
     [
       "a tensor of another layer",
       rename(first.replace("q_proj", "o_proj")),
-      /o_proj\.lora_A\.weight belongs to nothing/,
+      /o_proj\.lora_A\.weight does not belong to anything/,
     ],
     [
       "a tensor under the base model's name",
       rename("model.layers.0.self_attn.q_proj.lora_A.weight"),
-      /belongs to nothing/,
+      /does not belong to anything/,
     ],
     ["another rank", edit({ shape: [3, 8] }), /expected shape \[2, 8\], found \[3, 8\]/],
     ["a transposed tensor", edit({ shape: [8, 2] }), /expected shape \[2, 8\], found \[8, 2\]/],

@@ -499,7 +499,11 @@ describe("loadAdapter", () => {
       { target_modules: ["q_proj", "v_proj", "o_proj"] },
       /o_proj\.lora_A\.weight.*missing/,
     ],
-    ["fewer targets than tensors", { target_modules: ["q_proj"] }, /v_proj\.lora_A\.weight belongs to nothing/],
+    [
+      "fewer targets than tensors",
+      { target_modules: ["q_proj"] },
+      /v_proj\.lora_A\.weight does not belong to anything/,
+    ],
     ["targets that the model lacks", { target_modules: ["c_attn"] }, /"c_attn"/],
     ["an option that is not supported", { use_qalora: true }, /use_qalora/],
   ])("refuses %s", async (_, fields, message) => {

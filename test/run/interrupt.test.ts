@@ -17,6 +17,7 @@ async function child(
     const watch = watchInterrupts(undefined, () => console.log("first"));
     setTimeout(() => process.exit(9), 20_000);
     ${body}
+    await null; // The handlers are there a moment after the call.
     console.log("ready");
   `;
   const node = spawn(process.execPath, ["--import", tsx, "--input-type=module", "-e", program]);
@@ -57,4 +58,30 @@ test("a program with a handler of its own decides for itself", async () => {
   const own = `process.on("SIGINT", () => {}); ${endWhenStopped.replace("watch.passOn();", "watch.passOn(); setTimeout(() => process.exit(0), 50);")}`;
   const { code, signal } = await child(own, 1);
   expect([code, signal]).toEqual([0, null]);
+});
+
+test("a notebook's kernel lives on, however often its cell is interrupted", async () => {
+  const kernel = `globalThis.__tslab__ = {};`;
+  const { code, signal, out } = await child(
+    `watch.dispose();
+    ${kernel}
+    const cell = watchInterrupts(undefined, (endsAtSecond) => console.log("first", endsAtSecond));
+    ${endWhenStopped.replaceAll("watch.", "cell.").replace("20", "300").replace("cell.passOn();", "cell.passOn(); setTimeout(() => { console.log('next cell'); process.exit(0); }, 50);")}`,
+    2,
+  );
+  expect(out).toContain("first false");
+  expect(out).toContain("next cell");
+  expect([code, signal]).toEqual([0, null]);
+});
+
+test("it works in what vm runs with breakOnSigint, as tslab and Node's REPL do", async () => {
+  const cell = `
+    watch.dispose();
+    const vm = await import("node:vm");
+    globalThis.begin = () => watchInterrupts(undefined, () => console.log("first"));
+    const inCell = vm.runInThisContext("begin()", { breakOnSigint: true });
+    ${endWhenStopped.replaceAll("watch.", "inCell.")}`;
+  const { out } = await child(cell, 1);
+  expect(out).toContain("first");
+  expect(out).toContain("saved");
 });

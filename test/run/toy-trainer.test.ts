@@ -2,6 +2,7 @@
 // checkpoints, resuming, the best model, early stopping, interrupts and uploads from lib/run.
 
 import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { open } from "node:fs/promises";
 import path from "node:path";
 import { expect, test, vi } from "vitest";
 import type { TrainerCallback, TrainerEvent } from "../../lib/run/callbacks.js";
@@ -43,9 +44,9 @@ function lines(file: string): Record<string, unknown>[] {
   return text.split("\n").map((line) => JSON.parse(line) as Record<string, unknown>);
 }
 
-/** What was logged, but for how long it took. */
+/** What was logged, but for how long it took and what it took of the memory. */
 function timeless({ state }: ToyTrainer): unknown {
-  return state.logHistory.map((metrics) => Object.entries(metrics).filter(([name]) => !name.startsWith("time/")));
+  return state.logHistory.map((metrics) => Object.entries(metrics).filter(([name]) => !/^(time|memory)\//.test(name)));
 }
 
 test("it trains by its own loss, on the schedule of the options", async () => {
@@ -88,7 +89,7 @@ test("a run that was interrupted resumes to the same numbers, and says how", asy
     const cut = bench("cut", { loggingSteps: 4 }, { onStepEnd: stop });
     await expect(cut.trainer.train()).rejects.toMatchObject({ code: "CANCELLED" });
     expect(cut.printed.join("")).toContain("press Ctrl-C again");
-    expect(cut.printed.join("")).toMatch(/stopped after step 7; step 7 is saved; go on with train/);
+    expect(cut.printed.join("")).toMatch(/stopped after step 7; step 7 is saved; continue with train/);
     const { trainer, line, args } = bench("cut", { loggingSteps: 4 });
     await trainer.train({ resumeFromCheckpoint: true });
     expect([line.weights, line.momentum]).toEqual([whole.line.weights, whole.line.momentum]);
@@ -114,6 +115,15 @@ test("checkpoints hold the trainer's own state beside the run's, and refuse a ru
   await expect(other.trainer.train({ resumeFromCheckpoint: true })).rejects.toThrow(
     "written with seed 42, this run has 1",
   );
+});
+
+test("checkpoints are written where file handles cannot sync, as in Yarn's Plug'n'Play", async () => {
+  await using handle = await open(import.meta.filename);
+  const refuse = vi.spyOn(Object.getPrototypeOf(handle), "sync").mockRejectedValue(new Error("not implemented"));
+  const { trainer, args } = bench("no-sync");
+  await trainer.train();
+  expect(existsSync(path.join(args.outputDir, "checkpoint-10"))).toBe(true);
+  refuse.mockRestore();
 });
 
 test("callbacks see its moments and steer it", async () => {

@@ -61,7 +61,28 @@ export async function logSecondPart({ outputDir, tracker, note }: TrackedRun): P
   await log.close("finished");
 }
 
+/** An evaluation, then a run; `between` comes when the evaluation is over. */
+export async function logEvaluationAndRun(
+  { outputDir, tracker, note }: TrackedRun,
+  between: () => Promise<void>,
+): Promise<void> {
+  const log = open(outputDir, tracker, note);
+  log.evaluation(0, { metrics: { eval_reward: 0.5 }, completions: [] });
+  await log.close();
+  await between();
+  await log.begin({ ...RECORD, resumed_after_step: 0 }, 0);
+  log.window(1, { reward: 0.25 });
+  await log.close("finished");
+}
+
 function open(outputDir: string, tracker: Tracker, note: (text: string) => void = () => {}): RunLog {
   const output = { write: (text: string) => note(text.trimEnd()) };
-  return new RunLog({ outputDir, logTo: ["console", tracker], runName: RUN_NAME, project: "demo", output });
+  return new RunLog({
+    outputDir,
+    logTo: ["console", tracker],
+    runName: RUN_NAME,
+    project: "demo",
+    config: CONFIG,
+    output,
+  });
 }

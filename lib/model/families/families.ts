@@ -47,6 +47,12 @@ export function readModelConfig(json: JsonObject, head: ModelHead = "tokens"): M
   return { modelType, architecture, module, loraTargets, native, dtype: configDtype(json) };
 }
 
+/** The rope settings of a config.json in one form, `rope_theta` among them; not of a family with two ropes. */
+export function ropeSettingsOf(json: JsonObject): JsonObject {
+  const family = familyOf(String(json.model_type));
+  return ropeSettings({ ...commonDefaults, ...family.defaults, ...json }, family);
+}
+
 function withScore(config: NativeModelConfig): NativeModelConfig {
   const modules = withScoreHead(config.modules, 1);
   return { ...config, tieWordEmbeddings: false, logitSoftcap: 0, numLabels: 1, modules };

@@ -7,6 +7,7 @@ import { show } from "../../checks.js";
 import { GrpoError } from "../../errors.js";
 import { isJsonObject, type JsonObject, readJsonObject } from "../../json.js";
 import type { NativeTensorTable } from "../../native/native.js";
+import { warn } from "../../output.js";
 import { linearLayers, type ModelDescription, shapeText } from "../families/families.js";
 import { readHeader, type SafetensorsFile, tableOf } from "../files/safetensors.js";
 import { LoraConfig } from "./lora.js";
@@ -142,7 +143,7 @@ export async function readAdapter(
   const file = path.join(folder, ADAPTER_CONFIG);
   const json = await asBadAdapterFile(readJsonObject(file, "BAD_ADAPTER"));
   const adapter = resolveAdapter(readAdapterConfig(json, file), model, file);
-  for (const note of [...unknownKeys(json), ...adapter.idle.map(inFile)]) process.emitWarning(`${file}: ${note}`);
+  for (const note of [...unknownKeys(json), ...adapter.idle.map(inFile)]) warn(`${file}: ${note}`);
   const stored = await asBadAdapterFile(readHeader(path.join(folder, ADAPTER_WEIGHTS)));
   return { adapter, table: matchAdapter(stored, adapter) };
 }
@@ -186,7 +187,7 @@ function optionValue(option: keyof LoraConfig, value: unknown): unknown {
 function unknownKeys(json: JsonObject): string[] {
   return Object.entries(json)
     .filter(([key, value]) => !Object.hasOwn(DEFAULTS, key) && !INFORMATIVE.includes(key) && !isOff(value))
-    .map(([key, value]) => `${key} ${show(value)} is no option of PEFT, and is passed over`);
+    .map(([key, value]) => `${key} ${show(value)} is not an option of PEFT; it is ignored`);
 }
 
 /** The layers of the model that the adapter in `file` means. Throws BAD_ADAPTER. */
@@ -237,7 +238,8 @@ export function matchAdapter(stored: SafetensorsFile, adapter: ResolvedLora): Na
   const places = new Map<string, Expected>([...adapter.baseCopies, ...expected]);
   const tensors = named.flatMap((tensor) => {
     const place = places.get(tensor.name);
-    if (place === undefined) throw bad(file, `tensor ${tensor.name} belongs to nothing that ${ADAPTER_CONFIG} names`);
+    if (place === undefined)
+      throw bad(file, `tensor ${tensor.name} does not belong to anything that ${ADAPTER_CONFIG} names`);
     if (shapeText(place.shape) !== shapeText(tensor.shape)) {
       const found = `expected shape ${shapeText(place.shape)}, found ${shapeText(tensor.shape)}`;
       throw bad(file, `tensor ${tensor.name}: ${found}`);

@@ -175,17 +175,17 @@ function checkOverlaps(config: LoraConfig, spec: AdapterSpec, model: NativeModel
   const targeted = new Set(spec.targets.map(({ module }) => module));
   const whole = new Set(spec.fullModules);
   const twice = spec.fullModules.find((module) => targeted.has(module));
-  if (twice !== undefined) throw bad(`${twice} is meant by targetModules and by modulesToSave`);
+  if (twice !== undefined) throw bad(`${twice} is named by both targetModules and modulesToSave`);
   const biased = spec.biases.find((module) => whole.has(module));
-  if (biased !== undefined) throw bad(`the bias of ${biased} is meant by bias and by modulesToSave`);
+  if (biased !== undefined) throw bad(`the bias of ${biased} is trained by both bias and modulesToSave`);
   for (const { module } of spec.tokenRows) {
     const alone = spec.tokenRows.length === 1;
     const follows = tied && module === embedding && alone ? [embedding, head] : [module];
     const clash = follows.find((name) => targeted.has(name) || whole.has(name));
-    if (clash !== undefined) throw bad(`${clash} is meant by trainableTokenIndices and by another option`);
+    if (clash !== undefined) throw bad(`${clash} is named by both trainableTokenIndices and another option`);
   }
   if (tied && config.ensureWeightTying && (targeted.has(embedding) || targeted.has(head))) {
-    throw bad("ensureWeightTying is not supported where targetModules means embed_tokens or lm_head");
+    throw bad("ensureWeightTying is not supported where targetModules matches embed_tokens or lm_head");
   }
 }
 

@@ -6,7 +6,10 @@ const runs = [page, ...page.others];
 const isComparison = runs.length > 1;
 const $ = (id) => document.getElementById(id);
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const colour = (i) => css(`--series-${(i % 6) + 1}`);
+const colourCount = 6;
+const colour = (i) => css(`--series-${(i % colourCount) + 1}`);
+/** Runs that have the colour of an earlier one are drawn dashed. */
+const isDashed = (run) => isComparison && run >= colourCount;
 const rewardNames = [...new Set(runs.flatMap(({ run }) => run.reward_functions ?? []))];
 
 function element(tag, { className = "", text = "" } = {}, ...children) {

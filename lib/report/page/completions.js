@@ -15,15 +15,16 @@ const promptText = (prompt) =>
 /** Which kind of sampling a completion is of. */
 const splitOf = (record) => (record.split === "eval" ? evaluationLabel(record) : "training");
 
+/** The columns: name, value, and whether it is a number. */
 const tableColumns = [
   ...(isComparison ? [["run", ({ r }) => runs[r].title]] : []),
-  ["step", ({ step }) => step],
+  ["step", ({ step }) => step, true],
   ["of", splitOf],
   ["prompt", ({ prompt }) => (Array.isArray(prompt) ? String(prompt.at(-1)?.content ?? "") : String(prompt))],
   ["completion", ({ completion }) => completion],
-  ...rewardNames.map((name) => [name, ({ rewards }) => rewards?.[name]]),
-  ["reward", ({ reward }) => reward],
-  ["advantage", ({ advantage }) => advantage],
+  ...rewardNames.map((name) => [name, ({ rewards }) => rewards?.[name], true]),
+  ["reward", ({ reward }) => reward, true],
+  ["advantage", ({ advantage }) => advantage, true],
   ["finish", ({ finish_reason: reason }) => reason],
 ];
 
@@ -67,13 +68,16 @@ function groupsOf(list) {
 
 // ---- the table ----
 
+const columnClass = (isNumber) => (isNumber ? "number" : "text");
+
 function rowOf(record) {
   const row = element("tr", { className: "row" });
   row.tabIndex = 0;
-  for (const [, value] of tableColumns) {
+  for (const [, value, isNumber] of tableColumns) {
     const cell = value(record);
-    const isText = typeof cell === "string";
-    row.append(element("td", { className: isText ? "text" : "number", text: isText ? cell : format(cell) }));
+    row.append(
+      element("td", { className: columnClass(isNumber), text: isNumber ? format(cell) : String(cell ?? "–") }),
+    );
   }
   const toggle = () => {
     const next = row.nextElementSibling;
@@ -86,9 +90,10 @@ function rowOf(record) {
 }
 
 function wholeOf(record) {
-  const cell = element("td", {}, ...promptParts(record.prompt), ...part("completion", record.completion));
+  const parts = [...promptParts(record.prompt), ...part("completion", record.completion)];
+  for (const [name, value] of Object.entries(record.extra ?? {})) parts.push(...part(name, JSON.stringify(value)));
+  const cell = element("td", {}, element("div", { className: "whole-text" }, ...parts));
   cell.colSpan = tableColumns.length;
-  for (const [name, value] of Object.entries(record.extra ?? {})) cell.append(...part(name, JSON.stringify(value)));
   return element("tr", { className: "whole" }, cell);
 }
 
@@ -187,7 +192,8 @@ function option(text, value = text) {
 }
 
 function showCompletions() {
-  const head = element("tr", {}, ...tableColumns.map(([text]) => element("th", { text })));
+  const names = tableColumns.map(([text, , isNumber]) => element("th", { className: columnClass(isNumber), text }));
+  const head = element("tr", {}, ...names);
   document.querySelector("#completions thead").append(head);
   $("run").parentElement.hidden = !isComparison;
   $("run").append(option("all", ""), ...runs.map(({ title }, r) => option(title, String(r))));

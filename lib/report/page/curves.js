@@ -4,7 +4,10 @@
 const chartHeight = 220; // CSS pixels
 const charts = [];
 
-/** Panels in order: title, and series of [label, metric]; `spread` names the metric of a band around the first, `share` a number from 0 to 1. */
+/**
+ * Panels in order: title, and series of [label, metric]; `spread` names the metric of a band around the first, `share` a number from 0 to 1,
+ * `unit` how much of a metric is one on the axis, which begins at 0.
+ */
 function namedPanels() {
   return [
     { title: "Reward", series: [["reward", "reward"]], spread: "reward_std" },
@@ -37,9 +40,21 @@ function namedPanels() {
     { title: "Loss (about 0 on-policy, by construction)", series: [["loss", "loss"]] },
     { title: "Learning rate", series: [["rate", "learning_rate"]] },
     { title: "Seconds of a step", series: [["whole step", "step_time"], ...phases()] },
+    memoryPanel(),
     { title: "Tokens per second", series: [["tokens/s", "tokens_per_second"]] },
     { title: "Share of time without work for the engine", series: [["share", "time/idle_share"]], share: true },
   ];
+}
+
+function memoryPanel() {
+  const series = [
+    ["most so far", "memory/peak"],
+    ["after the step", "memory/resident"],
+    ["device", "memory/device"],
+  ];
+  const bytes = runs.flatMap(({ steps }) => steps.flatMap((step) => series.map(([, name]) => number(step[name]) ?? 0)));
+  const unit = bytes.some((value) => value >= 1e9) ? 1e9 : 1e6;
+  return { title: `Memory (${unit === 1e9 ? "GB" : "MB"})`, series, unit };
 }
 
 function phases() {
@@ -97,20 +112,23 @@ function evaluationSeries({ evaluations }) {
 }
 
 /** The series of a panel, all on one axis of steps: what kind each is, whose, its label and colour, and its values. */
-function seriesOf({ series, spread }, steps, weight) {
-  const of = (rows, name) => steps.map((step) => number(rows.get(step)?.[name]));
+function seriesOf({ series, spread, unit = 1 }, steps, weight) {
+  const inUnits = (value) => (value === null ? null : value / unit);
+  const of = (rows, name) => steps.map((step) => inUnits(number(rows.get(step)?.[name])));
   const all = runs.flatMap((run, r) => {
     const train = new Map(run.steps.map((step) => [step.step, step]));
     const lines = series.map(([label, name], i) => ({
       kind: "line",
       label: isComparison ? run.title : label,
       colour: colour(isComparison ? r : i),
+      isDashed: isDashed(r),
       values: smooth(of(train, name), weight),
     }));
     const points = [...evaluationSeries(run)].map(([label, rows], i) => ({
       kind: "points",
       label: isComparison ? `${run.title}: ${label}` : label,
       colour: colour(isComparison ? r : i + 3),
+      isDashed: isDashed(r),
       isHollow: label.includes("greedy"),
       values: of(rows, `eval_${series[0][1]}`),
     }));
@@ -136,13 +154,14 @@ const allSteps = [
 
 // ---- drawing ----
 
-/** The range of the values, with some room; a share begins at 0. */
-function rangeOf(isShare, low, high) {
+/** The range of the values, with some room; a share begins at 0, and so does what has a unit. */
+function rangeOf({ share, unit }, low, high) {
   if (low === null) return [0, 1];
-  const from = isShare ? Math.min(0, low) : low;
+  const from = share || unit ? Math.min(0, low) : low;
   if (from === high) return high === 0 ? [0, 1] : [high - Math.abs(high) / 10, high + Math.abs(high) / 10];
   const [min, max] = uPlot.rangeNum(from, high, 0.1, true);
-  return isShare ? [from, Math.min(max, Math.max(1, high))] : [min, max];
+  if (unit) return [from, max];
+  return share ? [from, Math.min(max, Math.max(1, high))] : [min, max];
 }
 
 /** With as few digits as say the ticks exactly. */
@@ -181,7 +200,7 @@ function axes() {
 }
 
 /** `upper`: the column of the band's upper edge around the first series; 0: none. */
-function drawnSeries({ kind, label, colour: stroke, isHollow, values }, upper) {
+function drawnSeries({ kind, label, colour: stroke, isDashed, isHollow, values }, upper) {
   if (kind === "edge") return { class: "edge", stroke: "transparent", spanGaps: true, points: { show: false } };
   const value = ({ data: columns }, v, column, i) => {
     const edge = column === 1 && i !== null ? columns[upper][i] : null;
@@ -192,22 +211,29 @@ function drawnSeries({ kind, label, colour: stroke, isHollow, values }, upper) {
     return { label, value, stroke, width: 0, points: { show: true, size: 9, width: 2, stroke, fill } };
   }
   const isShort = values.filter((v) => v !== null).length < 3;
-  return { label, value, stroke, width: 2, spanGaps: true, points: { show: isShort } };
+  return { label, value, stroke, width: 2, dash: isDashed ? [6, 4] : [], spanGaps: true, points: { show: isShort } };
 }
 
-function optionsOf({ share }, series, width) {
+/** Squares with the look of what is drawn: filled or hollow; for dashes, which would meet at the corners, pale with dots around. */
+function legendMarkers(series) {
+  const fillOf = ({ isHollow, isDashed, colour }) => (isHollow ? "transparent" : `${colour}${isDashed ? "55" : ""}`);
+  return {
+    width: 2,
+    dash: (_chart, i) => (series[i - 1]?.isDashed ? "dotted" : "solid"),
+    fill: (_chart, i) => (i === 0 ? "transparent" : fillOf(series[i - 1])),
+  };
+}
+
+function optionsOf(panel, series, width) {
   const upper = series.findIndex(({ kind }) => kind === "edge") + 1;
   return {
     width,
     height: chartHeight,
-    scales: { x: { time: false }, y: { range: (_chart, low, high) => rangeOf(share, low, high) } },
+    scales: { x: { time: false }, y: { range: (_chart, low, high) => rangeOf(panel, low, high) } },
     cursor: { sync: { key: "step" } },
-    legend: {
-      live: true,
-      markers: { width: 2, fill: (_chart, i) => (series[i - 1]?.isHollow ? "transparent" : series[i - 1]?.colour) },
-    },
+    legend: { live: true, markers: legendMarkers(series) },
     axes: axes(),
-    series: [{ label: "step" }, ...series.map((one) => drawnSeries(one, upper))],
+    series: [{ label: "step", value: (_chart, step) => format(step) }, ...series.map((one) => drawnSeries(one, upper))],
     bands: upper === 0 ? [] : [{ series: [upper, upper + 1], fill: `${colour(0)}22` }],
   };
 }
@@ -234,6 +260,7 @@ function smoothCurves(weight) {
 function showCurves() {
   const { named, others } = panels();
   for (const panel of named) draw(panel, $("curves"));
+  if (charts.length === 0) $("curves").textContent = "Nothing has been logged yet.";
   // Hidden boxes have no width, so the rest is drawn when it is looked at.
   $("more").addEventListener("toggle", () => {
     for (const panel of others.splice(0)) draw(panel, $("more-curves"));

@@ -20,12 +20,15 @@ function factsOf({ run, steps, damagedLines }) {
 function showHead() {
   const heading = runs.map(({ title }) => title).join(" / ");
   document.title = `${heading} · grpo`;
-  $("title").textContent = heading;
+  // Of several runs the lines below have the names.
+  $("title").textContent = isComparison ? `Comparison of ${runs.length} runs` : heading;
   for (const [r, run] of runs.entries()) {
     const line = element("div", { className: "facts" });
     if (isComparison) {
       const dot = element("span", { className: "dot" });
-      dot.style.background = colour(r);
+      dot.style.borderColor = colour(r);
+      dot.style.background = isDashed(r) ? "transparent" : colour(r);
+      if (isDashed(r)) dot.style.borderStyle = "dotted";
       line.append(dot, element("strong", { text: run.title }), " · ");
     }
     line.append(factsOf(run));

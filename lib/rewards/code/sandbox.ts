@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
 import { GrpoError, reasonOf } from "../../errors.js";
+import { warn } from "../../output.js";
 
 const run = promisify(execFile);
 
@@ -155,7 +156,7 @@ export async function withFolder<T>(use: (folder: string) => Promise<T>): Promis
     return await use(folder);
   } finally {
     await removeFolder(folder).catch((thrown: unknown) => {
-      process.emitWarning(`the folder ${folder} of a program could not be removed: ${reasonOf(thrown)}`);
+      warn(`the folder ${folder} of a program could not be removed: ${reasonOf(thrown)}`);
     });
   }
 }
