@@ -54,12 +54,13 @@ export class TokenText {
   }
 }
 
+/** The one that ends first; of two that end together the longer. */
 function firstStop(
   text: string,
   stops: readonly string[],
 ): { readonly start: number; readonly end: number } | undefined {
   const found = stops.map((stop) => ({ start: text.indexOf(stop), end: text.indexOf(stop) + stop.length }));
-  return found.filter(({ start }) => start >= 0).sort((a, b) => a.end - b.end)[0];
+  return found.filter(({ start }) => start >= 0).sort((a, b) => a.end - b.end || a.start - b.start)[0];
 }
 
 /** Characters at the end of a text that are the beginning of a stop string. */

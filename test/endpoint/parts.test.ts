@@ -43,6 +43,7 @@ describe("text of tokens", () => {
         }
         expect(sent + pieces.end()).toBe(whole);
       }),
+      { numRuns: 1000, examples: [["ba", ["a", "ba"]]] },
     );
   });
 
