@@ -44,6 +44,10 @@ const commands: Readonly<Record<string, Entry>> = {
     summary: "ask a model, with or without an adapter",
     load: async () => (await import("./commands/generate.js")).generateCommand,
   },
+  serve: {
+    summary: "answer clients of OpenAI's protocols with a model",
+    load: async () => (await import("./commands/serve.js")).serveCommand,
+  },
   merge: {
     summary: "write a model with an adapter merged into it",
     load: async () => (await import("./commands/merge.js")).mergeCommand,

@@ -6,6 +6,9 @@ export type { KnownDatasets } from "./dataset/known-datasets.js";
 export { type LoadDatasetOptions, loadDataset } from "./dataset/load.js";
 export { concatenateDatasets, type InterleaveOptions, interleaveDatasets } from "./dataset/mixture.js";
 export { datasets, type MathRow, type ReadyDatasetOptions } from "./dataset/ready.js";
+export type { Endpoint, EndpointOptions, EndpointSession } from "./endpoint/endpoint.js";
+export type { EndpointLimits } from "./endpoint/limits.js";
+export { type ServeModelOptions, serveModel } from "./endpoint/serve-model.js";
 export { GrpoError, type GrpoErrorCode } from "./errors.js";
 export { GRPOConfig, type GRPOConfigFields, type GRPOConfigOptions } from "./grpo/config.js";
 export type {

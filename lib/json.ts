@@ -82,7 +82,7 @@ export function withJsonKeys(json: string, values: JsonObject): string {
 }
 
 /** From where to where the value of each key of the outermost object goes, without the space after it. */
-function topLevelValues(json: string): Map<string, [number, number]> {
+export function topLevelValues(json: string): Map<string, [number, number]> {
   const places = new Map<string, [number, number]>();
   let depth = 0;
   let open: { key: string; start: number } | undefined;

@@ -22,6 +22,7 @@ const layers: readonly (readonly string[])[] = [
     "lib/json.ts",
     "lib/text.ts",
     "lib/checks.ts",
+    "lib/lru-cache.ts",
     "lib/modules.ts",
     "lib/package-files.ts",
     "lib/output.ts",
@@ -32,7 +33,8 @@ const layers: readonly (readonly string[])[] = [
   // The mirror of the addon; the Hub's files.
   ["lib/native", "lib/hub"],
   ["lib/setup", "lib/dataset", "lib/tokenizer", "lib/model"],
-  ["lib/rewards", "lib/log", "lib/report", "lib/gguf"],
+  ["lib/rewards", "lib/log", "lib/report", "lib/gguf", "lib/chat"],
+  ["lib/endpoint"],
   // What any trainer uses that samples, and what any trainer uses.
   ["lib/rollout", "lib/run"],
   ["lib/grpo"],

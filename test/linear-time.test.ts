@@ -2,6 +2,7 @@
 // its square. Each text here is so long that the square of it takes minutes.
 
 import { expect, it } from "vitest";
+import { chatFormat } from "../lib/chat/create-chat-format.js";
 import { parseJson, splitJson } from "../lib/dataset/exact-json.js";
 import { splitAnswer } from "../lib/dataset/ready.js";
 import { matching } from "../lib/hub/hub.js";
@@ -38,6 +39,22 @@ function backend(added: object, parts: object = {}): TokenizerBackend {
   );
 }
 
+const formats = {
+  eosTokenIds: [],
+  tokenToId: () => undefined,
+  decodeStream: () => ({ push: () => "", end: () => "" }),
+} as unknown as Parameters<typeof chatFormat>[0];
+type Family = NonNullable<Parameters<typeof chatFormat>[1]>["family"];
+
+/** A response read at once, and one character after the other. */
+const respond = (family: Family, text: string) => () => {
+  const format = chatFormat(formats, { family });
+  format.parse(text);
+  const stream = format.stream();
+  for (const char of text) stream.push(char);
+  stream.end();
+};
+
 const opening = "<think>\n\n</think>\n<answer>\n";
 const cases: Readonly<Record<string, () => unknown>> = {
   "output of a program with space inside": () => strip(`x${spaces}x`),
@@ -55,6 +72,26 @@ const cases: Readonly<Record<string, () => unknown>> = {
   "a completion with many thoughts": () => rewards.thinkFormat(completion(many("<think>"))),
   "a completion with many digits": () => rewards.reasoningSteps(completion(`Step ${many("1")}`)),
   "a completion with many tags": () => rewards.tagCount(completion(many("<think>\n"))),
+  "a response of spaces": respond("hermes", `x${spaces}x`),
+  "a response with many beginnings of marks": respond("hermes", many("<tool_ca")),
+  "a response with many marks": respond("hermes", many("<think></think><tool_call></tool_call>")),
+  "a response with a call without end": respond("hermes", `<tool_call>${many('{"')}`),
+  "a response with a call of quotes": respond("llama3", `{"name": "f", "parameters": "${many('\\"')}`),
+  "a response with many beginnings of calls": respond("llama3", many('{ "name": "a')),
+  "a response with many parameters": respond(
+    "qwen3-coder",
+    `<tool_call><function=f>${many("<parameter=a>")}</tool_call>`,
+  ),
+  "a response with many keys": respond("glm", `<tool_call>f${many("<arg_key>a</arg_key> ")}</tool_call>`),
+  "a response with many brackets": respond("lfm2", `<|tool_call_start|>[f(a=${many("[")}<|tool_call_end|>`),
+  "a response with many quotes in a call": respond("gemma4", `<|tool_call>call:f{a:${many('"')}}<tool_call|>`),
+  "a response with many bare keys": respond("gemma4", `<|tool_call>call:f{${many("a:{")}}<tool_call|>`),
+  "a response with many lists of calls": respond("mistral", `[TOOL_CALLS]${many("[TOOL_CALLS]f[ARGS]{}")}`),
+  "a response with many headers": respond("gpt-oss", many("<|channel|>x ")),
+  "a response with many fences": respond(
+    "deepseek",
+    `<｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n${many("``` ")}<｜tool▁call▁end｜>`,
+  ),
   "trim in a template": render("{{ text | trim }}", `x${spaces}x`),
   "strip, lstrip and rstrip in a template": render(
     "{{ text.strip() }}{{ text.rstrip() }}{{ text.lstrip() }}",

@@ -2,7 +2,7 @@
 
 import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
-import { LruCache, sizeOf } from "./lru-cache.js";
+import { LruCache, sizeOf } from "../lru-cache.js";
 import { blockOf, type RawRow, type Table } from "./table.js";
 
 export interface RowStore<Row> {

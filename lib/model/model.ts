@@ -47,10 +47,12 @@ import { flattenBatch, flattenIds, splitFloats } from "./ragged.js";
 import { readModel } from "./read-model.js";
 import type { SampledGroup, SampleResult } from "./sampled.js";
 import {
+  type AdapterChoice,
   type DrawnToken,
   type GenerateOptions,
   generateToSample,
   type ModelSampleOptions,
+  ownSampling,
   type SamplingModel,
   sampledGroup,
   sampleRequest,
@@ -121,6 +123,11 @@ export class CausalLM implements Learner {
   /** config.json as it was read; after merging an adapter of a tied model's embedding, no longer tied. */
   get config(): JsonObject {
     return this.#weights.facts.config;
+  }
+
+  /** How the model is sampled where nothing else is asked, by its own generation_config.json. Throws BAD_CONFIG. */
+  get ownSampling(): ReturnType<typeof ownSampling> {
+    return ownSampling(this.#sampling.ownGeneration);
   }
 
   /** The folder or Hub id that the base model was loaded from, and its version there; null for a model of fromConfig. */
@@ -305,6 +312,7 @@ export class CausalLM implements Learner {
   /** `groupSize` completions of every prompt; each group is handed to `onGroup` as it finishes. */
   async sample(prompts: readonly TokenIds[], options: ModelSampleOptions): Promise<SampleResult> {
     const request = sampleRequest(prompts, options, this.#sampling);
+    const { onToken, signal } = options;
     const groups: SampledGroup[] = [];
     let thrown: { readonly error: unknown } | undefined;
     const stats = await this.#queue
@@ -325,10 +333,13 @@ export class CausalLM implements Learner {
             groups[group.prompt] = group;
             options.onGroup?.(group);
           });
-        const { onToken } = options;
-        if (onToken === undefined) return engine.sample(request, onGroup);
-        return engine.sample(request, onGroup, (step) => guarded(() => forEachToken(step, onToken)));
-      }, options.signal)
+        const onTokens = onToken && ((step: NativeStepTokens) => guarded(() => forEachToken(step, onToken)));
+        return this.#within(engine, options, () => {
+          // While another adapter was made the active one, there was nothing to cancel.
+          if (signal?.aborted) throw new GrpoError("CANCELLED", "cancelled by the given signal");
+          return onTokens ? engine.sample(request, onGroup, onTokens) : engine.sample(request, onGroup);
+        });
+      }, signal)
       .catch((error: unknown) => {
         throw thrown ? thrown.error : error;
       });
@@ -342,9 +353,9 @@ export class CausalLM implements Learner {
    */
   async logprobs(
     sequences: readonly TokenIds[] | SequenceBatch,
-    options: { readonly temperature?: number; readonly reference?: boolean } = {},
+    options: { readonly temperature?: number; readonly reference?: boolean } & AdapterChoice = {},
   ): Promise<Float32Array[]> {
-    checkOptionNames("logprobs", options, ["temperature", "reference"]);
+    checkOptionNames("logprobs", options, ["temperature", "reference", "adapter"]);
     const reference = checkBoolean("logprobs", "reference", options.reference ?? false);
     const temperature = checkNumber("logprobs", "temperature", options.temperature ?? 1, { min: 0, open: true });
     // Before what is sliced below.
@@ -355,7 +366,9 @@ export class CausalLM implements Learner {
         : { promptIds: sequences.map((ids) => ids.slice(0, 1)), completionIds: sequences.map((ids) => ids.slice(1)) };
     const batch = flattenBatch(pairs, this.vocabSize);
     this.#checkLengths(pairs);
-    const flat = await this.#queue.run((engine) => engine.logprobs(batch, temperature, reference));
+    const flat = await this.#queue.run((engine) =>
+      this.#within(engine, options, () => engine.logprobs(batch, temperature, reference)),
+    );
     return splitFloats(flat, batch.completionOffsets);
   }
 
@@ -367,10 +380,11 @@ export class CausalLM implements Learner {
   }
 
   /** Logits of whole sequences, [length × vocabulary] each: for tests and small inputs. */
-  async forward(sequences: readonly TokenIds[]): Promise<Float32Array[]> {
+  async forward(sequences: readonly TokenIds[], options: AdapterChoice = {}): Promise<Float32Array[]> {
+    checkOptionNames("forward", options, ["adapter"]);
     const { ids, offsets } = flattenIds("sequence", sequences, this.vocabSize);
     this.#checkLengths({ promptIds: sequences, completionIds: sequences.map(() => []) });
-    const flat = await this.#queue.run((engine) => engine.forward(ids, offsets));
+    const flat = await this.#queue.run((engine) => this.#within(engine, options, () => engine.forward(ids, offsets)));
     return splitFloats(
       flat,
       Array.from(offsets, (offset) => offset * this.vocabSize),
@@ -466,6 +480,12 @@ export class CausalLM implements Learner {
   /** `await using` disposes of the model at the end of the block. */
   async [asyncDispose](): Promise<void> {
     this.dispose();
+  }
+
+  /** Within a job, with the adapter that a call asks for. Throws BAD_INPUT where there is none of that name. */
+  async #within<T>(engine: NativeEngine, { adapter }: AdapterChoice, job: () => Promise<T>): Promise<T> {
+    if (typeof adapter === "string") this.#weights.adapter(adapter);
+    return this.#weights.within(engine, adapter, job);
   }
 
   #checkLengths({ promptIds, completionIds }: SequenceBatch): void {

@@ -43,7 +43,13 @@ export interface DrawnToken {
   readonly id: number;
 }
 
-export interface ModelSampleOptions extends SampleOptions, StopStringOptions, TokenRules {
+/** Which adapter computes. */
+export interface AdapterChoice {
+  /** The name of an adapter, for this call alone; null: the model without one. Default: the active one. */
+  readonly adapter?: string | null;
+}
+
+export interface ModelSampleOptions extends SampleOptions, StopStringOptions, TokenRules, AdapterChoice {
   /** Called with every token as it is drawn, in the order of a completion. */
   readonly onToken?: (token: DrawnToken) => void;
   /** Completions decoded together at most; memory only. Default 256. */
@@ -81,6 +87,7 @@ const SAMPLE_OPTIONS = namesOf<ModelSampleOptions>({
   tokenizer: true,
   onToken: true,
   graphCapture: true,
+  adapter: true,
 });
 
 /** Throws BAD_INPUT for prompts, UNKNOWN_OPTION or BAD_OPTION for options, BAD_CONFIG for what the model's own file asks for. */
@@ -213,7 +220,7 @@ export function sampledGroup(group: NativeGroup): SampledGroup {
  * How `generate` samples. Greedy, unless an option or the model's generation_config.json asks for sampling; what is left open is as
  * that file says.
  */
-export interface GenerateOptions extends StopStringOptions, TokenRules {
+export interface GenerateOptions extends StopStringOptions, TokenRules, AdapterChoice {
   /**
    * Default: generation_config.json's, or what its max_length leaves after the longest prompt; else 256. Never more than fits
    * after the longest prompt.
@@ -253,6 +260,7 @@ const GENERATE_OPTIONS = namesOf<GenerateOptions>({
   tokenizer: true,
   onToken: true,
   signal: true,
+  adapter: true,
 });
 
 /** Arguments of transformers' generate, and what to write here. */
@@ -299,14 +307,28 @@ export function generateToSample(
 }
 
 const POSITIVE = { min: 1, integer: true };
+const NOT_NEGATIVE = { min: 0, integer: true };
 const ABOVE_ZERO = { min: 0, open: true };
 
+/** What a model's own file says of how it is sampled. Throws BAD_CONFIG. */
+export function ownSampling(own: OwnGeneration) {
+  return {
+    ...shapeOf({}, own),
+    minP: ownNumber(own, "min_p", SHARE) ?? 0,
+    repetitionPenalty: ownNumber(own, "repetition_penalty", ABOVE_ZERO) ?? 1,
+    maxNewTokens: ownNumber(own, "max_new_tokens", POSITIVE),
+  };
+}
+
 /** What shapes the distribution that is drawn from; greedy decoding looks at none of it. */
-function shapeOf(options: GenerateOptions, own: OwnGeneration): Pick<SampleOptions, "temperature" | "topP" | "topK"> {
+function shapeOf(
+  options: GenerateOptions,
+  own: OwnGeneration,
+): Required<Pick<SampleOptions, "temperature" | "topP" | "topK">> {
   return {
     temperature: options.temperature ?? ownNumber(own, "temperature", ABOVE_ZERO) ?? 1,
     topP: options.topP ?? ownTopP(own),
-    topK: options.topK ?? ownNumber(own, "top_k", { min: 0, integer: true }) ?? 0,
+    topK: options.topK ?? ownNumber(own, "top_k", NOT_NEGATIVE) ?? 0,
   };
 }
 

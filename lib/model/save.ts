@@ -195,7 +195,7 @@ export class WeightFiles {
     const { header, names } = fileLayout(listed, metadata, namesInFile);
     return (file) =>
       this.#queue.run((engine) =>
-        this.#weights.within(engine, adapter, () => engine.saveSet(set, file, header, names)),
+        this.#weights.within(engine, adapter ?? undefined, () => engine.saveSet(set, file, header, names)),
       );
   }
 
@@ -205,7 +205,7 @@ export class WeightFiles {
   ): Promise<FileContent> {
     const { header, names } = fileLayout(listed, metadata, namesInFile);
     const copies = await this.#queue.run((engine) =>
-      this.#weights.within(engine, adapter, () => engine.copySet(set, names)),
+      this.#weights.within(engine, adapter ?? undefined, () => engine.copySet(set, names)),
     );
     return (file) =>
       copies.write(file, header).catch((thrown: unknown) => {

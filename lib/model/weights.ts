@@ -159,7 +159,7 @@ export class ModelWeights {
     await this.#queue.run(async (engine) => {
       if (!known) await engine.addAdapter(name, adapter.native);
       try {
-        await this.within(engine, name, () => engine.loadSet("adapter", table, 0));
+        await this.within(engine, this.#active === null ? undefined : name, () => engine.loadSet("adapter", table, 0));
       } catch (error) {
         if (!known) await engine.deleteAdapter(name);
         throw error;
@@ -247,10 +247,13 @@ export class ModelWeights {
     this.#mixedReference = true;
   }
 
-  /** Within a job: runs `job` with another adapter active; nothing else of this model runs meanwhile. */
-  async within<T>(engine: NativeEngine, name: string | null, job: () => Promise<T>): Promise<T> {
-    if (name === null || name === (this.#active ?? name)) return job();
-    await engine.setAdapter(name);
+  /**
+   * Within a job: runs `job` with another adapter active, null for none and undefined for the one that is; nothing else of this model
+   * runs meanwhile.
+   */
+  async within<T>(engine: NativeEngine, name: string | null | undefined, job: () => Promise<T>): Promise<T> {
+    if (name === undefined || name === this.#active) return job();
+    await engine.setAdapter(name ?? "");
     try {
       return await job();
     } finally {

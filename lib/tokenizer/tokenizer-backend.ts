@@ -38,6 +38,7 @@ export class TokenizerBackend {
   readonly #decoder: Decoder;
   readonly #alwaysTracked: boolean;
   readonly #cleanUp: boolean;
+  #bytes: TokenBytes | undefined;
 
   /** `addedTokens` come on top of those of tokenizer.json. */
   constructor(json: TokenizerJson, addedTokens: readonly AddedToken[], options: BackendOptions = {}) {
@@ -109,8 +110,10 @@ export class TokenizerBackend {
     };
   }
 
+  /** Made once. */
   tokenBytes(): TokenBytes {
-    return createTokenBytes(this.#json.decoder, this.#table.decoded, this.#table.special);
+    this.#bytes ??= createTokenBytes(this.#json.decoder, this.#table.decoded, this.#table.special);
+    return this.#bytes;
   }
 
   tokenToId(token: string): number | undefined {

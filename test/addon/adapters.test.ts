@@ -60,6 +60,29 @@ describe("adapters of other names", () => {
     return model;
   }
 
+  it("compute in single calls that name them, at the same time as others and as the model alone", async () => {
+    await using model = await both();
+    const alone = await model.disableAdapter(() => model.forward(IDS));
+    const own = await model.forward(IDS);
+    await model.setAdapter("other");
+    const other = await model.forward(IDS);
+    await model.setAdapter("default");
+    const asked = ["other", null, "default", undefined].map((adapter) => {
+      return model.forward(IDS, adapter === undefined ? {} : { adapter });
+    });
+    expect(await Promise.all(asked)).toEqual([other, alone, own, own]);
+    expect(model.activeAdapter).toBe("default");
+    const scores = await Promise.all([model.logprobs(IDS, { adapter: "other" }), model.logprobs(IDS)]);
+    await model.setAdapter("other");
+    expect(scores[0]).toEqual(await model.logprobs(IDS));
+    expect(scores[0]).not.toEqual(scores[1]);
+    const [drawn] = await model.generate(IDS, { maxNewTokens: 6, adapter: "default" });
+    await model.setAdapter("default");
+    expect(drawn).toEqual((await model.generate(IDS, { maxNewTokens: 6 }))[0]);
+    await expect(model.generate(IDS, { adapter: "none" })).rejects.toThrow(/none/);
+    await expect(model.forward(IDS, { adapter: "none" })).rejects.toMatchObject({ code: "BAD_INPUT" });
+  });
+
   it("answer as if each were alone, and the first is active until another is chosen", async () => {
     await using model = await both();
     await using first = await open();

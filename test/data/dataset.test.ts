@@ -3,7 +3,7 @@
 import { inspect } from "node:util";
 import { describe, expect, expectTypeOf, it } from "vitest";
 import { Dataset } from "../../lib/dataset/dataset.js";
-import { LruCache } from "../../lib/dataset/lru-cache.js";
+import { LruCache } from "../../lib/lru-cache.js";
 
 const rows = Array.from({ length: 10 }, (_, i) => ({ id: i, text: `row ${i}` }));
 const dataset = Dataset.from(rows);

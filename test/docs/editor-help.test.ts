@@ -30,6 +30,8 @@ const TYPES = [
   "MergeOptions",
   "SampleOptions",
   "GenerateOptions",
+  "EndpointOptions",
+  "ServeModelOptions",
   "LoadDatasetOptions",
   "ReadyDatasetOptions",
   "InterleaveOptions",

@@ -7,7 +7,7 @@ import ts from "typescript";
 import { expect, test } from "vitest";
 
 const lib = fileURLToPath(new URL("../../lib/", import.meta.url));
-const errors = new Set(["GrpoError", "RewardError", "HubRefusal", "HubUnreachable"]);
+const errors = new Set(["GrpoError", "ApiError", "RewardError", "HubRefusal", "HubUnreachable"]);
 /** Names that are spelled like the first word of a sentence. */
 const names = new Set(["Node", "Piston", "Python"]);
 

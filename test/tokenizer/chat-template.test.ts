@@ -108,6 +108,16 @@ describe("the language of templates", () => {
     }
   });
 
+  it("writes all digits of integers that a number cannot hold", () => {
+    const render = compileJinja(
+      "{{ x }} {{ x | tojson }} {{ {'a': [x]} | tojson }} {{ x is integer }} {{ x > 1 }} {{ x == y }}",
+    );
+    expect(render({ x: 12345678901234567891n, y: 12345678901234567891n }).text).toBe(
+      '12345678901234567891 12345678901234567891 {"a": [12345678901234567891]} True True True',
+    );
+    expect(render({ x: 7n, y: 7 }).text).toBe('7 7 {"a": [7]} True True True');
+  });
+
   it("stops a template that calls itself without end", () => {
     const endless = "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}";
     expect(() => compileTemplate(endless).render({})).toThrow(expect.objectContaining({ code: "BAD_TEMPLATE" }));

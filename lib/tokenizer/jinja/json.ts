@@ -15,6 +15,7 @@ export function toJson(value: Value, style: JsonStyle, level = 0): string {
   if (value === null) return "null";
   if (typeof value === "boolean") return value ? "true" : "false";
   if (typeof value === "number") return Number.isInteger(value) ? integerText(value) : jsonFloat(value);
+  if (typeof value === "bigint") return String(value);
   if (value instanceof Float) return jsonFloat(value.value);
   if (typeof value === "string") return jsonText(value, style.ensureAscii);
   const items = itemsOf(value);
@@ -51,7 +52,7 @@ function jsonKey(key: Value): string {
   if (typeof key === "string") return key;
   if (key === null) return "null";
   if (typeof key === "boolean") return key ? "true" : "false";
-  if (typeof key === "number" || key instanceof Float) return textOf(key);
+  if (typeof key === "number" || typeof key === "bigint" || key instanceof Float) return textOf(key);
   throw new TemplateTypeError(`keys must be str, int, float, bool or None, not ${typeName(key)}`);
 }
 

@@ -1,5 +1,6 @@
 // The values of a template with Python's rules: truth, equality, order, text. Lists are arrays, dictionaries are Maps,
-// whole floats have a class of their own because JavaScript's numbers do not tell 1.0 from 1.
+// whole floats have a class of their own because JavaScript's numbers do not tell 1.0 from 1, and integers that a number cannot hold
+// are bigints.
 
 import { TemplateTypeError, UndefinedError } from "./errors.js";
 
@@ -10,6 +11,7 @@ export type Value =
   | null
   | Undefined
   | Float
+  | bigint
   | Value[]
   | Tuple
   | Dict
@@ -68,6 +70,7 @@ export function typeName(value: Value): string {
   if (typeof value === "string") return "str";
   if (typeof value === "boolean") return "bool";
   if (typeof value === "number") return Number.isInteger(value) ? "int" : "float";
+  if (typeof value === "bigint") return "int";
   if (value instanceof Float) return "float";
   if (Array.isArray(value)) return "list";
   if (value instanceof Tuple) return "tuple";
@@ -81,11 +84,12 @@ export function objectName(value: Value): string {
   return value === null ? "None" : `${typeName(value)} object`;
 }
 
-/** JavaScript data as values; a whole number is an int. */
+/** JavaScript data as values; a whole number is an int, unless it is a Float. Arithmetic rounds bigints, texts of them have all digits. */
 export function toValue(data: unknown): Value {
   if (data === undefined || data === null) return null;
   if (typeof data === "string" || typeof data === "boolean" || typeof data === "number") return data;
-  if (typeof data === "bigint") return Number(data);
+  if (typeof data === "bigint") return Number.isSafeInteger(Number(data)) ? Number(data) : data;
+  if (data instanceof Float) return data;
   if (Array.isArray(data)) return data.map(toValue);
   if (data instanceof Date) return data.toISOString();
   if (typeof data === "object") {
@@ -109,6 +113,7 @@ export function isTrue(value: Value): boolean {
 export function numberOf(value: Value): number | undefined {
   if (typeof value === "number") return value;
   if (typeof value === "boolean") return Number(value);
+  if (typeof value === "bigint") return Number(value);
   return value instanceof Float ? value.value : undefined;
 }
 
@@ -215,6 +220,7 @@ export function repr(value: Value): string {
   if (value === null) return "None";
   if (typeof value === "boolean") return value ? "True" : "False";
   if (typeof value === "number") return Number.isInteger(value) ? integerText(value) : floatText(value);
+  if (typeof value === "bigint") return String(value);
   if (typeof value === "string") return quote(value);
   if (value instanceof Float) return floatText(value.value);
   if (Array.isArray(value)) return `[${value.map(repr).join(", ")}]`;

@@ -20,16 +20,16 @@ export class LruCache<Key, Value> {
   }
 
   set(key: Key, value: Value, bytes: number): void {
-    this.#drop(key);
+    this.delete(key);
     this.#entries.set(key, { value, bytes });
     this.#bytes += bytes;
     for (const oldest of this.#entries.keys()) {
       if (this.#bytes <= this.#limit || this.#entries.size === 1) break;
-      this.#drop(oldest);
+      this.delete(oldest);
     }
   }
 
-  #drop(key: Key): void {
+  delete(key: Key): void {
     this.#bytes -= this.#entries.get(key)?.bytes ?? 0;
     this.#entries.delete(key);
   }

@@ -1,0 +1,178 @@
+// One request of a chat, whichever protocol it came in: the prompt's ids, and the model's turns while they are sampled. A conversation
+// that this session has had before continues on its own ids.
+
+import type { ChatDelta, ChatMessage, ChatTool, ParsedMessage, ResponseStream } from "../chat/chat-format.js";
+import type { JsonObject } from "../json.js";
+import type { FinishReason } from "../types.js";
+import type { DrawingFields } from "./fields.js";
+import type { DrawnToken, GenerationRequest } from "./generator.js";
+import { readableHistory } from "./history.js";
+import { checkTextLength, modelOf, type Served, stopStringsOf, toGeneration } from "./served.js";
+import type { Session } from "./session.js";
+import { TokenText } from "./token-text.js";
+
+/** What is asked, in no protocol's terms. */
+export interface ChatRequest {
+  readonly model: string | null | undefined;
+  readonly messages: readonly ChatMessage[];
+  readonly tools: readonly ChatTool[];
+  /** Whether more than the first call of a turn counts. */
+  readonly parallelCalls: boolean;
+  /** Of the chat template. */
+  readonly variables: JsonObject;
+  readonly drawing: DrawingFields;
+  readonly logprobs: boolean;
+  readonly topLogprobs: number;
+}
+
+/** What one more token, or the end, adds to a turn. */
+export interface TurnStep {
+  readonly turn: ChatTurn;
+  readonly deltas: readonly ChatDelta[];
+  readonly token: DrawnToken | undefined;
+}
+
+/** What distinguishes conversations beside their messages. */
+type Setting = readonly [readonly ChatTool[], JsonObject, string | null | undefined];
+
+export class ChatRun {
+  readonly model: string;
+  readonly promptIds: readonly number[];
+  readonly turns: readonly ChatTurn[];
+  readonly #served: Served;
+  readonly #session: Session;
+  readonly #request: ChatRequest;
+  readonly #generation: GenerationRequest;
+  readonly #setting: Setting;
+
+  /** Throws what is wrong with the request. */
+  constructor(served: Served, session: Session, request: ChatRequest, signal: AbortSignal) {
+    const model = modelOf(served, request.model);
+    const { tools, variables, drawing, logprobs, topLogprobs } = request;
+    this.#served = served;
+    this.#session = session;
+    this.#request = request;
+    this.#setting = [tools, variables, model.adapter];
+    this.model = model.name;
+    checkTextLength(served, request.messages);
+    this.promptIds = this.#promptIds(readableHistory(request.messages));
+    const { endIds } = served.format;
+    const asked = { ids: this.promptIds, model, signal, endIds, logprobs, topLogprobs };
+    this.#generation = toGeneration(served, drawing, asked);
+    const count = this.#generation.count;
+    this.turns = Array.from({ length: count }, (_, index) => new ChatTurn(index, served, request, this.promptIds));
+  }
+
+  /** Tokens that were sampled so far, end tokens included. */
+  get completionTokens(): number {
+    return this.turns.reduce((sum, turn) => sum + turn.tokens.length, 0);
+  }
+
+  /** Samples all turns. */
+  async *steps(): AsyncGenerator<TurnStep, void, undefined> {
+    for await (const event of this.#served.generator.generate(this.#generation)) {
+      const turn = this.turns[event.index];
+      if (turn === undefined) continue;
+      if (event.type === "token") yield { turn, deltas: turn.push(event.token), token: event.token };
+      else {
+        yield { turn, deltas: turn.end(event.finishReason), token: undefined };
+        this.#remember(turn);
+      }
+    }
+  }
+
+  /** Samples all turns, without looking. */
+  async finish(): Promise<void> {
+    for await (const _ of this.steps());
+  }
+
+  #promptIds(messages: readonly ChatMessage[]): readonly number[] {
+    const { format } = this.#served;
+    const { tools, variables } = this.#request;
+    const options = { ...(tools.length > 0 ? { tools } : {}), variables };
+    const held = this.#session.conversations.find(this.#setting, messages);
+    const continued = held && format.continuation(held.ids, held.newMessages, { ...options, turn: held.turn });
+    return held && continued ? [...held.ids, ...continued] : format.render(messages, options);
+  }
+
+  /** Of a turn whose text was cut, or that had calls which were left out, the client knows less than the ids say. */
+  #remember(turn: ChatTurn): void {
+    if (turn.stopReason === "stop" || turn.hasDropped) return;
+    const { content, toolCalls } = turn.message;
+    const calls = toolCalls.map((_, i) => ({ id: turn.callIds[i] }));
+    const said = { role: "assistant", content, ...(calls.length > 0 ? { tool_calls: calls } : {}) };
+    const ids = [...this.promptIds, ...turn.tokens.map(({ id }) => id)];
+    this.#session.conversations.remember(this.#setting, [...this.#request.messages, said], ids);
+  }
+}
+
+/** A turn of the model. */
+export class ChatTurn {
+  /** Among the turns of the request. */
+  readonly index: number;
+  readonly tokens: DrawnToken[] = [];
+  /** Of the calls, in their order. */
+  readonly callIds: string[] = [];
+  /** Why the engine stopped; undefined while it has not. */
+  stopReason: FinishReason | undefined;
+  readonly #newCallId: () => string;
+  readonly #parallelCalls: boolean;
+  readonly #stream: ResponseStream;
+  /** Text in place of ids, where a stop string may cut it. */
+  readonly #text: TokenText | undefined;
+
+  constructor(index: number, served: Served, request: ChatRequest, prompt: readonly number[]) {
+    const { format, tokenizer, newCallId } = served;
+    const { tools, parallelCalls, drawing } = request;
+    const stopStrings = stopStringsOf(drawing);
+    this.index = index;
+    this.#newCallId = newCallId;
+    this.#parallelCalls = parallelCalls;
+    // The model's text as it is: greedy text is that of generate().
+    this.#stream = format.stream({ prompt, tools, readCalls: tools.length > 0, keepSpace: true });
+    const endIds = new Set([...format.endIds, ...(drawing.stop_token_ids ?? [])]);
+    const options = {
+      skipSpecialTokens: format.family === "plain",
+      stopStrings,
+      endIds,
+      keepStop: drawing.include_stop_str_in_output === true,
+    };
+    this.#text =
+      stopStrings.length > 0 || drawing.stop_token_ids?.length ? new TokenText(tokenizer, options) : undefined;
+  }
+
+  push(token: DrawnToken): ChatDelta[] {
+    this.tokens.push(token);
+    return this.#kept(this.#stream.push(this.#text ? this.#text.push(token.id) : [token.id]));
+  }
+
+  end(reason: FinishReason): ChatDelta[] {
+    this.stopReason = reason;
+    const rest = this.#text ? this.#stream.push(this.#text.end()) : [];
+    return this.#kept([...rest, ...this.#stream.end()]);
+  }
+
+  /** The message so far. */
+  get message(): ParsedMessage {
+    const { message } = this.#stream;
+    return this.#parallelCalls ? message : { ...message, toolCalls: message.toolCalls.slice(0, 1) };
+  }
+
+  /** Whether calls were left out. */
+  get hasDropped(): boolean {
+    return this.#stream.message.toolCalls.length > this.message.toolCalls.length;
+  }
+
+  /** OpenAI's word for why it ended. A turn that was cut off may have calls that are whole. */
+  get finishReason(): "stop" | "length" | "tool_calls" {
+    if (this.stopReason === "length") return "length";
+    return this.callIds.length > 0 ? "tool_calls" : "stop";
+  }
+
+  /** The pieces that count; a call that begins gets its id. */
+  #kept(deltas: readonly ChatDelta[]): ChatDelta[] {
+    const kept = deltas.filter((delta) => this.#parallelCalls || !("index" in delta) || delta.index === 0);
+    for (const delta of kept) if (delta.type === "call") this.callIds[delta.index] = this.#newCallId();
+    return kept;
+  }
+}
