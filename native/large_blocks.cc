@@ -4,7 +4,8 @@
 #include <c10/core/CPUAllocator.h>
 #include <sys/mman.h>
 
-#include <cstring>
+#include <algorithm>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <unordered_map>
@@ -18,6 +19,7 @@ namespace {
 
 constexpr size_t kLarge = size_t{1} << 20;  // bytes from which a tensor has a block
 constexpr size_t kUnit = size_t{1} << 16;   // of sizes of blocks
+constexpr size_t kMostSpare = 8;            // a block may be larger than its tensor by an eighth
 constexpr uintptr_t kPage = 4096;
 constexpr size_t kLargePage = size_t{2} << 20;
 
@@ -39,26 +41,44 @@ class LargeBlocks : public at::Allocator {
 
     void release() {
         const std::lock_guard lock(mutex_);
-        for (const auto& [size, blocks] : free_) {
-            for (void* block : blocks) munmap(block, size);
-        }
-        free_.clear();
+        while (!free_.empty()) unmap_largest();
+        most_used_ = used_;
     }
 
   private:
-    /// nullptr where the system has none.
+    /// A kept block that is not much larger, or a new one; nullptr where the system has none.
     void* take(size_t size) {
         const std::lock_guard lock(mutex_);
-        std::vector<void*>& kept = free_[size];
         void* block = nullptr;
-        if (!kept.empty()) {
-            block = kept.back();
-            kept.pop_back();
+        const auto kept = free_.lower_bound(size);
+        if (kept != free_.end() && kept->first <= size + size / kMostSpare) {
+            size = kept->first;
+            block = pop(kept);
         } else {
+            // What is kept never makes the whole larger than tensors alone were at their most.
+            while (!free_.empty() && used_ + size + kept_ > std::max(most_used_, used_ + size))
+                unmap_largest();
             block = map(size);
+            if (block == nullptr) return nullptr;
         }
-        if (block != nullptr) size_of_[block] = size;
+        size_of_[block] = size;
+        used_ += size;
+        most_used_ = std::max(most_used_, used_);
         return block;
+    }
+
+    using Kept = std::map<size_t, std::vector<void*>>;
+    void* pop(Kept::iterator kept) {
+        void* block = kept->second.back();
+        kept_ -= kept->first;
+        kept->second.pop_back();
+        if (kept->second.empty()) free_.erase(kept);
+        return block;
+    }
+    void unmap_largest() {
+        const auto largest = std::prev(free_.end());
+        const size_t size = largest->first;
+        munmap(pop(largest), size);
     }
 
     /// At a multiple of a large page, if it has one.
@@ -82,8 +102,9 @@ class LargeBlocks : public at::Allocator {
     bool keep(void* data);
 
     std::mutex mutex_;
-    std::map<size_t, std::vector<void*>> free_;
-    std::unordered_map<void*, size_t> size_of_;
+    Kept free_;
+    std::unordered_map<void*, size_t> size_of_;   // those in use
+    size_t used_ = 0, kept_ = 0, most_used_ = 0;  // bytes
 };
 
 LargeBlocks& large_blocks() {
@@ -103,7 +124,10 @@ bool LargeBlocks::keep(void* data) {
     const auto found = size_of_.find(data);
     if (found == size_of_.end()) return false;
     c10::profiledCPUMemoryReporter().Delete(data);
-    free_[found->second].push_back(data);
+    const size_t size = found->second;
+    free_[size].push_back(data);
+    kept_ += size;
+    used_ -= size;
     size_of_.erase(found);
     return true;
 }

@@ -46,7 +46,7 @@ const layers: readonly (readonly string[])[] = [
   ["native/fields.h"],
   ["native/module_table"],
   ["native/batch.h", "native/model_spec.h"],
-  ["native/op_counter", "native/machine_probe", "native/meta_kernels"],
+  ["native/large_blocks", "native/op_counter", "native/machine_probe", "native/meta_kernels"],
   // Kernels; files of tensors; optimizers over flat buffers.
   ["native/kernels", "native/io", "native/optim"],
   ["native/model"],
