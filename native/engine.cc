@@ -6,11 +6,9 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
-#include <utility>
 
 #include "engine_limits.h"
 #include "error.h"
-#include "large_blocks.h"
 #include "rollout/rollout.h"
 #include "train/losses/grpo_loss.h"
 #include "train/train.h"
@@ -90,11 +88,6 @@ ForwardMode Engine::policy() const {
     return mode;
 }
 
-/// One pass's sizes are not those of another.
-void Engine::begin(Pass pass) {
-    if (std::exchange(last_, pass) != pass) release_large_blocks();
-}
-
 SampleStats Engine::sample(const SampleRequest& request, const Cancelled& cancelled,
                            SampleEvents events) {
     check_language_model();
@@ -125,14 +118,12 @@ SampleStats Engine::sample(const SampleRequest& request, const Cancelled& cancel
         mode.context_length =
             std::max(mode.context_length, request.prompt_length(p) + request.max_new_tokens);
     }
-    begin(Pass::kRollout);
     return Rollout(decoder_, request, mode, read_back_, cancelled, std::move(events)).run();
 }
 
 std::vector<float> Engine::logprobs(const Batch& batch, double temperature, bool reference,
                                     const Cancelled& cancelled) {
     check_batch(batch);
-    begin(Pass::kScoring);
     ForwardMode mode = policy();
     if (reference) mode.adapter = weights_.reference();
     return completion_logprobs(decoder_, batch, temperature, kLimits.pass_tokens, mode, read_back_,
@@ -168,7 +159,6 @@ LossResult Engine::forward_backward(const TrainBatch& batch, const LossOptions& 
                                     const Cancelled& cancelled) {
     Adapter& adapter = weights_.trained();
     check_batch(batch);
-    begin(Pass::kUpdate);
     const auto tokens = static_cast<size_t>(batch.num_tokens());
     require(static_cast<int64_t>(batch.advantages.size()) == batch.num_rows(),
             "one advantage a completion");

@@ -54,9 +54,6 @@ class Engine {
     int64_t syncs() const { return read_back_.count(); }
 
   private:
-    enum class Pass : uint8_t { kNone, kRollout, kScoring, kUpdate };
-    /// Before the work of a pass.
-    void begin(Pass pass);
     void check_ids(const std::vector<int32_t>& ids) const;
     /// Throws BAD_INPUT for a classifier, whose output is no distribution over tokens.
     void check_language_model() const;
@@ -67,7 +64,6 @@ class Engine {
     const Decoder& decoder_;
     ReadBack read_back_;
     std::unique_ptr<OperatorCounter> counter_;
-    Pass last_ = Pass::kNone;
 };
 
 /// A device that can be used now, e.g. {"cpu", 1}.

@@ -10,7 +10,7 @@ namespace grpo {
 /// From here on, in this process. On systems without mmap it does nothing.
 void keep_large_blocks();
 
-/// Returns the blocks that no tensor has to the system: between jobs that need other sizes.
+/// Returns the blocks that no tensor has to the system: when an engine has gone.
 void release_large_blocks();
 
 }  // namespace grpo

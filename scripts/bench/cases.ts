@@ -196,11 +196,14 @@ export function vocabularyOf({ model, vocabulary }: BenchCase): number {
 }
 
 /** Prompts of all repeats together, as token ids: both sides get the same. */
+/** SmolLM2's tokens. */
+export const SMOLLM2_VOCABULARY = 49_152;
+
 export async function promptIds(bench: BenchCase, count: number): Promise<number[][]> {
   if (bench.model === "tiny") return tinyPrompts(count);
-  if (bench.model === "smollm2-135m") return gsm8kPrompts(count);
+  if (bench.model === "smollm2-135m" && bench.promptTokens === 0) return gsm8kPrompts(count);
   // A multiplicative step through the vocabulary: no two prompts share a token at one place.
-  const vocabulary = vocabularyOf(bench);
+  const vocabulary = vocabularyOf(bench) || SMOLLM2_VOCABULARY;
   return Array.from({ length: count }, (_, p) =>
     Array.from({ length: bench.promptTokens }, (_, t) => (7919 * (p * bench.promptTokens + t + 1)) % vocabulary),
   );

@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { type BenchCase, promptIds, vocabularyOf } from "./cases.js";
+import { type BenchCase, promptIds, SMOLLM2_VOCABULARY, vocabularyOf } from "./cases.js";
 import type { LlamaCase } from "./llama-cpp.js";
 import { modelFolder } from "./models.js";
 import { output, type Setting } from "./own-side.js";
@@ -94,7 +94,6 @@ export async function measureTrl(
 
 const TINY_END = 467;
 const TINY_VOCABULARY = 512;
-const SMOLLM2_VOCABULARY = 49_152;
 
 export async function measureLlama(
   bench: BenchCase,
