@@ -248,12 +248,18 @@ void each_family(const std::vector<AttentionFamily>& families, const AttentionSh
     });
 }
 
-/// The most of what the blocks of a family need.
-template <typename F>
-int64_t most_of(const AttentionFamily& family, F of_block) {
-    int64_t most = 0;
-    for (const AttentionBlock& block : family) most = std::max(most, of_block(block));
-    return most;
+/// The most scores, and numbers of rows, that a block of a family has.
+struct Largest {
+    int64_t scores = 0, numbers = 0;
+};
+Largest largest_of(const AttentionFamily& family, const AttentionShape& shape, int64_t head) {
+    Largest largest;
+    for (const AttentionBlock& whole : family) {
+        const BlockOfHead block(whole, shape, head);
+        largest.scores = std::max(largest.scores, block.scores());
+        largest.numbers = std::max(largest.numbers, block.numbers());
+    }
+    return largest;
 }
 
 /// Pieces of one thread's memory, in words of 32 bits.
@@ -283,12 +289,7 @@ void attend(const std::vector<AttentionFamily>& families, const AttentionShape& 
     const int64_t size = shape.head_dim, stride = shape.kv_heads * size;
     const auto cap = static_cast<float>(shape.softcap);
     each_family(families, shape, [&](const AttentionFamily& family, int64_t head) {
-        const int64_t most_scores = most_of(family, [&](const AttentionBlock& block) {
-            return BlockOfHead(block, shape, head).scores();
-        });
-        const int64_t most_numbers = most_of(family, [&](const AttentionBlock& block) {
-            return BlockOfHead(block, shape, head).numbers();
-        });
+        const auto [most_scores, most_numbers] = largest_of(family, shape, head);
         PackedFamily keys(family, shape);
         const int64_t columns = keys.column_words(), rows = keys.row_words();
         Pieces pieces(columns + rows + most_scores + 2 * most_numbers);
@@ -319,12 +320,7 @@ void attend_backward(const std::vector<AttentionFamily>& families, const Attenti
     const int64_t size = shape.head_dim, stride = shape.kv_heads * size;
     const auto cap = static_cast<float>(shape.softcap);
     each_family(families, shape, [&](const AttentionFamily& family, int64_t head) {
-        const int64_t most_scores = most_of(family, [&](const AttentionBlock& block) {
-            return BlockOfHead(block, shape, head).scores();
-        });
-        const int64_t most_numbers = most_of(family, [&](const AttentionBlock& block) {
-            return BlockOfHead(block, shape, head).numbers();
-        });
+        const auto [most_scores, most_numbers] = largest_of(family, shape, head);
         PackedFamily keys(family, shape), values(family, shape);
         const int64_t columns = keys.column_words(), rows = keys.row_words();
         Pieces pieces(2 * columns + rows + 2 * most_scores + 3 * most_numbers);

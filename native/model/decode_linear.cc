@@ -15,11 +15,6 @@ at::Tensor in_float(const at::Tensor& tensor) {
     return tensor.detach().to(at::kFloat).contiguous();
 }
 
-/// As a decode step reads it fast.
-std::shared_ptr<const Weight> packed(const std::shared_ptr<const Weight>& weight) {
-    return weight->packed();
-}
-
 }  // namespace
 
 void DecodeLinear::Factors::multiply(const float* x, int64_t rows, float* y, int64_t stride,
@@ -47,25 +42,25 @@ DecodeLinear::DecodeLinear(const Linear& linear, const ForwardMode& mode)
         const at::Tensor ids = adapter->rows->ids;
         const auto* first = ids.const_data_ptr<int64_t>();
         own_rows_.push_back(
-            {packed(dense_weight(adapter->rows->rows.stored())), {first, first + ids.numel()}});
+            {dense_weight(adapter->rows->rows.stored())->packed(), {first, first + ids.numel()}});
     }
 }
 
 void DecodeLinear::add_blocks(const BaseLinear& base, const LinearAdapter* adapter) {
     if (adapter && adapter->weight.whole.defined()) {
-        blocks_.push_back({packed(dense_weight(adapter->weight.whole.stored())), 0});
+        blocks_.push_back({dense_weight(adapter->weight.whole.stored())->packed(), 0});
         return;
     }
     const auto trained = [](const Trained& part) { return part.defined(); };
     if (!adapter ||
         std::none_of(adapter->weight.parts.begin(), adapter->weight.parts.end(), trained)) {
-        blocks_.push_back({packed(base.weight), 0});
+        blocks_.push_back({base.weight->packed(), 0});
         return;
     }
     for (size_t part = 0; part < adapter->weight.parts.size(); ++part) {
         const Trained& own = adapter->weight.parts[part];
         blocks_.push_back(
-            {packed(own.defined() ? dense_weight(own.stored()) : base.part_weight(part)),
+            {(own.defined() ? dense_weight(own.stored()) : base.part_weight(part))->packed(),
              base.module.start(part)});
     }
 }
