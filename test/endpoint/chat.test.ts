@@ -1,19 +1,7 @@
 // Chat completions as OpenAI's clients need them: deltas, call ids, usage, log-probabilities, history as it comes back.
 
-import { afterEach, expect, it } from "vitest";
-import type { EndpointOptions } from "../../lib/endpoint/endpoint.js";
-import { errorOf, fakeEndpoint, LOGPROB, type Script } from "./fake-generator.js";
-
-const open: { close(): Promise<void> }[] = [];
-afterEach(async () => {
-  for (const endpoint of open.splice(0)) await endpoint.close();
-});
-
-async function start(say: Script, options: EndpointOptions = {}) {
-  const started = await fakeEndpoint(say, options);
-  open.push(started.endpoint);
-  return started;
-}
+import { expect, it } from "vitest";
+import { errorOf, LOGPROB, startEndpoint } from "./fake-generator.js";
 
 const PATH = "/v1/chat/completions";
 const ask = (content: string) => ({ role: "user", content });
@@ -26,7 +14,7 @@ const TOOLS = [
 const callText = (city: string) => `<tool_call>\n{"name": "weather", "arguments": {"city": "${city}"}}\n</tool_call>`;
 
 it("says what the model said, and counts every sampled id", async () => {
-  const { client, tokenizer } = await start(() => "Hello there.");
+  const { client, tokenizer } = await startEndpoint(() => "Hello there.");
   const answer = await client.json(PATH, { model: "tiny", messages: [ask("hi")] });
   expect(answer).toMatchObject({ object: "chat.completion", model: "tiny" });
   expect(answer.choices).toEqual([
@@ -47,7 +35,7 @@ it("says what the model said, and counts every sampled id", async () => {
 });
 
 it("streams the same text: the role first, one finish reason, and usage in a chunk without choices", async () => {
-  const { client } = await start(() => "Hello there.");
+  const { client } = await startEndpoint(() => "Hello there.");
   const body = { messages: [ask("hi")], stream: true, stream_options: { include_usage: true } };
   const events = await client.events(PATH, body);
   expect(events[0].choices).toEqual([{ index: 0, delta: { role: "assistant", content: "" }, finish_reason: null }]);
@@ -61,7 +49,7 @@ it("streams the same text: the role first, one finish reason, and usage in a chu
 });
 
 it("streams parallel calls with an index in every piece, and id, type and name in the first alone", async () => {
-  const { client } = await start(() => `Let me look.\n${callText("Paris")}\n${callText("Rome")}`);
+  const { client } = await startEndpoint(() => `Let me look.\n${callText("Paris")}\n${callText("Rome")}`);
   const events = await client.events(PATH, { messages: [ask("hi")], tools: TOOLS, stream: true });
   const pieces = events.slice(0, -1).flatMap(({ choices }) => choices[0].delta.tool_calls ?? []);
   expect(pieces.every(({ index }) => Number.isInteger(index))).toBe(true);
@@ -81,7 +69,7 @@ it("streams parallel calls with an index in every piece, and id, type and name i
 });
 
 it("gives each call of a server's life an id of its own, of nine letters and digits", async () => {
-  const { client } = await start(() => `${callText("Paris")}\n${callText("Rome")}`);
+  const { client } = await startEndpoint(() => `${callText("Paris")}\n${callText("Rome")}`);
   const ids: string[] = [];
   for (let i = 0; i < 20; i++) {
     const { choices } = await client.json(PATH, { messages: [ask("hi")], tools: TOOLS, n: 2 });
@@ -93,7 +81,7 @@ it("gives each call of a server's life an id of its own, of nine letters and dig
 
 it("has null for content beside calls and a text otherwise, since agents take null for no answer", async () => {
   let text = callText("Paris");
-  const { client } = await start(() => text);
+  const { client } = await startEndpoint(() => text);
   const body = { messages: [ask("hi")], tools: TOOLS };
   expect((await client.json(PATH, body)).choices[0].message.content).toBe(null);
   text = "";
@@ -104,13 +92,13 @@ it("has null for content beside calls and a text otherwise, since agents take nu
 });
 
 it("gives reasoning one name", async () => {
-  const { client } = await start(() => "<think>hm</think>Yes.");
+  const { client } = await startEndpoint(() => "<think>hm</think>Yes.");
   const { message } = (await client.json(PATH, { messages: [ask("hi")] })).choices[0];
   expect(message).toEqual({ role: "assistant", content: "Yes.", refusal: null, reasoning: "hm" });
 });
 
 it("keeps to the first call where parallel calls are not wanted", async () => {
-  const { client } = await start(() => `${callText("Paris")}\n${callText("Rome")}`);
+  const { client } = await startEndpoint(() => `${callText("Paris")}\n${callText("Rome")}`);
   const body = { messages: [ask("hi")], tools: TOOLS, parallel_tool_calls: false };
   const { message } = (await client.json(PATH, body)).choices[0];
   expect(message.tool_calls).toHaveLength(1);
@@ -120,14 +108,14 @@ it("keeps to the first call where parallel calls are not wanted", async () => {
 });
 
 it("tells a model that may not call of no tools, and reads no calls of it", async () => {
-  const { client } = await start((_, prompt) => (prompt.includes("weather") ? callText("Paris") : "No tools."));
+  const { client } = await startEndpoint((_, prompt) => (prompt.includes("weather") ? callText("Paris") : "No tools."));
   const body = { messages: [ask("hi")], tools: TOOLS, tool_choice: "none" };
   expect((await client.json(PATH, body)).choices[0].message.content).toBe("No tools.");
 });
 
 it("says that a cut turn was cut, with a whole call in it or half of one", async () => {
   let text = `${callText("Paris")}…`;
-  const { client } = await start(() => text);
+  const { client } = await startEndpoint(() => text);
   const body = { messages: [ask("hi")], tools: TOOLS };
   expect((await client.json(PATH, body)).choices[0]).toMatchObject({
     finish_reason: "length",
@@ -139,7 +127,7 @@ it("says that a cut turn was cut, with a whole call in it or half of one", async
 });
 
 it("cuts the text before a stop string, also one that comes in pieces", async () => {
-  const { client } = await start(() => "one two STOP three");
+  const { client } = await startEndpoint(() => "one two STOP three");
   const body = { messages: [ask("hi")], stop: "STOP" };
   expect((await client.json(PATH, body)).choices[0]).toMatchObject({
     message: { content: "one two " },
@@ -151,7 +139,7 @@ it("cuts the text before a stop string, also one that comes in pieces", async ()
 });
 
 it("writes log-probabilities of all sampled tokens, whole and streamed", async () => {
-  const { client, tokenizer } = await start(() => "é!");
+  const { client, tokenizer } = await startEndpoint(() => "é!");
   const body = { messages: [ask("hi")], logprobs: true, top_logprobs: 2 };
   const { logprobs } = (await client.json(PATH, body)).choices[0];
   const ids = [...tokenizer.encode("é!"), tokenizer.eosTokenId as number];
@@ -166,7 +154,7 @@ it("writes log-probabilities of all sampled tokens, whole and streamed", async (
 });
 
 it("gives ids where they are asked for", async () => {
-  const { client, tokenizer, generator } = await start(() => "Hello.");
+  const { client, tokenizer, generator } = await startEndpoint(() => "Hello.");
   const body = { messages: [ask("hi")], return_token_ids: true };
   const answer = await client.json(PATH, body);
   const ids = [...tokenizer.encode("Hello."), tokenizer.eosTokenId];
@@ -177,7 +165,7 @@ it("gives ids where they are asked for", async () => {
 });
 
 it("gives n answers, whole and streamed", async () => {
-  const { client } = await start(() => ["one", "two"]);
+  const { client } = await startEndpoint(() => ["one", "two"]);
   const body = { messages: [ask("hi")], n: 2 };
   const { choices, usage } = await client.json(PATH, body);
   expect(choices.map(({ message }: { message: { content: string } }) => message.content)).toEqual(["one", "two"]);
@@ -190,7 +178,7 @@ it("gives n answers, whole and streamed", async () => {
 });
 
 it("asks the engine for what the request says", async () => {
-  const { client, generator } = await start(() => "ok");
+  const { client, generator } = await startEndpoint(() => "ok");
   await client.json(PATH, {
     model: "tuned",
     messages: [ask("hi")],
@@ -225,7 +213,7 @@ it("asks the engine for what the request says", async () => {
 });
 
 it("takes null, empty and absent content, parts and foreign keys, and reasoning under either name alike", async () => {
-  const { client, generator } = await start(() => "ok");
+  const { client, generator } = await startEndpoint(() => "ok");
   const call = { id: "call00001", type: "function", function: { name: "weather", arguments: '{"city":"Paris"}' } };
   const turns = [
     { role: "assistant", tool_calls: [call] },
@@ -255,7 +243,7 @@ it("continues a conversation on the ids that were sampled, however the client wr
     "It is sunny.",
     "Bye.",
   ];
-  const { client, generator, tokenizer } = await start(() => said[generator.requests.length - 1] ?? "?");
+  const { client, generator, tokenizer } = await startEndpoint(() => said[generator.requests.length - 1] ?? "?");
   const first = (await client.json(PATH, { messages: [ask("hi")], tools: TOOLS })).choices[0].message;
   const [{ id, type, function: called }] = first.tool_calls;
   // Arguments anew, reasoning dropped, content as parts.
@@ -275,7 +263,7 @@ it("continues a conversation on the ids that were sampled, however the client wr
 });
 
 it("renders a conversation anew that it has not had, or not with these tools", async () => {
-  const { client, generator, tokenizer } = await start(() => "Hello  there.");
+  const { client, generator, tokenizer } = await startEndpoint(() => "Hello  there.");
   await client.json(PATH, { messages: [ask("hi")] });
   const other = [ask("hi"), { role: "assistant", content: "Something else." }, ask("and?")];
   await client.json(PATH, { messages: other });
@@ -295,7 +283,7 @@ it.each([
   [{ functions: [{ name: "f" }] }, "functions"],
   [{ ignore_eos: true }, "ignore_eos"],
 ])("refuses %j by name", async (fields, param) => {
-  const { client, generator } = await start(() => "ok");
+  const { client, generator } = await startEndpoint(() => "ok");
   const { error } = await client.json(PATH, { messages: [ask("hi")], ...fields }, 400);
   expect(error).toMatchObject({ type: "invalid_request_error", code: "unsupported_parameter", param });
   expect(error.message).toContain(`${param} is not supported`);
@@ -304,7 +292,7 @@ it.each([
 
 it("takes neutral values of what it does not do, and tells of fields that mean nothing, once", async () => {
   const notices: string[] = [];
-  const { client } = await start(() => "ok", { onNotice: (text) => notices.push(text) });
+  const { client } = await startEndpoint(() => "ok", { onNotice: (text) => notices.push(text) });
   const fields = { frequency_penalty: 0, logit_bias: {}, response_format: { type: "text" }, user: "u", extra_field: 1 };
   for (let i = 0; i < 2; i++) await client.json(PATH, { messages: [ask("hi")], ...fields, functions: null });
   expect(notices).toEqual(["/v1/chat/completions: the field extra_field means nothing here"]);
@@ -326,20 +314,20 @@ it.each([
   [{ messages: [ask("hi")], logprobs: true, top_logprobs: 21 }, "top_logprobs"],
   [{ messages: [ask("hi")], stop: [1] }, "stop.0"],
 ])("says which field is wrong: %#", async (body, param) => {
-  const { client } = await start(() => "ok");
+  const { client } = await startEndpoint(() => "ok");
   const { error } = await client.json(PATH, body, 400);
   expect(error).toMatchObject({ type: "invalid_request_error", code: expect.any(String), param });
 });
 
 it("says what is wrong with a message: a part that is no text", async () => {
-  const { client } = await start(() => "ok");
+  const { client } = await startEndpoint(() => "ok");
   const image = { type: "image_url", image_url: { url: "data:" } };
   const { error } = await client.json(PATH, { messages: [{ role: "user", content: [image] }] }, 400);
   expect(error).toMatchObject({ code: "bad_input", message: expect.stringContaining("image_url") });
 });
 
 it("answers 404 for a model that is not served, naming those that are", async () => {
-  const { client } = await start(() => "ok");
+  const { client } = await startEndpoint(() => "ok");
   const { error } = await client.json(PATH, { model: "gpt-9", messages: [ask("hi")] }, 404);
   expect(error).toMatchObject({
     code: "model_not_found",
@@ -349,7 +337,7 @@ it("answers 404 for a model that is not served, naming those that are", async ()
 });
 
 it("ends a stream with an error that clients can read when the engine fails, or has a status where it fails at once", async () => {
-  const { client, generator } = await start(() => "one two three");
+  const { client, generator } = await startEndpoint(() => "one two three");
   generator.beforeToken = (_, index) => {
     if (index === 2) throw new Error("engine failed");
   };

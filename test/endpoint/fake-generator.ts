@@ -2,6 +2,7 @@
 // bundled model's, with a chat template that knows tools.
 
 import { Tokenizer, tinyModel } from "grpo";
+import { onTestFinished } from "vitest";
 import { Endpoint, type EndpointOptions } from "../../lib/endpoint/endpoint.js";
 import type {
   GenerationEvent,
@@ -83,6 +84,13 @@ export class FakeGenerator implements Generator {
       return { id, logprob: LOGPROB, top: likeliest };
     });
   }
+}
+
+/** An endpoint that says `say`, and ends with the test by `end`. */
+export async function startEndpoint(say: Script, options: EndpointOptions = {}, end: "close" | "abort" = "close") {
+  const started = await fakeEndpoint(say, options);
+  onTestFinished(() => started.endpoint[end]());
+  return started;
 }
 
 /** An endpoint that says `say`; the caller closes it. */

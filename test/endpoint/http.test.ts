@@ -4,20 +4,11 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { EndpointOptions } from "../../lib/endpoint/endpoint.js";
-import { Client, dataOf, errorOf, fakeEndpoint, type Script } from "./fake-generator.js";
+import { Client, dataOf, errorOf, type Script, startEndpoint } from "./fake-generator.js";
 
-const open: { abort(): Promise<void> }[] = [];
-afterEach(async () => {
-  for (const endpoint of open.splice(0)) await endpoint.abort();
-});
-
-async function start(say: Script, options: EndpointOptions = {}) {
-  const started = await fakeEndpoint(say, options);
-  open.push(started.endpoint);
-  return started;
-}
+const start = (say: Script, options: EndpointOptions = {}) => startEndpoint(say, options, "abort");
 
 const PATH = "/v1/chat/completions";
 const BODY = { messages: [{ role: "user", content: "hi" }] };

@@ -1,19 +1,7 @@
 // The Responses API: items and their events, what is stored and referred to, conversations that go on.
 
-import { afterEach, expect, it } from "vitest";
-import type { EndpointOptions } from "../../lib/endpoint/endpoint.js";
-import { Client, fakeEndpoint, type Script } from "./fake-generator.js";
-
-const open: { close(): Promise<void> }[] = [];
-afterEach(async () => {
-  for (const endpoint of open.splice(0)) await endpoint.close();
-});
-
-async function start(say: Script, options: EndpointOptions = {}) {
-  const started = await fakeEndpoint(say, options);
-  open.push(started.endpoint);
-  return started;
-}
+import { expect, it } from "vitest";
+import { Client, startEndpoint } from "./fake-generator.js";
 
 const PATH = "/v1/responses";
 const TOOLS = [{ type: "function", name: "weather", parameters: { type: "object" }, strict: true }];
@@ -21,7 +9,7 @@ const CALL = `<tool_call>\n{"name": "weather", "arguments": {"city": "Paris"}}\n
 const THOUGHT_AND_CALL = `<think>hm</think>Look.\n${CALL}`;
 
 it("answers with items: reasoning, message, call, each with an id of its own", async () => {
-  const { client } = await start(() => THOUGHT_AND_CALL);
+  const { client } = await startEndpoint(() => THOUGHT_AND_CALL);
   const answer = await client.json(PATH, { model: "tiny", input: "hi", tools: TOOLS });
   expect(answer).toMatchObject({
     object: "response",
@@ -48,7 +36,7 @@ it("answers with items: reasoning, message, call, each with an id of its own", a
 });
 
 it("streams the items in numbered events; a part is opened before it grows, and the end has all", async () => {
-  const { client } = await start(() => THOUGHT_AND_CALL);
+  const { client } = await startEndpoint(() => THOUGHT_AND_CALL);
   const response = await client.post(PATH, { input: "hi", tools: TOOLS, stream: true, reasoning: { summary: "auto" } });
   const text = await response.text();
   const events = [...text.matchAll(/^event: (.*)\ndata: (.*)$/gm)].map(([, name, data = ""]) => ({
@@ -92,7 +80,7 @@ it("streams the items in numbered events; a part is opened before it grows, and 
 
 it("follows references to its items in place of their text", async () => {
   const said = [THOUGHT_AND_CALL, "It is sunny.", "Bye."];
-  const { client, generator, tokenizer } = await start(() => said[generator.requests.length - 1] ?? "?");
+  const { client, generator, tokenizer } = await startEndpoint(() => said[generator.requests.length - 1] ?? "?");
   const input: object[] = [{ role: "user", content: [{ type: "input_text", text: "hi" }] }];
   const first = await client.json(PATH, { input, tools: TOOLS });
   const [reasoning, message, call] = first.output;
@@ -110,7 +98,7 @@ it("follows references to its items in place of their text", async () => {
 });
 
 it("continues a response by its id, with the new input alone", async () => {
-  const { client, generator, tokenizer } = await start(() => "Hello.");
+  const { client, generator, tokenizer } = await startEndpoint(() => "Hello.");
   const first = await client.json(PATH, { input: "hi", instructions: "Be short." });
   await client.json(PATH, { input: "and?", previous_response_id: first.id, instructions: "Be short." });
   expect(tokenizer.decode(generator.requests[1]?.ids ?? [])).toBe(
@@ -123,7 +111,7 @@ it("continues a response by its id, with the new input alone", async () => {
 });
 
 it("keeps what it may: it is fetched and deleted by its id, and nothing is kept with store false", async () => {
-  const { client } = await start(() => "Hello.");
+  const { client } = await startEndpoint(() => "Hello.");
   const kept = await client.json(PATH, { input: "hi", metadata: { a: "b" } });
   expect(await client.json(`${PATH}/${kept.id}`)).toEqual(kept);
   expect((await client.fetch(`${PATH}/${kept.id}`, { method: "DELETE" })).status).toBe(200);
@@ -136,7 +124,7 @@ it("keeps what it may: it is fetched and deleted by its id, and nothing is kept 
 });
 
 it("gives clients that keep conversations themselves their reasoning in a form that comes back", async () => {
-  const { client, generator, tokenizer } = await start(() => "<think>hm</think>Yes.");
+  const { client, generator, tokenizer } = await startEndpoint(() => "<think>hm</think>Yes.");
   const include = ["reasoning.encrypted_content"];
   const first = await client.json(PATH, { input: "hi", store: false, include });
   const [{ encrypted_content: kept }] = first.output;
@@ -151,7 +139,7 @@ it("gives clients that keep conversations themselves their reasoning in a form t
 });
 
 it("says that an answer was cut, and keeps what there is of it", async () => {
-  const { client } = await start(() => "one two…");
+  const { client } = await startEndpoint(() => "one two…");
   const whole = await client.json(PATH, { input: "hi", max_output_tokens: 9 });
   expect(whole).toMatchObject({
     status: "incomplete",
@@ -163,7 +151,7 @@ it("says that an answer was cut, and keeps what there is of it", async () => {
 });
 
 it("has a message item where nothing was said, since an agent asks again without one", async () => {
-  const { client } = await start(() => "");
+  const { client } = await startEndpoint(() => "");
   const { output } = await client.json(PATH, { input: "hi" });
   expect(output).toMatchObject([{ type: "message", content: [{ type: "output_text", text: "" }] }]);
   const events = await client.events(PATH, { input: "hi", stream: true });
@@ -171,7 +159,7 @@ it("has a message item where nothing was said, since an agent asks again without
 });
 
 it("writes log-probabilities where they are included", async () => {
-  const { client } = await start(() => "Hello.");
+  const { client } = await startEndpoint(() => "Hello.");
   const body = { input: "hi", include: ["message.output_text.logprobs"], top_logprobs: 2 };
   const { output } = await client.json(PATH, body);
   const { logprobs } = output[0].content[0];
@@ -182,7 +170,7 @@ it("writes log-probabilities where they are included", async () => {
 });
 
 it("ends a stream with an error event", async () => {
-  const { client, generator } = await start(() => "one two three");
+  const { client, generator } = await startEndpoint(() => "one two three");
   generator.beforeToken = (_, index) => {
     if (index === 2) throw new Error("engine failed");
   };
@@ -197,7 +185,7 @@ it("ends a stream with an error event", async () => {
 });
 
 it("shows nobody what another key was told", async () => {
-  const { client, endpoint } = await start(() => "Hello.", { apiKey: "one" });
+  const { client, endpoint } = await startEndpoint(() => "Hello.", { apiKey: "one" });
   const { id } = await client.json(PATH, { input: "hi" });
   const stranger = new Client(endpoint.baseURL, "two");
   expect((await stranger.fetch(`${PATH}/${id}`)).status).toBe(401);
@@ -212,7 +200,7 @@ it.each([
   [{ input: "hi", background: true }, "background"],
   [{ input: "hi", conversation: "conv_1" }, "conversation"],
 ])("refuses %j by name", async (body, param) => {
-  const { client } = await start(() => "ok");
+  const { client } = await startEndpoint(() => "ok");
   const { error } = await client.json(PATH, body, 400);
   expect(error).toMatchObject({ code: "unsupported_parameter", param });
 });
@@ -224,6 +212,6 @@ it.each([
   [{ input: [{ role: "robot", content: "x" }] }, "input.0.role"],
   [{ input: "hi", max_output_tokens: 0 }, "max_output_tokens"],
 ])("says which field is wrong: %j", async (body, param) => {
-  const { client } = await start(() => "ok");
+  const { client } = await startEndpoint(() => "ok");
   expect((await client.json(PATH, body, 400)).error.param).toBe(param);
 });

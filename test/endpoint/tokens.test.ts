@@ -1,23 +1,12 @@
 // Ids and texts: completions as lm-evaluation-harness scores with them, the tokenizer at a distance, and ids in, ids out.
 
-import { afterEach, expect, it } from "vitest";
-import { fakeEndpoint, LOGPROB, type Script } from "./fake-generator.js";
-
-const open: { close(): Promise<void> }[] = [];
-afterEach(async () => {
-  for (const endpoint of open.splice(0)) await endpoint.close();
-});
-
-async function start(say: Script) {
-  const started = await fakeEndpoint(say);
-  open.push(started.endpoint);
-  return started;
-}
+import { expect, it } from "vitest";
+import { LOGPROB, startEndpoint } from "./fake-generator.js";
 
 const PATH = "/v1/completions";
 
 it("continues texts and ids, one or several, each n times, in the order of the prompts", async () => {
-  const { client, tokenizer } = await start((_, prompt) => [`${prompt}!`, `${prompt}?`]);
+  const { client, tokenizer } = await startEndpoint((_, prompt) => [`${prompt}!`, `${prompt}?`]);
   const texts = async (prompt: unknown) => {
     const { choices } = await client.json(PATH, { model: "tiny", prompt, n: 2 });
     expect(choices.map(({ index }: { index: number }) => index)).toEqual(choices.map((_: unknown, i: number) => i));
@@ -31,7 +20,7 @@ it("continues texts and ids, one or several, each n times, in the order of the p
 });
 
 it("streams several prompts together", async () => {
-  const { client } = await start((_, prompt) => `${prompt}${prompt}`);
+  const { client } = await startEndpoint((_, prompt) => `${prompt}${prompt}`);
   const body = { prompt: ["ab", "cd"], stream: true, stream_options: { include_usage: true } };
   const events = await client.events(PATH, body);
   expect(events.at(-1)).toBe("[DONE]");
@@ -44,7 +33,7 @@ it("streams several prompts together", async () => {
 });
 
 it("scores an echoed prompt: an entry for each of its tokens, and for exactly one new one", async () => {
-  const { client, generator } = await start(() => "a…");
+  const { client, generator } = await startEndpoint(() => "a…");
   const prompt = [[10, 11, 12]];
   const body = { model: "tiny", prompt, temperature: 0, max_tokens: 1, logprobs: 1, seed: 1234, echo: true };
   const { choices } = await client.json(PATH, body);
@@ -58,7 +47,7 @@ it("scores an echoed prompt: an entry for each of its tokens, and for exactly on
 });
 
 it("echoes without a new token where none is asked for", async () => {
-  const { client, generator } = await start(() => "a");
+  const { client, generator } = await startEndpoint(() => "a");
   const { choices, usage } = await client.json(PATH, { prompt: "abc", max_tokens: 0, echo: true, logprobs: 0 });
   expect(choices[0].text).toBe("abc");
   expect(choices[0].logprobs.token_logprobs).toEqual([null, LOGPROB, LOGPROB]);
@@ -78,12 +67,12 @@ it.each([
   [{ prompt: "a", echo: true, logprobs: 1, stream: true }, "stream"],
   [{ prompt: Array.from({ length: 300 }, () => "a") }, "n"],
 ])("says which field is wrong: %#", async (body, param) => {
-  const { client } = await start(() => "a");
+  const { client } = await startEndpoint(() => "a");
   expect((await client.json(PATH, body, 400)).error.param).toBe(param);
 });
 
 it("lends its tokenizer: texts, lists of messages, and back", async () => {
-  const { client, tokenizer } = await start(() => "a");
+  const { client, tokenizer } = await startEndpoint(() => "a");
   const messages = [{ role: "user", content: "hi" }];
   const chat = tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true, tokenize: true });
   const tokens = tokenizer.encode("2+2=");
@@ -107,7 +96,7 @@ it("lends its tokenizer: texts, lists of messages, and back", async () => {
 });
 
 it("takes ids and gives ids, with a log-probability for each under the name of its id", async () => {
-  const { client, generator, tokenizer } = await start(() => "Hi.");
+  const { client, generator, tokenizer } = await startEndpoint(() => "Hi.");
   const params = { temperature: 1, max_tokens: 5, stop_token_ids: [467], logprobs: 1, skip_special_tokens: false };
   const answer = await client.json("/inference/v1/generate", {
     model: "tiny-qwen2",
@@ -132,7 +121,7 @@ it("takes ids and gives ids, with a log-probability for each under the name of i
 });
 
 it("draws as the model's own file says where a request does not, but from the policy's own distribution for trainers", async () => {
-  const { client, generator } = await start(() => "a");
+  const { client, generator } = await startEndpoint(() => "a");
   await client.json(PATH, { prompt: "ab" });
   await client.json("/inference/v1/generate", { token_ids: [10, 11] });
   expect(generator.requests.map(({ sampling }) => [sampling.temperature, sampling.topP, sampling.topK])).toEqual([
@@ -142,7 +131,7 @@ it("draws as the model's own file says where a request does not, but from the po
 });
 
 it("lists the model and its adapters", async () => {
-  const { client } = await start(() => "a");
+  const { client } = await startEndpoint(() => "a");
   const { data } = await client.json("/v1/models");
   expect(data).toMatchObject([
     { id: "tiny", object: "model", parent: null, max_model_len: 4096 },
