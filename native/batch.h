@@ -46,6 +46,7 @@ struct Drawing {
     std::vector<ByteString> stop_strings;        // they end a completion; each not empty
     ByteString token_bytes;                      // of every id, with stop_strings only
     std::vector<int32_t> token_offsets;          // [V + 1] into token_bytes
+    bool constrained = false;  // every draw waits to be told what is allowed: StreamInbox
     uint64_t seed = 0;
     uint64_t step = 0;
 
@@ -68,6 +69,7 @@ struct Drawing {
         field.optional("stopStrings", self.stop_strings);
         field.optional("tokenBytes", self.token_bytes);
         field.optional("tokenOffsets", self.token_offsets);
+        field.optional("constrained", self.constrained);
         field("seed", self.seed);
         field("step", self.step);
     }
@@ -111,7 +113,6 @@ struct StreamRequest : Drawing {
     int64_t prompt_key = 0;    // identity in the random streams
     int64_t group_size = 1;    // G
     int64_t top_logprobs = 0;  // so many of the likeliest tokens beside each drawn one
-    bool constrained = false;  // every draw waits to be told what is allowed
 
     static void fields(auto& self, auto& field) {
         Drawing::fields(self, field);
@@ -121,7 +122,6 @@ struct StreamRequest : Drawing {
         field("promptKey", self.prompt_key);
         field("groupSize", self.group_size);
         field("topLogprobs", self.top_logprobs);
-        field("constrained", self.constrained);
     }
 };
 

@@ -27,6 +27,12 @@ at::ScalarType parse_dtype(const std::string& name) {
                       "use float32, bfloat16, float16 or float64");
 }
 
+/// What was allowed and never asked for means nothing to what comes after.
+struct AllowedEnds {
+    StreamInbox& inbox;
+    ~AllowedEnds() { inbox.forget_all(); }
+};
+
 RolloutRoom room_of(const SampleRequest& request) {
     // A group is never split over the limit: it shares its prompt's cache, and its advantages need
     // all of it.
@@ -144,10 +150,12 @@ SampleStats Engine::sample(const SampleRequest& request, const Cancelled& cancel
     RolloutRoom room = room_of(request);
     mode.context_length = request.context_length != 0 ? request.context_length
                                                       : room.prompt_width + room.max_new_tokens;
+    const AllowedEnds ends{inbox_};
     BlockPool pool(decoder_.config(), decoder_.storage());
     const std::unique_ptr<Decoding> decoding =
         decoding_of(mode, room, request.plain, request.graph_capture, pool, nullptr);
-    Rollout rollout(decoder_, mode, *decoding, room, /*part_tokens=*/0, std::move(events));
+    Rollout rollout(decoder_, mode, *decoding, room, /*part_tokens=*/0, std::move(events),
+                    allowed(cancelled));
     const auto drawing = std::make_shared<const Drawing>(request);
     for (int64_t p = 0; p < request.num_prompts(); ++p) {
         const std::span<const int32_t> ids = request.prompt(p);
@@ -174,6 +182,12 @@ std::unique_ptr<Decoding> Engine::decoding_of(const ForwardMode& mode, const Rol
     return std::make_unique<KernelDecoding>(decoder_, mode, pool, index, name);
 }
 
+Allowed Engine::allowed(const Cancelled& cancelled) {
+    return [this, &cancelled](int64_t prompt, int64_t sample) {
+        return inbox_.wait_allowed(prompt, sample, cancelled);
+    };
+}
+
 void Engine::check_stream(const StreamRequest& request) const {
     check_drawing(request);
     check_ids(request.prompt_ids);
@@ -193,13 +207,10 @@ SampleStats Engine::stream(const StreamOptions& options, const Cancelled& cancel
     Sequences& kept = sequences(options.cache_bytes);
     const std::unique_ptr<Decoding> decoding =
         decoding_of(mode, room, options.plain, /*record=*/false, kept.pool, &kept.index);
-    const auto allowed = [&](int64_t ticket, int64_t sample) {
-        return inbox_.wait_allowed(ticket, sample, cancelled);
-    };
+    const AllowedEnds ends{inbox_};
     events.on_group = [this](const Group& group) { inbox_.forget(group.prompt); };
     Rollout rollout(decoder_, mode, *decoding, room, options.part_tokens, std::move(events),
-                    allowed);
-    inbox_.open();
+                    allowed(cancelled));
     while (true) {
         StreamInbox::News news = inbox_.take();
         for (StreamRequest& request : news.entered) {
@@ -209,7 +220,6 @@ SampleStats Engine::stream(const StreamOptions& options, const Cancelled& cancel
                            .key = static_cast<uint32_t>(request.prompt_key),
                            .group_size = request.group_size,
                            .top_logprobs = request.top_logprobs,
-                           .constrained = request.constrained,
                            .drawing = std::make_shared<const Drawing>(std::move(request))});
         }
         for (const int64_t ticket : news.left) {

@@ -19,7 +19,7 @@
 #include "model_spec.h"
 #include "op_counter.h"
 #include "optim/optimizer.h"
-#include "rollout/decoding.h"
+#include "rollout/rollout.h"
 #include "rollout/stream_inbox.h"
 #include "train/losses/loss.h"
 #include "weights.h"
@@ -45,7 +45,7 @@ class Engine {
     /// those that come later, until the weights change.
     SampleStats stream(const StreamOptions& options, const Cancelled& cancelled,
                        SampleEvents events);
-    /// Of the batch that runs, or of the next. Any thread.
+    /// Of the batch or rollout that runs, or of the next. Any thread.
     StreamInbox& inbox() { return inbox_; }
     /// Under the policy, or under the reference.
     std::vector<float> logprobs(const Batch& batch, double temperature, bool reference,
@@ -76,6 +76,9 @@ class Engine {
     std::unique_ptr<Decoding> decoding_of(const ForwardMode& mode, const RolloutRoom& room,
                                           bool plain, bool record, BlockPool& pool,
                                           PrefixIndex* index);
+
+    /// What constrained completions wait for in the inbox.
+    Allowed allowed(const Cancelled& cancelled);
 
     /// Keys and values that are remembered.
     struct Sequences {

@@ -201,6 +201,8 @@ export interface NativeDrawing {
   stopStrings?: Uint8Array[];
   tokenBytes?: Uint8Array;
   tokenOffsets?: Int32Array; // [V + 1]
+  /** Every draw waits to be told what is allowed: allowTokens. */
+  constrained?: boolean;
   seed: number;
   step: number;
 }
@@ -232,8 +234,6 @@ export interface NativeStreamRequest extends NativeDrawing {
   groupSize: number;
   /** So many of the likeliest tokens beside each drawn one. */
   topLogprobs: number;
-  /** Every draw waits to be told what is allowed: allowTokens. */
-  constrained: boolean;
 }
 
 /** How a running batch is run. */
@@ -427,7 +427,7 @@ export interface NativeEngine {
     onGroup: (group: NativeGroup) => void,
     onTokens?: (tokens: NativeStepTokens) => void,
   ): Promise<NativeSampleStats>;
-  /** Runs a batch that prompts enter and leave, until there is none or it is closed and those in it have ended. */
+  /** Runs a batch that prompts enter and leave, until there is none. */
   stream(
     options: NativeStreamOptions,
     onTokens: (tokens: NativeStepTokens) => void,
@@ -437,10 +437,8 @@ export interface NativeEngine {
   enterStream(request: NativeStreamRequest): void;
   /** Its completions end without an event. */
   leaveStream(ticket: number): void;
-  /** What the next draw of a completion may be: a bit for every id from the lowest on, or nothing for any. */
+  /** What the next draw of a completion may be: a bit for every id from the lowest on, or nothing for any. Of sample(): by the prompt's index. */
   allowTokens(ticket: number, sample: number, allowed: Int32Array): void;
-  /** Prompts that are not in the running batch yet wait for the next. */
-  closeStream(): void;
   /** Under the policy, or under the reference. */
   logprobs(batch: NativeBatch, temperature: number, reference?: boolean): Promise<Float32Array>; // [tokens]
   forward(ids: Int32Array, offsets: Int32Array): Promise<Float32Array>; // [tokens, V], of a classifier [tokens, numLabels]

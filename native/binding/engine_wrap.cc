@@ -173,10 +173,6 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
         });
     }
 
-    Napi::Value close_stream(const Napi::CallbackInfo& info) {
-        return with_engine(info, [](Engine& engine) { engine.inbox().close(); });
-    }
-
     template <typename Body>
     Napi::Value with_engine(const Napi::CallbackInfo& info, const Body& body) {
         return guarded(info.Env(), [&] {
@@ -298,7 +294,6 @@ std::vector<EngineWrap::PropertyDescriptor> EngineWrap::verbs() {
         InstanceMethod<&EngineWrap::enter_stream>("enterStream"),
         InstanceMethod<&EngineWrap::leave_stream>("leaveStream"),
         InstanceMethod<&EngineWrap::allow_tokens>("allowTokens"),
-        InstanceMethod<&EngineWrap::close_stream>("closeStream"),
         InstanceMethod<&EngineWrap::cancel>("cancel"),
         InstanceMethod<&EngineWrap::syncs>("syncs"),
         InstanceMethod<&EngineWrap::dispose>("dispose"),

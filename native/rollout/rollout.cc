@@ -237,7 +237,7 @@ std::vector<cpu::RowDraw> Rollout::draws(size_t first) const {
                           .top_logprobs = prompt.top_logprobs};
         const TokenRules& rules = live_[row.slot].rules;
         if (rules.exist()) draw.restriction = rules.after(prompt.ids, row.ids);
-        if (prompt.constrained && !draw.restriction.only_these)
+        if (drawing.constrained && !draw.restriction.only_these)
             draw.restriction.allowed = allowed_(prompt.index, row.sample);
         all.push_back(std::move(draw));
     }

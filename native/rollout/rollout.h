@@ -26,7 +26,6 @@ struct Prompt {
     uint32_t key = 0;  // in the random streams
     int64_t group_size = 1;
     int64_t top_logprobs = 0;
-    bool constrained = false;
     std::shared_ptr<const Drawing> drawing;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 namespace grpo {
 namespace {
@@ -30,22 +31,9 @@ void StreamInbox::allow(int64_t ticket, int64_t sample, std::vector<int32_t> all
     changed_.notify_one();
 }
 
-void StreamInbox::close() {
-    const std::lock_guard lock(mutex_);
-    news_.closed = true;
-}
-
-void StreamInbox::open() {
-    const std::lock_guard lock(mutex_);
-    news_.closed = false;
-}
-
 StreamInbox::News StreamInbox::take() {
     const std::lock_guard lock(mutex_);
-    News news{.entered = {}, .left = std::move(news_.left), .closed = news_.closed};
-    news_.left.clear();
-    if (!news.closed) std::swap(news.entered, news_.entered);
-    return news;
+    return std::exchange(news_, {});
 }
 
 std::vector<int32_t> StreamInbox::wait_allowed(int64_t ticket, int64_t sample,
@@ -62,6 +50,11 @@ std::vector<int32_t> StreamInbox::wait_allowed(int64_t ticket, int64_t sample,
 void StreamInbox::forget(int64_t ticket) {
     const std::lock_guard lock(mutex_);
     std::erase_if(allowed_, [&](const auto& entry) { return entry.first.first == ticket; });
+}
+
+void StreamInbox::forget_all() {
+    const std::lock_guard lock(mutex_);
+    allowed_.clear();
 }
 
 }  // namespace grpo

@@ -21,17 +21,13 @@ class StreamInbox {
     void leave(int64_t ticket);
     /// What the next draw of a completion may be, as cpu::Restriction::allowed; empty: anything.
     void allow(int64_t ticket, int64_t sample, std::vector<int32_t> allowed);
-    /// Prompts that are not in yet wait for the next batch.
-    void close();
 
     // The batch's thread.
     struct News {
         std::vector<StreamRequest> entered;
         std::vector<int64_t> left;
-        bool closed = false;
     };
-    void open();
-    /// What was asked since the last call. Nobody enters a batch that is closed.
+    /// What was asked since the last call.
     News take();
     /// What was last allowed, once it is; anything for a prompt that has left, and where
     /// `cancelled` says so.
@@ -39,6 +35,7 @@ class StreamInbox {
                                       const std::function<bool()>& cancelled);
     /// The prompt has ended by itself.
     void forget(int64_t ticket);
+    void forget_all();
 
   private:
     std::mutex mutex_;

@@ -201,6 +201,7 @@ describe("what is sampled and trained on", () => {
     stopStrings: true,
     tokenBytes: true,
     tokenOffsets: true,
+    constrained: true,
     seed: true,
     step: true,
     maxRows: true,
