@@ -255,6 +255,7 @@ describe("what is sampled and trained on", () => {
         { vocabSize: 10, maxPositions: 16, eosTokenIds: [9], ownGeneration: { file: "config.json", values: {} } },
       ),
       contextLength: 12,
+      constrained: true,
       plain: true,
     } as Required<NativeSampleRequest>;
     expect(echo.sampleRequest(request)).toEqual(request);
