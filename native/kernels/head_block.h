@@ -1,15 +1,16 @@
-// Keys and values of one head in blocks of 64 tokens, as the products of attention read them: keys
+// Keys and values of one head in blocks of tokens, as the products of attention read them: keys
 // are the columns of panels, values the rows, two of them a step in bf16. Tokens are added one by
 // one, and sequences that begin alike share the blocks of their beginning.
 #pragma once
 
 #include <cstdint>
 
+#include "engine_limits.h"
 #include "kernels/gemm.h"
 
 namespace grpo::cpu {
 
-constexpr int64_t kBlockTokens = 64;
+constexpr int64_t kBlockTokens = kLimits.block_tokens;
 
 constexpr int64_t blocks_of(int64_t tokens) { return (tokens + kBlockTokens - 1) / kBlockTokens; }
 

@@ -1,4 +1,4 @@
-// Memory for the keys and values of sequences on a CPU: blocks of 64 tokens, of all layers and
+// Memory for the keys and values of sequences on a CPU: blocks of tokens, of all layers and
 // heads (kernels/head_block.h). A block has as many owners as sequences share it, and is free when
 // the last one lets go.
 #pragma once
