@@ -3,6 +3,7 @@
 // engine, lets nobody in any more until it had its turn.
 
 import { at } from "../at.js";
+import { checkNumber } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import { EventQueue } from "../event-queue.js";
 import type { NativeEngine, NativeModelConfig, NativeStepTokens, NativeStreamOptions } from "../native/native.js";
@@ -28,6 +29,11 @@ export interface StreamOptions
   readonly constraint?: (() => TokenConstraint) | undefined;
   /** Owners, of whatever identity, share the batch fairly. Default: one for all. */
   readonly owner?: object;
+  /**
+   * Bytes of keys and values that are remembered of sequences which have ended. The first request of a batch says it, and to say it
+   * otherwise forgets them. Default 1 GiB.
+   */
+  readonly cacheBytes?: number;
 }
 
 /** A token and its log-probability in nats. */
@@ -47,7 +53,6 @@ export type StreamEvent =
 const MAX_ROWS = 256;
 /** Tokens of prompts that are computed between two decode steps: as many as compute at full speed. */
 const PART_TOKENS = 512;
-/** Bytes of keys and values that are remembered of sequences which have ended. */
 const CACHE_BYTES = 2 ** 30;
 
 /** One prompt on its way. */
@@ -56,6 +61,7 @@ interface Entry {
   /** What a batch has in common: the adapter, and the length that ropes are made for. */
   readonly adapter: string | null | undefined;
   readonly contextLength: number;
+  readonly cacheBytes: number;
   readonly request: Parameters<NativeEngine["enterStream"]>[0];
   readonly constraints: readonly TokenConstraint[];
   readonly events: EventQueue<StreamEvent>;
@@ -118,7 +124,9 @@ export class SampleStream {
 
   #entryOf(prompt: TokenIds, options: StreamOptions): Entry {
     this.#queue.checkAlive();
-    const { promptKey = 0, topLogprobs = 0, owner, constraint, groupSize = 1, ...rest } = options;
+    const { promptKey = 0, topLogprobs = 0, owner, constraint, groupSize = 1, cacheBytes, ...rest } = options;
+    checkNumber("stream", "groupSize", groupSize, { min: 1, max: MAX_ROWS, integer: true });
+    checkNumber("stream", "topLogprobs", topLogprobs, { min: 0, integer: true });
     const asked = sampleRequest([prompt], { ...rest, groupSize, promptKeys: [promptKey] }, this.#model);
     const { promptOffsets, promptKeys, maxRows, graphCapture, plain, contextLength, ...request } = asked;
     const constraints = constraint ? Array.from({ length: groupSize }, constraint) : [];
@@ -127,6 +135,7 @@ export class SampleStream {
       ticket,
       adapter: options.adapter,
       contextLength: this.#contextLength(prompt.length + request.maxNewTokens),
+      cacheBytes: checkNumber("stream", "cacheBytes", cacheBytes ?? CACHE_BYTES, { min: 0, integer: true }),
       request: {
         ...request,
         ticket,
@@ -200,7 +209,6 @@ export class SampleStream {
     const [first] = this.#waiting as [Entry];
     const batch: Batch = { first, entries: new Map(), feed: undefined, closed: false };
     this.#batch = batch;
-    const { adapter, contextLength } = first;
     this.#queue
       .run(
         async (engine) => {
@@ -208,7 +216,7 @@ export class SampleStream {
           batch.feed = new ConstraintFeed(engine, this.#model.vocabSize);
           this.#admit();
           if (batch.entries.size === 0) return;
-          await this.#within(engine, adapter, () => this.#run(engine, batch, contextLength));
+          await this.#within(engine, first.adapter, () => this.#run(engine, batch));
         },
         undefined,
         () => {
@@ -232,13 +240,9 @@ export class SampleStream {
       });
   }
 
-  #run(engine: NativeEngine, batch: Batch, contextLength: number): Promise<unknown> {
-    const options: NativeStreamOptions = {
-      maxRows: MAX_ROWS,
-      partTokens: PART_TOKENS,
-      cacheBytes: CACHE_BYTES,
-      contextLength,
-    };
+  #run(engine: NativeEngine, batch: Batch): Promise<unknown> {
+    const { cacheBytes, contextLength } = batch.first;
+    const options: NativeStreamOptions = { maxRows: MAX_ROWS, partTokens: PART_TOKENS, cacheBytes, contextLength };
     return engine.stream(
       options,
       (tokens) => this.#take(batch, tokens),

@@ -73,7 +73,8 @@ void Rollout::admit() {
 }
 
 std::optional<size_t> Rollout::next_waiting() const {
-    if (static_cast<int64_t>(live_.size()) >= room_.prompts) return std::nullopt;
+    if (static_cast<int64_t>(live_.size()) >= room_.prompts || rows_promised_ >= room_.rows)
+        return std::nullopt;
     std::map<int64_t, int64_t> rows;  // of each owner
     for (const LivePrompt& live : live_) rows[live.prompt->owner] += live.unfinished;
     std::optional<size_t> next;

@@ -47,8 +47,8 @@ class Rollout {
     void leave(int64_t index);
     /// Whether nothing is left to do.
     bool idle() const { return waiting_.empty() && live_.empty(); }
-    /// Lets waiting prompts in, computes prompts or a part of them, and draws the next token of
-    /// every row, the latter only where no prompt is left to be computed as a whole.
+    /// Lets waiting prompts in and computes prompts, or parts of them, then draws the next token of
+    /// every row. Without parts it does one or the other: prompts while there are any.
     void step();
     const SampleStats& stats() const { return stats_; }
 

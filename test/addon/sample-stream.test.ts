@@ -116,6 +116,28 @@ describe("what a batch remembers", () => {
     expect(known.filter((tokens) => tokens >= 200)).toHaveLength(5);
   });
 
+  it("is what was used last, within its bytes", async () => {
+    const cacheBytes = 3 * 2 ** 20;
+    const known = async (seed: number) => {
+      const options = { maxNewTokens: 1, doSample: false, cacheBytes };
+      return (await collect(model.stream(prompt(640, seed), options))).knownTokens;
+    };
+    expect([await known(1), await known(1)]).toEqual([0, 639]);
+    const seeds = Array.from({ length: 40 }, (_, i) => i + 2);
+    for (const seed of seeds) {
+      expect(await known(seed)).toBeLessThan(64);
+      // One that is asked for again and again stays.
+      expect(await known(1)).toBe(639);
+    }
+    expect(await known(2)).toBeLessThan(64);
+    expect(await known(41)).toBe(639);
+  });
+
+  it("is nothing where it may have no bytes", async () => {
+    const options = { maxNewTokens: 3, seed: 1, cacheBytes: 0 };
+    for (let i = 0; i < 2; i++) expect((await collect(model.stream(prompt(200, 1), options))).knownTokens).toBe(0);
+  });
+
   it("is forgotten when the weights change", async () => {
     const own = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32" });
     const ids = prompt(150, 3);
@@ -219,6 +241,8 @@ describe("a running batch", () => {
     await expect(sampled(prompt(9, 1), model.maxPositions)).rejects.toMatchObject({ code: "BAD_INPUT" });
     await expect(sampled([model.vocabSize], 2)).rejects.toMatchObject({ code: "BAD_INPUT" });
     await expect(sampled([], 2)).rejects.toMatchObject({ code: "BAD_INPUT" });
+    const many = collect(model.stream([1], { maxNewTokens: 1, groupSize: 1000 }));
+    await expect(many).rejects.toMatchObject({ code: "BAD_OPTION", message: expect.stringContaining("groupSize") });
   });
 });
 
