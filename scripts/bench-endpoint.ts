@@ -42,7 +42,7 @@ async function generate({ baseURL }: Endpoint, ids: readonly number[], maxTokens
   return (await response.json()) as Answer;
 }
 
-const idsOf = (length: number, seed: number) => Array.from({ length }, (_, i) => (i * 37 + seed * 101) % 300);
+const idsOf = (length: number, seed: number) => Array.from({ length }, (_, i) => (i * 37 + seed * 101 + seed ** 2) % 300);
 const seconds = async (work: () => Promise<unknown>) => {
   const start = performance.now();
   await work();
@@ -69,8 +69,9 @@ const plain = () =>
   );
 await plain();
 let again = 0;
+let seeds = 1000;
 const talks = async () => {
-  const counts = await Promise.all(Array.from({ length: conversations }, (_, i) => converse(1000 + i)));
+  const counts = await Promise.all(Array.from({ length: conversations }, () => converse(seeds++)));
   again += counts.reduce((sum, count) => sum + count, 0);
 };
 const ratios: number[] = [];
