@@ -42,7 +42,8 @@ async function generate({ baseURL }: Endpoint, ids: readonly number[], maxTokens
   return (await response.json()) as Answer;
 }
 
-const idsOf = (length: number, seed: number) => Array.from({ length }, (_, i) => (i * 37 + seed * 101 + seed ** 2) % 300);
+const idsOf = (length: number, seed: number) =>
+  Array.from({ length }, (_, i) => (i * 37 + seed * 101 + seed ** 2) % 300);
 const seconds = async (work: () => Promise<unknown>) => {
   const start = performance.now();
   await work();
