@@ -1,7 +1,6 @@
 // CausalLM: a language model on the native engine, with or without a LoRA adapter. This class validates, flattens and names;
 // every number is computed by the engine, in the order of the calls. Nothing here knows about prompts as text.
 
-import { at } from "../at.js";
 import { badOption, checkBoolean, checkNumber, checkOptionNames, checkText } from "../checks.js";
 import { endOfTextIds } from "../end-of-text.js";
 import { GrpoError } from "../errors.js";
@@ -9,18 +8,10 @@ import { readResolved, resolveModelFiles, withTemporaryFolder } from "../hub/hub
 import { hubIdOf, writeModelCard } from "../hub/model-card.js";
 import { type PushOptions, pushFolder } from "../hub/push.js";
 import { isJsonObject, type JsonObject } from "../json.js";
-import type {
-  NativeDtype,
-  NativeEngine,
-  NativeGroup,
-  NativeLossResult,
-  NativeStepResult,
-  NativeStepTokens,
-} from "../native/native.js";
+import type { NativeDtype, NativeEngine, NativeLossResult, NativeStepResult } from "../native/native.js";
 import { type LossOptions, rowsPerSliceOf, toNativeLoss } from "../options/loss.js";
 import { type OptimizerStepOptions, toNativeOptimizer } from "../options/optimizer.js";
 import type { TokenIds } from "../types.js";
-import { ConstraintFeed } from "./constraint-feed.js";
 import { EngineQueue } from "./engine-queue.js";
 import { readModelConfig } from "./families/families.js";
 import { DEFAULT_SHARD_SIZE, shardBytes } from "./files/shards.js";
@@ -46,18 +37,16 @@ import {
 } from "./model-options.js";
 import { flattenBatch, flattenIds, splitFloats } from "./ragged.js";
 import { readModel } from "./read-model.js";
+import { SampleJob } from "./sample-job.js";
 import { SampleStream, type StreamEvent, type StreamOptions } from "./sample-stream.js";
-import type { SampledGroup, SampleResult } from "./sampled.js";
+import type { SampleResult } from "./sampled.js";
 import {
   type AdapterChoice,
-  type DrawnToken,
-  FINISH_REASONS,
   type GenerateOptions,
   generateToSample,
   type ModelSampleOptions,
   ownSampling,
   type SamplingModel,
-  sampledGroup,
   sampleRequest,
 } from "./sampling.js";
 import { WeightFiles } from "./save.js";
@@ -328,51 +317,18 @@ export class CausalLM implements Learner {
   /** `groupSize` completions of every prompt; each group is handed to `onGroup` as it finishes. */
   async sample(prompts: readonly TokenIds[], options: ModelSampleOptions): Promise<SampleResult> {
     const request = sampleRequest(prompts, options, this.#sampling);
-    const { onToken, constraint, signal } = options;
-    const groups: SampledGroup[] = [];
-    let thrown: { readonly error: unknown } | undefined;
-    const stats = await this.#queue
-      .run((engine) => {
-        const guarded = (listen: () => void) => {
-          if (thrown) return;
-          try {
-            listen();
-          } catch (error) {
-            // The engine has nobody to throw to.
-            thrown = { error };
-            engine.cancel();
-          }
-        };
-        const onGroup = (native: NativeGroup) =>
-          guarded(() => {
-            const group = sampledGroup(native);
-            groups[group.prompt] = group;
-            options.onGroup?.(group);
-          });
-        const feed = constraint && new ConstraintFeed(engine, this.vocabSize);
-        const listens = onToken !== undefined || feed !== undefined;
-        const onTokens = (step: NativeStepTokens) =>
-          guarded(() => {
-            if (onToken) forEachToken(step, onToken);
-            if (feed) feedTokens(feed, step);
-          });
-        return this.#within(engine, options, () => {
+    const { signal } = options;
+    const job = new SampleJob(request, options, this.vocabSize);
+    const run = this.#queue.run(
+      (engine) =>
+        this.#within(engine, options, () => {
           // While another adapter was made the active one, there was nothing to cancel.
           if (signal?.aborted) throw new GrpoError("CANCELLED", "cancelled by the given signal");
-          const samples = Array.from({ length: constraint ? request.groupSize : 0 }, (_, sample) => sample);
-          for (const prompt of prompts.keys())
-            feed?.begin(
-              prompt,
-              samples.flatMap((sample) => constraint?.(prompt, sample) ?? []),
-            );
-          return listens ? engine.sample(request, onGroup, onTokens) : engine.sample(request, onGroup);
-        });
-      }, signal)
-      .catch((error: unknown) => {
-        throw thrown ? thrown.error : error;
-      });
-    if (thrown) throw thrown.error;
-    return { groups, stats };
+          return job.run(engine);
+        }),
+      signal,
+    );
+    return job.result(run);
   }
 
   /**
@@ -523,13 +479,4 @@ export class CausalLM implements Learner {
     const found = `sequence ${long} has ${lengths[long]} tokens`;
     throw new GrpoError("BAD_INPUT", `expected at most ${this.maxPositions} tokens, but ${found}`);
   }
-}
-
-function forEachToken({ prompts, samples, ids }: NativeStepTokens, onToken: (token: DrawnToken) => void): void {
-  for (const [i, id] of ids.entries()) onToken({ prompt: at(prompts, i), sample: at(samples, i), id });
-}
-
-function feedTokens(feed: ConstraintFeed, { prompts, samples, ids, finish }: NativeStepTokens): void {
-  for (const [i, id] of ids.entries())
-    feed.take(at(prompts, i), at(samples, i), id, at(finish, i) < FINISH_REASONS.length);
 }
