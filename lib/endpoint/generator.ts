@@ -1,6 +1,7 @@
 // What the endpoint asks of an engine, and no more: completions of token ids, token by token, and the log-probabilities of given
 // ids. Ids in, ids out; it knows nothing of messages, texts and HTTP.
 
+import type { TokenConstraint } from "../model/token-constraint.js";
 import type { FinishReason, TokenIds } from "../types.js";
 
 /** How tokens are drawn. */
@@ -17,6 +18,8 @@ export interface Sampling {
   readonly repetitionPenalty: number;
   /** No end of text among so many first tokens. Undefined: as the model's own file says. */
   readonly minNewTokens: number | undefined;
+  /** Sequences of ids that are never completed. Undefined: as the model's own file says. */
+  readonly badWords: readonly TokenIds[] | undefined;
 }
 
 export interface GenerationRequest {
@@ -36,6 +39,11 @@ export interface GenerationRequest {
   readonly logprobs: boolean;
   /** So many of the likeliest tokens beside each drawn one; needs `logprobs`. */
   readonly topLogprobs: number;
+  /**
+   * Makes what masks the draws of one completion, one for each; log-probabilities stay those of the policy without it. Undefined:
+   * every token may be drawn.
+   */
+  readonly constraint: (() => TokenConstraint) | undefined;
   /** The adapter that computes; null: the model without one; undefined: the model as it is. */
   readonly adapter: string | null | undefined;
   /** Aborting it ends the work. */

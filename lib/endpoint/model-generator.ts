@@ -61,6 +61,9 @@ export class ModelGenerator implements Generator {
   }
 
   async *generate(request: GenerationRequest): AsyncGenerator<GenerationEvent, void, undefined> {
+    if (request.constraint !== undefined) {
+      throw new GrpoError("BAD_INPUT", "the form of an answer cannot be kept to: this engine draws without a mask");
+    }
     const job: Job = { request, drawing: drawingOf(request), events: new EventQueue() };
     const leave = () => {
       job.events.fail(new GrpoError("CANCELLED", "the request was cancelled"));
@@ -188,8 +191,12 @@ function choiceOf(adapter: string | null | undefined): AdapterChoice {
 }
 
 /** Options of sample(). Greedy decoding looks at nothing that shapes a distribution. */
-function drawing({ minNewTokens, repetitionPenalty, ...shape }: Sampling) {
-  const rules = { repetitionPenalty, ...(minNewTokens === undefined ? {} : { minNewTokens }) };
+function drawing({ minNewTokens, badWords, repetitionPenalty, ...shape }: Sampling) {
+  const rules = {
+    repetitionPenalty,
+    ...(minNewTokens === undefined ? {} : { minNewTokens }),
+    ...(badWords === undefined ? {} : { badWordsIds: badWords }),
+  };
   return shape.temperature === 0 ? { doSample: false, ...rules } : { doSample: true, ...shape, ...rules };
 }
 

@@ -63,9 +63,8 @@ export class Automaton {
   constructor(expression: Expression) {
     const built = new NodeBuilder(expression);
     this.#nodes = built.nodes;
-    const start = this.#stateOf([{ node: built.start, frame: undefined }]);
-    if (start === null) throw new GrpoError("BAD_INPUT", "no text fits the grammar");
-    this.start = start;
+    // Some text fits, so that there is a state.
+    this.start = this.#stateOf([{ node: built.start, frame: undefined }]) as GrammarState;
   }
 
   /** The state behind a byte; null where the text can have none. */
@@ -181,6 +180,7 @@ class NodeBuilder {
 
   constructor(expression: Expression) {
     this.#isPossible = ruleFacts(expression).isPossible;
+    if (!this.#isPossible(expression)) throw new GrpoError("BAD_INPUT", "no text fits the grammar");
     this.start = this.#build(expression, this.#add({ kind: "end" }));
     // One after the other: rules that name one another may be many.
     for (let body = this.#bodies.pop(); body !== undefined; body = this.#bodies.pop()) body();
@@ -250,7 +250,9 @@ class NodeBuilder {
     const marks = [last as string, ...rest];
     const beginnings = [...new Set(marks.flatMap((mark) => Array.from(mark, (_, i) => mark.slice(0, i))))];
     const targets = new Map(beginnings.map((beginning) => [beginning, [] as number[]]));
-    const nodes = new Map(beginnings.map((name) => [name, this.#add({ kind: "fork", targets: targets.get(name) ?? [] })]));
+    const nodes = new Map(
+      beginnings.map((name) => [name, this.#add({ kind: "fork", targets: targets.get(name) ?? [] })]),
+    );
     const behind = (text: string): number | undefined => {
       if (text.endsWith(last as string)) return next;
       if (rest.some((mark) => text.endsWith(mark))) return undefined;

@@ -12,9 +12,12 @@ import { mergedSchemas, typesOf } from "./schema-merge.js";
 import { objectExpression } from "./schema-objects.js";
 import { stringExpression } from "./schema-strings.js";
 
-/** Throws BAD_INPUT, naming the place, for a schema that is none or that a grammar cannot keep. */
-export function schemaExpression(schema: unknown): Expression {
-  return new SchemaReader(schema).read(schema, "");
+/**
+ * Throws BAD_INPUT, naming the place, for a schema that is none or that a grammar cannot keep. References are into `document`. Default:
+ * the schema itself.
+ */
+export function schemaExpression(schema: unknown, document: unknown = schema): Expression {
+  return new SchemaReader(document).read(schema, "");
 }
 
 class SchemaReader {
@@ -38,7 +41,10 @@ class SchemaReader {
     if (allOf !== undefined) return this.#all(allOf, { ...rest, ...present({ anyOf, oneOf }) }, where);
     if (anyOf !== undefined) return this.#any(anyOf, { ...rest, ...present({ oneOf }) }, `${where}/anyOf`);
     if (oneOf !== undefined) {
-      checkApart(list(oneOf, where).map((option) => this.#resolved(option)), `${where}/oneOf`);
+      checkApart(
+        list(oneOf, where).map((option) => this.#resolved(option)),
+        `${where}/oneOf`,
+      );
       return this.#any(oneOf, rest, `${where}/oneOf`);
     }
     return this.#plain(rest, where);
@@ -75,7 +81,8 @@ class SchemaReader {
 
   #values(values: readonly unknown[], schema: JsonObject, where: string): Expression {
     const other = Object.keys(schema).find((key) => CONSTRAINTS.has(key));
-    if (other !== undefined) throw cannot(where, `has ${other} beside its values; leave out the values that it excludes`);
+    if (other !== undefined)
+      throw cannot(where, `has ${other} beside its values; leave out the values that it excludes`);
     const types = schema.type === undefined ? undefined : typesOf(schema);
     const allowed = values.filter((value) => types === undefined || types.some((type) => isOfType(value, type)));
     return choice(...allowed.map(literalValue));

@@ -3,17 +3,36 @@
 
 import { isJsonObject } from "../json.js";
 import { type CodeRanges, charactersOf, codeRanges, complement, contains, subtract } from "./code-ranges.js";
-import { chars, choice, type Expression, optional, partsOf, Rule, repeat, ruleOf, separated, sequence, text } from "./expression.js";
+import {
+  chars,
+  choice,
+  type Expression,
+  optional,
+  partsOf,
+  Rule,
+  repeat,
+  ruleOf,
+  separated,
+  sequence,
+  text,
+} from "./expression.js";
 
 /** What may stand between the parts of a value. */
 export const SPACE: Expression = optional(
-  choice(repeat(text(" "), 1, 2), sequence(optional(text("\r")), text("\n"), repeat(chars(charactersOf(" \t")), 0, 40))),
+  choice(
+    repeat(text(" "), 1, 2),
+    sequence(optional(text("\r")), text("\n"), repeat(chars(charactersOf(" \t")), 0, 40)),
+  ),
 );
 
 export const COMMA: Expression = sequence(SPACE, text(","), SPACE);
 
 const QUOTE = text('"');
-const HEX = codeRanges([[0x30, 0x39], [0x41, 0x46], [0x61, 0x66]]);
+const HEX = codeRanges([
+  [0x30, 0x39],
+  [0x41, 0x46],
+  [0x61, 0x66],
+]);
 const CONTROLS = codeRanges([[0, 0x1f]]);
 const ESCAPED: ReadonlyMap<number, string> = new Map(
   Object.entries({ '"': '"', "\\": "\\", "\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t" }).map(
@@ -33,7 +52,18 @@ const CHARACTER: Expression = choice(
   sequence(text("\\u"), chars(charactersOf("Dd")), chars(charactersOf("01234567")), hex(), hex()),
   sequence(
     sequence(text("\\u"), chars(charactersOf("Dd")), chars(charactersOf("89ABab")), hex(), hex()),
-    sequence(text("\\u"), chars(charactersOf("Dd")), chars(codeRanges([[0x43, 0x46], [0x63, 0x66]])), hex(), hex()),
+    sequence(
+      text("\\u"),
+      chars(charactersOf("Dd")),
+      chars(
+        codeRanges([
+          [0x43, 0x46],
+          [0x63, 0x66],
+        ]),
+      ),
+      hex(),
+      hex(),
+    ),
   ),
 );
 
@@ -56,7 +86,9 @@ export function escaped(expression: Expression): Expression {
 
 function escapedChars(ranges: CodeRanges): Expression {
   const plain = subtract(ranges, complement(PLAIN));
-  const others = [...Array.from({ length: 0x20 }, (_, code) => code), 0x22, 0x5c].filter((code) => contains(ranges, code));
+  const others = [...Array.from({ length: 0x20 }, (_, code) => code), 0x22, 0x5c].filter((code) =>
+    contains(ranges, code),
+  );
   return choice(...(plain.length > 0 ? [chars(plain)] : []), ...others.map((code) => text(escapeOf(code))));
 }
 

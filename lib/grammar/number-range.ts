@@ -60,7 +60,8 @@ function magnitudes(low: Bound | undefined, high: Bound | undefined, integer: bo
   const from = low?.bound.whole ?? 0n;
   const to = high?.bound.whole;
   if (integer) return wholeBetween(low ? from + (excludesWhole(low) ? 1n : 0n) : 0n, high && lastWhole(high));
-  if (to === undefined) return choice(withFraction(from, low, undefined), sequence(wholeBetween(from + 1n, undefined), anyFraction(from)));
+  if (to === undefined)
+    return choice(withFraction(from, low, undefined), sequence(wholeBetween(from + 1n, undefined), anyFraction(from)));
   if (to < from) return NEVER;
   if (to === from) return withFraction(from, low, high);
   const inner = sequence(wholeBetween(from + 1n, to - 1n), anyFraction(to));
@@ -157,7 +158,8 @@ function digitsBetween(low: string, high: string): Expression {
   if (low === "") return EMPTY;
   const [first, last] = [Number(low[0]), Number(high[0])];
   const size = low.length - 1;
-  if (/^0*$/.test(low.slice(1)) && /^9*$/.test(high.slice(1))) return sequence(digit(first, last), repeat(digit(0, 9), size, size));
+  if (/^0*$/.test(low.slice(1)) && /^9*$/.test(high.slice(1)))
+    return sequence(digit(first, last), repeat(digit(0, 9), size, size));
   if (first === last) return sequence(digit(first, first), digitsBetween(low.slice(1), high.slice(1)));
   return choice(
     sequence(digit(first, first), digitsBetween(low.slice(1), "9".repeat(size))),

@@ -26,7 +26,12 @@ export function regexAlternatives(pattern: string): readonly Alternative[] {
 }
 
 const DIGITS = codeRanges([[0x30, 0x39]]);
-const WORD = codeRanges([[0x30, 0x39], [0x41, 0x5a], [0x5f, 0x5f], [0x61, 0x7a]]);
+const WORD = codeRanges([
+  [0x30, 0x39],
+  [0x41, 0x5a],
+  [0x5f, 0x5f],
+  [0x61, 0x7a],
+]);
 const SPACE = charactersOf(" \t\n\r\f\v");
 const CLASSES: ReadonlyMap<string, CodeRanges> = new Map([
   ["d", DIGITS],
@@ -145,7 +150,8 @@ class RegexReader {
       }
       this.#at++;
       const [from, to] = [single(low), single(this.#member())];
-      if (from === undefined || to === undefined || from > to) return this.#refuse("a range of characters without an order");
+      if (from === undefined || to === undefined || from > to)
+        return this.#refuse("a range of characters without an order");
       ranges.push([from, to]);
     }
     this.#at++;
@@ -165,7 +171,9 @@ class RegexReader {
     if (known) return known;
     const control = CONTROLS.get(char);
     if (control !== undefined) return codeRanges([[control, control]]);
-    const hex = /^(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|u\{([0-9a-fA-F]{1,6})\}|U([0-9a-fA-F]{8}))/.exec(char + this.#rest(9));
+    const hex = /^(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|u\{([0-9a-fA-F]{1,6})\}|U([0-9a-fA-F]{8}))/.exec(
+      char + this.#rest(9),
+    );
     if (hex !== null) {
       this.#at += hex[0].length - 1;
       const code = Number.parseInt(hex[1] ?? hex[2] ?? hex[3] ?? hex[4] ?? "", 16);

@@ -18,7 +18,8 @@ export function arrayExpression(schema: JsonObject, where: string, read: ReadSch
       : [];
   const rest = isOld ? schema.additionalItems : schema.items;
   if (max < min) return NEVER;
-  if (first.length === 0) return arrayOf(rest === undefined ? read(true, where) : read(rest, `${where}/items`), min, max);
+  if (first.length === 0)
+    return arrayOf(rest === undefined ? read(true, where) : read(rest, `${where}/items`), min, max);
   const own = first.slice(0, max).map((item, i) => read(item, `${where}/prefixItems/${i}`));
   const more = Math.max(0, min - own.length);
   const most = rest === undefined || rest === false ? more : max - own.length;

@@ -68,7 +68,8 @@ function merged(first: unknown, second: unknown, where: string): unknown {
     if (result[key] === undefined) result[key] = value;
     else if (key === "type") result.type = commonTypes(result.type, value);
     else if (MERGES[key] !== undefined) result[key] = MERGES[key](result[key] as never, value as never);
-    else if (JSON.stringify(result[key]) !== JSON.stringify(value)) throw cannot(where, `has allOf of two schemas with ${key}`);
+    else if (JSON.stringify(result[key]) !== JSON.stringify(value))
+      throw cannot(where, `has allOf of two schemas with ${key}`);
   }
   return result;
 }

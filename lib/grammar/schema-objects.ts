@@ -5,7 +5,8 @@ import { choice, EMPTY, type Expression, NEVER, optional, Rule, repeat, ruleOf, 
 import { braces, COMMA, literalValue, member, objectOf, SPACE, stringExcept, stringOf } from "./json-text.js";
 import { cannot, count, type ReadSchema } from "./schema-keywords.js";
 
-interface Property {
+/** A part that may come once, at its place. */
+export interface Property {
   readonly member: Expression;
   readonly required: boolean;
 }
@@ -21,10 +22,10 @@ export function objectExpression(schema: JsonObject, where: string, read: ReadSc
     rule.body = member(literalValue(name), read(named[name], `${where}/properties/${names[i]}`));
     return { member: ruleOf(rule), required: required.has(name) };
   });
-  if (others === false) return inOrder(properties, EMPTY, NEVER);
+  if (others === false) return braces(spaced(properties));
   const value = read(others, `${where}/additionalProperties`);
   const key = keyOf(schema, names, where, read);
-  if (properties.length > 0) return inOrder(properties, repeat(sequence(COMMA, member(key, value)), 0), member(key, value));
+  if (properties.length > 0) return braces(spaced(properties, member(key, value)));
   const most = count(schema, "maxProperties", Number.POSITIVE_INFINITY, where);
   return objectOf(member(key, value), count(schema, "minProperties", 0, where), most);
 }
@@ -34,7 +35,9 @@ function namedProperties(schema: JsonObject, where: string): JsonObject {
   const properties = schema.properties ?? {};
   if (!isJsonObject(properties)) throw cannot(where, "has properties that are no object");
   const other = schema.additionalProperties ?? schema.unevaluatedProperties ?? true;
-  const more = [...listedNames(schema), ...requiredOf(schema, where)].filter((name) => !Object.hasOwn(properties, name));
+  const more = [...listedNames(schema), ...requiredOf(schema, where)].filter(
+    (name) => !Object.hasOwn(properties, name),
+  );
   return { ...properties, ...Object.fromEntries(more.map((name) => [name, other])) };
 }
 
@@ -50,11 +53,12 @@ function listedNames({ propertyNames: names }: JsonObject): readonly string[] {
   return Array.isArray(listed) ? listed.filter((name) => typeof name === "string") : [];
 }
 
-/** The schema of properties that have no name; false: there are none. Unwritten, there are some where no name is known either. */
+/** The schema of properties that have no name; false: there are none. Unwritten, there are some where nothing is said of names either. */
 function otherValues(schema: JsonObject, named: JsonObject): unknown {
   const { additionalProperties, unevaluatedProperties, propertyNames } = schema;
   if (propertyNames === false || listedNames(schema).length > 0) return false;
-  return additionalProperties ?? unevaluatedProperties ?? Object.keys(named).length === 0;
+  const isOpen = schema.properties === undefined && Object.keys(named).length === 0;
+  return additionalProperties ?? unevaluatedProperties ?? isOpen;
 }
 
 function keyOf(schema: JsonObject, names: readonly string[], where: string, read: ReadSchema): Expression {
@@ -81,23 +85,37 @@ function checkCounts(
   }
 }
 
-/** `behind` what comes after some property; `alone` what may be there without any. */
-function inOrder(properties: readonly Property[], behind: Expression, alone: Expression): Expression {
+/** With white space behind the last; where there is none, that before the first is enough. */
+function spaced(properties: readonly Property[], other?: Expression): Expression {
+  const list = sequence(inOrder(properties, COMMA, other, false), SPACE);
+  return properties.some(({ required }) => required) ? list : optional(list);
+}
+
+/**
+ * Properties in their order, those that are not required or not, and behind them any number of others. `mayBeEmpty`: whether all may be
+ * left out where none is required.
+ */
+export function inOrder(
+  properties: readonly Property[],
+  separator: Expression,
+  other: Expression = NEVER,
+  mayBeEmpty = true,
+): Expression {
   // What may come behind each property, each by the one after it: so that nothing is written out twice.
   const tails = [...properties, undefined].map((_, i) => new Rule(`properties behind ${i}`));
   const tail = (i: number) => ruleOf(tails[i] as Rule);
+  const others = repeat(sequence(separator, other), 0);
   for (const [i, rule] of tails.entries()) {
     const property = properties[i];
-    if (property === undefined) rule.body = behind;
+    if (property === undefined) rule.body = others;
     else {
-      const next = sequence(COMMA, property.member);
+      const next = sequence(separator, property.member);
       rule.body = sequence(property.required ? next : optional(next), tail(i + 1));
     }
   }
   const firstRequired = properties.findIndex(({ required }) => required);
   const firsts = firstRequired < 0 ? properties : properties.slice(0, firstRequired + 1);
-  const some = firsts.map((property, i) => sequence(property.member, tail(i + 1), SPACE));
-  const others = sequence(alone, behind, SPACE);
-  return braces(choice(...some, ...(firstRequired < 0 ? [others, EMPTY] : [])));
+  const some = firsts.map((property, i) => sequence(property.member, tail(i + 1)));
+  if (firstRequired >= 0) return choice(...some);
+  return choice(...some, sequence(other, others), ...(mayBeEmpty ? [EMPTY] : []));
 }
-

@@ -1,15 +1,14 @@
 // Strings of JSON schemas: lengths, patterns and formats. A format that is not known here says nothing, as JSON Schema has it.
 
 import type { JsonObject } from "../json.js";
-import { chars, choice, type Expression, NEVER, repeat, sequence } from "./expression.js";
 import { ANY_CHARACTER } from "./code-ranges.js";
+import { chars, choice, type Expression, NEVER, repeat, sequence } from "./expression.js";
 import { escaped, quoted, stringOf } from "./json-text.js";
 import { regexAlternatives, regexExpression } from "./regex.js";
 import { cannot, count } from "./schema-keywords.js";
 
 /** What validators agree on; lengths are within what each format allows at most. */
-const DATE =
-  "\\d{4}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)";
+const DATE = "\\d{4}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)";
 const TIME = "(?:[01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(?:\\.\\d{1,6})?(?:Z|[+-](?:[01]\\d|2[0-3]):[0-5]\\d)";
 const LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,20}[A-Za-z0-9])?";
 const BYTE = "(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)";
@@ -23,7 +22,10 @@ const FORMATS: ReadonlyMap<unknown, string> = new Map([
   ["hostname", `(?:${LABEL}\\.){0,6}${LABEL}`],
   ["ipv4", `${BYTE}(?:\\.${BYTE}){3}`],
   ["ipv6", "(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}"],
-  ["uri", `[A-Za-z][A-Za-z0-9+.-]{1,15}://(?:${LABEL}\\.){0,4}${LABEL}(?::\\d{1,4})?(?:/${PATH}){0,20}(?:\\?${PATH})?(?:#${PATH})?`],
+  [
+    "uri",
+    `[A-Za-z][A-Za-z0-9+.-]{1,15}://(?:${LABEL}\\.){0,4}${LABEL}(?::\\d{1,4})?(?:/${PATH}){0,20}(?:\\?${PATH})?(?:#${PATH})?`,
+  ],
   ["uuid", "[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[1-8][0-9A-Fa-f]{3}-[89ABab][0-9A-Fa-f]{3}-[0-9A-Fa-f]{12}"],
 ]);
 

@@ -8,6 +8,11 @@ import { maskWords } from "../model/token-constraint.js";
 /** Bytes of masks that are kept for places that come again. */
 const MASK_BYTES = 64 * 2 ** 20;
 
+/** By byte the state behind it: null where none is, undefined where nobody has asked. */
+export interface ByteState<State> {
+  readonly next: readonly (State | null | undefined)[];
+}
+
 export class TokenTrie {
   readonly #spelling: TokenBytes;
   /** Of each node: its byte, how many bytes lead to it, the node behind its subtree, its first token in #order. */
@@ -50,10 +55,10 @@ export class TokenTrie {
   }
 
   /**
-   * The mask of the tokens all of whose bytes can be read from a state, with `step` from state to state (null: not at all). Kept for
-   * the state, so do not write to it.
+   * The mask of the tokens all of whose bytes can be read from a state, with `step` from state to state (null: not at all) where a
+   * state does not know yet. Kept for the state, so do not write to it.
    */
-  mask<State extends object>(start: State, step: (state: State, byte: number) => State | null): Int32Array {
+  mask<State extends ByteState<State>>(start: State, step: (state: State, byte: number) => State | null): Int32Array {
     const kept = this.#masks.get(start);
     if (kept) return kept;
     const mask = new Int32Array(maskWords(this.vocabSize));
@@ -62,7 +67,9 @@ export class TokenTrie {
     const [byte, depth, end, first, order] = [this.#byte, this.#depth, this.#end, this.#first, this.#order];
     for (let node = 0; node < byte.length; ) {
       const level = depth[node] as number;
-      const state = step(states[level - 1] as State, byte[node] as number);
+      const before = states[level - 1] as State;
+      const known = before.next[byte[node] as number];
+      const state = known === undefined ? step(before, byte[node] as number) : known;
       if (state === null) {
         node = end[node] as number;
         continue;

@@ -1,8 +1,8 @@
 // Draws under a constraint as an engine does, from a model that is a random one: whatever a grammar allows comes about.
 
-import { Tokenizer, tinyModel } from "grpo";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
+import { Tokenizer, tinyModel } from "grpo";
 import type { Expression } from "../../lib/grammar/expression.js";
 import { Grammar } from "../../lib/grammar/grammar.js";
 import { TokenTrie } from "../../lib/grammar/token-trie.js";
@@ -33,7 +33,9 @@ export function randomFrom(seed: number): () => number {
 
 /** Ids that a mask allows. */
 export function allowedIds(mask: Int32Array): number[] {
-  return Array.from({ length: VOCABULARY }, (_, id) => id).filter((id) => ((mask[id >> 5] as number) >>> (id & 31)) & 1);
+  return Array.from({ length: VOCABULARY }, (_, id) => id).filter(
+    (id) => ((mask[id >> 5] as number) >>> (id & 31)) & 1,
+  );
 }
 
 /**
@@ -46,9 +48,11 @@ export function draw(grammar: Grammar, random: () => number, { most = 400, endCh
   while (ids.length < most) {
     constraint.fill(mask);
     const allowed = allowedIds(mask);
-    if (allowed.includes(END) !== constraint.isComplete) throw new Error("the end may come where the grammar may not end");
+    if (allowed.includes(END) !== constraint.isComplete)
+      throw new Error("the end may come where the grammar may not end");
     if (allowed.length === 0) throw new Error("nothing may come");
-    if (constraint.isComplete && (allowed.length === 1 || random() < endChance)) return { ids, text: tokenizer.decode(ids), ended: true };
+    if (constraint.isComplete && (allowed.length === 1 || random() < endChance))
+      return { ids, text: tokenizer.decode(ids), ended: true };
     const others = allowed.filter((id) => id !== END);
     const id = others[Math.floor(random() * others.length)] as number;
     constraint.accept(id);
