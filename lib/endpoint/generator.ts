@@ -19,7 +19,7 @@ export interface Sampling {
   /** No end of text among so many first tokens. Undefined: as the model's own file says. */
   readonly minNewTokens: number | undefined;
   /** Sequences of ids that are never completed. Undefined: as the model's own file says. */
-  readonly badWords: readonly TokenIds[] | undefined;
+  readonly badWords?: readonly TokenIds[] | undefined;
 }
 
 export interface GenerationRequest {
@@ -40,10 +40,9 @@ export interface GenerationRequest {
   /** So many of the likeliest tokens beside each drawn one; needs `logprobs`. */
   readonly topLogprobs: number;
   /**
-   * Makes what masks the draws of one completion, one for each; log-probabilities stay those of the policy without it. Undefined:
-   * every token may be drawn.
+   * What a completion may be, made anew for each. Log-probabilities stay those of the policy without it. Undefined: anything.
    */
-  readonly constraint: (() => TokenConstraint) | undefined;
+  readonly constraint?: (() => TokenConstraint) | undefined;
   /** The adapter that computes; null: the model without one; undefined: the model as it is. */
   readonly adapter: string | null | undefined;
   /** Aborting it ends the work. */

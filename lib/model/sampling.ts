@@ -82,6 +82,7 @@ const SAMPLE_OPTIONS = namesOf<ModelSampleOptions>({
   promptKeys: true,
   signal: true,
   onGroup: true,
+  constraint: true,
   maxRows: true,
   stopStrings: true,
   tokenizer: true,
@@ -109,6 +110,9 @@ export function sampleRequest(
   const { ids, offsets } = flattenIds("prompt", prompts, vocabSize);
   checkLengths(offsets, maxNewTokens, model.maxPositions);
   refuseUnsupported(own, doSample);
+  if (options.constraint !== undefined) {
+    throw new GrpoError("BAD_OPTION", "sample: a constraint cannot be kept to; this engine draws without a mask");
+  }
   const stops = stopIds(options.stopIds, model);
   return {
     promptIds: ids,

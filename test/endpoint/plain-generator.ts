@@ -23,7 +23,7 @@ export class PlainGenerator implements Generator {
     tokenizer: Tokenizer,
   ) {
     this.eosTokenIds = tokenizer.eosTokenIds;
-    this.bias = (id) => (/^\s*$/.test(tokenizer.decode([id], { skipSpecialTokens: true })) ? -4 : 0);
+    this.bias = (id) => (/^\s*$/.test(tokenizer.decode([id], { skipSpecialTokens: true })) ? -20 : 0);
     this.maxPositions = model.maxPositions;
     this.vocabSize = model.vocabSize;
   }
