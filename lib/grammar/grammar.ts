@@ -45,7 +45,8 @@ class GrammarConstraint implements TokenConstraint {
 
   fill(mask: Int32Array): boolean {
     mask.fill(0);
-    mask.set(this.#textMask());
+    // A tokenizer may have more tokens than the model.
+    mask.set(this.#textMask().subarray(0, mask.length));
     for (const id of this.#automaton.tokensOf(this.#state)) setBit(mask, id, true);
     for (const id of this.#endIds) setBit(mask, id, this.isComplete);
     if (mask.every((word) => word === 0)) throw noToken();

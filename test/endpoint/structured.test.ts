@@ -151,7 +151,8 @@ it("answers with any object where only an object is asked for", async () => {
 
 it("calls a tool where it must: any of them, one, or the named one, with arguments by its schema", async () => {
   const { client, tokenizer, generator } = await plainEndpoint(TEMPLATE);
-  generator.bias = (id) => (id === tokenizer.eosTokenId ? 8 : 0);
+  const bias = generator.bias;
+  generator.bias = (id) => (id === tokenizer.eosTokenId ? 30 : bias(id));
   const body = { messages, tools: TOOLS, max_tokens: 300, chat_template_kwargs: { think: false } };
   const check = ajv.compile(TOOLS[0]?.function.parameters as object);
   for (let seed = 0; seed < 2; seed++) {
