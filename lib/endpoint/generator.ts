@@ -43,6 +43,8 @@ export interface GenerationRequest {
    * What a completion may be, made anew for each. Log-probabilities stay those of the policy without it. Undefined: anything.
    */
   readonly constraint?: (() => TokenConstraint) | undefined;
+  /** Whoever it stands for: owners share the engine fairly. Default: one for all. */
+  readonly owner?: object;
   /** The adapter that computes; null: the model without one; undefined: the model as it is. */
   readonly adapter: string | null | undefined;
   /** Aborting it ends the work. */
@@ -70,7 +72,13 @@ export interface DrawnToken {
 export type GenerationEvent =
   /** `index` counts the completions of the request from 0. The end token is one of them. */
   | { readonly type: "token"; readonly index: number; readonly token: DrawnToken }
-  | { readonly type: "end"; readonly index: number; readonly finishReason: FinishReason };
+  | {
+      readonly type: "end";
+      readonly index: number;
+      readonly finishReason: FinishReason;
+      /** First tokens of the prompt that were computed with an earlier request. Undefined: not known. */
+      readonly knownTokens?: number;
+    };
 
 export interface ScoreRequest {
   readonly ids: TokenIds;

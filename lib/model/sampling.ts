@@ -110,9 +110,6 @@ export function sampleRequest(
   const { ids, offsets } = flattenIds("prompt", prompts, vocabSize);
   checkLengths(offsets, maxNewTokens, model.maxPositions);
   refuseUnsupported(own, doSample);
-  if (options.constraint !== undefined) {
-    throw new GrpoError("BAD_OPTION", "sample: a constraint cannot be kept to; this engine draws without a mask");
-  }
   const stops = stopIds(options.stopIds, model);
   return {
     promptIds: ids,
@@ -132,6 +129,7 @@ export function sampleRequest(
     seed: number("seed", 0, { min: 0, integer: true }),
     step: number("step", 0, { min: 0, integer: true }),
     maxRows: number("maxRows", MAX_ROWS, { min: 1, integer: true }),
+    ...(options.constraint === undefined ? {} : { constrained: true }),
     ...(checkBoolean(where, "graphCapture", options.graphCapture ?? false) ? { graphCapture: true } : {}),
   };
 }
@@ -209,7 +207,8 @@ function nativeStopStrings(
   };
 }
 
-const FINISH_REASONS = ["eos", "length", "stop"] as const;
+/** By the numbers of the engine. */
+export const FINISH_REASONS = ["eos", "length", "stop"] as const;
 
 export function sampledGroup(group: NativeGroup): SampledGroup {
   const logprobs = splitFloats(group.logprobs, group.offsets);

@@ -1,11 +1,12 @@
-// An engine as plain as can be, over the model's own forward: one token after the other, each drawn under the mask of its constraint,
-// with the log-probability that the policy gives it without one. What the endpoint asks of an engine is tested on it.
+// The bundled model behind an endpoint: with the engine, or with one as plain as can be over the model's own forward, one token after the
+// other, each drawn under the mask of its constraint, which can be told to prefer some tokens.
 
 import { CausalLM, Tokenizer, tinyModel } from "grpo";
 import { onTestFinished } from "vitest";
 import { Endpoint } from "../../lib/endpoint/endpoint.js";
 import type { GenerationEvent, GenerationRequest, Generator, ScoredToken } from "../../lib/endpoint/generator.js";
 import { likeliestTokens } from "../../lib/endpoint/likeliest.js";
+import { ModelGenerator } from "../../lib/endpoint/model-generator.js";
 import { maskWords } from "../../lib/model/token-constraint.js";
 import { randomFrom } from "../grammar/draw.js";
 import { Client } from "./fake-generator.js";
@@ -83,12 +84,13 @@ function drawn(
   return allowed.at(place) as number;
 }
 
-/** The bundled model behind an endpoint, with this chat template or its own. */
-export async function plainEndpoint(template?: string) {
+/** The bundled model behind an endpoint, with this chat template; `plain` draws in place of the engine if it is used. */
+export async function modelEndpoint(template: string, draws: "engine" | "plain" = "engine") {
   const tokenizer = await Tokenizer.fromPretrained(tinyModel);
-  if (template !== undefined) tokenizer.chatTemplate = template;
+  tokenizer.chatTemplate = template;
   const model = await CausalLM.fromPretrained(tinyModel, { device: "cpu" });
-  const generator = new PlainGenerator(model, tokenizer);
+  const plain = new PlainGenerator(model, tokenizer);
+  const generator = draws === "plain" ? plain : new ModelGenerator(model, tokenizer);
   const defaults = { temperature: 1, topP: 1, topK: 0, minP: 0, repetitionPenalty: 1, maxNewTokens: undefined };
   const models = [{ name: "tiny", adapter: null }];
   const endpoint = await Endpoint.start({ generator, tokenizer, models, defaults });
@@ -96,5 +98,5 @@ export async function plainEndpoint(template?: string) {
     await endpoint.close();
     model.dispose();
   });
-  return { endpoint, generator, tokenizer, model, client: new Client(endpoint.baseURL) };
+  return { endpoint, plain, tokenizer, model, client: new Client(endpoint.baseURL) };
 }

@@ -4,7 +4,7 @@
 import { expect, it } from "vitest";
 import { ajv } from "../grammar/draw.js";
 import { errorOf, startEndpoint } from "./fake-generator.js";
-import { plainEndpoint } from "./plain-generator.js";
+import { modelEndpoint } from "./plain-generator.js";
 
 const CHAT = "/v1/chat/completions";
 const messages = [{ role: "user", content: "Ada has 5 cards and gets 3 more. How many cards does Ada have now?" }];
@@ -48,9 +48,9 @@ const TEMPLATE = `{%- set call = '<tool_call>' %}{% for message in messages %}<|
 const validates = ajv.compile({ ...schema, $schema: undefined });
 
 it("answers with JSON that fits the schema, strict or not, whole and streamed, and ends there", async () => {
-  const { client, tokenizer } = await plainEndpoint(TEMPLATE);
+  const { client, tokenizer } = await modelEndpoint(TEMPLATE);
   for (const strict of [true, false]) {
-    for (let seed = 0; seed < 2; seed++) {
+    for (let seed = 0; seed < 4; seed++) {
       const body = {
         messages,
         response_format: format(strict),
@@ -71,7 +71,7 @@ it("answers with JSON that fits the schema, strict or not, whole and streamed, a
 });
 
 it("tells the log-probabilities of the policy, not those under the mask", async () => {
-  const { client, model, tokenizer } = await plainEndpoint(TEMPLATE);
+  const { client, model, tokenizer } = await modelEndpoint(TEMPLATE);
   const asked = { messages, response_format: format(true), seed: 3, logprobs: true, return_token_ids: true };
   const { choices, prompt_token_ids: prompt } = await client.json(CHAT, {
     ...asked,
@@ -88,7 +88,7 @@ it("tells the log-probabilities of the policy, not those under the mask", async 
 });
 
 it("answers in the form of the Responses API, and says in which", async () => {
-  const { client } = await plainEndpoint(TEMPLATE);
+  const { client } = await modelEndpoint(TEMPLATE);
   const text = { format: { type: "json_schema", name: "sum", strict: true, schema } };
   const body = { input: messages[0]?.content, text, chat_template_kwargs: { think: false } };
   const response = await client.json("/v1/responses", body);
@@ -98,11 +98,11 @@ it("answers in the form of the Responses API, and says in which", async () => {
 });
 
 it("thinks first where the format has that: begun by the prompt, by the model, or not at all", async () => {
-  const { client, generator, tokenizer } = await plainEndpoint(TEMPLATE);
+  const { client, plain, tokenizer } = await modelEndpoint(TEMPLATE, "plain");
   const close = tokenizer.encode("</think>", { addSpecialTokens: false });
   for (const think of [true, undefined]) {
     // A model that knows nothing of thinking: its reasoning is told to end by a bias towards the spelling of the mark.
-    generator.bias = (id) => (close.includes(id) ? 12 : 0);
+    plain.bias = (id) => (close.includes(id) ? 12 : 0);
     const kwargs = think === undefined ? {} : { think };
     const body = { messages, response_format: format(true), seed: 1, max_tokens: 400, chat_template_kwargs: kwargs };
     const { choices } = await client.json(CHAT, body);
@@ -123,8 +123,7 @@ it.each([
   ["structured_outputs of JSON", { structured_outputs: { json: JSON.stringify({ type: "null" }) } }, /^null$/],
   ["guided_json", { guided_json: { const: 7 } }, /^7$/],
 ])("answers by vLLM's %s, in chat, completions and generate alike", async (_, fields, pattern) => {
-  const { client, tokenizer, generator } = await plainEndpoint(TEMPLATE);
-  generator.bias = (id) => (id === tokenizer.eosTokenId ? 3 : 0);
+  const { client, tokenizer } = await modelEndpoint(TEMPLATE);
   const chat = await client.json(CHAT, { messages, ...fields, seed: 5, chat_template_kwargs: { think: false } });
   expect(chat.choices[0].message.content).toMatch(pattern);
   const completion = await client.json("/v1/completions", { prompt: "Hi", ...fields, seed: 6, max_tokens: 200 });
@@ -135,9 +134,7 @@ it.each([
 });
 
 it("answers with any object where only an object is asked for", async () => {
-  const { client, tokenizer, generator } = await plainEndpoint(TEMPLATE);
-  const brace = tokenizer.tokenToId("}");
-  generator.bias = (id) => (id === brace ? 20 : 0);
+  const { client } = await modelEndpoint(TEMPLATE);
   const body = {
     messages,
     response_format: { type: "json_object" },
@@ -150,13 +147,11 @@ it("answers with any object where only an object is asked for", async () => {
 });
 
 it("calls a tool where it must: any of them, one, or the named one, with arguments by its schema", async () => {
-  const { client, tokenizer, generator } = await plainEndpoint(TEMPLATE);
-  const bias = generator.bias;
-  generator.bias = (id) => (id === tokenizer.eosTokenId ? 30 : bias(id));
+  const { client } = await modelEndpoint(TEMPLATE);
   const body = { messages, tools: TOOLS, max_tokens: 300, chat_template_kwargs: { think: false } };
   const check = ajv.compile(TOOLS[0]?.function.parameters as object);
-  for (let seed = 0; seed < 2; seed++) {
-    const any = await client.json(CHAT, { ...body, tool_choice: "required", parallel_tool_calls: seed > 0, seed });
+  for (let seed = 0; seed < 4; seed++) {
+    const any = await client.json(CHAT, { ...body, tool_choice: "required", parallel_tool_calls: seed > 1, seed });
     expect(any.choices[0].finish_reason).toBe("tool_calls");
     expect(any.choices[0].message.content).toBeNull();
     const choice = { type: "function", function: { name: "weather" } };
