@@ -122,7 +122,7 @@ function aiResult(said: string) {
     [`${name}: tools`]: [ANSWER, 2, "PARIS", "ROME"],
     [`${name}: tools streamed`]: [ANSWER, 2, "PARIS", "ROME"],
     [`${name}: structured`]: true,
-    [`${name}: forced`]: [["choose", true]],
+    [`${name}: forced`]: true,
     [`${name}: aborted`]: true,
     [`${name}: bad model`]: 404,
   }));

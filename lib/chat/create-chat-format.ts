@@ -108,9 +108,14 @@ class TemplateChatFormat implements ChatFormat {
 
   reasoningPlace(prompt: TokenIds | string): ReasoningPlace {
     if (this.#readerAt(prompt).isReasoning) return "open";
+    if (this.#family.name === "gpt-oss") return "possible";
     const marks = reasoningMarks(this.#family);
+    if (marks === undefined) return "none";
+    // A model whose template knows of no reasoning has learnt none, though others of its family have.
+    const template = templateSource(this.#tokenizer);
+    if (!template.includes(marks.open) && !template.includes(marks.close)) return "none";
     // A prompt that has thought already, or has been told to think nothing, goes on with the answer.
-    return marks === undefined || this.#openTurn(prompt).includes(marks.close) ? "none" : "possible";
+    return this.#openTurn(prompt).includes(marks.close) ? "none" : "possible";
   }
 
   turnExpression({ reasoning, content, calls }: TurnForm): Expression {

@@ -48,7 +48,7 @@ for (const [name, model] of Object.entries(providers)) {
     tools: { choose: tool({ description: "choose", inputSchema: sum }) },
     toolChoice: "required",
   });
-  result[`${name}: forced`] = forced.toolCalls.map((call) => [call.toolName, sum.safeParse(call.input).success]);
+  result[`${name}: forced`] = forced.toolCalls.map((call) => sum.safeParse(call.input).success).every(Boolean);
   const abort = new AbortController();
   const long = streamText({ model: model("policy"), prompt, abortSignal: abort.signal, onError: () => {} });
   let parts = 0;

@@ -113,4 +113,7 @@ it("knows what a prompt has begun of the reasoning", async () => {
   expect(format.reasoningPlace(header)).toBe("possible");
   expect(format.reasoningPlace(`${header}<think>\n`)).toBe("open");
   expect(format.reasoningPlace(`${header}<think>\n\n</think>\n\n`)).toBe("none");
+  // Its template knows of no reasoning.
+  const other = chatFormat(await byteTokenizer(publishedTemplate("trl/qwen2_5"), ["<|im_end|>"]));
+  expect([other.family, other.reasoningPlace(header)]).toEqual(["hermes", "none"]);
 });
