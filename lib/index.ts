@@ -10,6 +10,7 @@ export type { Endpoint, EndpointOptions, EndpointSession } from "./endpoint/endp
 export type { EndpointLimits } from "./endpoint/limits.js";
 export { type ServeModelOptions, serveModel } from "./endpoint/serve-model.js";
 export { GrpoError, type GrpoErrorCode } from "./errors.js";
+export { type CompletionForm, completionConstraint, type SpelledTokens } from "./grammar/completion-form.js";
 export { GRPOConfig, type GRPOConfigFields, type GRPOConfigOptions } from "./grpo/config.js";
 export type {
   EvaluateOptions,
@@ -44,6 +45,7 @@ export {
 } from "./model/model.js";
 export type { SampledCompletion, SampledGroup, SampleOptions, SampleResult } from "./model/sampled.js";
 export type { GenerateOptions } from "./model/sampling.js";
+export type { TokenConstraint } from "./model/token-constraint.js";
 export type { LossOptions, LossType } from "./options/loss.js";
 export { tinyModel } from "./package-files.js";
 export { type ReportOptions, writeReport } from "./report/report.js";

@@ -105,6 +105,8 @@ function openaiResult(said: string) {
     toolsStreamed: [ANSWER, "Paris", "Rome"],
     responses: [2, "Let me look.", ANSWER],
     responsesStreamed: ["message", "function_call", "function_call"],
+    structured: [true, true],
+    forced: [["choose", true]],
     aborted: 3,
     badRequest: ["BadRequestError", 400, "unsupported_parameter"],
     badModel: ["NotFoundError", 404, "model_not_found"],
@@ -119,6 +121,8 @@ function aiResult(said: string) {
     [`${name}: streamed`]: said,
     [`${name}: tools`]: [ANSWER, 2, "PARIS", "ROME"],
     [`${name}: tools streamed`]: [ANSWER, 2, "PARIS", "ROME"],
+    [`${name}: structured`]: true,
+    [`${name}: forced`]: true,
     [`${name}: aborted`]: true,
     [`${name}: bad model`]: 404,
   }));

@@ -34,6 +34,7 @@ const layers: readonly (readonly string[])[] = [
   // The mirror of the addon; the Hub's files.
   ["lib/native", "lib/hub"],
   ["lib/setup", "lib/dataset", "lib/tokenizer", "lib/model"],
+  ["lib/grammar"],
   ["lib/rewards", "lib/log", "lib/report", "lib/gguf", "lib/chat"],
   ["lib/endpoint"],
   // What any trainer uses that samples, and what any trainer uses.

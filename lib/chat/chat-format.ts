@@ -1,6 +1,7 @@
 // The two ways between messages and token ids of a model with a chat template: conversations as OpenAI's clients send them to
 // prompts, and sampled ids to messages, whole or as they come. A conversation that goes on keeps its ids: what is new is appended.
 
+import type { Expression } from "../grammar/expression.js";
 import type { JsonObject } from "../json.js";
 import type { Message, TokenIds } from "../types.js";
 
@@ -68,6 +69,10 @@ export interface ParseOptions {
   /** Whether calls are read at all; false leaves them in the content. Default true. */
   readonly readCalls?: boolean;
   /**
+   * Whether all that is no reasoning is content, whatever marks it has: a string in JSON may have any. Default false.
+   */
+  readonly verbatim?: boolean;
+  /**
    * Whether a turn keeps the white space that it begins and ends with; beside reasoning and calls there is never any. Default false, as
    * in transformers, and true for "plain".
    */
@@ -100,6 +105,19 @@ export interface PreparedChat {
   readonly tools: readonly JsonObject[] | undefined;
 }
 
+/** Whether a turn thinks: it has begun to in its prompt, it may before its answer, or it does not. */
+export type ReasoningPlace = "open" | "possible" | "none";
+
+/** The form that a turn must have. */
+export interface TurnForm {
+  /** See `reasoningPlace`. */
+  readonly reasoning: ReasoningPlace;
+  /** What its content may be. Default: it has none. */
+  readonly content?: Expression;
+  /** Tools of which it calls from one to `most`, in place of content if that has a form too. Default: it calls none. */
+  readonly calls?: { readonly tools: readonly ChatTool[]; readonly most: number };
+}
+
 /** A model's way of writing conversations. */
 export interface ChatFormat {
   /** What calls and reasoning look like. */
@@ -122,6 +140,15 @@ export interface ChatFormat {
 
   /** The same, piece by piece. */
   stream(options?: ParseOptions): ResponseStream;
+
+  /** What a turn behind this prompt does about reasoning. */
+  reasoningPlace(prompt: TokenIds | string): ReasoningPlace;
+
+  /**
+   * A turn of this form as a grammar over the model's tokens; reasoning comes before it where the format has that. Throws BAD_INPUT for
+   * calls alone of a family whose calls no grammar writes, and for schemas of tools that none can keep.
+   */
+  turnExpression(form: TurnForm): Expression;
 
   /**
    * The ids that continue a conversation: from the end of `held`, which ends in a turn that the model sampled (with its end token,

@@ -2,8 +2,11 @@
 
 import { checkOptionNames } from "../checks.js";
 import { GrpoError } from "../errors.js";
+import type { Expression } from "../grammar/expression.js";
+import { isJsonObject } from "../json.js";
 import { CHAT_TEMPLATE_OPTIONS, type ChatTemplateOptions } from "../tokenizer/chat-template.js";
 import type { TokenIds } from "../types.js";
+import { type CallableTool, callsExpression } from "./call-grammar.js";
 import type {
   ChatDelta,
   ChatFamilyName,
@@ -14,8 +17,10 @@ import type {
   ParsedMessage,
   ParseOptions,
   PreparedChat,
+  ReasoningPlace,
   RenderOptions,
   ResponseStream,
+  TurnForm,
 } from "./chat-format.js";
 import { idsBehindTurn } from "./continuation.js";
 import { CHAT_FAMILIES, type ChatFamily, familyOf } from "./families.js";
@@ -23,6 +28,7 @@ import { literal, type Marker } from "./markers.js";
 import { prepareChat, type TemplateNeeds, withResults } from "./prepare.js";
 import { ResponseReader } from "./response-reader.js";
 import { type ChatTokenizer, needsOf, templateSource, turnHeader } from "./template-needs.js";
+import { markExpression, reasoningMarks, turnExpression } from "./turn-grammar.js";
 import { argumentTypes } from "./typed-arguments.js";
 
 /** Options of applyChatTemplate: as variables, which may come from a stranger's request, they would bring a template of his own. */
@@ -85,10 +91,11 @@ class TemplateChatFormat implements ChatFormat {
     return stream.message;
   }
 
-  stream({ prompt, tools, readCalls = true, keepSpace }: ParseOptions = {}): ResponseStream {
+  stream({ prompt, tools, readCalls = true, verbatim = false, keepSpace }: ParseOptions = {}): ResponseStream {
     const reader = new ResponseReader(this.#family, {
       typed: argumentTypes(tools),
-      readCalls,
+      readCalls: readCalls && !verbatim,
+      verbatim,
       keepSpace: keepSpace ?? this.#family.openers.length === 0,
     });
     if (prompt !== undefined) reader.prime(this.#openTurn(prompt));
@@ -97,6 +104,35 @@ class TemplateChatFormat implements ChatFormat {
       ends: new Set(this.endIds),
       skipSpecialTokens: this.#skipSpecialTokens,
     });
+  }
+
+  reasoningPlace(prompt: TokenIds | string): ReasoningPlace {
+    if (this.#readerAt(prompt).isReasoning) return "open";
+    if (this.#family.name === "gpt-oss") return "possible";
+    const marks = reasoningMarks(this.#family);
+    if (marks === undefined) return "none";
+    // A model whose template knows of no reasoning has learnt none, though others of its family have.
+    const template = templateSource(this.#tokenizer);
+    if (!template.includes(marks.open) && !template.includes(marks.close)) return "none";
+    // A prompt that has thought already, or has been told to think nothing, goes on with the answer.
+    return this.#openTurn(prompt).includes(marks.close) ? "none" : "possible";
+  }
+
+  turnExpression({ reasoning, content, calls }: TurnForm): Expression {
+    const tokens = { tokenOf: (mark: string) => this.#tokenWithoutText(mark) };
+    const written =
+      calls &&
+      callsExpression(this.family, callableTools(calls.tools), calls.most, {
+        mark: (name) => markExpression(tokens, name),
+        template: templateSource(this.#tokenizer),
+      });
+    if (calls && !written && content === undefined) {
+      throw new GrpoError(
+        "BAD_INPUT",
+        `a call cannot be asked for: the chat format "${this.family}" has no grammar of its calls`,
+      );
+    }
+    return turnExpression(this.#family, { reasoning, content, calls: written }, tokens);
   }
 
   continuation(
@@ -163,14 +199,37 @@ class TemplateChatFormat implements ChatFormat {
     return ids.some((id) => this.#tokenizer.decode([id], { skipSpecialTokens: true }) === "");
   }
 
+  /** A reader that has read the turn that a prompt or held ids end in. */
+  #readerAt(prompt: TokenIds | string): ResponseReader {
+    const how = { typed: argumentTypes(undefined), readCalls: true, verbatim: false, keepSpace: false };
+    const reader = new ResponseReader(this.#family, how);
+    reader.prime(this.#openTurn(prompt));
+    return reader;
+  }
+
+  #tokenWithoutText(mark: string): number | undefined {
+    const id = this.#tokenizer.tokenToId(mark);
+    if (id === undefined) return undefined;
+    const { offsets } = this.#tokenizer.tokenBytes();
+    return offsets[id] === offsets[id + 1] ? id : undefined;
+  }
+
   /** What closes the reasoning of a turn that was cut off in it. */
   #closingIds(held: TokenIds): number[] {
-    const how = { typed: argumentTypes(undefined), readCalls: true, keepSpace: false };
-    const reader = new ResponseReader(this.#family, how);
-    reader.prime(this.#openTurn(held));
+    const reader = this.#readerAt(held);
     const close = reader.isReasoning ? this.#family.closeReasoning : undefined;
     return close === undefined ? [] : this.#tokenizer.encodeWithOffsets(close, { addSpecialTokens: false }).ids;
   }
+}
+
+/** Tools with a name; one without a schema takes no arguments. */
+function callableTools(tools: readonly ChatTool[]): CallableTool[] {
+  return tools.flatMap((tool) => {
+    const { name, parameters } = isJsonObject(tool.function) ? tool.function : tool;
+    if (typeof name !== "string") return [];
+    const schema = isJsonObject(parameters) ? parameters : { properties: {} };
+    return [{ name, parameters: { type: "object", ...schema } }];
+  });
 }
 
 /** Ids as text to the reader, up to the first end token. */

@@ -18,12 +18,15 @@ type CallRegion = Extract<Region, { readonly kind: "call" }>;
 export interface ReaderOptions {
   readonly typed: TypeArguments;
   readonly readCalls: boolean;
+  /** Whether what has begun as content has no marks. */
+  readonly verbatim: boolean;
   readonly keepSpace: boolean;
 }
 
 export class ResponseReader {
   readonly #family: ChatFamily;
   readonly #typed: TypeArguments;
+  readonly #verbatim: boolean;
   /** The marks to look for outside of regions; those without a region are passed over. */
   readonly #marks: readonly { readonly mark: Marker; readonly region?: Opener["region"] }[];
   /** Text that may be part of a mark. */
@@ -39,8 +42,9 @@ export class ResponseReader {
   #calls: ToolCall[] = [];
   #malformed = 0;
 
-  constructor(family: ChatFamily, { typed, readCalls, keepSpace }: ReaderOptions) {
+  constructor(family: ChatFamily, { typed, readCalls, verbatim, keepSpace }: ReaderOptions) {
     this.#family = family;
+    this.#verbatim = verbatim && !family.headers;
     this.#typed = typed;
     this.#content = new TextPieces(keepSpace);
     const openers = family.openers.filter(({ region }) => {
@@ -131,6 +135,9 @@ export class ResponseReader {
       if (at !== undefined && at.start < (first?.at.start ?? Number.POSITIVE_INFINITY)) first = { at, region };
       pending = Math.min(pending, mark.pending(this.#buffer));
     }
+    const begins = this.#buffer.length - trimText(this.#buffer, isPythonSpace, "start").length;
+    const isContent = this.#content.text !== "" || Math.min(pending, first?.at.start ?? pending) > begins;
+    if (this.#verbatim && isContent) return this.#wait(this.#buffer.length, "content");
     // A mark that has begun before the first whole one may still be the first.
     if (first === undefined || pending < first.at.start) {
       return this.#wait(pending, this.#family.headers ? undefined : "content");

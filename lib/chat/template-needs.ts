@@ -11,7 +11,14 @@ import type { TemplateNeeds } from "./prepare.js";
 /** The part of a tokenizer that a chat format works with. */
 export type ChatTokenizer = Pick<
   Tokenizer,
-  "applyChatTemplate" | "chatTemplate" | "decode" | "decodeStream" | "encodeWithOffsets" | "eosTokenIds" | "tokenToId"
+  | "applyChatTemplate"
+  | "chatTemplate"
+  | "decode"
+  | "decodeStream"
+  | "encodeWithOffsets"
+  | "eosTokenIds"
+  | "tokenBytes"
+  | "tokenToId"
 >;
 
 /** Every template that the tokenizer has, as one text. */

@@ -6,6 +6,8 @@ import { text } from "node:stream/consumers";
 import { parseArgs } from "node:util";
 import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
+import { completionConstraint } from "../grammar/completion-form.js";
+import { readJsonObject } from "../json.js";
 import { CausalLM } from "../model/model.js";
 import type { FromPretrainedOptions } from "../model/model-options.js";
 import type { GenerateOptions } from "../model/sampling.js";
@@ -29,6 +31,8 @@ const options = {
   "repetition-penalty": { type: "string" },
   seed: { type: "string" },
   stop: { type: "string", multiple: true },
+  regex: { type: "string" },
+  "json-schema": { type: "string" },
   n: { type: "string" },
   json: { type: "boolean" },
   quiet: { type: "boolean" },
@@ -48,6 +52,8 @@ export const generateCommand: Command = {
     "                             --temperature 0 is greedy in any case\n" +
     "  --seed N                   same seed, same answers (default 0)\n" +
     "  --stop TEXT                ends the answer; may be given several times\n" +
+    "  --regex PATTERN            answers that the pattern fits as a whole\n" +
+    "  --json-schema FILE         answers in JSON that fits the schema\n" +
     "  -n N, --n N                answers to the question\n" +
     "  --json                     one JSON object a line for each answer\n" +
     "  --quiet                    no statistics\n" +
@@ -62,7 +68,7 @@ export const generateCommand: Command = {
     const settings = generateOptions(values);
     const tokenizer = await Tokenizer.fromPretrained(values.model, source(values));
     const model = await CausalLM.fromPretrained(values.model, loadOptions(values));
-    const session = new Session(model, tokenizer, values, settings);
+    const session = new Session(model, tokenizer, values, { ...settings, ...(await formOf(values, tokenizer)) });
     try {
       if (positionals.length > 0) await session.answer([user(positionals.join(" "))]);
       else if (process.stdin.isTTY) await chat(session);
@@ -109,6 +115,14 @@ function generateOptions(values: Values): GenerateOptions {
     ...number("n", "numReturnSequences"),
     ...(values.stop === undefined ? {} : { stopStrings: values.stop }),
   };
+}
+
+/** What keeps answers to the form that the flags ask for. */
+async function formOf({ regex, "json-schema": file }: Values, tokenizer: Tokenizer): Promise<GenerateOptions> {
+  if (regex === undefined && file === undefined) return {};
+  const jsonSchema = file === undefined ? undefined : await readJsonObject(file, "BAD_INPUT");
+  const form = { ...(regex === undefined ? {} : { regex }), ...(jsonSchema === undefined ? {} : { jsonSchema }) };
+  return { constraint: completionConstraint(tokenizer, form) };
 }
 
 class Session {

@@ -2,8 +2,10 @@
 // that this session has had before continues on its own ids.
 
 import type { ChatDelta, ChatMessage, ChatTool, ParsedMessage, ResponseStream } from "../chat/chat-format.js";
+import type { Grammar } from "../grammar/grammar.js";
 import type { JsonObject } from "../json.js";
 import type { FinishReason } from "../types.js";
+import type { CallForm, TextForm } from "./answer-form.js";
 import type { DrawingFields } from "./fields.js";
 import type { DrawnToken, GenerationRequest } from "./generator.js";
 import { readableHistory } from "./history.js";
@@ -18,6 +20,10 @@ export interface ChatRequest {
   readonly tools: readonly ChatTool[];
   /** Whether more than the first call of a turn counts. */
   readonly parallelCalls: boolean;
+  /** The calls that the turn must be; undefined where the model may choose. */
+  readonly mustCall: CallForm | undefined;
+  /** The form of the turn's content. */
+  readonly text: TextForm | undefined;
   /** Of the chat template. */
   readonly variables: JsonObject;
   readonly drawing: DrawingFields;
@@ -57,7 +63,8 @@ export class ChatRun {
     checkTextLength(served, request.messages);
     this.promptIds = this.#promptIds(readableHistory(request.messages));
     const { endIds } = served.format;
-    const asked = { ids: this.promptIds, model, signal, endIds, logprobs, topLogprobs };
+    const grammar = turnGrammar(served, request, this.promptIds);
+    const asked = { ids: this.promptIds, model, signal, endIds, logprobs, topLogprobs, grammar };
     this.#generation = toGeneration(served, drawing, asked);
     const count = this.#generation.count;
     this.turns = Array.from({ length: count }, (_, index) => new ChatTurn(index, served, request, this.promptIds));
@@ -106,6 +113,31 @@ export class ChatRun {
   }
 }
 
+/** Calls that a model may choose instead of a text that has a form. */
+const MOST_CHOSEN_CALLS = 16;
+
+/** The grammar of a turn, where its form is asked for. Throws 400. */
+function turnGrammar(served: Served, request: ChatRequest, prompt: readonly number[]): Grammar | undefined {
+  const { mustCall, text, tools, parallelCalls } = request;
+  if (mustCall === undefined && text === undefined) return undefined;
+  const { format, grammars } = served;
+  // A model that may call a tool may do so in place of the text.
+  const calls = mustCall ?? (mayCall(request) ? { tools, most: parallelCalls ? MOST_CHOSEN_CALLS : 1 } : undefined);
+  const content = mustCall === undefined ? text : undefined;
+  const reasoning = format.reasoningPlace(prompt);
+  return grammars.get(JSON.stringify([reasoning, content?.key, calls]), () =>
+    format.turnExpression({
+      reasoning,
+      ...(content && { content: content.write() }),
+      ...(calls && { calls }),
+    }),
+  );
+}
+
+function mayCall({ tools, mustCall }: ChatRequest): boolean {
+  return tools.length > 0 || mustCall !== undefined;
+}
+
 /** A turn of the model. */
 export class ChatTurn {
   /** Among the turns of the request. */
@@ -129,7 +161,9 @@ export class ChatTurn {
     this.#newCallId = newCallId;
     this.#parallelCalls = parallelCalls;
     // The model's text as it is: greedy text is that of generate().
-    this.#stream = format.stream({ prompt, tools, readCalls: tools.length > 0, keepSpace: true });
+    const readCalls = mayCall(request);
+    const verbatim = request.text !== undefined && !readCalls;
+    this.#stream = format.stream({ prompt, tools, readCalls, verbatim, keepSpace: true });
     const endIds = new Set([...format.endIds, ...(drawing.stop_token_ids ?? [])]);
     const options = {
       skipSpecialTokens: format.family === "plain",

@@ -3,6 +3,7 @@
 import type { ChatDelta, ChatTool } from "../chat/chat-format.js";
 import type { JsonObject } from "../json.js";
 import { lazySchema } from "../zod.js";
+import { callFormOf, textFormOf } from "./answer-form.js";
 import { unsupportedField } from "./api-error.js";
 import { ChatRun, type ChatTurn, type TurnStep } from "./chat-run.js";
 import { drawingFields, MAX_TOP_LOGPROBS, readFields, streamFields } from "./fields.js";
@@ -44,14 +45,18 @@ type ChatFields = ReturnType<ReturnType<typeof chatSchema>["parse"]>;
 export function answerChat(served: Served, { body, session, signal }: Call): Reply {
   const fields = readFields(chatSchema(), body, served.notice(PATH));
   const topLogprobs = fields.top_logprobs ?? 0;
+  const parallelCalls = fields.parallel_tool_calls ?? true;
+  const tools = usableTools(fields.tools ?? [], fields.tool_choice);
   const run = new ChatRun(
     served,
     session,
     {
       model: fields.model,
       messages: fields.messages,
-      tools: usableTools(fields.tools ?? [], fields.tool_choice),
-      parallelCalls: fields.parallel_tool_calls ?? true,
+      tools,
+      parallelCalls,
+      mustCall: callFormOf(tools, fields.tool_choice, parallelCalls),
+      text: textFormOf(fields),
       variables: templateVariables(fields.chat_template_kwargs, fields.reasoning_effort),
       drawing: { ...fields, max_tokens: fields.max_completion_tokens ?? fields.max_tokens },
       logprobs: fields.logprobs === true,
@@ -64,16 +69,14 @@ export function answerChat(served: Served, { body, session, signal }: Call): Rep
   return { type: "events", events: () => writer.chunks(), failure: (error) => ({ data: error.body }) };
 }
 
-/** The tools that the model is told of. Throws 400 for what only structured output can promise. */
+/** The tools that the model is told of. Throws 400 for what is no function. */
 export function usableTools(tools: readonly ChatTool[], choice: unknown): readonly ChatTool[] {
   tools.forEach(({ type }, i) => {
     if (type !== "function")
       throw unsupportedField(`tools.${i}.type`, `tools are functions, found ${JSON.stringify(type)}`);
   });
   // A model that may not call is not told of what it could.
-  if (choice === "none") return [];
-  if (choice === undefined || choice === null || choice === "auto") return tools;
-  throw unsupportedField("tool_choice", '"auto" and "none" are; a call cannot be forced without structured output');
+  return choice === "none" ? [] : tools;
 }
 
 /** What the chat template is told beside messages and tools. */

@@ -18,6 +18,7 @@ import {
   type Served,
   type ServedModel,
   stopStringsOf,
+  textGrammar,
   toGeneration,
 } from "./served.js";
 import { completionLogprobs, TokenNames } from "./token-logprobs.js";
@@ -187,6 +188,7 @@ class CompletionRun {
       endIds: this.#endIds,
       logprobs: top !== undefined,
       topLogprobs: top ?? 0,
+      grammar: textGrammar(this.#served, this.#fields),
     });
   }
 

@@ -9,6 +9,7 @@ import { answerCompletions } from "./completions.js";
 import { noticeOnce } from "./fields.js";
 import { answerGenerate } from "./generate.js";
 import type { Generator } from "./generator.js";
+import { Grammars } from "./grammars.js";
 import { HttpServer, LOOPBACK, type Route } from "./http-server.js";
 import { callIds, newId, now } from "./ids.js";
 import { type EndpointLimits, readLimits } from "./limits.js";
@@ -135,6 +136,7 @@ function toServed(parts: EndpointParts, limits: EndpointLimits, onNotice: (text:
     generator: new RowLimit(parts.generator, limits.maxRows),
     tokenizer,
     format: chatFormat(tokenizer),
+    grammars: new Grammars(() => tokenizer.tokenBytes(), parts.generator.vocabSize),
     defaults: parts.defaults,
     limits,
     createdAt: now(),

@@ -4,6 +4,7 @@
 import type * as Zod from "zod";
 import { isJsonObject, type JsonObject } from "../json.js";
 import type { ZodModule } from "../zod.js";
+import { formFields } from "./answer-form.js";
 import { ApiError, unsupportedField } from "./api-error.js";
 
 /** Distinct names that are told of; a stranger can make up any number. */
@@ -84,14 +85,12 @@ const isEmptyList = (value: unknown) => Array.isArray(value) && value.length ===
 const never = () => false;
 
 const PENALTY = "only repetition_penalty is";
-const GRAMMAR = "there is no structured output";
 
 const UNSUPPORTED: Readonly<Record<string, Unsupported>> = {
   frequency_penalty: { neutral: isZero, why: PENALTY },
   presence_penalty: { neutral: isZero, why: PENALTY },
   logit_bias: { neutral: isEmpty, why: "leave it out" },
-  allowed_token_ids: { neutral: never, why: GRAMMAR },
-  bad_words: { neutral: isEmptyList, why: "leave it out" },
+  allowed_token_ids: { neutral: never, why: "give structured_outputs" },
   ignore_eos: { neutral: isFalse, why: "give min_tokens" },
   use_beam_search: { neutral: isFalse, why: "there is no beam search" },
   length_penalty: { neutral: (value) => value === 1, why: "there is no beam search" },
@@ -99,12 +98,8 @@ const UNSUPPORTED: Readonly<Record<string, Unsupported>> = {
   suffix: { neutral: (value) => value === "", why: "leave it out" },
   truncate_prompt_tokens: { neutral: never, why: "cut the prompt" },
   prompt_logprobs: { neutral: never, why: "give echo and logprobs to /v1/completions" },
-  structured_outputs: { neutral: isEmpty, why: GRAMMAR },
-  guided_json: { neutral: never, why: GRAMMAR },
-  guided_regex: { neutral: never, why: GRAMMAR },
-  guided_choice: { neutral: never, why: GRAMMAR },
-  guided_grammar: { neutral: never, why: GRAMMAR },
-  response_format: { neutral: (value) => isJsonObject(value) && value.type === "text", why: GRAMMAR },
+  guided_decoding_backend: { neutral: (value) => value === "auto", why: "there is one way" },
+  guided_whitespace_pattern: { neutral: never, why: "white space is a space or a new line with its indentation" },
   functions: { neutral: isEmptyList, why: "give tools" },
   function_call: { neutral: never, why: "give tools and tool_choice" },
   modalities: { neutral: (value) => JSON.stringify(value) === '["text"]', why: "answers are text" },
@@ -141,12 +136,15 @@ export const drawingFields = (z: ZodModule) => ({
   stop: z.union([z.string(), z.array(z.string().max(MAX_STOP_LENGTH)).max(MAX_STOPS)]).nullish(),
   stop_token_ids: z.array(z.int().min(0)).max(MAX_STOPS).nullish(),
   include_stop_str_in_output: z.boolean().nullish(),
+  bad_words: z.array(z.string().min(1).max(MAX_STOP_LENGTH)).max(MAX_BAD_WORDS).nullish(),
+  ...formFields(z),
 });
 
 export type DrawingFields = Partial<Zod.output<Zod.ZodObject<ReturnType<typeof drawingFields>>>>;
 
 const MAX_STOPS = 64;
 const MAX_STOP_LENGTH = 1000;
+const MAX_BAD_WORDS = 1000;
 
 /** What every streaming protocol of chat and completions takes. */
 export const streamFields = (z: ZodModule) => ({

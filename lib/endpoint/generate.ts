@@ -10,7 +10,7 @@ import type { DrawnToken } from "./generator.js";
 import type { Call } from "./http-server.js";
 import { newId } from "./ids.js";
 import { jsonReply, type Reply } from "./reply.js";
-import { modelOf, type SamplingDefaults, type Served, toGeneration } from "./served.js";
+import { modelOf, type SamplingDefaults, type Served, textGrammar, toGeneration } from "./served.js";
 import { chatLogprobs, TokenNames } from "./token-logprobs.js";
 
 const PATH = "/inference/v1/generate";
@@ -64,6 +64,7 @@ export function answerGenerate(served: Served, { body, signal }: Call): Reply {
     logprobs: top !== undefined,
     // The drawn token is one of the likeliest that are asked for.
     topLogprobs: Math.max(0, (top ?? 0) - 1),
+    grammar: textGrammar(served, sampling),
   });
   return jsonReply(async () => {
     const completions = Array.from(

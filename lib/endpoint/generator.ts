@@ -18,6 +18,8 @@ export interface Sampling {
   readonly repetitionPenalty: number;
   /** No end of text among so many first tokens. Undefined: as the model's own file says. */
   readonly minNewTokens: number | undefined;
+  /** Sequences of ids that are never completed. Undefined: as the model's own file says. */
+  readonly badWords?: readonly TokenIds[] | undefined;
 }
 
 export interface GenerationRequest {

@@ -87,7 +87,11 @@ function choiceOf(adapter: string | null | undefined): AdapterChoice {
 }
 
 /** Options of sample(). Greedy decoding looks at nothing that shapes a distribution. */
-function drawing({ minNewTokens, repetitionPenalty, ...shape }: Sampling) {
-  const rules = { repetitionPenalty, ...(minNewTokens === undefined ? {} : { minNewTokens }) };
+function drawing({ minNewTokens, badWords, repetitionPenalty, ...shape }: Sampling) {
+  const rules = {
+    repetitionPenalty,
+    ...(minNewTokens === undefined ? {} : { minNewTokens }),
+    ...(badWords === undefined ? {} : { badWordsIds: badWords }),
+  };
   return shape.temperature === 0 ? { doSample: false, ...rules } : { doSample: true, ...shape, ...rules };
 }

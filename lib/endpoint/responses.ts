@@ -3,7 +3,8 @@
 
 import type { JsonObject } from "../json.js";
 import { lazySchema } from "../zod.js";
-import { ApiError, unsupportedField } from "./api-error.js";
+import { callFormOf, textFormOf } from "./answer-form.js";
+import { ApiError } from "./api-error.js";
 import { templateVariables, usableTools } from "./chat.js";
 import { ChatRun, type ChatTurn } from "./chat-run.js";
 import { drawingFields, MAX_TOP_LOGPROBS, readFields } from "./fields.js";
@@ -51,20 +52,21 @@ type ResponseFields = ReturnType<ReturnType<typeof responseSchema>["parse"]>;
 
 export function answerResponses(served: Served, { body, session, signal }: Call): Reply {
   const fields = readFields(responseSchema(), body, served.notice(PATH));
-  const format = fields.text?.format?.type ?? "text";
-  if (format !== "text")
-    throw unsupportedField("text.format", `"text" is, found ${format}; there is no structured output`);
   const items = [...earlierItems(session, fields.previous_response_id), ...inputItems(fields.input, session)];
   const system = fields.instructions == null ? [] : [{ role: "system", content: fields.instructions }];
   const logprobs = fields.include?.includes(LOGPROBS) === true || (fields.top_logprobs ?? 0) > 0;
+  const parallelCalls = fields.parallel_tool_calls ?? true;
+  const tools = usableTools(toChatTools(fields.tools ?? []), fields.tool_choice);
   const run = new ChatRun(
     served,
     session,
     {
       model: fields.model,
       messages: [...system, ...toMessages(items)],
-      tools: usableTools(toChatTools(fields.tools ?? []), fields.tool_choice),
-      parallelCalls: fields.parallel_tool_calls ?? true,
+      tools,
+      parallelCalls,
+      mustCall: callFormOf(tools, fields.tool_choice, parallelCalls),
+      text: textFormOf({ ...fields, response_format: fields.text?.format ?? fields.response_format }, "text.format"),
       variables: templateVariables(fields.chat_template_kwargs, fields.reasoning?.effort),
       drawing: { ...fields, n: 1, max_tokens: fields.max_output_tokens },
       logprobs,
@@ -194,7 +196,7 @@ class ResponseWriter {
       reasoning: { effort: fields.reasoning?.effort ?? null, summary: fields.reasoning?.summary ?? null },
       store: fields.store ?? true,
       temperature: fields.temperature ?? defaults.temperature,
-      text: { format: { type: "text" } },
+      text: { format: fields.text?.format ?? { type: "text" } },
       tool_choice: fields.tool_choice ?? "auto",
       tools: fields.tools ?? [],
       top_p: fields.top_p ?? defaults.topP,

@@ -2,11 +2,14 @@
 // model and the limits allow.
 
 import type { ChatFormat } from "../chat/chat-format.js";
+import type { Grammar } from "../grammar/grammar.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { TokenIds } from "../types.js";
+import { textFormOf } from "./answer-form.js";
 import { ApiError, badField } from "./api-error.js";
 import type { DrawingFields } from "./fields.js";
 import type { GenerationRequest, Generator, Sampling } from "./generator.js";
+import type { Grammars } from "./grammars.js";
 import type { EndpointLimits } from "./limits.js";
 
 /** A name that requests may give as `model`. */
@@ -19,7 +22,7 @@ export interface ServedModel {
 }
 
 /** How tokens are drawn where a request does not say. */
-export interface SamplingDefaults extends Omit<Sampling, "minNewTokens"> {
+export interface SamplingDefaults extends Omit<Sampling, "minNewTokens" | "badWords"> {
   readonly maxNewTokens: number | undefined;
 }
 
@@ -29,6 +32,7 @@ export interface Served {
   readonly generator: Generator;
   readonly tokenizer: Tokenizer;
   readonly format: ChatFormat;
+  readonly grammars: Grammars;
   readonly defaults: SamplingDefaults;
   readonly limits: EndpointLimits;
   /** Seconds since 1970. */
@@ -57,25 +61,43 @@ export interface Asked {
   readonly endIds: readonly number[];
   readonly logprobs: boolean;
   readonly topLogprobs: number;
+  /** What the whole completion must be; undefined: any text. */
+  readonly grammar: Grammar | undefined;
 }
 
 /** The work that a request is. Throws 400. */
 export function toGeneration(served: Served, fields: DrawingFields, asked: Asked): GenerationRequest {
-  const { ids, model, signal, endIds, logprobs, topLogprobs } = asked;
+  const { ids, model, signal, endIds, logprobs, topLogprobs, grammar } = asked;
   checkIds(served, ids);
+  if (grammar !== undefined) checkUnforced(fields);
+  const ends = [...served.tokenizer.eosTokenIds, ...endIds];
   return {
     ids,
     count: countOf(served, fields, 1),
     maxNewTokens: maxNewTokensOf(served, fields, ids.length),
-    sampling: samplingOf(served, fields),
+    // A grammar says itself what may come, and when its end may.
+    sampling: { ...samplingOf(served, fields), ...(grammar && { minNewTokens: 0 }) },
     stopIds: [...new Set([...endIds, ...(fields.stop_token_ids ?? [])])],
     stopStrings: stopStringsOf(fields),
     seed: fields.seed == null ? undefined : Math.abs(fields.seed),
     logprobs,
     topLogprobs,
+    constraint: grammar && (() => grammar.constraint(ends)),
     adapter: model.adapter,
     signal,
   };
+}
+
+/** The grammar of a completion that is a text alone, where the fields ask for a form. Throws 400. */
+export function textGrammar({ grammars }: Served, fields: DrawingFields): Grammar | undefined {
+  const form = textFormOf(fields);
+  return form && grammars.get(form.key, form.write);
+}
+
+/** Throws 400 for what could forbid the only tokens that a grammar allows. */
+function checkUnforced({ min_tokens: least, bad_words: bad }: DrawingFields): void {
+  if (least) throw badField("min_tokens", "an answer that has a form ends when the form does");
+  if (bad?.length) throw badField("bad_words", "an answer that has a form may need any word");
 }
 
 /** Completions of each of so many prompts. Throws 400 where they are more than one request may have. */
@@ -90,7 +112,7 @@ export function stopStringsOf({ stop }: DrawingFields): readonly string[] {
   return given.filter((text) => text !== "");
 }
 
-function samplingOf({ defaults }: Served, fields: DrawingFields): Sampling {
+function samplingOf({ defaults, tokenizer }: Served, fields: DrawingFields): Sampling {
   const topP = fields.top_p ?? defaults.topP;
   return {
     temperature: fields.temperature ?? defaults.temperature,
@@ -100,7 +122,18 @@ function samplingOf({ defaults }: Served, fields: DrawingFields): Sampling {
     minP: fields.min_p ?? defaults.minP,
     repetitionPenalty: fields.repetition_penalty ?? defaults.repetitionPenalty,
     minNewTokens: fields.min_tokens ?? undefined,
+    badWords: fields.bad_words?.length ? fields.bad_words.flatMap((word) => spellings(tokenizer, word)) : undefined,
   };
+}
+
+/** A word by itself, and behind a space where that is one other token for it, as in vLLM. */
+function spellings(tokenizer: Tokenizer, word: string): TokenIds[] {
+  const [bare, spaced] = ["", " "].map((space) =>
+    tokenizer.encode(space + word.trimStart(), { addSpecialTokens: false }),
+  );
+  if (bare === undefined || spaced === undefined) return [];
+  const isOther = spaced[0] !== bare[0] && spaced.length === bare.length;
+  return [bare, ...(isOther ? [spaced] : [])].filter((ids) => ids.length > 0);
 }
 
 function maxNewTokensOf({ generator, defaults, limits }: Served, { max_tokens: asked }: DrawingFields, length: number) {

@@ -3,6 +3,7 @@
 
 import { show } from "../checks.js";
 import { GrpoError } from "../errors.js";
+import { regexExpression } from "../grammar/regex.js";
 import { checkModelOptions } from "../model/model-options.js";
 import { checkRunOptions } from "../run/check-options.js";
 import { batchSizes, type GRPOConfigFields } from "./config-fields.js";
@@ -42,6 +43,7 @@ export function checkCombinations(config: GRPOConfigFields): void {
     );
   }
   checkTerms(config);
+  if (config.vllmStructuredOutputsRegex !== null) regexExpression(config.vllmStructuredOutputsRegex);
 }
 
 /** Terms of the loss that contradict each other. */

@@ -78,6 +78,8 @@ export const samplingFields = ({ z, count, positive, ratio, optional }: FieldTyp
   minP: optional(ratio),
   /** Divides the positive logits of tokens that have occurred, and multiplies the negative ones; 1: off. Default 1. */
   repetitionPenalty: positive.default(1),
+  /** Completions are texts that this regular expression fits as a whole; null: any texts. Default null. */
+  vllmStructuredOutputsRegex: optional(z.string()),
   /** Replaces groups whose rewards are all the same by groups of further prompts (DAPO). Default false. */
   dynamicSampling: z.boolean().default(false),
   /** Maximum rounds of sampling for one generation; after them, groups without spread fill the gaps. Default 10. */

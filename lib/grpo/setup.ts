@@ -2,6 +2,7 @@
 
 import { badOption, show } from "../checks.js";
 import { GrpoError } from "../errors.js";
+import { completionConstraint } from "../grammar/completion-form.js";
 import type { Logger } from "../log/logger.js";
 import type { Metrics } from "../log/metrics.js";
 import type { CompletionRecord } from "../log/run-log.js";
@@ -239,6 +240,20 @@ export function rolloutSource<Row extends { readonly prompt: Prompt }>(
   return { sampler, tokenizer, prompts, columns, rewards, batching: args.rewardBatching };
 }
 
+/** What keeps completions to their form, where they have one. */
+function completionForm({ vllmStructuredOutputsRegex: regex }: GRPOConfig, tokenizer: ProcessingClass) {
+  if (regex === null) return {};
+  const { tokenBytes, eosTokenIds } = tokenizer;
+  if (tokenBytes === undefined) {
+    throw new GrpoError(
+      "BAD_OPTION",
+      "vllmStructuredOutputsRegex needs a processingClass with tokenBytes, as Tokenizer has",
+    );
+  }
+  const spelled = { tokenBytes: () => tokenBytes.call(tokenizer), eosTokenIds };
+  return { constraint: completionConstraint(spelled, { regex }) };
+}
+
 /** Training's sampling. */
 export function samplingOptions(
   args: GRPOConfig,
@@ -253,6 +268,7 @@ export function samplingOptions(
     ...(args.minP === null ? {} : { minP: args.minP }),
     repetitionPenalty: args.repetitionPenalty,
     stopIds: tokenizer.eosTokenIds,
+    ...completionForm(args, tokenizer),
     ...(args.graphCapture ? { graphCapture: true } : {}),
   };
 }

@@ -249,6 +249,8 @@ export interface GenerateOptions extends StopStringOptions, TokenRules, AdapterC
   readonly stop?: readonly number[];
   /** Called with every token as it is drawn: for streaming. */
   readonly onToken?: (token: DrawnToken) => void;
+  /** What each completion may be; see `completionConstraint`. Default: anything. */
+  readonly constraint?: SampleOptions["constraint"];
   /** Aborting it ends the call with the error CANCELLED. */
   readonly signal?: AbortSignal;
 }
@@ -262,6 +264,7 @@ const GENERATE_OPTIONS = namesOf<GenerateOptions>({
   stopStrings: true,
   tokenizer: true,
   onToken: true,
+  constraint: true,
   signal: true,
   adapter: true,
 });

@@ -51,7 +51,7 @@ export function trainJsonSchema(descriptions: ReadonlyMap<string, string>): Json
     description: "Configuration of `grpo train config.yaml`: the keys of TRL's `trl grpo` and of open-r1's recipes.",
     type: "object",
     properties: Object.fromEntries(properties),
-    patternProperties: { "^vllm_": withoutEffectHere(vllmReason) },
+    patternProperties: { "^vllm_(?!structured_outputs_regex$)": withoutEffectHere(vllmReason) },
     additionalProperties: false,
   };
 }

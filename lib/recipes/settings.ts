@@ -94,7 +94,7 @@ function withoutAliases(given: GivenKeys): GivenKeys {
 
 function reasonOfIgnoring(key: string): string | undefined {
   if (Object.hasOwn(ignoredKeys, key)) return ignoredKeys[key];
-  if (key.startsWith("vllm_")) return vllmReason;
+  if (key.startsWith("vllm_") && !isGrpoKey(key)) return vllmReason;
   return Object.hasOwn(withoutEffect, toCamel(key)) ? withoutEffect[toCamel(key)] : undefined;
 }
 

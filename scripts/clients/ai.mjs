@@ -4,12 +4,12 @@ import { createRequire } from "node:module";
 import path from "node:path";
 
 const require = createRequire(path.join(process.cwd(), "x.js"));
-const { generateText, streamText, stepCountIs, isStepCount, tool } = require("ai");
+const { generateText, streamText, stepCountIs, isStepCount, tool, Output } = require("ai");
 const { createOpenAICompatible } = require("@ai-sdk/openai-compatible");
 const { createOpenAI } = require("@ai-sdk/openai");
 const { z } = require("zod");
 const [baseURL, apiKey, prompt] = [process.env.BASE_URL, process.env.KEY, process.env.QUESTION];
-const compatible = createOpenAICompatible({ name: "policy", baseURL, apiKey });
+const compatible = createOpenAICompatible({ name: "policy", baseURL, apiKey, supportsStructuredOutputs: true });
 const openai = createOpenAI({ baseURL, apiKey });
 const stopWhen = (isStepCount ?? stepCountIs)(5);
 const ran = [];
@@ -39,6 +39,16 @@ for (const [name, model] of Object.entries(providers)) {
   ran.length = 0;
   const streamed = streamText({ model: model("policy"), prompt, tools, stopWhen, temperature: 0 });
   result[`${name}: tools streamed`] = [await streamed.text, (await streamed.steps).length, ...ran];
+  const sum = z.object({ answer: z.int().min(0).max(99), unit: z.enum(["cards", "coins"]) });
+  const formed = { model: model("policy"), prompt, maxOutputTokens: 400, maxRetries: 0 };
+  const output = await generateText({ ...formed, output: Output.object({ schema: sum }) });
+  result[`${name}: structured`] = sum.safeParse(output.output).success;
+  const forced = await generateText({
+    ...formed,
+    tools: { choose: tool({ description: "choose", inputSchema: sum }) },
+    toolChoice: "required",
+  });
+  result[`${name}: forced`] = forced.toolCalls.map((call) => sum.safeParse(call.input).success).every(Boolean);
   const abort = new AbortController();
   const long = streamText({ model: model("policy"), prompt, abortSignal: abort.signal, onError: () => {} });
   let parts = 0;

@@ -69,6 +69,37 @@ const events = client.responses.stream({ model: "policy", input: question, tools
 const final = await events.finalResponse();
 result.responsesStreamed = final.output.map(({ type }) => type);
 
+const { z } = require("zod");
+const { zodResponseFormat, zodTextFormat } = require("openai/helpers/zod");
+const sum = z.object({ answer: z.int().min(0).max(99), unit: z.enum(["cards", "coins"]) });
+const limits = { model: "policy", temperature: 1, seed: 1 };
+const formed = await client.chat.completions.parse({
+  ...limits,
+  messages,
+  max_tokens: 400,
+  response_format: zodResponseFormat(sum, "sum"),
+});
+const parsed = await client.responses.parse({
+  ...limits,
+  input: question,
+  max_output_tokens: 400,
+  text: { format: zodTextFormat(sum, "sum") },
+});
+result.structured = [formed.choices[0].message.parsed, parsed.output_parsed].map(
+  (value) => sum.safeParse(value).success,
+);
+const required = await client.chat.completions.create({
+  ...limits,
+  messages,
+  max_tokens: 400,
+  tools: [{ type: "function", function: { name: "choose", parameters: z.toJSONSchema(sum) } }],
+  tool_choice: { type: "function", function: { name: "choose" } },
+});
+result.forced = required.choices[0].message.tool_calls.map((call) => [
+  call.function.name,
+  sum.safeParse(JSON.parse(call.function.arguments)).success,
+]);
+
 const long = { model: "policy", messages, max_tokens: 900, temperature: 1, stream: true };
 const aborted = await client.chat.completions.create({ ...long, min_tokens: 900 });
 let chunks = 0;

@@ -159,6 +159,12 @@ describe("what means nothing here", () => {
     }
   });
 
+  it("is not said of the pattern that completions are kept to", async () => {
+    const { args, notices } = await settings("use_vllm: true\nvllm_structured_outputs_regex: 'a+'\n");
+    expect(args).toMatchObject({ vllmStructuredOutputsRegex: "a+" });
+    expect(noticeText(notices)).not.toContain("vllm_structured_outputs_regex");
+  });
+
   it("is not named where it is off", async () => {
     expect((await settings("use_vllm: false\nload_in_4bit: false\ncallbacks: []\n")).notices).toEqual([]);
   });

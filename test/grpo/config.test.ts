@@ -285,3 +285,8 @@ test('a warm-up that lrSchedulerType "constant" has not is named in the plan', (
   expect(notes({})).toEqual([]);
   expect(notes({ lrSchedulerType: "constant_with_warmup", warmupSteps: 3 })).toEqual([]);
 });
+
+test("a pattern for completions that no grammar follows is refused before anything is loaded", () => {
+  expect(new GRPOConfig({ vllmStructuredOutputsRegex: "<a>[^<]*</a>" }).notes).toEqual([]);
+  expect(() => new GRPOConfig({ vllmStructuredOutputsRegex: "(?=a)b" })).toThrow("the regular expression (?=a)b");
+});

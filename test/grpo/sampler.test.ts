@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { GRPOConfig } from "../../lib/grpo/config.js";
+import { GRPOConfig, type GRPOConfigOptions } from "../../lib/grpo/config.js";
 import { GRPOTrainer } from "../../lib/grpo/trainer.js";
 import type { SampleOptions } from "../../lib/model/sampled.js";
 import type { SampledAttempt, Sampler } from "../../lib/rollout/sampler.js";
@@ -34,11 +34,20 @@ class OtherSampler implements Sampler {
   }
 }
 
-function bench(policy: FakePolicy, sampler?: Sampler) {
+interface BenchOptions {
+  readonly args?: GRPOConfigOptions;
+  readonly tokenizer?: FakeTokenizer;
+}
+
+function bench(
+  policy: FakePolicy,
+  sampler?: Sampler,
+  { args = {}, tokenizer = new FakeTokenizer() }: BenchOptions = {},
+) {
   return new GRPOTrainer<FakeRow>({
     model: policy,
     ...(sampler ? { sampler } : {}),
-    processingClass: new FakeTokenizer(),
+    processingClass: tokenizer,
     args: new GRPOConfig({
       numGenerations: 4,
       maxSteps: 3,
@@ -49,6 +58,7 @@ function bench(policy: FakePolicy, sampler?: Sampler) {
       saveStrategy: "no",
       logTo: [],
       outputDir: folder,
+      ...args,
     }),
     rewardFuncs: [({ completionIds }: RewardBatch<FakeRow>) => completionIds.map((ids) => ids.length)],
     trainDataset: fakeRows(6),
@@ -72,4 +82,40 @@ test("samples in place of the model, in steps and in evaluations", async () => {
 test("whoever of the two has fewer positions bounds the prompts", async () => {
   const policy = new FakePolicy();
   expect(() => bench(policy, new OtherSampler(policy, 6))).toThrow("no room for a prompt in the model's 6 positions");
+});
+
+/** A token for each ASCII character. */
+class SpelledTokenizer extends FakeTokenizer {
+  tokenBytes() {
+    return {
+      bytes: Uint8Array.from({ length: 128 }, (_, byte) => byte),
+      offsets: Int32Array.from({ length: 129 }, (_, id) => id),
+    };
+  }
+}
+
+test("tells the sampler what completions may be, in steps and in evaluations", async () => {
+  const policy = new FakePolicy();
+  const sampler = new OtherSampler(policy);
+  const firsts: string[] = [];
+  const sample = sampler.sample.bind(sampler);
+  sampler.sample = (prompts, options) => {
+    const mask = new Int32Array(4);
+    const constraint = options.constraint?.(0, 0);
+    constraint?.fill(mask);
+    const allowed = Array.from({ length: 128 }, (_, id) => id).filter(
+      (id) => ((mask[id >> 5] as number) >>> (id & 31)) & 1,
+    );
+    firsts.push(String.fromCharCode(...allowed));
+    const { constraint: _, ...rest } = options;
+    return sample(prompts, rest);
+  };
+  const args = { vllmStructuredOutputsRegex: "[xyz]{2,}!", evalTemperature: 0.5 };
+  await bench(policy, sampler, { args, tokenizer: new SpelledTokenizer() }).train();
+  expect(firsts).toEqual(["xyz", "xyz", "xyz", "xyz"]);
+});
+
+test("needs to know how tokens are spelled for that", async () => {
+  const args = { vllmStructuredOutputsRegex: "a" };
+  await expect(bench(new FakePolicy(), undefined, { args }).train()).rejects.toThrow("tokenBytes");
 });
