@@ -57,6 +57,7 @@ export async function collectGroups<Row>(source: RolloutSource<Row>, request: Ro
   const { rows, sampling, onProgress } = request;
   if (request.signal.aborted) throw new GrpoError("CANCELLED", "stopped before sampling");
   const promptIds = rows.map((row) => source.prompts.ids(row));
+  const given = rows.map((row) => source.prompts.row(row));
   const groups: (Group<SampledRollout> | undefined)[] = rows.map(() => undefined);
   const scoring = new Scoring(source, request);
   let completions = 0;
@@ -75,7 +76,7 @@ export async function collectGroups<Row>(source: RolloutSource<Row>, request: Ro
 
   const started = performance.now();
   const options = { ...sampling, promptKeys: keysOf(rows), signal: scoring.signal, onGroup };
-  await scoring.during(() => unlessAborted(source.sampler.sample(promptIds, options), request.signal, "the sampler"));
+  await scoring.during(() => unlessAborted(source.sampler.sample(promptIds, options, given), request.signal, "the sampler"));
   const sampled = performance.now();
   const missing = groups.indexOf(undefined);
   if (missing >= 0) {
