@@ -4,6 +4,7 @@
 
 import type { ChatMessage } from "../chat/chat-format.js";
 import { ApiError } from "../endpoint/api-error.js";
+import { traits } from "../endpoint/conversation-memory.js";
 import type { DrawnToken, GenerationRequest, Sampling } from "../endpoint/generator.js";
 import { callId } from "../endpoint/ids.js";
 import type { AskedTurn, TurnRecorder, TurnRecording } from "../endpoint/turn-recorder.js";
@@ -52,6 +53,7 @@ interface Request {
 export class RolloutRecorder implements TurnRecorder {
   readonly #options: RecorderOptions;
   readonly #tree = new TurnTree();
+  readonly #turnsBySaid = new Map<string, readonly Turn[]>();
   /** Requests of which the client uses one answer: each but the last was sent again. By body and prompt, the newest of its kind. */
   readonly #questions = new Map<string, Request[]>();
   readonly #repeated: Request[][] = [];
@@ -78,7 +80,8 @@ export class RolloutRecorder implements TurnRecorder {
     this.#answers.set(prompt, answered + 1);
     const seed = numberFrom([this.#options.seed, prompt, asked.generation.seed, answered]);
     const parent = this.#tree.parentOf(ids);
-    if (parent) parent.isContinued = true;
+    if (parent) parent.isUsed = true;
+    for (const turn of this.#repeatedBy(asked)) turn.isUsed = true;
     const request: Request = {
       asked,
       generation: this.#asTrained(asked.generation, seed),
@@ -114,6 +117,12 @@ export class RolloutRecorder implements TurnRecorder {
     };
   }
 
+  /** The turns whose messages a request has in its history. */
+  #repeatedBy({ chat }: AskedTurn): Turn[] {
+    const said = chat?.messages.filter(({ role }) => role === "assistant") ?? [];
+    return said.flatMap((message) => this.#turnsBySaid.get(wordingOf(message)) ?? []);
+  }
+
   #asTrained(generation: GenerationRequest, seed: number): GenerationRequest {
     const { sampling, maxNewTokens, stopIds } = this.#options;
     return {
@@ -129,7 +138,7 @@ export class RolloutRecorder implements TurnRecorder {
   /** Most clients send a request again without a word; one that is sent twice at the same time, or after its answer was used, is meant. */
   #ask(request: Request, key: string): void {
     const before = this.#questions.get(key);
-    const isSettled = ({ isOpen, turns }: Request) => !isOpen && !turns.some((turn) => turn.isContinued);
+    const isSettled = ({ isOpen, turns }: Request) => !isOpen && !turns.some((turn) => turn.isUsed);
     if (before && (request.asked.isRetry || before.every(isSettled))) {
       if (before.length === 1) this.#repeated.push(before);
       before.push(request);
@@ -156,7 +165,7 @@ export class RolloutRecorder implements TurnRecorder {
       messages: asked.chat?.messages.slice(messagesUpTo(parent)),
       tools: asked.chat?.tools ?? [],
       said: undefined,
-      isContinued: false,
+      isUsed: false,
       children: [],
     };
     turns[index] = turn;
@@ -165,7 +174,10 @@ export class RolloutRecorder implements TurnRecorder {
 
   #said({ turns }: Request, index: number, message: ChatMessage): void {
     const turn = turns[index];
-    if (turn) turn.said = message;
+    if (turn === undefined) return;
+    turn.said = message;
+    const wording = wordingOf(message);
+    this.#turnsBySaid.set(wording, [...(this.#turnsBySaid.get(wording) ?? []), turn]);
   }
 
   #close(request: Request, prompt: string, error: unknown): void {
@@ -183,12 +195,16 @@ export class RolloutRecorder implements TurnRecorder {
   }
 }
 
-/** Of a request that was sent again, those that went on; if none did, those of the last one that was answered. */
+/** Of a request that was sent again, those that the client went on from; without any, those of the last one that was answered. */
 function unusedTurns(requests: readonly Request[]): Turn[] {
   const answered = requests.filter(({ turns }) => turns.length > 0);
-  const used = answered.filter(({ turns }) => turns.some((turn) => turn.isContinued));
+  const used = answered.filter(({ turns }) => turns.some((turn) => turn.isUsed));
   const kept = new Set(used.length > 0 ? used : answered.slice(-1));
   return answered.filter((request) => !kept.has(request)).flatMap(({ turns }) => turns.filter(Boolean));
+}
+
+function wordingOf(message: ChatMessage): string {
+  return JSON.stringify(traits(message));
 }
 
 function behind(parent: Turn | undefined, prompt: TokenIds): TokenIds {

@@ -43,9 +43,10 @@ export interface RolloutResult {
 }
 
 /** Does the task of a row with the policy. Nothing is returned where reward functions score the conversation. */
-export type RolloutFunction<Row = unknown> = (
-  context: RolloutContext<Row>,
-) => Promise<RolloutResult | undefined> | RolloutResult | undefined | Promise<void> | void;
+export type RolloutFunction<Row = unknown> = (context: RolloutContext<Row>) => Returned | Promise<Returned>;
+
+// biome-ignore lint/suspicious/noConfusingVoidType: what functions without a return have.
+type Returned = RolloutResult | undefined | void;
 
 /** A rollout that failed, and how. */
 export class RolloutError extends GrpoError {

@@ -22,8 +22,8 @@ export interface Turn {
   readonly tools: readonly ChatTool[];
   /** Absent as `messages`. */
   said: ChatMessage | undefined;
-  /** Whether a request went on from it. */
-  isContinued: boolean;
+  /** Whether a later request has it in its history. */
+  isUsed: boolean;
   readonly children: Turn[];
 }
 
