@@ -177,14 +177,16 @@ export class RolloutSampler<Row> implements Sampler {
 
   #recorded({ promptIds }: Attempt<Row>, turns: RecordedTurns, report: RolloutReport): SampledRollout {
     const { tokenizer } = this.#options;
-    const { samples, conversations, completion, counts } = samplesOf(turns.tree, (ids) => tokenizer.decode(ids));
+    const decode = (ids: TokenIds) => tokenizer.decode(ids);
+    const { samples, conversations, completion, finishReason, counts } = samplesOf(turns.tree, decode);
     const dropped = DROP_REASONS.filter((reason) => turns.dropped[reason] > 0);
     const kept = [...turns.tree];
     const sampled = kept.reduce((sum, { ids }) => sum + ids.length, 0);
-    const nothing = { promptIds, completionIds: [], samplingLogprobs: new Float32Array(), finishReason: "stop" } as const;
+    const nothing = { promptIds, completionIds: [], samplingLogprobs: new Float32Array(), finishReason };
     return {
       samples: samples.length > 0 ? samples : [nothing],
       completion,
+      finishReason,
       report: {
         ...report,
         metrics: { "rollout/turns": kept.length, "rollout/samples": samples.length, ...report.metrics },

@@ -9,15 +9,17 @@ import { isJsonObject } from "../json.js";
 import type { Metrics } from "../log/metrics.js";
 import type { Conversation, Sample } from "../rollout/sample.js";
 import { SampleBuilder } from "../rollout/sample-builder.js";
-import type { Message, TokenIds } from "../types.js";
+import type { FinishReason, Message, TokenIds } from "../types.js";
 import { byTokens, pathTo, type Turn, type TurnTree } from "./turn-tree.js";
 
-/** The samples of a rollout. The last one is that of the turn which ended last. */
+/** The samples of a rollout, in an order that does not depend on which of parallel requests came first. */
 export interface RolloutSamples {
   readonly samples: readonly Sample[];
   readonly conversations: readonly Conversation[];
-  /** What was said from the first turn of the last sample's conversation on. */
+  /** What was said from the first turn on in the conversation that ended last. */
   readonly completion: readonly Message[];
+  /** How that one ended. */
+  readonly finishReason: FinishReason;
   /** How turns came to their contexts. */
   readonly counts: Metrics;
 }
@@ -31,16 +33,19 @@ interface Chain {
 
 /** `decode`: the text of prompts that came as ids. */
 export function samplesOf(tree: TurnTree, decode: (ids: TokenIds) => string): RolloutSamples {
-  const chains = lastEndedLast(chainsOf(tree));
+  const chains = chainsOf(tree);
   const own = new Set([...tree].flatMap(({ said }) => (said ? [JSON.stringify(traits(said))] : [])));
   const isOwn = (message: ChatMessage) => own.has(JSON.stringify(traits(message)));
+  const samples = chains.map(sampleOf);
   const conversations = chains.map((chain) => conversationOf(chain, chains, decode));
-  const last = conversations.at(-1);
-  const first = last?.messages.findIndex((message, i) => last.sampled.includes(i) || isOwn(message));
+  const last = lastToEnd(chains);
+  const messages = conversations[last]?.messages ?? [];
+  const first = messages.findIndex((message, i) => conversations[last]?.sampled.includes(i) || isOwn(message));
   return {
-    samples: chains.map(sampleOf),
+    samples,
     conversations,
-    completion: last?.messages.slice(first) ?? [],
+    completion: messages.slice(Math.max(0, first)),
+    finishReason: samples[last]?.finishReason ?? "stop",
     counts: countsOf(chains, isOwn),
   };
 }
@@ -61,10 +66,9 @@ function chainsOf({ roots }: TurnTree): Chain[] {
   return chains;
 }
 
-function lastEndedLast(chains: readonly Chain[]): Chain[] {
-  const end = ({ turns }: Chain) => Math.max(...turns.map(({ endedAs }) => endedAs));
-  const last = chains.reduce<Chain | undefined>((a, b) => (a === undefined || end(b) > end(a) ? b : a), undefined);
-  return last === undefined ? [] : [...chains.filter((chain) => chain !== last), last];
+function lastToEnd(chains: readonly Chain[]): number {
+  const ends = chains.map(({ turns }) => Math.max(...turns.map(({ endedAs }) => endedAs)));
+  return ends.indexOf(Math.max(...ends));
 }
 
 function sampleOf({ turns, from }: Chain): Sample {

@@ -30,6 +30,8 @@ export interface SampledRollout {
   readonly samples: readonly Sample[];
   /** As reward functions and logs get it. */
   readonly completion: Completion;
+  /** How it ended. Absent: as its last sample did. */
+  readonly finishReason?: FinishReason;
   /** What came of it beside tokens. Absent: nothing did. */
   readonly report?: RolloutReport | undefined;
 }
@@ -105,7 +107,7 @@ export function completionIdsOf({ samples }: Pick<SampledRollout, "samples">): r
   return first && samples.length === 1 ? first.completionIds : samples.flatMap(({ completionIds }) => completionIds);
 }
 
-/** How a rollout ended, which is how its last sample did. */
-export function finishReasonOf({ samples }: Pick<SampledRollout, "samples">): FinishReason {
-  return at(samples, samples.length - 1).finishReason;
+/** How a rollout ended. */
+export function finishReasonOf({ samples, finishReason }: Pick<SampledRollout, "samples" | "finishReason">): FinishReason {
+  return finishReason ?? at(samples, samples.length - 1).finishReason;
 }
