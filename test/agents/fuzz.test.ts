@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { TOOL_TEMPLATE } from "../endpoint/fake-generator.js";
 import { FuzzBench, problemsOf } from "./fuzz.js";
 
-const CONVERSATIONS = Number(process.env.GRPO_FUZZ ?? 300);
+const CONVERSATIONS = Number(process.env.GRPO_FUZZ ?? 600);
 const AT_A_TIME = 8;
 
 let bench: FuzzBench;
