@@ -116,7 +116,10 @@ function resultOf(output: string): RolloutResult | undefined {
   if (typeof value === "number" || typeof value === "boolean" || value === null) return { reward: value };
   if (typeof value === "object" && !Array.isArray(value)) return value as RolloutResult;
   const found = show(line.slice(0, SHOWN));
-  throw failed("invalid", `expected a number or a JSON object in the last line that the program prints, found ${found}`);
+  throw failed(
+    "invalid",
+    `expected a number or a JSON object in the last line that the program prints, found ${found}`,
+  );
 }
 
 function parsed(line: string): unknown {

@@ -81,7 +81,8 @@ export function readResult(returned: unknown, reserved: (metric: string) => bool
   const result = returned as RolloutResult;
   const rewards = numbers("rewards", result.rewards);
   const metrics = numbers("metrics", result.metrics);
-  if (ROLLOUT_REWARD in rewards) throw invalid(`returned a part of its reward called "${ROLLOUT_REWARD}", its own name`);
+  if (ROLLOUT_REWARD in rewards)
+    throw invalid(`returned a part of its reward called "${ROLLOUT_REWARD}", its own name`);
   const taken = Object.keys(metrics).find(reserved);
   if (taken !== undefined) throw invalid(`returned the metric "${taken}", which is a number of the run itself`);
   return { result, reward: rewardOf(result.reward, rewards), rewards, metrics };

@@ -37,7 +37,9 @@ const ARGUMENTS: { readonly [Name in keyof GRPOTrainerOptions<{ readonly prompt:
     expected: "a function",
     is: (value) => typeof value === "function",
     hint: (value) =>
-      typeof value === "string" ? `write command(${show(value)})` : "write async ({ row, endpoint, signal }) => ({ reward: … })",
+      typeof value === "string"
+        ? `write command(${show(value)})`
+        : "write async ({ row, endpoint, signal }) => ({ reward: … })",
   },
   processingClass: {
     expected: "a Tokenizer",

@@ -108,6 +108,9 @@ export function completionIdsOf({ samples }: Pick<SampledRollout, "samples">): r
 }
 
 /** How a rollout ended. */
-export function finishReasonOf({ samples, finishReason }: Pick<SampledRollout, "samples" | "finishReason">): FinishReason {
+export function finishReasonOf({
+  samples,
+  finishReason,
+}: Pick<SampledRollout, "samples" | "finishReason">): FinishReason {
   return finishReason ?? at(samples, samples.length - 1).finishReason;
 }

@@ -77,7 +77,10 @@ it("trains on recorded turns as on a batch that is built by hand, bit for bit", 
       const groups = prompts.map((_, prompt) => {
         const question = JSON.stringify((rows[prompt] as CardRow).prompt);
         const own = drawn.filter((rollout) => rollout.question === question);
-        const completions = own.map(({ turns, reward }) => ({ samples: [sampleOf(turns)], completion: String(reward) }));
+        const completions = own.map(({ turns, reward }) => ({
+          samples: [sampleOf(turns)],
+          completion: String(reward),
+        }));
         return { prompt, completions };
       });
       for (const group of groups) onGroup?.(group);

@@ -15,7 +15,14 @@ const node = (code: string) => command([process.execPath, "-e", code]);
 const readRow = 'const row = JSON.parse(require("fs").readFileSync(0, "utf8"));';
 
 it("gives a program the policy in its environment, and the row on its input", async () => {
-  const seen = ["OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_MODEL", "GRPO_UNTRAINED_MODEL", "GRPO_ATTEMPT", "GRPO_SEED"];
+  const seen = [
+    "OPENAI_BASE_URL",
+    "OPENAI_API_KEY",
+    "OPENAI_MODEL",
+    "GRPO_UNTRAINED_MODEL",
+    "GRPO_ATTEMPT",
+    "GRPO_SEED",
+  ];
   const code = `${readRow} const { ${seen} } = process.env; console.log(JSON.stringify({ reward: 1, row, env: [${seen}] }))`;
   expect(await node(code)(context)).toEqual({
     reward: 1,
@@ -38,7 +45,7 @@ it.each([
 
 it.each([
   ["console.log('done')", "invalid", 'found "done"'],
-  ["console.log('[1]')", "invalid", "found \"[1]\""],
+  ["console.log('[1]')", "invalid", 'found "[1]"'],
   ["console.error('it broke'); process.exit(3)", "exceptions", "ended with code 3: it broke"],
   ["process.kill(process.pid, 'SIGKILL')", "crashes", "was ended by SIGKILL"],
 ])("says how a program failed: %s", async (code, kind, message) => {

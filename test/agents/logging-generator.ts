@@ -63,7 +63,7 @@ export class LoggingGenerator implements Generator {
       for (const id of within) {
         await this.beforeToken(request);
         if (request.signal.aborted) throw new GrpoError("CANCELLED", "the request was cancelled");
-        const token = { id, logprob: -(++this.#drawn) / 2 ** 20, top: [] };
+        const token = { id, logprob: -++this.#drawn / 2 ** 20, top: [] };
         one.tokens.push(token);
         yield { type: "token", index, token };
       }

@@ -16,7 +16,11 @@ async function agent(context: RolloutContext<Row>) {
   const messages: object[] = [{ role: "system", content: "Be brief." }, ask(context.row.prompt)];
   const { message } = await chat({ messages, tools: TOOLS });
   const [{ id, function: called }] = message.tool_calls;
-  const back = { role: "assistant", content: message.content, tool_calls: [{ id, type: "function", function: called }] };
+  const back = {
+    role: "assistant",
+    content: message.content,
+    tool_calls: [{ id, type: "function", function: called }],
+  };
   messages.push(back, { role: "tool", tool_call_id: id, content: `sunny ${context.attempt}` });
   const last = await chat({ messages, tools: TOOLS });
   return { reward: last.message.content.length, seen: context.row.n };
@@ -39,7 +43,8 @@ it("records an agent's conversation as one sample, with results masked, and tell
   expect(text(counted)).toBe(`${CALL}<|im_end|>It is sunny.<|im_end|>`);
   expect(text(given)).toBe("\n<|im_start|>tool\nsunny 0<|im_end|>\n<|im_start|>assistant\n");
   expect(text(recorded?.promptIds ?? [])).toContain("Be brief.<|im_end|>\n<|im_start|>user\nquestion 0<|im_end|>");
-  const roles = (rollout?.completion as readonly Message[]).map(({ role }) => role);
+  const said = (rollout?.completion ?? []) as readonly Message[];
+  const roles = said.map(({ role }) => role);
   expect(roles).toEqual(["assistant", "tool", "assistant"]);
   expect(rollout?.report).toMatchObject({
     result: { reward: 12, seen: 0 },

@@ -14,7 +14,22 @@ export const TOOLS = [
   { type: "function", function: { name: "sum", description: "Adds", parameters: { type: "object" } } },
 ];
 
-const WORDS = ["yes", "no.", "  Look", "at\n", "naïve", "日本", "🙂🙃", "é", "<b>", "{", '"quoted"', "\\n", "x = 1", "\t"];
+const WORDS = [
+  "yes",
+  "no.",
+  "  Look",
+  "at\n",
+  "naïve",
+  "日本",
+  "🙂🙃",
+  "é",
+  "<b>",
+  "{",
+  '"quoted"',
+  "\\n",
+  "x = 1",
+  "\t",
+];
 
 /** Some words, with anything in them. */
 export function words(draw: Lots, most = 6): string {

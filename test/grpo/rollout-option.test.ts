@@ -130,10 +130,17 @@ it("scores the recorded conversation where a rollout returns nothing", async () 
 });
 
 it("adds up rewards by name, and logs each", async () => {
-  const { trainer } = await bench({ rollout: async ({ attempt }) => ({ rewards: { right: attempt % 2, short: 0.5 } }) });
+  const { trainer } = await bench({
+    rollout: async ({ attempt }) => ({ rewards: { right: attempt % 2, short: 0.5 } }),
+  });
   await trainer.train();
   const step = lines("metrics.jsonl").at(-1);
-  expect(step).toMatchObject({ reward: 1, "rewards/right/mean": 0.5, "rewards/short/mean": 0.5, "rewards/short/std": 0 });
+  expect(step).toMatchObject({
+    reward: 1,
+    "rewards/right/mean": 0.5,
+    "rewards/short/mean": 0.5,
+    "rewards/short/std": 0,
+  });
 });
 
 it.each([
