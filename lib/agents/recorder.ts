@@ -53,7 +53,7 @@ interface Request {
 export class RolloutRecorder implements TurnRecorder {
   readonly #options: RecorderOptions;
   readonly #tree = new TurnTree();
-  readonly #turnsBySaid = new Map<string, readonly Turn[]>();
+  readonly #lastToSay = new Map<string, Turn>();
   /** Requests of which the client uses one answer: each but the last was sent again. By body and prompt, the newest of its kind. */
   readonly #questions = new Map<string, Request[]>();
   readonly #repeated: Request[][] = [];
@@ -120,7 +120,7 @@ export class RolloutRecorder implements TurnRecorder {
   /** The turns whose messages a request has in its history. */
   #repeatedBy({ chat }: AskedTurn): Turn[] {
     const said = chat?.messages.filter(({ role }) => role === "assistant") ?? [];
-    return said.flatMap((message) => this.#turnsBySaid.get(wordingOf(message)) ?? []);
+    return said.flatMap((message) => this.#lastToSay.get(wordingOf(message)) ?? []);
   }
 
   #asTrained(generation: GenerationRequest, seed: number): GenerationRequest {
@@ -176,8 +176,7 @@ export class RolloutRecorder implements TurnRecorder {
     const turn = turns[index];
     if (turn === undefined) return;
     turn.said = message;
-    const wording = wordingOf(message);
-    this.#turnsBySaid.set(wording, [...(this.#turnsBySaid.get(wording) ?? []), turn]);
+    this.#lastToSay.set(wordingOf(message), turn);
   }
 
   #close(request: Request, prompt: string, error: unknown): void {
