@@ -3,6 +3,7 @@
 
 import type { ChatFormat } from "../chat/chat-format.js";
 import type { Grammar } from "../grammar/grammar.js";
+import type { JsonObject } from "../json.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { TokenIds } from "../types.js";
 import { textFormOf } from "./answer-form.js";
@@ -34,6 +35,8 @@ export interface Served {
   readonly format: ChatFormat;
   readonly grammars: Grammars;
   readonly defaults: SamplingDefaults;
+  /** Variables of the chat template where a request does not say otherwise. */
+  readonly variables: JsonObject;
   readonly limits: EndpointLimits;
   /** Seconds since 1970. */
   readonly createdAt: number;

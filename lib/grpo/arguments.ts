@@ -33,6 +33,14 @@ const ARGUMENTS: { readonly [Name in keyof GRPOTrainerOptions<{ readonly prompt:
     expected: "an object with a method sample and maxPositions",
     is: (value) => hasMethods(value, "sample") && typeof Reflect.get(Object(value), "maxPositions") === "number",
   },
+  rollout: {
+    expected: "a function",
+    is: (value) => typeof value === "function",
+    hint: (value) =>
+      typeof value === "string"
+        ? `write command(${show(value)})`
+        : "write async ({ row, endpoint, signal }) => ({ reward: … })",
+  },
   processingClass: {
     expected: "a Tokenizer",
     is: (value) => hasMethods(value, "encode", "decode", "applyChatTemplate"),
@@ -82,7 +90,7 @@ const FOREIGN: Readonly<Record<string, string>> = {
   optimizers: "leave it out, and set optim and optimArgs of GRPOConfig",
   quantizationConfig: "leave it out: weights are not quantised",
   tools: "leave it out, or give a sampler that calls them between its turns",
-  rolloutFunc: "leave it out, or give a sampler",
+  rolloutFunc: "write rollout: async ({ row, endpoint, signal }) => ({ reward: … }), or give a sampler",
   environmentFactory: "leave it out, or give a sampler",
   refModel: "leave it out: with beta above 0 the reference is the model as it is when training begins",
 };

@@ -1,9 +1,16 @@
 // Completions as completions.jsonl has them.
 
 import { at } from "../at.js";
-import type { CompletionRecord } from "../log/run-log.js";
+import type { CompletionRecord, SampleRecord } from "../log/run-log.js";
 import { completionText } from "../rewards/per-sample.js";
-import { completionIdsOf, finishReasonOf, type Group, type Sample, type ScoredRollout } from "../rollout/sample.js";
+import {
+  type Conversation,
+  completionIdsOf,
+  finishReasonOf,
+  type Group,
+  type Sample,
+  type ScoredRollout,
+} from "../rollout/sample.js";
 
 export function completionRecords(
   step: number,
@@ -37,15 +44,30 @@ function lossMaskRecord({ samples }: ScoredRollout): Pick<CompletionRecord, "los
   return { loss_mask: masks.flatMap((mask) => [...mask]) };
 }
 
-function sampleRecords(group: Group<ScoredRollout>, { samples }: ScoredRollout): Pick<CompletionRecord, "samples"> {
+function sampleRecords(
+  group: Group<ScoredRollout>,
+  { samples, report }: ScoredRollout,
+): Pick<CompletionRecord, "samples"> {
   const ofPrompt = ({ promptIds }: Sample) =>
     promptIds.length === group.promptIds.length && promptIds.every((id, i) => id === group.promptIds[i]);
-  if (samples.length === 1 && samples.every(ofPrompt)) return {};
+  if (samples.length === 1 && samples.every(ofPrompt) && report?.conversations === undefined) return {};
   return {
-    samples: samples.map((sample) => ({
+    samples: samples.map((sample, i) => ({
       ...(ofPrompt(sample) ? {} : { prompt_ids: sample.promptIds }),
       tokens: sample.completionIds.length,
       finish_reason: sample.finishReason,
+      ...conversationRecord(report?.conversations?.[i]),
     })),
+  };
+}
+
+function conversationRecord(conversation: Conversation | undefined): Partial<SampleRecord> {
+  if (conversation === undefined) return {};
+  const { messages, sampled, tools, branchOf } = conversation;
+  return {
+    messages,
+    sampled,
+    ...(tools.length > 0 ? { tools } : {}),
+    ...(branchOf === undefined ? {} : { branch_of: branchOf }),
   };
 }

@@ -27,6 +27,7 @@ import { planTraining } from "./plan.js";
 import { defaultConfig, Policy } from "./policy.js";
 import { checkMemory } from "./preflight.js";
 import { RewardNotes } from "./reward-notes.js";
+import { RolloutUse } from "./rollout-use.js";
 import {
   checkRewardColumns,
   type EvaluateOptions,
@@ -57,6 +58,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   readonly args: GRPOConfig;
   readonly #policy: Policy;
   readonly #sampler: Sampler | undefined;
+  readonly #rollouts: RolloutUse<Row> | undefined;
   readonly #rows: TrainerRows<Row>;
   readonly #functions: readonly AnyRewardFn[];
   readonly #rewards: RewardRuntime;
@@ -76,9 +78,11 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     this.#policy = new Policy(options, args);
     this.#sampler = options.sampler;
     this.#rows = trainerRows(options, args);
-    const functions = resolveRewardFunctions(options.rewardFuncs, args);
+    this.#rollouts = RolloutUse.of(options, args, this.#notes);
+    const further = this.#rollouts?.rewards ?? [];
+    const functions = resolveRewardFunctions(options.rewardFuncs, args, further);
     this.#functions = functions;
-    this.#rewardWeights = resolveRewardWeights(args, functions.length);
+    this.#rewardWeights = resolveRewardWeights(args, functions.length - further.length, further.length);
     this.#rewards = new RewardRuntime({
       functions,
       concurrency: args.rewardConcurrency,
@@ -99,7 +103,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       output: options.output,
       resumeHint: options.resumeHint,
       completionsRepo: args.logCompletionsHubRepo,
-      close: (signal) => this.#closeRewards(signal),
+      close: (signal) => this.#close(signal),
     });
     // Last, so that a model whose trainer was refused is as it was.
     this.#policy.adapt();
@@ -160,7 +164,9 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   #makeParts(): Parts<Row> {
     const { args } = this;
     const { model, tokenizer } = this.#policy;
-    const setup = { ...this.#rows, learner: model, sampler: this.#sampler ?? model, processingClass: tokenizer };
+    const drawn = this.#sampler ?? model;
+    const sampler = this.#rollouts?.sampler(drawn, tokenizer, this.#rewards.names) ?? drawn;
+    const setup = { ...this.#rows, learner: model, sampler, processingClass: tokenizer };
     const evaluator = new Evaluator(setup, args, this.#rewards, this.#rewardWeights, this.#notes);
     return { setup, prompts: promptTable(setup.trainDataset, setup, args), evaluator };
   }
@@ -194,7 +200,8 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     });
   }
 
-  async #closeRewards(signal?: AbortSignal): Promise<void> {
+  async #close(signal?: AbortSignal): Promise<void> {
+    await this.#rollouts?.close();
     await unlessAborted(this.#rewards.close(), signal, "a reward function's close").catch((error: unknown) => {
       this.#loop.note(`closing the rewards: ${reasonOf(error)}`);
     });

@@ -21,6 +21,8 @@ export type RewardSample<Row = unknown> = {
   readonly text: string;
   readonly completionIds: readonly number[];
   readonly finishReason: FinishReason;
+  /** What the trainer's `rollout` returned; undefined without one. */
+  readonly rolloutResult?: unknown;
   readonly trainerState: TrainerState;
   readonly signal: AbortSignal;
 } & { readonly [K in keyof Row as K extends "prompt" ? never : K]: Row[K] };
@@ -31,15 +33,18 @@ export const rewardArguments: ReadonlySet<string> = new Set([
   "completions",
   "completionIds",
   "finishReasons",
+  "rolloutResults",
   "trainerState",
   "logMetric",
   "logExtra",
   "signal",
 ]);
 
-/** The text of a completion: itself, or the contents of its messages. */
+/** The text of a completion: itself, or what the model says in its messages. */
 export function completionText(completion: Completion): string {
-  return typeof completion === "string" ? completion : completion.map((message) => message.content).join("");
+  if (typeof completion === "string") return completion;
+  const own = completion.filter(({ role }) => role === "assistant");
+  return own.map(({ content }) => content).join("");
 }
 
 /**
@@ -62,6 +67,7 @@ export function perSample<Row = unknown>(
         text: () => completionText(completion),
         completionIds: () => entry("completionIds", i),
         finishReason: () => entry("finishReasons", i),
+        rolloutResult: () => entry("rolloutResults", i),
         trainerState: () => batch.trainerState,
         signal: () => batch.signal,
       }),

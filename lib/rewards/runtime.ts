@@ -30,6 +30,8 @@ export interface RewardInput {
   readonly completions: readonly Completion[];
   readonly completionIds: readonly (readonly number[])[];
   readonly finishReasons: readonly FinishReason[];
+  /** What rollouts of one's own returned. Absent: there are none. */
+  readonly rolloutResults?: readonly unknown[] | undefined;
   readonly columns: Readonly<Record<string, readonly unknown[]>>;
   readonly trainerState: TrainerState;
 }
@@ -173,8 +175,8 @@ export class RewardRuntime {
 
 /** TRL's named arguments. Every completion has values of its own, also where several are of one row. */
 function callArguments({ columns, trainerState, ...lists }: RewardInput): object {
-  const copies = Object.entries<readonly unknown[]>({ ...columns, ...lists }).map(
-    ([name, values]) => [name, () => values.map((value) => copyOf(value))] as const,
+  const copies = Object.entries<readonly unknown[] | undefined>({ ...columns, ...lists }).flatMap(([name, values]) =>
+    values === undefined ? [] : [[name, () => values.map((value) => copyOf(value))] as const],
   );
   return lazyObject({ ...Object.fromEntries(copies), trainerState: () => copyOf(trainerState) });
 }

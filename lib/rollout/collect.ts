@@ -75,7 +75,9 @@ export async function collectGroups<Row>(source: RolloutSource<Row>, request: Ro
 
   const started = performance.now();
   const options = { ...sampling, promptKeys: keysOf(rows), signal: scoring.signal, onGroup };
-  await scoring.during(() => unlessAborted(source.sampler.sample(promptIds, options), request.signal, "the sampler"));
+  const promptRows = rows.map((row) => source.prompts.row(row));
+  const sample = () => source.sampler.sample(promptIds, options, promptRows);
+  await scoring.during(() => unlessAborted(sample(), request.signal, "the sampler"));
   const sampled = performance.now();
   const missing = groups.indexOf(undefined);
   if (missing >= 0) {
@@ -223,6 +225,9 @@ function rewardInput<Row>(
     completions: rollouts.map(({ rollout }) => rollout.completion),
     completionIds: rollouts.map(({ rollout }) => completionIdsOf(rollout)),
     finishReasons: rollouts.map(({ rollout }) => finishReasonOf(rollout)),
+    rolloutResults: rollouts.every(({ rollout }) => rollout.report === undefined)
+      ? undefined
+      : rollouts.map(({ rollout }) => rollout.report?.result),
     columns: Object.fromEntries(source.columns.map((name) => [name, column(name)])),
     trainerState,
   };
@@ -242,7 +247,7 @@ function withRewards({ groups, output }: Scored): Group[] {
       const i = next++;
       return {
         ...rollout,
-        rewards: output.rewards.map((rewards) => at(rewards, i)),
+        rewards: output.rewards.map((rewards) => (rollout.report?.unscored ? null : at(rewards, i))),
         extras: Object.fromEntries(extras.map(([name, values]) => [name, values[i]])),
       };
     }),

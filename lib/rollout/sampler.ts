@@ -12,9 +12,10 @@ export type SampledAttempt = SampledCompletion | SampledRollout;
 export interface Sampler {
   /** Longest sequence that it can take, prompt and completion together. */
   readonly maxPositions: number;
-  /** Attempts `groupSize` times at every prompt, and hands each group to `onGroup` as it finishes; see CausalLM.sample. */
+  /** Attempts `groupSize` times at every prompt, and hands each group to `onGroup` as it finishes; see CausalLM.sample. `rows`: those of the prompts. */
   sample(
     prompts: readonly TokenIds[],
     options: SampleOptions<SampledAttempt>,
+    rows?: readonly unknown[],
   ): Promise<{ readonly groups: readonly SampledGroup<SampledAttempt>[] }>;
 }

@@ -219,3 +219,23 @@ it("is called after the folder that the model is from, or its last part", async 
   }
   await other.close();
 });
+
+it("says how much of a prompt was known, turn after turn, in every protocol", async () => {
+  const messages: object[] = [
+    { role: "user", content: "What is known of this conversation, and what is new in its next turn?" },
+  ];
+  const ask = (path: string, body: object) => client.json(path, { ...body, temperature: 0 });
+  const first = await ask("/v1/chat/completions", { messages, max_tokens: 12 });
+  messages.push(first.choices[0].message, { role: "user", content: "And now?" });
+  const second = await ask("/v1/chat/completions", { messages, max_tokens: 12 });
+  const { prompt_tokens: before, completion_tokens: said } = first.usage;
+  expect(second.usage.prompt_tokens_details.cached_tokens).toBeGreaterThanOrEqual(before + said - 1);
+  expect(second.usage.prompt_tokens_details.cached_tokens).toBeLessThan(second.usage.prompt_tokens);
+  const text = await ask("/v1/completions", { prompt: ["known words", "known words"], max_tokens: 1, n: 2 });
+  const again = await ask("/v1/completions", { prompt: "known words", max_tokens: 1 });
+  expect(again.usage.prompt_tokens_details.cached_tokens).toBe(again.usage.prompt_tokens - 1);
+  expect(text.usage.prompt_tokens).toBe(2 * again.usage.prompt_tokens);
+  const input = [{ role: "user", content: "What is known of this conversation, and what is new in its next turn?" }];
+  const response = await ask("/v1/responses", { input, max_output_tokens: 12 });
+  expect(response.usage.input_tokens_details.cached_tokens).toBe(response.usage.input_tokens - 1);
+});
