@@ -51,6 +51,8 @@ export type GrpoErrorCode =
   | "REWARD_FAILED"
   /** A reward function returned something that is no reward. */
   | "BAD_REWARD"
+  /** An environment could not be reset. */
+  | "ENVIRONMENT_FAILED"
   /** Loss or gradient was not finite too many times in a row. */
   | "NON_FINITE"
   /** Stopped by a signal or Ctrl-C. */

@@ -76,6 +76,8 @@ export type RewardBatch<Row = unknown> = {
   completionIds: number[][];
   /** Why each completion ended. */
   finishReasons: FinishReason[];
+  /** What each rollout acted upon, not copied, where the trainer has an environmentFactory. */
+  environments?: unknown[];
   /** Where the run stands. */
   trainerState: TrainerState;
   /** Adds to a metric of this name; the step logs the mean. Throws for a name of the run's own, such as "loss". */

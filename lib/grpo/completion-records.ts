@@ -17,8 +17,9 @@ export function completionRecords(
       step,
       split,
       row: group.row,
-      prompt: group.prompt,
+      prompt: rollout.prompt ?? group.prompt,
       completion: completionText(rollout.completion),
+      ...messagesRecord(rollout),
       ids: completionIdsOf(rollout),
       rewards: Object.fromEntries(names.map((name, k) => [name, at(rollout.rewards, k)])),
       reward: Number.isNaN(rollout.reward) ? null : rollout.reward,
@@ -29,6 +30,13 @@ export function completionRecords(
       ...sampleRecords(group, rollout),
     })),
   );
+}
+
+/** A plain completion is told by its text. */
+function messagesRecord({ completion }: ScoredRollout): Pick<CompletionRecord, "messages"> {
+  if (typeof completion === "string") return {};
+  const isPlain = completion.length === 1 && completion.every(({ tool_calls: calls }) => calls === undefined);
+  return isPlain ? {} : { messages: completion };
 }
 
 function lossMaskRecord({ samples }: ScoredRollout): Pick<CompletionRecord, "loss_mask"> {

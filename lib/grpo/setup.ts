@@ -22,6 +22,7 @@ import type { ProcessingClass } from "../tokenizer/processing-class.js";
 import type { AnyRewardFn, Prompt, RewardBatch, RewardFn } from "../types.js";
 import type { GRPOConfig } from "./config.js";
 import { evaluationRows, type RowsOrStream, trainingRows } from "./streamed-rows.js";
+import type { ToolOptions, ToolUse } from "./tool-use.js";
 
 /** Functions that a run calls at its moments, and waits for; by default one of GRPOTrainer. */
 export type TrainerCallback<Args extends RunOptions = GRPOConfig> = run.TrainerCallback<Args>;
@@ -32,7 +33,7 @@ export type TrainerEvent<Args extends RunOptions = GRPOConfig> = run.TrainerEven
 export interface PolicyModel extends Learner, Sampler {}
 
 /** What a trainer is made of. */
-export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> {
+export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> extends ToolOptions<Row> {
   /**
    * A model, or the id or folder of one, which is then loaded before the first step or evaluation: in float32, or as modelInitKwargs of
    * the config says.
@@ -40,7 +41,7 @@ export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> {
   readonly model: PolicyModel | string;
   /**
    * Who samples; default: the model. Another one, such as an agent that calls tools between its turns, must draw from the weights that the
-   * model has at the time of the call.
+   * model has at the time of the call. Beside tools and environments it must be a Generator too, which draws single turns.
    */
   readonly sampler?: Sampler;
   /** The tokenizer. Default: that of the model's id or folder, loaded before the first step or evaluation. */
@@ -95,6 +96,7 @@ export interface TrainerSetup<Row extends { readonly prompt: Prompt }> extends T
   readonly learner: Learner;
   readonly sampler: Sampler;
   readonly processingClass: ProcessingClass;
+  readonly toolUse: ToolUse | undefined;
 }
 
 /** Whether a run evaluates. */
@@ -118,8 +120,12 @@ export function trainerRows<Row extends { readonly prompt: Prompt }>(
   };
 }
 
-/** The reward functions from the trainer's argument or from args. */
-export function resolveRewardFunctions(given: unknown, args: GRPOConfig): readonly AnyRewardFn[] {
+/** The reward functions from the trainer's argument or from args, and those of environments. */
+export function resolveRewardFunctions(
+  given: unknown,
+  args: GRPOConfig,
+  ofEnvironments: readonly AnyRewardFn[] = [],
+): readonly AnyRewardFn[] {
   const own = given === undefined ? undefined : Array.isArray(given) ? (given as unknown[]) : [given];
   const functions = own ?? args.rewardFuncs ?? [];
   if (own && args.rewardFuncs && !sameItems(own, args.rewardFuncs)) {
@@ -127,14 +133,14 @@ export function resolveRewardFunctions(given: unknown, args: GRPOConfig): readon
       hint: "keep one of them",
     });
   }
-  if (functions.length === 0) {
+  if (functions.length + ofEnvironments.length === 0) {
     throw new GrpoError("BAD_OPTION", "GRPOTrainer has no reward function", { hint: "give rewardFuncs: [fn, …]" });
   }
   functions.forEach((fn, k) => {
     if (typeof fn === "function") return;
     throw badOption("GRPOTrainer", `rewardFuncs[${k}]`, "a function", fn, rewardHint(fn));
   });
-  return functions as readonly AnyRewardFn[];
+  return [...(functions as readonly AnyRewardFn[]), ...ofEnvironments];
 }
 
 /** What to write for a name: of a function that is here ("accuracy", TRL's "accuracy_reward"), or of a reward model. */
@@ -150,10 +156,12 @@ function sameItems(a: readonly unknown[], b: readonly unknown[]): boolean {
   return a.length === b.length && a.every((item, i) => item === b[i]);
 }
 
-export function resolveRewardWeights(args: GRPOConfig, functions: number): number[] {
+/** As in TRL, a reward of environments has the weight 1, and no place in rewardWeights. */
+export function resolveRewardWeights(args: GRPOConfig, functions: number, ofEnvironments = 0): number[] {
   const weights = args.rewardWeights ?? args.rewardFuncsWeights;
-  if (weights === null) return new Array<number>(functions).fill(1);
-  if (weights.length === functions) return weights;
+  const ones = (count: number) => new Array<number>(count).fill(1);
+  if (weights === null) return ones(functions + ofEnvironments);
+  if (weights.length === functions) return [...weights, ...ones(ofEnvironments)];
   throw new GrpoError("BAD_OPTION", `rewardWeights has ${weights.length} numbers for ${functions} reward functions`, {
     hint: "give one weight per function, in the same order",
   });
@@ -192,7 +200,7 @@ export function checkRewardColumns<Row>(
 
 export function promptTable<Row extends { readonly prompt: Prompt }>(
   rows: RowSource<Row>,
-  { learner, sampler, processingClass: tokenizer }: TrainerSetup<Row>,
+  { learner, sampler, processingClass: tokenizer, toolUse }: TrainerSetup<Row>,
   args: GRPOConfig,
 ): PromptTable<Row> {
   const positions = Math.min(learner.maxPositions, sampler.maxPositions);
@@ -210,6 +218,7 @@ export function promptTable<Row extends { readonly prompt: Prompt }>(
     limitName: own ? "maxPromptLength" : `${positions} positions − maxCompletionLength ${args.maxCompletionLength}`,
     overflow: args.promptOverflow,
     chatTemplateKwargs: args.chatTemplateKwargs ?? {},
+    toolsOf: toolUse && ((row) => toolUse.toolsOf(row)),
   });
 }
 

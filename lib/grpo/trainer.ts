@@ -41,6 +41,7 @@ import {
   trainerRows,
   usableRows,
 } from "./setup.js";
+import { ToolUse } from "./tool-use.js";
 
 /** What is made once the model is there. */
 interface Parts<Row extends { readonly prompt: Prompt }> {
@@ -57,6 +58,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   readonly args: GRPOConfig;
   readonly #policy: Policy;
   readonly #sampler: Sampler | undefined;
+  readonly #toolUse: ToolUse | undefined;
   readonly #rows: TrainerRows<Row>;
   readonly #functions: readonly AnyRewardFn[];
   readonly #rewards: RewardRuntime;
@@ -76,9 +78,11 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     this.#policy = new Policy(options, args);
     this.#sampler = options.sampler;
     this.#rows = trainerRows(options, args);
-    const functions = resolveRewardFunctions(options.rewardFuncs, args);
+    this.#toolUse = ToolUse.of(options, args);
+    const ofEnvironments = this.#toolUse?.rewards ?? [];
+    const functions = resolveRewardFunctions(options.rewardFuncs, args, ofEnvironments);
     this.#functions = functions;
-    this.#rewardWeights = resolveRewardWeights(args, functions.length);
+    this.#rewardWeights = resolveRewardWeights(args, functions.length - ofEnvironments.length, ofEnvironments.length);
     this.#rewards = new RewardRuntime({
       functions,
       concurrency: args.rewardConcurrency,
@@ -160,7 +164,9 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   #makeParts(): Parts<Row> {
     const { args } = this;
     const { model, tokenizer } = this.#policy;
-    const setup = { ...this.#rows, learner: model, sampler: this.#sampler ?? model, processingClass: tokenizer };
+    const [drawn, toolUse] = [this.#sampler ?? model, this.#toolUse];
+    const sampler = toolUse?.sampler(drawn, tokenizer) ?? drawn;
+    const setup = { ...this.#rows, learner: model, sampler, processingClass: tokenizer, toolUse };
     const evaluator = new Evaluator(setup, args, this.#rewards, this.#rewardWeights, this.#notes);
     return { setup, prompts: promptTable(setup.trainDataset, setup, args), evaluator };
   }

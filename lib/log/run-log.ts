@@ -22,6 +22,8 @@ export interface CompletionRecord {
   readonly row: number;
   readonly prompt: unknown;
   readonly completion: string;
+  /** The completion as messages, where it is more than one, or calls tools. */
+  readonly messages?: readonly unknown[];
   /** All tokens after the prompt; of several samples one after the other. */
   readonly ids: readonly number[];
   /** By reward function; null abstained. */

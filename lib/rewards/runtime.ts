@@ -31,6 +31,8 @@ export interface RewardInput {
   readonly completionIds: readonly (readonly number[])[];
   readonly finishReasons: readonly FinishReason[];
   readonly columns: Readonly<Record<string, readonly unknown[]>>;
+  /** What the rollouts acted upon. Absent: there are no environments. */
+  readonly environments?: readonly object[];
   readonly trainerState: TrainerState;
 }
 
@@ -171,12 +173,16 @@ export class RewardRuntime {
   }
 }
 
-/** TRL's named arguments. Every completion has values of its own, also where several are of one row. */
-function callArguments({ columns, trainerState, ...lists }: RewardInput): object {
+/** TRL's named arguments. Every completion has values of its own, also where several are of one row; environments are what they are. */
+function callArguments({ columns, trainerState, environments, ...lists }: RewardInput): object {
   const copies = Object.entries<readonly unknown[]>({ ...columns, ...lists }).map(
     ([name, values]) => [name, () => values.map((value) => copyOf(value))] as const,
   );
-  return lazyObject({ ...Object.fromEntries(copies), trainerState: () => copyOf(trainerState) });
+  return lazyObject({
+    ...Object.fromEntries(copies),
+    ...(environments === undefined ? {} : { environments: () => [...environments] }),
+    trainerState: () => copyOf(trainerState),
+  });
 }
 
 function rewardFailed(name: string, size: number, state: TrainerState, cause: unknown): RewardError {

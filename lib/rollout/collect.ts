@@ -75,7 +75,9 @@ export async function collectGroups<Row>(source: RolloutSource<Row>, request: Ro
 
   const started = performance.now();
   const options = { ...sampling, promptKeys: keysOf(rows), signal: scoring.signal, onGroup };
-  await scoring.during(() => unlessAborted(source.sampler.sample(promptIds, options), request.signal, "the sampler"));
+  const promptRows = rows.map((row) => ({ row: source.prompts.row(row), prompt: source.prompts.prompt(row) }));
+  const sample = () => source.sampler.sample(promptIds, options, promptRows);
+  await scoring.during(() => unlessAborted(sample(), request.signal, "the sampler"));
   const sampled = performance.now();
   const missing = groups.indexOf(undefined);
   if (missing >= 0) {
@@ -216,7 +218,10 @@ function rewardInput<Row>(
   trainerState: TrainerState,
   groups: readonly Group<SampledRollout>[],
 ): RewardInput {
-  const rollouts = groups.flatMap(({ row, prompt, rollouts }) => rollouts.map((rollout) => ({ row, prompt, rollout })));
+  const rollouts = groups.flatMap(({ row, prompt, rollouts }) =>
+    rollouts.map((rollout) => ({ row, prompt: rollout.prompt ?? prompt, rollout })),
+  );
+  const environments = rollouts.map(({ rollout }) => rollout.environment).filter((one) => one !== undefined);
   const column = (name: string) => rollouts.map(({ row }) => columnValue(source.prompts.row(row), name));
   return {
     prompts: rollouts.map(({ prompt }) => prompt),
@@ -224,6 +229,7 @@ function rewardInput<Row>(
     completionIds: rollouts.map(({ rollout }) => completionIdsOf(rollout)),
     finishReasons: rollouts.map(({ rollout }) => finishReasonOf(rollout)),
     columns: Object.fromEntries(source.columns.map((name) => [name, column(name)])),
+    ...(environments.length > 0 ? { environments } : {}),
     trainerState,
   };
 }

@@ -28,6 +28,12 @@ export interface SampledRollout {
   readonly samples: readonly Sample[];
   /** As reward functions and logs get it. */
   readonly completion: Completion;
+  /** Where it is not the row's: what reward functions get in its place. */
+  readonly prompt?: Prompt;
+  /** Calls of tools, and those of them that ended in an error. Absent: there are no tools. */
+  readonly tools?: { readonly calls: number; readonly failures: number };
+  /** What it acted upon, for reward functions. */
+  readonly environment?: object;
 }
 
 /** An attempt with what the reward functions say of it. */

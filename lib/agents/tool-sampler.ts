@@ -1,0 +1,184 @@
+// Rollouts with tools in place of plain completions. Every conversation goes its own way: one that waits for a tool holds up no other.
+// What it draws depends on (seed, step, row, sample, turn) and on what its tools answer, and on nothing else.
+
+import { setMaxListeners } from "node:events";
+import type { ChatFormat } from "../chat/chat-format.js";
+import type { Generator, Sampling } from "../endpoint/generator.js";
+import { GrpoError, reasonOf } from "../errors.js";
+import type { JsonObject } from "../json.js";
+import type { SampledGroup, SampleOptions } from "../model/sampled.js";
+import { mixSeed } from "../rollout/prompt-sampler.js";
+import type { SampledRollout } from "../rollout/sample.js";
+import type { PromptRow, SampledAttempt, Sampler } from "../rollout/sampler.js";
+import type { Message, TokenIds } from "../types.js";
+import { at } from "../at.js";
+import { type ConversationSetup, converse } from "./conversation.js";
+import type { Environments, ReadyEnvironment } from "./environments.js";
+import type { ReadyTool } from "./tool.js";
+
+export interface ToolSamplerOptions {
+  readonly generator: Generator;
+  readonly format: ChatFormat;
+  /** Of every rollout, where there are no environments. */
+  readonly tools: readonly ReadyTool[];
+  readonly environments?: Environments | undefined;
+  /** The ids of a prompt to which an environment has added something. */
+  readonly render: (prompt: readonly Message[], row: unknown) => TokenIds;
+  /** minP where a call leaves it open. */
+  readonly minP: number;
+  /** Rounds of calls at most; null: as many as fit. */
+  readonly maxRounds: number | null;
+  /** Seconds that a call of a tool may take; null: any time. */
+  readonly toolTimeout: number | null;
+  /** Variables of the chat template. */
+  readonly variables: JsonObject;
+}
+
+/** One attempt that is to be made. */
+interface Attempt {
+  readonly row: PromptRow;
+  readonly promptIds: TokenIds;
+  readonly seed: number;
+  readonly place: ReadyEnvironment | undefined;
+}
+
+export class ToolSampler implements Sampler {
+  readonly #options: ToolSamplerOptions;
+
+  constructor(options: ToolSamplerOptions) {
+    this.#options = options;
+  }
+
+  get maxPositions(): number {
+    return this.#options.generator.maxPositions;
+  }
+
+  async sample(
+    prompts: readonly TokenIds[],
+    options: SampleOptions<SampledAttempt>,
+    rows: readonly PromptRow[] = [],
+  ): Promise<{ readonly groups: readonly SampledGroup<SampledRollout>[] }> {
+    const stop = new AbortController();
+    const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
+    // One listener for each turn and each call in flight.
+    setMaxListeners(0, signal);
+    const setup = this.#setup(options, signal);
+    const attempts = this.#attempts(prompts, options, rows);
+    const group = async (prompt: number): Promise<SampledGroup<SampledRollout>> => {
+      const completions = await Promise.all(at(attempts, prompt).map((attempt) => this.#converse(setup, attempt)));
+      options.onGroup?.({ prompt, completions });
+      return { prompt, completions };
+    };
+    try {
+      return { groups: await Promise.all(prompts.map((_, prompt) => group(prompt))) };
+    } catch (error) {
+      // The others have nobody to draw for any more.
+      stop.abort(error);
+      throw error;
+    }
+  }
+
+  /** [P][G] with their environments, given out in this order. */
+  #attempts(
+    prompts: readonly TokenIds[],
+    { seed = 0, step = 0, promptKeys, groupSize }: SampleOptions<SampledAttempt>,
+    rows: readonly PromptRow[],
+  ): Attempt[][] {
+    const { environments } = this.#options;
+    const rowOf = (prompt: number) => at(rows, prompt);
+    const perAttempt = prompts.flatMap((_, prompt) => Array.from({ length: groupSize }, () => rowOf(prompt).row));
+    const places = environments?.take(perAttempt);
+    return prompts.map((promptIds, prompt) => {
+      const key = promptKeys ? at(promptKeys, prompt) : prompt;
+      return Array.from({ length: groupSize }, (_, sample) => ({
+        row: rowOf(prompt),
+        promptIds,
+        seed: mixSeed(mixSeed(mixSeed(seed, step), key), sample),
+        place: places && at(places, prompt * groupSize + sample),
+      }));
+    });
+  }
+
+  async #converse(setup: ConversationSetup, attempt: Attempt): Promise<SampledRollout> {
+    const { environments, tools } = this.#options;
+    const { row, place } = attempt;
+    const given = conversationOf(row);
+    const observation = place && environments && (await observe(place, environments.rowFor(row.row)));
+    const prompt = observation === undefined ? given : withObservation(given, observation);
+    const { rollout, hangs } = await converse(setup, {
+      prompt,
+      promptIds: prompt === given ? attempt.promptIds : this.#render(prompt, row.row, setup.maxTokens),
+      tools: place?.tools ?? tools,
+      seed: (turn) => mixSeed(attempt.seed, turn),
+    });
+    if (place === undefined) return rollout;
+    if (hangs) environments?.discard(place);
+    return { ...rollout, environment: place.environment, ...(prompt === given ? {} : { prompt }) };
+  }
+
+  #render(prompt: readonly Message[], row: unknown, maxTokens: number): TokenIds {
+    const ids = this.#options.render(prompt, row);
+    if (ids.length + maxTokens <= this.maxPositions) return ids;
+    const found = `with what reset() of its environment returned, a prompt has ${ids.length} tokens`;
+    const room = `${this.maxPositions} positions − maxCompletionLength ${maxTokens}`;
+    throw new GrpoError("BAD_DATASET", `${found}; at most ${this.maxPositions - maxTokens} fit (${room})`, {
+      hint: "return less text, or lower maxCompletionLength",
+    });
+  }
+
+  #setup(options: SampleOptions<SampledAttempt>, signal: AbortSignal): ConversationSetup {
+    const { generator, format, maxRounds, toolTimeout, variables, minP } = this.#options;
+    return {
+      format,
+      generator,
+      drawing: {
+        sampling: samplingOf(options, minP),
+        stopIds: options.stopIds ?? [],
+        stopStrings: [],
+        adapter: undefined,
+      },
+      maxTokens: options.maxNewTokens,
+      maxRounds: maxRounds ?? Number.POSITIVE_INFINITY,
+      toolTimeout,
+      variables,
+      signal,
+    };
+  }
+}
+
+function samplingOf(options: SampleOptions<SampledAttempt>, minP: number): Sampling {
+  const { doSample = true, temperature = 1, topP = 1, topK = 0, repetitionPenalty = 1 } = options;
+  return {
+    temperature: doSample ? temperature : 0,
+    topP,
+    topK,
+    minP: options.minP ?? minP,
+    repetitionPenalty,
+    minNewTokens: undefined,
+  };
+}
+
+function conversationOf({ prompt }: PromptRow): readonly Message[] {
+  if (typeof prompt !== "string") return prompt;
+  throw new GrpoError("BAD_DATASET", "expected prompts that are lists of messages beside tools, found a text", {
+    hint: 'write prompt: [{ role: "user", content: "…" }]',
+  });
+}
+
+async function observe({ environment }: ReadyEnvironment, row: unknown): Promise<string | undefined> {
+  let observation: unknown;
+  try {
+    observation = await environment.reset(row);
+  } catch (cause) {
+    throw new GrpoError("ENVIRONMENT_FAILED", `reset of an environment threw: ${reasonOf(cause)}`, { cause });
+  }
+  if (observation === undefined || observation === null) return undefined;
+  if (typeof observation === "string") return observation;
+  throw new GrpoError("ENVIRONMENT_FAILED", `reset of an environment must return text or nothing, found ${typeof observation}`);
+}
+
+/** As in TRL: behind the last message's own text. */
+function withObservation(prompt: readonly Message[], observation: string): readonly Message[] {
+  const last = at(prompt, prompt.length - 1);
+  return [...prompt.slice(0, -1), { ...last, content: last.content + observation }];
+}
