@@ -7,9 +7,9 @@ import type { GenerationRequest, Generator } from "../endpoint/generator.js";
 import { GrpoError } from "../errors.js";
 import type { JsonObject } from "../json.js";
 import type { SampledRollout } from "../rollout/sample.js";
+import { SampleBuilder } from "../rollout/sample-builder.js";
 import type { FinishReason, Message, TokenIds } from "../types.js";
 import { type CallOfMessage, callTools } from "./call-tools.js";
-import { type DrawnTurn, SampleBuilder } from "./sample-builder.js";
 import { describeTool, type ReadyTool } from "./tool.js";
 
 /** What all conversations of a call have in common. */
@@ -43,7 +43,7 @@ export interface Conversation {
   readonly hangs: boolean;
 }
 
-/** A text of so many characters for each token that is left cannot fit: no vocabulary has longer tokens in number. */
+/** A text of more characters for each token that is left does not fit: few tokens are longer, and no text is made of those. */
 const LONGEST_TOKEN = 256;
 
 export async function converse(setup: ConversationSetup, start: ConversationStart): Promise<Conversation> {
@@ -52,11 +52,19 @@ export async function converse(setup: ConversationSetup, start: ConversationStar
   const sample = new SampleBuilder(start.promptIds);
   const completion: Message[] = [];
   const counts = { calls: 0, failures: 0 };
+  // Results that leave no room for a turn leave the completion cut off.
+  let finishReason: FinishReason = "length";
   let hangs = false;
-  for (let turn = 0; sample.length < maxTokens; turn++) {
+  for (let turn = 0; ; turn++) {
     const held = sample.ids;
-    const drawn = await drawTurn(setup, held, maxTokens - sample.length, start.seed(turn));
-    sample.draw(drawn);
+    const room = maxTokens - (held.length - start.promptIds.length);
+    if (room === 0) {
+      finishReason = "length";
+      break;
+    }
+    const drawn = await drawTurn(setup, held, room, start.seed(turn));
+    sample.draw(drawn.ids, drawn.logprobs);
+    finishReason = drawn.finishReason;
     const parsed = setup.format.parse(drawn.ids, { prompt: held, tools: definitions });
     const message = messageOf(parsed, counts.calls);
     completion.push(message);
@@ -71,12 +79,19 @@ export async function converse(setup: ConversationSetup, start: ConversationStar
     counts.failures += results.filter(({ failed }) => failed).length;
     hangs ||= results.some((result) => result.hangs);
     const messages = results.map((result) => result.message);
-    const ids = resultIds(setup, sample, { turn: message, messages, definitions });
+    const ids = resultIds(setup, sample.ids, room - drawn.ids.length, { turn: message, messages, definitions });
     if (ids === undefined) break;
     sample.give(ids);
     completion.push(...messages);
   }
-  return { rollout: { samples: [sample.build()], completion, tools: counts }, hangs };
+  return { rollout: { samples: [sample.sample(finishReason)], completion, tools: counts }, hangs };
+}
+
+/** Tokens as they were drawn, with the log-probability of each, in nats. */
+interface DrawnTurn {
+  readonly ids: readonly number[];
+  readonly logprobs: readonly number[];
+  readonly finishReason: FinishReason;
 }
 
 /** A turn of at most so many tokens, and no more than the model has positions for. */
@@ -137,14 +152,13 @@ interface Answered {
 
 /** What the template writes behind the turn. Undefined where it is more than the completion or the model has room for. */
 function resultIds(
-  { format, maxTokens, generator, variables }: ConversationSetup,
-  sample: SampleBuilder,
+  { format, generator, variables }: ConversationSetup,
+  held: readonly number[],
+  room: number,
   { turn, messages, definitions }: Answered,
 ): TokenIds | undefined {
-  const room = maxTokens - sample.length;
   const characters = messages.reduce((sum, { content }) => sum + content.length, 0);
   if (characters > room * LONGEST_TOKEN) return undefined;
-  const held = sample.ids;
   const ids = format.continuation(ended(held, format), messages, { tools: definitions, variables, turn });
   if (ids === undefined) throw noContinuation();
   return ids.length <= room && held.length + ids.length < generator.maxPositions ? ids : undefined;

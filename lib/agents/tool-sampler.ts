@@ -5,11 +5,11 @@ import { setMaxListeners } from "node:events";
 import type { ChatFormat } from "../chat/chat-format.js";
 import type { Generator, Sampling } from "../endpoint/generator.js";
 import { GrpoError, reasonOf } from "../errors.js";
-import type { JsonObject } from "../json.js";
+import { isJsonObject, type JsonObject } from "../json.js";
 import type { SampledGroup, SampleOptions } from "../model/sampled.js";
 import { mixSeed } from "../rollout/prompt-sampler.js";
 import type { SampledRollout } from "../rollout/sample.js";
-import type { PromptRow, SampledAttempt, Sampler } from "../rollout/sampler.js";
+import type { SampledAttempt, Sampler } from "../rollout/sampler.js";
 import type { Message, TokenIds } from "../types.js";
 import { at } from "../at.js";
 import { type ConversationSetup, converse } from "./conversation.js";
@@ -36,7 +36,7 @@ export interface ToolSamplerOptions {
 
 /** One attempt that is to be made. */
 interface Attempt {
-  readonly row: PromptRow;
+  readonly row: unknown;
   readonly promptIds: TokenIds;
   readonly seed: number;
   readonly place: ReadyEnvironment | undefined;
@@ -56,7 +56,7 @@ export class ToolSampler implements Sampler {
   async sample(
     prompts: readonly TokenIds[],
     options: SampleOptions<SampledAttempt>,
-    rows: readonly PromptRow[] = [],
+    rows: readonly unknown[] = [],
   ): Promise<{ readonly groups: readonly SampledGroup<SampledRollout>[] }> {
     const stop = new AbortController();
     const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
@@ -82,16 +82,15 @@ export class ToolSampler implements Sampler {
   #attempts(
     prompts: readonly TokenIds[],
     { seed = 0, step = 0, promptKeys, groupSize }: SampleOptions<SampledAttempt>,
-    rows: readonly PromptRow[],
+    rows: readonly unknown[],
   ): Attempt[][] {
     const { environments } = this.#options;
-    const rowOf = (prompt: number) => at(rows, prompt);
-    const perAttempt = prompts.flatMap((_, prompt) => Array.from({ length: groupSize }, () => rowOf(prompt).row));
-    const places = environments?.take(perAttempt);
+    const rowsOfAttempts = prompts.flatMap((_, prompt) => Array.from({ length: groupSize }, () => at(rows, prompt)));
+    const places = environments?.take(rowsOfAttempts);
     return prompts.map((promptIds, prompt) => {
       const key = promptKeys ? at(promptKeys, prompt) : prompt;
       return Array.from({ length: groupSize }, (_, sample) => ({
-        row: rowOf(prompt),
+        row: at(rows, prompt),
         promptIds,
         seed: mixSeed(mixSeed(mixSeed(seed, step), key), sample),
         place: places && at(places, prompt * groupSize + sample),
@@ -103,11 +102,11 @@ export class ToolSampler implements Sampler {
     const { environments, tools } = this.#options;
     const { row, place } = attempt;
     const given = conversationOf(row);
-    const observation = place && environments && (await observe(place, environments.rowFor(row.row)));
+    const observation = place && environments && (await observe(place, environments.rowFor(row)));
     const prompt = observation === undefined ? given : withObservation(given, observation);
     const { rollout, hangs } = await converse(setup, {
       prompt,
-      promptIds: prompt === given ? attempt.promptIds : this.#render(prompt, row.row, setup.maxTokens),
+      promptIds: prompt === given ? attempt.promptIds : this.#render(prompt, row, setup.maxTokens),
       tools: place?.tools ?? tools,
       seed: (turn) => mixSeed(attempt.seed, turn),
     });
@@ -158,11 +157,11 @@ function samplingOf(options: SampleOptions<SampledAttempt>, minP: number): Sampl
   };
 }
 
-function conversationOf({ prompt }: PromptRow): readonly Message[] {
-  if (typeof prompt !== "string") return prompt;
-  throw new GrpoError("BAD_DATASET", "expected prompts that are lists of messages beside tools, found a text", {
-    hint: 'write prompt: [{ role: "user", content: "…" }]',
-  });
+/** PromptTable has checked it. */
+function conversationOf(row: unknown): readonly Message[] {
+  const prompt: unknown = isJsonObject(row) ? row.prompt : undefined;
+  if (Array.isArray(prompt)) return prompt as Message[];
+  throw new GrpoError("INTERNAL", "expected a row with a conversation beside tools");
 }
 
 async function observe({ environment }: ReadyEnvironment, row: unknown): Promise<string | undefined> {

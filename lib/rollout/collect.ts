@@ -75,7 +75,7 @@ export async function collectGroups<Row>(source: RolloutSource<Row>, request: Ro
 
   const started = performance.now();
   const options = { ...sampling, promptKeys: keysOf(rows), signal: scoring.signal, onGroup };
-  const promptRows = rows.map((row) => ({ row: source.prompts.row(row), prompt: source.prompts.prompt(row) }));
+  const promptRows = rows.map((row) => source.prompts.row(row));
   const sample = () => source.sampler.sample(promptIds, options, promptRows);
   await scoring.during(() => unlessAborted(sample(), request.signal, "the sampler"));
   const sampled = performance.now();

@@ -76,14 +76,12 @@ RESULTS = {
     "none": None,
     "true": True,
     "fraction": 1.5,
-    "whole fraction": 7.0,
     "small": 1e-07,
-    "large": 1e22,
     "object": {"a": 1, "b": [None, True, 2.5, "it's"], "c": {"d": 'say "hi"'}},
+    "nested": {"1": [[], {"x": -0.5}], "y": "a\tb\\ \u00e9"},
     "empty object": {},
     "text": "line\nGrüße 世界 😀",
     "empty text": "",
-    "blocks": [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}],
 }
 
 
@@ -204,7 +202,7 @@ CASES = {
     "thoughts before a call": {"turns": [["<think>\nI add.\n</think>\n\n" + ADD, "<think>\nSo\n</think>\n\n7"], ["-"]], "family": "qwen3"},
     "several calls in a turn": {"turns": [[ADD + "\n" + value("fraction") + "\n" + hermes("nope", "{}"), "7"], [ADD + "\n" + ADD, "7"]]},
     "results, 1": {"turns": [[value("none"), value("true"), value("fraction"), "."], [value("object"), value("text"), value("empty text"), "."]]},
-    "results, 2": {"turns": [[value("whole fraction"), value("small"), value("large"), "."], [value("empty object"), value("blocks"), "."]]},
+    "results, 2": {"turns": [[value("small"), value("nested"), "."], [value("empty object"), "."]]},
     "a result that is too long": {"turns": [[hermes("repeat", '{"text": "x", "times": 500}')], [ADD, "7"]], "limit": 400},
     "a second result that is too long": {"turns": [[ADD, hermes("repeat", '{"text": "x", "times": 500}')], ["-"]], "limit": 400},
     "a result that fills the completion": {"turns": [[hermes("repeat", '{"text": "x", "times": 9}'), "never"], ["-"]], "fill": 0},
@@ -215,7 +213,7 @@ CASES = {
     "a call at the end of the completion": {"turns": [[ADD], ["-"]], "limit": "first call"},
     "two rounds at most": {"turns": [[ADD, ADD, ADD], [ADD, "7"]], "rounds": 2},
     "no rounds": {"turns": [[ADD], ["-"]], "rounds": 0},
-    "a context that is too long": {"turns": [[hermes("repeat", '{"text": "x", "times": 60}')], ["-"]], "positions": 60},
+    "a context that is too long": {"turns": [[hermes("repeat", '{"text": "x", "times": 60}')], ["-"]], "positions": 100},
 }  # fmt: skip
 OTHER_FAMILIES = ["qwen2.5", "qwen3-2507", "qwen3.5", "qwen3.5-nothink", "glm-4.5", "llama-3.1", "llama-3.2", "nemotron-3", "lfm2.5", "gpt-oss", "gemma-4"]
 
@@ -276,7 +274,7 @@ def record(trainer, tok, rows, case, positions=POSITIONS):
 def family_cases(family):
     """A call of `add`, and an answer, as the template writes them."""
     written = {r["turn"]: r["response"] for r in family["responses"] if r.get("context", "user") == "user"}
-    calls = [[written["fractions"], written["text"]], [written["whole fraction"], written["fractions"], written["text"]]]
+    calls = [[written["fractions"], written["text"]], [written["one call"], written["unknown tool"], written["text"]]]
     return {"calls and an answer": {"turns": calls, "end": ""}}
 
 

@@ -1,0 +1,51 @@
+// A sample, segment by segment: what was given and what was drawn, with the mask that tells them apart.
+
+import type { FinishReason, TokenIds } from "../types.js";
+import type { Sample } from "./sample.js";
+
+export class SampleBuilder {
+  readonly #promptIds: number[];
+  readonly #ids: number[] = [];
+  readonly #logprobs: number[] = [];
+  readonly #mask: number[] = [];
+
+  /** The context, at least one token. */
+  constructor(promptIds: TokenIds) {
+    this.#promptIds = Array.from(promptIds);
+  }
+
+  /** All tokens so far, the context included. */
+  get ids(): number[] {
+    return this.#promptIds.concat(this.#ids);
+  }
+
+  /** Tokens that came from elsewhere: results of tools, what the user says, the ends and headers of turns. */
+  give(ids: TokenIds): this {
+    for (const id of ids) this.#push(id, 0, 0);
+    return this;
+  }
+
+  /** Tokens that the policy drew, with their log-probabilities at the sampling temperature, in nats. */
+  draw(ids: TokenIds, logprobs: ArrayLike<number>): this {
+    for (const [i, id] of ids.entries()) this.#push(id, logprobs[i] as number, 1);
+    return this;
+  }
+
+  /** How its last drawn segment ended. */
+  sample(finishReason: FinishReason): Sample {
+    const everyTokenCounts = !this.#mask.includes(0);
+    return {
+      promptIds: this.#promptIds,
+      completionIds: this.#ids,
+      samplingLogprobs: Float32Array.from(this.#logprobs),
+      ...(everyTokenCounts ? {} : { lossMask: Uint8Array.from(this.#mask) }),
+      finishReason,
+    };
+  }
+
+  #push(id: number, logprob: number, counts: 0 | 1): void {
+    this.#ids.push(id);
+    this.#logprobs.push(logprob);
+    this.#mask.push(counts);
+  }
+}
