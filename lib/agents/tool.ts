@@ -4,17 +4,16 @@
 import { show } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import { isJsonObject, type JsonObject } from "../json.js";
-import type { Message } from "../types.js";
 import { zod } from "../zod.js";
 
-/** What a call of a tool is told beside its arguments. */
+/** What a call of a tool is told beside its arguments, under the names and types of the AI SDK. */
 export interface ToolCallOptions {
   /** The id of the call, unique in its conversation. */
   readonly toolCallId: string;
-  /** The conversation up to the call. */
-  readonly messages: readonly Message[];
-  /** Aborted when the call takes too long or the run is stopped. */
-  readonly abortSignal: AbortSignal;
+  /** The conversation up to the call, as messages of this library. */
+  readonly messages: readonly unknown[];
+  /** Aborted when the call takes too long or the run is stopped. Always there. */
+  readonly abortSignal?: AbortSignal | undefined;
 }
 
 /** A function that the model may call between its turns. */

@@ -41,7 +41,7 @@ export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> ext
   readonly model: PolicyModel | string;
   /**
    * Who samples; default: the model. Another one, such as an agent that calls tools between its turns, must draw from the weights that the
-   * model has at the time of the call. Beside tools and environments it must be a Generator too, which draws single turns.
+   * model has at the time of the call. Beside tools and environments it must have the method `generate`, which draws single turns.
    */
   readonly sampler?: Sampler;
   /** The tokenizer. Default: that of the model's id or folder, loaded before the first step or evaluation. */
