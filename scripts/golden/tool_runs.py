@@ -16,7 +16,7 @@ import tempfile
 from common import ATTENTION, arguments, write_json, write_tensors
 from datasets import Dataset
 from peft import LoraConfig
-from runs import adapter_of, first, log_lines
+from runs import adapter_of, log_lines
 from tool_loops import Counter, Script, add, encode, hermes, repeat
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import get_json_schema
@@ -38,7 +38,7 @@ TOOL_TURNS = [
     [["x"], ["y z"], [ADD, "z"], ["w " * 9]] + [[ADD, "e"], [ADD, "f g"], ["h"], [hermes("repeat", '{"text": "ab", "times": 3}'), "i"]],
 ]  # fmt: skip
 COUNTER_TURNS = [
-    [[UP, "5"], [UP, UP, "7"], ["3"], [hermes("increase", "{}"), "?"]] + [[UP, ADD, "7"], [UP + "\n" + UP, "5"], ["-"], ["1 " * 200]],
+    [[UP, "5"], [UP, UP, "7"], ["3"], [hermes("decrease", "{}"), "?"]] + [[UP, ADD, "7"], [UP + "\n" + UP, "5"], ["-"], ["1 " * 200]],
     [[UP, "5 it is"], ["3 " * 5], [ADD, UP, "so"], ["no"]] + [[UP, "3"], [UP, "3!"], ["1"], [hermes("reset", "{}"), "1"]],
     [["a"], [UP, "b"], [UP, UP, "c"], [UP, "d e"]] + [["f"], [UP, "g"], [UP, "h " * 9], ["i"]],
 ]  # fmt: skip
@@ -62,12 +62,16 @@ SNAKE = {
 }
 
 
+def by_ids(completion_ids, **_):
+    return [sum(ids) % 101 / 100 for ids in completion_ids]
+
+
 def make_trainer(args, tokenizer, run, output):
     options = {"max_steps": 3} | {SNAKE[key]: value for key, value in run["options"].items()}
     return GRPOTrainer(
         model=AutoModelForCausalLM.from_pretrained(args.tiny, dtype=torch.float32, attn_implementation=ATTENTION),
         processing_class=tokenizer,
-        reward_funcs=first,
+        reward_funcs=by_ids,
         tools=run["tools"],
         environment_factory=run.get("environment"),
         args=GRPOConfig(

@@ -39,6 +39,8 @@ interface ToolRuns {
 }
 
 const TINY = fileURLToPath(new URL("../../scripts/assets/tiny-qwen2/", import.meta.url));
+// Contexts of eight hundred tokens, five times as long as those of the other trainings, are summed in another order.
+const TOLERANCE = 5e-5;
 const fixture = await readFixture<ToolRuns>("tool-runs");
 
 const EXECUTE: Readonly<Record<string, Tool["execute"]>> = {
@@ -73,8 +75,8 @@ class Counter implements Environment<Row> {
   }
 }
 
-function first({ completionIds }: RewardBatch) {
-  return completionIds.map((ids) => (ids.reduce((a, b) => a + b, 0) % 11) / 10);
+function by_ids({ completionIds }: RewardBatch) {
+  return completionIds.map((ids) => (ids.reduce((a, b) => a + b, 0) % 101) / 100);
 }
 
 /** The turns of one generation after the other; a generation begins with a first turn for each of its completions. */
@@ -108,7 +110,7 @@ describe("a training with tools equals TRL's in every metric of every step and i
       processingClass: tokenizer,
       tools: run.tools.map((tool) => toolOf(tool, EXECUTE[tool.function.name])),
       ...(run.name === "an environment" ? { environmentFactory: () => new Counter() } : {}),
-      rewardFuncs: first,
+      rewardFuncs: by_ids,
       args: new GRPOConfig({
         numGenerations: 4,
         perDeviceTrainBatchSize: 8,
@@ -125,7 +127,7 @@ describe("a training with tools equals TRL's in every metric of every step and i
       trainDataset: json.rows,
     });
     await trainer.train();
-    expectLog(trainer.state.logHistory, run.steps);
-    await expectAdapter(model, tensors, run.name);
+    expectLog(trainer.state.logHistory, run.steps, TOLERANCE);
+    await expectAdapter(model, tensors, run.name, TOLERANCE);
   });
 });
