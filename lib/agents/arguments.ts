@@ -5,7 +5,10 @@ import { isJsonObject, type JsonObject } from "../json.js";
 import type { ReadyTool } from "./tool.js";
 
 /** What Python 3.11 says; undefined where the arguments fit. */
-export function bindingError({ name, parameters }: Pick<ReadyTool, "name" | "parameters">, given: JsonObject): string | undefined {
+export function bindingError(
+  { name, parameters }: Pick<ReadyTool, "name" | "parameters">,
+  given: JsonObject,
+): string | undefined {
   const known = isJsonObject(parameters.properties) ? Object.keys(parameters.properties) : [];
   // As **kwargs.
   const takesMore = Boolean(parameters.additionalProperties);

@@ -39,7 +39,10 @@ export function callTools(calls: readonly CallOfMessage[], rules: CallRules): Pr
 /** What a call that took too long is rejected with. */
 class TimedOut extends Error {}
 
-async function callTool({ id, function: { name, arguments: given } }: CallOfMessage, rules: CallRules): Promise<CallResult> {
+async function callTool(
+  { id, function: { name, arguments: given } }: CallOfMessage,
+  rules: CallRules,
+): Promise<CallResult> {
   const outcome = (content: string, error?: unknown): CallResult => ({
     message: { role: "tool", name, content, tool_call_id: id },
     failed: error !== undefined,

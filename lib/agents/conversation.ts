@@ -6,7 +6,7 @@ import type { ChatFormat, ParsedMessage } from "../chat/chat-format.js";
 import type { GenerationRequest, Generator } from "../endpoint/generator.js";
 import { GrpoError } from "../errors.js";
 import type { JsonObject } from "../json.js";
-import type { SampledRollout } from "../rollout/sample.js";
+import type { RolloutReport, SampledRollout } from "../rollout/sample.js";
 import { SampleBuilder } from "../rollout/sample-builder.js";
 import type { FinishReason, Message, TokenIds } from "../types.js";
 import { type CallOfMessage, callTools } from "./call-tools.js";
@@ -84,7 +84,19 @@ export async function converse(setup: ConversationSetup, start: ConversationStar
     sample.give(ids);
     completion.push(...messages);
   }
-  return { rollout: { samples: [sample.sample(finishReason)], completion, tools: counts }, hangs };
+  const rollout = { samples: [sample.sample(finishReason)], completion, tools: counts };
+  return { rollout: { ...rollout, report: reportOf(start.prompt, completion, definitions) }, hangs };
+}
+
+/** For logs: everything that was said. */
+function reportOf(
+  prompt: readonly Message[],
+  completion: readonly Message[],
+  tools: readonly JsonObject[],
+): RolloutReport {
+  const messages = [...prompt, ...completion];
+  const sampled = messages.flatMap(({ role }, i) => (role === "assistant" && i >= prompt.length ? [i] : []));
+  return { conversations: [{ messages, sampled, tools }] };
 }
 
 /** Tokens as they were drawn, with the log-probability of each, in nats. */
@@ -95,7 +107,12 @@ interface DrawnTurn {
 }
 
 /** A turn of at most so many tokens, and no more than the model has positions for. */
-async function drawTurn(setup: ConversationSetup, ids: readonly number[], room: number, seed: number): Promise<DrawnTurn> {
+async function drawTurn(
+  setup: ConversationSetup,
+  ids: readonly number[],
+  room: number,
+  seed: number,
+): Promise<DrawnTurn> {
   const drawn: number[] = [];
   const logprobs: number[] = [];
   let finishReason: FinishReason | undefined;

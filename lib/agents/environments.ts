@@ -10,10 +10,10 @@ import { type ReadyTool, readyTools, type Tools } from "./tool.js";
 /** A world of one rollout: state, and the tools that act upon it. */
 export interface Environment<Row = unknown> {
   /**
-   * Begins anew, with a row. Text that it returns is what the model sees first: it is appended to the last message of the prompt. What it
-   * throws ends the run.
+   * Begins anew, with a row. Text that it returns, or promises, is what the model sees first: it is appended to the last message of the
+   * prompt; null and undefined add nothing. What it throws ends the run.
    */
-  reset(row: Row): string | null | undefined | void | Promise<string | null | undefined | void>;
+  reset(row: Row): unknown;
   /** Tools that only this rollout has, beside the trainer's. Default: none. */
   readonly tools?: Tools;
   /** The reward of what has happened, asked for once after the rollout; null: it abstains. Default: the reward functions say. */
@@ -24,7 +24,9 @@ export interface Environment<Row = unknown> {
 export type EnvironmentFactory<Row = unknown> = () => Environment<Row>;
 
 /** One factory for all rows, or several by the name that a row has in its column "environment". */
-export type EnvironmentFactories<Row = unknown> = EnvironmentFactory<Row> | Readonly<Record<string, EnvironmentFactory<Row>>>;
+export type EnvironmentFactories<Row = unknown> =
+  | EnvironmentFactory<Row>
+  | Readonly<Record<string, EnvironmentFactory<Row>>>;
 
 /** An environment with its tools, and those of the trainer. */
 export interface ReadyEnvironment {
@@ -107,9 +109,13 @@ export class Environments {
     const name = this.#kinds.has(undefined) ? undefined : isJsonObject(row) ? row.environment : null;
     const kind = this.#kinds.get(name as string | undefined);
     if (kind !== undefined) return kind;
-    throw new GrpoError("BAD_DATASET", `a row has the environment ${show(name)}, which environmentFactory does not have`, {
-      hint: `give every row a column "environment" with one of ${[...this.#kinds.keys()].join(", ")}`,
-    });
+    throw new GrpoError(
+      "BAD_DATASET",
+      `a row has the environment ${show(name)}, which environmentFactory does not have`,
+      {
+        hint: `give every row a column "environment" with one of ${[...this.#kinds.keys()].join(", ")}`,
+      },
+    );
   }
 
   #make(make: () => Environment, where: string): ReadyEnvironment {

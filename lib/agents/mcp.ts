@@ -8,7 +8,11 @@ import type { Tool, ToolCallOptions } from "./tool.js";
 /** What is asked of a client; that of @modelcontextprotocol/sdk is one. */
 export interface McpClient {
   listTools(params?: { cursor?: string }): Promise<{
-    readonly tools: readonly { readonly name: string; readonly description?: string | undefined; readonly inputSchema: object }[];
+    readonly tools: readonly {
+      readonly name: string;
+      readonly description?: string | undefined;
+      readonly inputSchema: object;
+    }[];
     readonly nextCursor?: string | undefined;
   }>;
   callTool(

@@ -2,6 +2,7 @@
 // What it draws depends on (seed, step, row, sample, turn) and on what its tools answer, and on nothing else.
 
 import { setMaxListeners } from "node:events";
+import { at } from "../at.js";
 import type { ChatFormat } from "../chat/chat-format.js";
 import type { Generator, Sampling } from "../endpoint/generator.js";
 import { GrpoError, reasonOf } from "../errors.js";
@@ -11,7 +12,6 @@ import { mixSeed } from "../rollout/prompt-sampler.js";
 import type { SampledRollout } from "../rollout/sample.js";
 import type { SampledAttempt, Sampler } from "../rollout/sampler.js";
 import type { Message, TokenIds } from "../types.js";
-import { at } from "../at.js";
 import { type ConversationSetup, converse } from "./conversation.js";
 import type { Environments, ReadyEnvironment } from "./environments.js";
 import type { ReadyTool } from "./tool.js";
@@ -173,7 +173,10 @@ async function observe({ environment }: ReadyEnvironment, row: unknown): Promise
   }
   if (observation === undefined || observation === null) return undefined;
   if (typeof observation === "string") return observation;
-  throw new GrpoError("ENVIRONMENT_FAILED", `reset of an environment must return text or nothing, found ${typeof observation}`);
+  throw new GrpoError(
+    "ENVIRONMENT_FAILED",
+    `reset of an environment must return text or nothing, found ${typeof observation}`,
+  );
 }
 
 /** As in TRL: behind the last message's own text. */

@@ -18,7 +18,12 @@ const CALL = { id: "call00000", type: "function", function: { name: NAME, argume
 const TURN = { role: "assistant", content: "", tool_calls: [CALL] };
 const ANSWER = { role: "tool", name: NAME, tool_call_id: CALL.id, content: RESULT };
 const ASKED: readonly Message[] = [{ role: "user", content: "Hi" }];
-const PARTS = { "the name of a call": NAME, "the arguments of a call": KEY, "the values of arguments": VALUE, results: RESULT };
+const PARTS = {
+  "the name of a call": NAME,
+  "the arguments of a call": KEY,
+  "the values of arguments": VALUE,
+  results: RESULT,
+};
 
 /** Throws BAD_TEMPLATE, saying what is left out, and for which tools. */
 export function checkToolTemplate(tokenizer: Tokenizer, format: ChatFormat, tools: readonly ReadyTool[]): void {
@@ -31,7 +36,10 @@ export function checkToolTemplate(tokenizer: Tokenizer, format: ChatFormat, tool
   });
   if (!readsCalls) throw unsupported("nothing is known of how its model writes calls", names);
   const definitions = tools.map(describeTool);
-  const told = tokenizer.applyChatTemplate(format.prepare(ASKED).messages, { tools: definitions, addGenerationPrompt: true });
+  const told = tokenizer.applyChatTemplate(format.prepare(ASKED).messages, {
+    tools: definitions,
+    addGenerationPrompt: true,
+  });
   if (!tools.every(({ name }) => told.includes(name))) throw unsupported("it does not tell the model of them", names);
   const held = format.render(ASKED, { tools: definitions });
   const ended = [...held, ...format.endIds.slice(0, 1)];

@@ -113,7 +113,9 @@ function checkOf(schema: unknown): CheckInput | undefined {
     const validate = standard.validate as (input: unknown) => Promise<StandardResult> | StandardResult;
     return async (input) => {
       const result = await validate(input);
-      return result.issues === undefined ? { value: result.value } : { problem: result.issues.map(issueText).join("; ") };
+      return result.issues === undefined
+        ? { value: result.value }
+        : { problem: result.issues.map(issueText).join("; ") };
     };
   }
   // The AI SDK's jsonSchema(schema, { validate }).

@@ -1,9 +1,16 @@
 // Completions as completions.jsonl has them.
 
 import { at } from "../at.js";
-import type { CompletionRecord } from "../log/run-log.js";
+import type { CompletionRecord, SampleRecord } from "../log/run-log.js";
 import { completionText } from "../rewards/per-sample.js";
-import { completionIdsOf, finishReasonOf, type Group, type Sample, type ScoredRollout } from "../rollout/sample.js";
+import {
+  type Conversation,
+  completionIdsOf,
+  finishReasonOf,
+  type Group,
+  type Sample,
+  type ScoredRollout,
+} from "../rollout/sample.js";
 
 export function completionRecords(
   step: number,
@@ -19,7 +26,6 @@ export function completionRecords(
       row: group.row,
       prompt: rollout.prompt ?? group.prompt,
       completion: completionText(rollout.completion),
-      ...messagesRecord(rollout),
       ids: completionIdsOf(rollout),
       rewards: Object.fromEntries(names.map((name, k) => [name, at(rollout.rewards, k)])),
       reward: Number.isNaN(rollout.reward) ? null : rollout.reward,
@@ -32,28 +38,36 @@ export function completionRecords(
   );
 }
 
-/** A plain completion is told by its text. */
-function messagesRecord({ completion }: ScoredRollout): Pick<CompletionRecord, "messages"> {
-  if (typeof completion === "string") return {};
-  const isPlain = completion.length === 1 && completion.every(({ tool_calls: calls }) => calls === undefined);
-  return isPlain ? {} : { messages: completion };
-}
-
 function lossMaskRecord({ samples }: ScoredRollout): Pick<CompletionRecord, "loss_mask"> {
   if (samples.every(({ lossMask }) => lossMask === undefined)) return {};
   const masks = samples.map(({ lossMask, completionIds }) => lossMask ?? new Uint8Array(completionIds.length).fill(1));
   return { loss_mask: masks.flatMap((mask) => [...mask]) };
 }
 
-function sampleRecords(group: Group<ScoredRollout>, { samples }: ScoredRollout): Pick<CompletionRecord, "samples"> {
+function sampleRecords(
+  group: Group<ScoredRollout>,
+  { samples, report }: ScoredRollout,
+): Pick<CompletionRecord, "samples"> {
   const ofPrompt = ({ promptIds }: Sample) =>
     promptIds.length === group.promptIds.length && promptIds.every((id, i) => id === group.promptIds[i]);
-  if (samples.length === 1 && samples.every(ofPrompt)) return {};
+  if (samples.length === 1 && samples.every(ofPrompt) && report?.conversations === undefined) return {};
   return {
-    samples: samples.map((sample) => ({
+    samples: samples.map((sample, i) => ({
       ...(ofPrompt(sample) ? {} : { prompt_ids: sample.promptIds }),
       tokens: sample.completionIds.length,
       finish_reason: sample.finishReason,
+      ...conversationRecord(report?.conversations?.[i]),
     })),
+  };
+}
+
+function conversationRecord(conversation: Conversation | undefined): Partial<SampleRecord> {
+  if (conversation === undefined) return {};
+  const { messages, sampled, tools, branchOf } = conversation;
+  return {
+    messages,
+    sampled,
+    ...(tools.length > 0 ? { tools } : {}),
+    ...(branchOf === undefined ? {} : { branch_of: branchOf }),
   };
 }

@@ -1,8 +1,8 @@
 // The trainer's tools and environments: checked before anything is loaded, and a sampler once the model and its tokenizer are there.
 
 import { type EnvironmentFactories, Environments } from "../agents/environments.js";
-import { ToolSampler } from "../agents/tool-sampler.js";
 import { describeTool, type ReadyTool, readyTools, type Tools } from "../agents/tool.js";
+import { ToolSampler } from "../agents/tool-sampler.js";
 import { checkToolTemplate } from "../agents/tool-template.js";
 import { chatFormat } from "../chat/create-chat-format.js";
 import { badOption } from "../checks.js";
@@ -94,4 +94,3 @@ function generatorOf(sampler: Sampler, tokenizer: Tokenizer): Generator {
     hint: "leave sampler out, or give one that has the method generate of a Generator too",
   });
 }
-

@@ -22,8 +22,6 @@ export interface CompletionRecord {
   readonly row: number;
   readonly prompt: unknown;
   readonly completion: string;
-  /** The completion as messages, where it is more than one, or calls tools. */
-  readonly messages?: readonly unknown[];
   /** All tokens after the prompt; of several samples one after the other. */
   readonly ids: readonly number[];
   /** By reward function; null abstained. */
@@ -46,6 +44,14 @@ export interface SampleRecord {
   /** Number of its tokens among `ids`. */
   readonly tokens: number;
   readonly finish_reason: string;
+  /** What was said, from the first message of the context on. Absent: that is the prompt and the completion. */
+  readonly messages?: readonly unknown[];
+  /** Those of the messages, by index, whose tokens were drawn and count in this sequence. */
+  readonly sampled?: readonly number[];
+  /** The tools that the model was told of. Absent: none. */
+  readonly tools?: readonly unknown[];
+  /** The sequence of the completion, by index, that this one branches off. Absent: none. */
+  readonly branch_of?: number;
 }
 
 export interface EvaluationLog {

@@ -37,9 +37,11 @@ export const rewardArguments: ReadonlySet<string> = new Set([
   "signal",
 ]);
 
-/** The text of a completion: itself, or the contents of its messages. */
+/** The text of a completion: itself, or what the model says in its messages. */
 export function completionText(completion: Completion): string {
-  return typeof completion === "string" ? completion : completion.map((message) => message.content).join("");
+  if (typeof completion === "string") return completion;
+  const own = completion.filter(({ role }) => role === "assistant");
+  return own.map(({ content }) => content).join("");
 }
 
 /**

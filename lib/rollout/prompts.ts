@@ -28,7 +28,6 @@ export interface PromptOptions {
   readonly toolsOf?: ((row: unknown) => readonly unknown[]) | undefined;
 }
 
-
 export interface PromptSurvey {
   readonly rows: number;
   readonly overlong: number;
@@ -101,7 +100,9 @@ export class PromptTable<Row> {
     if (known) return known;
     const prompt = this.prompt(index);
     const ids =
-      typeof prompt === "string" ? this.#encode(prompt, index) : this.#renderConversation(prompt, this.row(index), index);
+      typeof prompt === "string"
+        ? this.#encode(prompt, index)
+        : this.#renderConversation(prompt, this.row(index), index);
     if (ids.length === 0) throw new GrpoError("BAD_DATASET", `the prompt of row ${index} has no tokens`);
     this.#ids.set(index, ids);
     return ids;

@@ -2,7 +2,9 @@
 // sample or several) and groups (the rollouts of one prompt). Rewards and advantages belong to rollouts, tokens to samples.
 
 import { at } from "../at.js";
-import type { Completion, FinishReason, Prompt } from "../types.js";
+import type { Metrics } from "../log/metrics.js";
+import type { FailureKind } from "../rewards/failure.js";
+import type { Completion, FinishReason, Message, Prompt } from "../types.js";
 
 /** One token sequence: a context, and what came after it, drawn from the policy or given to it. */
 export interface Sample {
@@ -28,12 +30,46 @@ export interface SampledRollout {
   readonly samples: readonly Sample[];
   /** As reward functions and logs get it. */
   readonly completion: Completion;
+  /** How it ended. Absent: as its last sample did. */
+  readonly finishReason?: FinishReason;
   /** Where it is not the row's: what reward functions get in its place. */
   readonly prompt?: Prompt;
   /** Calls of tools, and those of them that ended in an error. Absent: there are no tools. */
   readonly tools?: { readonly calls: number; readonly failures: number };
   /** What it acted upon, for reward functions. */
   readonly environment?: object;
+  /** What came of it beside tokens. Absent: nothing did. */
+  readonly report?: RolloutReport | undefined;
+}
+
+/** What a rollout tells of itself beside its tokens. */
+export interface RolloutReport {
+  /** What the rollout returned, for reward functions; undefined: nothing. */
+  readonly result?: unknown;
+  /** How it failed. Absent: it did not. */
+  readonly failure?: FailureKind | undefined;
+  /** Whether it has no reward, whatever the reward functions would say. Default false. */
+  readonly unscored?: boolean;
+  /** Rewards that its own reward is made of, by name. */
+  readonly rewards?: Readonly<Record<string, number>>;
+  /** Numbers of which a step logs the mean over the rollouts that have them, by the metric's name. */
+  readonly metrics?: Readonly<Metrics>;
+  /** Numbers of which a step logs the sum over its rollouts, by the metric's name. */
+  readonly counts?: Readonly<Metrics>;
+  /** One for each sample. */
+  readonly conversations?: readonly Conversation[];
+}
+
+/** What was said in a sample, for logs. */
+export interface Conversation {
+  /** All of it, from the first message of its context on. */
+  readonly messages: readonly Message[];
+  /** Those of the messages, by index, whose tokens were drawn and count in this sample. */
+  readonly sampled: readonly number[];
+  /** The tools that the policy was told of. */
+  readonly tools: readonly unknown[];
+  /** The sample of the rollout, by index, that it goes on from. Absent: none, or its context was rewritten. */
+  readonly branchOf?: number | undefined;
 }
 
 /** An attempt with what the reward functions say of it. */
@@ -77,7 +113,10 @@ export function completionIdsOf({ samples }: Pick<SampledRollout, "samples">): r
   return first && samples.length === 1 ? first.completionIds : samples.flatMap(({ completionIds }) => completionIds);
 }
 
-/** How a rollout ended, which is how its last sample did. */
-export function finishReasonOf({ samples }: Pick<SampledRollout, "samples">): FinishReason {
-  return at(samples, samples.length - 1).finishReason;
+/** How a rollout ended. */
+export function finishReasonOf({
+  samples,
+  finishReason,
+}: Pick<SampledRollout, "samples" | "finishReason">): FinishReason {
+  return finishReason ?? at(samples, samples.length - 1).finishReason;
 }

@@ -100,7 +100,11 @@ describe("a training with tools equals TRL's in every metric of every step and i
     await using model = await modelWithAdapter(json, tensors, "float32", TINY);
     // TRL has made the adapter itself, and its weights were set afterwards: the reference is the model without one.
     vi.spyOn(model, "beginTraining").mockResolvedValue();
-    const generator = new ScriptedGenerator(turnsOfGenerations(tokenizer, run), tokenizer.eosTokenIds, model.maxPositions);
+    const generator = new ScriptedGenerator(
+      turnsOfGenerations(tokenizer, run),
+      tokenizer.eosTokenIds,
+      model.maxPositions,
+    );
     const sampler = Object.assign(generator, {
       sample: () => Promise.reject(new Error("turns are drawn one by one")),
     });

@@ -23,7 +23,8 @@ function call(name: string, values: object): string {
 
 /** Calls one tool, and says "done" when it has the result. */
 function callsOnce(name: string, values: object): (request: GenerationRequest) => number[] {
-  return ({ ids }) => encode(`${tokenizer.decode(ids).includes("<tool_response>") ? "done" : call(name, values)}<|im_end|>`);
+  return ({ ids }) =>
+    encode(`${tokenizer.decode(ids).includes("<tool_response>") ? "done" : call(name, values)}<|im_end|>`);
 }
 
 interface Held {
@@ -105,7 +106,14 @@ describe("a tool that", () => {
 
   it.each<[string, unknown, string]>([
     ["nothing", undefined, "None"],
-    ["parts of text", [{ type: "text", text: "one " }, { type: "text", text: "two" }], "one two"],
+    [
+      "parts of text",
+      [
+        { type: "text", text: "one " },
+        { type: "text", text: "two" },
+      ],
+      "one two",
+    ],
     ["a list of numbers", [1, 2.5], "[1, 2.5]"],
     ["a big integer", 2n ** 70n, "1180591620717411303424"],
     ["a date", new Date(0), "1970-01-01T00:00:00.000Z"],
@@ -131,7 +139,9 @@ describe("a tool that", () => {
     const tools = { add: { inputSchema: sum, execute: ({ a, b }: z.output<typeof sum>) => a + b } };
     expect((await hold(tools, callsOnce("add", { a: 1 }))).result).toBe("11");
     expect((await hold(tools, callsOnce("add", { a: "2", b: "3" }))).result).toBe("5");
-    expect((await hold(tools, callsOnce("add", { a: "two" }))).result).toMatch(/^\{'error': '(add\(\) got invalid arguments: a: .*)'\}$/);
+    expect((await hold(tools, callsOnce("add", { a: "two" }))).result).toMatch(
+      /^\{'error': '(add\(\) got invalid arguments: a: .*)'\}$/,
+    );
     expect((await hold(tools, callsOnce("add", { b: 1 }))).result).toContain("missing 1 required positional argument");
   });
 });
@@ -140,7 +150,8 @@ it("a tool is told of its call: id, conversation, arguments", async () => {
   const seen: unknown[] = [];
   const tool: Tool = {
     inputSchema: { type: "object", properties: { n: { type: "integer" } } },
-    execute: (input: unknown, { toolCallId, messages }) => seen.push({ input, toolCallId, roles: (messages as Message[]).map(({ role }) => role) }),
+    execute: (input: unknown, { toolCallId, messages }) =>
+      seen.push({ input, toolCallId, roles: (messages as Message[]).map(({ role }) => role) }),
   };
   await hold({ note: tool }, callsOnce("note", { n: "4" }));
   expect(seen).toEqual([{ input: { n: 4 }, toolCallId: "call_0", roles: ["user", "assistant"] }]);
@@ -238,8 +249,19 @@ describe("tools are refused", () => {
   it.each<[string, Tools, string]>([
     ["without a function", { add: { description: "Adds." } }, 'the tool "add" has no function execute'],
     ["without a name", [{ execute: () => 1 }], "tools[0]: expected a tool with a name"],
-    ["with a schema of no object", { add: { inputSchema: z.string(), execute: () => 1 } }, "describes no object of arguments"],
-    ["with the name of another", [{ name: "a", execute: () => 1 }, { name: "a", execute: () => 2 }], 'two tools are called "a"'],
+    [
+      "with a schema of no object",
+      { add: { inputSchema: z.string(), execute: () => 1 } },
+      "describes no object of arguments",
+    ],
+    [
+      "with the name of another",
+      [
+        { name: "a", execute: () => 1 },
+        { name: "a", execute: () => 2 },
+      ],
+      'two tools are called "a"',
+    ],
   ])("%s", (_, tools, message) => {
     expect(() => readyTools("tools", tools)).toThrow(message);
   });

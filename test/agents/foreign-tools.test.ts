@@ -11,7 +11,10 @@ import { type McpClient, mcpTools } from "../../lib/agents/mcp.js";
 import { describeTool, readyTools, type Tools } from "../../lib/agents/tool.js";
 
 /** The results of calls, in their order. */
-async function results(tools: Tools, ...calls: readonly (readonly [string, Record<string, unknown>])[]): Promise<string[]> {
+async function results(
+  tools: Tools,
+  ...calls: readonly (readonly [string, Record<string, unknown>])[]
+): Promise<string[]> {
   const ready = readyTools("tools", tools);
   const called = calls.map(([name, values], i) => ({ id: `call_${i}`, function: { name, arguments: values } }));
   const outcomes = await callTools(called, {
@@ -37,7 +40,9 @@ describe("tools of the AI SDK", () => {
         {
           validate: (value) => {
             const { n } = value as { n: unknown };
-            return typeof n === "number" ? { success: true, value: { n } } : { success: false, error: new Error("n is no number") };
+            return typeof n === "number"
+              ? { success: true, value: { n } }
+              : { success: false, error: new Error("n is no number") };
           },
         },
       ),
@@ -85,11 +90,12 @@ describe("tools of the AI SDK", () => {
 
 describe("tools of an MCP server", async () => {
   const server = new McpServer({ name: "test", version: "1" });
-  server.registerTool(
-    "greet",
-    { description: "Greets", inputSchema: { name: z.string() } },
-    async ({ name }) => ({ content: [{ type: "text", text: `Hello, ${name}` }, { type: "text", text: "Bye" }] }),
-  );
+  server.registerTool("greet", { description: "Greets", inputSchema: { name: z.string() } }, async ({ name }) => ({
+    content: [
+      { type: "text", text: `Hello, ${name}` },
+      { type: "text", text: "Bye" },
+    ],
+  }));
   server.registerTool("fail", { description: "Fails" }, async () => {
     throw new Error("no luck");
   });

@@ -124,7 +124,10 @@ async function sample(
   tools: readonly Tool[],
   factories?: EnvironmentFactories<never>,
 ): Promise<Sampled> {
-  const { template, ends } = at([conversations.families[family]].filter((one) => one !== undefined), 0);
+  const { template, ends } = at(
+    [conversations.families[family]].filter((one) => one !== undefined),
+    0,
+  );
   const tokenizer = await byteTokenizer(publishedTemplate(template), ends);
   const ready = readyTools("tools", tools);
   const environments = factories && new Environments(factories, ready);
@@ -181,7 +184,10 @@ function expectRollouts(rollouts: readonly SampledRollout[], expected: Case): vo
 }
 
 describe.each(Object.keys(fixture.families))("a conversation of %s", (family) => {
-  const { cases } = at([fixture.families[family]].filter((one) => one !== undefined), 0);
+  const { cases } = at(
+    [fixture.families[family]].filter((one) => one !== undefined),
+    0,
+  );
   it.each(Object.entries(cases))("%s", async (_, expected) => {
     const { rollouts } = await sample(family, expected, TOOLS);
     expectRollouts(rollouts, expected);
