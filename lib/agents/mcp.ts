@@ -24,7 +24,7 @@ export interface McpClient {
 
 /** Which tools of a server become tools of the trainer. */
 export interface McpToolsOptions {
-  /** By name. Default: all. */
+  /** Tools by name. Default: all. */
   readonly only?: readonly string[];
 }
 

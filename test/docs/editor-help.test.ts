@@ -32,6 +32,8 @@ const TYPES = [
   "GenerateOptions",
   "EndpointOptions",
   "ServeModelOptions",
+  "McpToolsOptions",
+  "ToolCallOptions",
   "LoadDatasetOptions",
   "ReadyDatasetOptions",
   "InterleaveOptions",
