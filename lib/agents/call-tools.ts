@@ -3,6 +3,7 @@
 
 import { GrpoError, reasonOf } from "../errors.js";
 import { isJsonObject, type JsonObject } from "../json.js";
+import { milliseconds } from "../rewards/failure.js";
 import { repr, textOf, toValue } from "../tokenizer/jinja/values.js";
 import type { Message } from "../types.js";
 import { bindingError } from "./arguments.js";
@@ -60,6 +61,7 @@ async function callTool(
 
 async function withinTime(tool: ReadyTool, given: JsonObject, id: string, rules: CallRules): Promise<unknown> {
   const { signal, messages, timeout } = rules;
+  signal.throwIfAborted();
   const limit = new AbortController();
   let timer: NodeJS.Timeout | undefined;
   let onAbort = () => {};
@@ -71,7 +73,7 @@ async function withinTime(tool: ReadyTool, given: JsonObject, id: string, rules:
       const error = new TimedOut(`Tool ${tool.name} took longer than ${timeout} s.`);
       reject(error);
       limit.abort(error);
-    }, timeout * 1000);
+    }, milliseconds(timeout));
   });
   const options = { toolCallId: id, messages, abortSignal: AbortSignal.any([signal, limit.signal]) };
   try {

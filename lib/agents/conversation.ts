@@ -18,6 +18,8 @@ export interface ConversationSetup {
   readonly generator: Generator;
   /** How turns are drawn. */
   readonly drawing: Pick<GenerationRequest, "sampling" | "stopIds" | "stopStrings" | "adapter">;
+  /** Whether any conversation has tools: without them what looks like a call is text. */
+  readonly hasTools: boolean;
   /** Tokens after the prompt at most, those of results counted. */
   readonly maxTokens: number;
   /** Rounds of calls at most; what is called after them stays unanswered. */
@@ -47,7 +49,7 @@ export interface Conversation {
 const LONGEST_TOKEN = 256;
 
 export async function converse(setup: ConversationSetup, start: ConversationStart): Promise<Conversation> {
-  const { maxTokens, maxRounds } = setup;
+  const { maxTokens, maxRounds, hasTools } = setup;
   const definitions = start.tools.map(describeTool);
   const sample = new SampleBuilder(start.promptIds);
   const completion: Message[] = [];
@@ -65,7 +67,7 @@ export async function converse(setup: ConversationSetup, start: ConversationStar
     const drawn = await drawTurn(setup, held, room, start.seed(turn));
     sample.draw(drawn.ids, drawn.logprobs);
     finishReason = drawn.finishReason;
-    const parsed = setup.format.parse(drawn.ids, { prompt: held, tools: definitions });
+    const parsed = setup.format.parse(drawn.ids, { prompt: held, tools: definitions, readCalls: hasTools });
     const message = messageOf(parsed, counts.calls);
     completion.push(message);
     if (message.tool_calls === undefined || turn >= maxRounds) break;
@@ -84,8 +86,9 @@ export async function converse(setup: ConversationSetup, start: ConversationStar
     sample.give(ids);
     completion.push(...messages);
   }
-  const rollout = { samples: [sample.sample(finishReason)], completion, tools: counts };
-  return { rollout: { ...rollout, report: reportOf(start.prompt, completion, definitions) }, hangs };
+  const report = reportOf(start.prompt, completion, definitions);
+  const rollout = { samples: [sample.sample(finishReason)], completion, report };
+  return { rollout: hasTools ? { ...rollout, tools: counts } : rollout, hangs };
 }
 
 /** For logs: everything that was said. */

@@ -2,6 +2,7 @@
 // What it draws depends on (seed, step, row, sample, turn) and on what its tools answer, and on nothing else.
 
 import { setMaxListeners } from "node:events";
+import { unlessAborted } from "../abort.js";
 import { at } from "../at.js";
 import type { ChatFormat } from "../chat/chat-format.js";
 import type { Generator, Sampling } from "../endpoint/generator.js";
@@ -69,11 +70,13 @@ export class ToolSampler implements Sampler {
       options.onGroup?.({ prompt, completions });
       return { prompt, completions };
     };
+    const groups = prompts.map((_, prompt) => group(prompt));
     try {
-      return { groups: await Promise.all(prompts.map((_, prompt) => group(prompt))) };
+      return { groups: await Promise.all(groups) };
     } catch (error) {
-      // The others have nobody to draw for any more.
+      // Nobody waits for the others any more, which may not go on in environments that are used again.
       stop.abort(error);
+      await Promise.allSettled(groups);
       throw error;
     }
   }
@@ -102,7 +105,7 @@ export class ToolSampler implements Sampler {
     const { environments, tools } = this.#options;
     const { row, place } = attempt;
     const given = conversationOf(row);
-    const observation = place && environments && (await observe(place, environments.rowFor(row)));
+    const observation = place && environments && (await observe(place, environments.rowFor(row), setup.signal));
     const prompt = observation === undefined ? given : withObservation(given, observation);
     const { rollout, hangs } = await converse(setup, {
       prompt,
@@ -126,7 +129,7 @@ export class ToolSampler implements Sampler {
   }
 
   #setup(options: SampleOptions<SampledAttempt>, signal: AbortSignal): ConversationSetup {
-    const { generator, format, maxRounds, toolTimeout, variables, minP } = this.#options;
+    const { generator, format, tools, environments, maxRounds, toolTimeout, variables, minP } = this.#options;
     return {
       format,
       generator,
@@ -136,6 +139,7 @@ export class ToolSampler implements Sampler {
         stopStrings: [],
         adapter: undefined,
       },
+      hasTools: (environments?.tools ?? tools).length > 0,
       maxTokens: options.maxNewTokens,
       maxRounds: maxRounds ?? Number.POSITIVE_INFINITY,
       toolTimeout,
@@ -164,11 +168,16 @@ function conversationOf(row: unknown): readonly Message[] {
   throw new GrpoError("INTERNAL", "expected a row with a conversation beside tools");
 }
 
-async function observe({ environment }: ReadyEnvironment, row: unknown): Promise<string | undefined> {
+async function observe(
+  { environment }: ReadyEnvironment,
+  row: unknown,
+  signal: AbortSignal,
+): Promise<string | undefined> {
   let observation: unknown;
   try {
-    observation = await environment.reset(row);
+    observation = await unlessAborted(environment.reset(row), signal, "reset of an environment");
   } catch (cause) {
+    if (signal.aborted) throw cause;
     throw new GrpoError("ENVIRONMENT_FAILED", `reset of an environment threw: ${reasonOf(cause)}`, { cause });
   }
   if (observation === undefined || observation === null) return undefined;

@@ -1,6 +1,6 @@
 // Tools and environments as options of the trainer: what a run logs of them, what reward functions see, how it resumes, what is refused.
 
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -11,6 +11,7 @@ import type { GenerationRequest } from "../../lib/endpoint/generator.js";
 import { GRPOConfig, type GRPOConfigOptions } from "../../lib/grpo/config.js";
 import type { GRPOTrainerOptions } from "../../lib/grpo/setup.js";
 import { GRPOTrainer } from "../../lib/grpo/trainer.js";
+import { rewards } from "../../lib/rewards/index.js";
 import type { Message, RewardBatch } from "../../lib/types.js";
 import { byteTokenizer, publishedTemplate } from "../support/chat-formats.js";
 import { ScriptedGenerator } from "../support/scripted-generator.js";
@@ -237,6 +238,31 @@ describe("environments", () => {
     });
     await expect(thrown.trainer.train()).rejects.toThrow("reset of an environment threw: no door");
     await expect(failing(() => 5).trainer.train()).rejects.toMatchObject({ code: "ENVIRONMENT_FAILED" });
+  });
+
+  it("without any tools have plain completions, and no counts of calls", async () => {
+    const { trainer } = bench({ maxSteps: 1 }, { tools: [], environmentFactory: () => ({ reset: () => " x" }) });
+    await trainer.train();
+    expect(trainer.state.logHistory[0]).not.toHaveProperty("tools/call_frequency");
+    const texts = linesOf("completions.jsonl").map(({ completion }) => String(completion));
+    expect(texts.every((text) => text.startsWith("<tool_call>") || text.startsWith("done"))).toBe(true);
+  });
+
+  it("whose reset takes for ever do not keep a run from being stopped", async () => {
+    const stop = new AbortController();
+    const { trainer } = bench({}, { environmentFactory: () => ({ reset: () => new Promise(() => stop.abort()) }) });
+    await expect(trainer.train({ signal: stop.signal })).rejects.toMatchObject({ code: "CANCELLED" });
+  });
+
+  it("do not cross into the processes of a reward", async () => {
+    const file = path.join(folder, "ones.mjs");
+    writeFileSync(file, "export default ({ completions }) => completions.map(() => 1);");
+    const { trainer } = bench(
+      { maxSteps: 1 },
+      { environmentFactory: () => new Room(), rewardFuncs: rewards.worker(file) },
+    );
+    await trainer.train();
+    expect(trainer.state.logHistory[0]).toHaveProperty("rewards/Room/mean");
   });
 
   it("of which a row has none end the run", async () => {
