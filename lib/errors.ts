@@ -51,6 +51,8 @@ export type GrpoErrorCode =
   | "REWARD_FAILED"
   /** A reward function returned something that is no reward. */
   | "BAD_REWARD"
+  /** An environment could not be reset. */
+  | "ENVIRONMENT_FAILED"
   /** A rollout of one's own threw, took too long, or returned no reward that can be read. */
   | "ROLLOUT_FAILED"
   /** Loss or gradient was not finite too many times in a row. */

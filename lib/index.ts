@@ -1,7 +1,10 @@
 // The public API: `import { … } from "grpo"`.
 
 export { type CommandOptions, command } from "./agents/command.js";
+export type { Environment, EnvironmentFactories, EnvironmentFactory } from "./agents/environments.js";
+export { type McpClient, type McpToolsOptions, mcpTools } from "./agents/mcp.js";
 export type { RolloutContext, RolloutEndpoint, RolloutFunction, RolloutResult } from "./agents/rollout.js";
+export type { Tool, ToolCallOptions, Tools } from "./agents/tool.js";
 export { Dataset } from "./dataset/dataset.js";
 export { IterableDataset, type StreamShuffleOptions } from "./dataset/iterable-dataset.js";
 export type { KnownDatasets } from "./dataset/known-datasets.js";

@@ -76,6 +76,8 @@ export type RewardBatch<Row = unknown> = {
   completionIds: number[][];
   /** Why each completion ended. */
   finishReasons: FinishReason[];
+  /** What each rollout acted upon, not copied, where the trainer has an environmentFactory. */
+  environments?: unknown[];
   /** What the trainer's `rollout` returned for each completion; absent without one. */
   rolloutResults?: unknown[];
   /** Where the run stands. */

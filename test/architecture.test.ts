@@ -39,6 +39,7 @@ const layers: readonly (readonly string[])[] = [
   ["lib/endpoint"],
   // What any trainer uses that samples, and what any trainer uses.
   ["lib/rollout", "lib/run"],
+  // Rollouts of several turns.
   ["lib/agents"],
   ["lib/grpo"],
   ["lib/recipes"],

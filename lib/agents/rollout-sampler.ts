@@ -187,6 +187,7 @@ export class RolloutSampler<Row> implements Sampler {
       samples: samples.length > 0 ? samples : [nothing],
       completion,
       finishReason,
+      conversations,
       report: {
         ...report,
         metrics: { "rollout/turns": kept.length, "rollout/samples": samples.length, ...report.metrics },
@@ -196,7 +197,6 @@ export class RolloutSampler<Row> implements Sampler {
           "tokens/sampled": dropped.reduce((sum, reason) => sum + turns.dropped[reason], sampled),
           ...Object.fromEntries(dropped.map((reason) => [`tokens/dropped/${reason}`, turns.dropped[reason]])),
         },
-        conversations,
       },
     };
   }

@@ -33,6 +33,16 @@ const ARGUMENTS: { readonly [Name in keyof GRPOTrainerOptions<{ readonly prompt:
     expected: "an object with a method sample and maxPositions",
     is: (value) => hasMethods(value, "sample") && typeof Reflect.get(Object(value), "maxPositions") === "number",
   },
+  tools: {
+    expected: "a list of tools, or an object of tools by name",
+    is: (value) => typeof value === "object" && value !== null,
+    hint: () => "write tools: { add: { description, inputSchema, execute } }",
+  },
+  environmentFactory: {
+    expected: "a function that makes an environment, or an object of such functions by name",
+    is: isFactory,
+    hint: () => "write environmentFactory: () => new Environment()",
+  },
   rollout: {
     expected: "a function",
     is: (value) => typeof value === "function",
@@ -89,9 +99,7 @@ const FOREIGN: Readonly<Record<string, string>> = {
   rewardProcessingClasses: "leave it out: rewards.model(id, { tokenizer }) takes the tokenizer of a reward model",
   optimizers: "leave it out, and set optim and optimArgs of GRPOConfig",
   quantizationConfig: "leave it out: weights are not quantised",
-  tools: "leave it out, or give a sampler that calls them between its turns",
   rolloutFunc: "write rollout: async ({ row, endpoint, signal }) => ({ reward: … }), or give a sampler",
-  environmentFactory: "leave it out, or give a sampler",
   refModel: "leave it out: with beta above 0 the reference is the model as it is when training begins",
 };
 
@@ -136,6 +144,13 @@ function hasMethods(value: unknown, ...names: readonly string[]): boolean {
   return (
     typeof value === "object" && value !== null && names.every((name) => typeof Reflect.get(value, name) === "function")
   );
+}
+
+function isFactory(value: unknown): boolean {
+  if (typeof value === "function") return true;
+  if (typeof value !== "object" || value === null) return false;
+  const factories: unknown[] = Object.values(value);
+  return factories.length > 0 && factories.every((factory) => typeof factory === "function");
 }
 
 /** Rows by index, which a list and a Dataset are; or a stream. */

@@ -90,6 +90,14 @@ export const samplingFields = ({ z, count, positive, ratio, optional }: FieldTyp
   chatTemplateKwargs: optional(z.record(z.string(), z.unknown())),
 });
 
+/** Conversations with tools and environments. */
+export const toolFields = ({ z, positive, optional }: FieldTypes) => ({
+  /** Rounds of calls in a completion at most; what the model calls after them stays unanswered; null: as many as fit. Default null. */
+  maxToolCallingIterations: optional(z.int().min(0)),
+  /** Seconds that one call of a tool may take, after which the model reads that it failed; null: no limit. Default 60. */
+  toolTimeout: positive.nullable().default(60),
+});
+
 /** What moves the loss during a run, beside its own options. */
 export const lossControlFields = ({ z, count, ratio }: FieldTypes) => ({
   /** Completions cut off by maxCompletionLength count in the rewards but not in the loss. Default false. */
@@ -181,6 +189,7 @@ type Fields = ReturnType<typeof identityFields> &
   ReturnType<typeof memoryFields> &
   ReturnType<typeof newerNameFields> &
   ReturnType<typeof samplingFields> &
+  ReturnType<typeof toolFields> &
   LossFields &
   ReturnType<typeof lossControlFields> &
   ReturnType<typeof rewardFields> &
@@ -209,6 +218,8 @@ const fields = (types: FieldTypes): Fields => ({
   ...newerNameFields(types),
   // Prompts and sampling.
   ...samplingFields(types),
+  // Tools and environments, which are arguments of GRPOTrainer.
+  ...toolFields(types),
   // Loss.
   ...lossFields(types),
   ...lossControlFields(types),

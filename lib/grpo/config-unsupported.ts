@@ -15,7 +15,6 @@ export const unsupportedDefaults: Readonly<Record<string, unknown>> = {
   useTransformersContinuousBatching: false,
   transformersContinuousBatchingConfig: null,
   useVllm: false,
-  maxToolCallingIterations: null,
   logUniquePrompts: false,
   optimTargetModules: null,
   labelSmoothingFactor: 0.0,

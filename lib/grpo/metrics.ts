@@ -19,7 +19,7 @@ export function rolloutMetrics(
   names: readonly string[],
 ): Metrics {
   const rollouts = groups.flatMap((group) => group.rollouts);
-  const metrics: Metrics = lengthMetrics(rollouts);
+  const metrics: Metrics = { ...lengthMetrics(rollouts), ...toolMetrics(rollouts) };
   names.forEach((name, k) => {
     if (name === ROLLOUT_REWARD && names.length > 1 && rollouts.every(({ rewards }) => at(rewards, k) === null)) return;
     const values = rollouts.map(({ rewards }) => at(rewards, k) ?? Number.NaN);
@@ -58,6 +58,18 @@ function lengthMetrics(rollouts: readonly Rollout[]): Metrics {
     "completions/mean_terminated_length": nanMean(terminated),
     "completions/min_terminated_length": smallest(terminated),
     "completions/max_terminated_length": largest(terminated),
+  };
+}
+
+/** Calls per completion, and the share of them that ended in an error; nothing where there are no tools. */
+function toolMetrics(rollouts: readonly Rollout[]): Metrics {
+  const counts = rollouts.flatMap(({ tools }) => tools ?? []);
+  if (counts.length === 0) return {};
+  const calls = counts.reduce((sum, count) => sum + count.calls, 0);
+  const failures = counts.reduce((sum, count) => sum + count.failures, 0);
+  return {
+    "tools/call_frequency": calls / rollouts.length,
+    "tools/failure_frequency": calls === 0 ? 0 : failures / calls,
   };
 }
 

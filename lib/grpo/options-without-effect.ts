@@ -97,8 +97,6 @@ export interface OptionsWithoutEffect {
   readonly transformersContinuousBatchingConfig?: null | undefined;
   /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
   readonly useVllm?: false | undefined;
-  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
-  readonly maxToolCallingIterations?: null | undefined;
   /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
   readonly logUniquePrompts?: false | undefined;
   /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */

@@ -10,15 +10,24 @@ import { nativeOptimizer } from "../run/optimizer.js";
 import type { Settings } from "../run/state.js";
 import { lazySchema } from "../zod.js";
 import type { GRPOConfig } from "./config.js";
-import { batchFields, lossControlFields, rewardFields, rowFields, samplingFields } from "./config-fields.js";
+import {
+  batchFields,
+  lossControlFields,
+  rewardFields,
+  rowFields,
+  samplingFields,
+  toolFields,
+} from "./config-fields.js";
 import type { TrainingPlan } from "./plan.js";
 
 const numberSchema = optionsSchema((types) => {
   const { scaleRewards, multiObjectiveAggregation } = rewardFields(types);
+  const { maxToolCallingIterations } = toolFields(types);
   return {
     ...batchFields(types),
     ...rowFields(types),
     ...samplingFields(types),
+    maxToolCallingIterations,
     ...lossFields(types),
     ...lossControlFields(types),
     scaleRewards,

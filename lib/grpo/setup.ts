@@ -24,6 +24,7 @@ import type { ProcessingClass } from "../tokenizer/processing-class.js";
 import type { AnyRewardFn, Prompt, RewardBatch, RewardFn } from "../types.js";
 import type { GRPOConfig } from "./config.js";
 import { evaluationRows, type RowsOrStream, trainingRows } from "./streamed-rows.js";
+import type { ToolOptions, ToolUse } from "./tool-use.js";
 
 /** Functions that a run calls at its moments, and waits for; by default one of GRPOTrainer. */
 export type TrainerCallback<Args extends RunOptions = GRPOConfig> = run.TrainerCallback<Args>;
@@ -34,7 +35,7 @@ export type TrainerEvent<Args extends RunOptions = GRPOConfig> = run.TrainerEven
 export interface PolicyModel extends Learner, Sampler {}
 
 /** What a trainer is made of. */
-export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> {
+export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> extends ToolOptions<Row> {
   /**
    * A model, or the id or folder of one, which is then loaded before the first step or evaluation: in float32, or as modelInitKwargs of
    * the config says.
@@ -42,7 +43,7 @@ export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> {
   readonly model: PolicyModel | string;
   /**
    * Who samples; default: the model. Another one, such as an agent that calls tools between its turns, must draw from the weights that the
-   * model has at the time of the call.
+   * model has at the time of the call. Beside tools and environments it must have the method `generate`, which draws single turns.
    */
   readonly sampler?: Sampler;
   /**
@@ -102,6 +103,7 @@ export interface TrainerSetup<Row extends { readonly prompt: Prompt }> extends T
   readonly learner: Learner;
   readonly sampler: Sampler;
   readonly processingClass: ProcessingClass;
+  readonly toolUse: ToolUse | undefined;
 }
 
 /** Whether a run evaluates. */
@@ -205,7 +207,7 @@ export function checkRewardColumns<Row>(
 
 export function promptTable<Row extends { readonly prompt: Prompt }>(
   rows: RowSource<Row>,
-  { learner, sampler, processingClass: tokenizer }: TrainerSetup<Row>,
+  { learner, sampler, processingClass: tokenizer, toolUse }: TrainerSetup<Row>,
   args: GRPOConfig,
 ): PromptTable<Row> {
   const positions = Math.min(learner.maxPositions, sampler.maxPositions);
@@ -223,6 +225,7 @@ export function promptTable<Row extends { readonly prompt: Prompt }>(
     limitName: own ? "maxPromptLength" : `${positions} positions − maxCompletionLength ${args.maxCompletionLength}`,
     overflow: args.promptOverflow,
     chatTemplateKwargs: args.chatTemplateKwargs ?? {},
+    toolsOf: toolUse && ((row) => toolUse.toolsOf(row)),
   });
 }
 

@@ -4,7 +4,7 @@
 
 import { unlessAborted } from "../abort.js";
 import { checkText } from "../checks.js";
-import { reasonOf } from "../errors.js";
+import { GrpoError, reasonOf } from "../errors.js";
 import type { CompletionRecord } from "../log/run-log.js";
 import { RewardRuntime } from "../rewards/runtime.js";
 import type { PromptTable } from "../rollout/prompts.js";
@@ -42,6 +42,7 @@ import {
   trainerRows,
   usableRows,
 } from "./setup.js";
+import { ToolUse } from "./tool-use.js";
 
 /** What is made once the model is there. */
 interface Parts<Row extends { readonly prompt: Prompt }> {
@@ -58,6 +59,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   readonly args: GRPOConfig;
   readonly #policy: Policy;
   readonly #sampler: Sampler | undefined;
+  readonly #toolUse: ToolUse | undefined;
   readonly #rollouts: RolloutUse<Row> | undefined;
   readonly #rows: TrainerRows<Row>;
   readonly #functions: readonly AnyRewardFn[];
@@ -78,8 +80,10 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     this.#policy = new Policy(options, args);
     this.#sampler = options.sampler;
     this.#rows = trainerRows(options, args);
+    this.#toolUse = ToolUse.of(options, args);
     this.#rollouts = RolloutUse.of(options, args, this.#notes);
-    const further = this.#rollouts?.rewards ?? [];
+    if (this.#toolUse && this.#rollouts) throw toolsTwice();
+    const further = [...(this.#toolUse?.rewards ?? []), ...(this.#rollouts?.rewards ?? [])];
     const functions = resolveRewardFunctions(options.rewardFuncs, args, further);
     this.#functions = functions;
     this.#rewardWeights = resolveRewardWeights(args, functions.length - further.length, further.length);
@@ -165,8 +169,15 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const { args } = this;
     const { model, tokenizer } = this.#policy;
     const drawn = this.#sampler ?? model;
-    const sampler = this.#rollouts?.sampler(drawn, tokenizer, this.#rewards.names) ?? drawn;
-    const setup = { ...this.#rows, learner: model, sampler, processingClass: tokenizer };
+    const tools = this.#toolUse?.sampler(drawn, tokenizer);
+    const sampler = tools ?? this.#rollouts?.sampler(drawn, tokenizer, this.#rewards.names) ?? drawn;
+    const setup = {
+      ...this.#rows,
+      learner: model,
+      sampler,
+      processingClass: tokenizer,
+      toolUse: this.#toolUse,
+    };
     const evaluator = new Evaluator(setup, args, this.#rewards, this.#rewardWeights, this.#notes);
     return { setup, prompts: promptTable(setup.trainDataset, setup, args), evaluator };
   }
@@ -206,6 +217,16 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       this.#loop.note(`closing the rewards: ${reasonOf(error)}`);
     });
   }
+}
+
+function toolsTwice(): GrpoError {
+  return new GrpoError(
+    "BAD_OPTION",
+    "GRPOTrainer: a rollout calls its own tools, and tools or environmentFactory are given too",
+    {
+      hint: "keep one of them",
+    },
+  );
 }
 
 function viewOf(args: GRPOConfig, rewardNames: readonly string[]): RunView {

@@ -33,6 +33,8 @@ export interface RewardInput {
   /** What rollouts of one's own returned. Absent: there are none. */
   readonly rolloutResults?: readonly unknown[] | undefined;
   readonly columns: Readonly<Record<string, readonly unknown[]>>;
+  /** What the rollouts acted upon. Absent: there are no environments. */
+  readonly environments?: readonly object[];
   readonly trainerState: TrainerState;
 }
 
@@ -173,12 +175,16 @@ export class RewardRuntime {
   }
 }
 
-/** TRL's named arguments. Every completion has values of its own, also where several are of one row. */
-function callArguments({ columns, trainerState, ...lists }: RewardInput): object {
+/** TRL's named arguments. Every completion has values of its own, also where several are of one row; environments are what they are. */
+function callArguments({ columns, trainerState, environments, ...lists }: RewardInput): object {
   const copies = Object.entries<readonly unknown[] | undefined>({ ...columns, ...lists }).flatMap(([name, values]) =>
     values === undefined ? [] : [[name, () => values.map((value) => copyOf(value))] as const],
   );
-  return lazyObject({ ...Object.fromEntries(copies), trainerState: () => copyOf(trainerState) });
+  return lazyObject({
+    ...Object.fromEntries(copies),
+    ...(environments === undefined ? {} : { environments: () => [...environments] }),
+    trainerState: () => copyOf(trainerState),
+  });
 }
 
 function rewardFailed(name: string, size: number, state: TrainerState, cause: unknown): RewardError {

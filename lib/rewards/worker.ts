@@ -101,7 +101,14 @@ class WorkerProcesses {
     await (await pool)?.destroy();
   }
 
-  async #answer({ logMetric: _, logExtra: __, signal, ...rest }: RewardBatch): Promise<WorkerAnswer> {
+  /** Environments stay behind: what they hold cannot cross. */
+  async #answer({
+    logMetric: _,
+    logExtra: __,
+    environments: ___,
+    signal,
+    ...rest
+  }: RewardBatch): Promise<WorkerAnswer> {
     // The history grows with the run and would cross with every call.
     const batch = { ...rest, trainerState: { ...rest.trainerState, logHistory: [] } };
     const task = pack({ ...this.#target, batch } satisfies WorkerTask);

@@ -218,7 +218,10 @@ function rewardInput<Row>(
   trainerState: TrainerState,
   groups: readonly Group<SampledRollout>[],
 ): RewardInput {
-  const rollouts = groups.flatMap(({ row, prompt, rollouts }) => rollouts.map((rollout) => ({ row, prompt, rollout })));
+  const rollouts = groups.flatMap(({ row, prompt, rollouts }) =>
+    rollouts.map((rollout) => ({ row, prompt: rollout.prompt ?? prompt, rollout })),
+  );
+  const environments = rollouts.map(({ rollout }) => rollout.environment).filter((one) => one !== undefined);
   const column = (name: string) => rollouts.map(({ row }) => columnValue(source.prompts.row(row), name));
   return {
     prompts: rollouts.map(({ prompt }) => prompt),
@@ -229,6 +232,7 @@ function rewardInput<Row>(
       ? undefined
       : rollouts.map(({ rollout }) => rollout.report?.result),
     columns: Object.fromEntries(source.columns.map((name) => [name, column(name)])),
+    ...(environments.length > 0 ? { environments } : {}),
     trainerState,
   };
 }

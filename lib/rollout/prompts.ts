@@ -24,6 +24,8 @@ export interface PromptOptions {
   readonly limitName: string;
   readonly overflow: "error" | "drop" | "truncate";
   readonly chatTemplateKwargs: Readonly<Record<string, unknown>>;
+  /** The tools of a row, which its conversation tells the model of. Absent: there are none. */
+  readonly toolsOf?: ((row: unknown) => readonly unknown[]) | undefined;
 }
 
 export interface PromptSurvey {
@@ -97,16 +99,26 @@ export class PromptTable<Row> {
     const known = this.#ids.get(index);
     if (known) return known;
     const prompt = this.prompt(index);
-    const ids = typeof prompt === "string" ? this.#tokenizer.encode(prompt) : this.#renderConversation(prompt, index);
+    const ids =
+      typeof prompt === "string"
+        ? this.#encode(prompt, index)
+        : this.#renderConversation(prompt, this.row(index), index);
     if (ids.length === 0) throw new GrpoError("BAD_DATASET", `the prompt of row ${index} has no tokens`);
     this.#ids.set(index, ids);
     return ids;
   }
 
-  #renderConversation(messages: readonly Message[], index: number): TokenIds {
+  #encode(prompt: string, index: number): TokenIds {
+    if (this.#options.toolsOf === undefined) return this.#tokenizer.encode(prompt);
+    throw new GrpoError("BAD_DATASET", `row ${index}: beside tools a prompt must be a list of messages, found a text`, {
+      hint: 'write prompt: [{ role: "user", content: "…" }]',
+    });
+  }
+
+  #renderConversation(messages: readonly Message[], row: unknown, index: number): TokenIds {
     try {
-      const options = { ...this.#options.chatTemplateKwargs, addGenerationPrompt: true, tokenize: true } as const;
-      return this.#tokenizer.applyChatTemplate(messages, options);
+      const { chatTemplateKwargs, toolsOf } = this.#options;
+      return renderPrompt(this.#tokenizer, messages, { chatTemplateKwargs, tools: toolsOf?.(row) ?? [] });
     } catch (cause) {
       const code = cause instanceof GrpoError ? cause.code : "BAD_TEMPLATE";
       throw new GrpoError(code, `the chat template failed on row ${index}: ${reasonOf(cause)}`, { cause });
@@ -121,6 +133,22 @@ export class PromptTable<Row> {
       { hint: 'raise the limit, or set promptOverflow to "drop" or "truncate"' },
     );
   }
+}
+
+/** The ids of a conversation, with the header of the turn that is to be sampled. */
+export function renderPrompt(
+  tokenizer: ProcessingClass,
+  messages: readonly Message[],
+  { chatTemplateKwargs, tools }: Pick<PromptOptions, "chatTemplateKwargs"> & { readonly tools: readonly unknown[] },
+): number[] {
+  // Some templates write their words about tools for an empty list too.
+  const given = tools.length > 0 ? { tools } : {};
+  return tokenizer.applyChatTemplate(messages, {
+    ...chatTemplateKwargs,
+    ...given,
+    addGenerationPrompt: true,
+    tokenize: true,
+  });
 }
 
 function promptOf(row: unknown, index: number): Prompt {

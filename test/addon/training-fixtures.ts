@@ -27,13 +27,14 @@ export async function readFixture<T>(name: string): Promise<{ json: T & AdapterF
   return { json, tensors: await readTensors(goldenPath(`${name}.safetensors`)) };
 }
 
-/** The fixture's model with the adapter that the fixture holds under `adapter.`. */
+/** The fixture's model with the adapter that the fixture holds under `adapter.`; `folder`: where it is not among the fixtures. */
 export async function modelWithAdapter(
   fixture: AdapterFixture,
   tensors: Tensors,
   dtype: NativeDtype = "float32",
+  folder: string = goldenPath(`models/${fixture.model}`),
 ): Promise<CausalLM> {
-  const model = await CausalLM.fromPretrained(goldenPath(`models/${fixture.model}`), {
+  const model = await CausalLM.fromPretrained(folder, {
     dtype,
     device: "cpu",
     // How many cores there are must not decide in which order rows are summed (gradient.test.ts has them side by side).
@@ -41,10 +42,10 @@ export async function modelWithAdapter(
   });
   const { r, loraAlpha, targetModules } = fixture;
   model.applyLora(new LoraConfig({ r, loraAlpha, targetModules }));
-  const folder = await temporaryFolder();
-  await model.savePretrained(folder);
-  await writeFile(path.join(folder, "adapter_model.safetensors"), adapterFile(tensors));
-  await model.loadAdapter(folder);
+  const saved = await temporaryFolder();
+  await model.savePretrained(saved);
+  await writeFile(path.join(saved, "adapter_model.safetensors"), adapterFile(tensors));
+  await model.loadAdapter(saved);
   return model;
 }
 

@@ -51,8 +51,8 @@ it("records an agent's conversation as one sample, with results masked, and tell
     result: { reward: 12, seen: 0 },
     metrics: { "rollout/turns": 2, "rollout/samples": 1 },
     counts: { "rollout/continued": 1, "rollout/realigned": 0, "rollout/forked": 0, "tokens/sampled": counted.length },
-    conversations: [{ sampled: [2, 4], tools: TOOLS }],
   });
+  expect(rollout?.conversations).toMatchObject([{ sampled: [2, 4], tools: TOOLS }]);
 });
 
 it("draws as the trainer samples, whatever a client asks for, and no more tokens than it allows", async () => {
@@ -98,8 +98,8 @@ it("keeps rollouts apart: a key reads nothing of another, opens nothing afterwar
   );
   const rollouts = (await sample({ groupSize: 4 })).flat();
   expect(new Set(keys.map(({ apiKey }) => apiKey)).size).toBe(8);
-  for (const [i, { report }] of rollouts.entries()) {
-    const said = JSON.stringify(report?.conversations);
+  for (const [i, { conversations }] of rollouts.entries()) {
+    const said = JSON.stringify(conversations);
     expect(said.match(/secret \d \d/g)).toEqual([`secret ${Math.floor(i / 4)} ${i % 4}`]);
   }
   const [{ baseURL, apiKey }] = keys as [(typeof keys)[0]];
@@ -183,7 +183,7 @@ it("answers a sub-agent in a sample of its own, and leaves out what is no part o
   expect(rollout?.report?.counts?.["tokens/dropped/untrained_model"]).toBeGreaterThan(1);
   // The completion is that of the conversation which ended last.
   expect(rollout?.completion).toHaveLength(3);
-  const beginnings = rollout?.report?.conversations?.map(({ messages }) => messages[0]?.content);
+  const beginnings = rollout?.conversations?.map(({ messages }) => messages[0]?.content);
   expect(new Set(beginnings)).toEqual(new Set(["main", "helper"]));
 });
 
@@ -205,7 +205,7 @@ it("begins a new sample where history was rewritten, and trains nothing twice", 
     return sum + (lossMask?.reduce((all, counts) => all + counts, 0) ?? completionIds.length);
   }, 0);
   expect(trained).toBe(rollout?.report?.counts?.["tokens/sampled"]);
-  const branch = rollout?.report?.conversations?.find(({ branchOf }) => branchOf !== undefined);
+  const branch = rollout?.conversations?.find(({ branchOf }) => branchOf !== undefined);
   expect(branch?.messages.map(({ content }) => content)).toContain("another way");
 });
 

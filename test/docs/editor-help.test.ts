@@ -33,6 +33,8 @@ const TYPES = [
   "CommandOptions",
   "EndpointOptions",
   "ServeModelOptions",
+  "McpToolsOptions",
+  "ToolCallOptions",
   "LoadDatasetOptions",
   "ReadyDatasetOptions",
   "InterleaveOptions",

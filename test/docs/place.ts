@@ -4,6 +4,7 @@
 import { spawn } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { publishedTemplate } from "../support/chat-formats.js";
 import type { HubServer } from "../support/hub-server.js";
 import { serveNotebook } from "../support/notebook.js";
 import { HUB_VARIABLES } from "../support/use-hub.js";
@@ -43,6 +44,7 @@ export function makePlace(): string {
   writeFileSync(join(folder, "train.jsonl"), gsm8kRows(40));
   writeFileSync(join(folder, "train-gsm8k.ts"), readFileSync(join(root, "scripts/train-gsm8k.ts")));
   symlinkSync(tiny, join(folder, "model"));
+  symlinkSync(join(root, "test/docs/notes-server.mjs"), join(folder, "notes-server.mjs"));
   mkdirSync(join(folder, "data"));
   writeFileSync(join(folder, "data/train.jsonl"), programRows(40));
   const recipe = readFileSync(join(root, "test/fixtures/recipes/Qwen2.5-1.5B-Instruct-config_demo_code.yaml"));
@@ -58,7 +60,9 @@ export function makePlace(): string {
 export async function serveHub(hub: HubServer): Promise<void> {
   await serveNotebook(hub);
   const model = Object.fromEntries(hub.filesOf("Qwen/Qwen2-0.5B-Instruct"));
-  hub.add("Qwen/Qwen2.5-0.5B-Instruct", { files: model });
+  // With the template that the real one has.
+  const templates = { "chat_template.jinja": publishedTemplate("trl/qwen2_5") };
+  hub.add("Qwen/Qwen2.5-0.5B-Instruct", { files: { ...model, ...templates } });
   const card =
     "---\nconfigs:\n- config_name: main\n  data_files: main/*.jsonl\n- config_name: socratic\n  data_files: s/*\n---\n";
   hub.add("openai/gsm8k", { type: "dataset", files: { "README.md": card, "main/train.jsonl": gsm8kRows(40) } });

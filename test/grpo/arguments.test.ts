@@ -66,7 +66,7 @@ describe("an argument of the trainer", () => {
     ["of TRL in snake_case", { eval_dataset: rows }, "UNKNOWN_OPTION", /eval_dataset\n.*evalDataset/],
     ["misspelt", { callback: [] }, "UNKNOWN_OPTION", /callback\n.*callbacks/],
     ["of an older TRL", { tokenizer: new FakeTokenizer() }, "UNKNOWN_OPTION", /tokenizer\n.*write processingClass/],
-    ["of TRL's that is not here", { environment_factory: () => {} }, "UNKNOWN_OPTION", /sampler/],
+    ["of TRL's that is not here", { rollout_func: () => {} }, "UNKNOWN_OPTION", /sampler/],
     ["of the config", { learningRate: 1e-6 }, "UNKNOWN_OPTION", /args: new GRPOConfig\(\{ learningRate: …/],
     ["not awaited: rows", { trainDataset: Promise.resolve(rows) }, "BAD_OPTION", /trainDataset .*\n.*await it/],
     ["not awaited: model", { model: Promise.resolve(new FakePolicy()) }, "BAD_OPTION", /model .*\n.*await it/],

@@ -223,6 +223,7 @@ describe("a changed setting that decides the numbers", () => {
         "saveSteps",
         "saveStrategy",
         "saveTotalLimit",
+        "toolTimeout",
       ]
     `);
   });

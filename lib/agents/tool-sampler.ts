@@ -1,0 +1,195 @@
+// Rollouts with tools in place of plain completions. Every conversation goes its own way: one that waits for a tool holds up no other.
+// What it draws depends on (seed, step, row, sample, turn) and on what its tools answer, and on nothing else.
+
+import { setMaxListeners } from "node:events";
+import { unlessAborted } from "../abort.js";
+import { at } from "../at.js";
+import type { ChatFormat } from "../chat/chat-format.js";
+import type { Generator, Sampling } from "../endpoint/generator.js";
+import { GrpoError, reasonOf } from "../errors.js";
+import { isJsonObject, type JsonObject } from "../json.js";
+import type { SampledGroup, SampleOptions } from "../model/sampled.js";
+import { mixSeed } from "../rollout/prompt-sampler.js";
+import type { SampledRollout } from "../rollout/sample.js";
+import type { SampledAttempt, Sampler } from "../rollout/sampler.js";
+import type { Message, TokenIds } from "../types.js";
+import { type ConversationSetup, converse } from "./conversation.js";
+import type { Environments, ReadyEnvironment } from "./environments.js";
+import type { ReadyTool } from "./tool.js";
+
+export interface ToolSamplerOptions {
+  readonly generator: Generator;
+  readonly format: ChatFormat;
+  /** Of every rollout, where there are no environments. */
+  readonly tools: readonly ReadyTool[];
+  readonly environments?: Environments | undefined;
+  /** The ids of a prompt to which an environment has added something. */
+  readonly render: (prompt: readonly Message[], row: unknown) => TokenIds;
+  /** minP where a call leaves it open. */
+  readonly minP: number;
+  /** Rounds of calls at most; null: as many as fit. */
+  readonly maxRounds: number | null;
+  /** Seconds that a call of a tool may take; null: any time. */
+  readonly toolTimeout: number | null;
+  /** Variables of the chat template. */
+  readonly variables: JsonObject;
+}
+
+/** One attempt that is to be made. */
+interface Attempt {
+  readonly row: unknown;
+  readonly promptIds: TokenIds;
+  readonly seed: number;
+  readonly place: ReadyEnvironment | undefined;
+}
+
+export class ToolSampler implements Sampler {
+  readonly #options: ToolSamplerOptions;
+
+  constructor(options: ToolSamplerOptions) {
+    this.#options = options;
+  }
+
+  get maxPositions(): number {
+    return this.#options.generator.maxPositions;
+  }
+
+  async sample(
+    prompts: readonly TokenIds[],
+    options: SampleOptions<SampledAttempt>,
+    rows: readonly unknown[] = [],
+  ): Promise<{ readonly groups: readonly SampledGroup<SampledRollout>[] }> {
+    const stop = new AbortController();
+    const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
+    // One listener for each turn and each call in flight.
+    setMaxListeners(0, signal);
+    const setup = this.#setup(options, signal);
+    const attempts = this.#attempts(prompts, options, rows);
+    const group = async (prompt: number): Promise<SampledGroup<SampledRollout>> => {
+      const completions = await Promise.all(at(attempts, prompt).map((attempt) => this.#converse(setup, attempt)));
+      options.onGroup?.({ prompt, completions });
+      return { prompt, completions };
+    };
+    const groups = prompts.map((_, prompt) => group(prompt));
+    try {
+      return { groups: await Promise.all(groups) };
+    } catch (error) {
+      // Nobody waits for the others any more, which may not go on in environments that are used again.
+      stop.abort(error);
+      await Promise.allSettled(groups);
+      throw error;
+    }
+  }
+
+  /** [P][G] with their environments, given out in this order. */
+  #attempts(
+    prompts: readonly TokenIds[],
+    { seed = 0, step = 0, promptKeys, groupSize }: SampleOptions<SampledAttempt>,
+    rows: readonly unknown[],
+  ): Attempt[][] {
+    const { environments } = this.#options;
+    const rowsOfAttempts = prompts.flatMap((_, prompt) => Array.from({ length: groupSize }, () => at(rows, prompt)));
+    const places = environments?.take(rowsOfAttempts);
+    return prompts.map((promptIds, prompt) => {
+      const key = promptKeys ? at(promptKeys, prompt) : prompt;
+      return Array.from({ length: groupSize }, (_, sample) => ({
+        row: at(rows, prompt),
+        promptIds,
+        seed: mixSeed(mixSeed(mixSeed(seed, step), key), sample),
+        place: places && at(places, prompt * groupSize + sample),
+      }));
+    });
+  }
+
+  async #converse(setup: ConversationSetup, attempt: Attempt): Promise<SampledRollout> {
+    const { environments, tools } = this.#options;
+    const { row, place } = attempt;
+    const given = conversationOf(row);
+    const observation = place && environments && (await observe(place, environments.rowFor(row), setup.signal));
+    const prompt = observation === undefined ? given : withObservation(given, observation);
+    const { rollout, hangs } = await converse(setup, {
+      prompt,
+      promptIds: prompt === given ? attempt.promptIds : this.#render(prompt, row, setup.maxTokens),
+      tools: place?.tools ?? tools,
+      seed: (turn) => mixSeed(attempt.seed, turn),
+    });
+    if (place === undefined) return rollout;
+    if (hangs) environments?.discard(place);
+    return { ...rollout, environment: place.environment, ...(prompt === given ? {} : { prompt }) };
+  }
+
+  #render(prompt: readonly Message[], row: unknown, maxTokens: number): TokenIds {
+    const ids = this.#options.render(prompt, row);
+    if (ids.length + maxTokens <= this.maxPositions) return ids;
+    const found = `with what reset() of its environment returned, a prompt has ${ids.length} tokens`;
+    const room = `${this.maxPositions} positions − maxCompletionLength ${maxTokens}`;
+    throw new GrpoError("BAD_DATASET", `${found}; at most ${this.maxPositions - maxTokens} fit (${room})`, {
+      hint: "return less text, or lower maxCompletionLength",
+    });
+  }
+
+  #setup(options: SampleOptions<SampledAttempt>, signal: AbortSignal): ConversationSetup {
+    const { generator, format, tools, environments, maxRounds, toolTimeout, variables, minP } = this.#options;
+    return {
+      format,
+      generator,
+      drawing: {
+        sampling: samplingOf(options, minP),
+        stopIds: options.stopIds ?? [],
+        stopStrings: [],
+        adapter: undefined,
+      },
+      hasTools: (environments?.tools ?? tools).length > 0,
+      maxTokens: options.maxNewTokens,
+      maxRounds: maxRounds ?? Number.POSITIVE_INFINITY,
+      toolTimeout,
+      variables,
+      signal,
+    };
+  }
+}
+
+function samplingOf(options: SampleOptions<SampledAttempt>, minP: number): Sampling {
+  const { doSample = true, temperature = 1, topP = 1, topK = 0, repetitionPenalty = 1 } = options;
+  return {
+    temperature: doSample ? temperature : 0,
+    topP,
+    topK,
+    minP: options.minP ?? minP,
+    repetitionPenalty,
+    minNewTokens: undefined,
+  };
+}
+
+/** PromptTable has checked it. */
+function conversationOf(row: unknown): readonly Message[] {
+  const prompt: unknown = isJsonObject(row) ? row.prompt : undefined;
+  if (Array.isArray(prompt)) return prompt as Message[];
+  throw new GrpoError("INTERNAL", "expected a row with a conversation beside tools");
+}
+
+async function observe(
+  { environment }: ReadyEnvironment,
+  row: unknown,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  let observation: unknown;
+  try {
+    observation = await unlessAborted(environment.reset(row), signal, "reset of an environment");
+  } catch (cause) {
+    if (signal.aborted) throw cause;
+    throw new GrpoError("ENVIRONMENT_FAILED", `reset of an environment threw: ${reasonOf(cause)}`, { cause });
+  }
+  if (observation === undefined || observation === null) return undefined;
+  if (typeof observation === "string") return observation;
+  throw new GrpoError(
+    "ENVIRONMENT_FAILED",
+    `reset of an environment must return text or nothing, found ${typeof observation}`,
+  );
+}
+
+/** As in TRL: behind the last message's own text. */
+function withObservation(prompt: readonly Message[], observation: string): readonly Message[] {
+  const last = at(prompt, prompt.length - 1);
+  return [...prompt.slice(0, -1), { ...last, content: last.content + observation }];
+}
