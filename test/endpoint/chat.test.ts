@@ -273,10 +273,11 @@ it("renders a conversation anew that it has not had, or not with these tools", a
 });
 
 it.each([
-  [{ response_format: { type: "json_object" } }, "response_format"],
-  [{ response_format: { type: "json_schema", json_schema: { name: "x", schema: {} } } }, "response_format"],
-  [{ tools: TOOLS, tool_choice: "required" }, "tool_choice"],
-  [{ tools: TOOLS, tool_choice: { type: "function", function: { name: "weather" } } }, "tool_choice"],
+  [{ response_format: { type: "grammar" } }, "response_format.type"],
+  [
+    { tools: TOOLS, tool_choice: { type: "allowed_tools", allowed_tools: { mode: "auto", tools: TOOLS } } },
+    "tool_choice",
+  ],
   [{ frequency_penalty: 0.1 }, "frequency_penalty"],
   [{ presence_penalty: -1 }, "presence_penalty"],
   [{ logit_bias: { 5: -100 } }, "logit_bias"],

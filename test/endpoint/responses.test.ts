@@ -192,11 +192,11 @@ it("shows nobody what another key was told", async () => {
 });
 
 it.each([
-  [{ input: "hi", text: { format: { type: "json_schema", name: "x", schema: {} } } }, "text.format"],
+  [{ input: "hi", text: { format: { type: "grammar" } } }, "text.format.type"],
   [{ input: [{ role: "user", content: [{ type: "input_image", image_url: "data:" }] }] }, "input.0.content.0.type"],
   [{ input: [{ type: "computer_call" }] }, "input.0.type"],
   [{ input: "hi", tools: [{ type: "web_search_preview" }] }, "tools.0.type"],
-  [{ input: "hi", tools: TOOLS, tool_choice: "required" }, "tool_choice"],
+  [{ input: "hi", tools: TOOLS, tool_choice: { type: "allowed_tools" } }, "tool_choice"],
   [{ input: "hi", background: true }, "background"],
   [{ input: "hi", conversation: "conv_1" }, "conversation"],
 ])("refuses %j by name", async (body, param) => {
