@@ -2,6 +2,7 @@
 // numbers and the page's path; progress and notices go to stderr.
 
 import { parseArgs } from "node:util";
+import type { Dataset } from "../dataset/dataset.js";
 import { GrpoError } from "../errors.js";
 import { BENCHMARKS } from "../eval/benchmarks.js";
 import { type Comparison, compareEvaluations } from "../eval/compare.js";
@@ -155,7 +156,7 @@ async function taskOf(text: string, values: Values): Promise<EvalTask> {
   const script = scriptOf(text, values);
   const { functions } = await resolveRewards(script);
   const { train } = await loadTrainData(script, false, 0);
-  return { name: text, dataset: train as never, rewardFuncs: functions as never };
+  return { name: text, dataset: train as Dataset<object>, rewardFuncs: functions };
 }
 
 /** The data set and its rewards as the keys of `grpo train` that say the same. */

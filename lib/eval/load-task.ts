@@ -6,7 +6,7 @@ import { GrpoError, nearestName } from "../errors.js";
 import type { HubOptions } from "../hub/hub.js";
 import { checkNeededColumns } from "../rewards/columns.js";
 import type { RowSource } from "../rollout/prompts.js";
-import type { Message, Prompt, RewardFn } from "../types.js";
+import type { AnyRewardFn, Message, Prompt } from "../types.js";
 import { BENCHMARKS, type Benchmark } from "./benchmarks.js";
 import { rewardGrader } from "./reward-grader.js";
 import type { Problem, Task } from "./task.js";
@@ -22,16 +22,16 @@ export interface BenchmarkTask extends HubOptions {
 }
 
 /** Rows of one's own with a reward function. */
-export interface RewardTask<Row = unknown> {
+export interface RewardTask {
   /** What the results are called. */
   readonly name: string;
   /** Rows with a column `prompt`: a text, or messages. A Dataset, or an array. */
-  readonly dataset: RowSource<Row> | readonly Row[];
+  readonly dataset: RowSource<object> | readonly object[];
   /**
    * One, or several: the first one's rewards are the scores, the others' are told beside them. A column `answer` or `answer_parsed` that
    * it sends with logExtra is the answer, for the majority.
    */
-  readonly rewardFuncs: RewardFn<Row> | readonly RewardFn<Row>[];
+  readonly rewardFuncs: AnyRewardFn | readonly AnyRewardFn[];
   /** Changes when the functions judge otherwise: grades of two versions are not compared. Default "1". */
   readonly graderVersion?: string;
   /** Sampled completions of each problem. Default 4. */
@@ -40,7 +40,7 @@ export interface RewardTask<Row = unknown> {
   readonly maxNewTokens?: number;
 }
 
-export type EvalTask = string | BenchmarkTask | RewardTask<never>;
+export type EvalTask = string | BenchmarkTask | RewardTask;
 
 /** What all tasks of an evaluation have in common. */
 export interface TaskSettings {
@@ -54,7 +54,7 @@ export interface TaskSettings {
 export async function loadTask(task: EvalTask, settings: TaskSettings): Promise<Task> {
   if (typeof task === "string") return loadBenchmark({ benchmark: task }, settings);
   if ("benchmark" in task) return loadBenchmark(task, settings);
-  return readRows(task as RewardTask, settings);
+  return readRows(task, settings);
 }
 
 const BENCHMARK_OPTIONS = namesOf<BenchmarkTask>({
@@ -138,7 +138,7 @@ async function readRows(task: RewardTask, settings: TaskSettings): Promise<Task>
   }
   const functions = typeof rewardFuncs === "function" ? [rewardFuncs] : rewardFuncs;
   for (const fn of functions) checkFunction("evaluate: rewardFuncs", fn);
-  if (!Array.isArray(dataset)) await (dataset as RowSource<unknown>).load?.();
+  if (!Array.isArray(dataset)) await (dataset as RowSource<object>).load?.();
   const rows = Array.from({ length: dataset.length }, (_, i) => dataset.at(i) as Problem["row"]);
   checkNeededColumns(functions, Object.keys(rows[0] ?? {}));
   const problems = rows.map(

@@ -3,7 +3,7 @@
 import { at } from "../at.js";
 import { GrpoError } from "../errors.js";
 import { RewardRuntime } from "../rewards/runtime.js";
-import { freshState, type RewardFn } from "../types.js";
+import { type AnyRewardFn, freshState } from "../types.js";
 import { type Answer, type Grade, type Grader, type Problem, votesOf } from "./task.js";
 
 /** Columns of logExtra that hold the answer: one's own, and that of rewards.accuracy, which writes why there is none in brackets. */
@@ -11,7 +11,7 @@ const ANSWER_COLUMNS = ["answer", "answer_parsed"];
 const NO_ANSWER: ReadonlySet<string> = new Set(["", "[unparseable]", "[skipped]", "[incomplete reasoning]"]);
 
 /** The first function scores; the others' rewards are told beside. */
-export function rewardGrader(functions: readonly RewardFn<never>[], version: string): Grader {
+export function rewardGrader(functions: readonly AnyRewardFn[], version: string): Grader {
   const runtime = new RewardRuntime({ functions });
   return {
     name: runtime.names.join(", "),

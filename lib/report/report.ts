@@ -65,7 +65,7 @@ function titlesOf(folders: readonly string[], data: readonly RunData[]): readonl
 async function renderPage(file: string, data: object): Promise<string> {
   const page = await readFile(path.join(pageFolder, file), "utf8");
   const uplot = path.join(path.dirname(packageRequire.resolve("uplot/package.json")), "dist");
-  const names = [...page.matchAll(/(?:href|src)="([\w.]+)"/g)].map(([, name]) => name ?? "");
+  const names = [...page.matchAll(/(?:href|src)="([\w.-]+)"/g)].map(([, name]) => name ?? "");
   const contents = new Map<string, string>();
   for (const name of names) {
     const linked = path.join(name.startsWith("uPlot.") ? uplot : pageFolder, name);
@@ -74,7 +74,7 @@ async function renderPage(file: string, data: object): Promise<string> {
   // No "<" may end the script element from within a text.
   const json = JSON.stringify(data).replaceAll("<", "\\u003c");
   return page
-    .replace(/<link rel="stylesheet" href="([\w.]+)"[^>]*>/g, (_, name) => `<style>${contents.get(name)}</style>`)
-    .replace(/<script src="([\w.]+)"><\/script>/g, (_, name) => `<script>${contents.get(name)}</script>`)
+    .replace(/<link rel="stylesheet" href="([\w.-]+)"[^>]*>/g, (_, name) => `<style>${contents.get(name)}</style>`)
+    .replace(/<script src="([\w.-]+)"><\/script>/g, (_, name) => `<script>${contents.get(name)}</script>`)
     .replace(/(<script[^>]*id="data"[^>]*>)(<\/script>)/, (_, open, close) => `${open}${json}${close}`);
 }

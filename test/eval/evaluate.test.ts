@@ -72,9 +72,9 @@ describe("a benchmark of the Hub through a server", () => {
       format: { value: 0.75 },
       truncated: { value: 0.25 },
     });
-    expect(Object.keys(task?.sampled?.metrics ?? {})).toEqual([
-      ...["avg@4", "pass@1", "pass@2", "pass@4", "maj@4", "format", "truncated", "tokens"],
-    ]);
+    expect(Object.keys(task?.sampled?.metrics ?? {})).toEqual(
+      "avg@4 pass@1 pass@2 pass@4 maj@4 format truncated tokens".split(" "),
+    );
     expect(requests).toHaveLength(8 * 5);
     expect(requests.filter(({ sampling }) => sampling.temperature === 0)).toHaveLength(8);
     const sampled = requests.filter(({ sampling }) => sampling.temperature === 0.6);
@@ -308,9 +308,9 @@ describe("rows with a reward", () => {
 
   it("need their columns, and ids where a reward reads some", async () => {
     const bare = rows.map(({ prompt }) => ({ prompt }));
-    await expect(
-      run(says, { tasks: { name: "own", dataset: bare, rewardFuncs: rewards.accuracy as never } }),
-    ).rejects.toThrow('needs the column "solution"');
+    await expect(run(says, { tasks: { name: "own", dataset: bare, rewardFuncs: rewards.accuracy } })).rejects.toThrow(
+      'needs the column "solution"',
+    );
     const long = rewards.perSample(({ completionIds }) => completionIds.length, "long");
     await expect(run(says, { tasks: { name: "own", dataset: rows, rewardFuncs: long } })).rejects.toThrow(
       "a server gives no token ids",
