@@ -5,9 +5,9 @@ import { GrpoError } from "../errors.js";
 import { isJsonObject, type JsonObject } from "../json.js";
 import { nanMean } from "../statistics.js";
 import { bootstrapMeans, type Estimate } from "./estimators.js";
-import type { EvaluationResult, TaskResult } from "./evaluate.js";
 import { type PairedTest, signFlipTest } from "./paired-test.js";
 import { type CompletionLine, readEvaluation } from "./records.js";
+import type { EvaluationResult, TaskResult } from "./result.js";
 import { type Columns, columnsOf } from "./summary.js";
 
 /** A metric of a task before and after. */

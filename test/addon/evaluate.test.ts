@@ -124,7 +124,7 @@ describe("grpo eval", () => {
     await writeFile(file, lines.join("\n"));
     await writeFile(
       out("last.mjs"),
-      "export const last = ({ completions, solution }) => completions.map(([{ content }], i) => content.includes(`<answer>${solution[i]}<`));\n",
+      "export const last = ({ completions, solution }) => completions.map(([{ content }], i) => content.includes('<answer>' + solution[i] + '<'));\n",
     );
     const data = ["--reward", `${out("last.mjs")}#last`, "--split", "train", "--prompt-column", "problem"];
     const drawn = ["--samples", "4", "--temperature", "1.5", "--device", "cpu", "--dtype", "float32"];

@@ -21,6 +21,21 @@ const problemRows = [...new Set(runs.flatMap(({ problems }) => problems.map(prob
 });
 
 const questionOf = (prompt) => (Array.isArray(prompt) ? String(prompt.at(-1)?.content ?? "") : String(prompt));
+
+/** How long the beginning is that all prompts of a task have in common: its instructions. */
+const sharedLengths = new Map();
+for (const { task, prompt } of problemRows) {
+  const question = questionOf(prompt);
+  const { text, length } = sharedLengths.get(task) ?? { text: question, length: question.length };
+  let same = 0;
+  while (same < length && question[same] === text[same]) same++;
+  sharedLengths.set(task, { text, length: same });
+}
+/** What a prompt has of its own; of a task with one problem all. */
+const ownQuestion = ({ task, prompt }) => {
+  const question = questionOf(prompt);
+  return question.slice(sharedLengths.get(task).length) || question;
+};
 const averageOf = (own) => Object.entries(own?.sampled ?? {}).find(([name]) => name.startsWith("avg@"))?.[1];
 const scoreOf = (own) => own?.greedy?.score ?? averageOf(own);
 const changeOf = ({ own }) => (scoreOf(own[1]) ?? 0) - (scoreOf(own[0]) ?? 0);
@@ -62,7 +77,7 @@ function shownProblems() {
 function problemCells(row) {
   const cells = [
     element("td", { className: "number", text: String(row.problem) }),
-    element("td", { className: "text", text: questionOf(row.prompt).trim() }),
+    element("td", { className: "text", text: ownQuestion(row).trim() }),
     element("td", { className: "text", text: row.gold ?? "" }),
   ];
   for (const one of row.own) {
