@@ -45,9 +45,9 @@ const gsm8k: Benchmark = {
       'Remember to put your answer on its own line at the end in the form\n"ANSWER: $ANSWER" (without quotes) where $ANSWER is the answer to\nthe problem, and you do not need to use a \\boxed command.',
       "Reasoning:",
     ].join("\n\n"),
-  gold: (row) => splitAnswer(textOf(row, "answer")).number,
+  gold: numberBehindMark,
   grader: mathGrader({
-    gold: (row) => splitAnswer(textOf(row, "answer")).number,
+    gold: numberBehindMark,
     goldConfig: [new ExprExtractionConfig()],
     answerConfig: [new ExprExtractionConfig(), new LatexExtractionConfig({ boxedMatchPriority: 0 })],
     precision: 5,
@@ -79,8 +79,8 @@ function aime(id: string): Benchmark {
     data: { id, split: "train" },
     question: (row) =>
       `\nSolve the following math problem efficiently and clearly.  The last line of your response should be of the following format: 'Therefore, the final answer is: $\\boxed{ANSWER}$. I hope it is correct' (without quotes) where ANSWER is just the final number or expression that solves the problem. Think step by step before answering.\n\n${textOf(row, "problem")}\n`,
-    gold: (row) => String(row.answer),
-    grader: mathGrader({ ...MATH_READING, gold: (row) => String(row.answer), form: /\\boxed\{/ }),
+    gold: numberOrText,
+    grader: mathGrader({ ...MATH_READING, gold: numberOrText, form: /\\boxed\{/ }),
     maxNewTokens: LONG,
     samples: 64,
   };
@@ -134,6 +134,18 @@ export const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
   "gpqa:diamond": gpqaDiamond,
   ifeval,
 };
+
+/** What stands behind "####" in the answers of GSM8K. Throws BAD_DATASET where nothing does. */
+function numberBehindMark(row: Row): string {
+  const { number } = splitAnswer(textOf(row, "answer"));
+  if (number !== "") return number;
+  throw new GrpoError("BAD_DATASET", `expected "#### number" in the answer, found ${show(row.answer)}`);
+}
+
+/** The answers of AIME, which are texts in some copies and numbers in others. */
+function numberOrText(row: Row): string {
+  return typeof row.answer === "number" || typeof row.answer === "bigint" ? String(row.answer) : textOf(row, "answer");
+}
 
 /** The text in a column. Throws BAD_DATASET, naming the columns that there are. */
 function textOf(row: Row, column: string): string {

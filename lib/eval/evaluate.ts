@@ -34,7 +34,15 @@ interface Running {
 export async function evaluate(options: EvaluationOptions): Promise<EvaluationResult> {
   const settings = readEvaluationOptions(options);
   const tasks: Task[] = [];
-  for (const task of settings.tasks) tasks.push(await loadTask(task, settings));
+  try {
+    for (const task of settings.tasks) tasks.push(await loadTask(task, settings));
+    return await evaluateTasks(settings, tasks);
+  } finally {
+    await Promise.all(tasks.map(({ grader }) => grader.close?.()));
+  }
+}
+
+async function evaluateTasks(settings: EvaluationSettings, tasks: readonly Task[]): Promise<EvaluationResult> {
   const names = tasks.map(({ name }) => name);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined) throw new GrpoError("BAD_OPTION", `evaluate: two tasks are called ${twice}`);

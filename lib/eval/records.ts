@@ -49,6 +49,9 @@ export class EvalFolder {
   /** Whole problems, by pass and problem. */
   readonly #done: Map<string, readonly CompletionLine[]>;
 
+  /** Resolves when all that came before is in the file. */
+  #written: Promise<void> = Promise.resolve();
+
   private constructor(folder: string, done: Map<string, readonly CompletionLine[]>) {
     this.path = folder;
     this.#file = new JsonlFile(path.join(folder, FILES.completions));
@@ -62,14 +65,17 @@ export class EvalFolder {
       if (error instanceof GrpoError && error.code === "FILE_NOT_FOUND") return undefined;
       throw error;
     });
-    if (found === undefined) {
-      await writeWhole(path.join(folder, FILES.result), `${pretty({ schema_version: SCHEMA_VERSION, settings })}\n`);
-    } else checkSettings(folder, found.settings, settings);
-    const lines = found === undefined ? [] : await readLines(path.join(folder, FILES.completions));
+    if (found !== undefined) checkSettings(folder, found.settings, settings);
+    const lines = await readLines(path.join(folder, FILES.completions));
+    // A training writes a file of this name too.
+    if (found === undefined && lines.length > 0) throw otherCompletions(folder);
     const done = wholeProblems(lines, passes);
     const opened = new EvalFolder(folder, done);
     const kept = [...done.values()].flat();
-    if (kept.length < lines.length || found === undefined) await opened.#writeCompletions(kept);
+    if (kept.length < lines.length) await opened.#writeCompletions(kept);
+    if (found === undefined) {
+      await writeWhole(path.join(folder, FILES.result), `${pretty({ schema_version: SCHEMA_VERSION, settings })}\n`);
+    }
     return opened;
   }
 
@@ -83,7 +89,11 @@ export class EvalFolder {
     const key = keyOf(pass.task, pass.doSample, problem);
     const isAgain = this.#done.has(key);
     this.#done.set(key, lines);
-    if (!isAgain) await this.#file.append(lines);
+    if (isAgain) return;
+    // One after another, so that no line is within another.
+    const write = this.#written.then(() => this.#file.append(lines));
+    this.#written = write.catch(() => {});
+    await write;
   }
 
   /** Writes all files as they stay. `passes` give the order. */
@@ -205,6 +215,11 @@ function checkSettings(folder: string, found: unknown, settings: JsonObject): vo
       hint: "choose another outputDir, or the options of that evaluation to go on with it",
     },
   );
+}
+
+function otherCompletions(folder: string): GrpoError {
+  const message = `${path.resolve(folder)} has a ${FILES.completions} of something else, such as a training`;
+  return new GrpoError("BAD_OPTION", message, { hint: "choose another outputDir" });
 }
 
 function pretty(value: JsonObject): string {

@@ -16,6 +16,7 @@ export function rewardGrader(functions: readonly AnyRewardFn[], version: string)
   return {
     name: runtime.names.join(", "),
     version,
+    close: () => runtime.close(),
     async grade(problem, answers, signal) {
       const { rewards, extras } = await runtime.score(batchOf(problem, answers), signal);
       const read = ANSWER_COLUMNS.flatMap((name) => (extras[name] === undefined ? [] : [extras[name]]))[0]?.map(

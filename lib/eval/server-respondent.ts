@@ -66,7 +66,11 @@ export class ServerRespondent implements Respondent {
     if (!/^https?:\/\/./.test(address))
       throw badOption("server", "baseURL", "an address that begins with http", address);
     const first = new ServerRespondent(options, { id: "", maxTokens: undefined });
-    const listed = await first.#models();
+    // Not every server lists its models; whoever names one is believed.
+    const listed = await first.#models().catch((error: unknown) => {
+      if (options.model === undefined) throw error;
+      return [];
+    });
     const wanted = options.model ?? String(listed[0]?.id ?? "");
     const found = listed.find(({ id }) => id === wanted);
     if (wanted === "" || (found === undefined && listed.length > 0)) {

@@ -50,6 +50,8 @@ export interface Grader {
   readonly version: string;
   /** Grades the answers to one problem. */
   grade(problem: Problem, answers: readonly Answer[], signal: AbortSignal): Promise<readonly Grade[]>;
+  /** Lets go of what it holds, such as processes. */
+  close?(): Promise<void>;
 }
 
 /** For each answer the first that says the same. */

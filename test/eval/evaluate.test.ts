@@ -1,7 +1,7 @@
 // An evaluation from end to end over a server that says what it is told to: which answers are asked for, what is kept, how it goes on
 // after a kill, what is refused, and what is said of numbers that mean less than they seem to.
 
-import { appendFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer, type IncomingMessage } from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -117,33 +117,20 @@ describe("a benchmark of the Hub through a server", () => {
     expect(Object.keys(problems[1].sampled)).toContain("pass@2");
   });
 
-  it.each([0, 3, 11, 20])("killed after %i completions and gone on with, is what it would have been", async (kept) => {
-    await run(adds);
+  it.each([0, 3, 8])("killed after %i problems and gone on with, is what it would have been", async (kept) => {
+    const { endpoint, requests } = await run(adds);
     const whole = await filesOf("out");
     const lines = (await read("out", "completions.jsonl")).split("\n");
     const { settings, schema_version } = JSON.parse(await read("out", "eval.json"));
-    // As a kill leaves it: some problems in any order, one half done, a line torn, no result yet.
-    const order = lines.slice(0, kept).reverse();
-    const half = lines.slice(8 + 20, 8 + 22);
-    await rm(out("out"), { recursive: true });
-    const { endpoint, generator } = await startEndpoint(adds);
-    const again = { tasks: "gsm8k", outputDir: out(), server: { baseURL: endpoint.baseURL } };
-    await evaluate({ ...again, outputDir: out("first") });
-    await rm(out("first"), { recursive: true });
-    const asked = generator.requests.length;
-    await rm(out(), { recursive: true, force: true });
-    await evaluateAfterKill();
+    // As a kill leaves it: problems in any order, one half done, a line torn, no result yet.
+    const left = [...lines.slice(0, kept).reverse(), ...lines.slice(8, 12), ...lines.slice(28, 30), '{"task":"gs'];
+    for (const file of FILES) await rm(path.join(out(), file));
+    await writeFile(path.join(out(), "eval.json"), JSON.stringify({ schema_version, settings }));
+    await writeFile(path.join(out(), "completions.jsonl"), left.join("\n"));
+    const asked = requests.length;
+    await evaluate({ tasks: "gsm8k", outputDir: out(), server: { baseURL: endpoint.baseURL } });
     expect(await filesOf("out")).toEqual(whole);
-    expect(generator.requests.length - asked).toBeLessThan(asked);
-
-    async function evaluateAfterKill() {
-      const { mkdir } = await import("node:fs/promises");
-      await mkdir(out(), { recursive: true });
-      await writeFile(path.join(out(), "eval.json"), JSON.stringify({ schema_version, settings }));
-      const whole = lines.slice(8, 12);
-      await writeFile(path.join(out(), "completions.jsonl"), [...order, ...whole, ...half, '{"task":"gs'].join("\n"));
-      await evaluate(again);
-    }
+    expect(requests.length - asked).toBe(8 * 5 - kept - 4);
   });
 
   it("stopped by its signal, goes on where it was", async () => {
@@ -172,6 +159,13 @@ describe("a benchmark of the Hub through a server", () => {
       /an evaluation with another temperature: 0.6, not 1/,
     );
     await expect(evaluate({ ...options, samples: 8 })).rejects.toThrow(/another tasks/);
+  });
+
+  it("leaves the completions of a training alone", async () => {
+    await mkdir(out(), { recursive: true });
+    await writeFile(path.join(out(), "completions.jsonl"), '{"step":1}\n');
+    await expect(run(adds)).rejects.toThrow(/has a completions.jsonl of something else/);
+    expect(await read("out", "completions.jsonl")).toBe('{"step":1}\n');
   });
 
   it("records who graded; what another version graded is graded again from the kept completions", async () => {
@@ -217,7 +211,6 @@ describe("a benchmark of the Hub through a server", () => {
     await expect(compareEvaluations(out("before"), out("after"))).rejects.toThrow(
       /another grader: math 1 .*, and math 2/,
     );
-    await appendFile(path.join(folder, "x"), "");
     await expect(compareEvaluations(out("before"), folder)).rejects.toThrow(/has no evaluation/);
   });
 
@@ -266,6 +259,21 @@ describe("a benchmark of the Hub through a server", () => {
   });
 });
 
+it("refuses rows whose right answer is missing, which nothing could equal", async () => {
+  const source = path.join(folder, "rows.jsonl");
+  const rows = [
+    { question: "How many?", answer: "#### 1", problem: "?" },
+    { question: "And now?", answer: "No idea." },
+  ];
+  await writeFile(source, rows.map((row) => JSON.stringify(row)).join("\n"));
+  await expect(run(adds, { tasks: { benchmark: "gsm8k", source } })).rejects.toThrow(
+    'gsm8k, problem 1: expected "#### number" in the answer, found "No idea."',
+  );
+  await expect(run(adds, { tasks: { benchmark: "math_500", source } })).rejects.toThrow(
+    /math_500, problem \d: expected a text in the column/,
+  );
+});
+
 it("takes the rows of a benchmark from a file, and leaves out instructions that cannot be checked", async () => {
   const rows = [
     { prompt: "Write in lower case.", instruction_id_list: ["change_case:english_lowercase"], kwargs: [{}] },
@@ -297,6 +305,16 @@ describe("rows with a reward", () => {
     expect(own?.sampled?.metrics["maj@4"]?.value).toBeCloseTo(2 / 3);
     const [first, , third] = await linesOf();
     expect([first.answer, third.answer, third.vote]).toEqual(['[1, "1"]', null, null]);
+  });
+
+  it("let rewards go that hold something", async () => {
+    let closed = 0;
+    const fn = Object.assign(
+      rewards.perSample(() => 1, "held"),
+      { close: () => closed++ },
+    );
+    await run(says, { tasks: { name: "own", dataset: rows, rewardFuncs: fn }, samples: 0 });
+    expect(closed).toBe(1);
   });
 
   it("do not count where the reward abstains, which is said", async () => {
@@ -397,6 +415,10 @@ describe("a server", () => {
     await expect(evaluate({ ...options, server: { baseURL: refuses, model: "n" } })).rejects.toThrow(
       'has no model "n"; found m',
     );
+    const unlisted = await serve((url) =>
+      url.endsWith("/models") ? { status: 404, body: {} } : answered({ content: "Hi" }),
+    );
+    expect((await evaluate({ ...options, server: { baseURL: unlisted, model: "n" } })).settings.model).toBe("n");
     await expect(
       evaluate({ ...options, server: { baseURL: "http://127.0.0.1:9/v1", attempts: 1 } }),
     ).rejects.toMatchObject({
