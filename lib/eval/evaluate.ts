@@ -108,7 +108,7 @@ async function runPass({ settings, respondent, folder }: Running, task: Task, pa
   setMaxListeners(Number.POSITIVE_INFINITY, signal);
   let done = 0;
   const solve = async (index: number): Promise<void> => {
-    if (signal.aborted) throw new GrpoError("CANCELLED", "the evaluation was stopped");
+    if (signal.aborted) throw stopped();
     const lines = folder.lines(pass, index);
     if (lines?.[0]?.grader !== graderName(task.grader)) {
       const answers = lines?.map(answerIn) ?? (await askProblem(settings, respondent, task, pass, index, signal));
@@ -120,11 +120,16 @@ async function runPass({ settings, respondent, folder }: Running, task: Task, pa
   };
   try {
     await Promise.all(task.problems.map((_, index) => slots.run(() => solve(index))));
+    if (signal.aborted) throw stopped();
   } catch (error) {
     // The others would go on, and write, after the caller has been told.
     stop.abort();
     throw error;
   }
+}
+
+function stopped(): GrpoError {
+  return new GrpoError("CANCELLED", "the evaluation was stopped");
 }
 
 function askProblem(

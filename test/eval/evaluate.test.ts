@@ -418,7 +418,8 @@ describe("a server", () => {
     const unlisted = await serve((url) =>
       url.endsWith("/models") ? { status: 404, body: {} } : answered({ content: "Hi" }),
     );
-    expect((await evaluate({ ...options, server: { baseURL: unlisted, model: "n" } })).settings.model).toBe("n");
+    const named = { ...options, outputDir: out("named"), server: { baseURL: unlisted, model: "n" } };
+    expect((await evaluate(named)).settings.model).toBe("n");
     await expect(
       evaluate({ ...options, server: { baseURL: "http://127.0.0.1:9/v1", attempts: 1 } }),
     ).rejects.toMatchObject({
