@@ -24,6 +24,7 @@ export interface Difference extends PairedTest {
   readonly worse: number;
 }
 
+/** What changed between two evaluations. */
 export interface Comparison {
   readonly differences: readonly Difference[];
   /** Settings that are not the same, such as the temperature; the model is one of them. */

@@ -40,6 +40,7 @@ export interface RewardTask {
   readonly maxNewTokens?: number;
 }
 
+/** A benchmark by its name, one with rows from elsewhere, or rows of one's own with a reward function. */
 export type EvalTask = string | BenchmarkTask | RewardTask;
 
 /** What all tasks of an evaluation have in common. */

@@ -61,6 +61,7 @@ export interface EvaluationOptions {
   readonly signal?: AbortSignal;
 }
 
+/** How far an evaluation is. */
 export interface EvaluationProgress {
   readonly task: string;
   /** false: the greedy completions. */
