@@ -40,6 +40,10 @@ const commands: Readonly<Record<string, Entry>> = {
     summary: "train from a configuration with TRL's keys, or run a script",
     load: async () => (await import("./commands/train.js")).trainCommand,
   },
+  eval: {
+    summary: "evaluate a model or a server on benchmarks, or on rows with a reward",
+    load: async () => (await import("./commands/eval.js")).evalCommand,
+  },
   generate: {
     summary: "ask a model, with or without an adapter",
     load: async () => (await import("./commands/generate.js")).generateCommand,

@@ -15,6 +15,15 @@ export type { Endpoint, EndpointOptions, EndpointSession } from "./endpoint/endp
 export type { EndpointLimits } from "./endpoint/limits.js";
 export { type ServeModelOptions, serveModel } from "./endpoint/serve-model.js";
 export { GrpoError, type GrpoErrorCode } from "./errors.js";
+export { type Comparison, compareEvaluations, type Difference } from "./eval/compare.js";
+export type { Estimate } from "./eval/estimators.js";
+export { evaluate } from "./eval/evaluate.js";
+export type { BenchmarkTask, EvalTask, RewardTask } from "./eval/load-task.js";
+export type { EvaluationOptions, EvaluationProgress } from "./eval/options.js";
+export { type EvaluationReportOptions, writeEvaluationReport } from "./eval/report.js";
+export type { EvaluationResult, TaskResult } from "./eval/result.js";
+export type { ServerOptions } from "./eval/server-respondent.js";
+export type { PassResult } from "./eval/summary.js";
 export { type CompletionForm, completionConstraint, type SpelledTokens } from "./grammar/completion-form.js";
 export { GRPOConfig, type GRPOConfigFields, type GRPOConfigOptions } from "./grpo/config.js";
 export type {

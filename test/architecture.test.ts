@@ -41,7 +41,7 @@ const layers: readonly (readonly string[])[] = [
   ["lib/rollout", "lib/run"],
   // Rollouts of several turns.
   ["lib/agents"],
-  ["lib/grpo"],
+  ["lib/grpo", "lib/eval"],
   ["lib/recipes"],
   ["lib/commands"],
   ["lib/index.ts", "lib/cli.ts"],

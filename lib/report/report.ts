@@ -41,11 +41,16 @@ export async function writeReport(
   const titles = titlesOf(folders, data);
   const [run, ...others] = data.map((run, i) => ({ ...run, title: titles[i] }));
   // The page holds the data of its run, whatever it is compared with, so that programs find it at one place.
-  const html = await renderReport({ ...run, others, reload: options.reload ?? 0 });
+  await writePage(file, "page.html", { ...run, others, reload: options.reload ?? 0 });
+  return file;
+}
+
+/** Writes a page of lib/report/page/ with its data and every file that it links inside. */
+export async function writePage(file: string, page: string, data: object): Promise<void> {
+  const html = await renderPage(page, data);
   // A browser that loads it meanwhile must not see half of it.
   await writeFile(`${file}.tmp`, html);
   await rename(`${file}.tmp`, file);
-  return file;
 }
 
 /** What the runs are called: their names, else their folders' names, else the folders, where several would be called the same. */
@@ -56,20 +61,20 @@ function titlesOf(folders: readonly string[], data: readonly RunData[]): readonl
   return names.map((name, i) => (isOnce(name) ? name : `${name} (${at(folders, i)})`));
 }
 
-/** page.html with every file that it links written into it. */
-async function renderReport(data: object): Promise<string> {
-  const page = await readFile(path.join(pageFolder, "page.html"), "utf8");
+/** A page with every file that it links written into it. */
+async function renderPage(file: string, data: object): Promise<string> {
+  const page = await readFile(path.join(pageFolder, file), "utf8");
   const uplot = path.join(path.dirname(packageRequire.resolve("uplot/package.json")), "dist");
-  const names = [...page.matchAll(/(?:href|src)="([\w.]+)"/g)].map(([, name]) => name ?? "");
+  const names = [...page.matchAll(/(?:href|src)="([\w.-]+)"/g)].map(([, name]) => name ?? "");
   const contents = new Map<string, string>();
   for (const name of names) {
-    const file = path.join(name.startsWith("uPlot.") ? uplot : pageFolder, name);
-    contents.set(name, await readFile(file, "utf8"));
+    const linked = path.join(name.startsWith("uPlot.") ? uplot : pageFolder, name);
+    contents.set(name, await readFile(linked, "utf8"));
   }
   // No "<" may end the script element from within a text.
   const json = JSON.stringify(data).replaceAll("<", "\\u003c");
   return page
-    .replace(/<link rel="stylesheet" href="([\w.]+)"[^>]*>/g, (_, name) => `<style>${contents.get(name)}</style>`)
-    .replace(/<script src="([\w.]+)"><\/script>/g, (_, name) => `<script>${contents.get(name)}</script>`)
+    .replace(/<link rel="stylesheet" href="([\w.-]+)"[^>]*>/g, (_, name) => `<style>${contents.get(name)}</style>`)
+    .replace(/<script src="([\w.-]+)"><\/script>/g, (_, name) => `<script>${contents.get(name)}</script>`)
     .replace(/(<script[^>]*id="data"[^>]*>)(<\/script>)/, (_, open, close) => `${open}${json}${close}`);
 }

@@ -63,9 +63,10 @@ export async function serveHub(hub: HubServer): Promise<void> {
   // With the template that the real one has.
   const templates = { "chat_template.jinja": publishedTemplate("trl/qwen2_5") };
   hub.add("Qwen/Qwen2.5-0.5B-Instruct", { files: { ...model, ...templates } });
-  const card =
-    "---\nconfigs:\n- config_name: main\n  data_files: main/*.jsonl\n- config_name: socratic\n  data_files: s/*\n---\n";
-  hub.add("openai/gsm8k", { type: "dataset", files: { "README.md": card, "main/train.jsonl": gsm8kRows(40) } });
+  const main = ["train", "test"].map((split) => `\n  - split: ${split}\n    path: main/${split}.jsonl`).join("");
+  const card = `---\nconfigs:\n- config_name: main\n  data_files:${main}\n- config_name: socratic\n  data_files: s/*\n---\n`;
+  const files = { "README.md": card, "main/train.jsonl": gsm8kRows(40), "main/test.jsonl": gsm8kRows(4) };
+  hub.add("openai/gsm8k", { type: "dataset", files });
 }
 
 export function hubEnvironment(hub: HubServer, folder: string): Readonly<Record<string, string>> {

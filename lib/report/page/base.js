@@ -10,7 +10,6 @@ const colourCount = 6;
 const colour = (i) => css(`--series-${(i % colourCount) + 1}`);
 /** Runs that have the colour of an earlier one are drawn dashed. */
 const isDashed = (run) => isComparison && run >= colourCount;
-const rewardNames = [...new Set(runs.flatMap(({ run }) => run.reward_functions ?? []))];
 
 function element(tag, { className = "", text = "" } = {}, ...children) {
   const node = document.createElement(tag);

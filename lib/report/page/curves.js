@@ -3,6 +3,7 @@
 
 const chartHeight = 220; // CSS pixels
 const charts = [];
+const rewardNames = [...new Set(runs.flatMap(({ run }) => run.reward_functions ?? []))];
 
 /**
  * Panels in order: title, and series of [label, metric]; `spread` names the metric of a band around the first, `share` a number from 0 to 1,
