@@ -10,7 +10,14 @@ import { nativeOptimizer } from "../run/optimizer.js";
 import type { Settings } from "../run/state.js";
 import { lazySchema } from "../zod.js";
 import type { GRPOConfig } from "./config.js";
-import { batchFields, lossControlFields, rewardFields, rowFields, samplingFields } from "./config-fields.js";
+import {
+  batchFields,
+  correctionFields,
+  lossControlFields,
+  rewardFields,
+  rowFields,
+  samplingFields,
+} from "./config-fields.js";
 import type { TrainingPlan } from "./plan.js";
 
 const numberSchema = optionsSchema((types) => {
@@ -19,6 +26,7 @@ const numberSchema = optionsSchema((types) => {
     ...batchFields(types),
     ...rowFields(types),
     ...samplingFields(types),
+    ...correctionFields(types),
     ...lossFields(types),
     ...lossControlFields(types),
     scaleRewards,
@@ -27,7 +35,13 @@ const numberSchema = optionsSchema((types) => {
 });
 
 /** Only for evaluations, or another name of one that is here, or what decides how and not what is computed. */
-const WITHOUT: readonly string[] = ["numGenerationsEval", "generationBatchSize", "removeUnusedColumns", "graphCapture"];
+const WITHOUT: readonly string[] = [
+  "numGenerationsEval",
+  "generationBatchSize",
+  "removeUnusedColumns",
+  "graphCapture",
+  "vllmImportanceSamplingCap",
+];
 
 export function settingsOf(
   args: GRPOConfig,
