@@ -47,6 +47,8 @@ export type GrpoErrorCode =
   | "OUT_OF_MEMORY"
   /** The Hub refused or could not be reached. */
   | "HUB_ERROR"
+  /** An inference server could not be reached, refused, or samples from something else than the policy. */
+  | "SERVER_ERROR"
   /** A reward function threw or took too long. */
   | "REWARD_FAILED"
   /** A reward function returned something that is no reward. */

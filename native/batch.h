@@ -183,8 +183,8 @@ struct TrainBatch : Batch {
     std::vector<float> advantages;          // [B]
     std::vector<float> old_logprobs;        // [tokens]; empty: the current ones, detached
     std::vector<float> reference_logprobs;  // [tokens]; needed when beta > 0
-    std::vector<float> sampling_logprobs;  // [tokens] of whoever drew them, or empty
-    std::vector<float> importance_ratios;  // [tokens] on the policy term; empty: 1
+    std::vector<float> sampling_logprobs;   // [tokens] of whoever drew them, or empty
+    std::vector<float> importance_ratios;   // [tokens] on the policy term; empty: 1
 
     static void fields(auto& self, auto& field) {
         Batch::fields(self, field);

@@ -37,6 +37,8 @@ const layers: readonly (readonly string[])[] = [
   ["lib/endpoint"],
   // What any trainer uses that samples, and what any trainer uses.
   ["lib/rollout", "lib/run"],
+  // Samplers over inference servers.
+  ["lib/servers"],
   ["lib/grpo"],
   ["lib/recipes"],
   ["lib/commands"],

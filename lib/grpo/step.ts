@@ -91,6 +91,7 @@ export class TrainSteps<Row> {
       parts.push({ generation, slices, fresh: carried === undefined && !this.#corrects });
     }
     const update = await this.#updater.update(step, parts);
+    if (update.applied) source.versions.changed();
     this.#generation = carriedInto(plan, step + 1) === undefined ? undefined : parts.at(-1)?.generation;
     this.#promptsTaken += promptsOf(begun);
     if (args.syncRefModel && (step + 1) % args.refModelSyncSteps === 0) {

@@ -9,6 +9,7 @@ import type { SampledGroup, SampleOptions } from "../model/sampled.js";
 import type { RewardInput, RewardOutput, RewardRuntime } from "../rewards/runtime.js";
 import type { ProcessingClass } from "../tokenizer/processing-class.js";
 import type { Completion, Prompt, TokenIds, TrainerState } from "../types.js";
+import type { PolicyVersions } from "./policy-versions.js";
 import type { PromptTable } from "./prompts.js";
 import {
   completionIdsOf,
@@ -22,6 +23,8 @@ import type { SampledAttempt, Sampler } from "./sampler.js";
 
 export interface RolloutSource<Row> {
   readonly sampler: Sampler;
+  /** The weights that it is to sample from. */
+  readonly versions: PolicyVersions;
   readonly tokenizer: ProcessingClass;
   readonly prompts: PromptTable<Row>;
   /** Columns that reward functions receive. */
@@ -75,7 +78,11 @@ export async function collectGroups<Row>(source: RolloutSource<Row>, request: Ro
 
   const started = performance.now();
   const options = { ...sampling, promptKeys: keysOf(rows), signal: scoring.signal, onGroup };
-  await scoring.during(() => unlessAborted(source.sampler.sample(promptIds, options), request.signal, "the sampler"));
+  const sample = async () => {
+    await source.versions.showTo(source.sampler, scoring.signal);
+    return source.sampler.sample(promptIds, options);
+  };
+  await scoring.during(() => unlessAborted(sample(), request.signal, "the sampler"));
   const sampled = performance.now();
   const missing = groups.indexOf(undefined);
   if (missing >= 0) {

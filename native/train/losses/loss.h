@@ -9,10 +9,9 @@
 //     vespo:               -sg(φ(w)) A l,  w = Π ρ_token κ over the completion,
 //                           φ(w) = exp(λ + k log w - λ w), k and λ by the sign of A
 //   masks on P: completions with A < 0 whose mean of l_old - l is above the off-policy threshold
-//     (DeepSeek-V3.2; l_sampling - l where another engine drew them), tokens below the top entropies
-//     of their slice (Wang et al. 2025)
-//   κ on P      = the importance ratio of the token where another engine drew it, bounded by whoever
-//     gives it; vespo has it in w
+//     (DeepSeek-V3.2; l_sampling - l where another engine drew them), tokens below the top
+//     entropies of their slice (Wang et al. 2025)
+//   κ on P      = the bounded importance ratio of a token that another engine drew; in vespo in w
 //   KL (k3)     = exp(l_ref - l) - (l_ref - l) - 1, times ρ under bias_correction_kl
 //   loss        = Σ w (P + β KL) - c Σ over slices of their mean H / K
 // with T tokens and B completions of a slice, t tokens of the completion, K slices a step:
