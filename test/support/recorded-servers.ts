@@ -45,7 +45,7 @@ export async function recordingProxy(target: string, shared: string): Promise<Ru
   return { url: address(server), exchanges, [Symbol.asyncDispose]: () => close(server) };
 }
 
-/** Answers in the order of the recording what was asked then, and everything else with 501. */
+/** Answers in the order of the recording what was asked then, and everything else with 400. */
 export async function replayServer(recorded: readonly Exchange[]): Promise<Running> {
   const left = [...recorded];
   const exchanges: Exchange[] = [];
@@ -53,7 +53,7 @@ export async function replayServer(recorded: readonly Exchange[]): Promise<Runni
     const asked = await questionOf(request);
     const index = left.findIndex(({ method, path, body }) => JSON.stringify({ method, path, body }) === asked.neutral);
     const [found] = index < 0 ? [] : left.splice(index, 1);
-    if (found === undefined) return send(response, 501, "text/plain", `not recorded: ${asked.neutral}`);
+    if (found === undefined) return send(response, 400, "text/plain", `not recorded: ${asked.neutral}`);
     exchanges.push(found);
     send(response, found.status, found.type, found.answer.replaceAll("grpo-RUN", asked.run));
   });
@@ -63,7 +63,7 @@ export async function replayServer(recorded: readonly Exchange[]): Promise<Runni
 async function questionOf(request: IncomingMessage): Promise<{ readonly neutral: string; readonly run: string }> {
   const given = (await readBody(request)).toString();
   const [run = ""] = given.match(RUN) ?? [];
-  const shared = /"lora_path":"(.*?)\/grpo-/.exec(given)?.[1] ?? "";
+  const shared = /"lora_path":"([^"]*)\/grpo-[0-9a-f]{8}-v/.exec(given)?.[1] ?? "";
   const body = parsed(neutral(given, shared));
   return { neutral: JSON.stringify({ method: request.method, path: request.url, body }), run };
 }
