@@ -9,7 +9,7 @@ import type { ServerAnswer } from "./http.js";
 const REASONS: Readonly<Record<string, FinishReason>> = { stop: "eos", length: "length" };
 
 export function parseAnswer<Schema extends Zod.ZodType>(
-  { url }: ServerFacts,
+  { url }: Pick<ServerFacts, "url">,
   path: string,
   schema: Schema,
   { body }: ServerAnswer,
@@ -21,7 +21,11 @@ export function parseAnswer<Schema extends Zod.ZodType>(
 }
 
 /** A server that tokenizes or cuts what it is given would complete another prompt. */
-export function checkPrompt({ url }: ServerFacts, given: TokenIds, found: TokenIds | null | undefined): void {
+export function checkPrompt(
+  { url }: Pick<ServerFacts, "url">,
+  given: TokenIds,
+  found: TokenIds | null | undefined,
+): void {
   if (found === null || found === undefined) return;
   if (found.length === given.length && found.every((id, i) => id === given[i])) return;
   throw new ServerFault(
@@ -36,7 +40,10 @@ export interface RawCompletion {
   readonly reason: string | null;
 }
 
-export function checkCompletion({ url }: ServerFacts, { ids, logprobs, reason }: RawCompletion): ServedCompletion {
+export function checkCompletion(
+  { url }: Pick<ServerFacts, "url">,
+  { ids, logprobs, reason }: RawCompletion,
+): ServedCompletion {
   if (logprobs.length !== ids.length) {
     const text = `${url}: expected a log-probability for each of ${ids.length} tokens, found ${logprobs.length}`;
     throw new ServerFault("malformed", text);

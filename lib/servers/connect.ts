@@ -53,20 +53,10 @@ export async function connectWithin(
 
 export async function connect(options: ConnectOptions, signal: AbortSignal): Promise<EngineServer> {
   const connection = new ServerConnection(options.address, options.requestSeconds, options.apiKey);
-  try {
-    return await open(connection, signal);
-  } catch (thrown) {
-    connection.close();
-    throw thrown;
-  }
-}
-
-async function open(connection: ServerConnection, signal: AbortSignal): Promise<EngineServer> {
   const { url } = connection;
   const answer = await connection.call("/v1/models", { signal, seconds: START_SECONDS });
   if (answer.status !== 200) throw refusal(url, answer);
-  const unknown = { kind: "vllm", url, version: "", model: "", maxPositions: 1 } as const;
-  const { data } = parseAnswer(unknown, "/v1/models", modelsSchema(), answer);
+  const { data } = parseAnswer({ url }, "/v1/models", modelsSchema(), answer);
   const base = data.find(({ parent }) => parent === null || parent === undefined);
   const kind = base?.owned_by;
   if (base === undefined || (kind !== "vllm" && kind !== "sglang") || !base.max_model_len) {

@@ -17,6 +17,15 @@ export interface ServerFacts {
   readonly maxPositions: number;
 }
 
+/** What it can be given while it runs, as far as it says. */
+export interface ServerAbilities {
+  readonly adapters: boolean;
+  /** Largest rank of an adapter, and how many are computed together; undefined where it does not say. */
+  readonly adapterRank?: number | undefined;
+  readonly adapterSlots?: number | undefined;
+  readonly wholeWeights: boolean;
+}
+
 /** The completions of one prompt. */
 export interface CompletionRequest {
   /** An adapter; absent: the model that the server was started with. */
@@ -71,9 +80,13 @@ export interface EngineServer {
   weights(signal: AbortSignal): Promise<string | undefined>;
   /** Resolves where it would answer. */
   check(signal: AbortSignal): Promise<void>;
-  /** What to change so that log-probabilities follow the temperature, for messages. */
+  abilities(signal: AbortSignal): Promise<ServerAbilities>;
+  /** What to change, for messages: where log-probabilities leave the temperature out, */
   readonly temperatureHint: string;
-  /** What to change where whole weights arrive in part, for messages. */
+  /** where whole weights arrive in part, */
   readonly reloadHint: string;
-  close(): void;
+  /** where it takes no adapters, */
+  readonly adapterHint: string;
+  /** and where it takes no whole weights. */
+  readonly weightsHint: string;
 }

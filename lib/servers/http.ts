@@ -1,8 +1,9 @@
 // One HTTP request to an inference server, with an answer in JSON. On node:http and not on fetch, which gives up after 300 seconds
-// without headers: a server that is asked for whole completions sends none before the last token.
+// without headers: a server that is asked for whole completions sends none before the last token. Each request has a connection of its
+// own: vLLM closes one after an error, and the next request on it would be lost.
 
-import { Agent as HttpAgent, type IncomingMessage, type RequestOptions, request as requestHttp } from "node:http";
-import { Agent as HttpsAgent, request as requestHttps } from "node:https";
+import { type IncomingMessage, type RequestOptions, request as requestHttp } from "node:http";
+import { request as requestHttps } from "node:https";
 import { GrpoError, reasonOf } from "../errors.js";
 import { ServerFault } from "./fault.js";
 
@@ -29,7 +30,6 @@ export class ServerConnection {
   readonly url: string;
   readonly #seconds: number;
   readonly #headers: Readonly<Record<string, string>>;
-  readonly #agent: HttpAgent;
 
   /** `seconds`: what a request may take. Throws BAD_OPTION for what is no address. */
   constructor(address: string, seconds: number, apiKey?: string) {
@@ -43,7 +43,6 @@ export class ServerConnection {
     this.url = url.href.replace(/\/(v1\/?)?$/, "");
     this.#seconds = seconds;
     this.#headers = apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` };
-    this.#agent = url.protocol === "https:" ? new HttpsAgent({ keepAlive: true }) : new HttpAgent({ keepAlive: true });
   }
 
   /** Throws CANCELLED, or a ServerFault where no whole answer comes. */
@@ -65,16 +64,12 @@ export class ServerConnection {
     }
   }
 
-  close(): void {
-    this.#agent.destroy();
-  }
-
   #send(path: string, body: object | undefined, signal: AbortSignal): Promise<IncomingMessage> {
     const content = body === undefined ? undefined : JSON.stringify(body);
     const options: RequestOptions = {
       method: content === undefined ? "GET" : "POST",
       headers: { ...this.#headers, ...(content === undefined ? {} : { "content-type": "application/json" }) },
-      agent: this.#agent,
+      agent: false,
       signal,
     };
     const send = this.url.startsWith("https:") ? requestHttps : requestHttp;

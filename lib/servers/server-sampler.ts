@@ -155,7 +155,6 @@ export class ServerSampler implements Sampler {
     const stop = AbortSignal.timeout(END_SECONDS * 1000);
     const unload = async ({ server, version }: Replica) => {
       if (version?.isAdapter) await server.unloadAdapter(version.name, stop).catch(() => {});
-      server.close();
     };
     await Promise.all(this.#replicas.map(unload));
     for (const replica of this.#replicas) replica.version = undefined;

@@ -5,7 +5,7 @@
 import type { TokenIds } from "../types.js";
 import { lazySchema } from "../zod.js";
 import { checkCompletion, parseAnswer } from "./answers.js";
-import type { CompletionRequest, EngineServer, ServedGroup, ServerFacts } from "./engine-server.js";
+import type { CompletionRequest, EngineServer, ServedGroup, ServerAbilities, ServerFacts } from "./engine-server.js";
 import { ServerFault } from "./fault.js";
 import { reasonIn, type ServerAnswer, type ServerConnection } from "./http.js";
 
@@ -31,12 +31,23 @@ const generateSchema = lazySchema((z) => {
   return z.union([z.array(answer), answer.transform((one) => [one])]);
 });
 const weightsSchema = lazySchema((z) => z.object({ weight_version: z.string().nullish() }));
+const infoSchema = lazySchema((z) =>
+  z.object({
+    enable_lora: z.boolean().nullish(),
+    max_lora_rank: z.int().nullish(),
+    max_loras_per_batch: z.int().nullish(),
+  }),
+);
+const ADAPTER_HINT =
+  "start the server with --enable-lora, --max-lora-rank and --lora-target-modules that fit the adapter, and let it read the shared folder";
 
 export class SglangServer implements EngineServer {
   readonly facts: ServerFacts;
   readonly temperatureHint =
     "start the server without SGLANG_RETURN_ORIGINAL_LOGPROB in its environment, or train with temperature 1";
   readonly reloadHint = "use a newer SGLang, or train an adapter";
+  readonly adapterHint = ADAPTER_HINT;
+  readonly weightsHint = "let the server read the shared folder";
   readonly #connection: ServerConnection;
 
   constructor(facts: ServerFacts, connection: ServerConnection) {
@@ -122,7 +133,7 @@ export class SglangServer implements EngineServer {
   async loadWeights(version: string, folder: string, signal: AbortSignal): Promise<void> {
     const body = { model_path: folder, weight_version: version, flush_cache: true };
     const answer = await this.#post("/update_weights_from_disk", body, signal);
-    if (!succeeded(answer)) throw this.#refusal("to load weights", answer, "let the server read the shared folder");
+    if (!succeeded(answer)) throw this.#refusal("to load weights", answer, this.weightsHint);
   }
 
   async weights(signal: AbortSignal): Promise<string | undefined> {
@@ -132,13 +143,21 @@ export class SglangServer implements EngineServer {
     return weight_version === UNNAMED ? undefined : (weight_version ?? undefined);
   }
 
+  async abilities(signal: AbortSignal): Promise<ServerAbilities> {
+    const answer = await this.#connection.call("/server_info", { signal });
+    if (answer.status !== 200) throw this.#refusal("what it can do", answer);
+    const info = parseAnswer(this.facts, "/server_info", infoSchema(), answer);
+    return {
+      adapters: info.enable_lora === true,
+      adapterRank: info.max_lora_rank ?? undefined,
+      adapterSlots: info.max_loras_per_batch ?? undefined,
+      wholeWeights: true,
+    };
+  }
+
   async check(signal: AbortSignal): Promise<void> {
     const { status } = await this.#connection.call("/health", { signal });
     if (status !== 200) throw new ServerFault("failed", `${this.facts.url}/health answers ${status}`);
-  }
-
-  close(): void {
-    this.#connection.close();
   }
 
   async #generate(request: object, signal: AbortSignal) {
@@ -169,6 +188,3 @@ export class SglangServer implements EngineServer {
 function succeeded({ status, body }: ServerAnswer): boolean {
   return status === 200 && Reflect.get(Object(body), "success") !== false;
 }
-
-const ADAPTER_HINT =
-  "start the server with --enable-lora, --max-lora-rank and --lora-target-modules that fit the adapter, and let it read the shared folder";

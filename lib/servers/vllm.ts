@@ -5,7 +5,14 @@
 import type { TokenIds } from "../types.js";
 import { lazySchema } from "../zod.js";
 import { checkCompletion, checkPrompt, parseAnswer } from "./answers.js";
-import type { CompletionRequest, EngineServer, ServedCompletion, ServedGroup, ServerFacts } from "./engine-server.js";
+import type {
+  CompletionRequest,
+  EngineServer,
+  ServedCompletion,
+  ServedGroup,
+  ServerAbilities,
+  ServerFacts,
+} from "./engine-server.js";
 import { type FaultKind, ServerFault } from "./fault.js";
 import { reasonIn, type ServerAnswer, type ServerConnection } from "./http.js";
 
@@ -39,12 +46,22 @@ const completionsSchema = lazySchema((z) => {
   });
 });
 const weightsSchema = lazySchema((z) => z.object({ weight_version: z.string() }));
+const infoSchema = lazySchema((z) => {
+  const lora = z.object({ max_lora_rank: z.int(), max_loras: z.int() });
+  return z.object({ vllm_config: z.object({ lora_config: lora.nullish() }) });
+});
+
+const ADAPTER_HINT = "start the server with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 in its environment";
+const DEVELOPER_HINT =
+  "start the server with VLLM_SERVER_DEV_MODE=1 in its environment, and let it read the shared folder; or train an adapter";
 
 export class VllmServer implements EngineServer {
   readonly facts: ServerFacts;
   readonly temperatureHint = "start the server with --logprobs-mode processed_logprobs, or train with temperature 1";
   readonly reloadHint =
     "start the server with --worker-extension-cls grpo_vllm.Reload and the folder of grpo_vllm.py on PYTHONPATH (docs/servers.md), or train an adapter";
+  readonly adapterHint = ADAPTER_HINT;
+  readonly weightsHint = DEVELOPER_HINT;
   readonly #connection: ServerConnection;
   #reload: string | undefined;
 
@@ -138,13 +155,24 @@ export class VllmServer implements EngineServer {
     return weight_version === UNNAMED ? undefined : weight_version;
   }
 
+  /** Only a server that takes adapters knows that one is not there; sizes are told to developers. */
+  async abilities(signal: AbortSignal): Promise<ServerAbilities> {
+    const unload = await this.#post("/v1/unload_lora_adapter", { lora_name: "grpo-doctor" }, signal);
+    const path = "/server_info?config_format=json";
+    const info = await this.#connection.call(path, { signal });
+    const known = info.status === 200 ? parseAnswer(this.facts, path, infoSchema(), info).vllm_config : undefined;
+    const takes = /grpo-doctor/.test(reasonIn(unload));
+    return {
+      adapters: takes && (known === undefined || !!known.lora_config),
+      adapterRank: known?.lora_config?.max_lora_rank,
+      adapterSlots: known?.lora_config?.max_loras,
+      wholeWeights: known !== undefined,
+    };
+  }
+
   async check(signal: AbortSignal): Promise<void> {
     const { status } = await this.#connection.call("/health", { signal });
     if (status !== 200) throw new ServerFault("failed", `${this.facts.url}/health answers ${status}`);
-  }
-
-  close(): void {
-    this.#connection.close();
   }
 
   /** By the extension where the server has it; by the server's own reload, which leaves some heads as they were, where not. */
@@ -196,9 +224,6 @@ function kindOf({ status }: ServerAnswer): FaultKind {
   return status >= 500 || status === 429 ? "failed" : "refused";
 }
 
-const DEVELOPER_HINT =
-  "start the server with VLLM_SERVER_DEV_MODE=1 in its environment, and let it read the shared folder; or train an adapter";
-
 /** By what vLLM says in each case. */
 function adapterHint(answer: ServerAnswer): string | undefined {
   const reason = reasonIn(answer);
@@ -207,8 +232,7 @@ function adapterHint(answer: ServerAnswer): string | undefined {
   if (/No adapter found/.test(reason)) {
     return "let the server read the shared folder: set vllmSharedFolder, and vllmSharedFolderOnServer where it has another name there";
   }
-  if (answer.status === 404)
-    return "start the server with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 in its environment";
+  if (answer.status === 404) return ADAPTER_HINT;
   return answer.status < 500
     ? "start the server with --enable-lora, and train an adapter that vLLM can load"
     : undefined;

@@ -223,6 +223,16 @@ describe("a changed setting that decides the numbers", () => {
         "saveSteps",
         "saveStrategy",
         "saveTotalLimit",
+        "useVllm",
+        "vllmImportanceSamplingCap",
+        "vllmMode",
+        "vllmRequestTimeout",
+        "vllmServerBaseUrl",
+        "vllmServerHost",
+        "vllmServerPort",
+        "vllmServerTimeout",
+        "vllmSharedFolder",
+        "vllmSharedFolderOnServer",
       ]
     `);
   });

@@ -64,7 +64,6 @@ async function answering(name: string, use: (server: EngineServer, recorded: Ans
     const port = (http.address() as { readonly port: number }).port;
     const server = await connect({ address: `http://127.0.0.1:${port}/v1`, requestSeconds: 5 }, SIGNAL);
     await use(server, recorded);
-    server.close();
   } finally {
     http.closeAllConnections();
     http.close();

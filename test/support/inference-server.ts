@@ -58,6 +58,8 @@ export class InferenceServer {
   /** What it adds to log-probabilities: another model, or a head that was left behind. */
   offset = 0;
   followsTemperature = true;
+  /** vLLM's VLLM_SERVER_DEV_MODE. */
+  developer = true;
   /** Sequences in flight, and the most there were. */
   inFlight = 0;
   mostInFlight = 0;
@@ -120,6 +122,8 @@ export class InferenceServer {
       response.write('{"model": ');
       return;
     }
+    // As vLLM does: whoever sends the next request on the connection loses it.
+    if (answer.status >= 500) response.on("finish", () => response.socket?.destroy());
     if (typeof answer.body === "string") response.writeHead(answer.status).end(answer.body);
     else sendJson(response, answer.status, answer.body);
   }
@@ -184,6 +188,9 @@ export class InferenceServer {
       case "/update_weight_version":
         this.weights = { ...this.weights, name: body.new_version ?? "" };
         return { status: 200, body: { success: true, new_version: body.new_version } };
+      case "/server_info":
+        if (!this.developer) return { status: 404, body: { detail: "Not Found" } };
+        return { status: 200, body: { vllm_config: { lora_config: { max_lora_rank: 16, max_loras: 2 } } } };
       case "/weight_info":
         return { status: 200, body: { weight_version: this.weights.name } };
       default:
@@ -231,7 +238,10 @@ export class InferenceServer {
       case "/health":
         return { status: 200, body: "" };
       case "/server_info":
-        return { status: 200, body: { version: "0.5.10", enable_lora: true } };
+        return {
+          status: 200,
+          body: { version: "0.5.10", enable_lora: true, max_lora_rank: 64, max_loras_per_batch: 8 },
+        };
       case "/model_info":
         return { status: 200, body: { model_path: "tiny", weight_version: this.weights.name } };
       case "/v1/models":
