@@ -153,7 +153,6 @@ describe.each(["vllm", "sglang"] as const)("while %s samples", (kind) => {
     expect(codesOf(await sampleNow(sampler, policy))).toEqual(codes(policy));
     // It comes back with the version of the moment.
     policy.version++;
-    missing.delay = other.delay = 20;
     for (const server of servers) server.faults.clear();
     expect(codesOf(await sampleNow(sampler, policy))).toEqual(codes(policy));
     expect(missing.requests.at(-1)).not.toBe("/health");

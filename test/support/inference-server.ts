@@ -63,7 +63,10 @@ export class InferenceServer {
   /** Sequences in flight, and the most there were. */
   inFlight = 0;
   mostInFlight = 0;
-  delay = 0;
+  /** What its completions wait for. */
+  hold: Promise<unknown> | undefined;
+  /** Called after each prompt was completed. */
+  onAnswer: () => void = () => {};
   #server: Server | undefined;
   #port = 0;
   /** Called when whole weights were loaded. */
@@ -115,7 +118,7 @@ export class InferenceServer {
     if (typeof fault === "object" && "status" in fault) return this.#refuse(response, fault.status, fault.message);
     if (typeof fault === "object") fault.first();
     const answer = this.kind === "vllm" ? this.#vllm(at, body) : this.#sglang(at, body);
-    if (this.delay > 0) await this.#busy(body, this.delay);
+    await this.#busy(body);
     if (fault === "truncate") return sendHalf(response, answer.body);
     if (fault === "drip") {
       response.writeHead(200, { "content-type": "application/json" });
@@ -128,12 +131,14 @@ export class InferenceServer {
     else sendJson(response, answer.status, answer.body);
   }
 
-  async #busy(body: Body, delay: number): Promise<void> {
+  async #busy(body: Body): Promise<void> {
+    if (!body.prompt && !body.input_ids) return;
     const count = body.n ?? body.sampling_params?.n ?? 1;
     this.inFlight += count;
     this.mostInFlight = Math.max(this.mostInFlight, this.inFlight);
-    await new Promise((done) => setTimeout(done, delay));
+    await this.hold;
     this.inFlight -= count;
+    this.onAnswer();
   }
 
   #refuse(response: ServerResponse, status: number, message: string): void {
