@@ -5,7 +5,7 @@ import { lazySchema } from "../zod.js";
 import { parseAnswer } from "./answers.js";
 import type { EngineServer, ServerFacts, ServerKind } from "./engine-server.js";
 import { isPassing, ServerFault } from "./fault.js";
-import { reasonIn, type ServerAnswer, ServerConnection } from "./http.js";
+import { HEALTH_SECONDS, reasonIn, type ServerAnswer, ServerConnection } from "./http.js";
 import { SglangServer } from "./sglang.js";
 import { VllmServer } from "./vllm.js";
 
@@ -18,7 +18,6 @@ export interface ConnectOptions {
 }
 
 const PAUSE_MS = 500;
-const START_SECONDS = 10;
 
 const modelsSchema = lazySchema((z) =>
   z.object({
@@ -54,7 +53,7 @@ export async function connectWithin(
 export async function connect(options: ConnectOptions, signal: AbortSignal): Promise<EngineServer> {
   const connection = new ServerConnection(options.address, options.requestSeconds, options.apiKey);
   const { url } = connection;
-  const answer = await connection.call("/v1/models", { signal, seconds: START_SECONDS });
+  const answer = await connection.call("/v1/models", { signal, seconds: HEALTH_SECONDS });
   if (answer.status !== 200) throw refusal(url, answer);
   const { data } = parseAnswer({ url }, "/v1/models", modelsSchema(), answer);
   const base = data.find(({ parent }) => parent === null || parent === undefined);
@@ -73,7 +72,7 @@ export async function connect(options: ConnectOptions, signal: AbortSignal): Pro
 /** "" where the server does not say. */
 async function versionOf(kind: ServerKind, connection: ServerConnection, signal: AbortSignal): Promise<string> {
   const path = kind === "vllm" ? "/version" : "/server_info";
-  const { body } = await connection.call(path, { signal, seconds: START_SECONDS });
+  const { body } = await connection.call(path, { signal, seconds: HEALTH_SECONDS });
   const version: unknown = Reflect.get(Object(body), "version");
   return typeof version === "string" ? version : "";
 }

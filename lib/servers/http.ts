@@ -10,6 +10,8 @@ import { ServerFault } from "./fault.js";
 /** Of one answer: far above thousands of completions with their log-probabilities. */
 const LARGEST_ANSWER = 2 ** 30;
 const SHOWN = 300;
+/** For what a server answers at once: one that hangs must not keep prompts from the others. */
+export const HEALTH_SECONDS = 10;
 
 export interface ServerAnswer {
   readonly status: number;

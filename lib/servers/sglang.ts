@@ -7,7 +7,7 @@ import { lazySchema } from "../zod.js";
 import { checkCompletion, parseAnswer } from "./answers.js";
 import type { CompletionRequest, EngineServer, ServedGroup, ServerAbilities, ServerFacts } from "./engine-server.js";
 import { ServerFault } from "./fault.js";
-import { reasonIn, type ServerAnswer, type ServerConnection } from "./http.js";
+import { HEALTH_SECONDS, reasonIn, type ServerAnswer, type ServerConnection } from "./http.js";
 
 const LIKELIEST = 5;
 const LOADED_ALREADY = /already (been )?loaded/i;
@@ -156,7 +156,7 @@ export class SglangServer implements EngineServer {
   }
 
   async check(signal: AbortSignal): Promise<void> {
-    const { status } = await this.#connection.call("/health", { signal });
+    const { status } = await this.#connection.call("/health", { signal, seconds: HEALTH_SECONDS });
     if (status !== 200) throw new ServerFault("failed", `${this.facts.url}/health answers ${status}`);
   }
 

@@ -14,7 +14,7 @@ import type {
   ServerFacts,
 } from "./engine-server.js";
 import { type FaultKind, ServerFault } from "./fault.js";
-import { reasonIn, type ServerAnswer, type ServerConnection } from "./http.js";
+import { HEALTH_SECONDS, reasonIn, type ServerAnswer, type ServerConnection } from "./http.js";
 
 const LIKELIEST = 5;
 /** What the server answers to a load under a name that it has: another request of ours was carried out, and its answer lost. */
@@ -171,7 +171,7 @@ export class VllmServer implements EngineServer {
   }
 
   async check(signal: AbortSignal): Promise<void> {
-    const { status } = await this.#connection.call("/health", { signal });
+    const { status } = await this.#connection.call("/health", { signal, seconds: HEALTH_SECONDS });
     if (status !== 200) throw new ServerFault("failed", `${this.facts.url}/health answers ${status}`);
   }
 
