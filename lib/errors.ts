@@ -47,7 +47,7 @@ export type GrpoErrorCode =
   | "OUT_OF_MEMORY"
   /** The Hub refused or could not be reached. */
   | "HUB_ERROR"
-  /** A server that was asked for completions refused or could not be reached. */
+  /** An inference server could not be reached, refused, or samples from something else than the policy. */
   | "SERVER_ERROR"
   /** A reward function threw or took too long. */
   | "REWARD_FAILED"

@@ -257,7 +257,8 @@ struct TrainBatch : Batch {
     std::vector<float> advantages;          // [B]
     std::vector<float> old_logprobs;        // [tokens]; empty: the current ones, detached
     std::vector<float> reference_logprobs;  // [tokens]; needed when beta > 0
-    std::vector<float> sampling_logprobs;  // [tokens]; for the metric of their difference, or empty
+    std::vector<float> sampling_logprobs;   // [tokens] of whoever drew them, or empty
+    std::vector<float> importance_ratios;   // [tokens] on the policy term; empty: 1
 
     static void fields(auto& self, auto& field) {
         Batch::fields(self, field);
@@ -265,6 +266,7 @@ struct TrainBatch : Batch {
         field.optional("oldLogprobs", self.old_logprobs);
         field.optional("referenceLogprobs", self.reference_logprobs);
         field.optional("samplingLogprobs", self.sampling_logprobs);
+        field.optional("importanceRatios", self.importance_ratios);
         field.optional("lossMask", self.loss_mask);
         field.optional("sliceOffsets", self.slice_offsets);
     }

@@ -290,6 +290,8 @@ LossResult Engine::forward_backward(const TrainBatch& batch, const LossOptions& 
             "one reference log-probability a token");
     require(batch.sampling_logprobs.empty() || batch.sampling_logprobs.size() == tokens,
             "one sampling log-probability a token");
+    require(batch.importance_ratios.empty() || batch.importance_ratios.size() == tokens,
+            "one importance ratio a token");
     require(batch.loss_mask.empty() || batch.loss_mask.size() == tokens,
             "one entry of the loss mask a token");
     require(options.beta == 0 || !batch.reference_logprobs.empty() || tokens == 0,

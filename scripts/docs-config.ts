@@ -9,7 +9,6 @@ import { fileURLToPath } from "node:url";
 import { GRPOConfig } from "grpo";
 import ts from "typescript";
 import {
-  prefixesWithoutEffect,
   renamedOptions,
   unsupportedDefaults,
   unsupportedValues,
@@ -141,7 +140,7 @@ function ignoredTable(): string {
   const rows = Object.entries(withoutEffect).map(([name, why]) => `| \`${name}\` | ${cell(why)} |`);
   const text =
     "Accepted with any value, so that a script can be ported unchanged. The plan that is printed before the first";
-  const rest = "step names those that were set. So are all names that begin with `vllm`: the engine samples by itself.";
+  const rest = "step names those that were set.";
   return `## Options without effect\n\n${text}\n${rest}\n\n| option | because |\n|---|---|\n${rows.join("\n")}\n`;
 }
 
@@ -159,16 +158,12 @@ export function ignoredOptionsFile(): string {
     const only = JSON.stringify(value);
     return member(name, `${only} | undefined`, `Not supported yet: TRL's default, ${only}, is the only value taken`);
   });
-  const prefixed = Object.entries(prefixesWithoutEffect).map(
-    ([prefix, why]) =>
-      `  /** @deprecated No effect: ${why}. */\n  readonly [name: \`${prefix}\${string}\`]: unknown;\n`,
-  );
   return `// Written by scripts/docs-config.ts from config-unsupported.ts: TRL's options that a config takes, so that a script can be ported as it
 // is, and that change nothing.
 
 /** TRL's options that change nothing. */
 export interface OptionsWithoutEffect {
-${[...ignored, ...refused, ...prefixed].join("")}}
+${[...ignored, ...refused].join("")}}
 `;
 }
 

@@ -42,7 +42,7 @@ function actingTables(): string[] {
 
 function ignoredTable(): string {
   const rows = byReason(Object.entries(ignoredKeys)).map(([why, names]) => `| ${names} | ${cell(why)} |`);
-  return `## Keys without effect\n\nNamed in the notice, together with those of [GRPOConfig](configuration.md) and all that begin with \`vllm_\`.\n\n| keys | because |\n|---|---|\n${rows.join("\n")}\n`;
+  return `## Keys without effect\n\nNamed in the notice, together with those of [GRPOConfig](configuration.md).\n\n| keys | because |\n|---|---|\n${rows.join("\n")}\n`;
 }
 
 function refusedTable(): string {

@@ -42,7 +42,6 @@ const reasons: readonly (readonly [reason: string, keys: readonly string[]])[] =
   [
     "the engine samples by itself",
     [
-      "use_vllm",
       "cache_implementation",
       "use_transformers_paged",
       "use_transformers_continuous_batching",
@@ -50,6 +49,7 @@ const reasons: readonly (readonly [reason: string, keys: readonly string[]])[] =
     ],
   ],
   ["sampling has the options above, and no others", ["generation_kwargs"]],
+  ["no regular expression constrains what is drawn yet", ["vllm_structured_outputs_regex"]],
   ["no calls of tools", ["max_tool_calling_iterations"]],
   ["those debuggers are Python's", ["debug"]],
   ["an optimizer takes all that is trained", ["optim_target_modules"]],
@@ -104,7 +104,6 @@ function whatBecameOf(key: string, theirs: unknown, ours: unknown): [name: strin
   if (name === "reportTo")
     return ["`reportTo`", "[trackers](trackers.md): tensorboard, mlflow, trackio and wandb; they join `logTo`"];
   if (Object.hasOwn(withoutEffect, name)) return ["no effect", withoutEffect[name] ?? ""];
-  if (key.startsWith("vllm_")) return ["no effect", "the engine samples by itself"];
   const reason = reasons.find(([, keys]) => keys.includes(key))?.[0];
   if (Object.hasOwn(unsupportedDefaults, name) && reason !== undefined) return ["absent", reason];
   throw new Error(`scripts/docs-trl.ts: say in "reasons" why ${key} is absent`);

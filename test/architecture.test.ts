@@ -39,8 +39,8 @@ const layers: readonly (readonly string[])[] = [
   ["lib/endpoint"],
   // What any trainer uses that samples, and what any trainer uses.
   ["lib/rollout", "lib/run"],
-  // Rollouts of several turns.
-  ["lib/agents"],
+  // Rollouts of several turns; samplers over inference servers.
+  ["lib/agents", "lib/servers"],
   ["lib/grpo", "lib/eval"],
   ["lib/recipes"],
   ["lib/commands"],

@@ -34,15 +34,26 @@ export interface Diagnosis {
 }
 
 export const doctorCommand: Command = {
-  usage: "[--json]\n\n  --json   the same for programs; the exit status is 0 where everything works",
+  usage: `[--json] [--server URL]…
+
+  --json         the same for programs; the exit status is 0 where everything works
+  --server URL   a server of vLLM or SGLang in place of this machine: whether it can sample for a trainer`,
 
   async run(args) {
-    const options = { probe: { type: "boolean" }, json: { type: "boolean" } } as const;
+    const options = {
+      probe: { type: "boolean" },
+      json: { type: "boolean" },
+      server: { type: "string", multiple: true },
+    } as const;
     const { values } = parseArgs({ args: [...args], options });
     if (values.probe) {
       const { probeEngine } = await import("../model/probe.js");
       console.log(JSON.stringify(await probeEngine()));
       return 0;
+    }
+    if (values.server) {
+      const { diagnoseServers } = await import("./doctor-server.js");
+      return diagnoseServers(values.server, values.json === true);
     }
     const diagnosis = diagnose();
     if (values.json) console.log(JSON.stringify(diagnosis, null, 2));

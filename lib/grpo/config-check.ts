@@ -6,7 +6,8 @@ import { GrpoError } from "../errors.js";
 import { regexExpression } from "../grammar/regex.js";
 import { checkModelOptions } from "../model/model-options.js";
 import { checkRunOptions } from "../run/check-options.js";
-import { batchSizes, type GRPOConfigFields } from "./config-fields.js";
+import { batchSizes, type GRPOConfigFields, samplesOnServers } from "./config-fields.js";
+import { checkBounds, checkCorrectedLoss } from "./importance-sampling.js";
 
 /** What no single field can tell: each message names the fields, their values and the nearest that work. */
 export function checkCombinations(config: GRPOConfigFields): void {
@@ -44,6 +45,8 @@ export function checkCombinations(config: GRPOConfigFields): void {
   }
   checkTerms(config);
   if (config.vllmStructuredOutputsRegex !== null) regexExpression(config.vllmStructuredOutputsRegex);
+  checkBounds(config);
+  if (samplesOnServers(config)) checkCorrectedLoss(config);
 }
 
 /** Terms of the loss that contradict each other. */
@@ -71,6 +74,8 @@ export function adviceOn({
   repetitionPenalty,
   lrSchedulerType,
   warmupSteps,
+  useVllm,
+  vllmMode,
 }: GRPOConfigFields): string[] {
   const shapes = [
     ...(topP < 1 ? [`topP ${topP}`] : []),
@@ -86,6 +91,11 @@ export function adviceOn({
         ]
       : []),
     ...(shapes.length > 0 ? [`${shapes.join(", ")}: training takes log-probabilities without it, as TRL does`] : []),
+    ...(useVllm && vllmMode === "colocate"
+      ? [
+          'useVllm has no effect with vllmMode "colocate": the engine samples in this process; "server" samples on servers',
+        ]
+      : []),
     ...(lossType === "luspo" && level === "token" ? ['luspo is meant for importanceSamplingLevel "sequence"'] : []),
     ...(lossType === "vespo" && level === "sequence"
       ? ['vespo weighs completions by itself; importanceSamplingLevel "token" is meant']

@@ -98,6 +98,46 @@ export const toolFields = ({ z, positive, optional }: FieldTypes) => ({
   toolTimeout: positive.nullable().default(60),
 });
 
+const CORRECTION_MODES = ["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"] as const;
+
+/** Sampling on servers of vLLM or SGLang beside the trainer, by TRL's names: which, and how they get the weights. */
+export const serverFields = ({ z, positive, optional }: FieldTypes) => ({
+  /** With vllmMode "server": sample on servers of vLLM or SGLang; which of the two, they are asked. Default false. */
+  useVllm: z.boolean().default(false),
+  /** "server": on servers that were started before. "colocate", in TRL a vLLM in the trainer's process, is the built-in engine here. Default "colocate". */
+  vllmMode: z.enum(["colocate", "server"]).default("colocate"),
+  /** Address of the server, or a list of several that share the prompts: "http://host:8000". Default null: from vllmServerHost and vllmServerPort. */
+  vllmServerBaseUrl: optional(
+    z.union([z.string().min(1), z.array(z.string().min(1)).min(1)], "an address or a list of addresses"),
+  ),
+  /** Host of the server; not read where vllmServerBaseUrl is set. Default "0.0.0.0": this machine. */
+  vllmServerHost: z.string().min(1).default("0.0.0.0"),
+  /** Port of the server; not read where vllmServerBaseUrl is set. Default 8000. */
+  vllmServerPort: z.int().min(1).max(65535).default(8000),
+  /** Seconds to wait for servers that are not up, or that all fail. Default 240. */
+  vllmServerTimeout: positive.default(240),
+  /** Seconds that one request may take before it is asked again elsewhere. Default 600. */
+  vllmRequestTimeout: positive.default(600),
+  /** Folder for the weights of each version, which the servers read. Default null: a temporary one, for servers on this machine. */
+  vllmSharedFolder: optional(z.string().min(1)),
+  /** vllmSharedFolder by the name that the servers have for it. Default null: the same. */
+  vllmSharedFolderOnServer: optional(z.string().min(1)),
+});
+
+/** TRL's importance-sampling correction, where another engine than the one that trains draws the completions. */
+export const correctionFields = ({ z, positive, optional }: FieldTypes) => ({
+  /** Multiply the loss by the importance ratios of completions that servers drew; false: the gap is only logged. Default true. */
+  vllmImportanceSamplingCorrection: z.boolean().default(true),
+  /** Ratios by token or by sequence, and whether bounds truncate them or mask those beyond with 0. Default "sequence_mask". */
+  vllmImportanceSamplingMode: z.enum(CORRECTION_MODES).default("sequence_mask"),
+  /** Upper bound of the ratios; null: none. Default 3. */
+  vllmImportanceSamplingClipMax: positive.nullable().default(3),
+  /** Lower bound of the ratios; null: none. Default null. */
+  vllmImportanceSamplingClipMin: optional(z.number().min(0)),
+  /** An older name of vllmImportanceSamplingClipMax, which it overrides; null: use that one. Default null. */
+  vllmImportanceSamplingCap: optional(positive),
+});
+
 /** What moves the loss during a run, beside its own options. */
 export const lossControlFields = ({ z, count, ratio }: FieldTypes) => ({
   /** Completions cut off by maxCompletionLength count in the rewards but not in the loss. Default false. */
@@ -190,6 +230,8 @@ type Fields = ReturnType<typeof identityFields> &
   ReturnType<typeof newerNameFields> &
   ReturnType<typeof samplingFields> &
   ReturnType<typeof toolFields> &
+  ReturnType<typeof serverFields> &
+  ReturnType<typeof correctionFields> &
   LossFields &
   ReturnType<typeof lossControlFields> &
   ReturnType<typeof rewardFields> &
@@ -220,6 +262,9 @@ const fields = (types: FieldTypes): Fields => ({
   ...samplingFields(types),
   // Tools and environments, which are arguments of GRPOTrainer.
   ...toolFields(types),
+  // Servers. vLLM or SGLang samples beside the trainer (docs/servers.md).
+  ...serverFields(types),
+  ...correctionFields(types),
   // Loss.
   ...lossFields(types),
   ...lossControlFields(types),
@@ -260,6 +305,11 @@ export interface GRPOConfigOptions<Batch = RewardBatch>
    * environment sets up; "none", null: none. Default null.
    */
   readonly reportTo?: ReportTo | readonly ReportTo[] | null | undefined;
+}
+
+/** Whether the config asks for servers; vLLM in the trainer's process, TRL's other mode, is the built-in engine here. */
+export function samplesOnServers({ useVllm, vllmMode }: Pick<GRPOConfigFields, "useVllm" | "vllmMode">): boolean {
+  return useVllm && vllmMode === "server";
 }
 
 type Batching = Pick<

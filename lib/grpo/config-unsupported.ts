@@ -14,7 +14,6 @@ export const unsupportedDefaults: Readonly<Record<string, unknown>> = {
   cacheImplementation: null,
   useTransformersContinuousBatching: false,
   transformersContinuousBatchingConfig: null,
-  useVllm: false,
   logUniquePrompts: false,
   optimTargetModules: null,
   labelSmoothingFactor: 0.0,
@@ -56,6 +55,8 @@ export const unsupportedDefaults: Readonly<Record<string, unknown>> = {
   debug: "",
 };
 
+const OF_THE_SERVER = "whoever starts the server says it there";
+
 /** Accepted without effect: name → why there is nothing to do. */
 export const withoutEffect: Readonly<Record<string, string>> = {
   activationCheckpointingKwargs: "memory is bounded by maxTokensPerMicroBatch",
@@ -96,11 +97,17 @@ export const withoutEffect: Readonly<Record<string, string>> = {
   doTrain: "call trainer.train()",
   doEval: "call trainer.evaluate() or set evalStrategy",
   doPredict: "call model.generate()",
-};
-
-/** Accepted without effect, whatever follows. */
-export const prefixesWithoutEffect: Readonly<Record<string, string>> = {
-  vllm: "the engine samples by itself",
+  vllmGroupPort: "servers read weights from a folder",
+  vllmGpuMemoryUtilization: OF_THE_SERVER,
+  vllmTensorParallelSize: OF_THE_SERVER,
+  vllmMaxModelLength: OF_THE_SERVER,
+  vllmModelImpl: OF_THE_SERVER,
+  vllmEnableSleepMode: OF_THE_SERVER,
+  // Of older versions.
+  vllmMaxModelLen: OF_THE_SERVER,
+  vllmEnablePrefixCaching: OF_THE_SERVER,
+  vllmDtype: OF_THE_SERVER,
+  vllmDevice: OF_THE_SERVER,
 };
 
 /** Names from older versions of TRL or of this guide, and what to write now. */
@@ -108,6 +115,7 @@ export const renamedOptions: Readonly<Record<string, string>> = {
   maxPromptLen: "write maxPromptLength",
   warmupRatio: "write warmupSteps with a number below 1: it is then a share of all steps",
   rewardFunctions: "write rewardFuncs",
+  vllmGuidedDecodingRegex: "write vllmStructuredOutputsRegex",
   useLigerLoss: "leave it out: the loss is always computed in chunks",
   wandbLogUniquePrompts: "write logUniquePrompts",
   usePeft: "give GRPOTrainer peftConfig: new LoraConfig({ … })",

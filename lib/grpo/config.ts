@@ -30,9 +30,12 @@ export class GRPOConfig<Batch = RewardBatch> extends FieldHolder {
   readonly notes: readonly string[];
 
   constructor(options: GRPOConfigOptions<Batch> = {}) {
-    const { fields, notes } = readOptions({ config: "GRPOConfig", schema: schema(), foreign }, withScaleName(options));
-    const { activationCheckpointing, gradientCheckpointing } = fields;
-    super({ ...fields, gradientCheckpointing: activationCheckpointing ?? gradientCheckpointing });
+    const { fields: given, notes } = readOptions(
+      { config: "GRPOConfig", schema: schema(), foreign },
+      withScaleName(options),
+    );
+    const fields = withSecondNames(given);
+    super(fields);
     this.notes = [...notes, ...adviceOn(fields)];
     // Out of everything that prints or saves a config.
     Object.defineProperty(this, "hubToken", { enumerable: false });
@@ -53,6 +56,15 @@ export class GRPOConfig<Batch = RewardBatch> extends FieldHolder {
   get completionsPerGeneration(): number {
     return batchSizes(this).completionsPerGeneration;
   }
+}
+
+/** What the second name of an option says, where it was written, is said by the first one too. */
+function withSecondNames(fields: GRPOConfigFields): GRPOConfigFields {
+  return {
+    ...fields,
+    gradientCheckpointing: fields.activationCheckpointing ?? fields.gradientCheckpointing,
+    vllmImportanceSamplingClipMax: fields.vllmImportanceSamplingCap ?? fields.vllmImportanceSamplingClipMax,
+  };
 }
 
 /** TRL also takes true and false for scaleRewards. */

@@ -1,11 +1,15 @@
 // One generation on its way into the loss: the samples of its rollouts, cut and masked to what is trained on, and the
 // log-probabilities that belong to the moment of sampling: the reference's, and the policy's own where it will have changed
-// before the last of them is trained on. Steps take slices of it; the columns of the engine are made here.
+// before the last of them is trained on, or where another engine drew the tokens. Steps take slices of it; the columns of the engine
+// are made here.
 
 import { at } from "../at.js";
+import { GrpoError } from "../errors.js";
+import type { Metrics } from "../log/metrics.js";
 import type { Learner, SequenceBatch, TrainBatch } from "../model/learner.js";
 import { countTokens, type Group, type Sample, type ScoredRollout } from "../rollout/sample.js";
 import type { GRPOConfig } from "./config.js";
+import { correctSampling } from "./importance-sampling.js";
 import { type TrainingPlan, trainsOnOldSamples } from "./plan.js";
 
 /** A sample as the loss takes it. All of a generation have the same fields. */
@@ -21,6 +25,8 @@ export interface TrainSample {
   readonly oldLogprobs?: Float32Array | undefined;
   /** [T] absent: beta is 0. */
   readonly referenceLogprobs?: Float32Array | undefined;
+  /** [T] absent: the engine that trains drew it, or nothing is corrected. */
+  readonly importanceRatios?: Float32Array | undefined;
 }
 
 /** The unit that slices count: an attempt at a prompt, whose samples share its advantage. */
@@ -37,31 +43,63 @@ export interface Generation {
   readonly contextLength: number | undefined;
 }
 
+export interface GenerationRequest {
+  readonly index: number;
+  readonly groups: readonly Group<ScoredRollout>[];
+  /** Another engine drew the tokens, and the loss is corrected for it. */
+  readonly corrected: boolean;
+}
+
+export interface PreparedGeneration {
+  readonly generation: Generation;
+  /** Of the correction. */
+  readonly metrics: Metrics;
+}
+
 export async function prepareGeneration(
   model: Learner,
   args: GRPOConfig,
   plan: TrainingPlan,
-  index: number,
-  groups: readonly Group<ScoredRollout>[],
-): Promise<Generation> {
+  { index, groups, corrected }: GenerationRequest,
+): Promise<PreparedGeneration> {
   const rollouts = groups.flatMap((group) => group.rollouts).map((rollout) => trainRollout(rollout, args));
   const samples = samplesOf(rollouts);
   const contextLength = contextLengthOf(samples, args.maxCompletionLength);
   const score = (needed: readonly TrainSample[], reference: boolean) =>
     scoreSamples(model, samples, new Set(needed), contextLength, { temperature: args.temperature, reference });
-  const active = rollouts.filter(({ advantage }) => advantage !== 0 || reachesAllRows(args));
-  const old = trainsOnOldSamples(plan) ? await score(samplesOf(active), false) : undefined;
+  const active = rollouts.filter(({ advantage }) => advantage !== 0 || corrected || reachesAllRows(args));
+  const old = corrected || trainsOnOldSamples(plan) ? await score(samplesOf(active), false) : undefined;
   const reference = args.beta > 0 ? await score(samples, true) : undefined;
+  const correction = corrected && old ? correctSamples(samples, old, args) : undefined;
   const scored = (sample: TrainSample): TrainSample => ({
     ...sample,
     oldLogprobs: old?.get(sample),
     referenceLogprobs: reference?.get(sample),
+    importanceRatios: correction?.ratios.get(sample),
   });
   return {
-    index,
-    rollouts: rollouts.map((rollout) => ({ ...rollout, samples: rollout.samples.map(scored) })),
-    contextLength,
+    generation: {
+      index,
+      rollouts: rollouts.map((rollout) => ({ ...rollout, samples: rollout.samples.map(scored) })),
+      contextLength,
+    },
+    metrics: correction?.metrics ?? {},
   };
+}
+
+function correctSamples(
+  samples: readonly TrainSample[],
+  old: ReadonlyMap<TrainSample, Float32Array>,
+  args: GRPOConfig,
+) {
+  const scored = samples.map((sample) => {
+    const { lossMask, samplingLogprobs } = sample;
+    const oldLogprobs = old.get(sample);
+    if (!oldLogprobs || !samplingLogprobs) throw new GrpoError("INTERNAL", "a sample to correct was not scored");
+    return { lossMask, samplingLogprobs, oldLogprobs };
+  });
+  const { ratios, metrics } = correctSampling(scored, args);
+  return { ratios: new Map(samples.map((sample, i) => [sample, at(ratios, i)])), metrics };
 }
 
 function trainRollout({ samples, advantage }: ScoredRollout, { maskTruncatedCompletions }: GRPOConfig): TrainRollout {
@@ -142,6 +180,7 @@ export function takeSlices(
     oldLogprobs: column(samples, ({ oldLogprobs }) => oldLogprobs),
     referenceLogprobs: column(samples, ({ referenceLogprobs }) => referenceLogprobs),
     samplingLogprobs: column(samples, ({ samplingLogprobs }) => samplingLogprobs),
+    importanceRatios: column(samples, ({ importanceRatios }) => importanceRatios),
     ...(lossMask && { lossMask }),
     ...(offsets && { sliceOffsets: offsets }),
   };

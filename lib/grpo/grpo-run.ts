@@ -77,6 +77,7 @@ export class GRPORun<Row extends { readonly prompt: Prompt }> implements Run {
     const longestPrompt = Math.max(survey.longest, evaluation?.longest ?? 0);
     const evalPrompts = evaluation?.rows.length ?? 0;
     const memory = await checkMemory(setup.learner, { args, plan, longestPrompt, evalPrompts });
+    setup.versions.changed();
     const source = rolloutSource(setup, args, rewards, prompts, setup.trainDataset);
     const sampling = samplingOptions(args, setup.processingClass);
     this.#steps = new TrainSteps(

@@ -13,6 +13,8 @@ const RUN_METRICS: ReadonlySet<string> = new Set(
     "clip_ratio/low_mean clip_ratio/low_min clip_ratio/high_mean clip_ratio/high_max clip_ratio/region_mean",
     "sampling/sampling_logp_difference/mean sampling/sampling_logp_difference/max",
     "tools/call_frequency tools/failure_frequency",
+    "sampling/importance_sampling_ratio/min sampling/importance_sampling_ratio/mean",
+    "sampling/importance_sampling_ratio/max",
     "dynamic_sampling/rounds dynamic_sampling/groups dynamic_sampling/frac_zero_std dynamic_sampling/unfilled",
     "time/rollout time/reward time/update time/other time/idle_share step_time tokens_per_second",
     "memory/resident memory/peak memory/device",

@@ -79,6 +79,26 @@ export interface OptionsWithoutEffect {
   readonly doEval?: unknown;
   /** @deprecated No effect: call model.generate(). */
   readonly doPredict?: unknown;
+  /** @deprecated No effect: servers read weights from a folder. */
+  readonly vllmGroupPort?: unknown;
+  /** @deprecated No effect: whoever starts the server says it there. */
+  readonly vllmGpuMemoryUtilization?: unknown;
+  /** @deprecated No effect: whoever starts the server says it there. */
+  readonly vllmTensorParallelSize?: unknown;
+  /** @deprecated No effect: whoever starts the server says it there. */
+  readonly vllmMaxModelLength?: unknown;
+  /** @deprecated No effect: whoever starts the server says it there. */
+  readonly vllmModelImpl?: unknown;
+  /** @deprecated No effect: whoever starts the server says it there. */
+  readonly vllmEnableSleepMode?: unknown;
+  /** @deprecated No effect: whoever starts the server says it there. */
+  readonly vllmMaxModelLen?: unknown;
+  /** @deprecated No effect: whoever starts the server says it there. */
+  readonly vllmEnablePrefixCaching?: unknown;
+  /** @deprecated No effect: whoever starts the server says it there. */
+  readonly vllmDtype?: unknown;
+  /** @deprecated No effect: whoever starts the server says it there. */
+  readonly vllmDevice?: unknown;
   /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
   readonly trustRemoteCode?: false | undefined;
   /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
@@ -95,8 +115,6 @@ export interface OptionsWithoutEffect {
   readonly useTransformersContinuousBatching?: false | undefined;
   /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
   readonly transformersContinuousBatchingConfig?: null | undefined;
-  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
-  readonly useVllm?: false | undefined;
   /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
   readonly logUniquePrompts?: false | undefined;
   /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
@@ -175,6 +193,4 @@ export interface OptionsWithoutEffect {
   readonly fsdpConfig?: null | undefined;
   /** @deprecated Not supported yet: TRL's default, "", is the only value taken. */
   readonly debug?: "" | undefined;
-  /** @deprecated No effect: the engine samples by itself. */
-  readonly [name: `vllm${string}`]: unknown;
 }

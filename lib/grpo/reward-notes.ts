@@ -1,10 +1,19 @@
-// What a trainer tells on the console of rewards that teach nothing: each kind once, as how often it happens is in the logs.
+// What a trainer tells on the console of rewards that teach nothing, and of completions that another policy seems to have drawn: each
+// kind once, as how often it happens is in the logs.
 
 import type { GrpoError } from "../errors.js";
+import type { Metrics } from "../log/metrics.js";
 import type { FailureKind } from "../rewards/failure.js";
 import type { SampledGroups } from "../rollout/dynamic-sampling.js";
 import type { Group, ScoredRollout } from "../rollout/sample.js";
 import type { GRPOConfig } from "./config.js";
+
+/**
+ * In nats, the mean over the tokens of a step. Engines of one precision differ by less than 0.001, bfloat16 from float32 by 0.03 to
+ * 0.05; a quantised server, or one with other weights, by more than this.
+ */
+const LARGE_GAP = 0.1;
+const GAP = "sampling/sampling_logp_difference/mean";
 
 export class RewardNotes {
   readonly #note: (text: string) => void;
@@ -45,9 +54,19 @@ export class RewardNotes {
     );
   }
 
-  #once(key: string, text: string): void {
+  /** Log-probabilities that sampling and training do not agree on. */
+  samplingGap(metrics: Metrics, elsewhere: boolean): void {
+    const gap = metrics[GAP];
+    if (gap === undefined || !(gap > LARGE_GAP)) return;
+    const means = elsewhere
+      ? "the servers sample from another policy than the one that is trained: look at their model, its precision and their flags"
+      : "what samples and what trains do not compute the same";
+    this.#once(GAP, `sampling and training differ by ${gap.toFixed(2)} nats a token (${GAP}); ${means}`, "warning");
+  }
+
+  #once(key: string, text: string, kind: "note" | "warning" = "note"): void {
     if (this.#told.has(key)) return;
     this.#told.add(key);
-    this.#note(`note     ${text}`);
+    this.#note(`${kind.padEnd(8)} ${text}`);
   }
 }

@@ -12,6 +12,7 @@ import { lazySchema } from "../zod.js";
 import type { GRPOConfig } from "./config.js";
 import {
   batchFields,
+  correctionFields,
   lossControlFields,
   rewardFields,
   rowFields,
@@ -28,6 +29,7 @@ const numberSchema = optionsSchema((types) => {
     ...rowFields(types),
     ...samplingFields(types),
     maxToolCallingIterations,
+    ...correctionFields(types),
     ...lossFields(types),
     ...lossControlFields(types),
     scaleRewards,
@@ -36,7 +38,13 @@ const numberSchema = optionsSchema((types) => {
 });
 
 /** Only for evaluations, or another name of one that is here, or what decides how and not what is computed. */
-const WITHOUT: readonly string[] = ["numGenerationsEval", "generationBatchSize", "removeUnusedColumns", "graphCapture"];
+const WITHOUT: readonly string[] = [
+  "numGenerationsEval",
+  "generationBatchSize",
+  "removeUnusedColumns",
+  "graphCapture",
+  "vllmImportanceSamplingCap",
+];
 
 export function settingsOf(
   args: GRPOConfig,

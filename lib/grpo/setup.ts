@@ -16,13 +16,17 @@ import { rewards } from "../rewards/index.js";
 import { rewardArguments } from "../rewards/per-sample.js";
 import type { RewardRuntime } from "../rewards/runtime.js";
 import type { RolloutRequest, RolloutSource } from "../rollout/collect.js";
+import type { PolicyVersions } from "../rollout/policy-versions.js";
 import { PromptTable, type RowSource } from "../rollout/prompts.js";
 import type { Sampler } from "../rollout/sampler.js";
 import type * as run from "../run/callbacks.js";
 import type { RunOptions } from "../run/options.js";
+import { ServerSampler } from "../servers/server-sampler.js";
 import type { ProcessingClass } from "../tokenizer/processing-class.js";
 import type { AnyRewardFn, Prompt, RewardBatch, RewardFn } from "../types.js";
 import type { GRPOConfig } from "./config.js";
+import { samplesOnServers } from "./config-fields.js";
+import { checkCorrectedLoss } from "./importance-sampling.js";
 import { evaluationRows, type RowsOrStream, trainingRows } from "./streamed-rows.js";
 import type { ToolOptions, ToolUse } from "./tool-use.js";
 
@@ -42,8 +46,9 @@ export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> ext
    */
   readonly model: PolicyModel | string;
   /**
-   * Who samples; default: the model. Another one, such as an agent that calls tools between its turns, must draw from the weights that the
-   * model has at the time of the call. Beside tools and environments it must have the method `generate`, which draws single turns.
+   * Who samples; default: the model, or servers where useVllm of the config says so. Another one, such as an agent that calls tools between
+   * its turns, must draw from the weights that the model has at the time of the call; one with a copy is shown them by its `follow`. Beside
+   * tools and environments it must have the method `generate`, which draws single turns.
    */
   readonly sampler?: Sampler;
   /**
@@ -98,10 +103,39 @@ export interface TrainerRows<Row> {
   readonly evalDataset: RowSource<Row> | undefined;
 }
 
+/** The servers that the config asks for, once they are up. Throws SERVER_ERROR. */
+export function connectServers(args: GRPOConfig, signal?: AbortSignal): Promise<ServerSampler> {
+  // 0.0.0.0, TRL's default, is a place to listen and not one to go to.
+  const host = args.vllmServerHost === "0.0.0.0" ? "127.0.0.1" : args.vllmServerHost;
+  return ServerSampler.connect(
+    {
+      urls: args.vllmServerBaseUrl ?? `http://${host}:${args.vllmServerPort}`,
+      sharedFolder: args.vllmSharedFolder,
+      sharedFolderOnServer: args.vllmSharedFolderOnServer,
+      timeout: args.vllmServerTimeout,
+      requestTimeout: args.vllmRequestTimeout,
+    },
+    signal,
+  );
+}
+
+/** Throws BAD_OPTION for a sampler that the options do not go with. */
+export function checkSampler(sampler: Sampler | undefined, args: GRPOConfig): void {
+  if (sampler === undefined) return;
+  if (samplesOnServers(args)) {
+    throw new GrpoError("BAD_OPTION", "GRPOTrainer has a sampler, and useVllm asks for another", {
+      hint: "keep one of them",
+    });
+  }
+  if (sampler.elsewhere) checkCorrectedLoss(args);
+}
+
 /** The rows, and who learns and samples. */
 export interface TrainerSetup<Row extends { readonly prompt: Prompt }> extends TrainerRows<Row> {
   readonly learner: Learner;
   readonly sampler: Sampler;
+  /** Of the learner's weights. */
+  readonly versions: PolicyVersions;
   readonly processingClass: ProcessingClass;
   readonly toolUse: ToolUse | undefined;
 }
@@ -250,9 +284,9 @@ export function rolloutSource<Row extends { readonly prompt: Prompt }>(
   prompts: PromptTable<Row>,
   rows: RowSource<Row>,
 ): RolloutSource<Row> {
-  const { sampler, processingClass: tokenizer } = setup;
+  const { sampler, versions, processingClass: tokenizer } = setup;
   const columns = rewardColumns(rows, args.removeUnusedColumns);
-  return { sampler, tokenizer, prompts, columns, rewards, batching: args.rewardBatching };
+  return { sampler, versions, tokenizer, prompts, columns, rewards, batching: args.rewardBatching };
 }
 
 /** What keeps completions to their form, where they have one. */

@@ -51,6 +51,8 @@ interface Begun {
   readonly generation: Generation;
   readonly sampled: SampledGroups;
   readonly scored: ScoredGroups;
+  /** Of the correction where another engine samples. */
+  readonly correction: Metrics;
 }
 
 /** Metrics of where a step's time goes; one that goes on with an earlier generation has the last only. */
@@ -66,7 +68,8 @@ export class TrainSteps<Row> {
   constructor(setup: StepSetup<Row>, carryover: Carryover) {
     this.#setup = setup;
     this.#entropy = new EntropyControl(setup.args, carryover.entropy);
-    this.#updater = new PolicyUpdater(setup.learner, setup.args, setup.plan, this.#entropy);
+    const { args, plan, learner, source } = setup;
+    this.#updater = new PolicyUpdater(learner, args, plan, this.#entropy, source.sampler.elsewhere === true);
     this.#generation = carryover.generation;
     this.#promptsTaken = carryover.promptsTaken;
   }
@@ -77,7 +80,7 @@ export class TrainSteps<Row> {
   }
 
   async run(step: number, onProgress: RolloutRequest["onProgress"]): Promise<StepOutcome> {
-    const { args, plan, source, learner } = this.#setup;
+    const { args, plan, source, learner, notes } = this.#setup;
     const started = performance.now();
     const parts: UpdatePart[] = [];
     const begun: Begun[] = [];
@@ -85,9 +88,11 @@ export class TrainSteps<Row> {
       const carried = this.#generation?.index === index ? this.#generation : undefined;
       if (!carried) begun.push(await this.#begin(index, this.#promptsTaken + promptsOf(begun), onProgress));
       const generation = carried ?? at(begun, begun.length - 1).generation;
-      parts.push({ generation, slices, fresh: carried === undefined });
+      // What is corrected has its gap measured already.
+      parts.push({ generation, slices, fresh: carried === undefined && !this.#corrects });
     }
     const update = await this.#updater.update(step, parts);
+    if (update.applied) source.versions.changed();
     this.#generation = carriedInto(plan, step + 1) === undefined ? undefined : parts.at(-1)?.generation;
     this.#promptsTaken += promptsOf(begun);
     if (args.syncRefModel && (step + 1) % args.refModelSyncSteps === 0) {
@@ -95,6 +100,7 @@ export class TrainSteps<Row> {
     }
     const seconds = (performance.now() - started) / 1000;
     const metrics: Metrics = { ...this.#rolloutMetrics(begun, seconds), ...update.metrics, step_time: seconds };
+    notes.samplingGap(metrics, source.sampler.elsewhere === true);
     return {
       loss: update.loss,
       metrics,
@@ -126,8 +132,18 @@ export class TrainSteps<Row> {
     const scored = scoreGroups(sampled.groups, options, sampled.kept);
     notes.unscored("trainDataset", scored.groups);
     if (args.dynamicSampling) notes.unfilled(sampled);
-    const generation = await prepareGeneration(learner, args, plan, index, scored.trained);
-    return { generation, sampled, scored };
+    const { generation, metrics: correction } = await prepareGeneration(learner, args, plan, {
+      index,
+      groups: scored.trained,
+      corrected: this.#corrects,
+    });
+    return { generation, sampled, scored, correction };
+  }
+
+  /** Whether the loss is corrected for who samples. */
+  get #corrects(): boolean {
+    const { args, source } = this.#setup;
+    return source.sampler.elsewhere === true && args.vllmImportanceSamplingCorrection;
   }
 
   #collect(
@@ -153,13 +169,14 @@ export class TrainSteps<Row> {
   #rolloutMetrics(begun: readonly Begun[], seconds: number): Metrics {
     const { args, source } = this.#setup;
     if (begun.length === 0) return {};
-    const metricsOf = ({ sampled, scored }: Begun): Metrics => ({
+    const metricsOf = ({ sampled, scored, correction }: Begun): Metrics => ({
       ...rolloutMetrics(
         scored,
         sampled.rounds.flatMap(({ calls }) => calls),
         source.rewards.names,
       ),
       ...(args.dynamicSampling ? dynamicSamplingMetrics(sampled) : {}),
+      ...correction,
     });
     const rounds = begun.flatMap(({ sampled }) => sampled.rounds);
     return {

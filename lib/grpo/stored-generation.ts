@@ -18,6 +18,7 @@ const schema = lazySchema((z) => {
     sampling_logprobs: logprobs.optional(),
     old_logprobs: logprobs.optional(),
     reference_logprobs: logprobs.optional(),
+    importance_ratios: logprobs.optional(),
   });
   return z.object({
     schema_version: z.literal(2),
@@ -62,6 +63,7 @@ export function generationToJson({ index, contextLength, rollouts }: Generation)
         sampling_logprobs: numbers(sample.samplingLogprobs),
         old_logprobs: numbers(sample.oldLogprobs),
         reference_logprobs: numbers(sample.referenceLogprobs),
+        importance_ratios: numbers(sample.importanceRatios),
       })),
     })),
   };
@@ -91,6 +93,7 @@ export function generationFromJson(text: string): Generation {
         samplingLogprobs: floats(sample.sampling_logprobs),
         oldLogprobs: floats(sample.old_logprobs),
         referenceLogprobs: floats(sample.reference_logprobs),
+        importanceRatios: floats(sample.importance_ratios),
       })),
     })),
   };

@@ -7,6 +7,7 @@ import { checkText } from "../checks.js";
 import { GrpoError, reasonOf } from "../errors.js";
 import type { CompletionRecord } from "../log/run-log.js";
 import { RewardRuntime } from "../rewards/runtime.js";
+import { PolicyVersions } from "../rollout/policy-versions.js";
 import type { PromptTable } from "../rollout/prompts.js";
 import type { Sampler } from "../rollout/sampler.js";
 import { checkPushOptions, type TrainerPushOptions } from "../run/hub-push.js";
@@ -14,11 +15,13 @@ import type { RunView } from "../run/loop-options.js";
 import type { TrainResult } from "../run/progress.js";
 import type { TrainOptions } from "../run/run.js";
 import { TrainingLoop } from "../run/training-loop.js";
+import type { ServerSampler } from "../servers/server-sampler.js";
 import type { ProcessingClass } from "../tokenizer/processing-class.js";
 import type { AnyRewardFn, Prompt, TrainerState } from "../types.js";
 import { checkEvaluateOptions, checkTrainerOptions } from "./arguments.js";
 import { cardFacts } from "./card.js";
 import type { GRPOConfig } from "./config.js";
+import { samplesOnServers } from "./config-fields.js";
 import { Evaluator } from "./evaluation.js";
 import { GRPORun } from "./grpo-run.js";
 import { formatEvaluation, formatSamples, formatStepLine } from "./lines.js";
@@ -30,6 +33,8 @@ import { RewardNotes } from "./reward-notes.js";
 import { RolloutUse } from "./rollout-use.js";
 import {
   checkRewardColumns,
+  checkSampler,
+  connectServers,
   type EvaluateOptions,
   type Evaluation,
   type GRPOTrainerOptions,
@@ -58,7 +63,9 @@ interface Parts<Row extends { readonly prompt: Prompt }> {
 export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   readonly args: GRPOConfig;
   readonly #policy: Policy;
-  readonly #sampler: Sampler | undefined;
+  #sampler: Sampler | undefined;
+  /** Servers that the config asks for: the trainer's own, which it leaves as they were. */
+  #servers: ServerSampler | undefined;
   readonly #toolUse: ToolUse | undefined;
   readonly #rollouts: RolloutUse<Row> | undefined;
   readonly #rows: TrainerRows<Row>;
@@ -78,6 +85,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     const args = (options.args ?? defaultConfig(options.model)) as GRPOConfig;
     this.args = args;
     this.#policy = new Policy(options, args);
+    checkSampler(options.sampler, args);
     this.#sampler = options.sampler;
     this.#rows = trainerRows(options, args);
     this.#toolUse = ToolUse.of(options, args);
@@ -96,7 +104,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       onFailure: (name, kind, error) => this.#notes.failed(name, kind, error, args.onRewardError),
     });
     checkRewardColumns(functions, this.#rows, args.removeUnusedColumns);
-    if (this.#policy.isLoaded) this.#parts = this.#makeParts();
+    if (this.#policy.isLoaded && !samplesOnServers(args)) this.#parts = this.#makeParts();
     this.#loop = new TrainingLoop({
       args,
       trained: this.#policy,
@@ -141,7 +149,8 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   /** Samples evalDataset and scores it; weights do not change. Greedy with doSample: false. */
   async evaluate(options: EvaluateOptions = {}): Promise<Evaluation> {
     checkEvaluateOptions(options);
-    const { evaluator } = await this.#open();
+    const { evaluator, setup } = await this.#open(options.signal);
+    setup.versions.changed();
     return this.#loop.evaluate(() => evaluator.run(options, this.state));
   }
 
@@ -159,10 +168,20 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     return this.#loop.pushToHub(options);
   }
 
-  async #open(): Promise<Parts<Row>> {
+  async #open(signal?: AbortSignal): Promise<Parts<Row>> {
     await this.#policy.load();
+    if (samplesOnServers(this.args)) await this.#connect(signal);
     this.#parts ??= this.#makeParts();
     return this.#parts;
+  }
+
+  async #connect(signal: AbortSignal | undefined): Promise<void> {
+    if (this.#servers !== undefined) return;
+    this.#servers = await connectServers(this.args, signal);
+    this.#sampler = this.#servers;
+    for (const { kind, version, url, model } of this.#servers.servers) {
+      this.#loop.note(`server   ${[kind, version].filter(Boolean).join(" ")} at ${url} with ${model}`);
+    }
   }
 
   #makeParts(): Parts<Row> {
@@ -175,6 +194,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       ...this.#rows,
       learner: model,
       sampler,
+      versions: new PolicyVersions(model),
       processingClass: tokenizer,
       toolUse: this.#toolUse,
     };
@@ -185,7 +205,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   /** Rows and plan; what cannot fit even with prompts of one token is refused before anything is allocated. */
   async #planRun(signal: AbortSignal): Promise<GRPORun<Row>> {
     const { args } = this;
-    const { setup, prompts, evaluator } = await this.#open();
+    const { setup, prompts, evaluator } = await this.#open(signal);
     const { learner, trainDataset } = setup;
     await unlessAborted(trainDataset.load?.(signal), signal, "trainDataset");
     checkRewardColumns(this.#functions, this.#rows, args.removeUnusedColumns);
@@ -213,6 +233,9 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
 
   async #close(signal?: AbortSignal): Promise<void> {
     await this.#rollouts?.close();
+    await this.#servers
+      ?.dispose()
+      .catch((error: unknown) => this.#loop.note(`leaving the servers: ${reasonOf(error)}`));
     await unlessAborted(this.#rewards.close(), signal, "a reward function's close").catch((error: unknown) => {
       this.#loop.note(`closing the rewards: ${reasonOf(error)}`);
     });

@@ -28,7 +28,7 @@ export interface PolicyUpdate {
 export interface UpdatePart {
   readonly generation: Generation;
   readonly slices: readonly number[];
-  /** Sampled in this step, by the policy that is trained. */
+  /** Sampled in this step: how far its log-probabilities are from those of training is still to be told. */
   readonly fresh: boolean;
 }
 
@@ -38,12 +38,21 @@ export class PolicyUpdater {
   readonly #plan: TrainingPlan;
   readonly #entropy: EntropyControl;
   readonly #learningRateAt: Schedule;
+  readonly #sampledElsewhere: boolean;
 
-  constructor(model: Learner, args: GRPOConfig, plan: TrainingPlan, entropy: EntropyControl) {
+  /** `sampledElsewhere`: by another engine than `model`. */
+  constructor(
+    model: Learner,
+    args: GRPOConfig,
+    plan: TrainingPlan,
+    entropy: EntropyControl,
+    sampledElsewhere: boolean,
+  ) {
     this.#model = model;
     this.#args = args;
     this.#plan = plan;
     this.#entropy = entropy;
+    this.#sampledElsewhere = sampledElsewhere;
     this.#learningRateAt = learningRateSchedule({
       name: args.lrSchedulerType,
       options: args.lrSchedulerKwargs ?? {},
@@ -92,6 +101,7 @@ export class PolicyUpdater {
       gradientAccumulationSteps: accumulation,
       // The controller needs the entropy of every token, also while the bonus is off.
       skipIdleRows: !this.#entropy.enabled,
+      sampledElsewhere: this.#sampledElsewhere,
       dropoutSeed: (index === 0 ? seed : mixSeed(seed, index)) >>> 1,
     });
   }
@@ -123,7 +133,7 @@ function loraPlus(args: GRPOConfig, learningRate: number): Partial<OptimizerStep
   return { loraPlusRatio: args.loraplusLrRatio, loraPlusEmbeddingRate: embedding };
 }
 
-/** How far the log-probabilities of training are from those of sampling: rounding, for both are of the same weights. */
+/** How far the log-probabilities of training are from those of sampling: rounding, where both are of the same weights and engine. */
 function samplingGap(results: readonly NativeLossResult[]): Metrics {
   if (results.length === 0) return {};
   return {

@@ -59,8 +59,10 @@ export interface TrainBatch extends SequenceBatch {
   readonly sliceOffsets?: readonly number[];
   readonly oldLogprobs?: readonly Float32Array[];
   readonly referenceLogprobs?: readonly Float32Array[];
-  /** As sampling gave them; only for the metric of how far they are from those of training. */
+  /** As sampling gave them: for the metric of how far they are from those of training, and the loss's sampledElsewhere. */
   readonly samplingLogprobs?: readonly Float32Array[];
+  /** What multiplies the policy term of each token where another engine drew it. Absent: 1. */
+  readonly importanceRatios?: readonly Float32Array[];
 }
 
 /** A policy in training. */

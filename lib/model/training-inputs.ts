@@ -24,8 +24,10 @@ export interface GradientBatch extends SequenceBatch {
   readonly oldLogprobs?: readonly ArrayLike<number>[];
   /** Needed when beta is above 0. */
   readonly referenceLogprobs?: readonly ArrayLike<number>[];
-  /** As sampling gave them; only for the result's logpDifferenceMean and -Max. */
+  /** As sampling gave them: for the result's logpDifferenceMean and -Max, and the loss's sampledElsewhere. */
   readonly samplingLogprobs?: readonly ArrayLike<number>[];
+  /** What multiplies the policy term of each token: the importance ratios where another engine drew it. Absent: 1. */
+  readonly importanceRatios?: readonly ArrayLike<number>[];
 }
 
 const BATCH_FIELDS = namesOf<GradientBatch>({
@@ -35,6 +37,7 @@ const BATCH_FIELDS = namesOf<GradientBatch>({
   oldLogprobs: true,
   referenceLogprobs: true,
   samplingLogprobs: true,
+  importanceRatios: true,
   lossMask: true,
   sliceOffsets: true,
   contextLength: true,
@@ -51,7 +54,7 @@ export interface BatchNeeds {
 export function toNativeBatch(batch: GradientBatch, needs: BatchNeeds, vocabSize: number): NativeTrainBatch {
   checkOptionNames("forwardBackward", batch, BATCH_FIELDS);
   const flat = flattenBatch(batch, vocabSize);
-  const { advantages, oldLogprobs, referenceLogprobs, samplingLogprobs } = batch;
+  const { advantages, oldLogprobs, referenceLogprobs, samplingLogprobs, importanceRatios } = batch;
   const rows = flat.promptOf.length;
   if (advantages?.length !== rows) {
     throw new GrpoError("BAD_INPUT", `expected ${rows} advantages, found ${advantages?.length ?? "none"}`);
@@ -61,7 +64,7 @@ export function toNativeBatch(batch: GradientBatch, needs: BatchNeeds, vocabSize
       hint: "compute them with disableAdapter(() => model.logprobs(batch))",
     });
   }
-  type Floats = "oldLogprobs" | "referenceLogprobs" | "samplingLogprobs";
+  type Floats = "oldLogprobs" | "referenceLogprobs" | "samplingLogprobs" | "importanceRatios";
   const floats = (name: Floats, lists: readonly ArrayLike<number>[] | undefined) =>
     lists === undefined ? {} : { [name]: flattenFloats(name, lists, flat.completionOffsets) };
   const slices = batch.sliceOffsets
@@ -75,6 +78,7 @@ export function toNativeBatch(batch: GradientBatch, needs: BatchNeeds, vocabSize
     ...floats("oldLogprobs", oldLogprobs),
     ...floats("referenceLogprobs", referenceLogprobs),
     ...floats("samplingLogprobs", samplingLogprobs),
+    ...floats("importanceRatios", importanceRatios),
   };
 }
 

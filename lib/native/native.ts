@@ -302,7 +302,8 @@ export interface NativeTrainBatch extends NativeBatch {
   advantages: Float32Array; // [B]
   oldLogprobs?: Float32Array; // [tokens]; absent: the current ones, detached
   referenceLogprobs?: Float32Array; // [tokens]; required when beta > 0
-  samplingLogprobs?: Float32Array; // [tokens]; for logpDifference… only
+  samplingLogprobs?: Float32Array; // [tokens]; for logpDifference…, and sampledElsewhere
+  importanceRatios?: Float32Array; // [tokens] on the policy term; absent: 1
 }
 
 /** Means over the slices as TRL has them; NaN where nothing defines one. */
@@ -514,6 +515,8 @@ export interface NativeCore {
       entropy: Float64Array;
       old: Float64Array; // may be empty
       reference: Float64Array; // may be empty
+      sampling?: Float64Array; // [tokens], as samplingLogprobs of NativeTrainBatch
+      importanceRatios?: Float64Array; // [tokens], as of NativeTrainBatch
       advantages: Float64Array; // [B]
       offsets: Int32Array; // [B + 1]
       lossMask?: Uint8Array; // [tokens], as of NativeTrainBatch

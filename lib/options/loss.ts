@@ -86,6 +86,11 @@ export const callFields = ({ z, positive }: FieldTypes) => ({
    * result shows it, which is that of the others. Default true.
    */
   skipIdleRows: z.boolean().default(true),
+  /**
+   * The completions were drawn by another engine than the one that trains: offPolicyMaskThreshold then compares with the batch's
+   * samplingLogprobs, as TRL does with vLLM. Default false.
+   */
+  sampledElsewhere: z.boolean().default(false),
   /** Dropout masks are a function of it. Default 0. */
   dropoutSeed: z.int().min(0).default(0),
 });

@@ -7,7 +7,7 @@ import { unsupportedDefaults, withoutEffect } from "../grpo/config-unsupported.j
 import { isJsonObject, type JsonObject } from "../json.js";
 import { toSnake } from "../options/names.js";
 import { zod } from "../zod.js";
-import { aliases, ignoredKeys, refusedKeys, scriptSchema, vllmReason } from "./keys.js";
+import { aliases, ignoredKeys, refusedKeys, scriptSchema } from "./keys.js";
 import { namedRewards } from "./reward-functions.js";
 
 /** Name → schema, in the order of the documentation. */
@@ -51,7 +51,6 @@ export function trainJsonSchema(descriptions: ReadonlyMap<string, string>): Json
     description: "Configuration of `grpo train config.yaml`: the keys of TRL's `trl grpo` and of open-r1's recipes.",
     type: "object",
     properties: Object.fromEntries(properties),
-    patternProperties: { "^vllm_(?!structured_outputs_regex$)": withoutEffectHere(vllmReason) },
     additionalProperties: false,
   };
 }

@@ -193,7 +193,6 @@ const NOT_QUANTISED = "weights are not quantised";
 
 /** Means nothing here, whatever its value: name → why. Those of GRPOConfig (withoutEffect) join them. */
 export const ignoredKeys: Readonly<Record<string, string>> = {
-  use_vllm: SAMPLES_ITSELF,
   use_transformers_paged: SAMPLES_ITSELF,
   use_transformers_continuous_batching: SAMPLES_ITSELF,
   transformers_continuous_batching_config: SAMPLES_ITSELF,
@@ -226,8 +225,6 @@ export const ignoredKeys: Readonly<Record<string, string>> = {
   overwrite_hub_revision: OPEN_R1_CALLBACK,
   push_to_hub_revision: OPEN_R1_CALLBACK,
 };
-
-export const vllmReason = SAMPLES_ITSELF;
 
 interface Refused {
   /** The only value that is accepted. */

@@ -17,7 +17,6 @@ import {
   type ScriptSettings,
   scriptGroups,
   scriptSchema,
-  vllmReason,
 } from "./keys.js";
 import type { Notice } from "./notices.js";
 import type { GivenKeys } from "./read.js";
@@ -94,7 +93,6 @@ function withoutAliases(given: GivenKeys): GivenKeys {
 
 function reasonOfIgnoring(key: string): string | undefined {
   if (Object.hasOwn(ignoredKeys, key)) return ignoredKeys[key];
-  if (key.startsWith("vllm_") && !isGrpoKey(key)) return vllmReason;
   return Object.hasOwn(withoutEffect, toCamel(key)) ? withoutEffect[toCamel(key)] : undefined;
 }
 
@@ -177,7 +175,17 @@ function applyToConfig(script: ScriptSettings, grpo: Values, notices: Notices): 
   // TRL cut longer prompts at their beginning, in the versions that have this key.
   if (grpo.maxPromptLength !== undefined) grpo.promptOverflow ??= "truncate";
   if (script.report_to !== undefined) grpo.reportTo = script.report_to;
+  leaveOutColocation(grpo, notices);
   applyProcesses(script.num_processes, grpo, notices);
+}
+
+/** vLLM in the trainer's process, TRL's default with use_vllm, is the engine that is here. */
+function leaveOutColocation(grpo: Values, notices: Notices): void {
+  if (grpo.useVllm !== true || grpo.vllmMode === "server") return;
+  for (const name of ["useVllm", "vllmMode"].filter((name) => grpo[name] !== undefined)) {
+    notices.add(toSnake(name), 'no effect, the engine samples in this process; vllm_mode "server" samples on servers');
+    delete grpo[name];
+  }
 }
 
 /**

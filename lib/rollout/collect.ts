@@ -9,6 +9,7 @@ import type { SampledGroup, SampleOptions } from "../model/sampled.js";
 import type { RewardInput, RewardOutput, RewardRuntime } from "../rewards/runtime.js";
 import type { ProcessingClass } from "../tokenizer/processing-class.js";
 import type { Completion, Prompt, TokenIds, TrainerState } from "../types.js";
+import type { PolicyVersions } from "./policy-versions.js";
 import type { PromptTable } from "./prompts.js";
 import {
   completionIdsOf,
@@ -22,6 +23,8 @@ import type { SampledAttempt, Sampler } from "./sampler.js";
 
 export interface RolloutSource<Row> {
   readonly sampler: Sampler;
+  /** The weights that it is to sample from. */
+  readonly versions: PolicyVersions;
   readonly tokenizer: ProcessingClass;
   readonly prompts: PromptTable<Row>;
   /** Columns that reward functions receive. */
@@ -76,7 +79,10 @@ export async function collectGroups<Row>(source: RolloutSource<Row>, request: Ro
   const started = performance.now();
   const options = { ...sampling, promptKeys: keysOf(rows), signal: scoring.signal, onGroup };
   const promptRows = rows.map((row) => source.prompts.row(row));
-  const sample = () => source.sampler.sample(promptIds, options, promptRows);
+  const sample = async () => {
+    await source.versions.showTo(source.sampler, scoring.signal);
+    return source.sampler.sample(promptIds, options, promptRows);
+  };
   await scoring.during(() => unlessAborted(sample(), request.signal, "the sampler"));
   const sampled = performance.now();
   const missing = groups.indexOf(undefined);

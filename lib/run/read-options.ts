@@ -14,8 +14,6 @@ export interface ForeignOptions {
   readonly unsupportedDefaults: Readonly<Record<string, unknown>>;
   /** Accepted without effect: name → why there is nothing to do. */
   readonly withoutEffect: Readonly<Record<string, string>>;
-  /** The same of all names that begin so. */
-  readonly prefixesWithoutEffect: Readonly<Record<string, string>>;
   /** Names from elsewhere → what to write. */
   readonly renamedOptions: Readonly<Record<string, string>>;
   /** Values that TRL takes for an option of ours and that come later. */
@@ -42,14 +40,13 @@ export function readOptions<Schema extends Zod.ZodObject>(
 
 function setAsideForeign({ config, schema, foreign }: OptionReader<Zod.ZodObject>, options: object) {
   checkOptionsObject(config, options, Object.keys(schema.shape), "write { outputDir: … }");
-  const { withoutEffect, prefixesWithoutEffect, unsupportedDefaults } = foreign;
-  const prefixed = (name: string) => Object.entries(prefixesWithoutEffect).find(([prefix]) => name.startsWith(prefix));
+  const { withoutEffect, unsupportedDefaults } = foreign;
   const known: Record<string, unknown> = {};
   const notes: string[] = [];
   let reportTo: unknown = null;
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined) continue;
-    const reason = Object.hasOwn(withoutEffect, name) ? withoutEffect[name] : prefixed(name)?.[1];
+    const reason = Object.hasOwn(withoutEffect, name) ? withoutEffect[name] : undefined;
     if (Object.hasOwn(schema.shape, name)) known[name] = value;
     else if (name === "reportTo") reportTo = value;
     else if (reason !== undefined) notes.push(`${name} has no effect: ${reason}`);

@@ -119,6 +119,7 @@ TrainBatch scored_part(const TrainBatch& batch, const std::vector<bool>& idle) {
     keep(batch.old_logprobs, kept.old_logprobs);
     keep(batch.reference_logprobs, kept.reference_logprobs);
     keep(batch.sampling_logprobs, kept.sampling_logprobs);
+    keep(batch.importance_ratios, kept.importance_ratios);
     for (int64_t row = 0; row < batch.num_rows(); ++row) {
         const int64_t length = ends[row] - batch.completion_offsets[row];
         kept.completion_offsets[row + 1] =

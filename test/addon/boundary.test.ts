@@ -220,6 +220,7 @@ describe("what is sampled and trained on", () => {
     oldLogprobs: true,
     referenceLogprobs: true,
     samplingLogprobs: true,
+    importanceRatios: true,
     lossMask: true,
     sliceOffsets: true,
   });
@@ -298,6 +299,7 @@ describe("what is sampled and trained on", () => {
         oldLogprobs: [[-1], [-2, -3], []],
         referenceLogprobs: [[-4], [-5, -6], []],
         samplingLogprobs: [[-7], [-8, -9], []],
+        importanceRatios: [[0.5], [1, 3], []],
         lossMask: [[1], [0, 1], []],
         contextLength: 12,
       },

@@ -255,6 +255,51 @@ describe("with a ragged loss mask and slices of unequal size, the gradient of th
   });
 });
 
+describe("importance ratios of tokens that another engine drew", () => {
+  const importanceRatios = Float64Array.from(tokens, (i) => [1.5, 0, 0.25, 1][i % 4] ?? 1);
+
+  it.each(LOSS_TYPES.filter((type) => type !== "vespo"))(
+    "multiply the policy term of %s, and not the KL term",
+    (lossType) => {
+      const plain = evaluate({ lossType }).logprobs;
+      const weighted = evaluate({ lossType }, { importanceRatios }).logprobs;
+      const pulled = evaluate({ lossType, beta: 0.04 }, { importanceRatios }).logprobs;
+      const onlyPulled = evaluate({ lossType, beta: 0.04 }).logprobs;
+      tokens.forEach((token) => {
+        const ratio = importanceRatios[token] ?? 0;
+        expect(weighted[token]).toBeCloseTo((plain[token] ?? 0) * ratio, 14);
+        const kl = (onlyPulled[token] ?? 0) - (plain[token] ?? 0);
+        expect(pulled[token]).toBeCloseTo((plain[token] ?? 0) * ratio + kl, 14);
+      });
+    },
+  );
+
+  it("of vespo are part of the completion's weight, so that all of its tokens feel one of them", () => {
+    const plain = evaluate({ lossType: "vespo" }).logprobs;
+    const one = Float64Array.from(tokens, (i) => (i === 3 ? 1.5 : 1));
+    const weighted = evaluate({ lossType: "vespo" }, { importanceRatios: one }).logprobs;
+    expect(tokens.filter((token) => weighted[token] !== plain[token])).toEqual(
+      tokens.filter((token) => rowOf(token) === 0),
+    );
+  });
+
+  it("that are sampled elsewhere are left out by how far the sampler is, where the old policy is not given", () => {
+    const none = new Float64Array();
+    const options = { lossType: "dapo", offPolicyMaskThreshold: 0.1 } as const;
+    // Rows 1 and 4 have A < 0; a log-probability that is not known is no difference.
+    const far = Float64Array.from(tokens, (i) => (logprobs[i] ?? 0) + (rowOf(i) === 1 ? 0.2 : 0.05));
+    far[25] = Number.NaN;
+    const gradient = (sampledElsewhere: boolean) =>
+      evaluate({ ...options, sampledElsewhere }, { old: none, sampling: far }).logprobs;
+    const leftOut = (values: Float64Array) =>
+      [1, 4].map((row) => tokens.every((i) => rowOf(i) !== row || values[i] === 0));
+    expect([leftOut(gradient(false)), leftOut(gradient(true))]).toEqual([
+      [false, false],
+      [true, false],
+    ]);
+  });
+});
+
 describe("the weights of the loss", () => {
   it.each(["dapo", "cispo", "vespo"] as const)("share %s equally among tokens, or among lossTokens", (lossType) => {
     const whole = evaluate({ lossType });

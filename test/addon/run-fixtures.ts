@@ -1,4 +1,4 @@
-// Trainings of the golden fixtures (runs, masked-runs) by GRPOTrainer on the real engine, with completions from the fixture handed
+// Trainings of the golden fixtures (runs, masked-runs, and those with completions of another engine) by GRPOTrainer on the real engine, with completions from the fixture handed
 // out in place of sampled ones, and what of them must equal TRL's.
 
 import { expect } from "vitest";
@@ -25,6 +25,8 @@ export interface GoldenRun {
   readonly name: string;
   readonly options: Options;
   readonly steps: readonly Readonly<Record<string, number>>[];
+  /** By generation, row and token, as another engine than the one that trains gave them; null: not known. Absent: nobody cares. */
+  readonly samplingLogprobs?: readonly (readonly (readonly (number | null)[])[])[];
 }
 export interface RunsFixture extends AdapterFixture {
   readonly numGenerations: number;
@@ -61,9 +63,9 @@ function attempt(
   promptIds: TokenIds,
   ids: TokenIds,
   mask: readonly number[] | undefined,
+  logprobs: Float32Array,
   eosId: number,
 ): SampledAttempt {
-  const logprobs = new Float32Array(ids.length);
   const finishReason = ids.at(-1) === eosId ? "eos" : "length";
   if (mask === undefined) return { ids: [...ids], logprobs, finishReason };
   const lossMask = Uint8Array.from(mask);
@@ -75,6 +77,7 @@ function attempt(
 function withGivenCompletions(
   model: CausalLM,
   { completions, lossMask, eosId }: RunsFixture,
+  samplingLogprobs: GoldenRun["samplingLogprobs"],
   reference: "base" | "own",
 ): PolicyModel {
   const sample = async (prompts: readonly TokenIds[], options: SampleOptions<SampledAttempt>) => {
@@ -83,7 +86,10 @@ function withGivenCompletions(
       const rows = Array.from({ length: options.groupSize }, (_, i) => prompt * options.groupSize + i);
       const attempts = rows.map((row) => {
         const mask = lossMask && at(at(lossMask, generation), row);
-        return attempt(promptIds, at(at(completions, generation), row), mask, eosId);
+        const ids = at(at(completions, generation), row);
+        const given = samplingLogprobs && at(at(samplingLogprobs, generation), row);
+        const logprobs = Float32Array.from(given ?? ids.map(() => 0), (value) => value ?? Number.NaN);
+        return attempt(promptIds, ids, mask, logprobs, eosId);
       });
       return { prompt, completions: attempts };
     });
@@ -93,6 +99,7 @@ function withGivenCompletions(
   return new Proxy(model, {
     get(target, name) {
       if (name === "sample") return sample;
+      if (name === "elsewhere") return samplingLogprobs !== undefined;
       // Where TRL made the adapter itself and its weights were set afterwards.
       if (name === "beginTraining" && reference === "base") return async () => {};
       const value: unknown = Reflect.get(target, name);
@@ -118,11 +125,12 @@ export function goldenTrainer(
   json: RunsFixture,
   { functions = 1, ...options }: Options,
   reference: "base" | "own" = "base",
+  samplingLogprobs?: GoldenRun["samplingLogprobs"],
 ) {
   const { numGenerations, perDeviceTrainBatchSize, maxCompletionLength, maxSteps, learningRate, adamEpsilon } = json;
   const given = { numGenerations, perDeviceTrainBatchSize, maxCompletionLength, maxSteps, learningRate, adamEpsilon };
   return new GRPOTrainer({
-    model: withGivenCompletions(model, json, reference),
+    model: withGivenCompletions(model, json, samplingLogprobs, reference),
     processingClass: tokenizerOf(json),
     args: new GRPOConfig({
       ...given,
@@ -143,10 +151,10 @@ const TOLERANCE = 1e-5;
 /** Trains as TRL did: every metric of every step, and the adapter at the end. */
 export async function expectTraining(
   { json, tensors }: { readonly json: RunsFixture; readonly tensors: Tensors },
-  { name, options, steps }: GoldenRun,
+  { name, options, steps, samplingLogprobs }: GoldenRun,
 ): Promise<void> {
   await using model = await modelWithAdapter(json, tensors);
-  const trainer = goldenTrainer(model, json, options);
+  const trainer = goldenTrainer(model, json, options, "base", samplingLogprobs);
   await trainer.train();
   expectLog(trainer.state.logHistory, steps);
   await expectAdapter(model, tensors, name);

@@ -25,7 +25,7 @@ const COMPILES = {
   "reward functions in the config":
     "new GRPOTrainer({ model, trainDataset: texts, args: new GRPOConfig({ rewardFuncs: [rewards.accuracy, ({ completions }) => completions.map(() => true)] }) });",
   "options of TRL's without effect":
-    'new GRPOConfig({ perDeviceEvalBatchSize: 8, useVllm: false, vllmMode: "colocate", dataloaderNumWorkers: 2, generationKwargs: null });',
+    "new GRPOConfig({ perDeviceEvalBatchSize: 8, torchCompile: false, vllmGroupPort: 51216, dataloaderNumWorkers: 2, generationKwargs: null });",
   "names of columns in a list":
     'texts.removeColumns(["solution"]).at(-1).prompt.trim(); stream.removeColumns(["question"]);',
   "a reward on rows of a test":
@@ -65,7 +65,7 @@ const REFUSED: readonly (readonly [name: string, program: string, says: RegExp])
   ],
   [
     "an option that would change the result",
-    "new GRPOConfig({ useVllm: true });",
+    "new GRPOConfig({ torchCompile: true });",
     /'true' is not assignable to type 'false'/,
   ],
   [

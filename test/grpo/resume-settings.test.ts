@@ -224,6 +224,16 @@ describe("a changed setting that decides the numbers", () => {
         "saveStrategy",
         "saveTotalLimit",
         "toolTimeout",
+        "useVllm",
+        "vllmImportanceSamplingCap",
+        "vllmMode",
+        "vllmRequestTimeout",
+        "vllmServerBaseUrl",
+        "vllmServerHost",
+        "vllmServerPort",
+        "vllmServerTimeout",
+        "vllmSharedFolder",
+        "vllmSharedFolderOnServer",
       ]
     `);
   });

@@ -95,7 +95,6 @@ const schema = lazySchema((z) => z.strictObject(runFields(fieldTypes(z))));
 const nothingForeign = {
   unsupportedDefaults: {},
   withoutEffect: {},
-  prefixesWithoutEffect: {},
   renamedOptions: {},
   unsupportedValues: {},
 };

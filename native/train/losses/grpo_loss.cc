@@ -48,11 +48,12 @@ GrpoLoss::GrpoLoss(const TrainBatch& batch, const TrainBatch& scored, const Loss
     tokens_.old = upload(scored.old_logprobs, scored, device);
     tokens_.reference = upload(scored.reference_logprobs, scored, device);
     tokens_.sampling = upload(scored.sampling_logprobs, scored, device);
+    tokens_.importance = upload(scored.importance_ratios, scored, device);
     if (!needs_entropies()) add_entropy_terms(tokens_, at::Tensor(), shape_, options_);
 }
 
 bool GrpoLoss::needs_whole_completions() const {
-    return grpo::needs_whole_completions(options_, tokens_.old.defined());
+    return grpo::needs_whole_completions(options_, tokens_);
 }
 
 bool GrpoLoss::needs_entropies() const { return options_.top_entropy_quantile < 1; }
@@ -71,6 +72,7 @@ ScoreGradient GrpoLoss::differentiate(int64_t from, const TokenScores& scores,
                                       .old = part(tokens_.old),
                                       .reference = part(tokens_.reference),
                                       .sampling = part(tokens_.sampling),
+                                      .importance = part(tokens_.importance),
                                       .entropy_mask = part(tokens_.entropy_mask),
                                       .entropy_weights = part(tokens_.entropy_weights)},
                             .logprobs = scores.logprobs.detach().requires_grad_(),

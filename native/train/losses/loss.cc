@@ -38,8 +38,13 @@ at::Tensor gamma_weights(const LossTokens& tokens, const at::Tensor& log_ratio,
                          const LossOptions& options) {
     const at::Tensor& advantages = tokens.batch.advantages;
     const at::Tensor bounded = log_ratio.detach().clamp(-kLogRatioBound, kLogRatioBound);
-    const at::Tensor log_weight =
-        completion_sum(tokens, bounded).clamp(kSmallestLogWeight, kLogRatioBound);
+    at::Tensor log_weight = completion_sum(tokens, bounded);
+    if (tokens.batch.importance.defined()) {
+        const at::Tensor log_importance =
+            tokens.batch.importance.log().clamp(kSmallestLogWeight, kLogRatioBound);
+        log_weight = log_weight + completion_sum(tokens, log_importance);
+    }
+    log_weight = log_weight.clamp(kSmallestLogWeight, kLogRatioBound);
     const at::Tensor gains = advantages >= 0;
     const at::Tensor k = choose(gains, options.vespo_k_pos, options.vespo_k_neg, advantages);
     const at::Tensor lambda =
@@ -47,6 +52,14 @@ at::Tensor gamma_weights(const LossTokens& tokens, const at::Tensor& log_ratio,
             .clamp_min(kSmallestVespoLambda);
     const at::Tensor phi = (lambda + k * log_weight - lambda * log_weight.exp()).exp();
     return phi.masked_fill(phi == std::numeric_limits<double>::infinity(), 0);
+}
+
+/// How far the policy is from the one that drew the tokens [n], in nats. A log-probability that the
+/// sampler did not know tells nothing.
+at::Tensor token_drift(const BatchTokens& batch, const at::Tensor& current,
+                       const at::Tensor& log_ratio, const LossOptions& options) {
+    if (!options.sampled_elsewhere || !batch.sampling.defined()) return log_ratio.detach().neg();
+    return (batch.sampling - current).nan_to_num(0.0);
 }
 
 /// P without masks [n]; also what its metrics count.
@@ -166,11 +179,14 @@ double accumulation_steps(const BatchShape& shape, const LossOptions& options) {
     return std::max<double>(1, static_cast<double>(shape.slices.size()));
 }
 
-bool needs_whole_completions(const LossOptions& options, bool has_old) {
+bool needs_whole_completions(const LossOptions& options, const BatchTokens& tokens) {
+    const bool has_old = tokens.old.defined();
+    const bool has_sampling = options.sampled_elsewhere && tokens.sampling.defined();
     const bool masked = options.top_entropy_quantile < 1;
     const bool weighted_kl = options.beta != 0 && options.use_bias_correction_kl;
     if (options.sequence_level() && (has_old || masked || weighted_kl)) return true;
-    return has_old && (options.loss_type == LossType::kVespo || options.off_policy_mask_threshold);
+    if (options.off_policy_mask_threshold && (has_old || has_sampling)) return true;
+    return options.loss_type == LossType::kVespo && (has_old || tokens.importance.defined());
 }
 
 TokenLoss token_loss(const LossTokens& tokens, const LossOptions& options) {
@@ -184,12 +200,15 @@ TokenLoss token_loss(const LossTokens& tokens, const LossOptions& options) {
     TokenLoss result;
     at::Tensor loss = policy_term(tokens, log_ratio, ratio, options, result);
     if (options.off_policy_mask_threshold) {
-        const at::Tensor drift = completion_mean(tokens, log_ratio.detach().neg());
+        const at::Tensor drift =
+            completion_mean(tokens, token_drift(batch, current, log_ratio, options));
         const at::Tensor kept =
             (batch.advantages >= 0) | (drift <= *options.off_policy_mask_threshold);
         loss = loss * kept.to(loss.scalar_type());
     }
     if (batch.entropy_mask.defined()) loss = loss * batch.entropy_mask;
+    const bool weighted = batch.importance.defined() && options.loss_type != LossType::kVespo;
+    if (weighted) loss = loss * batch.importance;
     if (options.beta != 0) {
         const at::Tensor log_reference = batch.reference - tokens.logprobs;
         at::Tensor kl = log_reference.exp() - log_reference - 1;
@@ -270,10 +289,14 @@ LossAndGradient loss_and_gradient(const ScoredBatch& scored, const LossOptions& 
     tokens.batch = batch_tokens(scored.advantages, shape, options, at::kDouble, at::kCPU);
     if (!scored.old.empty()) tokens.batch.old = counted(scored.old);
     if (!scored.reference.empty()) tokens.batch.reference = counted(scored.reference);
+    if (!scored.sampling.empty()) tokens.batch.sampling = counted(scored.sampling);
+    if (!scored.importance_ratios.empty()) {
+        tokens.batch.importance = counted(scored.importance_ratios);
+    }
     tokens.logprobs = counted(scored.logprobs).requires_grad_();
     tokens.entropy = counted(scored.entropy).requires_grad_();
     add_entropy_terms(tokens.batch, tokens.entropy.detach(), shape, options);
-    if (needs_whole_completions(options, tokens.batch.old.defined())) {
+    if (needs_whole_completions(options, tokens.batch)) {
         tokens.completions = &completions;
     }
     const at::Tensor loss = token_loss(tokens, options).loss.sum();

@@ -6,10 +6,12 @@
 //     grpo, bnpo, dr_grpo, dapo, luspo: -min(min(ρ, δ) A, clip(ρ, 1 - ε_low, 1 + ε_high) A)
 //     cispo (MiniMax-M1):  -sg(min(ρ, ε_high)) A l
 //     sapo:                -4/τ σ(τ (ρ - 1)) A,  τ by the sign of A
-//     vespo:               -sg(φ(w)) A l,  w = Π ρ_token over the completion,
+//     vespo:               -sg(φ(w)) A l,  w = Π ρ_token κ over the completion,
 //                           φ(w) = exp(λ + k log w - λ w), k and λ by the sign of A
 //   masks on P: completions with A < 0 whose mean of l_old - l is above the off-policy threshold
-//     (DeepSeek-V3.2), tokens below the top entropies of their slice (Wang et al. 2025)
+//     (DeepSeek-V3.2; l_sampling - l where another engine drew them), tokens below the top
+//     entropies of their slice (Wang et al. 2025)
+//   κ on P      = the bounded importance ratio of a token that another engine drew; in vespo in w
 //   KL (k3)     = exp(l_ref - l) - (l_ref - l) - 1, times ρ under bias_correction_kl
 //   loss        = Σ w (P + β KL) - c Σ over slices of their mean H / K
 // with T tokens and B completions of a slice, t tokens of the completion, K slices a step:
@@ -71,6 +73,7 @@ struct LossOptions {
     double loss_tokens = 0;                  // 0: the tokens of this batch that count
     double gradient_accumulation_steps = 0;  // slices of the step; 0: those of this batch
     bool skip_idle_rows = true;              // rows whose gradient is exactly zero
+    bool sampled_elsewhere = false;          // by another engine than the one that trains
     PassOptions pass;
 
     bool sequence_level() const {
@@ -98,6 +101,7 @@ struct LossOptions {
         field("lossTokens", self.loss_tokens);
         field("gradientAccumulationSteps", self.gradient_accumulation_steps);
         field("skipIdleRows", self.skip_idle_rows);
+        field("sampledElsewhere", self.sampled_elsewhere);
         PassOptions::fields(self.pass, field);
     }
 };
@@ -109,7 +113,8 @@ struct BatchTokens {
     at::Tensor weights;          // w
     at::Tensor old;              // undefined: the current ones, detached
     at::Tensor reference;        // defined when beta > 0
-    at::Tensor sampling;         // for the metric only; undefined: old
+    at::Tensor sampling;         // for the metric, and sampled_elsewhere; undefined: old
+    at::Tensor importance;       // κ; undefined: 1
     at::Tensor entropy_mask;     // 1 where the policy term counts; undefined: everywhere
     at::Tensor entropy_weights;  // c / (tokens of the slice that count · K); undefined: no bonus
 };
@@ -145,7 +150,7 @@ EmptyClip clip_without_tokens(double advantage, const LossOptions& options);
 
 /// Whether a token's derivative depends on the other tokens of its completion. If so, token_loss
 /// must see whole completions.
-bool needs_whole_completions(const LossOptions& options, bool has_old);
+bool needs_whole_completions(const LossOptions& options, const BatchTokens& tokens);
 
 /// Advantages, one a completion, and weights of the tokens that are computed. The weights are those
 /// of the whole batch, whatever is left out.
@@ -168,6 +173,7 @@ struct ScoredBatch {
     std::vector<int32_t> completion_offsets;                // [B + 1]
     std::vector<double> advantages;                         // [B]
     std::vector<double> logprobs, entropy, old, reference;  // [tokens]; the last two may be empty
+    std::vector<double> sampling, importance_ratios;        // [tokens], or empty
     std::vector<uint8_t> loss_mask;                         // [tokens], or empty
     std::vector<int32_t> slice_offsets;                     // [S + 1], or empty
 
@@ -178,6 +184,8 @@ struct ScoredBatch {
         field("entropy", self.entropy);
         field("old", self.old);
         field("reference", self.reference);
+        field.optional("sampling", self.sampling);
+        field.optional("importanceRatios", self.importance_ratios);
         field.optional("lossMask", self.loss_mask);
         field.optional("sliceOffsets", self.slice_offsets);
     }
