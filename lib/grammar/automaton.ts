@@ -45,7 +45,7 @@ export interface GrammarState {
 /** Nodes of a grammar. */
 const MOST_NODES = 200_000;
 /** Places of a state: more are of a grammar that can be read in too many ways. */
-const MOST_PLACES = 4096;
+const MOST_PLACES = 16_384;
 /** States that are kept, of about 3 KiB. */
 const MOST_STATES = 4096;
 const LAST_BYTE = 0xff;

@@ -137,7 +137,7 @@ class SchemaReader {
 }
 
 /** Of a schema and what it refers to. */
-const MOST_SCHEMAS = 10_000;
+const MOST_SCHEMAS = 2000;
 const MOST_REFERENCES = 32;
 /** What a listed value may not be narrowed by: it would have to be looked at. */
 const CONSTRAINTS: ReadonlySet<string> = new Set([

@@ -38,9 +38,11 @@ function leastSet(
   has: (expression: Expression, known: ReadonlySet<Rule>) => boolean,
 ): ReadonlySet<Rule> {
   const known = new Set<Rule>();
+  // Those that were met last first: a rule is most often met before the ones that it needs.
+  const order = [...rules].reverse();
   for (let before = -1; before < known.size; ) {
     before = known.size;
-    for (const rule of rules) if (!known.has(rule) && has(rule.body, known)) known.add(rule);
+    for (const rule of order) if (!known.has(rule) && has(rule.body, known)) known.add(rule);
   }
   return known;
 }

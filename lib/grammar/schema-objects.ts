@@ -1,7 +1,7 @@
 // Objects of JSON schemas: the named properties in their order, then the others where the schema speaks of them.
 
 import { isJsonObject, type JsonObject } from "../json.js";
-import { choice, EMPTY, type Expression, NEVER, optional, Rule, repeat, ruleOf, sequence } from "./expression.js";
+import { choice, type Expression, NEVER, optional, Rule, repeat, ruleOf, sequence } from "./expression.js";
 import { braces, COMMA, literalValue, member, objectOf, SPACE, stringExcept, stringOf } from "./json-text.js";
 import { cannot, count, type ReadSchema } from "./schema-keywords.js";
 
@@ -86,36 +86,29 @@ function checkCounts(
 }
 
 /** With white space behind the last; where there is none, that before the first is enough. */
-function spaced(properties: readonly Property[], other?: Expression): Expression {
-  const list = sequence(inOrder(properties, COMMA, other, false), SPACE);
+function spaced(properties: readonly Property[], other: Expression = NEVER): Expression {
+  const list = sequence(someOf(properties, COMMA, other), SPACE);
   return properties.some(({ required }) => required) ? list : optional(list);
 }
 
-/**
- * Properties in their order, those that are not required or not, and behind them any number of others. `mayBeEmpty`: whether all may be
- * left out where none is required.
- */
-export function inOrder(
-  properties: readonly Property[],
-  separator: Expression,
-  other: Expression = NEVER,
-  mayBeEmpty = true,
-): Expression {
-  // What may come behind each property, each by the one after it: so that nothing is written out twice.
-  const tails = [...properties, undefined].map((_, i) => new Rule(`properties behind ${i}`));
-  const tail = (i: number) => ruleOf(tails[i] as Rule);
-  const others = repeat(sequence(separator, other), 0);
-  for (const [i, rule] of tails.entries()) {
-    const property = properties[i];
-    if (property === undefined) rule.body = others;
-    else {
-      const next = sequence(separator, property.member);
-      rule.body = sequence(property.required ? next : optional(next), tail(i + 1));
-    }
+/** Properties in their order, those that are not required or not; none at all where none is. */
+export function inOrder(properties: readonly Property[], separator: Expression): Expression {
+  const some = someOf(properties, separator, NEVER);
+  return properties.some(({ required }) => required) ? some : optional(some);
+}
+
+/** At least one property, and behind them any number of others. */
+function someOf(properties: readonly Property[], separator: Expression, other: Expression): Expression {
+  // At least one from each place on, by the one after it: so that nothing is written out twice.
+  let some = sequence(other, repeat(sequence(separator, other), 0));
+  let isRequired = false;
+  for (const [i, { member: own, required }] of [...properties.entries()].reverse()) {
+    const behind = sequence(separator, some);
+    const withOwn = sequence(own, isRequired ? behind : optional(behind));
+    const rule = new Rule(`properties from ${i} on`);
+    rule.body = required ? withOwn : choice(withOwn, some);
+    some = ruleOf(rule);
+    isRequired ||= required;
   }
-  const firstRequired = properties.findIndex(({ required }) => required);
-  const firsts = firstRequired < 0 ? properties : properties.slice(0, firstRequired + 1);
-  const some = firsts.map((property, i) => sequence(property.member, tail(i + 1)));
-  if (firstRequired >= 0) return choice(...some);
-  return choice(...some, sequence(other, others), ...(mayBeEmpty ? [EMPTY] : []));
+  return some;
 }

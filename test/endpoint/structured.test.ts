@@ -134,7 +134,9 @@ it.each([
 });
 
 it("answers with any object where only an object is asked for", async () => {
-  const { client } = await modelEndpoint(TEMPLATE);
+  const { client, plain, tokenizer } = await modelEndpoint(TEMPLATE, "plain");
+  const brace = tokenizer.tokenToId("}");
+  plain.bias = (id) => (id === brace ? 20 : 0);
   const body = {
     messages,
     response_format: { type: "json_object" },

@@ -210,3 +210,12 @@ it("keeps to random schemas in random draws", () => {
   );
   expect(ended).toBeGreaterThan(75);
 });
+
+it("takes a schema of many parts, and refuses one of too many", () => {
+  const wide = (size: number) => ({
+    type: "object",
+    properties: Object.fromEntries(Array.from({ length: size }, (_, i) => [`key ${i}`, integer])),
+  });
+  expect(fits(grammarOf(schemaExpression(wide(1500))), '{"key 3": 1, "key 1499": 2}')).toBe(true);
+  expect(() => schemaExpression(wide(3000))).toThrow("parts");
+});
