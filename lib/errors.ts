@@ -53,6 +53,8 @@ export type GrpoErrorCode =
   | "BAD_REWARD"
   /** An environment could not be reset. */
   | "ENVIRONMENT_FAILED"
+  /** A rollout of one's own threw, took too long, or returned no reward that can be read. */
+  | "ROLLOUT_FAILED"
   /** Loss or gradient was not finite too many times in a row. */
   | "NON_FINITE"
   /** Stopped by a signal or Ctrl-C. */

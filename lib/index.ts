@@ -1,7 +1,9 @@
 // The public API: `import { … } from "grpo"`.
 
+export { type CommandOptions, command } from "./agents/command.js";
 export type { Environment, EnvironmentFactories, EnvironmentFactory } from "./agents/environments.js";
 export { type McpClient, type McpToolsOptions, mcpTools } from "./agents/mcp.js";
+export type { RolloutContext, RolloutEndpoint, RolloutFunction, RolloutResult } from "./agents/rollout.js";
 export type { Tool, ToolCallOptions, Tools } from "./agents/tool.js";
 export { Dataset } from "./dataset/dataset.js";
 export { IterableDataset, type StreamShuffleOptions } from "./dataset/iterable-dataset.js";
@@ -58,7 +60,7 @@ export type { ModelReward, RewardModelOptions } from "./rewards/model.js";
 export { completionText, type RewardSample } from "./rewards/per-sample.js";
 export type { WorkerOptions, WorkerReward } from "./rewards/worker.js";
 export type { RowSource } from "./rollout/prompts.js";
-export type { Sample, SampledRollout } from "./rollout/sample.js";
+export type { Conversation, RolloutReport, Sample, SampledRollout } from "./rollout/sample.js";
 export type { SampledAttempt, Sampler } from "./rollout/sampler.js";
 export type { TrainerControl } from "./run/callbacks.js";
 export type { TrainerPushOptions } from "./run/hub-push.js";

@@ -78,6 +78,8 @@ export type RewardBatch<Row = unknown> = {
   finishReasons: FinishReason[];
   /** What each rollout acted upon, not copied, where the trainer has an environmentFactory. */
   environments?: unknown[];
+  /** What the trainer's `rollout` returned for each completion; absent without one. */
+  rolloutResults?: unknown[];
   /** Where the run stands. */
   trainerState: TrainerState;
   /** Adds to a metric of this name; the step logs the mean. Throws for a name of the run's own, such as "loss". */

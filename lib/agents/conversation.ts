@@ -6,7 +6,7 @@ import type { ChatFormat, ParsedMessage } from "../chat/chat-format.js";
 import type { GenerationRequest, Generator } from "../endpoint/generator.js";
 import { GrpoError } from "../errors.js";
 import type { JsonObject } from "../json.js";
-import type { RolloutReport, SampledRollout } from "../rollout/sample.js";
+import type { Conversation as ConversationRecord, SampledRollout } from "../rollout/sample.js";
 import { SampleBuilder } from "../rollout/sample-builder.js";
 import type { FinishReason, Message, TokenIds } from "../types.js";
 import { type CallOfMessage, callTools } from "./call-tools.js";
@@ -86,20 +86,20 @@ export async function converse(setup: ConversationSetup, start: ConversationStar
     sample.give(ids);
     completion.push(...messages);
   }
-  const report = reportOf(start.prompt, completion, definitions);
-  const rollout = { samples: [sample.sample(finishReason)], completion, report };
+  const conversations = [recordOf(start.prompt, completion, definitions)];
+  const rollout = { samples: [sample.sample(finishReason)], completion, conversations };
   return { rollout: hasTools ? { ...rollout, tools: counts } : rollout, hangs };
 }
 
 /** For logs: everything that was said. */
-function reportOf(
+function recordOf(
   prompt: readonly Message[],
   completion: readonly Message[],
   tools: readonly JsonObject[],
-): RolloutReport {
+): ConversationRecord {
   const messages = [...prompt, ...completion];
   const sampled = messages.flatMap(({ role }, i) => (role === "assistant" && i >= prompt.length ? [i] : []));
-  return { conversations: [{ messages, sampled, tools }] };
+  return { messages, sampled, tools };
 }
 
 /** Tokens as they were drawn, with the log-probability of each, in nats. */

@@ -7,9 +7,11 @@ import type { FinishReason } from "../types.js";
 import type { DrawingFields } from "./fields.js";
 import type { DrawnToken, GenerationRequest } from "./generator.js";
 import { readableHistory } from "./history.js";
+import type { Call } from "./http-server.js";
 import { checkTextLength, modelOf, type Served, stopStringsOf, toGeneration } from "./served.js";
-import type { Session } from "./session.js";
+import type { Drawing } from "./session.js";
 import { TokenText } from "./token-text.js";
+import type { AskedTurn, History } from "./turn-recorder.js";
 
 /** What is asked, in no protocol's terms. */
 export interface ChatRequest {
@@ -40,27 +42,31 @@ export class ChatRun {
   readonly promptIds: readonly number[];
   readonly turns: readonly ChatTurn[];
   readonly #served: Served;
-  readonly #session: Session;
+  readonly #call: Call;
   readonly #request: ChatRequest;
   readonly #generation: GenerationRequest;
   readonly #setting: Setting;
+  #history: History = "unknown";
+  #drawing: Drawing | undefined;
 
   /** Throws what is wrong with the request. */
-  constructor(served: Served, session: Session, request: ChatRequest, signal: AbortSignal) {
+  constructor(served: Served, call: Call, request: ChatRequest) {
     const model = modelOf(served, request.model);
     const { tools, variables, drawing, logprobs, topLogprobs } = request;
     this.#served = served;
-    this.#session = session;
+    this.#call = call;
     this.#request = request;
     this.#setting = [tools, variables, model.adapter];
     this.model = model.name;
     checkTextLength(served, request.messages);
     this.promptIds = this.#promptIds(readableHistory(request.messages));
     const { endIds } = served.format;
-    const asked = { ids: this.promptIds, model, signal, endIds, logprobs, topLogprobs };
+    const asked = { ids: this.promptIds, model, signal: call.signal, endIds, logprobs, topLogprobs };
     this.#generation = toGeneration(served, drawing, asked);
-    const count = this.#generation.count;
-    this.turns = Array.from({ length: count }, (_, index) => new ChatTurn(index, served, request, this.promptIds));
+    this.turns = Array.from({ length: this.#generation.count }, (_, index) => {
+      const newCallId = (i: number) => this.#drawing?.recording?.callId(index, i) ?? served.newCallId();
+      return new ChatTurn(index, served, request, this.promptIds, newCallId);
+    });
   }
 
   /** Tokens that were sampled so far, end tokens included. */
@@ -70,7 +76,9 @@ export class ChatRun {
 
   /** Samples all turns. */
   async *steps(): AsyncGenerator<TurnStep, void, undefined> {
-    for await (const event of this.#served.generator.generate(this.#generation)) {
+    const { session } = this.#call;
+    this.#drawing = session.ask(this.#asked());
+    for await (const event of session.draw(this.#served.generator, this.#drawing)) {
       const turn = this.turns[event.index];
       if (turn === undefined) continue;
       if (event.type === "token") yield { turn, deltas: turn.push(event.token), token: event.token };
@@ -86,24 +94,46 @@ export class ChatRun {
     for await (const _ of this.steps());
   }
 
+  #asked(): AskedTurn {
+    const { body, isRetry } = this.#call;
+    const { messages, tools } = this.#request;
+    const chat = { messages, tools, history: this.#history };
+    return { generation: this.#generation, model: this.model, body, isRetry, chat };
+  }
+
   #promptIds(messages: readonly ChatMessage[]): readonly number[] {
     const { format } = this.#served;
     const { tools, variables } = this.#request;
     const options = { ...(tools.length > 0 ? { tools } : {}), variables };
-    const held = this.#session.conversations.find(this.#setting, messages);
+    const held = this.#call.session.conversations.find(this.#setting, messages);
     const continued = held && format.continuation(held.ids, held.newMessages, { ...options, turn: held.turn });
-    return held && continued ? [...held.ids, ...continued] : format.render(messages, options);
+    if (!held || !continued) return format.render(messages, options);
+    this.#history = held.isSame ? "same" : "drifted";
+    return [...held.ids, ...continued];
   }
 
   /** Of a turn whose text was cut, or that had calls which were left out, the client knows less than the ids say. */
   #remember(turn: ChatTurn): void {
+    const said = saidBy(turn);
+    this.#drawing?.recording?.said(turn.index, said);
     if (turn.stopReason === "stop" || turn.hasDropped) return;
-    const { content, toolCalls } = turn.message;
-    const calls = toolCalls.map((_, i) => ({ id: turn.callIds[i] }));
-    const said = { role: "assistant", content, ...(calls.length > 0 ? { tool_calls: calls } : {}) };
     const ids = [...this.promptIds, ...turn.tokens.map(({ id }) => id)];
-    this.#session.conversations.remember(this.#setting, [...this.#request.messages, said], ids);
+    this.#call.session.conversations.remember(this.#setting, [...this.#request.messages, said], ids);
   }
+}
+
+/** A turn as a message of the conversation. */
+function saidBy({ message, callIds }: ChatTurn): ChatMessage {
+  const { content, reasoning, toolCalls } = message;
+  const calls = toolCalls.map(({ name, argumentsText }, i) => {
+    return { id: callIds[i], type: "function", function: { name, arguments: argumentsText } };
+  });
+  return {
+    role: "assistant",
+    content,
+    ...(reasoning === "" ? {} : { reasoning_content: reasoning }),
+    ...(calls.length > 0 ? { tool_calls: calls } : {}),
+  };
 }
 
 /** A turn of the model. */
@@ -115,14 +145,20 @@ export class ChatTurn {
   readonly callIds: string[] = [];
   /** Why the engine stopped; undefined while it has not. */
   stopReason: FinishReason | undefined;
-  readonly #newCallId: () => string;
+  readonly #newCallId: (index: number) => string;
   readonly #parallelCalls: boolean;
   readonly #stream: ResponseStream;
   /** Text in place of ids, where a stop string may cut it. */
   readonly #text: TokenText | undefined;
 
-  constructor(index: number, served: Served, request: ChatRequest, prompt: readonly number[]) {
-    const { format, tokenizer, newCallId } = served;
+  constructor(
+    index: number,
+    served: Served,
+    request: ChatRequest,
+    prompt: readonly number[],
+    newCallId: (index: number) => string,
+  ) {
+    const { format, tokenizer } = served;
     const { tools, parallelCalls, drawing } = request;
     const stopStrings = stopStringsOf(drawing);
     this.index = index;
@@ -172,7 +208,7 @@ export class ChatTurn {
   /** The pieces that count; a call that begins gets its id. */
   #kept(deltas: readonly ChatDelta[]): ChatDelta[] {
     const kept = deltas.filter((delta) => this.#parallelCalls || !("index" in delta) || delta.index === 0);
-    for (const delta of kept) if (delta.type === "call") this.callIds[delta.index] = this.#newCallId();
+    for (const delta of kept) if (delta.type === "call") this.callIds[delta.index] = this.#newCallId(delta.index);
     return kept;
   }
 }

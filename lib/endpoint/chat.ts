@@ -41,24 +41,19 @@ const chatSchema = lazySchema((z) => {
 
 type ChatFields = ReturnType<ReturnType<typeof chatSchema>["parse"]>;
 
-export function answerChat(served: Served, { body, session, signal }: Call): Reply {
-  const fields = readFields(chatSchema(), body, served.notice(PATH));
+export function answerChat(served: Served, call: Call): Reply {
+  const fields = readFields(chatSchema(), call.body, served.notice(PATH));
   const topLogprobs = fields.top_logprobs ?? 0;
-  const run = new ChatRun(
-    served,
-    session,
-    {
-      model: fields.model,
-      messages: fields.messages,
-      tools: usableTools(fields.tools ?? [], fields.tool_choice),
-      parallelCalls: fields.parallel_tool_calls ?? true,
-      variables: templateVariables(fields.chat_template_kwargs, fields.reasoning_effort),
-      drawing: { ...fields, max_tokens: fields.max_completion_tokens ?? fields.max_tokens },
-      logprobs: fields.logprobs === true,
-      topLogprobs: fields.logprobs === true ? topLogprobs : 0,
-    },
-    signal,
-  );
+  const run = new ChatRun(served, call, {
+    model: fields.model,
+    messages: fields.messages,
+    tools: usableTools(fields.tools ?? [], fields.tool_choice),
+    parallelCalls: fields.parallel_tool_calls ?? true,
+    variables: templateVariables(served, fields.chat_template_kwargs, fields.reasoning_effort),
+    drawing: { ...fields, max_tokens: fields.max_completion_tokens ?? fields.max_tokens },
+    logprobs: fields.logprobs === true,
+    topLogprobs: fields.logprobs === true ? topLogprobs : 0,
+  });
   const writer = new ChatWriter(served, run, fields);
   if (!fields.stream) return jsonReply(() => writer.whole());
   return { type: "events", events: () => writer.chunks(), failure: (error) => ({ data: error.body }) };
@@ -77,8 +72,12 @@ export function usableTools(tools: readonly ChatTool[], choice: unknown): readon
 }
 
 /** What the chat template is told beside messages and tools. */
-export function templateVariables(given: JsonObject | null | undefined, effort: string | null | undefined): JsonObject {
-  return { ...(effort == null ? {} : { reasoning_effort: effort }), ...given };
+export function templateVariables(
+  { variables }: Served,
+  given: JsonObject | null | undefined,
+  effort: string | null | undefined,
+): JsonObject {
+  return { ...variables, ...(effort == null ? {} : { reasoning_effort: effort }), ...given };
 }
 
 class ChatWriter {

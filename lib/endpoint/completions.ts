@@ -48,14 +48,14 @@ interface Prompt {
 /** A token of a prompt or of a completion; the first of a prompt has no context, and no log-probability. */
 type AnyToken = { readonly id: number; readonly logprob: number | undefined; readonly top: readonly TokenLogprob[] };
 
-export function answerCompletions(served: Served, { body, signal }: Call): Reply {
-  const fields = readFields(completionSchema(), body, served.notice(PATH));
+export function answerCompletions(served: Served, call: Call): Reply {
+  const fields = readFields(completionSchema(), call.body, served.notice(PATH));
   const prompts = promptsOf(served, fields);
   countOf(served, fields, prompts.length);
   if (fields.stream && fields.echo && topOf(fields) !== undefined) {
     throw unsupportedField("stream", "the log-probabilities of an echoed prompt come whole");
   }
-  const run = new CompletionRun(served, prompts, fields, signal);
+  const run = new CompletionRun(served, prompts, fields, call);
   if (!fields.stream) return jsonReply(() => run.whole());
   return { type: "events", events: () => run.chunks(), failure: (error) => ({ data: error.body }) };
 }
@@ -104,17 +104,17 @@ class CompletionRun {
   readonly #served: Served;
   readonly #prompts: readonly Prompt[];
   readonly #fields: CompletionFields;
-  readonly #signal: AbortSignal;
+  readonly #call: Call;
   readonly #model: ServedModel;
   readonly #choices: readonly Choice[];
   readonly #names: TokenNames;
   readonly #head = { id: newId("cmpl"), created: now() };
 
-  constructor(served: Served, prompts: readonly Prompt[], fields: CompletionFields, signal: AbortSignal) {
+  constructor(served: Served, prompts: readonly Prompt[], fields: CompletionFields, call: Call) {
     this.#served = served;
     this.#prompts = prompts;
     this.#fields = fields;
-    this.#signal = signal;
+    this.#call = call;
     this.#model = modelOf(served, fields.model);
     this.#names = new TokenNames(served.tokenizer, fields.return_tokens_as_token_ids === true);
     const options = {
@@ -171,7 +171,12 @@ class CompletionRun {
 
   async *#events(): AsyncGenerator<readonly [Choice, GenerationEvent], void, undefined> {
     if (this.#fields.max_tokens === 0) return;
-    const streams = this.#prompts.map((prompt) => this.#served.generator.generate(this.#generation(prompt)));
+    const { body, session, isRetry } = this.#call;
+    const streams = this.#prompts.map((prompt) => {
+      const generation = this.#generation(prompt);
+      const drawing = session.ask({ generation, model: this.#model.name, body, isRetry });
+      return session.draw(this.#served.generator, drawing);
+    });
     for await (const [i, event] of mergeStreams(streams)) {
       const choice = this.#choices[i * (this.#fields.n ?? 1) + event.index];
       if (choice) yield [choice, event];
@@ -183,7 +188,7 @@ class CompletionRun {
     return toGeneration(this.#served, this.#fields, {
       ids,
       model: this.#model,
-      signal: this.#signal,
+      signal: this.#call.signal,
       endIds: this.#endIds,
       logprobs: top !== undefined,
       topLogprobs: top ?? 0,
@@ -201,7 +206,7 @@ class CompletionRun {
     if (!this.#fields.echo || top === undefined) return scored;
     for (const prompt of this.#prompts) {
       const { ids } = prompt;
-      const request = { ids, top, adapter: this.#model.adapter, signal: this.#signal };
+      const request = { ids, top, adapter: this.#model.adapter, signal: this.#call.signal };
       const [first] = ids as [number];
       scored.set(prompt, [
         { id: first, logprob: undefined, top: [] },

@@ -17,16 +17,23 @@ export interface HeldConversation {
   readonly ids: TokenIds;
   /** The message that the ids end in, as the client has it. */
   readonly turn: ChatMessage;
+  /** Whether the client has that message as it was answered. */
+  readonly isSame: boolean;
   readonly newMessages: readonly ChatMessage[];
 }
 
-export class ConversationMemory {
-  readonly #held = new LruCache<string, TokenIds>(LIMIT_BYTES);
+interface Held {
+  readonly ids: TokenIds;
+  readonly said: ChatMessage;
+}
 
-  /** `setting`: what else the ids depend on, such as tools. The last message is the model's. */
+export class ConversationMemory {
+  readonly #held = new LruCache<string, Held>(LIMIT_BYTES);
+
+  /** `setting`: what else the ids depend on, such as tools. The last message is the model's, as it was answered. */
   remember(setting: unknown, messages: readonly ChatMessage[], ids: TokenIds): void {
-    const key = fingerprints(setting, messages).at(-1);
-    if (key !== undefined) this.#held.set(key, ids, BYTES_PER_ID * ids.length);
+    const [key, said] = [fingerprints(setting, messages).at(-1), messages.at(-1)];
+    if (key !== undefined && said !== undefined) this.#held.set(key, { ids, said }, BYTES_PER_ID * ids.length);
   }
 
   /** The longest conversation that these messages begin with and that was remembered; undefined for a new one. */
@@ -35,8 +42,9 @@ export class ConversationMemory {
     for (let length = messages.length - 1; length > 0; length--) {
       const turn = at(messages, length - 1);
       if (turn.role !== "assistant") continue;
-      const ids = this.#held.get(at(keys, length - 1));
-      if (ids !== undefined) return { ids, turn, newMessages: messages.slice(length) };
+      const held = this.#held.get(at(keys, length - 1));
+      if (held === undefined) continue;
+      return { ids: held.ids, turn, isSame: isSame(held.said, turn), newMessages: messages.slice(length) };
     }
     return undefined;
   }
@@ -56,9 +64,34 @@ function hash(value: unknown): string {
 }
 
 /** What of a message survives all clients. */
-function traits({ role, content, tool_calls: calls, tool_call_id: call }: ChatMessage): unknown {
-  const ids = Array.isArray(calls) ? calls.map((entry: unknown) => (isJsonObject(entry) ? entry.id : null)) : [];
-  return [role, textOf(content), ids, call ?? null];
+export function traits(message: ChatMessage): unknown {
+  const { role, tool_call_id: call } = message;
+  const text = textOf(message.content);
+  const ids = callsOf(message).map(({ id }) => id ?? null);
+  return [role, role === "assistant" ? wording(text) : text, ids, call ?? null];
+}
+
+/** Some clients trim what the model said, and some cut its reasoning out of it. */
+function wording(text: string): string {
+  return text
+    .replace(/<think>.*?<\/think>/gs, "")
+    .replaceAll("\r\n", "\n")
+    .trim()
+    .normalize("NFC");
+}
+
+/** Whether a turn has come back as it was answered. */
+function isSame(said: ChatMessage, turn: ChatMessage): boolean {
+  const written = (message: ChatMessage) => [
+    textOf(message.content),
+    message.reasoning_content ?? message.reasoning ?? "",
+    callsOf(message).map(({ function: called }) => (isJsonObject(called) ? called.arguments : null)),
+  ];
+  return JSON.stringify(written(said)) === JSON.stringify(written(turn));
+}
+
+function callsOf({ tool_calls: calls }: ChatMessage) {
+  return Array.isArray(calls) ? calls.map((entry: unknown) => (isJsonObject(entry) ? entry : {})) : [];
 }
 
 function textOf(content: ChatMessage["content"]): string {

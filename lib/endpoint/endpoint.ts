@@ -3,6 +3,7 @@
 import { chatFormat } from "../chat/create-chat-format.js";
 import { badOption, checkFunction, checkNumber, checkOptionNames, checkText, namesOf } from "../checks.js";
 import { GrpoError } from "../errors.js";
+import type { JsonObject } from "../json.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import { answerChat } from "./chat.js";
 import { answerCompletions } from "./completions.js";
@@ -19,6 +20,7 @@ import { RowLimit } from "./row-limit.js";
 import type { SamplingDefaults, Served, ServedModel } from "./served.js";
 import { Session, SessionKeys } from "./session.js";
 import { answerDetokenize, answerTokenize, answerTokenizerInfo } from "./tokens.js";
+import type { TurnRecorder } from "./turn-recorder.js";
 
 /** Where an endpoint listens, whom it lets in, and how much it takes. */
 export interface EndpointOptions {
@@ -53,6 +55,8 @@ export interface EndpointParts {
   /** The names that requests may give; the first is meant where they give none. */
   readonly models: readonly ServedModel[];
   readonly defaults: SamplingDefaults;
+  /** Variables of the chat template where a request does not say otherwise. Default: none. */
+  readonly variables?: JsonObject;
 }
 
 /** A key of its own, for one rollout or one user: what one is told, another cannot refer to. */
@@ -99,10 +103,10 @@ export class Endpoint {
     return new Endpoint(server, keys, await server.listen(host, port), apiKey ?? NO_KEY, first.name);
   }
 
-  /** Lets in a key of its own, drawn at random. */
-  openSession(): EndpointSession {
+  /** Lets in a key of its own, drawn at random. `recorder`: who keeps what it draws; default: nobody does. */
+  openSession({ recorder }: { readonly recorder?: TurnRecorder } = {}): EndpointSession {
     const apiKey = newId("key");
-    this.#keys.add(apiKey, new Session());
+    this.#keys.add(apiKey, new Session(true, recorder));
     return { apiKey, end: () => this.#keys.remove(apiKey) };
   }
 
@@ -136,6 +140,7 @@ function toServed(parts: EndpointParts, limits: EndpointLimits, onNotice: (text:
     tokenizer,
     format: chatFormat(tokenizer),
     defaults: parts.defaults,
+    variables: parts.variables ?? {},
     limits,
     createdAt: now(),
     newCallId: callIds(),

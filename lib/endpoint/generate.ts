@@ -50,15 +50,16 @@ interface Completion {
   finishReason: "stop" | "length";
 }
 
-export function answerGenerate(served: Served, { body, signal }: Call): Reply {
+export function answerGenerate(served: Served, { body, session, isRetry, signal }: Call): Reply {
   const notice = served.notice(PATH);
   const fields = readFields(generateSchema(), body, notice);
   const sampling = readFields(samplingSchema(), fields.sampling_params ?? {}, notice);
   if (fields.stream) throw unsupportedField("stream", "the answer comes whole");
   const top = sampling.logprobs ?? undefined;
+  const model = modelOf(served, fields.model);
   const generation = toGeneration({ ...served, defaults: UNSHAPED }, sampling, {
     ids: fields.token_ids,
-    model: modelOf(served, fields.model),
+    model,
     signal,
     endIds: [],
     logprobs: top !== undefined,
@@ -66,11 +67,12 @@ export function answerGenerate(served: Served, { body, signal }: Call): Reply {
     topLogprobs: Math.max(0, (top ?? 0) - 1),
   });
   return jsonReply(async () => {
+    const drawing = session.ask({ generation, model: model.name, body, isRetry });
     const completions = Array.from(
       { length: generation.count },
       (): Completion => ({ tokens: [], finishReason: "length" }),
     );
-    for await (const event of served.generator.generate(generation)) {
+    for await (const event of session.draw(served.generator, drawing)) {
       const completion = at(completions, event.index);
       if (event.type === "token") completion.tokens.push(event.token);
       else completion.finishReason = event.finishReason === "length" ? "length" : "stop";

@@ -20,6 +20,8 @@ export interface Call {
   /** What stands for `*` in the route's path; "" where it has none. */
   readonly id: string;
   readonly session: Session;
+  /** Whether the client says that it has sent the request before; most clients that repeat one do not. */
+  readonly isRetry: boolean;
   /** Aborted when the client has gone, or its session has ended. */
   readonly signal: AbortSignal;
 }
@@ -118,7 +120,8 @@ export class HttpServer {
       if (!session.keyed) refuseForeignPages(request);
       session.signal.addEventListener("abort", leave);
       const body = route.method === "POST" ? await this.#bodies.read(request) : {};
-      const reply = await route.answer({ body, id, session, signal: client.signal });
+      const isRetry = Number(request.headers["x-stainless-retry-count"] ?? 0) > 0;
+      const reply = await route.answer({ body, id, session, isRetry, signal: client.signal });
       if (this.#closing) response.setHeader("connection", "close");
       await sendReply(response, reply, this.#options.limits, this.#options.onError);
     } catch (thrown) {

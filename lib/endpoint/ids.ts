@@ -10,10 +10,12 @@ const CALL_IDS = 36 ** CALL_ID_LENGTH;
 /** A source of call ids that do not repeat. */
 export function callIds(): () => string {
   let next = randomInt(2 ** 47);
-  return () => {
-    next = (next + 1) % CALL_IDS;
-    return next.toString(36).padStart(CALL_ID_LENGTH, "0");
-  };
+  return () => callId(next++);
+}
+
+/** A number from 0 as the id of a call. */
+export function callId(number: number): string {
+  return (number % CALL_IDS).toString(36).padStart(CALL_ID_LENGTH, "0");
 }
 
 /** "resp_…", "msg_…". */

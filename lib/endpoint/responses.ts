@@ -49,29 +49,25 @@ const responseSchema = lazySchema((z) => {
 
 type ResponseFields = ReturnType<ReturnType<typeof responseSchema>["parse"]>;
 
-export function answerResponses(served: Served, { body, session, signal }: Call): Reply {
-  const fields = readFields(responseSchema(), body, served.notice(PATH));
+export function answerResponses(served: Served, call: Call): Reply {
+  const { session } = call;
+  const fields = readFields(responseSchema(), call.body, served.notice(PATH));
   const format = fields.text?.format?.type ?? "text";
   if (format !== "text")
     throw unsupportedField("text.format", `"text" is, found ${format}; there is no structured output`);
   const items = [...earlierItems(session, fields.previous_response_id), ...inputItems(fields.input, session)];
   const system = fields.instructions == null ? [] : [{ role: "system", content: fields.instructions }];
   const logprobs = fields.include?.includes(LOGPROBS) === true || (fields.top_logprobs ?? 0) > 0;
-  const run = new ChatRun(
-    served,
-    session,
-    {
-      model: fields.model,
-      messages: [...system, ...toMessages(items)],
-      tools: usableTools(toChatTools(fields.tools ?? []), fields.tool_choice),
-      parallelCalls: fields.parallel_tool_calls ?? true,
-      variables: templateVariables(fields.chat_template_kwargs, fields.reasoning?.effort),
-      drawing: { ...fields, n: 1, max_tokens: fields.max_output_tokens },
-      logprobs,
-      topLogprobs: fields.top_logprobs ?? 0,
-    },
-    signal,
-  );
+  const run = new ChatRun(served, call, {
+    model: fields.model,
+    messages: [...system, ...toMessages(items)],
+    tools: usableTools(toChatTools(fields.tools ?? []), fields.tool_choice),
+    parallelCalls: fields.parallel_tool_calls ?? true,
+    variables: templateVariables(served, fields.chat_template_kwargs, fields.reasoning?.effort),
+    drawing: { ...fields, n: 1, max_tokens: fields.max_output_tokens },
+    logprobs,
+    topLogprobs: fields.top_logprobs ?? 0,
+  });
   const writer = new ResponseWriter(served, session, run, fields, items);
   if (!fields.stream) return jsonReply(() => writer.whole());
   return { type: "events", events: () => writer.events(), failure: (error) => writer.failure(error) };

@@ -2,6 +2,7 @@
 // model and the limits allow.
 
 import type { ChatFormat } from "../chat/chat-format.js";
+import type { JsonObject } from "../json.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { TokenIds } from "../types.js";
 import { ApiError, badField } from "./api-error.js";
@@ -30,6 +31,8 @@ export interface Served {
   readonly tokenizer: Tokenizer;
   readonly format: ChatFormat;
   readonly defaults: SamplingDefaults;
+  /** Variables of the chat template where a request does not say otherwise. */
+  readonly variables: JsonObject;
   readonly limits: EndpointLimits;
   /** Seconds since 1970. */
   readonly createdAt: number;

@@ -5,7 +5,16 @@ import { createHmac, randomBytes } from "node:crypto";
 import { setMaxListeners } from "node:events";
 import { ApiError } from "./api-error.js";
 import { ConversationMemory } from "./conversation-memory.js";
+import type { GenerationEvent, GenerationRequest, Generator } from "./generator.js";
 import { ResponseStore } from "./response-store.js";
+import type { AskedTurn, TurnRecorder, TurnRecording } from "./turn-recorder.js";
+
+/** A request on its way to the engine. */
+export interface Drawing {
+  readonly generation: GenerationRequest;
+  /** Absent where nothing is recorded. */
+  readonly recording?: TurnRecording | undefined;
+}
 
 export class Session {
   /** What the Responses API was asked to keep. */
@@ -14,8 +23,11 @@ export class Session {
   readonly conversations = new ConversationMemory();
   readonly #ended = new AbortController();
 
-  /** `keyed`: whether a key opened it. */
-  constructor(readonly keyed = true) {
+  /** `keyed`: whether a key opened it. `recorder`: who keeps what it draws. */
+  constructor(
+    readonly keyed = true,
+    readonly recorder?: TurnRecorder,
+  ) {
     // One for each of its requests.
     setMaxListeners(0, this.#ended.signal);
   }
@@ -23,6 +35,32 @@ export class Session {
   /** Aborted when the session ends. */
   get signal(): AbortSignal {
     return this.#ended.signal;
+  }
+
+  /** What is to be drawn for a request, with its recording where the session is recorded. */
+  ask(asked: AskedTurn): Drawing {
+    const recording = this.recorder?.begin(asked);
+    return { generation: recording?.generation ?? asked.generation, recording };
+  }
+
+  /** Draws it, and records it. */
+  async *draw(
+    generator: Generator,
+    { generation, recording }: Drawing,
+  ): AsyncGenerator<GenerationEvent, void, undefined> {
+    let failure: unknown;
+    try {
+      for await (const event of generator.generate(generation)) {
+        if (event.type === "token") recording?.token(event.index, event.token);
+        else recording?.end(event.index, event.finishReason);
+        yield event;
+      }
+    } catch (error) {
+      failure = error;
+      throw error;
+    } finally {
+      recording?.close(failure);
+    }
   }
 
   /** Cancels its requests. */

@@ -43,6 +43,14 @@ const ARGUMENTS: { readonly [Name in keyof GRPOTrainerOptions<{ readonly prompt:
     is: isFactory,
     hint: () => "write environmentFactory: () => new Environment()",
   },
+  rollout: {
+    expected: "a function",
+    is: (value) => typeof value === "function",
+    hint: (value) =>
+      typeof value === "string"
+        ? `write command(${show(value)})`
+        : "write async ({ row, endpoint, signal }) => ({ reward: … })",
+  },
   processingClass: {
     expected: "a Tokenizer",
     is: (value) => hasMethods(value, "encode", "decode", "applyChatTemplate"),
@@ -91,7 +99,7 @@ const FOREIGN: Readonly<Record<string, string>> = {
   rewardProcessingClasses: "leave it out: rewards.model(id, { tokenizer }) takes the tokenizer of a reward model",
   optimizers: "leave it out, and set optim and optimArgs of GRPOConfig",
   quantizationConfig: "leave it out: weights are not quantised",
-  rolloutFunc: "leave it out, or give a sampler",
+  rolloutFunc: "write rollout: async ({ row, endpoint, signal }) => ({ reward: … }), or give a sampler",
   refModel: "leave it out: with beta above 0 the reference is the model as it is when training begins",
 };
 

@@ -46,17 +46,17 @@ function lossMaskRecord({ samples }: ScoredRollout): Pick<CompletionRecord, "los
 
 function sampleRecords(
   group: Group<ScoredRollout>,
-  { samples, report }: ScoredRollout,
+  { samples, conversations }: ScoredRollout,
 ): Pick<CompletionRecord, "samples"> {
   const ofPrompt = ({ promptIds }: Sample) =>
     promptIds.length === group.promptIds.length && promptIds.every((id, i) => id === group.promptIds[i]);
-  if (samples.length === 1 && samples.every(ofPrompt) && report?.conversations === undefined) return {};
+  if (samples.length === 1 && samples.every(ofPrompt) && conversations === undefined) return {};
   return {
     samples: samples.map((sample, i) => ({
       ...(ofPrompt(sample) ? {} : { prompt_ids: sample.promptIds }),
       tokens: sample.completionIds.length,
       finish_reason: sample.finishReason,
-      ...conversationRecord(report?.conversations?.[i]),
+      ...conversationRecord(conversations?.[i]),
     })),
   };
 }

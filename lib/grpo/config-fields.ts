@@ -140,6 +140,14 @@ export const rewardFields = ({ z, count, positive, optional }: FieldTypes) => ({
   onRewardError: z.union([z.enum(["fail", "null"]), z.number()], '"fail", "null" or a finite number').default("fail"),
 });
 
+/** Rollouts of one's own. */
+export const rolloutFields = ({ count, positive, optional }: FieldTypes) => ({
+  /** Rollouts that run at a time, with rollout of GRPOTrainer. Default 256. */
+  rolloutConcurrency: count.default(256),
+  /** Seconds that one rollout may take; null: no limit. Default null. */
+  rolloutTimeout: optional(positive),
+});
+
 /** What is shown of completions. */
 export const completionFields = ({ z, count, optional }: FieldTypes) => ({
   /** Print completions of the latest generation, and of an evaluation, at each logging step; completions.jsonl has all of them anyway. Default false. */
@@ -183,6 +191,7 @@ type Fields = ReturnType<typeof identityFields> &
   LossFields &
   ReturnType<typeof lossControlFields> &
   ReturnType<typeof rewardFields> &
+  ReturnType<typeof rolloutFields> &
   ReturnType<typeof optimizerFields> &
   ReturnType<typeof loggingFields> &
   ReturnType<typeof completionFields> &
@@ -214,6 +223,7 @@ const fields = (types: FieldTypes): Fields => ({
   ...lossControlFields(types),
   // Rewards.
   ...rewardFields(types),
+  ...rolloutFields(types),
   // Optimizer.
   ...optimizerFields(types),
   // Logs, evaluation, checkpoints. Intervals are numbers of steps; a number below 1 is a share of all steps.

@@ -16,6 +16,7 @@ import { completionRecords } from "./completion-records.js";
 import type { GRPOConfig } from "./config.js";
 import { rolloutMetrics } from "./metrics.js";
 import type { RewardNotes } from "./reward-notes.js";
+import { reportCounts } from "./rollout-metrics.js";
 import { scoreGroups, scoreOptions } from "./score.js";
 import {
   type EvaluateOptions,
@@ -108,6 +109,7 @@ export class Evaluator<Row extends { readonly prompt: Prompt }> {
     const runtime = seconds.rollout + seconds.reward;
     const own = {
       ...rolloutMetrics(scored, calls, this.#rewards.names),
+      ...reportCounts(scored.groups),
       ...this.#passMetrics(groups),
       // As transformers counts: rows, and batches, of which there is one.
       runtime,

@@ -21,6 +21,9 @@ const RUN_METRICS: ReadonlySet<string> = new Set(
   ].flatMap((line) => line.split(" ")),
 );
 
+/** What rollouts of one's own count. */
+const OF_ROLLOUTS = /^(rollout|tokens)\//;
+
 /** Names of the numbers of failed reward calls. */
 export const failureCounts = new RegExp(`^rewards/.+/(errors|${failureKinds.join("|")})$`);
 
@@ -28,5 +31,5 @@ export const failureCounts = new RegExp(`^rewards/.+/(errors|${failureKinds.join
 export function isRunMetric(metric: string, rewardNames: readonly string[]): boolean {
   const name = metric.replace(/^eval_/, "");
   const ofFunction = rewardNames.some((reward) => name.startsWith(`rewards/${reward}/`));
-  return RUN_METRICS.has(name) || ofFunction || failureCounts.test(name);
+  return RUN_METRICS.has(name) || OF_ROLLOUTS.test(name) || ofFunction || failureCounts.test(name);
 }

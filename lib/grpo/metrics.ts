@@ -1,5 +1,6 @@
 // The numbers of one step under TRL's names. A value that no completion defines (the mean of rewards that all abstained) is NaN.
 
+import { ROLLOUT_REWARD } from "../agents/rollout.js";
 import { at } from "../at.js";
 import { type Metrics, MetricWindow } from "../log/metrics.js";
 import type { NativeLossResult } from "../native/native.js";
@@ -8,6 +9,7 @@ import type { Collected } from "../rollout/collect.js";
 import { countedLength, finishReasonOf, type Rollout } from "../rollout/sample.js";
 import { nanMean, nanStd } from "../statistics.js";
 import { failureCounts } from "./metric-names.js";
+import { reportMetrics } from "./rollout-metrics.js";
 import type { ScoredGroups } from "./score.js";
 
 /** Lengths and rewards of a batch of rollouts. */
@@ -19,6 +21,7 @@ export function rolloutMetrics(
   const rollouts = groups.flatMap((group) => group.rollouts);
   const metrics: Metrics = { ...lengthMetrics(rollouts), ...toolMetrics(rollouts) };
   names.forEach((name, k) => {
+    if (name === ROLLOUT_REWARD && names.length > 1 && rollouts.every(({ rewards }) => at(rewards, k) === null)) return;
     const values = rollouts.map(({ rewards }) => at(rewards, k) ?? Number.NaN);
     metrics[`rewards/${name}/mean`] = nanMean(values);
     metrics[`rewards/${name}/std`] = nanStd(values);
@@ -32,7 +35,7 @@ export function rolloutMetrics(
   metrics.reward = nanMean(rewards);
   metrics.reward_std = nanStd(rewards);
   metrics.frac_reward_zero_std = fractionZeroStd;
-  return { ...metrics, ...sentMetrics(calls) };
+  return { ...metrics, ...reportMetrics(rollouts), ...sentMetrics(calls) };
 }
 
 /** The means of what reward functions have sent. */

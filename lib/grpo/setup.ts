@@ -1,5 +1,6 @@
 // The trainer's constructor arguments: their types, and the checks that need more than one of them.
 
+import type { RolloutFunction } from "../agents/rollout.js";
 import { badOption, show } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import type { Logger } from "../log/logger.js";
@@ -44,6 +45,11 @@ export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> ext
    * model has at the time of the call. Beside tools and environments it must have the method `generate`, which draws single turns.
    */
   readonly sampler?: Sampler;
+  /**
+   * Does the task of a row with the model behind an endpoint, as an agent does, and returns its reward; everything that the model says
+   * there is trained on. With it rewardFuncs may be left out. Default: the model completes the prompt.
+   */
+  readonly rollout?: RolloutFunction<Row>;
   /** The tokenizer. Default: that of the model's id or folder, loaded before the first step or evaluation. */
   readonly processingClass?: ProcessingClass;
   /** Trains a fresh adapter of these options, whose random numbers depend on the config's seed alone. */
@@ -120,11 +126,11 @@ export function trainerRows<Row extends { readonly prompt: Prompt }>(
   };
 }
 
-/** The reward functions from the trainer's argument or from args, and those of environments. */
+/** The reward functions from the trainer's argument or from args, and those that come with the way of sampling. */
 export function resolveRewardFunctions(
   given: unknown,
   args: GRPOConfig,
-  ofEnvironments: readonly AnyRewardFn[] = [],
+  further: readonly AnyRewardFn[] = [],
 ): readonly AnyRewardFn[] {
   const own = given === undefined ? undefined : Array.isArray(given) ? (given as unknown[]) : [given];
   const functions = own ?? args.rewardFuncs ?? [];
@@ -133,14 +139,14 @@ export function resolveRewardFunctions(
       hint: "keep one of them",
     });
   }
-  if (functions.length + ofEnvironments.length === 0) {
+  if (functions.length + further.length === 0) {
     throw new GrpoError("BAD_OPTION", "GRPOTrainer has no reward function", { hint: "give rewardFuncs: [fn, …]" });
   }
   functions.forEach((fn, k) => {
     if (typeof fn === "function") return;
     throw badOption("GRPOTrainer", `rewardFuncs[${k}]`, "a function", fn, rewardHint(fn));
   });
-  return [...(functions as readonly AnyRewardFn[]), ...ofEnvironments];
+  return [...(functions as readonly AnyRewardFn[]), ...further];
 }
 
 /** What to write for a name: of a function that is here ("accuracy", TRL's "accuracy_reward"), or of a reward model. */
@@ -156,12 +162,12 @@ function sameItems(a: readonly unknown[], b: readonly unknown[]): boolean {
   return a.length === b.length && a.every((item, i) => item === b[i]);
 }
 
-/** As in TRL, a reward of environments has the weight 1, and no place in rewardWeights. */
-export function resolveRewardWeights(args: GRPOConfig, functions: number, ofEnvironments = 0): number[] {
+/** A reward that comes with the way of sampling has the weight 1, and no place in rewardWeights. */
+export function resolveRewardWeights(args: GRPOConfig, functions: number, further = 0): number[] {
   const weights = args.rewardWeights ?? args.rewardFuncsWeights;
   const ones = (count: number) => new Array<number>(count).fill(1);
-  if (weights === null) return ones(functions + ofEnvironments);
-  if (weights.length === functions) return [...weights, ...ones(ofEnvironments)];
+  if (weights === null) return ones(functions + further);
+  if (weights.length === functions) return [...weights, ...ones(further)];
   throw new GrpoError("BAD_OPTION", `rewardWeights has ${weights.length} numbers for ${functions} reward functions`, {
     hint: "give one weight per function, in the same order",
   });

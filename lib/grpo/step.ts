@@ -18,6 +18,7 @@ import { type Generation, prepareGeneration } from "./generation.js";
 import { meanMetrics, rolloutMetrics } from "./metrics.js";
 import { carriedInto, epochAfter, partsOfStep, type TrainingPlan } from "./plan.js";
 import type { RewardNotes } from "./reward-notes.js";
+import { addedUp, reportCounts, trainedTokens } from "./rollout-metrics.js";
 import { groupHasSpread, type ScoredGroups, scoreGroups, scoreOptions } from "./score.js";
 import { PolicyUpdater, type UpdatePart } from "./update.js";
 
@@ -163,11 +164,17 @@ export class TrainSteps<Row> {
     const rounds = begun.flatMap(({ sampled }) => sampled.rounds);
     return {
       ...meanMetrics(begun.map(metricsOf)),
+      ...addedUp(begun.flatMap(countsOf)),
       "time/rollout": totalOf(rounds, (round) => round.seconds.rollout),
       "time/reward": totalOf(rounds, (round) => round.seconds.reward),
       tokens_per_second: totalOf(rolloutsOf(begun), countedLength) / seconds,
     };
   }
+}
+
+/** Where tokens and turns of rollouts have gone. */
+function countsOf({ generation, scored }: Begun): Metrics[] {
+  return [reportCounts(scored.groups), trainedTokens(generation, scored)];
 }
 
 function rolloutsOf(begun: readonly Begun[]): ScoredRollout[] {

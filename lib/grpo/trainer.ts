@@ -4,7 +4,7 @@
 
 import { unlessAborted } from "../abort.js";
 import { checkText } from "../checks.js";
-import { reasonOf } from "../errors.js";
+import { GrpoError, reasonOf } from "../errors.js";
 import type { CompletionRecord } from "../log/run-log.js";
 import { RewardRuntime } from "../rewards/runtime.js";
 import type { PromptTable } from "../rollout/prompts.js";
@@ -27,6 +27,7 @@ import { planTraining } from "./plan.js";
 import { defaultConfig, Policy } from "./policy.js";
 import { checkMemory } from "./preflight.js";
 import { RewardNotes } from "./reward-notes.js";
+import { RolloutUse } from "./rollout-use.js";
 import {
   checkRewardColumns,
   type EvaluateOptions,
@@ -59,6 +60,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   readonly #policy: Policy;
   readonly #sampler: Sampler | undefined;
   readonly #toolUse: ToolUse | undefined;
+  readonly #rollouts: RolloutUse<Row> | undefined;
   readonly #rows: TrainerRows<Row>;
   readonly #functions: readonly AnyRewardFn[];
   readonly #rewards: RewardRuntime;
@@ -79,10 +81,12 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     this.#sampler = options.sampler;
     this.#rows = trainerRows(options, args);
     this.#toolUse = ToolUse.of(options, args);
-    const ofEnvironments = this.#toolUse?.rewards ?? [];
-    const functions = resolveRewardFunctions(options.rewardFuncs, args, ofEnvironments);
+    this.#rollouts = RolloutUse.of(options, args, this.#notes);
+    if (this.#toolUse && this.#rollouts) throw toolsTwice();
+    const further = [...(this.#toolUse?.rewards ?? []), ...(this.#rollouts?.rewards ?? [])];
+    const functions = resolveRewardFunctions(options.rewardFuncs, args, further);
     this.#functions = functions;
-    this.#rewardWeights = resolveRewardWeights(args, functions.length - ofEnvironments.length, ofEnvironments.length);
+    this.#rewardWeights = resolveRewardWeights(args, functions.length - further.length, further.length);
     this.#rewards = new RewardRuntime({
       functions,
       concurrency: args.rewardConcurrency,
@@ -103,7 +107,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       output: options.output,
       resumeHint: options.resumeHint,
       completionsRepo: args.logCompletionsHubRepo,
-      close: (signal) => this.#closeRewards(signal),
+      close: (signal) => this.#close(signal),
     });
     // Last, so that a model whose trainer was refused is as it was.
     this.#policy.adapt();
@@ -164,9 +168,16 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   #makeParts(): Parts<Row> {
     const { args } = this;
     const { model, tokenizer } = this.#policy;
-    const [drawn, toolUse] = [this.#sampler ?? model, this.#toolUse];
-    const sampler = toolUse?.sampler(drawn, tokenizer) ?? drawn;
-    const setup = { ...this.#rows, learner: model, sampler, processingClass: tokenizer, toolUse };
+    const drawn = this.#sampler ?? model;
+    const tools = this.#toolUse?.sampler(drawn, tokenizer);
+    const sampler = tools ?? this.#rollouts?.sampler(drawn, tokenizer, this.#rewards.names) ?? drawn;
+    const setup = {
+      ...this.#rows,
+      learner: model,
+      sampler,
+      processingClass: tokenizer,
+      toolUse: this.#toolUse,
+    };
     const evaluator = new Evaluator(setup, args, this.#rewards, this.#rewardWeights, this.#notes);
     return { setup, prompts: promptTable(setup.trainDataset, setup, args), evaluator };
   }
@@ -200,11 +211,22 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     });
   }
 
-  async #closeRewards(signal?: AbortSignal): Promise<void> {
+  async #close(signal?: AbortSignal): Promise<void> {
+    await this.#rollouts?.close();
     await unlessAborted(this.#rewards.close(), signal, "a reward function's close").catch((error: unknown) => {
       this.#loop.note(`closing the rewards: ${reasonOf(error)}`);
     });
   }
+}
+
+function toolsTwice(): GrpoError {
+  return new GrpoError(
+    "BAD_OPTION",
+    "GRPOTrainer: a rollout calls its own tools, and tools or environmentFactory are given too",
+    {
+      hint: "keep one of them",
+    },
+  );
 }
 
 function viewOf(args: GRPOConfig, rewardNames: readonly string[]): RunView {

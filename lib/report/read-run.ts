@@ -107,7 +107,9 @@ class NewestCompletions {
 
   add(line: JsonObject): void {
     // The tokens are the engine's business and the largest part of a line.
-    const { ids: _ids, loss_mask: _mask, samples: _samples, ...shown } = line;
+    const { ids: _ids, loss_mask: _mask, samples, ...rest } = line;
+    const told = conversationsOf(samples);
+    const shown = told.length > 0 ? { ...rest, samples: told } : rest;
     const [kind, step] = [kindOf(line), Number(line.step)];
     if (line.index === 0) this.#begin(kind, step);
     const counts = this.#counts.get(kind) ?? new Map<number, number>();
@@ -131,6 +133,21 @@ class NewestCompletions {
     }
     if (isAnyAgain) this.#list = this.#list.filter((line) => !isAgain(kindOf(line), Number(line.step)));
   }
+}
+
+/** What was said in the samples of a rollout, and the names of its tools. */
+function conversationsOf(samples: unknown): JsonObject[] {
+  const told = Array.isArray(samples)
+    ? samples.filter((sample) => isJsonObject(sample) && Array.isArray(sample.messages))
+    : [];
+  return told.map(({ prompt_ids: _ids, tools, ...sample }: JsonObject) => {
+    return Array.isArray(tools) ? { ...sample, tools: tools.map(nameOfTool) } : sample;
+  });
+}
+
+function nameOfTool(tool: unknown): string {
+  const { function: called, name } = isJsonObject(tool) ? tool : {};
+  return String(isJsonObject(called) ? called.name : name);
 }
 
 /** Training, a sampled evaluation, or a greedy one. */

@@ -21,6 +21,8 @@ export type RewardSample<Row = unknown> = {
   readonly text: string;
   readonly completionIds: readonly number[];
   readonly finishReason: FinishReason;
+  /** What the trainer's `rollout` returned; undefined without one. */
+  readonly rolloutResult?: unknown;
   readonly trainerState: TrainerState;
   readonly signal: AbortSignal;
 } & { readonly [K in keyof Row as K extends "prompt" ? never : K]: Row[K] };
@@ -31,6 +33,7 @@ export const rewardArguments: ReadonlySet<string> = new Set([
   "completions",
   "completionIds",
   "finishReasons",
+  "rolloutResults",
   "trainerState",
   "logMetric",
   "logExtra",
@@ -64,6 +67,7 @@ export function perSample<Row = unknown>(
         text: () => completionText(completion),
         completionIds: () => entry("completionIds", i),
         finishReason: () => entry("finishReasons", i),
+        rolloutResult: () => entry("rolloutResults", i),
         trainerState: () => batch.trainerState,
         signal: () => batch.signal,
       }),

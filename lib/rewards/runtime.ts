@@ -30,6 +30,8 @@ export interface RewardInput {
   readonly completions: readonly Completion[];
   readonly completionIds: readonly (readonly number[])[];
   readonly finishReasons: readonly FinishReason[];
+  /** What rollouts of one's own returned. Absent: there are none. */
+  readonly rolloutResults?: readonly unknown[] | undefined;
   readonly columns: Readonly<Record<string, readonly unknown[]>>;
   /** What the rollouts acted upon. Absent: there are no environments. */
   readonly environments?: readonly object[];
@@ -175,8 +177,8 @@ export class RewardRuntime {
 
 /** TRL's named arguments. Every completion has values of its own, also where several are of one row; environments are what they are. */
 function callArguments({ columns, trainerState, environments, ...lists }: RewardInput): object {
-  const copies = Object.entries<readonly unknown[]>({ ...columns, ...lists }).map(
-    ([name, values]) => [name, () => values.map((value) => copyOf(value))] as const,
+  const copies = Object.entries<readonly unknown[] | undefined>({ ...columns, ...lists }).flatMap(([name, values]) =>
+    values === undefined ? [] : [[name, () => values.map((value) => copyOf(value))] as const],
   );
   return lazyObject({
     ...Object.fromEntries(copies),

@@ -228,6 +228,9 @@ function rewardInput<Row>(
     completions: rollouts.map(({ rollout }) => rollout.completion),
     completionIds: rollouts.map(({ rollout }) => completionIdsOf(rollout)),
     finishReasons: rollouts.map(({ rollout }) => finishReasonOf(rollout)),
+    rolloutResults: rollouts.every(({ rollout }) => rollout.report === undefined)
+      ? undefined
+      : rollouts.map(({ rollout }) => rollout.report?.result),
     columns: Object.fromEntries(source.columns.map((name) => [name, column(name)])),
     ...(environments.length > 0 ? { environments } : {}),
     trainerState,
@@ -248,7 +251,7 @@ function withRewards({ groups, output }: Scored): Group[] {
       const i = next++;
       return {
         ...rollout,
-        rewards: output.rewards.map((rewards) => at(rewards, i)),
+        rewards: output.rewards.map((rewards) => (rollout.report?.unscored ? null : at(rewards, i))),
         extras: Object.fromEntries(extras.map(([name, values]) => [name, values[i]])),
       };
     }),

@@ -38,6 +38,8 @@ export interface SampledRollout {
   readonly tools?: { readonly calls: number; readonly failures: number };
   /** What it acted upon, for reward functions. */
   readonly environment?: object;
+  /** What was said, one for each sample, for logs. Absent: the prompt and the completion. */
+  readonly conversations?: readonly Conversation[];
   /** What came of it beside tokens. Absent: nothing did. */
   readonly report?: RolloutReport | undefined;
 }
@@ -56,8 +58,6 @@ export interface RolloutReport {
   readonly metrics?: Readonly<Metrics>;
   /** Numbers of which a step logs the sum over its rollouts, by the metric's name. */
   readonly counts?: Readonly<Metrics>;
-  /** One for each sample. */
-  readonly conversations?: readonly Conversation[];
 }
 
 /** What was said in a sample, for logs. */

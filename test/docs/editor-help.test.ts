@@ -30,6 +30,7 @@ const TYPES = [
   "MergeOptions",
   "SampleOptions",
   "GenerateOptions",
+  "CommandOptions",
   "EndpointOptions",
   "ServeModelOptions",
   "McpToolsOptions",

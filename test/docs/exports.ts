@@ -20,7 +20,14 @@ const state: TrainerState = {
 
 const texts = ["<think>1 + 1 = 2</think><answer>\\boxed{2}</answer>", "It is \\boxed{3}."];
 /** Every column that a reward function of the pages asks for. */
-const columns = { solution: "$2$", answer: "#### 2", question: "1 + 1 = ?", problem: "1 + 1 = ?", limit: 40 };
+const columns = {
+  solution: "$2$",
+  answer: "#### 2",
+  question: "1 + 1 = ?",
+  problem: "1 + 1 = ?",
+  limit: 40,
+  rolloutResults: { searches: 2 },
+};
 
 async function judge(name: string, reward: RewardFn): Promise<void> {
   const values = await reward({

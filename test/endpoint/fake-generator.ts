@@ -14,7 +14,7 @@ import type {
 import { GrpoError } from "../../lib/errors.js";
 
 /** Qwen's way of writing calls, shortened. */
-const TOOL_TEMPLATE = `{%- if tools %}<|im_start|>system
+export const TOOL_TEMPLATE = `{%- if tools %}<|im_start|>system
 {% for tool in tools %}{{ tool | tojson }}
 {% endfor %}Call as <tool_call>{"name": …, "arguments": …}</tool_call><|im_end|>
 {% endif %}{% for message in messages %}<|im_start|>{{ message.role }}

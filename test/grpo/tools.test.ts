@@ -312,6 +312,10 @@ describe("refused before anything is sampled", () => {
     expect(refused({ environmentFactory })).toThrow('its tool "echo" has the name of one of the trainer\'s tools');
   });
 
+  it("a rollout beside tools, which has its own", () => {
+    expect(refused({ rollout: async () => ({ reward: 1 }) })).toThrow("keep one of them");
+  });
+
   it("no reward at all", () => {
     expect(refused({ rewardFuncs: [], environmentFactory: () => ({ reset: () => null }) })).toThrow(
       "no reward function",

@@ -301,6 +301,29 @@ it("holds the data of its run where programs find it, and that of the others bes
   }
 });
 
+it("has the conversations of rollouts, and of their tools the names", async () => {
+  const outputDir = path.join(folder, "rollouts");
+  await mkdir(outputDir);
+  const tools = [{ type: "function", function: { name: "weather", parameters: {} } }];
+  const messages = [
+    { role: "user", content: "Is it sunny?" },
+    { role: "assistant", content: "", tool_calls: [{ id: "1", function: { name: "weather", arguments: "{}" } }] },
+    { role: "tool", tool_call_id: "1", content: "yes" },
+    { role: "assistant", content: "It is <b>sunny</b>." },
+  ];
+  const sample = { prompt_ids: [1, 2], tokens: 3, finish_reason: "eos", messages, sampled: [1, 3], tools };
+  const line = { step: 1, split: "train", index: 0, row: 0, prompt: "Is it sunny?", completion: "It is <b>sunny</b>." };
+  await writeFile(path.join(outputDir, "metrics.jsonl"), `${JSON.stringify({ type: "run" })}\n`);
+  await writeFile(
+    path.join(outputDir, "completions.jsonl"),
+    `${JSON.stringify({ ...line, ids: [5, 6, 7], loss_mask: [1, 0, 1], samples: [sample, { ...sample, branch_of: 0 }] })}\n`,
+  );
+  const html = await readFile(await writeReport(outputDir), "utf8");
+  const [, text = ""] = /<script[^>]*id="data"[^>]*>(.*?)<\/script>/s.exec(html) ?? [];
+  const { prompt_ids: _, ...shown } = { ...sample, tools: ["weather"] };
+  expect(JSON.parse(text).completions[0].samples).toEqual([shown, { ...shown, branch_of: 0 }]);
+});
+
 it("says what is wrong with a folder that holds no run", async () => {
   await expect(writeReport(path.join(folder, "nothing"))).rejects.toMatchObject({ code: "BAD_INPUT" });
 });

@@ -90,7 +90,8 @@ function rowOf(record) {
 }
 
 function wholeOf(record) {
-  const parts = [...promptParts(record.prompt), ...part("completion", record.completion)];
+  const told = conversationParts(record);
+  const parts = told.length > 0 ? told : [...promptParts(record.prompt), ...part("completion", record.completion)];
   for (const [name, value] of Object.entries(record.extra ?? {})) parts.push(...part(name, JSON.stringify(value)));
   const cell = element("td", {}, element("div", { className: "whole-text" }, ...parts));
   cell.colSpan = tableColumns.length;
@@ -104,6 +105,29 @@ function part(role, text) {
 function promptParts(prompt) {
   const messages = Array.isArray(prompt) ? prompt : [{ role: "prompt", content: prompt }];
   return messages.flatMap(({ role, content }) => part(role, content));
+}
+
+/** The conversations of a rollout, where it has some: which turns are trained on, the tools, and where one branches off. */
+function conversationParts({ samples }) {
+  const told = (samples ?? []).filter(({ messages }) => messages !== undefined);
+  return told.flatMap(({ messages, sampled, tools, finish_reason: finish, branch_of: branch }, i) => [
+    element("div", {
+      className: "conversation",
+      text: [
+        `conversation ${i + 1} of ${told.length}`,
+        ...(branch === undefined ? [] : [`branches off ${branch + 1}`]),
+        ...(tools === undefined ? [] : [`tools: ${tools.join(", ")}`]),
+        String(finish),
+      ].join(" · "),
+    }),
+    ...messages.flatMap((message, m) => messageParts(message, sampled.includes(m))),
+  ]);
+}
+
+function messageParts({ role, content, reasoning_content: reasoning, tool_calls: calls }, isTrained) {
+  const written = (calls ?? []).map(({ function: called }) => `${called?.name}(${called?.arguments})`);
+  const text = [...(reasoning ? [`(${reasoning})`] : []), ...(content ? [content] : []), ...written].join("\n");
+  return part(isTrained ? `${role} · trained on` : role, text);
 }
 
 // ---- groups ----
