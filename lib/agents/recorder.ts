@@ -41,8 +41,6 @@ export interface RecordedTurns {
 
 /** A request while it is drawn, and afterwards. */
 interface Request {
-  readonly asked: AskedTurn;
-  readonly generation: GenerationRequest;
   readonly parent: Turn | undefined;
   /** By the index of the turn in the request; those that ended are `turns`. */
   readonly drawn: DrawnToken[][];
@@ -53,7 +51,8 @@ interface Request {
 export class RolloutRecorder implements TurnRecorder {
   readonly #options: RecorderOptions;
   readonly #tree = new TurnTree();
-  readonly #turnsBySaid = new Map<string, readonly Turn[]>();
+  /** By wording, the turn that said it last. */
+  readonly #lastToSay = new Map<string, Turn>();
   /** Requests of which the client uses one answer: each but the last was sent again. By body and prompt, the newest of its kind. */
   readonly #questions = new Map<string, Request[]>();
   readonly #repeated: Request[][] = [];
@@ -83,20 +82,19 @@ export class RolloutRecorder implements TurnRecorder {
     if (parent) parent.isUsed = true;
     for (const turn of this.#repeatedBy(asked)) turn.isUsed = true;
     const request: Request = {
-      asked,
-      generation: this.#asTrained(asked.generation, seed),
       parent,
       drawn: Array.from({ length: asked.generation.count }, () => []),
       turns: [],
       isOpen: true,
     };
     this.#open.add(request);
-    this.#ask(request, digest([asked.body, prompt]));
+    this.#ask(request, asked.isRetry, digest([asked.body, prompt]));
     return {
-      generation: request.generation,
+      generation: this.#asTrained(asked.generation, seed),
       callId: (turn, call) => callId(numberFrom([seed, turn, call])),
       token: (turn, token) => request.drawn[turn]?.push(token),
-      end: (turn, reason) => this.#end(request, turn, reason),
+      // The history of every request, which is that of all before it, is not kept.
+      end: (turn, reason) => this.#end(request, asked, turn, reason),
       said: (turn, message) => this.#said(request, turn, message),
       close: (error) => this.#close(request, prompt, error),
     };
@@ -120,7 +118,7 @@ export class RolloutRecorder implements TurnRecorder {
   /** The turns whose messages a request has in its history. */
   #repeatedBy({ chat }: AskedTurn): Turn[] {
     const said = chat?.messages.filter(({ role }) => role === "assistant") ?? [];
-    return said.flatMap((message) => this.#turnsBySaid.get(wordingOf(message)) ?? []);
+    return said.flatMap((message) => this.#lastToSay.get(wordingOf(message)) ?? []);
   }
 
   #asTrained(generation: GenerationRequest, seed: number): GenerationRequest {
@@ -136,34 +134,38 @@ export class RolloutRecorder implements TurnRecorder {
   }
 
   /** Most clients send a request again without a word; one that is sent twice at the same time, or after its answer was used, is meant. */
-  #ask(request: Request, key: string): void {
+  #ask(request: Request, isRetry: boolean, key: string): void {
     const before = this.#questions.get(key);
     const isSettled = ({ isOpen, turns }: Request) => !isOpen && !turns.some((turn) => turn.isUsed);
-    if (before && (request.asked.isRetry || before.every(isSettled))) {
+    if (before && (isRetry || before.every(isSettled))) {
       if (before.length === 1) this.#repeated.push(before);
       before.push(request);
     } else this.#questions.set(key, [request]);
   }
 
-  #end(request: Request, index: number, finishReason: FinishReason): void {
-    const { asked, parent, drawn, turns, isOpen } = request;
+  #end(
+    { parent, drawn, turns, isOpen }: Request,
+    { model, generation, chat }: AskedTurn,
+    index: number,
+    finishReason: FinishReason,
+  ): void {
     const tokens = drawn[index];
     if (!isOpen || tokens === undefined) return;
     drawn[index] = [];
-    if (asked.model === this.#options.untrainedModel) {
+    if (model === this.#options.untrainedModel) {
       this.#dropped.untrained_model += tokens.length;
       return;
     }
     const turn: Turn = {
       parent,
-      given: behind(parent, asked.generation.ids),
+      given: behind(parent, generation.ids),
       ids: tokens.map(({ id }) => id),
       logprobs: tokens.map(({ logprob }) => logprobOf(logprob)),
       finishReason,
       endedAs: this.#ended++,
-      isDrifted: asked.chat?.history === "drifted",
-      messages: asked.chat?.messages.slice(messagesUpTo(parent)),
-      tools: asked.chat?.tools ?? [],
+      isDrifted: chat?.history === "drifted",
+      messages: chat?.messages.slice(messagesUpTo(parent)),
+      tools: chat?.tools ?? [],
       said: undefined,
       isUsed: false,
       children: [],
@@ -176,8 +178,7 @@ export class RolloutRecorder implements TurnRecorder {
     const turn = turns[index];
     if (turn === undefined) return;
     turn.said = message;
-    const wording = wordingOf(message);
-    this.#turnsBySaid.set(wording, [...(this.#turnsBySaid.get(wording) ?? []), turn]);
+    this.#lastToSay.set(wordingOf(message), turn);
   }
 
   #close(request: Request, prompt: string, error: unknown): void {

@@ -100,15 +100,20 @@ function plainMessage({ content, ...message }: ChatMessage): Message {
   return { ...message, content: typeof content === "string" ? content : texts.join("") };
 }
 
-/** A chain that begins where something of this rollout had been said before is a fork. */
 function countsOf(chains: readonly Chain[], isOwn: (message: ChatMessage) => boolean): Metrics {
   const counts = { "rollout/continued": 0, "rollout/realigned": 0, "rollout/forked": 0 };
+  const heads = chains.map(({ turns }) => at(turns, 0));
   for (const { turns, from } of chains) {
     const [head, ...others] = turns as [Turn, ...Turn[]];
-    if (from !== undefined || head.messages?.some((message) => message.role === "assistant" && isOwn(message))) {
-      counts["rollout/forked"]++;
-    }
+    if (from !== undefined || isRewritten(head, heads, isOwn)) counts["rollout/forked"]++;
     for (const { isDrifted } of others) counts[isDrifted ? "rollout/realigned" : "rollout/continued"]++;
   }
   return counts;
+}
+
+/** Whether something of this rollout had been said before a turn that goes on from no other. */
+function isRewritten(head: Turn, heads: readonly Turn[], isOwn: (message: ChatMessage) => boolean): boolean {
+  if (head.messages) return head.messages.some((message) => message.role === "assistant" && isOwn(message));
+  // Of a prompt that is ids it is known by where it begins.
+  return heads.some(({ given }) => given.length < head.given.length && given.every((id, i) => id === head.given[i]));
 }

@@ -22,6 +22,8 @@ type Message = any;
 interface Known {
   /** Token ids of answers that it went on from. */
   readonly used: string[];
+  /** Those of answers that it was sent twice and did not go on from. */
+  readonly unused: string[];
   /** Requests that it sent again. */
   repeats: number;
 }
@@ -76,7 +78,7 @@ export class FuzzBench {
       untrainedModel: UNTRAINED,
     });
     const session = this.#endpoint.openSession({ recorder });
-    const known: Known = { used: [], repeats: 0 };
+    const known: Known = { used: [], unused: [], repeats: 0 };
     await talk(new Client(this.#endpoint.baseURL, session.apiKey), lots(seed + 1), known);
     const turns = recorder.finish();
     session.end();
@@ -92,18 +94,22 @@ async function talk(client: Client, draw: Lots, known: Known): Promise<void> {
   for (let left = 1 + draw(5); left > 0; left--) {
     const model = draw(12) === 0 ? UNTRAINED : "policy";
     const body = { model, messages, ...fieldsOf(draw), return_token_ids: true };
-    const { message, ids } = await answerTo(client, body, draw, known);
+    const { message, ids, twin } = await answerTo(client, body, draw, known);
     if (draw(8) === 0) await talk(client, draw, known);
     const longer = [...messages, sentBack(message, draw), ...replyTo(message, draw)];
     messages = rewritten(longer, draw);
     const goesOn = left > 1 && messages.length === longer.length && messages.every((one, i) => one === longer[i]);
-    if (goesOn && model !== UNTRAINED) known.used.push(ids.join());
+    if (!goesOn || model === UNTRAINED) continue;
+    known.used.push(ids.join());
+    if (twin) known.unused.push(twin.ids.join());
   }
 }
 
 interface Answer {
   readonly message: Message;
   readonly ids: readonly number[];
+  /** What the same request was answered the other time. */
+  readonly twin?: Answer;
 }
 
 async function answerTo(client: Client, body: JsonObject, draw: Lots, known: Known): Promise<Answer> {
@@ -120,7 +126,7 @@ async function answerTo(client: Client, body: JsonObject, draw: Lots, known: Kno
   if (kind === 1) {
     known.repeats++;
     const [first, second] = [await complete(client, body, draw), await complete(client, body, draw)];
-    return draw(2) ? first : second;
+    return draw(2) ? { ...first, twin: second } : { ...second, twin: first };
   }
   if (kind === 2) {
     // The same request once more is a repetition if the first was answered before it came.
@@ -160,7 +166,7 @@ async function complete(client: Client, body: JsonObject, draw: Lots): Promise<A
 }
 
 /** What is wrong with a recorded conversation. */
-export function problemsOf({ draws, untrained, turns, samples, used, repeats }: Conversation): string[] {
+export function problemsOf({ draws, untrained, turns, samples, used, unused, repeats }: Conversation): string[] {
   const problems: string[] = [];
   const byFirst = new Map(draws.map((draw) => [draw.tokens[0]?.logprob, draw]));
   const trained = new Set<Draw>();
@@ -168,7 +174,7 @@ export function problemsOf({ draws, untrained, turns, samples, used, repeats }: 
     const draw = byFirst.get(logprobs[0]);
     if (draw === undefined) problems.push("a token was invented");
     else if (trained.has(draw)) problems.push("a turn is trained twice");
-    else if (`${draw.tokens.map(({ id }) => id)}` !== `${ids}`) problems.push("ids are not those that were drawn");
+    else if (idsOf(draw) !== ids.join()) problems.push("ids are not those that were drawn");
     else if (`${draw.tokens.map(({ logprob }) => logprob)}` !== `${logprobs}`) problems.push("other log-probabilities");
     else if (`${draw.request.ids}` !== `${context}`) problems.push("another context");
     if (draw) trained.add(draw);
@@ -185,9 +191,16 @@ export function problemsOf({ draws, untrained, turns, samples, used, repeats }: 
     problems.push(`dropped ${JSON.stringify(turns.dropped)}, expected ${JSON.stringify(expected)}`);
   }
   if (lost.length > 0 && repeats === 0) problems.push("a turn is lost");
-  const kept = new Set([...trained].map((draw) => draw.tokens.map(({ id }) => id).join()));
+  const kept = new Set([...trained].map(idsOf));
   if (used.some((ids) => !kept.has(ids))) problems.push("a turn that was used is lost");
+  // Some are drawn twice by chance.
+  const isOnce = (ids: string) => draws.filter((draw) => idsOf(draw) === ids).length === 1;
+  if (unused.some((ids) => kept.has(ids) && isOnce(ids))) problems.push("an answer that was sent again is trained on");
   return problems;
+}
+
+function idsOf({ tokens }: Draw): string {
+  return tokens.map(({ id }) => id).join();
 }
 
 /** Runs of tokens that count, each with all that comes before it. */

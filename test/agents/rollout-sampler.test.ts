@@ -3,6 +3,7 @@
 import type { Message, RolloutContext } from "grpo";
 import { expect, it } from "vitest";
 import { GrpoError } from "../../lib/errors.js";
+import { countTokens } from "../../lib/rollout/sample.js";
 import { Client } from "../endpoint/fake-generator.js";
 import { CHAT, clientOf, type Row, rolloutBench } from "./rollout-bench.js";
 import { TOOLS } from "./wild-client.js";
@@ -206,6 +207,31 @@ it("begins a new sample where history was rewritten, and trains nothing twice", 
   expect(trained).toBe(rollout?.report?.counts?.["tokens/sampled"]);
   const branch = rollout?.conversations?.find(({ branchOf }) => branchOf !== undefined);
   expect(branch?.messages.map(({ content }) => content)).toContain("another way");
+});
+
+it("goes on from ids, for clients that have no messages, and begins anew where they are others", async () => {
+  const { sample, tokenizer } = await rolloutBench(
+    async ({ endpoint, attempt }) => {
+      const client = new Client(endpoint.baseURL, endpoint.apiKey);
+      const draw = async (ids: readonly number[]): Promise<number[]> => {
+        const body = { model: endpoint.model, token_ids: ids, sampling_params: { max_tokens: 20, logprobs: 1 } };
+        return (await client.json("/inference/v1/generate", body)).choices[0].token_ids;
+      };
+      const prompt = tokenizer.encode("1 + 1 = ");
+      const first = await draw(prompt);
+      // The second attempt has lost a token on the way.
+      const held = [...prompt, ...(attempt === 0 ? first : first.slice(1))];
+      await draw([...held, ...tokenizer.encode(" so ")]);
+    },
+    { say: (_, draw) => `${draw(100)}` },
+  );
+  const [[whole, other] = []] = await sample();
+  expect(whole?.report?.counts).toMatchObject({ "rollout/continued": 1, "rollout/forked": 0 });
+  expect(other?.report?.counts).toMatchObject({ "rollout/continued": 0, "rollout/forked": 1 });
+  for (const rollout of [whole, other]) {
+    const counted = rollout?.samples.map(countTokens).reduce((a, b) => a + b, 0);
+    expect(counted).toBe(rollout?.report?.counts?.["tokens/sampled"]);
+  }
 });
 
 it.each([
