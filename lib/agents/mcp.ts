@@ -7,6 +7,7 @@ import type { Tool, ToolCallOptions } from "./tool.js";
 
 /** What is asked of a client; that of @modelcontextprotocol/sdk is one. */
 export interface McpClient {
+  /** A page of the server's tools. */
   listTools(params?: { cursor?: string }): Promise<{
     readonly tools: readonly {
       readonly name: string;
@@ -15,6 +16,7 @@ export interface McpClient {
     }[];
     readonly nextCursor?: string | undefined;
   }>;
+  /** Calls a tool; the result has parts, of which those with a text are read. */
   callTool(
     params: { name: string; arguments?: Record<string, unknown> },
     resultSchema?: undefined,

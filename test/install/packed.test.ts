@@ -81,11 +81,16 @@ test("a CommonJS program loads it", () => {
   expect(run(["program.cjs"])).toMatchObject({ status: 0, stdout: "" });
 });
 
+const OWN_ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
+  "gsm8k.ts": ["--data", "gsm8k.jsonl"],
+  "calculator.ts": ["--lessons", "1"],
+};
+
 describe("an example that is copied", () => {
   it.each(examples)("%s trains", (name) => {
     cpSync(join(project, "node_modules/grpo/examples", name), join(project, name));
     writeGsm8k(join(project, "gsm8k.jsonl"));
-    const data = name === "gsm8k.ts" ? ["--data", "gsm8k.jsonl"] : [];
+    const own = OWN_ARGUMENTS[name] ?? [];
     const { status, stdout, stderr } = run([
       "--import",
       "tsx",
@@ -94,12 +99,14 @@ describe("an example that is copied", () => {
       "1",
       "--output",
       `runs/${name}`,
-      ...data,
+      ...own,
     ]);
     expect(stderr).toBe("");
     expect(stdout).toMatch(/^1\/1 +reward -?\d/m);
     expect(status).toBe(0);
-    expect(readdirSync(join(project, "runs", name))).toContain("adapter_model.safetensors");
+    expect(readdirSync(join(project, "runs", name))).toContain(
+      name === "calculator.ts" ? "model.safetensors" : "adapter_model.safetensors",
+    );
   });
 });
 
