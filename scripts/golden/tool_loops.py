@@ -7,6 +7,7 @@ generation would be. Tokenizer and turns of the families are those of chat_forma
 """
 
 import argparse
+import datetime
 import gzip
 import json
 import os
@@ -18,10 +19,21 @@ os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 from datasets import Dataset  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM  # noqa: E402
-from transformers.utils import get_json_schema  # noqa: E402
+from transformers.utils import chat_template_utils, get_json_schema  # noqa: E402
 from trl import GRPOConfig, GRPOTrainer  # noqa: E402
 
 POSITIONS = 4096
+# Some templates write the day.
+NOW = datetime.datetime(2025, 7, 10, 12, 0, 5)
+
+
+class FrozenClock(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return NOW
+
+
+chat_template_utils.datetime = FrozenClock
 
 
 def add(a: int, b: int):
@@ -348,6 +360,7 @@ def main() -> None:
         two = environments(fixtures, output, {"counter": Counter, "word": Word}, TWO)
     methods = {"increase": get_json_schema(Counter().increase), "say": get_json_schema(Word().say)}
     result = {
+        "now": NOW.isoformat(),
         "tools": [get_json_schema(tool) for tool in TOOLS],
         "environmentTools": methods,
         "families": families,

@@ -3,7 +3,7 @@
 
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { type Environment, type EnvironmentFactories, Environments } from "../../lib/agents/environments.js";
 import { describeTool, readyTools, type Tool, type Tools } from "../../lib/agents/tool.js";
 import { ToolSampler } from "../../lib/agents/tool-sampler.js";
@@ -37,6 +37,7 @@ interface Definition {
 }
 
 interface Fixture {
+  readonly now: string;
   readonly tools: readonly Definition[];
   readonly environmentTools: Readonly<Record<string, Definition>>;
   readonly families: Readonly<Record<string, { readonly cases: Readonly<Record<string, Case>> }>>;
@@ -45,6 +46,10 @@ interface Fixture {
 
 const file = path.join(fileURLToPath(new URL("../fixtures/agents", import.meta.url)), "tool-loops.json.gz");
 const fixture = readGzipJson(file) as Fixture;
+
+// Some templates write the day.
+beforeAll(() => void vi.useFakeTimers({ now: new Date(fixture.now), toFake: ["Date"] }));
+afterAll(() => void vi.useRealTimers());
 
 const RESULTS: Readonly<Record<string, unknown>> = {
   none: null,
