@@ -219,6 +219,8 @@ describe("a changed setting that decides the numbers", () => {
         "rewardFuncs",
         "rewardFuncsWeights",
         "rewardTimeout",
+        "rolloutConcurrency",
+        "rolloutTimeout",
         "runName",
         "saveSteps",
         "saveStrategy",
