@@ -141,6 +141,8 @@ describe("a changed setting that decides the numbers", () => {
         rewardTimeout: 9,
         onRewardError: "null",
         rewardConcurrency: 1,
+        rolloutConcurrency: 1,
+        rolloutTimeout: 9,
         logCompletions: true,
         maxBadSteps: 9,
         runName: "again",
