@@ -173,8 +173,9 @@ void attend(const std::vector<AttentionFamily>& families, const AttentionShape& 
     const PackedHeads values(layouts, shape, v, PackedHeads::Tokens::kRows);
     each_piece(share_out(families, shape), [&](const Piece& piece) {
         const AttentionFamily& family = families[piece.family];
-        BlockMemory memory(family, shape, 1, 2);
+        BlockMemory memory(family, shape, 1, 3);
         float *scores = memory.scores(), *queries = memory.rows(), *mixed = memory.rows();
+        float* inverses = memory.rows();
         for (int64_t b = piece.begin; b < piece.end; ++b) {
             const BlockOfHead block(family[b], shape, piece.head);
             block.gather(q, queries);
@@ -183,10 +184,11 @@ void attend(const std::vector<AttentionFamily>& families, const AttentionShape& 
                 float* seen = scores + row.start + row.first;
                 const int64_t count = row.end - row.first;
                 if (cap != 0) row_kernels().softcap(seen, count, cap);
-                log_sum[row.number] = row_kernels().softmax(seen, count);
+                log_sum[row.number] =
+                    row_kernels().softmax_terms(seen, count, inverses[row.index]);
                 row.hide_others(scores);
             });
-            block.to_queries(scores, values.head(piece.family, piece.head), 1, mixed);
+            block.to_queries(scores, inverses, values.head(piece.family, piece.head), 1, mixed);
             block.scatter(mixed, out);
         }
     });
@@ -228,7 +230,7 @@ void attend_backward(const std::vector<AttentionFamily>& families, const Attenti
                 row.hide_others(scores);
                 row.hide_others(dscores);
             });
-            block.to_queries(dscores, of_head(key_rows), shape.scale, dqueries);
+            block.to_queries(dscores, nullptr, of_head(key_rows), shape.scale, dqueries);
             block.scatter(dqueries, gradients.q);
             block.to_keys(dscores, queries, shape.scale, layout, sums.k, sums.stride);
             block.to_keys(scores, douts, 1, layout, sums.v, sums.stride);

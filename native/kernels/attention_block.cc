@@ -23,7 +23,8 @@ BlockOfHead::BlockOfHead(const AttentionBlock& block, const AttentionShape& shap
         first_ = std::min(first_, first_seen(end, shape.window));
     }
     skipped_ = std::max<int64_t>(0, first_ - kPanelColumns + 1);
-    width_ = block.width() - skipped_;
+    // Rows begin with a cache line, and not all at the same places of a cache.
+    stride_ = panels_of(block.width() - skipped_) * kPanelColumns + kPanelColumns / 2;
 }
 
 void BlockOfHead::gather(const float* from, float* to) const {
@@ -72,13 +73,13 @@ void BlockOfHead::by_both(const float* a, const PackedHead& b, double scale,
                         .scale = static_cast<float>(scale),
                         .form = Form::kPanels,
                         .panels = b.layout.columns_of(b.words, part.start, part.key),
-                        .c = scores + part.row * width_ + part.column,
-                        .c_stride = width_});
+                        .c = scores + part.row * stride_ + part.column,
+                        .c_stride = stride_});
     });
 }
 
-void BlockOfHead::to_queries(const float* scores, const PackedHead& b, double scale,
-                             float* out) const {
+void BlockOfHead::to_queries(const float* scores, const float* row_scales, const PackedHead& b,
+                             double scale, float* out) const {
     std::memset(out, 0, numbers() * sizeof(float));
     each_part(block_.prompt_length % 2, [&](const Part& part) {
         multiply_alone(gemm_kernels(),
@@ -86,8 +87,9 @@ void BlockOfHead::to_queries(const float* scores, const PackedHead& b, double sc
                         .n = shape_.head_dim,
                         .k = part.keys,
                         .storage = shape_.storage,
-                        .a = {scores + part.row * width_ + part.column, width_, 1},
+                        .a = {scores + part.row * stride_ + part.column, stride_, 1},
                         .scale = static_cast<float>(scale),
+                        .row_scales = row_scales == nullptr ? nullptr : row_scales + part.row,
                         .form = Form::kPanels,
                         .panels = b.layout.rows_of(b.words, part.start, part.key),
                         .c = out + part.row * shape_.head_dim,
@@ -106,7 +108,7 @@ void BlockOfHead::to_keys(const float* scores, const float* a, double scale,
                         .storage = shape_.storage,
                         .a = {a + part.row * shape_.head_dim, 1, shape_.head_dim},
                         .scale = static_cast<float>(scale),
-                        .b = {scores + part.row * width_ + part.column, width_, 1},
+                        .b = {scores + part.row * stride_ + part.column, stride_, 1},
                         .c = sums + layout.column_of(part.start) + part.key,
                         .c_stride = stride,
                         .add = true});
@@ -116,8 +118,8 @@ void BlockOfHead::to_keys(const float* scores, const float* a, double scale,
 BlockOfHead::Row BlockOfHead::row_at(const AttentionBlock::Span& span, int64_t index) const {
     const int64_t repeats = shape_.repeats(), row = row_of(span) + index;
     const int64_t end = block_.prompt_length + span.first - span.start + index / repeats + 1;
-    return {(block_.first + row / repeats) * shape_.heads + head_ * repeats + row % repeats,
-            row * width_, first_seen(end, shape_.window) - skipped_, end - skipped_,
+    return {row, (block_.first + row / repeats) * shape_.heads + head_ * repeats + row % repeats,
+            row * stride_, first_seen(end, shape_.window) - skipped_, end - skipped_,
             block_.keys_of(span) - skipped_};
 }
 

@@ -15,7 +15,8 @@ class BlockOfHead {
     BlockOfHead(const AttentionBlock& block, const AttentionShape& shape, int64_t head);
 
     int64_t rows() const { return block_.count * shape_.repeats(); }
-    int64_t scores() const { return rows() * width_; }
+    /// Numbers of all scores.
+    int64_t scores() const { return rows() * stride_; }
     int64_t numbers() const { return rows() * shape_.head_dim; }
 
     /// [N, H, D] -> the block's rows [rows, D], and back.
@@ -24,17 +25,19 @@ class BlockOfHead {
 
     /// scores = scale · a bᵀ of rows a [rows, D] and columns b of keys.
     void by_both(const float* a, const PackedHead& b, double scale, float* scores) const;
-    /// out [rows, D] = scale · scores b with rows b of keys.
-    void to_queries(const float* scores, const PackedHead& b, double scale, float* out) const;
+    /// out [rows, D] = scale · scores b with rows b of keys; each row of scores also times its own of
+    /// `row_scales` where that is not null.
+    void to_queries(const float* scores, const float* row_scales, const PackedHead& b, double scale,
+                    float* out) const;
     /// sums [D, columns of the layout] += scale · aᵀ scores, of every key; rows of sums `stride`
     /// apart.
     void to_keys(const float* scores, const float* a, double scale, const FamilyLayout& layout,
                  float* sums, int64_t stride) const;
 
-    /// One row's scores, and where in them the keys are that it sees; `computed` are those of its
-    /// span.
+    /// A row, where its scores begin, and which of them are of keys that it sees, of all `computed`
+    /// ones.
     struct Row {
-        int64_t number;  // index in [N, H]
+        int64_t index, number;  // in the block, and in [N, H]
         int64_t start, first, end, computed;
         /// Zero for what it does not see.
         void hide_others(float* scores) const;
@@ -67,7 +70,7 @@ class BlockOfHead {
     int64_t head_;
     int64_t first_;    // column that some row sees
     int64_t skipped_;  // columns that have no place in the scores
-    int64_t width_;
+    int64_t stride_;   // from a row of scores to the next
 };
 
 }  // namespace grpo::cpu

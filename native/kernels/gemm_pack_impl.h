@@ -97,8 +97,9 @@ void put_numbers(float* line, int64_t i, Vec x) {
     }
 }
 
+/// Lane l also times scales[l], where there are any.
 template <typename P>
-void pack_rows(const Lanes<float>& l, float* out) {
+void pack_rows(const Lanes<float>& l, const float* scales, float* out) {
     for (int64_t k = 0; k < l.depth; k += kLineNumbers) {
         const int64_t count = least(kLineNumbers, l.depth - k);
         Lanes<float> part = l;
@@ -109,6 +110,7 @@ void pack_rows(const Lanes<float>& l, float* out) {
             part = {turned[0] - k, kLineNumbers, 1, l.lanes, l.depth, l.scale};
         }
         for (int64_t lane = 0; lane < l.lanes; ++lane, out += P::kLineFloats) {
+            if (scales != nullptr) part.scale = l.scale * scales[lane];
             each_of_lane(part, lane, k, count,
                          [&](int64_t i, int64_t, Vec x) { put_numbers<P>(out, i, x); });
         }
@@ -123,9 +125,10 @@ void pack_tiles(const Product& product, const Tiles& tiles, int64_t first, int64
     const auto* data = static_cast<const float*>(a.data) + from * a.column_stride;
     for (int64_t i = first; i < last; ++i) {
         const int64_t row = tiles.begin(i), rows = tiles.begin(i + 1) - row;
+        const float* scales = product.row_scales == nullptr ? nullptr : product.row_scales + row;
         pack_rows<P>(
             {data + row * a.row_stride, a.row_stride, a.column_stride, rows, count, product.scale},
-            out + (row - tiles.begin(first)) * row_floats<P>(count));
+            scales, out + (row - tiles.begin(first)) * row_floats<P>(count));
     }
 }
 
