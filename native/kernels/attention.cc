@@ -25,47 +25,48 @@ std::vector<FamilyLayout> layouts_of(const std::vector<AttentionFamily>& familie
 /// Blocks [begin, end) of a family and head, which one thread computes.
 struct Piece {
     int64_t family, head, begin, end;
-    int64_t sums = 0;  // where those of its keys begin (KeySums)
+    int64_t sums = 0;  // where those of its keys are (KeySums)
 };
+using Shares = std::vector<std::vector<Piece>>;
 
-/// The blocks of all heads in their order, a list of about the same cost for each thread: a head is
-/// cut where there are fewer of them than threads, or one more than each can have.
-std::vector<std::vector<Piece>> share_out(const std::vector<AttentionFamily>& families,
-                                          const AttentionShape& shape) {
-    const auto cost_of = [&](const AttentionBlock& block) {
-        return 4 * BlockOfHead(block, shape, 0).scores() * shape.head_dim;
-    };
-    int64_t all = 0;
-    for (const AttentionFamily& family : families) {
-        for (const AttentionBlock& block : family) all += shape.kv_heads * cost_of(block);
-    }
-    const int64_t most = at::in_parallel_region() ? 1 : at::get_num_threads();
-    const int64_t threads = std::clamp<int64_t>(all / kWorkOfThread, 1, most);
-    std::vector<std::vector<Piece>> shares(threads);
-    int64_t before = 0;  // of `all`
-    for (size_t f = 0; f < families.size(); ++f) {
-        const auto family = static_cast<int64_t>(f);
+/// f(family, head, block) for all.
+template <typename F>
+void each_block(const std::vector<AttentionFamily>& families, const AttentionShape& shape, F f) {
+    for (size_t family = 0; family < families.size(); ++family) {
         for (int64_t head = 0; head < shape.kv_heads; ++head) {
-            for (size_t b = 0; b < families[f].size(); ++b) {
-                const auto block = static_cast<int64_t>(b);
-                const int64_t cost = cost_of(families[f][b]);
-                const auto middle = static_cast<double>(before) + static_cast<double>(cost) / 2;
-                auto& share = shares[static_cast<int64_t>(middle * static_cast<double>(threads) /
-                                                          static_cast<double>(all))];
-                const bool goes_on = !share.empty() && share.back().family == family &&
-                                     share.back().head == head;
-                if (!goes_on) share.push_back({family, head, block, block});
-                ++share.back().end;
-                before += cost;
-            }
+            for (size_t block = 0; block < families[family].size(); ++block)
+                f(static_cast<int64_t>(family), head, static_cast<int64_t>(block));
         }
     }
+}
+
+/// The blocks of all heads in their order, a share of about the same cost for each thread. So a
+/// head is cut where its blocks belong to two threads.
+Shares share_out(const std::vector<AttentionFamily>& families, const AttentionShape& shape) {
+    const auto cost_of = [&](int64_t family, int64_t block) {
+        return 4 * BlockOfHead(families[family][block], shape, 0).scores() * shape.head_dim;
+    };
+    int64_t all = 0, before = 0;
+    each_block(families, shape,
+               [&](int64_t family, int64_t, int64_t block) { all += cost_of(family, block); });
+    const int64_t most = at::in_parallel_region() ? 1 : at::get_num_threads();
+    Shares shares(std::clamp<int64_t>(all / kWorkOfThread, 1, most));
+    const auto count = static_cast<int64_t>(shares.size());
+    each_block(families, shape, [&](int64_t family, int64_t head, int64_t block) {
+        const int64_t cost = cost_of(family, block), twice_middle = 2 * before + cost;
+        std::vector<Piece>& share = shares[twice_middle * count / (2 * all)];
+        const bool goes_on =
+            !share.empty() && share.back().family == family && share.back().head == head;
+        if (!goes_on) share.push_back({family, head, block, block});
+        ++share.back().end;
+        before += cost;
+    });
     return shares;
 }
 
 /// f(piece) for all, each share on a thread of its own.
 template <typename F>
-void each_piece(const std::vector<std::vector<Piece>>& shares, F f) {
+void each_piece(const Shares& shares, F f) {
     const auto count = static_cast<int64_t>(shares.size());
     parallel(count, kWorkOfThread, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
@@ -100,8 +101,7 @@ class BlockMemory {
 /// may be computed at a time, and are added in their order.
 class KeySums {
   public:
-    KeySums(std::vector<std::vector<Piece>>& shares, const std::vector<FamilyLayout>& layouts,
-            const AttentionShape& shape)
+    KeySums(Shares& shares, const std::vector<FamilyLayout>& layouts, const AttentionShape& shape)
         : shares_(shares), layouts_(layouts), shape_(shape) {
         int64_t floats = 0;
         for (std::vector<Piece>& share : shares) {
@@ -113,7 +113,7 @@ class KeySums {
         memory_ = at::empty({floats}, at::kFloat);
     }
 
-    /// [D, columns of the layout] each, rows stride() apart.
+    /// [D, columns of the layout] each, rows `stride` apart.
     struct Sums {
         float *k, *v;
         int64_t stride;
@@ -122,9 +122,7 @@ class KeySums {
         float* first = memory_.mutable_data_ptr<float>() + piece.sums;
         return {first, first + floats_of(piece), stride_of(piece)};
     }
-    void clear(const Piece& piece) const {
-        std::fill_n(of(piece).k, 2 * floats_of(piece), 0.0F);
-    }
+    void clear(const Piece& piece) const { std::fill_n(of(piece).k, 2 * floats_of(piece), 0.0F); }
 
     /// k and v [N, K, D]
     void add_to(float* k, float* v) const {
@@ -151,7 +149,7 @@ class KeySums {
     }
     int64_t floats_of(const Piece& piece) const { return shape_.head_dim * stride_of(piece); }
 
-    const std::vector<std::vector<Piece>>& shares_;
+    const Shares& shares_;
     const std::vector<FamilyLayout>& layouts_;
     const AttentionShape& shape_;
     at::Tensor memory_;
@@ -184,8 +182,7 @@ void attend(const std::vector<AttentionFamily>& families, const AttentionShape& 
                 float* seen = scores + row.start + row.first;
                 const int64_t count = row.end - row.first;
                 if (cap != 0) row_kernels().softcap(seen, count, cap);
-                log_sum[row.number] =
-                    row_kernels().softmax_terms(seen, count, inverses[row.index]);
+                log_sum[row.number] = row_kernels().softmax_terms(seen, count, inverses[row.index]);
                 row.hide_others(scores);
             });
             block.to_queries(scores, inverses, values.head(piece.family, piece.head), 1, mixed);
@@ -202,7 +199,7 @@ void attend_backward(const std::vector<AttentionFamily>& families, const Attenti
     const PackedHeads keys(layouts, shape, k, PackedHeads::Tokens::kColumns);
     const PackedHeads key_rows(layouts, shape, k, PackedHeads::Tokens::kRows);
     const PackedHeads values(layouts, shape, v, PackedHeads::Tokens::kColumns);
-    std::vector<std::vector<Piece>> shares = share_out(families, shape);
+    Shares shares = share_out(families, shape);
     const KeySums key_sums(shares, layouts, shape);
     each_piece(shares, [&](const Piece& piece) {
         const AttentionFamily& family = families[piece.family];

@@ -61,8 +61,7 @@ void BlockOfHead::each_part(int64_t lent, F f) const {
     }
 }
 
-void BlockOfHead::by_both(const float* a, const PackedHead& b, double scale,
-                          float* scores) const {
+void BlockOfHead::by_both(const float* a, const PackedHead& b, double scale, float* scores) const {
     each_part(0, [&](const Part& part) {
         multiply_alone(gemm_kernels(),
                        {.m = part.rows,
@@ -118,8 +117,11 @@ void BlockOfHead::to_keys(const float* scores, const float* a, double scale,
 BlockOfHead::Row BlockOfHead::row_at(const AttentionBlock::Span& span, int64_t index) const {
     const int64_t repeats = shape_.repeats(), row = row_of(span) + index;
     const int64_t end = block_.prompt_length + span.first - span.start + index / repeats + 1;
-    return {row, (block_.first + row / repeats) * shape_.heads + head_ * repeats + row % repeats,
-            row * stride_, first_seen(end, shape_.window) - skipped_, end - skipped_,
+    return {row,
+            (block_.first + row / repeats) * shape_.heads + head_ * repeats + row % repeats,
+            row * stride_,
+            first_seen(end, shape_.window) - skipped_,
+            end - skipped_,
             block_.keys_of(span) - skipped_};
 }
 

@@ -8,8 +8,8 @@
 
 namespace grpo::cpu {
 
-/// Rows are queries beside each other, where those of a token's heads follow each other. Columns are
-/// keys by their place in the sequence, from about the first one on that some row sees.
+/// Rows are queries beside each other, where those of a token's heads follow each other. Columns
+/// are keys by their place in the sequence, from about the first one on that some row sees.
 class BlockOfHead {
   public:
     BlockOfHead(const AttentionBlock& block, const AttentionShape& shape, int64_t head);
@@ -25,8 +25,8 @@ class BlockOfHead {
 
     /// scores = scale · a bᵀ of rows a [rows, D] and columns b of keys.
     void by_both(const float* a, const PackedHead& b, double scale, float* scores) const;
-    /// out [rows, D] = scale · scores b with rows b of keys; each row of scores also times its own of
-    /// `row_scales` where that is not null.
+    /// out [rows, D] = scale · scores b with rows b of keys; each row of scores also times its own
+    /// of `row_scales` where that is not null.
     void to_queries(const float* scores, const float* row_scales, const PackedHead& b, double scale,
                     float* out) const;
     /// sums [D, columns of the layout] += scale · aᵀ scores, of every key; rows of sums `stride`

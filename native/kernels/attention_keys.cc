@@ -34,10 +34,9 @@ FamilyLayout::FamilyLayout(const AttentionFamily& family, const AttentionShape& 
 
 void FamilyLayout::pack_columns(const HeadRows<const float>& from, uint32_t* words) const {
     for (const auto& [start, sequence] : sequences_) {
-        gemm_kernels().pack_panels(storage_, {from.at(start), 1, from.stride}, dim_,
-                                   sequence.tokens,
-                                   words + sequence.column / kPanelColumns * column_panel_words(),
-                                   column_panel_words());
+        gemm_kernels().pack_panels(
+            storage_, {from.at(start), 1, from.stride}, dim_, sequence.tokens,
+            words + sequence.column / kPanelColumns * column_panel_words(), column_panel_words());
     }
 }
 

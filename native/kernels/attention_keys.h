@@ -37,8 +37,8 @@ class FamilyLayout {
     void pack_columns(const HeadRows<const float>& from, uint32_t* words) const;
     void pack_rows(const HeadRows<const float>& from, uint32_t* words) const;
 
-    /// Of what was packed into `words`: a sequence from its token `first` on, a multiple of 32. Rows
-    /// are counted from the token that the prompt lends.
+    /// Of what was packed into `words`: a sequence from its token `first` on, a multiple of 32.
+    /// Rows are counted from the token that the prompt lends.
     Panels columns_of(const uint32_t* words, int64_t start, int64_t first) const;
     Panels rows_of(const uint32_t* words, int64_t start, int64_t first) const;
     /// The column of a sequence's first token.

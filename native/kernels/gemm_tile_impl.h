@@ -212,10 +212,13 @@ struct TileKernel {
 };
 
 template <typename P, int R = kTileRows>
-TileKernel tile_of(int64_t rows) {
+TileKernel tile_of(int64_t rows, int64_t columns) {
     if constexpr (R > 1) {
-        if (rows < R) return tile_of<P, R - 1>(rows);
+        if (rows < R) return tile_of<P, R - 1>(rows, columns);
     }
+    // As a LoRA pair of rank 16 has them.
+    if (columns <= kLanes)
+        return {{run_tile<P, R, 1, 0>, run_tile<P, R, 1, 1>, run_tile<P, R, 1, 2>}, 1};
     constexpr int kVectors = kTileVectors<R>;
     return {{run_tile<P, R, kVectors, 0>, run_tile<P, R, kVectors, 1>, run_tile<P, R, kVectors, 2>},
             kVectors};
@@ -245,7 +248,7 @@ template <typename P>
 void run_pass(const Pass& pass, const Tiles& tiles, int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
         const int64_t row = tiles.begin(i), rows = tiles.begin(i + 1) - row;
-        const TileKernel kernel = tile_of<P>(rows);
+        const TileKernel kernel = tile_of<P>(rows, pass.columns);
         const float* a = pass.packed + (row - tiles.begin(first)) * pass.row_floats;
         // The next panel has two lines a step. A tile that is alone fetches both, else the first
         // two tiles share.
