@@ -111,6 +111,13 @@ void pack_rows(const Lanes<float>& l, const float* scales, float* out) {
         }
         for (int64_t lane = 0; lane < l.lanes; ++lane, out += P::kLineFloats) {
             if (scales != nullptr) part.scale = l.scale * scales[lane];
+            if (count == kLineNumbers && part.k_stride == 1) {  // as almost all are
+                const float* from = part.from + lane * part.lane_stride + k;
+                each<kLineNumbers / kLanes>([&](auto i) __attribute__((always_inline)) {
+                    put_numbers<P>(out, i * kLanes, load(from + i * kLanes) * part.scale);
+                });
+                continue;
+            }
             each_of_lane(part, lane, k, count,
                          [&](int64_t i, int64_t, Vec x) { put_numbers<P>(out, i, x); });
         }
