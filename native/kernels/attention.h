@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <numeric>
 #include <vector>
 
 #include "kernels/gemm.h"
@@ -29,10 +30,12 @@ struct AttentionBlock {
 };
 
 /// Queries that a block may have whose widest sees `keys` keys, with `repeats` rows each: enough to
-/// use what is read, and few enough for their scores to stay in the caches.
+/// use what is read, few enough for their scores to stay in the caches, and whole tiles of rows.
 inline int64_t block_queries(int64_t keys, int64_t repeats) {
-    constexpr int64_t kScores = int64_t{1} << 18, kLeast = 16, kMost = 96;
-    return std::clamp(kScores / (keys * repeats), (kLeast + repeats - 1) / repeats, kMost);
+    constexpr int64_t kScores = int64_t{1} << 19, kLeast = 24, kMost = 120, kTile = 12;
+    const int64_t queries = std::clamp(kScores / keys, kLeast, kMost) / repeats;
+    const int64_t whole = kTile / std::gcd(kTile, repeats);
+    return std::max(queries / whole, int64_t{1}) * whole;
 }
 
 /// Blocks that share no key with those of another family.

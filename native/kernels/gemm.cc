@@ -70,6 +70,7 @@ Product part_of(const Product& product, const Range& rows, const Range& columns)
     part.m = rows.to - rows.from;
     part.n = columns.to - columns.from;
     part.a = moved(product.a, rows.from * product.a.row_stride);
+    if (part.row_scales != nullptr) part.row_scales += rows.from;
     part.c += rows.from * product.c_stride + columns.from;
     switch (product.form) {
         case Form::kMatrix:

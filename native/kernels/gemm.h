@@ -45,12 +45,13 @@ enum class Form : uint8_t {
     kTurned,  // panels of bᵀ, [n, k]
 };
 
-/// c [m, n] = (scale · a) b, or += with `add`.
+/// c [m, n] = (scale · a) b, or += with `add`; each row of a also times its own of `row_scales`.
 struct Product {
     int64_t m, n, k;
     Storage storage = Storage::kFloat;
     Matrix a;  // [m, k] in fp32
     float scale = 1;
+    const float* row_scales = nullptr;  // [m], or none
     Form form = Form::kMatrix;
     Matrix b = {};       // [k, n]
     Panels panels = {};  // in place of b

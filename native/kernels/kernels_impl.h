@@ -19,6 +19,7 @@ const Kernels GRPO_KERNELS = {
             .add = add,
             .softcap = softcap,
             .softmax = softmax,
+            .softmax_terms = softmax_terms,
             .softmax_backward = softmax_backward,
             .narrow = narrow_row,
             .score = score,

@@ -53,6 +53,9 @@ struct RowKernels {
 
     /// scores <- softmax(scores); returns log Σ exp(scores).
     float (*softmax)(float* scores, int64_t size);
+    /// The same, where softmax(scores) is `inverse` times what scores become: for a product that
+    /// scales its rows anyway.
+    float (*softmax_terms)(float* scores, int64_t size, float& inverse);
     /// scores <- p = exp(scores - log_sum), dscores <- p · (dp - Σ p dp), where dscores comes as
     /// dp. With a cap the scores come as c · tanh(scores / c), and dscores has that derivative,
     /// too.

@@ -156,7 +156,7 @@ float max(const float* x, int64_t size) {
     return max_of(best);
 }
 
-float softmax(float* scores, int64_t size) {
+float softmax_terms(float* scores, int64_t size, float& inverse) {
     const float largest = max(scores, size);
     Sums sums;
     each_summed(size, [&](int64_t i, int64_t n, auto s) {
@@ -165,10 +165,16 @@ float softmax(float* scores, int64_t size) {
         put(scores, i, n, e);
     });
     const double sum = sums.wide();
-    const auto inverse = static_cast<float>(1 / sum);
+    inverse = static_cast<float>(1 / sum);
+    return static_cast<float>(std::log(sum) + static_cast<double>(largest));
+}
+
+float softmax(float* scores, int64_t size) {
+    float inverse;
+    const float log_sum = softmax_terms(scores, size, inverse);
     each_vector(size,
                 [&](int64_t i, int64_t n) { put(scores, i, n, get(scores, i, n) * inverse); });
-    return static_cast<float>(std::log(sum) + static_cast<double>(largest));
+    return log_sum;
 }
 
 void softmax_backward(float* scores, float* dscores, int64_t size, float log_sum, float cap) {

@@ -61,8 +61,17 @@ Words narrow_words(Vec x) {
 }
 Halves narrow_vector(Vec x) { return __builtin_convertvector(narrow_words(x), Halves); }
 #endif
+/// Of two that do not compare, b.
+#if defined(__AVX512F__)
+Vec larger(Vec a, Vec b) { return (Vec)_mm512_max_ps((__m512)a, (__m512)b); }
+Vec smaller(Vec a, Vec b) { return (Vec)_mm512_min_ps((__m512)a, (__m512)b); }
+#elif defined(__AVX2__)
+Vec larger(Vec a, Vec b) { return (Vec)_mm256_max_ps((__m256)a, (__m256)b); }
+Vec smaller(Vec a, Vec b) { return (Vec)_mm256_min_ps((__m256)a, (__m256)b); }
+#else
 Vec larger(Vec a, Vec b) { return a > b ? a : b; }
 Vec smaller(Vec a, Vec b) { return a < b ? a : b; }
+#endif
 int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
@@ -104,11 +113,16 @@ inline __attribute__((always_inline)) void each(F f) {
     (std::make_integer_sequence<int, N>{});
 }
 
-/// exp(x) to about one unit in the last place: 2^n times a polynomial (Cephes). Zero below -87.
-Vec exp_of(Vec x) {
-    const Vec limit = fill(-87.0F);
-    const Ints tiny = x < limit;
-    x = larger(smaller(x, fill(88.0F)), limit);
+/// p · 2^n for a whole n, p about 1, where the result is a normal number.
+inline __attribute__((always_inline)) Vec times_power(Vec p, Vec shifted, Vec magic) {
+#if defined(__AVX512F__)
+    return (Vec)_mm512_scalef_ps((__m512)p, (__m512)(shifted - magic));
+#else
+    return (Vec)((Ints)p + (((Ints)shifted - (Ints)magic) << 23));
+#endif
+}
+/// exp(x) of x in [-87, 88] to about one unit in the last place: 2^n times a polynomial (Cephes).
+inline __attribute__((always_inline)) Vec exp_within(Vec x) {
     const Vec magic = fill(12582912.0F);  // 1.5 · 2^23: its last bits become the rounded integer
     const Vec shifted = x * 1.44269504088896341F + magic;
     const Vec n = shifted - magic;
@@ -120,12 +134,26 @@ Vec exp_of(Vec x) {
     p = p * x + 1.6666665459e-1F;
     p = p * x + 5.0000001201e-1F;
     p = p * (x * x) + x + 1.0F;
-    const Ints exponent = ((Ints)shifted - (Ints)magic) << 23;
-    const Vec result = (Vec)((Ints)p + exponent);
-    return (Vec)((Ints)result & ~tiny);
+    return times_power(p, shifted, magic);
 }
-/// exp(x) where x may be NaN, which exp_of() takes for a large number.
+/// exp(x), zero below -87, at most exp(88); of NaN as well.
+Vec exp_of(Vec x) {
+    const Vec limit = fill(-87.0F);
+    const Ints tiny = x < limit;
+    const Vec e = exp_within(larger(smaller(x, fill(88.0F)), limit));
+    return (Vec)((Ints)e & ~tiny);
+}
+/// The same where x may be NaN, which stays NaN.
+#if defined(__AVX512F__)
+Vec exp_or_nan(Vec x) {
+    const Vec limit = fill(-87.0F);
+    const Ints tiny = x < limit;
+    const Vec e = exp_within(larger(limit, smaller(fill(88.0F), x)));
+    return (Vec)((Ints)e & ~tiny);
+}
+#else
 Vec exp_or_nan(Vec x) { return x == x ? exp_of(x) : x; }
+#endif
 
 Vec tanh_of(Vec x) { return 1.0F - 2.0F / (exp_or_nan(2.0F * x) + 1.0F); }
 /// NaN stays NaN: a step whose loss is not finite must be seen.
