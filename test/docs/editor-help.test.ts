@@ -32,6 +32,7 @@ const TYPES = [
   "GenerateOptions",
   "EndpointOptions",
   "ServeModelOptions",
+  "ServerSamplerOptions",
   "LoadDatasetOptions",
   "ReadyDatasetOptions",
   "InterleaveOptions",
