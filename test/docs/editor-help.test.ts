@@ -38,6 +38,7 @@ const TYPES = [
   "EvaluationOptions",
   "EvaluationReportOptions",
   "ServerOptions",
+  "ServerSamplerOptions",
   "LoadDatasetOptions",
   "ReadyDatasetOptions",
   "InterleaveOptions",
