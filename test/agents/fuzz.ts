@@ -27,8 +27,6 @@ interface Told {
 interface Known {
   /** Token ids of answers that it went on from. */
   readonly used: Told[];
-  /** Those of answers that it was sent twice and did not go on from. */
-  readonly unused: Told[];
   /** The wording of every answer: the same wording twice is the same turn to anybody. */
   readonly said: string[];
   /** Requests that it sent again. */
@@ -85,7 +83,7 @@ export class FuzzBench {
       untrainedModel: UNTRAINED,
     });
     const session = this.#endpoint.openSession({ recorder });
-    const known: Known = { used: [], unused: [], said: [], repeats: 0 };
+    const known: Known = { used: [], said: [], repeats: 0 };
     await talk(new Client(this.#endpoint.baseURL, session.apiKey), lots(seed + 1), known);
     const turns = recorder.finish();
     session.end();
@@ -109,7 +107,6 @@ async function talk(client: Client, draw: Lots, known: Known): Promise<void> {
     known.said.push(wordingOf(message), ...(twin ? [wordingOf(twin.message)] : []));
     if (!goesOn || model === UNTRAINED) continue;
     known.used.push({ ids: ids.join(), wording: wordingOf(message) });
-    if (twin) known.unused.push({ ids: twin.ids.join(), wording: wordingOf(twin.message) });
   }
 }
 
@@ -174,7 +171,7 @@ async function complete(client: Client, body: JsonObject, draw: Lots): Promise<A
 }
 
 /** What is wrong with a recorded conversation. */
-export function problemsOf({ draws, untrained, turns, samples, used, unused, said, repeats }: Conversation): string[] {
+export function problemsOf({ draws, untrained, turns, samples, used, said, repeats }: Conversation): string[] {
   const problems: string[] = [];
   const byFirst = new Map(draws.map((draw) => [draw.tokens[0]?.logprob, draw]));
   const trained = new Set<Draw>();
