@@ -70,7 +70,8 @@ export class ChatRun {
     this.promptIds = this.#promptIds(readableHistory(request.messages));
     const { endIds } = served.format;
     const grammar = turnGrammar(served, request, this.promptIds);
-    const asked = { ids: this.promptIds, model, signal: call.signal, endIds, logprobs, topLogprobs, grammar };
+    const { session: owner, signal } = call;
+    const asked = { ids: this.promptIds, model, owner, signal, endIds, logprobs, topLogprobs, grammar };
     this.#generation = toGeneration(served, drawing, asked);
     this.turns = Array.from({ length: this.#generation.count }, (_, index) => {
       const newCallId = (i: number) => this.#drawing?.recording?.callId(index, i) ?? served.newCallId();

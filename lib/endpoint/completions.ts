@@ -192,6 +192,7 @@ class CompletionRun {
     return toGeneration(this.#served, this.#fields, {
       ids,
       model: this.#model,
+      owner: this.#call.session,
       signal: this.#call.signal,
       endIds: this.#endIds,
       logprobs: top !== undefined,

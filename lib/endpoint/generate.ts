@@ -60,6 +60,7 @@ export function answerGenerate(served: Served, { body, session, isRetry, signal 
   const generation = toGeneration({ ...served, defaults: UNSHAPED }, sampling, {
     ids: fields.token_ids,
     model,
+    owner: session,
     signal,
     endIds: [],
     logprobs: top !== undefined,

@@ -59,6 +59,8 @@ export function modelOf({ models }: Served, name: string | null | undefined): Se
 export interface Asked {
   readonly ids: TokenIds;
   readonly model: ServedModel;
+  /** See GenerationRequest. */
+  readonly owner: object;
   readonly signal: AbortSignal;
   /** Ids that end a completion beside those of the request. */
   readonly endIds: readonly number[];
@@ -70,7 +72,7 @@ export interface Asked {
 
 /** The work that a request is. Throws 400. */
 export function toGeneration(served: Served, fields: DrawingFields, asked: Asked): GenerationRequest {
-  const { ids, model, signal, endIds, logprobs, topLogprobs, grammar } = asked;
+  const { ids, model, owner, signal, endIds, logprobs, topLogprobs, grammar } = asked;
   checkIds(served, ids);
   if (grammar !== undefined) checkUnforced(fields);
   const ends = [...served.tokenizer.eosTokenIds, ...endIds];
@@ -86,6 +88,7 @@ export function toGeneration(served: Served, fields: DrawingFields, asked: Asked
     logprobs,
     topLogprobs,
     constraint: grammar && (() => grammar.constraint(ends)),
+    owner,
     adapter: model.adapter,
     signal,
   };

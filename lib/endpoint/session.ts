@@ -50,7 +50,7 @@ export class Session {
   ): AsyncGenerator<GenerationEvent, void, undefined> {
     let failure: unknown;
     try {
-      for await (const event of generator.generate({ ...generation, owner: this })) {
+      for await (const event of generator.generate(generation)) {
         if (event.type === "token") recording?.token(event.index, event.token);
         else recording?.end(event.index, event.finishReason);
         yield event;
