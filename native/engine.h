@@ -18,6 +18,7 @@
 #include "op_counter.h"
 #include "optim/optimizer.h"
 #include "train/losses/loss.h"
+#include "train/losses/sft_loss.h"
 #include "weights.h"
 
 namespace grpo {
@@ -43,6 +44,10 @@ class Engine {
                                const std::vector<int32_t>& offsets);
     LossResult forward_backward(const TrainBatch& batch, const LossOptions& options,
                                 const Cancelled& cancelled);
+    SftResult sft_forward_backward(const SftBatch& batch, const SftOptions& options,
+                                   const Cancelled& cancelled);
+    SftResult sft_evaluate(const SftBatch& batch, const SftOptions& options,
+                           const Cancelled& cancelled);
     /// Clips, steps, and clears the gradient, also when it was not finite and nothing was applied.
     StepResult optimizer_step(const OptimizerOptions& options);
     void zero_grad();
@@ -58,6 +63,7 @@ class Engine {
     /// Throws BAD_INPUT for a classifier, whose output is no distribution over tokens.
     void check_language_model() const;
     void check_batch(const Batch& batch) const;
+    void check_sft(const SftBatch& batch, const SftOptions& options) const;
     ForwardMode policy() const;
 
     Weights weights_;

@@ -3,13 +3,13 @@
 
 import { show } from "../checks.js";
 import { GrpoError } from "../errors.js";
-import { checkModelOptions } from "../model/model-options.js";
 import { checkRunOptions } from "../run/check-options.js";
+import { checkModelInit } from "../run/trained-model.js";
 import { batchSizes, type GRPOConfigFields } from "./config-fields.js";
 
 /** What no single field can tell: each message names the fields, their values and the nearest that work. */
 export function checkCombinations(config: GRPOConfigFields): void {
-  checkModelInit(config);
+  checkModelInit("GRPOConfig", config);
   checkWeights(config);
   checkBestMetric(config);
   checkRunOptions("GRPOConfig", config);
@@ -118,16 +118,6 @@ function checkBestMetric(config: GRPOConfigFields): void {
       },
     );
   }
-}
-
-function checkModelInit({ modelInitKwargs }: GRPOConfigFields): void {
-  if (modelInitKwargs === null) return;
-  const where = "GRPOConfig: modelInitKwargs";
-  checkModelOptions(where, modelInitKwargs);
-  if (!Object.hasOwn(modelInitKwargs, "token")) return;
-  throw new GrpoError("BAD_OPTION", `${where}: a token would be written into the files of the run`, {
-    hint: "log in with: grpo login, or set HF_TOKEN",
-  });
 }
 
 function checkWeights(config: GRPOConfigFields): void {

@@ -13,18 +13,18 @@ import { checkPushOptions, type TrainerPushOptions } from "../run/hub-push.js";
 import type { RunView } from "../run/loop-options.js";
 import type { TrainResult } from "../run/progress.js";
 import type { TrainOptions } from "../run/run.js";
+import { defaultOutputDir, TrainedModel } from "../run/trained-model.js";
 import { TrainingLoop } from "../run/training-loop.js";
 import type { ProcessingClass } from "../tokenizer/processing-class.js";
 import type { AnyRewardFn, Prompt, TrainerState } from "../types.js";
 import { checkEvaluateOptions, checkTrainerOptions } from "./arguments.js";
 import { cardFacts } from "./card.js";
-import type { GRPOConfig } from "./config.js";
+import { GRPOConfig } from "./config.js";
 import { Evaluator } from "./evaluation.js";
 import { GRPORun } from "./grpo-run.js";
 import { formatEvaluation, formatSamples, formatStepLine } from "./lines.js";
 import { failureCounts, isRunMetric } from "./metric-names.js";
 import { planTraining } from "./plan.js";
-import { defaultConfig, Policy } from "./policy.js";
 import { checkMemory } from "./preflight.js";
 import { RewardNotes } from "./reward-notes.js";
 import {
@@ -55,7 +55,7 @@ interface Parts<Row extends { readonly prompt: Prompt }> {
  */
 export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   readonly args: GRPOConfig;
-  readonly #policy: Policy;
+  readonly #policy: TrainedModel<PolicyModel, ProcessingClass>;
   readonly #sampler: Sampler | undefined;
   readonly #rows: TrainerRows<Row>;
   readonly #functions: readonly AnyRewardFn[];
@@ -71,9 +71,9 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   constructor(given: GRPOTrainerOptions<Row>) {
     const options = checkTrainerOptions(given);
     // Which columns its reward functions read is checked by the type of the argument, and matters no more.
-    const args = (options.args ?? defaultConfig(options.model)) as GRPOConfig;
+    const args = (options.args ?? new GRPOConfig(defaultOutputDir(options.model, "GRPO"))) as GRPOConfig;
     this.args = args;
-    this.#policy = new Policy(options, args);
+    this.#policy = new TrainedModel<PolicyModel, ProcessingClass>("GRPOTrainer", options, args);
     this.#sampler = options.sampler;
     this.#rows = trainerRows(options, args);
     const functions = resolveRewardFunctions(options.rewardFuncs, args);
