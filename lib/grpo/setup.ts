@@ -16,12 +16,12 @@ import type { RewardRuntime } from "../rewards/runtime.js";
 import type { RolloutRequest, RolloutSource } from "../rollout/collect.js";
 import { PromptTable, type RowSource } from "../rollout/prompts.js";
 import type { Sampler } from "../rollout/sampler.js";
+import { evaluationRows, type RowsOrStream, trainingRows } from "../rollout/streamed-rows.js";
 import type * as run from "../run/callbacks.js";
 import type { RunOptions } from "../run/options.js";
 import type { ProcessingClass } from "../tokenizer/processing-class.js";
 import type { AnyRewardFn, Prompt, RewardBatch, RewardFn } from "../types.js";
 import type { GRPOConfig } from "./config.js";
-import { evaluationRows, type RowsOrStream, trainingRows } from "./streamed-rows.js";
 
 /** Functions that a run calls at its moments, and waits for; by default one of GRPOTrainer. */
 export type TrainerCallback<Args extends RunOptions = GRPOConfig> = run.TrainerCallback<Args>;
@@ -113,9 +113,16 @@ export function trainerRows<Row extends { readonly prompt: Prompt }>(
     });
   }
   return {
-    trainDataset: trainingRows(trainDataset, args),
+    trainDataset: trainingRows(trainDataset, args, () => promptsOfRun(args)),
     evalDataset: evalDataset && evaluationRows(evalDataset),
   };
+}
+
+/** A generation is sampled whole, also where the steps train on a part of it. */
+function promptsOfRun(args: GRPOConfig): number {
+  const slices = args.maxSteps * args.gradientAccumulationSteps;
+  const generations = Math.ceil(slices / (args.slicesPerGeneration * args.numIterations));
+  return generations * (args.completionsPerGeneration / args.numGenerations);
 }
 
 /** The reward functions from the trainer's argument or from args. */
