@@ -27,7 +27,14 @@ export type { Logger, Outcome } from "./log/logger.js";
 export type { CompletionRecord } from "./log/run-log.js";
 export type { Device } from "./model/device.js";
 export type { GeneratedCompletion, GeneratedCompletions } from "./model/generated-completions.js";
-export type { Learner, SequenceBatch, Trainable } from "./model/learner.js";
+export type {
+  Learner,
+  Optimizable,
+  SequenceBatch,
+  SupervisedBatch,
+  SupervisedLearner,
+  Trainable,
+} from "./model/learner.js";
 export { LoraConfig, type LoraOptions } from "./model/lora/lora.js";
 export {
   CausalLM,
@@ -41,10 +48,12 @@ export {
   type OptimizerStepOptions,
   type SaveMergedOptions,
   type SaveOptions,
+  type SftLossResult,
 } from "./model/model.js";
 export type { SampledCompletion, SampledGroup, SampleOptions, SampleResult } from "./model/sampled.js";
 export type { GenerateOptions } from "./model/sampling.js";
 export type { LossOptions, LossType } from "./options/loss.js";
+export type { SftLossOptions, SftLossType } from "./options/sft-loss.js";
 export { tinyModel } from "./package-files.js";
 export { type ReportOptions, writeReport } from "./report/report.js";
 export type { CodeOptions, ExecutingReward, VerificationInfo } from "./rewards/code/code.js";
@@ -61,6 +70,10 @@ export type { TrainerControl } from "./run/callbacks.js";
 export type { TrainerPushOptions } from "./run/hub-push.js";
 export type { TrainResult } from "./run/progress.js";
 export type { TrainOptions } from "./run/run.js";
+export { SFTConfig, type SFTConfigFields, type SFTConfigOptions } from "./sft/config.js";
+export type { SFTEvaluation, SFTTrainerOptions } from "./sft/setup.js";
+export type { TextTokenizer } from "./sft/tokenize-rows.js";
+export { SFTTrainer } from "./sft/trainer.js";
 export type { ChatTemplateOptions } from "./tokenizer/chat-template.js";
 export type { Offsets } from "./tokenizer/pipeline/aligned-text.js";
 export type { TokenBytes } from "./tokenizer/pipeline/token-bytes.js";

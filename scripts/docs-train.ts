@@ -8,7 +8,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { keySchemas, trainJsonSchema } from "../lib/recipes/json-schema.js";
 import { ignoredKeys, refusedKeys, scriptGroups, scriptSchema } from "../lib/recipes/keys.js";
-import { readOptions } from "./docs-config.js";
+import { GRPO, readOptions } from "./docs-config.js";
 
 export const schemaFile = fileURLToPath(new URL("../docs/train.schema.json", import.meta.url));
 export const pageFile = fileURLToPath(new URL("../docs/cli.md", import.meta.url));
@@ -17,7 +17,7 @@ const marker = "<!-- From here on: npx tsx scripts/docs-train.ts -->\n";
 
 /** The schema as it should be. */
 export function schemaText(): string {
-  const descriptions = new Map(readOptions().map(({ name, description }) => [name, description]));
+  const descriptions = new Map(readOptions(GRPO).map(({ name, description }) => [name, description]));
   return `${JSON.stringify(trainJsonSchema(descriptions), null, 1)}\n`;
 }
 

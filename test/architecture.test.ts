@@ -37,7 +37,7 @@ const layers: readonly (readonly string[])[] = [
   ["lib/endpoint"],
   // What any trainer uses that samples, and what any trainer uses.
   ["lib/rollout", "lib/run"],
-  ["lib/grpo"],
+  ["lib/grpo", "lib/sft"],
   ["lib/recipes"],
   ["lib/commands"],
   ["lib/index.ts", "lib/cli.ts"],

@@ -12,6 +12,7 @@ import {
   lengthFields,
   loggingFields,
   memoryFields,
+  newerNameFields,
   optimizerFields,
   trackerFields,
 } from "../run/options.js";
@@ -44,12 +45,6 @@ export const rowFields = ({ z }: FieldTypes) => ({
   shuffleDataset: z.boolean().default(true),
   /** true: reward functions receive only the prompt column. Default false. */
   removeUnusedColumns: z.boolean().default(false),
-});
-
-/** A second name, which newer versions of transformers write. */
-export const newerNameFields = ({ z, optional }: FieldTypes) => ({
-  /** transformers' newer name for gradientCheckpointing, which it overrides; null: use gradientCheckpointing. Default null. */
-  activationCheckpointing: optional(z.boolean()),
 });
 
 /** Prompts, and how they are sampled. */

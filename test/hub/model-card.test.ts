@@ -10,6 +10,7 @@ import { curveTable, rewardCurve } from "../../lib/hub/reward-curve.js";
 
 const BASE = "Qwen/Qwen2-0.5B-Instruct";
 const training: TrainingFacts = {
+  method: "GRPO",
   dataset: "AI-MO/NuminaMath-TIR",
   rewardNames: ["accuracy", "format"],
   settings: { "learning rate": 1e-5, steps: 56 },
