@@ -40,6 +40,10 @@ const commands: Readonly<Record<string, Entry>> = {
     summary: "train from a configuration with TRL's keys, or run a script",
     load: async () => (await import("./commands/train.js")).trainCommand,
   },
+  sft: {
+    summary: "fine-tune on given answers, from a configuration with TRL's keys",
+    load: async () => (await import("./commands/sft.js")).sftCommand,
+  },
   generate: {
     summary: "ask a model, with or without an adapter",
     load: async () => (await import("./commands/generate.js")).generateCommand,

@@ -10,12 +10,13 @@ import { CausalLM } from "../../lib/model/model.js";
 import type { GradientBatch } from "../../lib/model/training-inputs.js";
 import type { NativeDtype, NativeLossResult } from "../../lib/native/native.js";
 import { temporaryFolder } from "../model/folders.js";
-import { goldenPath, largestDifference, numbers, sequences, type Tensors } from "./golden.js";
+import { goldenPath, largestDifference, numbers, sequences, type Tensors, tinyQwen2 } from "./golden.js";
 
 export const SETS = ["qwen2-qv", "llama-all"] as const;
 
 export interface AdapterFixture {
-  readonly model: string;
+  /** Folder among the fixture's models. Absent: the bundled model. */
+  readonly model?: string;
   readonly targetModules: readonly string[] | string;
   readonly r: number;
   readonly loraAlpha: number;
@@ -33,12 +34,15 @@ export async function modelWithAdapter(
   tensors: Tensors,
   dtype: NativeDtype = "float32",
 ): Promise<CausalLM> {
-  const model = await CausalLM.fromPretrained(goldenPath(`models/${fixture.model}`), {
-    dtype,
-    device: "cpu",
-    // How many cores there are must not decide in which order rows are summed (gradient.test.ts has them side by side).
-    threads: 1,
-  });
+  const model = await CausalLM.fromPretrained(
+    fixture.model === undefined ? tinyQwen2 : goldenPath(`models/${fixture.model}`),
+    {
+      dtype,
+      device: "cpu",
+      // How many cores there are must not decide in which order rows are summed (gradient.test.ts has them side by side).
+      threads: 1,
+    },
+  );
   const { r, loraAlpha, targetModules } = fixture;
   model.applyLora(new LoraConfig({ r, loraAlpha, targetModules }));
   const folder = await temporaryFolder();

@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { parse } from "yaml";
 import type { GRPOConfigOptions } from "../../lib/grpo/config.js";
 import { readGiven } from "../../lib/recipes/read.js";
+import { TRAIN } from "../../lib/recipes/recipe.js";
 import { resolveSettings } from "../../lib/recipes/settings.js";
 import { HubServer } from "../support/hub-server.js";
 import commands from "./commands.json" with { type: "json" };
@@ -112,7 +113,7 @@ async function checkYaml({ code, line }: Block): Promise<void> {
   if (parse(code) === null) return expect(schema).toBeDefined();
   const file = join(place, `configuration-${line}.yaml`);
   writeFileSync(file, code);
-  expect(resolveSettings(await readGiven(file, [])).script.model_name_or_path).not.toBe("");
+  expect(resolveSettings(TRAIN, await readGiven(TRAIN, file, [])).script.model_name_or_path).not.toBe("");
 }
 
 /** Python is compiled, not run: what it imports is not here. */
