@@ -5,13 +5,20 @@ import type * as Zod from "zod";
 import { isJsonObject, type JsonObject } from "../json.js";
 import { toSnake } from "../options/names.js";
 import { zod } from "../zod.js";
-import { aliases, refusedKeys } from "./keys.js";
+import { refusedKeys } from "./keys.js";
 import type { Recipe } from "./recipe.js";
 
 type AnyRecipe = Recipe<never, unknown>;
 
 /** Name → schema, in the order of the documentation. */
-export function keySchemas({ scriptSchema, fields, foreign, ignoredKeys, refine }: AnyRecipe): Map<string, JsonObject> {
+export function keySchemas({
+  scriptSchema,
+  fields,
+  foreign,
+  aliases,
+  ignoredKeys,
+  refine,
+}: AnyRecipe): Map<string, JsonObject> {
   const keys = new Map<string, JsonObject>(Object.entries(propertiesOf(scriptSchema)));
   const add = (name: string, property: JsonObject) => {
     if (!keys.has(name)) keys.set(name, property);

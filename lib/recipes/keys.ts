@@ -239,6 +239,7 @@ export const ignoredKeys: Readonly<Record<string, string>> = {
   save_safetensors: "weights are always saved as safetensors",
   callbacks: OPEN_R1_CALLBACK,
   benchmarks: OPEN_R1_CALLBACK,
+  use_liger: "the engine has kernels of its own",
   hub_model_revision: `${OPEN_R1_CALLBACK}; hub_revision chooses the branch`,
   overwrite_hub_revision: OPEN_R1_CALLBACK,
   push_to_hub_revision: OPEN_R1_CALLBACK,
@@ -276,6 +277,5 @@ export const renamedKeys: Readonly<Record<string, string>> = {
   evaluation_strategy: "write eval_strategy",
   no_cuda: "write use_cpu",
   max_prompt_len: "write max_prompt_length",
-  max_seq_length: "write max_length",
   per_gpu_train_batch_size: "write per_device_train_batch_size",
 };

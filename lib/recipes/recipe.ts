@@ -11,6 +11,7 @@ import { SFTConfig } from "../sft/config.js";
 import { type SFTConfigOptions, schema as sftSchema } from "../sft/config-fields.js";
 import * as sftForeign from "../sft/config-unsupported.js";
 import {
+  aliases,
   type CommonSettings,
   commonGroups,
   commonSchema,
@@ -38,6 +39,8 @@ export interface Recipe<Script extends CommonSettings, Args> {
   /** Its values are a `Script`. */
   readonly scriptSchema: Zod.ZodObject;
   readonly scriptGroups: Readonly<Record<string, readonly string[]>>;
+  /** The same key under another name; a list of one is that one. */
+  readonly aliases: Readonly<Record<string, string>>;
   /** Mean nothing here: name → why. */
   readonly ignoredKeys: Readonly<Record<string, string>>;
   /** What the script's keys say to the config, beside what all have in common. */
@@ -55,6 +58,7 @@ export const TRAIN: Recipe<ScriptSettings, GRPOConfig> = {
   foreign: grpoForeign,
   scriptSchema,
   scriptGroups,
+  aliases,
   ignoredKeys: { ...ignoredInSampling, ...ignoredKeys },
   apply: (script, config, notices) => {
     applyRewardKeys(script, config);
@@ -82,6 +86,7 @@ export const SFT: Recipe<CommonSettings, SFTConfig> = {
   foreign: sftForeign,
   scriptSchema: commonSchema,
   scriptGroups: commonGroups,
+  aliases: { ...aliases, max_seq_length: "max_length", dataset_configs: "dataset_config" },
   ignoredKeys: { ...ignoredKeys, system_prompt: FOR_BENCHMARKS },
   apply: ({ num_processes: processes = 1 }, config) => {
     const { gradientAccumulationSteps: accumulation = 1 } = config;

@@ -8,7 +8,7 @@ import type { GRPOConfig } from "../grpo/config.js";
 import { toCamel, toSnake } from "../options/names.js";
 import type { SFTConfig } from "../sft/config.js";
 import { keySchemas } from "./json-schema.js";
-import { aliases, type CommonSettings, refusedKeys, renamedKeys, type ScriptSettings } from "./keys.js";
+import { type CommonSettings, refusedKeys, renamedKeys, type ScriptSettings } from "./keys.js";
 import { type Notice, Notices } from "./notices.js";
 import type { GivenKeys } from "./read.js";
 import type { Recipe, Values } from "./recipe.js";
@@ -31,7 +31,7 @@ export function resolveSettings<Script extends CommonSettings, Args>(
   const notices = new Notices();
   const own: Values = {};
   const config: Values = {};
-  for (const [key, { value, where }] of withoutAliases(given)) {
+  for (const [key, { value, where }] of withoutAliases(recipe, given)) {
     // As in Python, null is the key left out.
     if (value === null || value === undefined) continue;
     const reason = reasonOfIgnoring(recipe, key);
@@ -50,11 +50,13 @@ export function resolveSettings<Script extends CommonSettings, Args>(
   return { script, args: createConfig(recipe, config), notices: notices.list() };
 }
 
-function withoutAliases(given: GivenKeys): GivenKeys {
+function withoutAliases({ aliases }: AnyRecipe, given: GivenKeys): GivenKeys {
   const result = new Map(given);
   for (const [alias, name] of Object.entries(aliases)) {
-    const value = result.get(alias);
-    if (value === undefined) continue;
+    const found = result.get(alias);
+    if (found === undefined) continue;
+    const [only, ...more] = Array.isArray(found.value) ? (found.value as unknown[]) : [found.value];
+    const value = more.length > 0 ? found : { ...found, value: only };
     result.delete(alias);
     // What the command line says of one name wins over what the file says of the other.
     const other = result.get(name);
