@@ -57,7 +57,7 @@ export const dataFields = ({ z, count, optional }: FieldTypes) => ({
   evalPacking: optional(z.boolean()),
   /** Whether only the completion counts; null: yes, for rows of prompt and completion. Default null. */
   completionOnlyLoss: optional(z.boolean()),
-  /** Only what the assistant writes counts: the {% generation %} blocks of the chat template. Default false. */
+  /** Only what the assistant writes counts: the {% generation %} blocks of the chat template, or without them the turns as it renders them. Default false. */
   assistantOnlyLoss: z.boolean().default(false),
 });
 

@@ -8,6 +8,7 @@ import { GrpoError, reasonOf } from "../errors.js";
 import type { ProcessingClass } from "../tokenizer/processing-class.js";
 import type { MaskedIds } from "../tokenizer/tokenizer.js";
 import type { Message } from "../types.js";
+import { assistantTokens } from "./assistant-turns.js";
 import { type Example, part } from "./packing.js";
 
 type Row = Readonly<Record<string, unknown>>;
@@ -19,6 +20,12 @@ export interface TextTokenizer extends ProcessingClass {
   /** The text of the end token, which plain texts get at their end. */
   eosToken: string | undefined;
   chatTemplate: unknown;
+  /** Whether the chat template marks what the assistant writes. */
+  marksAssistant(): boolean;
+  encodeWithOffsets(
+    text: string,
+    options: { readonly addSpecialTokens: boolean },
+  ): { readonly ids: number[]; readonly offsets: readonly (readonly [number, number])[] };
   applyChatTemplate(
     messages: readonly Message[],
     options: { readonly tokenize: true; readonly returnAssistantMask: true; readonly [key: string]: unknown },
@@ -27,6 +34,10 @@ export interface TextTokenizer extends ProcessingClass {
     messages: readonly Message[],
     options: { readonly tokenize: true; readonly returnAssistantMask?: false; readonly [key: string]: unknown },
   ): number[];
+  applyChatTemplate(
+    messages: readonly Message[],
+    options: { readonly tokenize?: false; readonly returnAssistantMask?: false; readonly [key: string]: unknown },
+  ): string;
 }
 
 export interface RowOptions {
@@ -145,9 +156,7 @@ export class RowTokenizer {
       const ids = this.#template(index, () => this.#tokenizer.applyChatTemplate(messages, options));
       return { ids, assistantMask: ids.map(() => 1) };
     }
-    const masked = this.#template(index, () =>
-      this.#tokenizer.applyChatTemplate(messages, { ...options, returnAssistantMask: true }),
-    );
+    const masked = this.#template(index, () => assistantTokens(this.#tokenizer, messages, templateOptions(row)));
     if (masked.assistantMask.includes(1)) return masked;
     throw new GrpoError("BAD_DATASET", `row ${index}: the chat template marks nothing of it as the assistant's`, {
       hint: "look whether the row has a message of the assistant, or leave assistantOnlyLoss out",

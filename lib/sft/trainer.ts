@@ -13,13 +13,13 @@ import type { TrainOptions } from "../run/run.js";
 import { defaultOutputDir, TrainedModel } from "../run/trained-model.js";
 import { TrainingLoop } from "../run/training-loop.js";
 import type { TrainerState } from "../types.js";
+import { stopTokenIsTrained } from "./assistant-turns.js";
 import { SFTConfig } from "./config.js";
 import { evaluate } from "./evaluation.js";
 import { formatEvaluation, formatStepLine } from "./lines.js";
 import { planTraining } from "./plan.js";
 import { checkTrainerOptions, evaluatesInRun, type SFTEvaluation, type SFTTrainerOptions } from "./setup.js";
 import { SftRun } from "./sft-run.js";
-import { stopTokenIsTrained } from "./stop-token.js";
 import type { TextTokenizer } from "./tokenize-rows.js";
 import { prepareData, type TrainingData } from "./training-data.js";
 

@@ -4,10 +4,10 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { IterableDataset } from "../../lib/dataset/iterable-dataset.js";
 import { tinyModel } from "../../lib/package-files.js";
+import { stopTokenIsTrained } from "../../lib/sft/assistant-turns.js";
 import { SFTConfig, type SFTConfigOptions } from "../../lib/sft/config.js";
 import { describePlan } from "../../lib/sft/lines.js";
 import { planTraining } from "../../lib/sft/plan.js";
-import { stopTokenIsTrained } from "../../lib/sft/stop-token.js";
 import type { TextTokenizer } from "../../lib/sft/tokenize-rows.js";
 import { type DataOptions, prepareData, type TrainingData } from "../../lib/sft/training-data.js";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer.js";
@@ -79,6 +79,28 @@ describe("what counts", () => {
   });
 });
 
+describe("with assistantOnlyLoss and a template without marks", () => {
+  const messages = [user("1 + 1?"), assistant("2"), user("2 + 2?"), assistant("4")];
+
+  test("what is rendered after each prompt counts, to the end of the turn", async () => {
+    const data = await prepare([{ messages }], { assistantOnlyLoss: true });
+    expect(counted(data)).toBe("2<|im_end|>\n4<|im_end|>\n");
+    expect(stopTokenIsTrained(tokenizer)).toBe(true);
+  });
+
+  test("a template that writes earlier turns otherwise than alone is refused, as nobody can tell", async () => {
+    tokenizer.chatTemplate =
+      "{% for m in messages %}[{{ m.role }}]{{ m.content if loop.last or m.role == 'user' else '…' }}{% endfor %}" +
+      "{% if add_generation_prompt %}[assistant]{% endif %}";
+    await expect(prepare([{ messages }], { assistantOnlyLoss: true })).rejects.toMatchObject({
+      code: "BAD_TEMPLATE",
+      message: expect.stringMatching(/row 0.*message 1/),
+      hint: expect.stringContaining("chatTemplatePath"),
+    });
+    expect(counted(await prepare([{ messages: messages.slice(0, 2) }], { assistantOnlyLoss: true }))).toBe("2");
+  });
+});
+
 describe("a row that would train on nothing", () => {
   test("as its prompt fills maxLength is left out, and counted", async () => {
     const long = { prompt: "1 + 2 + 3 + 4 + 5 =", completion: " 15" };
@@ -96,8 +118,9 @@ describe("a row that would train on nothing", () => {
     });
   });
 
-  test("as its template marks nothing is an error that names the row and the remedy", async () => {
+  test("as nobody can tell what of it is the assistant's is an error that names the row and the remedy", async () => {
     const messages = [user("1?"), assistant("1")];
+    tokenizer.chatTemplate = "{{ messages | length }} {% for m in messages %}{{ m.content }}{% endfor %}";
     await expect(prepare([{ messages }], { assistantOnlyLoss: true })).rejects.toMatchObject({
       code: "BAD_TEMPLATE",
       message: expect.stringContaining("row 0"),
