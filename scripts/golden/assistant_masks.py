@@ -3,7 +3,7 @@
     python3 scripts/golden/assistant_masks.py --tiny scripts/assets/tiny-qwen2 --out test/fixtures/tokenizers
 
 Needs the packages of requirements.txt; the templates are those of the TRL that is installed. Writes OUT/assistant-masks.json.gz: the
-templates, the conversations, and for each pair the ids by the bundled tokenizer and their mask as a text of 0 and 1, or null where the
+templates, some of those that they mark, the conversations, and for each pair the ids by the bundled tokenizer and their mask as a text of 0 and 1, or null where the
 template refuses the conversation. The clock stands at 2025-07-10 12:00:05.
 """
 
@@ -41,6 +41,8 @@ def call(name, **arguments):
     return {"type": "function", "function": {"name": name, "arguments": arguments}}
 
 
+# Whose training template writes the same text, with marks.
+UNMARKED = ["cohere", "cohere2", "gemma", "gemma3", "lfm2", "qwen2_5_vl", "qwen3_instruct_2507", "qwen3_vl"]
 ADD = {
     "type": "function",
     "function": {
@@ -99,7 +101,8 @@ def main():
                 "ids": result["input_ids"],
                 "mask": "".join(map(str, result["assistant_masks"])),
             }
-    value = {"templates": templates, "conversations": CONVERSATIONS, "masks": masks}
+    originals = {name: (folder / f"{name}.jinja").read_text() for name in UNMARKED}
+    value = {"originals": originals, "templates": templates, "conversations": CONVERSATIONS, "masks": masks}
     with open(args.out / "assistant-masks.json.gz", "wb") as file:
         file.write(gzip.compress(json.dumps(value, ensure_ascii=False).encode(), mtime=0))
 

@@ -22,6 +22,15 @@ function gsm8kRows(count: number): string {
   return `${rows.join("\n")}\n`;
 }
 
+/** Conversations, in the column of TRL's data. */
+function chatRows(count: number): string {
+  const row = (i: number) => [
+    { role: "user", content: `${i} + 1?` },
+    { role: "assistant", content: `${i + 1}` },
+  ];
+  return Array.from({ length: count }, (_, i) => `${JSON.stringify({ messages: row(i) })}\n`).join("");
+}
+
 /** Problems for programs, in the columns of open-r1's data. */
 function programRows(count: number): string {
   const tests = { language: "python", test_cases: [{ input: "1 2\n", output: "3\n" }] };
@@ -62,6 +71,7 @@ export async function serveHub(hub: HubServer): Promise<void> {
   const card =
     "---\nconfigs:\n- config_name: main\n  data_files: main/*.jsonl\n- config_name: socratic\n  data_files: s/*\n---\n";
   hub.add("openai/gsm8k", { type: "dataset", files: { "README.md": card, "main/train.jsonl": gsm8kRows(40) } });
+  hub.add("trl-lib/Capybara", { type: "dataset", files: { "train.jsonl": chatRows(40) } });
 }
 
 export function hubEnvironment(hub: HubServer, folder: string): Readonly<Record<string, string>> {
