@@ -37,11 +37,17 @@ describe("the loss", () => {
     const sumOf = (weight: (l: number) => number) =>
       kept.map((row) => row.reduce((sum, l) => sum - weight(l) * l, 0) / 5);
     const nll = await model.sftEvaluate(batch);
-    sumOf(() => 1).forEach((value, i) => expect(nll.loss[i]).toBeCloseTo(value, 5));
+    sumOf(() => 1).forEach((value, i) => {
+      expect(nll.loss[i]).toBeCloseTo(value, 5);
+    });
     const dft = await model.sftEvaluate(batch, { lossType: "dft" });
-    sumOf(Math.exp).forEach((value, i) => expect(dft.loss[i]).toBeCloseTo(value, 6));
+    sumOf(Math.exp).forEach((value, i) => {
+      expect(dft.loss[i]).toBeCloseTo(value, 6);
+    });
     const whole = await model.sftEvaluate(batch, { lossTokens: 1 });
-    nll.loss.forEach((value, i) => expect(whole.loss[i]).toBeCloseTo(5 * value, 4));
+    nll.loss.forEach((value, i) => {
+      expect(whole.loss[i]).toBeCloseTo(5 * value, 4);
+    });
   });
 
   it("counts the tokens that are the likeliest", async () => {
@@ -73,8 +79,12 @@ describe("the loss", () => {
     const evaluated = await model.sftEvaluate(batch);
     for (const options of [{}, { maxTokensPerMicroBatch: 4 }, { gradientCheckpointing: true }]) {
       const { loss, entropy, correct } = await model.sftForwardBackward(batch, options);
-      loss.forEach((value, i) => expect(value).toBeCloseTo(evaluated.loss[i] ?? Number.NaN, 5));
-      entropy.forEach((value, i) => expect(value).toBeCloseTo(evaluated.entropy[i] ?? Number.NaN, 4));
+      loss.forEach((value, i) => {
+        expect(value).toBeCloseTo(evaluated.loss[i] ?? Number.NaN, 5);
+      });
+      entropy.forEach((value, i) => {
+        expect(value).toBeCloseTo(evaluated.entropy[i] ?? Number.NaN, 4);
+      });
       expect([...correct]).toEqual([...evaluated.correct]);
     }
   });

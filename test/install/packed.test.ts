@@ -97,7 +97,7 @@ describe("an example that is copied", () => {
       ...data,
     ]);
     expect(stderr).toBe("");
-    expect(stdout).toMatch(/^1\/1 +reward -?\d/m);
+    expect(stdout).toMatch(/^1\/1 +(reward|loss) -?\d/m);
     expect(status).toBe(0);
     expect(readdirSync(join(project, "runs", name))).toContain("adapter_model.safetensors");
   });
