@@ -53,6 +53,7 @@ export interface SFTTrainerOptions<Row extends object> {
 export interface SFTEvaluation {
   /** TRL's names with the prefix eval_. */
   readonly metrics: Readonly<Metrics>;
+  /** None: nothing is sampled. */
   readonly completions: readonly never[];
 }
 

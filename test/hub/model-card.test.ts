@@ -133,7 +133,7 @@ it("draws a flat curve, and one of a single step", () => {
   }
 });
 
-test("the card of a model that was fine-tuned says so, and cites no paper on GRPO", async () => {
+it("the card of a model that was fine-tuned says so, and cites no paper on GRPO", async () => {
   const facts = { method: "SFT", rewardNames: [], settings: { steps: 3, loss: "nll" }, curve: [] } as const;
   const card = await modelCard("me/model", { kind: "adapter", base: BASE }, facts);
   expect(card).toContain("Trained with SFT by `grpo`");
