@@ -25,11 +25,8 @@ struct ByteString : std::string {
     using std::string::string;
 };
 
-struct SampleRequest {
-    std::vector<int32_t> prompt_ids;
-    std::vector<int32_t> prompt_offsets;  // [P + 1]
-    std::vector<int32_t> prompt_keys;     // [P] identity in the random streams
-    int64_t group_size = 1;               // G
+/// How the tokens of a completion are drawn, and what ends it.
+struct Drawing {
     int64_t max_new_tokens = 0;
     bool do_sample = true;
     double temperature = 1;
@@ -49,18 +46,11 @@ struct SampleRequest {
     std::vector<ByteString> stop_strings;        // they end a completion; each not empty
     ByteString token_bytes;                      // of every id, with stop_strings only
     std::vector<int32_t> token_offsets;          // [V + 1] into token_bytes
+    bool constrained = false;  // every draw waits to be told what is allowed: StreamInbox
     uint64_t seed = 0;
     uint64_t step = 0;
-    int64_t max_rows = 0;
-    int64_t context_length = 0;  // of length-dependent ropes; 0: longest prompt + max_new_tokens
-    bool graph_capture = false;  // steps of few shapes, recorded where the device has graphs
-    bool plain = false;          // without the CPU kernels, whose results are tested against this
 
     static void fields(auto& self, auto& field) {
-        field("promptIds", self.prompt_ids);
-        field("promptOffsets", self.prompt_offsets);
-        field("promptKeys", self.prompt_keys);
-        field("groupSize", self.group_size);
         field("maxNewTokens", self.max_new_tokens);
         field("doSample", self.do_sample);
         field("temperature", self.temperature);
@@ -79,8 +69,29 @@ struct SampleRequest {
         field.optional("stopStrings", self.stop_strings);
         field.optional("tokenBytes", self.token_bytes);
         field.optional("tokenOffsets", self.token_offsets);
+        field.optional("constrained", self.constrained);
         field("seed", self.seed);
         field("step", self.step);
+    }
+};
+
+/// Prompts that are sampled together.
+struct SampleRequest : Drawing {
+    std::vector<int32_t> prompt_ids;
+    std::vector<int32_t> prompt_offsets;  // [P + 1]
+    std::vector<int32_t> prompt_keys;     // [P] identity in the random streams
+    int64_t group_size = 1;               // G
+    int64_t max_rows = 0;
+    int64_t context_length = 0;  // of length-dependent ropes; 0: longest prompt + max_new_tokens
+    bool graph_capture = false;  // steps of few shapes, recorded where the device has graphs
+    bool plain = false;          // without the CPU kernels, whose results are tested against this
+
+    static void fields(auto& self, auto& field) {
+        Drawing::fields(self, field);
+        field("promptIds", self.prompt_ids);
+        field("promptOffsets", self.prompt_offsets);
+        field("promptKeys", self.prompt_keys);
+        field("groupSize", self.group_size);
         field("maxRows", self.max_rows);
         field.optional("contextLength", self.context_length);
         field.optional("graphCapture", self.graph_capture);
@@ -94,18 +105,78 @@ struct SampleRequest {
     }
 };
 
+/// A prompt that enters a running batch.
+struct StreamRequest : Drawing {
+    int64_t ticket = 0;  // what events call it; no other request has it
+    int64_t owner = 0;   // owners share the batch fairly
+    std::vector<int32_t> prompt_ids;
+    int64_t prompt_key = 0;    // identity in the random streams
+    int64_t group_size = 1;    // G
+    int64_t top_logprobs = 0;  // so many of the likeliest tokens beside each drawn one
+
+    static void fields(auto& self, auto& field) {
+        Drawing::fields(self, field);
+        field("ticket", self.ticket);
+        field("owner", self.owner);
+        field("promptIds", self.prompt_ids);
+        field("promptKey", self.prompt_key);
+        field("groupSize", self.group_size);
+        field("topLogprobs", self.top_logprobs);
+    }
+};
+
+/// How a running batch is run.
+struct StreamOptions {
+    int64_t max_rows = 0;
+    int64_t part_tokens = 0;     // of prompts that are computed between two decode steps
+    int64_t cache_bytes = 0;     // of what is remembered of sequences that have ended
+    int64_t context_length = 0;  // of length-dependent ropes
+    bool plain = false;          // as in SampleRequest
+
+    static void fields(auto& self, auto& field) {
+        field("maxRows", self.max_rows);
+        field("partTokens", self.part_tokens);
+        field("cacheBytes", self.cache_bytes);
+        field("contextLength", self.context_length);
+        field.optional("plain", self.plain);
+    }
+};
+
 enum class Finish : uint8_t { kEos = 0, kLength = 1, kStop = 2 };
+constexpr uint8_t kGoesOn = 255;  // where there is no Finish
 
 /// The tokens of one decode step, one for each row that was live.
 struct StepTokens {
-    std::vector<int32_t> prompts;  // [n] index of the prompt
+    std::vector<int32_t> prompts;  // [n] index of the prompt, or ticket
     std::vector<int32_t> samples;  // [n] index in its group
     std::vector<int32_t> ids;      // [n]
+    std::vector<float> logprobs;   // [n]
+    std::vector<uint8_t> finish;   // [n] Finish, or kGoesOn
+    // The likeliest tokens beside each, where they were asked for, likeliest first.
+    std::vector<int32_t> top_offsets;  // [n + 1]
+    std::vector<int32_t> top_ids;
+    std::vector<float> top_logprobs;
 
     static void fields(auto& self, auto& field) {
         field("prompts", self.prompts);
         field("samples", self.samples);
         field("ids", self.ids);
+        field("logprobs", self.logprobs);
+        field("finish", self.finish);
+        field("topOffsets", self.top_offsets);
+        field("topIds", self.top_ids);
+        field("topLogprobs", self.top_logprobs);
+    }
+};
+
+/// A prompt begins to be computed.
+struct PromptOpened {
+    int64_t prompt = 0;  // as of StepTokens
+    int64_t known = 0;   // first tokens that an earlier sequence has computed
+
+    static void fields(auto& self, auto& field) {
+        field("prompt", self.prompt);
+        field("known", self.known);
     }
 };
 
@@ -126,16 +197,18 @@ struct Group {
     }
 };
 
-/// What a rollout tells while it runs, on the engine thread.
+/// What a rollout tells while it runs, on the engine thread; any may be empty.
 struct SampleEvents {
-    std::function<void(Group)> on_group;        // as soon as all its completions have ended
-    std::function<void(StepTokens)> on_tokens;  // after every step; may be empty
+    std::function<void(Group)> on_group;          // as soon as all its completions have ended
+    std::function<void(StepTokens)> on_tokens;    // after every step
+    std::function<void(PromptOpened)> on_opened;  // before its first token
 };
 
 struct SampleStats {
     int64_t decode_steps = 0;
     int64_t tokens = 0;
-    int64_t prefill_tokens = 0;
+    int64_t prefill_tokens = 0;  // that were computed
+    int64_t known_tokens = 0;    // of prompts, that were known
     double prefill_seconds = 0;
     double decode_seconds = 0;
 
@@ -143,6 +216,7 @@ struct SampleStats {
         field("decodeSteps", self.decode_steps);
         field("tokens", self.tokens);
         field("prefillTokens", self.prefill_tokens);
+        field("knownTokens", self.known_tokens);
         field("prefillSeconds", self.prefill_seconds);
         field("decodeSeconds", self.decode_seconds);
     }

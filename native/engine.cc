@@ -9,6 +9,8 @@
 
 #include "engine_limits.h"
 #include "error.h"
+#include "rollout/kernel_decoding.h"
+#include "rollout/operator_decoding.h"
 #include "rollout/rollout.h"
 #include "train/losses/grpo_loss.h"
 #include "train/train.h"
@@ -23,6 +25,30 @@ at::ScalarType parse_dtype(const std::string& name) {
     if (name == "float64") return at::kDouble;
     throw EngineError("BAD_OPTION", "unknown dtype " + name,
                       "use float32, bfloat16, float16 or float64");
+}
+
+/// What was allowed and never asked for means nothing to what comes after.
+struct AllowedEnds {
+    StreamInbox& inbox;
+    ~AllowedEnds() { inbox.forget_all(); }
+};
+
+RolloutRoom room_of(const SampleRequest& request) {
+    // A group is never split over the limit: it shares its prompt's cache, and its advantages need
+    // all of it.
+    const int64_t limit = std::max(request.max_rows, request.group_size);
+    const int64_t groups = std::min(limit / request.group_size, request.num_prompts());
+    RolloutRoom room{
+        .rows = groups * request.group_size,
+        // A prompt stays until its last completion ends, so there are more of them than full
+        // groups.
+        .prompts = std::min(kLimits.prompts_per_full_group * groups, request.num_prompts()),
+        .group_size = request.group_size,
+        .prompt_width = 0,
+        .max_new_tokens = request.max_new_tokens};
+    for (int64_t p = 0; p < request.num_prompts(); ++p)
+        room.prompt_width = std::max(room.prompt_width, request.prompt_length(p));
+    return room;
 }
 
 at::Device parse_device(const std::string& name) {
@@ -88,37 +114,133 @@ ForwardMode Engine::policy() const {
     return mode;
 }
 
-SampleStats Engine::sample(const SampleRequest& request, const Cancelled& cancelled,
-                           SampleEvents events) {
+void Engine::check_drawing(const Drawing& drawing) const {
     check_language_model();
-    for (const auto* ids :
-         {&request.prompt_ids, &request.stop_ids, &request.bad_word_ids, &request.suppress_tokens,
-          &request.begin_suppress_tokens, &request.forced_eos_tokens})
+    for (const auto* ids : {&drawing.stop_ids, &drawing.bad_word_ids, &drawing.suppress_tokens,
+                            &drawing.begin_suppress_tokens, &drawing.forced_eos_tokens})
         check_ids(*ids);
-    require(static_cast<int64_t>(request.prompt_keys.size()) == request.num_prompts(),
-            "one key a prompt");
-    require(request.stop_strings.empty() || static_cast<int64_t>(request.token_offsets.size()) ==
+    require(drawing.stop_strings.empty() || static_cast<int64_t>(drawing.token_offsets.size()) ==
                                                 decoder_.config().vocab_size + 1,
             "stop strings need the bytes of every token of the vocabulary");
+}
+
+void Engine::check_prompt(const std::string& name, int64_t length, int64_t max_new_tokens) const {
+    require(length > 0, name + " is empty");
+    const int64_t positions = decoder_.config().max_positions;
+    require(length + max_new_tokens <= positions,
+            name + " has " + std::to_string(length) + " tokens; with " +
+                std::to_string(max_new_tokens) + " new ones it leaves the " +
+                std::to_string(positions) + " positions of the model");
+}
+
+SampleStats Engine::sample(const SampleRequest& request, const Cancelled& cancelled,
+                           SampleEvents events) {
+    check_drawing(request);
+    check_ids(request.prompt_ids);
+    require(static_cast<int64_t>(request.prompt_keys.size()) == request.num_prompts(),
+            "one key a prompt");
     for (int64_t p = 0; p < request.num_prompts(); ++p) {
-        require(request.prompt_length(p) > 0, "prompt " + std::to_string(p) + " is empty");
-        require(
-            request.prompt_length(p) + request.max_new_tokens <= decoder_.config().max_positions,
-            "prompt " + std::to_string(p) + " has " + std::to_string(request.prompt_length(p)) +
-                " tokens; with " + std::to_string(request.max_new_tokens) +
-                " new ones it leaves the " + std::to_string(decoder_.config().max_positions) +
-                " positions of the model");
+        check_prompt("prompt " + std::to_string(p), request.prompt_length(p),
+                     request.max_new_tokens);
     }
     if (request.num_prompts() == 0 || request.max_new_tokens <= 0 || request.group_size <= 0)
         return {};
     const c10::InferenceMode inference;
     ForwardMode mode = policy();
-    mode.context_length = request.context_length;
-    for (int64_t p = 0; p < request.num_prompts() && request.context_length == 0; ++p) {
-        mode.context_length =
-            std::max(mode.context_length, request.prompt_length(p) + request.max_new_tokens);
+    RolloutRoom room = room_of(request);
+    mode.context_length = request.context_length != 0 ? request.context_length
+                                                      : room.prompt_width + room.max_new_tokens;
+    const AllowedEnds ends{inbox_};
+    BlockPool pool(decoder_.config(), decoder_.storage());
+    const std::unique_ptr<Decoding> decoding =
+        decoding_of(mode, room, request.plain, request.graph_capture, pool, nullptr);
+    Rollout rollout(decoder_, mode, *decoding, room, /*part_tokens=*/0, std::move(events),
+                    allowed(cancelled));
+    const auto drawing = std::make_shared<const Drawing>(request);
+    for (int64_t p = 0; p < request.num_prompts(); ++p) {
+        const std::span<const int32_t> ids = request.prompt(p);
+        rollout.enter({.index = p,
+                       .ids = {ids.begin(), ids.end()},
+                       .key = static_cast<uint32_t>(request.prompt_keys[p]),
+                       .group_size = request.group_size,
+                       .drawing = drawing});
     }
-    return Rollout(decoder_, request, mode, read_back_, cancelled, std::move(events)).run();
+    while (!rollout.idle()) {
+        if (cancelled()) throw EngineError("CANCELLED", "the rollout was cancelled");
+        rollout.step();
+    }
+    return rollout.stats();
+}
+
+std::unique_ptr<Decoding> Engine::decoding_of(const ForwardMode& mode, const RolloutRoom& room,
+                                              bool plain, bool record, BlockPool& pool,
+                                              PrefixIndex* index) {
+    if (plain || record || !KernelDecoding::can_run(decoder_))
+        return std::make_unique<OperatorDecoding>(decoder_, mode, room, record, read_back_);
+    // Sequences under another policy, or turned otherwise, have nothing in common.
+    const std::string name = weights_.policy_name() + '/' + std::to_string(mode.context_length);
+    return std::make_unique<KernelDecoding>(decoder_, mode, pool, index, name);
+}
+
+Allowed Engine::allowed(const Cancelled& cancelled) {
+    return [this, &cancelled](int64_t prompt, int64_t sample) {
+        return inbox_.wait_allowed(prompt, sample, cancelled);
+    };
+}
+
+void Engine::check_stream(const StreamRequest& request) const {
+    check_drawing(request);
+    check_ids(request.prompt_ids);
+    require(request.max_new_tokens > 0 && request.group_size > 0, "nothing is asked for");
+    check_prompt("the prompt", static_cast<int64_t>(request.prompt_ids.size()),
+                 request.max_new_tokens);
+}
+
+SampleStats Engine::stream(const StreamOptions& options, const Cancelled& cancelled,
+                           SampleEvents events) {
+    check_language_model();
+    require(options.max_rows > 0, "a batch has rows");
+    const c10::InferenceMode inference;
+    ForwardMode mode = policy();
+    mode.context_length = options.context_length;
+    const RolloutRoom room{.rows = options.max_rows, .prompts = options.max_rows};
+    Sequences& kept = sequences(options.cache_bytes);
+    const std::unique_ptr<Decoding> decoding =
+        decoding_of(mode, room, options.plain, /*record=*/false, kept.pool, &kept.index);
+    const AllowedEnds ends{inbox_};
+    events.on_group = [this](const Group& group) { inbox_.forget(group.prompt); };
+    Rollout rollout(decoder_, mode, *decoding, room, options.part_tokens, std::move(events),
+                    allowed(cancelled));
+    while (true) {
+        StreamInbox::News news = inbox_.take();
+        for (StreamRequest& request : news.entered) {
+            rollout.enter({.index = request.ticket,
+                           .owner = request.owner,
+                           .ids = std::move(request.prompt_ids),
+                           .key = static_cast<uint32_t>(request.prompt_key),
+                           .group_size = request.group_size,
+                           .top_logprobs = request.top_logprobs,
+                           .drawing = std::make_shared<const Drawing>(std::move(request))});
+        }
+        for (const int64_t ticket : news.left) {
+            rollout.leave(ticket);
+            inbox_.forget(ticket);
+        }
+        if (rollout.idle()) break;
+        if (cancelled()) throw EngineError("CANCELLED", "the batch was cancelled");
+        rollout.step();
+    }
+    return rollout.stats();
+}
+
+Engine::Sequences& Engine::sequences(int64_t bytes) {
+    if (sequences_ && (sequences_->bytes != bytes || sequences_->version != weights_.version()))
+        sequences_.reset();
+    if (!sequences_) {
+        sequences_ = std::make_unique<Sequences>(decoder_.config(), decoder_.storage(), bytes,
+                                                 weights_.version());
+    }
+    return *sequences_;
 }
 
 std::vector<float> Engine::logprobs(const Batch& batch, double temperature, bool reference,
@@ -203,6 +325,7 @@ StepResult Engine::optimizer_step(const OptimizerOptions& options) {
     Adapter& adapter = weights_.trained();
     const StepResult result = grpo::optimizer_step(adapter.parameters, options, read_back_);
     adapter.parameters.zero_grad();
+    sequences_.reset();
     if (result.applied) adapter.refresh(decoder_.base());
     return result;
 }

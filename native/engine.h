@@ -14,9 +14,13 @@
 
 #include "batch.h"
 #include "device.h"
+#include "model/block_pool.h"
+#include "model/prefix_index.h"
 #include "model_spec.h"
 #include "op_counter.h"
 #include "optim/optimizer.h"
+#include "rollout/rollout.h"
+#include "rollout/stream_inbox.h"
 #include "train/losses/loss.h"
 #include "train/losses/sft_loss.h"
 #include "weights.h"
@@ -36,6 +40,14 @@ class Engine {
 
     SampleStats sample(const SampleRequest& request, const Cancelled& cancelled,
                        SampleEvents events);
+    /// Throws BAD_INPUT for what stream() cannot take. Any thread.
+    void check_stream(const StreamRequest& request) const;
+    /// Runs a batch that prompts enter and leave, until there is none. Sequences are remembered for
+    /// those that come later, until the weights change.
+    SampleStats stream(const StreamOptions& options, const Cancelled& cancelled,
+                       SampleEvents events);
+    /// Of the batch or rollout that runs, or of the next. Any thread.
+    StreamInbox& inbox() { return inbox_; }
     /// Under the policy, or under the reference.
     std::vector<float> logprobs(const Batch& batch, double temperature, bool reference,
                                 const Cancelled& cancelled);
@@ -64,12 +76,37 @@ class Engine {
     void check_language_model() const;
     void check_batch(const Batch& batch) const;
     void check_sft(const SftBatch& batch, const SftOptions& options) const;
+    void check_drawing(const Drawing& drawing) const;
+    void check_prompt(const std::string& name, int64_t length, int64_t max_new_tokens) const;
     ForwardMode policy() const;
+    std::unique_ptr<Decoding> decoding_of(const ForwardMode& mode, const RolloutRoom& room,
+                                          bool plain, bool record, BlockPool& pool,
+                                          PrefixIndex* index);
+
+    /// What constrained completions wait for in the inbox.
+    Allowed allowed(const Cancelled& cancelled);
+
+    /// Keys and values that are remembered.
+    struct Sequences {
+        Sequences(const ModelConfig& config, cpu::Storage storage, int64_t most_bytes,
+                  uint64_t of_version)
+            : pool(config, storage),
+              index(pool, most_bytes / pool.block_bytes()),
+              bytes(most_bytes),
+              version(of_version) {}
+        BlockPool pool;
+        PrefixIndex index;
+        int64_t bytes;
+        uint64_t version;  // of the weights
+    };
+    Sequences& sequences(int64_t bytes);
 
     Weights weights_;
     const Decoder& decoder_;
     ReadBack read_back_;
     std::unique_ptr<OperatorCounter> counter_;
+    std::unique_ptr<Sequences> sequences_;
+    StreamInbox inbox_;
 };
 
 /// A device that can be used now, e.g. {"cpu", 1}.

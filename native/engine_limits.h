@@ -10,6 +10,7 @@ namespace grpo {
 struct Limits {
     int64_t pass_tokens = 8192;                  // of one pass without gradients
     int64_t prompts_per_full_group = 2;          // in the cache, for each group that is decoded
+    int64_t block_tokens = 64;                   // of a sequence in the memory of a CPU
     int64_t logit_rows = 48;                     // rows on a CPU whose logits are held at a time
     int64_t chunk_elements = int64_t{32} << 20;  // logits of one chunk in training: 128 MiB in fp32
     int64_t widened_elements = int64_t{4} << 20;  // of a weight that a pass in a wider type needs:
@@ -19,6 +20,7 @@ struct Limits {
     static void fields(auto& self, auto& field) {
         field("passTokens", self.pass_tokens);
         field("promptsPerFullGroup", self.prompts_per_full_group);
+        field("blockTokens", self.block_tokens);
         field("logitRows", self.logit_rows);
         field("chunkElements", self.chunk_elements);
         field("widenedElements", self.widened_elements);

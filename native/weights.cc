@@ -44,6 +44,7 @@ void require_finite(const at::Tensor& merged, const std::string& name) {
 }  // namespace
 
 void Weights::initialise(uint64_t seed) {
+    ++version_;
     const c10::NoGradGuard no_grad;
     for (const NamedTensor& tensor : base().named_tensors()) {
         const Write fill = [&](const at::Tensor& values, int64_t first) {
@@ -69,6 +70,7 @@ void Weights::require_unmerged() const {
 }
 
 void Weights::add_adapter(const std::string& name, const AdapterSpec& spec) {
+    ++version_;
     require_unmerged();
     require(!whole_, "the model is trained in full; adapters have no place beside that");
     require(!name.empty() && !adapters_.contains(name), "an adapter needs a name of its own");
@@ -77,6 +79,7 @@ void Weights::add_adapter(const std::string& name, const AdapterSpec& spec) {
 }
 
 void Weights::delete_adapter(const std::string& name) {
+    ++version_;
     require_unmerged();
     find(name);
     adapters_.erase(name);
@@ -95,6 +98,7 @@ void Weights::set_enabled(bool enabled) {
 }
 
 void Weights::train_all() {
+    ++version_;
     require(adapters_.empty() && !whole_,
             "full training needs a model without adapters that is not trained in full already");
     whole_ = std::make_unique<Adapter>(Adapter::whole_model(base()), base());
@@ -128,6 +132,7 @@ void Weights::mix_reference(double alpha) {
 }
 
 void Weights::merge(const std::vector<std::string>& names, bool safe) {
+    ++version_;
     const c10::NoGradGuard no_grad;
     require_unmerged();
     require(!whole_, "the model is trained in full; there is nothing to merge");
@@ -156,6 +161,7 @@ void Weights::merge(const std::vector<std::string>& names, bool safe) {
 }
 
 void Weights::unmerge() {
+    ++version_;
     const c10::NoGradGuard no_grad;
     require(merged_, "no adapter is merged");
     for (const auto& [tensor, before] : before_merge_) overwrite(tensor, before);
@@ -165,6 +171,7 @@ void Weights::unmerge() {
 }
 
 bool Weights::drop_adapters() {
+    ++version_;
     const bool untied = merged_ && tied_before_merge_ && !base().tied();
     if (whole_) whole_->share_with(base());
     whole_.reset();
@@ -181,6 +188,8 @@ Adapter* Weights::chosen() const {
     if (whole_) return whole_.get();
     return active_.empty() ? nullptr : &find(active_);
 }
+
+std::string Weights::policy_name() const { return policy() == nullptr ? "" : active_; }
 
 const Adapter* Weights::policy() const { return enabled_ && !merged_ ? chosen() : nullptr; }
 
@@ -347,6 +356,7 @@ void Weights::read_set(TensorSet set, const TensorFiles& files, StoredTensors& s
 }
 
 void Weights::load_set(TensorSet set, const TensorTable& table, int64_t step) {
+    ++version_;
     const c10::NoGradGuard no_grad;
     require_unmerged();
     const std::string code = set == TensorSet::kAdapter ? "BAD_ADAPTER" : "BAD_CHECKPOINT";

@@ -66,6 +66,10 @@ class Weights {
     /// What answers now, and what answers as the reference; nullptr: the decoder by itself.
     const Adapter* policy() const;
     const Adapter* reference() const;
+    /// A name of the policy that no other one has while the weights are of one version.
+    std::string policy_name() const;
+    /// Changes with all weights that a policy may have, but for steps of the optimizer.
+    uint64_t version() const { return version_; }
     /// What is trained; throws BAD_INPUT where nothing can be.
     Adapter& trained();
     /// The parameters of what is active or trained in full, on or off; nullptr without any.
@@ -113,6 +117,7 @@ class Weights {
     std::map<std::string, std::unique_ptr<Adapter>> adapters_;
     std::string active_;
     bool enabled_ = true;
+    uint64_t version_ = 0;
     std::unique_ptr<Adapter> whole_;      // of full training
     std::unique_ptr<Adapter> reference_;  // frozen copy of an adapter
     bool own_reference_ = false;          // full training: the decoder is the frozen copy

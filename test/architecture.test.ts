@@ -18,6 +18,7 @@ const layers: readonly (readonly string[])[] = [
   ["lib/file-kind.ts"],
   [
     "lib/abort.ts",
+    "lib/event-queue.ts",
     "lib/at.ts",
     "lib/json.ts",
     "lib/text.ts",

@@ -168,9 +168,14 @@ class ChatWriter {
   }
 }
 
-/** Sampled ids count, all of them. */
-export function usageOf(prompt: number, completion: number) {
-  return { prompt_tokens: prompt, completion_tokens: completion, total_tokens: prompt + completion };
+/** Sampled ids count, all of them. `cached`: of the prompt, what was computed with an earlier request. */
+export function usageOf(prompt: number, completion: number, cached = 0) {
+  return {
+    prompt_tokens: prompt,
+    completion_tokens: completion,
+    total_tokens: prompt + completion,
+    prompt_tokens_details: { cached_tokens: cached },
+  };
 }
 
 /**

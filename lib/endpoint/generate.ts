@@ -70,10 +70,14 @@ export function answerGenerate(served: Served, { body, signal }: Call): Reply {
       { length: generation.count },
       (): Completion => ({ tokens: [], finishReason: "length" }),
     );
+    let cached = 0;
     for await (const event of served.generator.generate(generation)) {
       const completion = at(completions, event.index);
       if (event.type === "token") completion.tokens.push(event.token);
-      else completion.finishReason = event.finishReason === "length" ? "length" : "stop";
+      else {
+        completion.finishReason = event.finishReason === "length" ? "length" : "stop";
+        cached = event.knownTokens ?? cached;
+      }
     }
     const names = new TokenNames(served.tokenizer, true);
     const choices = completions.map(({ tokens, finishReason }, index) => ({
@@ -87,7 +91,7 @@ export function answerGenerate(served: Served, { body, signal }: Call): Reply {
       request_id: fields.request_id ?? newId("generate"),
       choices,
       prompt_logprobs: null,
-      usage: usageOf(fields.token_ids.length, sampled),
+      usage: usageOf(fields.token_ids.length, sampled, cached),
       ...(fields.return_token_ids ? { prompt_token_ids: fields.token_ids } : {}),
     };
   });

@@ -1,6 +1,7 @@
 // What the endpoint asks of an engine, and no more: completions of token ids, token by token, and the log-probabilities of given
 // ids. Ids in, ids out; it knows nothing of messages, texts and HTTP.
 
+import type { TokenConstraint } from "../model/token-constraint.js";
 import type { FinishReason, TokenIds } from "../types.js";
 
 /** How tokens are drawn. */
@@ -36,6 +37,12 @@ export interface GenerationRequest {
   readonly logprobs: boolean;
   /** So many of the likeliest tokens beside each drawn one; needs `logprobs`. */
   readonly topLogprobs: number;
+  /**
+   * What a completion may be, made anew for each. Log-probabilities stay those of the policy without it. Undefined: anything.
+   */
+  readonly constraint?: (() => TokenConstraint) | undefined;
+  /** Whoever it stands for: owners share the engine fairly. Default: one for all. */
+  readonly owner?: object;
   /** The adapter that computes; null: the model without one; undefined: the model as it is. */
   readonly adapter: string | null | undefined;
   /** Aborting it ends the work. */
@@ -63,7 +70,13 @@ export interface DrawnToken {
 export type GenerationEvent =
   /** `index` counts the completions of the request from 0. The end token is one of them. */
   | { readonly type: "token"; readonly index: number; readonly token: DrawnToken }
-  | { readonly type: "end"; readonly index: number; readonly finishReason: FinishReason };
+  | {
+      readonly type: "end";
+      readonly index: number;
+      readonly finishReason: FinishReason;
+      /** First tokens of the prompt that were computed with an earlier request. Undefined: not known. */
+      readonly knownTokens?: number;
+    };
 
 export interface ScoreRequest {
   readonly ids: TokenIds;

@@ -1,6 +1,6 @@
 // Several streams as one, in the order in which their events come.
 
-import { EventQueue } from "./event-queue.js";
+import { EventQueue } from "../event-queue.js";
 
 /** Each event with the index of its stream. An error of one ends all; leaving the loop leaves all streams. */
 export async function* mergeStreams<Event>(

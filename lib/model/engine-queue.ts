@@ -26,14 +26,25 @@ export class EngineQueue {
   #disposed = false;
   #busyMilliseconds = 0;
   #runningSince: number | undefined;
+  /** Jobs that were asked for and have not begun. */
+  #waiting = 0;
+  #onWaiting: (() => void) | undefined;
 
   constructor(engine: NativeEngine) {
     this.#engine = engine;
   }
 
-  /** Runs a job after those before it. Aborting the signal ends it, waiting or running, with CANCELLED. */
-  run<T>(job: (engine: NativeEngine) => Promise<T>, signal?: AbortSignal): Promise<T> {
-    const result = this.#tail.then(() => this.#start(job, signal));
+  /**
+   * Runs a job after those before it. Aborting the signal ends it, waiting or running, with CANCELLED. `onWaiting` is called once while
+   * it runs and another job waits for its end.
+   */
+  run<T>(job: (engine: NativeEngine) => Promise<T>, signal?: AbortSignal, onWaiting?: () => void): Promise<T> {
+    this.#waiting++;
+    this.#tellWaiting();
+    const result = this.#tail.then(() => {
+      this.#waiting--;
+      return this.#start(job, signal, onWaiting);
+    });
     this.#tail = result.then(ignore, ignore);
     return result;
   }
@@ -64,7 +75,17 @@ export class EngineQueue {
     this.#engine.dispose();
   }
 
-  async #start<T>(job: (engine: NativeEngine) => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  #tellWaiting(): void {
+    const tell = this.#onWaiting;
+    this.#onWaiting = undefined;
+    tell?.();
+  }
+
+  async #start<T>(
+    job: (engine: NativeEngine) => Promise<T>,
+    signal: AbortSignal | undefined,
+    onWaiting: (() => void) | undefined,
+  ): Promise<T> {
     this.checkAlive();
     if (this.#failure) {
       const { error } = this.#failure;
@@ -78,13 +99,17 @@ export class EngineQueue {
     signal?.addEventListener("abort", abort, { once: true });
     this.#runningSince = performance.now();
     try {
-      return await job(this.#engine);
+      const running = job(this.#engine);
+      this.#onWaiting = onWaiting;
+      if (this.#waiting > 0) this.#tellWaiting();
+      return await running;
     } catch (thrown) {
       const error = toGrpoError(thrown);
       throw error.code === "CANCELLED" && signal?.aborted ? cancelled(signal) : error;
     } finally {
       this.#busyMilliseconds += performance.now() - (this.#runningSince ?? 0);
       this.#runningSince = undefined;
+      this.#onWaiting = undefined;
       signal?.removeEventListener("abort", abort);
     }
   }

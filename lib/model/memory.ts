@@ -78,6 +78,8 @@ export const ENGINE_LIMITS = {
   passTokens: 8192,
   /** Prompts in the cache for each full group. */
   promptsPerFullGroup: 2,
+  /** Tokens of a block, in which a CPU keeps keys and values. */
+  blockTokens: 64,
   /** Rows whose logits a CPU holds at a time. */
   logitRows: 48,
   /** Logits of one chunk. */
@@ -155,10 +157,17 @@ function rolloutBytes(model: MemoryModel, run: MemoryRun): Bytes {
   const seen = run.repetitionPenalty ? rows * shape.vocabSize : 0;
   const decode = seen + (model.device === "cpu" ? cpuDecodeBytes(model, rows) : decodeBytes(model, run, rows));
   return {
-    "KV cache": perToken * (prompts * W + rows * T),
+    "KV cache": perToken * (model.device === "cpu" ? blockTokens(prompts, W, rows, T) : prompts * W + rows * T),
     sampling: decode,
     prefill: Math.max(0, passBytes(model, Math.min(prompts * W, Math.max(W, ENGINE_LIMITS.passTokens))) - decode),
   };
+}
+
+/** Tokens that whole blocks have: a row has a copy of the block that its prompt does not fill. */
+function blockTokens(prompts: number, promptTokens: number, rows: number, completionTokens: number): number {
+  const size = ENGINE_LIMITS.blockTokens;
+  const whole = (tokens: number) => Math.ceil(tokens / size) * size;
+  return prompts * whole(promptTokens) + rows * whole((promptTokens % size) + completionTokens);
 }
 
 /** One step of plain loops: all logits of some rows. */

@@ -22,6 +22,7 @@ import { type LossOptions, rowsPerSliceOf, toNativeLoss } from "../options/loss.
 import { type OptimizerStepOptions, toNativeOptimizer } from "../options/optimizer.js";
 import { type SftLossOptions, toNativeSftLoss } from "../options/sft-loss.js";
 import type { TokenIds } from "../types.js";
+import { ConstraintFeed } from "./constraint-feed.js";
 import { EngineQueue } from "./engine-queue.js";
 import { readModelConfig } from "./families/families.js";
 import { DEFAULT_SHARD_SIZE, shardBytes } from "./files/shards.js";
@@ -47,10 +48,12 @@ import {
 } from "./model-options.js";
 import { flattenBatch, flattenIds, splitFloats } from "./ragged.js";
 import { readModel } from "./read-model.js";
+import { SampleStream, type StreamEvent, type StreamOptions } from "./sample-stream.js";
 import type { SampledGroup, SampleResult } from "./sampled.js";
 import {
   type AdapterChoice,
   type DrawnToken,
+  FINISH_REASONS,
   type GenerateOptions,
   generateToSample,
   type ModelSampleOptions,
@@ -105,6 +108,7 @@ export class CausalLM implements Learner, SupervisedLearner {
   readonly maxPositions: number;
   readonly #sampling: SamplingModel;
   readonly #queue: EngineQueue;
+  readonly #stream: SampleStream;
   readonly #weights: ModelWeights;
   readonly #files: WeightFiles;
   readonly #version: HubSource;
@@ -121,6 +125,10 @@ export class CausalLM implements Learner, SupervisedLearner {
     this.#sampling = { vocabSize, maxPositions, eosTokenIds, ownGeneration: own };
     this.#queue = new EngineQueue(parts.engine);
     this.#weights = new ModelWeights(this.#queue, parts);
+    const { ropes } = parts.description.native;
+    this.#stream = new SampleStream(this.#queue, this.#sampling, ropes, (engine, adapter, job) =>
+      this.#within(engine, adapter === undefined ? {} : { adapter }, job),
+    );
     this.#files = new WeightFiles(this.#queue, this.#weights);
     this.#version = parts.version;
   }
@@ -314,10 +322,18 @@ export class CausalLM implements Learner, SupervisedLearner {
     );
   }
 
+  /**
+   * Completions of one prompt, token by token. Calls meet in one running batch, whatever their options, and a prompt that begins as a
+   * sequence before it computes only what is new. Leaving the loop ends the work, as the signal does.
+   */
+  stream(prompt: TokenIds, options: StreamOptions): AsyncIterable<StreamEvent> {
+    return this.#stream.sample(prompt, options);
+  }
+
   /** `groupSize` completions of every prompt; each group is handed to `onGroup` as it finishes. */
   async sample(prompts: readonly TokenIds[], options: ModelSampleOptions): Promise<SampleResult> {
     const request = sampleRequest(prompts, options, this.#sampling);
-    const { onToken, signal } = options;
+    const { onToken, constraint, signal } = options;
     const groups: SampledGroup[] = [];
     let thrown: { readonly error: unknown } | undefined;
     const stats = await this.#queue
@@ -338,11 +354,23 @@ export class CausalLM implements Learner, SupervisedLearner {
             groups[group.prompt] = group;
             options.onGroup?.(group);
           });
-        const onTokens = onToken && ((step: NativeStepTokens) => guarded(() => forEachToken(step, onToken)));
+        const feed = constraint && new ConstraintFeed(engine, this.vocabSize);
+        const listens = onToken !== undefined || feed !== undefined;
+        const onTokens = (step: NativeStepTokens) =>
+          guarded(() => {
+            if (onToken) forEachToken(step, onToken);
+            if (feed) feedTokens(feed, step);
+          });
         return this.#within(engine, options, () => {
           // While another adapter was made the active one, there was nothing to cancel.
           if (signal?.aborted) throw new GrpoError("CANCELLED", "cancelled by the given signal");
-          return onTokens ? engine.sample(request, onGroup, onTokens) : engine.sample(request, onGroup);
+          const samples = Array.from({ length: constraint ? request.groupSize : 0 }, (_, sample) => sample);
+          for (const prompt of prompts.keys())
+            feed?.begin(
+              prompt,
+              samples.flatMap((sample) => constraint?.(prompt, sample) ?? []),
+            );
+          return listens ? engine.sample(request, onGroup, onTokens) : engine.sample(request, onGroup);
         });
       }, signal)
       .catch((error: unknown) => {
@@ -525,4 +553,9 @@ export class CausalLM implements Learner, SupervisedLearner {
 
 function forEachToken({ prompts, samples, ids }: NativeStepTokens, onToken: (token: DrawnToken) => void): void {
   for (const [i, id] of ids.entries()) onToken({ prompt: at(prompts, i), sample: at(samples, i), id });
+}
+
+function feedTokens(feed: ConstraintFeed, { prompts, samples, ids, finish }: NativeStepTokens): void {
+  for (const [i, id] of ids.entries())
+    feed.take(at(prompts, i), at(samples, i), id, at(finish, i) < FINISH_REASONS.length);
 }

@@ -2,6 +2,7 @@
 
 import type { NativeSampleStats } from "../native/native.js";
 import type { FinishReason } from "../types.js";
+import type { TokenConstraint } from "./token-constraint.js";
 
 /** One sampled completion: ids with the log-probability of each, in float32 and nats. */
 export interface SampledCompletion {
@@ -69,6 +70,11 @@ export interface SampleOptions<T = SampledCompletion> {
    * graphs were not run. Default false.
    */
   readonly graphCapture?: boolean;
+  /**
+   * What each completion may be, by the indices of its prompt and among the prompt's completions; made once for each. The recorded
+   * log-probabilities are those of the model without it. Default: anything.
+   */
+  readonly constraint?: ((prompt: number, sample: number) => TokenConstraint) | undefined;
   /** Aborting it ends the call with the error CANCELLED. */
   readonly signal?: AbortSignal;
   /** Called with each group as it finishes, while others are still being decoded. */

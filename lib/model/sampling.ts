@@ -82,6 +82,7 @@ const SAMPLE_OPTIONS = namesOf<ModelSampleOptions>({
   promptKeys: true,
   signal: true,
   onGroup: true,
+  constraint: true,
   maxRows: true,
   stopStrings: true,
   tokenizer: true,
@@ -128,6 +129,7 @@ export function sampleRequest(
     seed: number("seed", 0, { min: 0, integer: true }),
     step: number("step", 0, { min: 0, integer: true }),
     maxRows: number("maxRows", MAX_ROWS, { min: 1, integer: true }),
+    ...(options.constraint === undefined ? {} : { constrained: true }),
     ...(checkBoolean(where, "graphCapture", options.graphCapture ?? false) ? { graphCapture: true } : {}),
   };
 }
@@ -205,7 +207,8 @@ function nativeStopStrings(
   };
 }
 
-const FINISH_REASONS = ["eos", "length", "stop"] as const;
+/** By the numbers of the engine. */
+export const FINISH_REASONS = ["eos", "length", "stop"] as const;
 
 export function sampledGroup(group: NativeGroup): SampledGroup {
   const logprobs = splitFloats(group.logprobs, group.offsets);

@@ -180,12 +180,8 @@ export interface NativeAdapterSpec {
   seed: number;
 }
 
-export interface NativeSampleRequest {
-  promptIds: Int32Array;
-  promptOffsets: Int32Array; // [P + 1]
-  /** [P] identity of each prompt in the random streams, so that a draw does not depend on the batch around it. */
-  promptKeys: Int32Array;
-  groupSize: number; // G completions a prompt
+/** How the tokens of a completion are drawn, and what ends it. */
+export interface NativeDrawing {
   maxNewTokens: number;
   doSample: boolean; // false: greedy
   temperature: number;
@@ -206,8 +202,18 @@ export interface NativeSampleRequest {
   stopStrings?: Uint8Array[];
   tokenBytes?: Uint8Array;
   tokenOffsets?: Int32Array; // [V + 1]
+  /** Every draw waits to be told what is allowed: allowTokens. */
+  constrained?: boolean;
   seed: number;
   step: number;
+}
+
+export interface NativeSampleRequest extends NativeDrawing {
+  promptIds: Int32Array;
+  promptOffsets: Int32Array; // [P + 1]
+  /** [P] identity of each prompt in the random streams, so that a draw does not depend on the batch around it. */
+  promptKeys: Int32Array;
+  groupSize: number; // G completions a prompt
   /** Rows decoded together at most; waiting prompts enter as rows finish. */
   maxRows: number;
   /** Sequence length that length-dependent ropes are made for; absent: the longest prompt and maxNewTokens. */
@@ -216,6 +222,30 @@ export interface NativeSampleRequest {
   plain?: boolean;
   /** Decode steps in few fixed shapes, by operators, recorded as graphs where the device has graphs. */
   graphCapture?: boolean;
+}
+
+/** A prompt that enters a running batch. */
+export interface NativeStreamRequest extends NativeDrawing {
+  /** What events call it; no other request has it. */
+  ticket: number;
+  /** Owners share the batch fairly. */
+  owner: number;
+  promptIds: Int32Array;
+  promptKey: number; // as of NativeSampleRequest
+  groupSize: number;
+  /** So many of the likeliest tokens beside each drawn one. */
+  topLogprobs: number;
+}
+
+/** How a running batch is run. */
+export interface NativeStreamOptions {
+  maxRows: number;
+  /** Tokens of prompts that are computed between two decode steps. */
+  partTokens: number;
+  /** Of what is remembered of sequences that have ended. */
+  cacheBytes: number;
+  contextLength: number; // as of NativeSampleRequest
+  plain?: boolean;
 }
 
 export interface NativeGroup {
@@ -228,15 +258,29 @@ export interface NativeGroup {
 
 /** The tokens of one decode step, one for each completion that was not finished. */
 export interface NativeStepTokens {
-  prompts: Int32Array;
+  prompts: Int32Array; // index of the prompt, or ticket
   samples: Int32Array;
   ids: Int32Array;
+  logprobs: Float32Array; // as of NativeGroup
+  finish: Uint8Array; // as of NativeGroup; 255: it goes on
+  /** The likeliest tokens beside each, where they were asked for, likeliest first. */
+  topOffsets: Int32Array; // [n + 1]
+  topIds: Int32Array;
+  topLogprobs: Float32Array;
+}
+
+/** A prompt begins to be computed. */
+export interface NativePromptOpened {
+  prompt: number; // as of NativeStepTokens
+  /** First tokens that an earlier sequence has computed. */
+  known: number;
 }
 
 export interface NativeSampleStats {
   decodeSteps: number;
   tokens: number;
-  prefillTokens: number;
+  prefillTokens: number; // that were computed
+  knownTokens: number; // of prompts, that were known
   prefillSeconds: number;
   decodeSeconds: number;
 }
@@ -400,6 +444,18 @@ export interface NativeEngine {
     onGroup: (group: NativeGroup) => void,
     onTokens?: (tokens: NativeStepTokens) => void,
   ): Promise<NativeSampleStats>;
+  /** Runs a batch that prompts enter and leave, until there is none. */
+  stream(
+    options: NativeStreamOptions,
+    onTokens: (tokens: NativeStepTokens) => void,
+    onOpened: (opened: NativePromptOpened) => void,
+  ): Promise<NativeSampleStats>;
+  /** Into the batch that runs, or the next. Throws BAD_INPUT. */
+  enterStream(request: NativeStreamRequest): void;
+  /** Its completions end without an event. */
+  leaveStream(ticket: number): void;
+  /** What the next draw of a completion may be: a bit for every id from the lowest on, or nothing for any. Of sample(): by the prompt's index. */
+  allowTokens(ticket: number, sample: number, allowed: Int32Array): void;
   /** Under the policy, or under the reference. */
   logprobs(batch: NativeBatch, temperature: number, reference?: boolean): Promise<Float32Array>; // [tokens]
   forward(ids: Int32Array, offsets: Int32Array): Promise<Float32Array>; // [tokens, V], of a classifier [tokens, numLabels]

@@ -48,20 +48,26 @@ void check(const AdapterSpec& spec) {
     require(spec.dropout >= 0 && spec.dropout < 1, "dropout must be at least 0 and below 1");
 }
 
-void check(const SampleRequest& request) {
-    check_offsets(request.prompt_offsets, request.prompt_ids.size(), "promptOffsets");
-    require(request.temperature > 0, "temperature must be positive");
-    require(request.repetition_penalty > 0, "repetitionPenalty must be positive");
-    if (const std::vector<int32_t>& words = request.bad_word_offsets; !words.empty()) {
+void check(const Drawing& drawing) {
+    require(drawing.temperature > 0, "temperature must be positive");
+    require(drawing.repetition_penalty > 0, "repetitionPenalty must be positive");
+    if (const std::vector<int32_t>& words = drawing.bad_word_offsets; !words.empty()) {
         require(std::adjacent_find(words.begin(), words.end()) == words.end(),
                 "a bad word must not be empty");
-        check_offsets(words, request.bad_word_ids.size(), "badWordOffsets");
+        check_offsets(words, drawing.bad_word_ids.size(), "badWordOffsets");
     }
-    if (request.stop_strings.empty()) return;
-    for (const ByteString& stop : request.stop_strings)
+    if (drawing.stop_strings.empty()) return;
+    for (const ByteString& stop : drawing.stop_strings)
         require(!stop.empty(), "a stop string must not be empty");
-    check_offsets(request.token_offsets, request.token_bytes.size(), "tokenOffsets");
+    check_offsets(drawing.token_offsets, drawing.token_bytes.size(), "tokenOffsets");
 }
+
+void check(const SampleRequest& request) {
+    check_offsets(request.prompt_offsets, request.prompt_ids.size(), "promptOffsets");
+    check(static_cast<const Drawing&>(request));
+}
+
+void check(const StreamRequest& request) { check(static_cast<const Drawing&>(request)); }
 
 void check(const Batch& batch) {
     check_offsets(batch.prompt_offsets, batch.prompt_ids.size(), "promptOffsets");

@@ -16,7 +16,9 @@ void check(const ModelConfig& config);
 /// Throws by the name of the module where the table does not have the sizes that the numbers say.
 void check_modules(const ModelConfig& config);
 void check(const AdapterSpec& spec);
+void check(const Drawing& drawing);
 void check(const SampleRequest& request);
+void check(const StreamRequest& request);
 void check(const Batch& batch);
 void check(const TrainBatch& batch);
 void check(const LossOptions& options);

@@ -153,6 +153,35 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
         return info.Env().Undefined();
     }
 
+    Napi::Value enter_stream(const Napi::CallbackInfo& info) {
+        return with_engine(info, [&](Engine& engine) {
+            auto request = argument<StreamRequest>(info, 0);
+            engine.check_stream(request);
+            engine.inbox().enter(std::move(request));
+        });
+    }
+
+    Napi::Value leave_stream(const Napi::CallbackInfo& info) {
+        return with_engine(
+            info, [&](Engine& engine) { engine.inbox().leave(argument<int64_t>(info, 0)); });
+    }
+
+    Napi::Value allow_tokens(const Napi::CallbackInfo& info) {
+        return with_engine(info, [&](Engine& engine) {
+            engine.inbox().allow(argument<int64_t>(info, 0), argument<int64_t>(info, 1),
+                                 argument<std::vector<int32_t>>(info, 2));
+        });
+    }
+
+    template <typename Body>
+    Napi::Value with_engine(const Napi::CallbackInfo& info, const Body& body) {
+        return guarded(info.Env(), [&] {
+            check_alive();
+            body(*engine_);
+            return info.Env().Undefined();
+        });
+    }
+
     Napi::Value syncs(const Napi::CallbackInfo& info) {
         return guarded(info.Env(), [&] {
             check_alive();
@@ -229,6 +258,14 @@ std::vector<EngineWrap::PropertyDescriptor> EngineWrap::verbs() {
                  if (on_tokens) events.on_tokens = call.to_listener<StepTokens>(*on_tokens);
                  return engine.sample(request, call.cancelled, events);
              }),
+        verb("stream",
+             [](Engine& engine, const Call& call, const StreamOptions& options,
+                const JsFunction& on_tokens, const JsFunction& on_opened) {
+                 SampleEvents events;
+                 events.on_tokens = call.to_listener<StepTokens>(on_tokens);
+                 events.on_opened = call.to_listener<PromptOpened>(on_opened);
+                 return engine.stream(options, call.cancelled, events);
+             }),
         verb("logprobs",
              [](Engine& engine, const Call& call, const Batch& batch, double temperature,
                 std::optional<bool> reference) {
@@ -264,6 +301,9 @@ std::vector<EngineWrap::PropertyDescriptor> EngineWrap::verbs() {
         verb("countOperators",
              [](Engine& engine, bool count) { return engine.count_operators(count); }),
 
+        InstanceMethod<&EngineWrap::enter_stream>("enterStream"),
+        InstanceMethod<&EngineWrap::leave_stream>("leaveStream"),
+        InstanceMethod<&EngineWrap::allow_tokens>("allowTokens"),
         InstanceMethod<&EngineWrap::cancel>("cancel"),
         InstanceMethod<&EngineWrap::syncs>("syncs"),
         InstanceMethod<&EngineWrap::dispose>("dispose"),

@@ -132,12 +132,19 @@ std::vector<float> kernel_probabilities(const std::vector<float>& logits,
                                         const std::vector<uint8_t>& seen, int64_t rows,
                                         const SampleRequest& request) {
     const auto vocab_size = static_cast<int64_t>(logits.size()) / rows;
-    cpu::RowSampler sampler(request, vocab_size);
+    cpu::RowSampler sampler(vocab_size);
     std::vector<float> result;
     for (int64_t row = 0; row < rows; ++row) {
-        const auto* marks = reinterpret_cast<const bool*>(seen.data()) + row * vocab_size;
+        std::vector<int32_t> ids;  // that were seen
+        for (int64_t id = 0; id < vocab_size; ++id) {
+            if (seen[row * vocab_size + id] != 0) ids.push_back(static_cast<int32_t>(id));
+        }
         const std::vector<float> probabilities =
-            sampler.probabilities({logits.data() + row * vocab_size, marks, nullptr, 0});
+            sampler.probabilities(logits.data() + row * vocab_size, {.drawing = &request,
+                                                                     .uniform = 0,
+                                                                     .restriction = {},
+                                                                     .prompt = ids,
+                                                                     .completion = {}});
         result.insert(result.end(), probabilities.begin(), probabilities.end());
     }
     return result;

@@ -40,10 +40,46 @@ double sum_of(const std::vector<double>& sums) {
     return std::accumulate(sums.begin(), sums.end(), 0.0);
 }
 
+constexpr float kNever = -std::numeric_limits<float>::infinity();
+
 void restrict_to(const Restriction& restriction, std::vector<float>& scores) {
-    constexpr float kNever = -std::numeric_limits<float>::infinity();
     if (restriction.only_these) std::fill(scores.begin(), scores.end(), kNever);
     for (const int32_t id : restriction.ids) scores[id] = restriction.only_these ? 0 : kNever;
+    if (restriction.allowed.empty()) return;
+    for (size_t id = 0; id < scores.size(); ++id) {
+        if (!restriction.allows(static_cast<int64_t>(id))) scores[id] = kNever;
+    }
+}
+
+float scale_of(const Drawing& drawing) { return static_cast<float>(1 / drawing.temperature); }
+
+bool changes_scores(const RowDraw& row) {
+    return row.drawing->repetition_penalty != 1 || row.restriction.exists();
+}
+
+/// Less likely whatever the sign of the score.
+void penalize(const RowDraw& row, const float* logits, std::vector<float>& scores) {
+    const double penalty = row.drawing->repetition_penalty;
+    const auto factor = static_cast<float>(penalty);
+    for (const std::span<const int32_t> ids : {row.prompt, row.completion}) {
+        for (const int32_t id : ids) {
+            // From the logits: a token that comes twice is penalized once.
+            const float product = logits[id] * factor, quotient = logits[id] / factor;
+            scores[id] = penalty > 1 ? std::min(product, quotient) : std::max(product, quotient);
+        }
+    }
+}
+
+/// The likeliest ids, likeliest first, of several alike the first.
+std::vector<int32_t> likeliest(const float* logits, int64_t size, int64_t count) {
+    std::vector<int32_t> ids(size);
+    std::iota(ids.begin(), ids.end(), 0);
+    const auto end = ids.begin() + std::min(count, size);
+    std::partial_sort(ids.begin(), end, ids.end(), [&](int32_t a, int32_t b) {
+        return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
+    });
+    ids.erase(end, ids.end());
+    return ids;
 }
 
 /// The first entry whose cumulative sum is greater than target; the last with mass if none is.
@@ -60,41 +96,49 @@ int64_t pick_entry(const float* terms, int64_t size, double cumulative, double t
 
 }  // namespace
 
-RowSampler::RowSampler(const SampleRequest& request, int64_t vocab_size)
-    : request_(request),
-      vocab_size_(vocab_size),
-      scale_(static_cast<float>(1 / request.temperature)),
-      filtered_(request.top_p < 1 || request.top_k > 0 || request.min_p > 0),
-      of_thread_(at::get_num_threads()) {}
+RowSampler::RowSampler(int64_t vocab_size)
+    : vocab_size_(vocab_size), of_thread_(at::get_num_threads()) {}
 
-std::vector<DrawnToken> RowSampler::draw(const std::vector<SamplerRow>& rows) {
+std::vector<DrawnToken> RowSampler::draw(const std::vector<const float*>& logits,
+                                         const std::vector<RowDraw>& rows) {
     std::vector<DrawnToken> drawn(rows.size());
     parallel(static_cast<int64_t>(rows.size()), kExpCost * vocab_size_,
              [&](int64_t begin, int64_t end) {
                  Memory& memory = of_thread_[thread_index()];
-                 for (int64_t r = begin; r < end; ++r) drawn[r] = draw_row(rows[r], memory);
+                 for (int64_t r = begin; r < end; ++r)
+                     drawn[r] = draw_row(logits[r], rows[r], memory);
              });
     return drawn;
 }
 
-DrawnToken RowSampler::draw_row(const SamplerRow& row, Memory& memory) const {
-    const float max = row_kernels().max(row.logits, vocab_size_);
-    const bool filtered = filtered_ || row.changes_scores();
-    const double total = exponentials(row.logits, max, filtered, memory);
-    int64_t id = 0;
-    if (!request_.do_sample) {
-        const float* scores = scores_of(row, memory);
-        id = std::max_element(scores, scores + vocab_size_) - scores;
+DrawnToken RowSampler::draw_row(const float* logits, const RowDraw& row, Memory& memory) const {
+    const Drawing& drawing = *row.drawing;
+    const float max = row_kernels().max(logits, vocab_size_), scale = scale_of(drawing);
+    const bool filtered =
+        drawing.top_p < 1 || drawing.top_k > 0 || drawing.min_p > 0 || changes_scores(row);
+    const double total = exponentials(logits, max, scale, filtered, memory);
+    int64_t drawn = 0;
+    if (!drawing.do_sample) {
+        const float* scores = scores_of(logits, row, memory);
+        drawn = std::max_element(scores, scores + vocab_size_) - scores;
     } else {
-        if (filtered) filter(row, memory);
-        id = pick(row, max, filtered, memory);
+        if (filtered) filter(logits, row, memory);
+        drawn = pick(logits, row, max, filtered, memory);
     }
-    // Rounded once, at the end, as the score of a token in training is.
-    const double above = static_cast<double>(row.logits[id]) - static_cast<double>(max);
-    return {static_cast<int32_t>(id), static_cast<float>(above * scale_ - std::log(total))};
+    const auto token = [&](int64_t id) -> TokenLogprob {
+        // Rounded once, at the end, as the score of a token in training is.
+        const double above = static_cast<double>(logits[id]) - static_cast<double>(max);
+        return {static_cast<int32_t>(id), static_cast<float>(above * scale - std::log(total))};
+    };
+    DrawnToken result{token(drawn), {}};
+    if (row.top_logprobs > 0) {
+        for (const int32_t id : likeliest(logits, vocab_size_, row.top_logprobs))
+            result.top.push_back(token(id));
+    }
+    return result;
 }
 
-double RowSampler::exponentials(const float* scores, float max, bool with_terms,
+double RowSampler::exponentials(const float* scores, float max, float scale, bool with_terms,
                                 Memory& memory) const {
     memory.sums.resize((vocab_size_ + kSumBlock - 1) / kSumBlock);
     if (with_terms) memory.terms.resize(vocab_size_);
@@ -102,12 +146,13 @@ double RowSampler::exponentials(const float* scores, float max, bool with_terms,
         const int64_t start = static_cast<int64_t>(b) * kSumBlock;
         memory.sums[b] =
             row_kernels().exp_sum(scores + start, std::min(kSumBlock, vocab_size_ - start), max,
-                                  scale_, with_terms ? memory.terms.data() + start : nullptr);
+                                  scale, with_terms ? memory.terms.data() + start : nullptr);
     }
     return sum_of(memory.sums);
 }
 
-int64_t RowSampler::pick(const SamplerRow& row, float max, bool filtered, Memory& memory) const {
+int64_t RowSampler::pick(const float* logits, const RowDraw& row, float max, bool filtered,
+                         Memory& memory) const {
     const double target = row.uniform * sum_of(memory.sums);
     double before = 0;
     int64_t block = 0, last = static_cast<int64_t>(memory.sums.size()) - 1;
@@ -117,41 +162,32 @@ int64_t RowSampler::pick(const SamplerRow& row, float max, bool filtered, Memory
     const int64_t start = block * kSumBlock, size = std::min(kSumBlock, vocab_size_ - start);
     if (filtered) return start + pick_entry(memory.terms.data() + start, size, before, target);
     float terms[kSumBlock];
-    row_kernels().exp_sum(row.logits + start, size, max, scale_, terms);
+    row_kernels().exp_sum(logits + start, size, max, scale_of(*row.drawing), terms);
     return start + pick_entry(terms, size, before, target);
 }
 
-void RowSampler::filter(const SamplerRow& row, Memory& memory) const {
-    const float* scores = scores_of(row, memory);
-    if (row.changes_scores())
-        exponentials(scores, row_kernels().max(scores, vocab_size_), true, memory);
-    if (request_.top_k > 0 && request_.top_k < vocab_size_) {
+void RowSampler::filter(const float* logits, const RowDraw& row, Memory& memory) const {
+    const Drawing& drawing = *row.drawing;
+    const float* scores = scores_of(logits, row, memory);
+    if (changes_scores(row))
+        exponentials(scores, row_kernels().max(scores, vocab_size_), scale_of(drawing), true,
+                     memory);
+    if (drawing.top_k > 0 && drawing.top_k < vocab_size_) {
         const auto one = [](int32_t) { return 1.0; };
-        const Cut cut = find_cut(scores, static_cast<double>(request_.top_k), one, memory);
+        const Cut cut = find_cut(scores, static_cast<double>(drawing.top_k), one, memory);
         keep(scores, cut.score, memory);
     }
-    if (request_.top_p < 1) keep_top_p(scores, memory);
+    if (drawing.top_p < 1) keep_top_p(scores, drawing.top_p, memory);
     // The likeliest has the term 1.
-    if (request_.min_p > 0) keep(memory.terms.data(), static_cast<float>(request_.min_p), memory);
+    if (drawing.min_p > 0) keep(memory.terms.data(), static_cast<float>(drawing.min_p), memory);
 }
 
-const float* RowSampler::scores_of(const SamplerRow& row, Memory& memory) const {
-    if (!row.changes_scores()) return row.logits;
-    memory.scores.assign(row.logits, row.logits + vocab_size_);
-    if (row.seen != nullptr) penalize(row.seen, memory.scores);
-    if (row.restriction != nullptr) restrict_to(*row.restriction, memory.scores);
+const float* RowSampler::scores_of(const float* logits, const RowDraw& row, Memory& memory) const {
+    if (!changes_scores(row)) return logits;
+    memory.scores.assign(logits, logits + vocab_size_);
+    if (row.drawing->repetition_penalty != 1) penalize(row, logits, memory.scores);
+    restrict_to(row.restriction, memory.scores);
     return memory.scores.data();
-}
-
-void RowSampler::penalize(const bool* seen, std::vector<float>& scores) const {
-    const double penalty = request_.repetition_penalty;
-    const auto factor = static_cast<float>(penalty);
-    for (int64_t i = 0; i < vocab_size_; ++i) {
-        // Less likely whatever the sign of the score.
-        if (!seen[i]) continue;
-        const float product = scores[i] * factor, quotient = scores[i] / factor;
-        scores[i] = penalty > 1 ? std::min(product, quotient) : std::max(product, quotient);
-    }
 }
 
 template <typename Mass>
@@ -191,9 +227,9 @@ RowSampler::Cut RowSampler::find_cut(const float* scores, double target, const M
     return {score_of(cut), reached};
 }
 
-void RowSampler::keep_top_p(const float* scores, Memory& memory) const {
+void RowSampler::keep_top_p(const float* scores, double p, Memory& memory) const {
     std::vector<float>& terms = memory.terms;
-    const double target = request_.top_p * sum_of(memory.sums);
+    const double target = p * sum_of(memory.sums);
     const auto term_of = [&](int32_t i) { return static_cast<double>(terms[i]); };
     const Cut cut = find_cut(scores, target, term_of, memory);
     // Several scores may be equal to the cut: as many of them stay as are needed, the last ones.
@@ -215,10 +251,11 @@ void RowSampler::keep(const float* scores, float least, Memory& memory) const {
     }
 }
 
-std::vector<float> RowSampler::probabilities(const SamplerRow& row) {
+std::vector<float> RowSampler::probabilities(const float* logits, const RowDraw& row) {
     Memory& memory = of_thread_[0];
-    exponentials(row.logits, row_kernels().max(row.logits, vocab_size_), true, memory);
-    filter(row, memory);
+    exponentials(logits, row_kernels().max(logits, vocab_size_), scale_of(*row.drawing), true,
+                 memory);
+    filter(logits, row, memory);
     const auto total = static_cast<float>(sum_of(memory.sums));
     std::vector<float> result = memory.terms;
     for (float& probability : result) probability /= total;

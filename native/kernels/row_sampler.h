@@ -5,6 +5,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "batch.h"
@@ -15,31 +17,43 @@ namespace grpo::cpu {
 struct Restriction {
     std::vector<int32_t> ids;
     bool only_these = false;  // true: nothing else, and these alike; false: none of these
+    /// [V / 32, rounded up] a bit for every id, from the lowest on: 1: it may be drawn. Empty: all.
+    std::vector<int32_t> allowed;
 
-    bool exists() const { return only_these || !ids.empty(); }
+    bool exists() const { return only_these || !ids.empty() || !allowed.empty(); }
+    bool allows(int64_t id) const {
+        return allowed.empty() || (static_cast<uint32_t>(allowed[id / 32]) >> id % 32 & 1) != 0;
+    }
 };
 
-struct SamplerRow {
-    const float* logits;             // [V]
-    const bool* seen;                // [V] tokens so far, with a repetition penalty; or nullptr
-    const Restriction* restriction;  // or nullptr
-    double uniform;                  // in [0, 1); unused when greedy
-
-    bool changes_scores() const { return seen != nullptr || restriction != nullptr; }
+/// What the draw of one token depends on.
+struct RowDraw {
+    const Drawing* drawing;
+    double uniform;  // in [0, 1); unused when greedy
+    Restriction restriction;
+    /// Tokens so far, which a repetition penalty asks for.
+    std::span<const int32_t> prompt, completion;
+    int64_t top_logprobs = 0;
 };
 
-struct DrawnToken {
+struct TokenLogprob {
     int32_t id;
     float logprob;  // log softmax(logits / temperature)[id], before any filter
 };
 
+struct DrawnToken : TokenLogprob {
+    std::vector<TokenLogprob> top;  // the likeliest tokens, likeliest first
+};
+
 class RowSampler {
   public:
-    RowSampler(const SampleRequest& request, int64_t vocab_size);
+    explicit RowSampler(int64_t vocab_size);
 
-    std::vector<DrawnToken> draw(const std::vector<SamplerRow>& rows);
+    /// logits: [V] of each row.
+    std::vector<DrawnToken> draw(const std::vector<const float*>& logits,
+                                 const std::vector<RowDraw>& rows);
     /// The distribution that a draw uses: [V].
-    std::vector<float> probabilities(const SamplerRow& row);
+    std::vector<float> probabilities(const float* logits, const RowDraw& row);
 
   private:
     struct Memory {
@@ -54,26 +68,24 @@ class RowSampler {
         double before;  // mass of all greater ones
     };
 
-    DrawnToken draw_row(const SamplerRow& row, Memory& memory) const;
+    DrawnToken draw_row(const float* logits, const RowDraw& row, Memory& memory) const;
     /// Fills memory.sums, and memory.terms where asked for; returns the sum of all.
-    double exponentials(const float* scores, float max, bool with_terms, Memory& memory) const;
+    double exponentials(const float* scores, float max, float scale, bool with_terms,
+                        Memory& memory) const;
     /// Takes from memory.terms and memory.sums what the filters leave out.
-    void filter(const SamplerRow& row, Memory& memory) const;
+    void filter(const float* logits, const RowDraw& row, Memory& memory) const;
     /// The logits, or what the repetition penalty and a restriction make of them: [V].
-    const float* scores_of(const SamplerRow& row, Memory& memory) const;
-    void penalize(const bool* seen, std::vector<float>& scores) const;
+    const float* scores_of(const float* logits, const RowDraw& row, Memory& memory) const;
     /// `mass(i)` is that of entry i, 0 for those that are out.
     template <typename Mass>
     Cut find_cut(const float* scores, double target, const Mass& mass, Memory& memory) const;
-    void keep_top_p(const float* scores, Memory& memory) const;
+    void keep_top_p(const float* scores, double p, Memory& memory) const;
     /// Leaves out what has a score below `least`.
     void keep(const float* scores, float least, Memory& memory) const;
-    int64_t pick(const SamplerRow& row, float max, bool filtered, Memory& memory) const;
+    int64_t pick(const float* logits, const RowDraw& row, float max, bool filtered,
+                 Memory& memory) const;
 
-    const SampleRequest& request_;
     int64_t vocab_size_;
-    float scale_;  // 1 / temperature
-    bool filtered_;
     std::vector<Memory> of_thread_;
 };
 

@@ -9,7 +9,6 @@
 
 #include "device.h"
 #include "kernels/row_ops.h"
-#include "model/rollout_cache.h"
 #include "model/rows.h"
 
 namespace grpo {
@@ -88,16 +87,16 @@ PackedAttention::PackedAttention(const ModelConfig& config, PackedLayout layout,
     prompt_of_ = to_device(layout_.prompt_of, device);
 }
 
-void PackedAttention::store_prompts(RolloutCache* cache, std::vector<int64_t> slots) {
+void PackedAttention::store_prompts(RolloutCache* cache, std::vector<PromptPart> prompts) {
     cache_ = cache;
-    slots_ = std::move(slots);
+    stored_ = std::move(prompts);
 }
 
 at::Tensor PackedAttention::attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
                                    const at::Tensor& v) {
     if (cache_ != nullptr) {
-        cache_->store_prompts(layer, slots_, layout_.prompt_lengths, k.narrow(0, 0, prompt_tokens_),
-                              v.narrow(0, 0, prompt_tokens_));
+        cache_->store(layer, stored_, k.narrow(0, 0, prompt_tokens_),
+                      v.narrow(0, 0, prompt_tokens_));
     }
     const int64_t window = config_.layers[layer].window;
     if (!segments_) return attend_padded(window, q, k, v);

@@ -14,12 +14,11 @@
 #include <vector>
 
 #include "model/packed_layout.h"
+#include "model/rollout_cache.h"
 #include "model/segment_attention.h"
 #include "model_spec.h"
 
 namespace grpo {
-
-class RolloutCache;
 
 class Attention {
   public:
@@ -56,8 +55,8 @@ class PackedAttention : public Attention {
     /// `storage`: what a CPU multiplies.
     PackedAttention(const ModelConfig& config, PackedLayout layout, at::ScalarType dtype,
                     at::Device device, cpu::Storage storage);
-    /// Also store every prompt's keys and values in the given slots of a cache.
-    void store_prompts(RolloutCache* cache, std::vector<int64_t> slots);
+    /// Also store the keys and values of the prompts in a cache, whose slots the parts name.
+    void store_prompts(RolloutCache* cache, std::vector<PromptPart> prompts);
     at::Tensor attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
                       const at::Tensor& v) override;
 
@@ -90,7 +89,7 @@ class PackedAttention : public Attention {
     std::map<int64_t, at::Tensor> prompt_mask_;      // window -> [W, W] additive
     std::map<int64_t, at::Tensor> completion_mask_;  // window -> [B, 1, L, W + L] additive
     RolloutCache* cache_ = nullptr;
-    std::vector<int64_t> slots_;
+    std::vector<PromptPart> stored_;
 };
 
 /// Repeat each of K heads H / K times: [B, K, T, D] -> [B, H, T, D].

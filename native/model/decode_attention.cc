@@ -42,7 +42,7 @@ DecodeInputs::DecodeInputs(const DecodeShape& shape, int64_t kv_heads, at::Devic
     to_group = next(places);
 }
 
-void DecodeInputs::write(const DecodeRows& rows) {
+void DecodeInputs::write(const DecodeRows& rows, const std::vector<double>& draws) {
     const auto [n, prompts, width, time] = shape_;
     const auto live = static_cast<int64_t>(rows.ids.size());
     std::vector<int64_t> host(packed_.numel(), 0);
@@ -61,7 +61,7 @@ void DecodeInputs::write(const DecodeRows& rows) {
     put(positions, n);
     put(rows.times, n);
     put(lengths, n);
-    std::memcpy(out, rows.uniforms.data(), rows.uniforms.size() * sizeof(double));
+    std::memcpy(out, draws.data(), draws.size() * sizeof(double));
     out += n;
     put({all.begin(), all.begin() + n}, n);
     put({all.begin(), all.begin() + kv_heads_}, kv_heads_);

@@ -30,8 +30,8 @@ struct DecodeRows {
     std::vector<int64_t> slots;           // [n] of the row's prompt
     std::vector<int64_t> times;           // [n] the place of that token among the row's own
     std::vector<int64_t> prompt_lengths;  // [U]
-    std::vector<double> uniforms;         // [n] of the draw
 
+    int64_t position(int64_t row) const { return prompt_lengths[slots[row]] + times[row]; }
     /// The smallest shape that holds them.
     DecodeShape shape() const;
 };
@@ -41,7 +41,7 @@ class DecodeInputs {
     DecodeInputs(const DecodeShape& shape, int64_t kv_heads, at::Device device);
     /// Rows, prompts and times within the shape. What the shape has beyond them computes on zeros
     /// or on what lies in the cache, and nobody reads the result.
-    void write(const DecodeRows& rows);
+    void write(const DecodeRows& rows, const std::vector<double>& uniforms);
 
     const DecodeShape& shape() const { return shape_; }
     at::Tensor ids, positions;        // [n]

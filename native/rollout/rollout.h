@@ -1,35 +1,56 @@
-// The rollout: prefill each prompt once, decode all live rows together, let finished rows leave at
-// once and waiting prompts take their place, and hand over every group the moment its last
-// completion ends. Knows token ids only.
+// The rollout: prompts are computed once, all live rows are decoded together, finished rows leave
+// at once and waiting prompts take their place. Prompts may enter and leave at any time; tokens are
+// told as they are drawn, and groups the moment their last completion ends. Knows token ids only.
 #pragma once
 
+#include <cstdint>
+#include <deque>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "batch.h"
-#include "device.h"
-#include "kernels/row_sampler.h"
-#include "kernels/team.h"
-#include "model/decode_attention.h"
 #include "model/decoder.h"
-#include "rollout/sampler.h"
-#include "rollout/step_decoder.h"
-#include "rollout/step_graph.h"
+#include "rollout/decoding.h"
 #include "rollout/token_rules.h"
 
 namespace grpo {
 
+/// A prompt, and how its completions are drawn.
+struct Prompt {
+    int64_t index = 0;  // what events call it
+    int64_t owner = 0;
+    std::vector<int32_t> ids;
+    uint32_t key = 0;  // in the random streams
+    int64_t group_size = 1;
+    int64_t top_logprobs = 0;
+    std::shared_ptr<const Drawing> drawing;
+};
+
+/// The ids that a completion of a prompt may go on with, as cpu::Restriction::allowed; waits until
+/// that is known.
+using Allowed = std::function<std::vector<int32_t>(int64_t prompt, int64_t sample)>;
+
 class Rollout {
   public:
-    /// Throws CANCELLED at the next step once `cancelled` says so. `events` are called on this
-    /// thread.
-    Rollout(const Decoder& decoder, const SampleRequest& request, const ForwardMode& mode,
-            ReadBack& read_back, const std::function<bool()>& cancelled, SampleEvents events);
-    SampleStats run();
+    /// Prompts are computed in parts of so many tokens between two steps; 0: all that fit first.
+    /// `events` are called on this thread, as is `allowed` for completions that are constrained.
+    Rollout(const Decoder& decoder, const ForwardMode& mode, Decoding& decoding,
+            const RolloutRoom& room, int64_t part_tokens, SampleEvents events,
+            Allowed allowed = nullptr);
+
+    /// The prompt waits for its turn.
+    void enter(Prompt prompt);
+    /// All completions of the prompt end here, without an event.
+    void leave(int64_t index);
+    /// Whether nothing is left to do.
+    bool idle() const { return waiting_.empty() && live_.empty(); }
+    /// Lets waiting prompts in and computes prompts, or parts of them, then draws the next token of
+    /// every row. Without parts it does one or the other: prompts while there are any.
+    void step();
+    const SampleStats& stats() const { return stats_; }
 
   private:
     struct Row {
@@ -39,76 +60,62 @@ class Rollout {
         std::vector<float> logprobs;
         std::string tail;  // its last bytes, where a stop string may have begun
     };
+    /// A prompt in its slot.
     struct LivePrompt {
-        int64_t prompt = 0;
+        std::shared_ptr<const Prompt> prompt;
+        TokenRules rules;
+        int64_t order = 0;     // in which prompts were opened
+        int64_t computed = 0;  // tokens
         int64_t unfinished = 0;
         Group group;
         std::vector<std::vector<int32_t>> ids;  // [G]
         std::vector<std::vector<float>> logprobs;
+
+        int64_t length() const { return static_cast<int64_t>(prompt->ids.size()); }
+        int64_t remaining() const { return length() - computed; }
     };
 
-    void prepare_operators(int64_t positions);
-    void check_cancelled() const;
     void admit();
-    std::vector<int64_t> choose_prompts() const;
-    void prefill(const std::vector<int64_t>& prompts);
+    /// The waiting prompt whose turn it is, where there is room for it.
+    std::optional<size_t> next_waiting() const;
+    /// Whether another prompt computes what this one begins with.
+    bool is_in_the_making(const Prompt& prompt) const;
+    void open(const std::shared_ptr<const Prompt>& prompt);
+
+    bool computes_prompts() const;
+    std::vector<PromptPart> next_parts() const;
+    std::vector<PromptPart> whole_parts() const;
+    void compute(const std::vector<PromptPart>& parts);
+    /// Opens the rows of prompts that are complete, with their first tokens.
+    void begin(const std::vector<int64_t>& slots, const at::Tensor& logits);
     void decode();
-    /// One step by the kernels of the CPU.
-    void decode_in_loops(const DecodeRows& rows);
-    /// One step by operators, in the tensors of a shape that may be larger than the rows need.
-    void decode_by_operators(const DecodeRows& rows);
-    DecodeRows decode_rows() const;
-    DecodeShape shape_of(const DecodeRows& rows) const;
-    /// One step from the inputs to what was drawn: [2, n] fp64, tokens and their log-probabilities.
-    at::Tensor step(const DecodeInputs& inputs);
-    cpu::Restriction restriction(const Row& row) const;
-    /// Writes what restricts the next tokens of rows first, first + 1, ... where operators find it.
-    void mark_restrictions(size_t first);
-    /// Reads back what was drawn, [2, rows], for rows first, first + 1, ...
-    void take(size_t first, const at::Tensor& drawn, int64_t count);
-    /// Draws the next token of rows first, first + 1, ... of a CPU from the logits of each.
-    void draw(size_t first, const std::vector<const float*>& logits);
-    /// Retires those of the rows first..n-1 that the token just drawn ends.
-    void advance(size_t first);
+
+    const Prompt& prompt_of(const Row& row) const { return *live_[row.slot].prompt; }
+    std::vector<cpu::RowDraw> draws(size_t first) const;
+    /// Adds what was drawn to rows first, first + 1, ... and retires those that it ends.
+    void advance(size_t first, std::vector<cpu::DrawnToken> drawn);
     /// Whether the row's last token ends it, and why.
     std::optional<Finish> ending(Row& row) const;
-    bool completes_stop_string(Row& row) const;
-    void report_tokens(size_t first) const;
+    static bool completes_stop_string(Row& row, const Drawing& drawing);
+    void report(size_t first, const std::vector<cpu::DrawnToken>& drawn,
+                const std::vector<std::optional<Finish>>& endings) const;
     void retire(size_t row, Finish finish);
+    void close_row(size_t row);
+    void close_prompt(int64_t slot);
     void complete_group(int64_t slot);
-    double uniform(const Row& row) const;
 
     const Decoder& decoder_;
-    const SampleRequest& request_;
     ForwardMode mode_;
-    ReadBack& read_back_;
-    const std::function<bool()>& cancelled_;
+    Decoding& decoding_;
+    RolloutRoom room_;
+    int64_t part_tokens_;
     SampleEvents events_;
-    std::vector<bool> is_stop_;  // [V]
-    size_t longest_stop_ = 0;    // bytes
-    int64_t max_rows_ = 0;
-    int64_t max_prompts_ = 0;
-    std::unique_ptr<RolloutCache> cache_;
-    KvCache* tensors_ = nullptr;  // the cache, where operators decode
-    // What takes the place of the decoder's operators and of the sampler's on CPUs.
-    std::unique_ptr<cpu::Team> team_;
-    std::unique_ptr<StepDecoder> step_decoder_;
-    std::unique_ptr<cpu::RowSampler> row_sampler_;
-    TokenRules rules_;
-    RowMarks marks_;  // [max_rows, V]
-    // Otherwise:
-    StackedPairsTable stacked_pairs_;
-    RopeTables ropes_;  // of all positions
-    /// A decode step whose tensors stay where they are.
-    struct StaticStep {
-        DecodeInputs inputs;
-        at::Tensor drawn;                  // as of step()
-        std::unique_ptr<StepGraph> graph;  // where the device has graphs
-    };
-    std::map<DecodeShape, StaticStep> static_steps_;
-    std::vector<Row> rows_;
+    Allowed allowed_;
+    std::deque<std::shared_ptr<const Prompt>> waiting_;
     std::vector<LivePrompt> live_;
-    int64_t next_prompt_ = 0;
+    std::vector<Row> rows_;
+    int64_t rows_promised_ = 0;  // live ones, and those of prompts that are computed
+    int64_t opened_ = 0;
     SampleStats stats_;
 };
 

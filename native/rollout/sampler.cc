@@ -51,30 +51,32 @@ RowMarks RowMarks::narrow(int64_t first, int64_t count) const {
 
 void write_restriction(const cpu::Restriction& restriction, const at::Tensor& row) {
     row.fill_(restriction.only_these ? kNever : std::numeric_limits<double>::quiet_NaN());
-    if (restriction.ids.empty()) return;
-    const std::vector<int64_t> ids(restriction.ids.begin(), restriction.ids.end());
+    std::vector<int64_t> ids(restriction.ids.begin(), restriction.ids.end());
+    for (int64_t id = 0; id < row.size(0) && !restriction.allowed.empty(); ++id) {
+        if (!restriction.allows(id)) ids.push_back(id);
+    }
+    if (ids.empty()) return;
     row.index_fill_(0, to_device(ids, row.device()), restriction.only_these ? 0 : kNever);
 }
 
-at::Tensor process_logits(const at::Tensor& logits, const RowMarks& marks,
-                          const SampleRequest& request) {
+at::Tensor process_logits(const at::Tensor& logits, const RowMarks& marks, const Drawing& drawing) {
     at::Tensor scores = logits;
-    if (marks.seen.defined()) scores = penalize(scores, marks.seen, request.repetition_penalty);
+    if (marks.seen.defined()) scores = penalize(scores, marks.seen, drawing.repetition_penalty);
     if (marks.replacement.defined())
         scores = at::where(marks.replacement.isnan(), scores, marks.replacement);
-    if (!request.do_sample) return scores;
-    if (request.temperature != 1) scores = scores / request.temperature;
-    if (request.top_k > 0) scores = keep_top_k(scores, request.top_k);
-    if (request.top_p < 1) scores = keep_top_p(scores, request.top_p);
-    if (request.min_p > 0) scores = keep_min_p(scores, request.min_p);
+    if (!drawing.do_sample) return scores;
+    if (drawing.temperature != 1) scores = scores / drawing.temperature;
+    if (drawing.top_k > 0) scores = keep_top_k(scores, drawing.top_k);
+    if (drawing.top_p < 1) scores = keep_top_p(scores, drawing.top_p);
+    if (drawing.min_p > 0) scores = keep_min_p(scores, drawing.min_p);
     return scores;
 }
 
 at::Tensor draw(const at::Tensor& logits, const RowMarks& marks, const at::Tensor& uniforms,
-                const SampleRequest& request) {
-    const at::Tensor scores = process_logits(logits, marks, request);
+                const Drawing& drawing) {
+    const at::Tensor scores = process_logits(logits, marks, drawing);
     at::Tensor tokens;
-    if (request.do_sample) {
+    if (drawing.do_sample) {
         // The first token whose cumulative mass exceeds the target. Summed in float64: in fp32 the
         // tail of a large vocabulary would be unreachable. A token without mass adds nothing, so it
         // is never the first past the target.
@@ -85,7 +87,7 @@ at::Tensor draw(const at::Tensor& logits, const RowMarks& marks, const at::Tenso
     } else {
         tokens = scores.argmax(-1);
     }
-    const at::Tensor scaled = request.temperature == 1 ? logits : logits / request.temperature;
+    const at::Tensor scaled = drawing.temperature == 1 ? logits : logits / drawing.temperature;
     const at::Tensor logprobs = scaled.log_softmax(-1).gather(1, tokens.unsqueeze(1)).squeeze(1);
     // One tensor of both, to be read back at once: every id is below 2^53.
     return at::stack({tokens.to(at::kDouble), logprobs.to(at::kDouble)});

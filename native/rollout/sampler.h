@@ -22,12 +22,11 @@ struct RowMarks {
 void write_restriction(const cpu::Restriction& restriction, const at::Tensor& row);
 
 /// logits [n, V] fp32 -> scores [n, V] whose softmax is the sampling distribution.
-at::Tensor process_logits(const at::Tensor& logits, const RowMarks& marks,
-                          const SampleRequest& request);
+at::Tensor process_logits(const at::Tensor& logits, const RowMarks& marks, const Drawing& drawing);
 
 /// [2, n] fp64: tokens, and their log softmax(logits / temperature) before any filter. uniforms [n]
 /// fp64 in [0, 1); unused when greedy.
 at::Tensor draw(const at::Tensor& logits, const RowMarks& marks, const at::Tensor& uniforms,
-                const SampleRequest& request);
+                const Drawing& drawing);
 
 }  // namespace grpo

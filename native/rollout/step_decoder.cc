@@ -34,8 +34,7 @@ bool StepDecoder::can_run(const Decoder& decoder) {
            });
 }
 
-StepDecoder::StepDecoder(const Decoder& decoder, const ForwardMode& mode, PanelCache& cache,
-                         int64_t max_position)
+StepDecoder::StepDecoder(const Decoder& decoder, const ForwardMode& mode, BlockCache& cache)
     : decoder_(decoder),
       config_(decoder.config()),
       mode_(mode),
@@ -55,9 +54,15 @@ StepDecoder::StepDecoder(const Decoder& decoder, const ForwardMode& mode, PanelC
                            .output = DecodeLinear(attention.output, mode),
                            .feed_forward = layer.feed_forward->for_decoding(mode)});
     }
-    const at::Tensor positions = at::arange(max_position, at::kLong);
+}
+
+void StepDecoder::reserve_positions(int64_t count) {
+    if (count <= positions_) return;
+    positions_ = std::max(count, std::min(2 * positions_, config_.max_positions));
+    const at::Tensor positions = at::arange(positions_, at::kLong);
+    ropes_.clear();
     for (const RopeConfig& rope : config_.ropes) {
-        RopeTable table = make_rope_table(rope, positions, mode.context_length, at::kFloat);
+        RopeTable table = make_rope_table(rope, positions, mode_.context_length, at::kFloat);
         ropes_.push_back({table.cos.contiguous(), table.sin.contiguous()});
     }
 }
@@ -93,7 +98,10 @@ void StepDecoder::step(const DecodeRows& rows) {
     qkv_ = take(qkv);
     attended_ = take(queries);
 
-    cache_.reserve_time(*std::max_element(rows.times.begin(), rows.times.end()));
+    for (int64_t r = 0; r < rows_; ++r) {
+        cache_.reserve(r, rows.position(r));
+        reserve_positions(rows.position(r) + 1);
+    }
     group_rows(rows);
     const at::Tensor embedded =
         decoder_.embed(to_device(rows.ids, at::kCPU), mode_).to(at::kFloat).contiguous();  // [n, C]
@@ -168,30 +176,25 @@ void StepDecoder::finish_qkv(int64_t index, const DecodeRows& rows, int64_t r) {
     norm(layer.k_norm, k, kv_heads);
     if (const int64_t rope = config_.layers[index].rope; rope >= 0) {
         const int64_t rotary = ropes_[rope].cos.size(2);
-        const int64_t position = rows.prompt_lengths[rows.slots[r]] + rows.times[r];
         // The keys follow the queries.
         const cpu::RotaryRows call{.rows = 1,
                                    .heads = heads + kv_heads,
                                    .head_dim = dim,
                                    .rotary = rotary,
-                                   .cos = data(ropes_[rope].cos) + position * rotary,
-                                   .sin = data(ropes_[rope].sin) + position * rotary,
+                                   .cos = data(ropes_[rope].cos) + rows.position(r) * rotary,
+                                   .sin = data(ropes_[rope].sin) + rows.position(r) * rotary,
                                    .direction = 1};
         run.rope(call, q, layer.qkv.out(), q, layer.qkv.out());
     }
-    const int64_t slot = rows.slots[r];
-    for (int64_t head = 0; head < kv_heads; ++head) {
-        cache_.store(index, r, head, slot, rows.prompt_lengths[slot], rows.times[r], k + head * dim,
-                     v + head * dim);
-    }
+    for (int64_t head = 0; head < kv_heads; ++head)
+        cache_.store(index, r, head, rows.position(r), k + head * dim, v + head * dim);
 }
 
 void StepDecoder::attend(int64_t index, const DecodeRows& rows) {
     const int64_t kv_heads = config_.num_kv_heads;
     const int64_t items = static_cast<int64_t>(num_groups_) * kv_heads;
     int64_t keys = 0;
-    for (int64_t r = 0; r < rows_; ++r)
-        keys += rows.prompt_lengths[rows.slots[r]] + rows.times[r] + 1;
+    for (int64_t r = 0; r < rows_; ++r) keys += rows.position(r) + 1;
     const int64_t cost = keys * config_.num_heads * (2 * config_.head_dim + kExpCost) / items;
     parallel(items, cost, [&](int64_t begin, int64_t end) {
         cpu::Scratch& scratch = of_thread_[cpu::thread_index()];
@@ -203,27 +206,24 @@ void StepDecoder::attend(int64_t index, const DecodeRows& rows) {
 void StepDecoder::attend_head(int64_t index, const DecodeRows& rows, const Members& members,
                               int64_t head, cpu::Scratch& scratch) const {
     const int64_t dim = config_.head_dim, repeats = config_.num_heads / config_.num_kv_heads;
-    const int64_t length = rows.prompt_lengths[members.slot];
-    const int64_t prompt = PanelCache::own_start(length), window = config_.layers[index].window;
+    const int64_t window = config_.layers[index].window;
     const int64_t qkv_size = layers_[index].qkv.out(), size = config_.num_heads * dim;
     cpu::HeadAttention::Row lines[kQueriesTogether];
     int64_t count = 0;
     for (const int64_t r : members.rows) {
-        const int64_t tokens = length + rows.times[r] + 1;
+        const int64_t end = rows.position(r) + 1;
         lines[count++] = {.q = qkv_ + r * qkv_size + head * repeats * dim,
                           .out = attended_ + r * size + head * repeats * dim,
-                          .keys = cache_.row_keys(index, r, head),
-                          .values = cache_.row_values(index, r, head),
-                          .own = tokens - prompt,
-                          .first = window == 0 ? 0 : std::max<int64_t>(0, tokens - window)};
+                          .blocks = cache_.row_blocks(r),
+                          .first = window == 0 ? 0 : std::max<int64_t>(0, end - window),
+                          .end = end};
     }
     cpu::attend({.rows = lines,
                  .num_rows = count,
                  .repeats = repeats,
-                 .layout = cache_.layout(),
-                 .prompt_keys = cache_.prompt_keys(index, members.slot, head),
-                 .prompt_values = cache_.prompt_values(index, members.slot, head),
-                 .prompt = prompt,
+                 .layout = cache_.pool().layout(),
+                 .memory = cache_.pool().head(index, head),
+                 .shared = BlockCache::shared_blocks(rows.prompt_lengths[members.slot]),
                  .scale = static_cast<float>(config_.attention_scale),
                  .softcap = static_cast<float>(config_.attention_softcap)},
                 scratch);

@@ -7,11 +7,11 @@
 #include <memory>
 #include <vector>
 
+#include "model/block_cache.h"
 #include "model/decode_attention.h"
 #include "model/decode_linear.h"
 #include "model/decoder.h"
 #include "model/feed_forward.h"
-#include "model/panel_cache.h"
 #include "model_spec.h"
 
 namespace grpo {
@@ -20,9 +20,8 @@ class StepDecoder {
   public:
     /// Whether this decoder's device and dtypes are those of the kernels.
     static bool can_run(const Decoder& decoder);
-    /// Positions are below max_position; the weights must not change while it lives.
-    StepDecoder(const Decoder& decoder, const ForwardMode& mode, PanelCache& cache,
-                int64_t max_position);
+    /// The weights must not change while it lives.
+    StepDecoder(const Decoder& decoder, const ForwardMode& mode, BlockCache& cache);
 
     void step(const DecodeRows& rows);
     /// Logits of rows [first, first + count) of the last step: [count, V] fp32, until the next
@@ -38,7 +37,7 @@ class StepDecoder {
         std::unique_ptr<DecodeFeedForward> feed_forward;
     };
     struct Rope {
-        at::Tensor cos, sin;  // [max_position, 1, D_rot] fp32
+        at::Tensor cos, sin;  // [positions, 1, D_rot] fp32
     };
     /// Rows of one prompt whose queries are computed together.
     struct Members {
@@ -49,6 +48,8 @@ class StepDecoder {
     at::Tensor norm_weight(const Norm& norm, const ForwardMode& mode) const;
     /// x [n, size] -> out [n, size]; a copy where the norm is absent.
     void normalize(const at::Tensor& weight, const float* x, int64_t size, float* out) const;
+    /// Rotations of positions 0..count - 1.
+    void reserve_positions(int64_t count);
     void group_rows(const DecodeRows& rows);
     /// normed [n, C] -> branch [n, C].
     void self_attention(int64_t index, const DecodeRows& rows);
@@ -62,10 +63,11 @@ class StepDecoder {
 
     const Decoder& decoder_;
     const ModelConfig& config_;
-    const ForwardMode& mode_;
-    PanelCache& cache_;
+    const ForwardMode mode_;
+    BlockCache& cache_;
     std::vector<Layer> layers_;
     std::vector<Rope> ropes_;
+    int64_t positions_ = 0;  // of ropes_
     at::Tensor last_norm_;
     DecodeLinear output_;
     std::vector<Members> groups_;

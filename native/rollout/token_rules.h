@@ -15,9 +15,10 @@ namespace grpo {
 
 class TokenRules {
   public:
-    explicit TokenRules(const SampleRequest& request);
+    /// The drawing outlives it.
+    explicit TokenRules(const Drawing& drawing);
 
-    /// Whether the request has any.
+    /// Whether there are any.
     bool exist() const { return exist_; }
     /// What holds for the token that follows this prompt and this part of a completion.
     cpu::Restriction after(std::span<const int32_t> prompt,
@@ -27,9 +28,9 @@ class TokenRules {
     void bar_repeated_ngrams(std::span<const int32_t> context, std::vector<int32_t>& barred) const;
     void bar_bad_words(std::span<const int32_t> context, std::vector<int32_t>& barred) const;
 
-    const SampleRequest& request_;
+    const Drawing* drawing_;
     bool exist_;
-    std::vector<int32_t> forced_;  // those of request.forced_eos_tokens that are not suppressed
+    std::vector<int32_t> forced_;  // those of drawing.forced_eos_tokens that are not suppressed
 };
 
 }  // namespace grpo

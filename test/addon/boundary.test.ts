@@ -201,6 +201,7 @@ describe("what is sampled and trained on", () => {
     stopStrings: true,
     tokenBytes: true,
     tokenOffsets: true,
+    constrained: true,
     seed: true,
     step: true,
     maxRows: true,
@@ -254,6 +255,7 @@ describe("what is sampled and trained on", () => {
         { vocabSize: 10, maxPositions: 16, eosTokenIds: [9], ownGeneration: { file: "config.json", values: {} } },
       ),
       contextLength: 12,
+      constrained: true,
       plain: true,
     } as Required<NativeSampleRequest>;
     expect(echo.sampleRequest(request)).toEqual(request);

@@ -51,10 +51,7 @@ it("says greedily what generate() says, whole and streamed, whatever else is ask
     expect(message.content).toBe(expected.text);
     expect(finish_reason).toBe(expected.finishReason === "length" ? "length" : "stop");
     expect(logprobs.content).toHaveLength(expected.ids?.length ?? 0);
-    // The products of a decode step round by how many rows it has.
-    for (const [j, { logprob }] of logprobs.content.entries()) {
-      expect(logprob).toBeCloseTo(expected.logprobs?.[j] ?? Number.NaN, 5);
-    }
+    expect(logprobs.content.map(({ logprob }: { logprob: number }) => logprob)).toEqual([...(expected.logprobs ?? [])]);
     expect(answers[i].usage.completion_tokens).toBe(expected.ids?.length);
   }
   const body = { messages: chat(question(2, 7)), temperature: 0, max_tokens: 64, stream: true };

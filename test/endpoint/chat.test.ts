@@ -31,6 +31,7 @@ it("says what the model said, and counts every sampled id", async () => {
     prompt_tokens: prompt,
     completion_tokens: completion,
     total_tokens: prompt + completion,
+    prompt_tokens_details: { cached_tokens: 0 },
   });
 });
 

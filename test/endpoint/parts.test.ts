@@ -3,11 +3,11 @@
 import fc from "fast-check";
 import { Tokenizer, tinyModel } from "grpo";
 import { beforeAll, describe, expect, it } from "vitest";
-import { EventQueue } from "../../lib/endpoint/event-queue.js";
 import { callIds } from "../../lib/endpoint/ids.js";
 import { checkLogits, likeliestTokens } from "../../lib/endpoint/likeliest.js";
 import { mergeStreams } from "../../lib/endpoint/merge-streams.js";
 import { TokenText } from "../../lib/endpoint/token-text.js";
+import { EventQueue } from "../../lib/event-queue.js";
 
 let tokenizer: Tokenizer;
 beforeAll(async () => {

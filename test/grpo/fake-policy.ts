@@ -57,7 +57,7 @@ export class FakePolicy implements PolicyModel {
       groups[prompt] = group;
       options.onGroup?.(group);
     }
-    const stats = { decodeSteps: 1, tokens: 1, prefillTokens: 1, prefillSeconds: 0, decodeSeconds: 0 };
+    const stats = { decodeSteps: 1, tokens: 1, prefillTokens: 1, knownTokens: 0, prefillSeconds: 0, decodeSeconds: 0 };
     return { groups, stats };
   }
 

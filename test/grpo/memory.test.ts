@@ -70,11 +70,15 @@ test("what stays all the time is counted exactly", () => {
 
 test("the cache is that of all rows decoded together and of their prompts", () => {
   const { phases } = estimateMemory(model, run);
-  // 2 × 24 layers × 2 heads × 64 × 2 bytes, of 4 prompts and 32 completions.
-  expect(phases.rollout["KV cache"]).toBe(2 * 24 * 2 * 64 * 2 * (4 * 160 + 32 * 256));
+  // 2 × 24 layers × 2 heads × 64 × 2 bytes, of 4 prompts and 32 completions in blocks of 64 tokens: prompts of 160 tokens leave 32 in
+  // their last block, of which each completion has a copy.
+  expect(phases.rollout["KV cache"]).toBe(2 * 24 * 2 * 64 * 2 * (4 * 192 + 32 * 320));
   // More than 256 completions wait for their turn.
   const many = estimateMemory(model, { ...run, prompts: 1000 }).phases.rollout["KV cache"];
-  expect(many).toBe(2 * 24 * 2 * 64 * 2 * (64 * 160 + 256 * 256));
+  expect(many).toBe(2 * 24 * 2 * 64 * 2 * (64 * 192 + 256 * 320));
+  // An accelerator has no blocks.
+  const cuda = estimateMemory({ ...model, device: "cuda:0" }, run).phases.rollout["KV cache"];
+  expect(cuda).toBe(2 * 24 * 2 * 64 * 2 * (4 * 160 + 32 * 256));
 });
 
 test.each([

@@ -103,8 +103,27 @@ export class FakeEngine implements NativeEngine {
         finish: new Uint8Array(request.groupSize),
       });
     }
-    return { decodeSteps: 2, tokens: 2 * prompts, prefillTokens: 1, prefillSeconds: 0, decodeSeconds: 0 };
+    return {
+      decodeSteps: 2,
+      tokens: 2 * prompts,
+      prefillTokens: 1,
+      knownTokens: 0,
+      prefillSeconds: 0,
+      decodeSeconds: 0,
+    };
   }
+  stream = () =>
+    this.#call("stream", {
+      decodeSteps: 0,
+      tokens: 0,
+      prefillTokens: 0,
+      knownTokens: 0,
+      prefillSeconds: 0,
+      decodeSeconds: 0,
+    });
+  enterStream(): void {}
+  leaveStream(): void {}
+  allowTokens(): void {}
   logprobs = (batch: Parameters<NativeEngine["logprobs"]>[0]) =>
     this.#call(
       "logprobs",

@@ -1,4 +1,4 @@
-#include "kernels/head_cache.h"
+#include "kernels/head_block.h"
 
 #include <cstring>
 
@@ -28,10 +28,9 @@ void each_narrow(const float* x, int64_t size, F f) {
 
 }  // namespace
 
-void HeadLayout::store(uint32_t* keys, uint32_t* values, int64_t place, const float* k,
-                       const float* v) const {
-    uint32_t* column = keys + place / kPanelColumns * panel_words() + place % kPanelColumns;
-    uint32_t* row = values + place / numbers_of_step(storage_) * value_columns();
+void HeadLayout::store(uint32_t* block, int64_t place, const float* k, const float* v) const {
+    uint32_t* column = block + place / kPanelColumns * panel_words() + place % kPanelColumns;
+    uint32_t* row = block + key_words() + place / numbers_of_step(storage_) * value_columns();
     if (storage_ == Storage::kFloat) {
         for (int64_t i = 0; i < dim_; ++i) column[i * kPanelColumns] = bits_of(k[i]);
         std::memcpy(row, v, dim_ * sizeof(float));
@@ -44,14 +43,6 @@ void HeadLayout::store(uint32_t* keys, uint32_t* values, int64_t place, const fl
     each_narrow(v, dim_, [&](int64_t i, uint32_t half) {
         row[i] = place % 2 == 0 ? half : row[i] | half << 16;
     });
-}
-
-void HeadLayout::copy_to_first(const uint32_t* keys, const uint32_t* values, int64_t place,
-                               uint32_t* to_keys, uint32_t* to_values) const {
-    const uint32_t* column = keys + place / kPanelColumns * panel_words() + place % kPanelColumns;
-    for (int64_t i = 0; i < panel_words(); i += kPanelColumns) to_keys[i] = column[i];
-    const uint32_t* row = values + place / numbers_of_step(storage_) * value_columns();
-    std::memcpy(to_values, row, value_columns() * sizeof(uint32_t));
 }
 
 }  // namespace grpo::cpu
