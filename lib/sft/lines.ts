@@ -74,7 +74,9 @@ function dataNotes(data: DataFacts, { maxLength }: SFTConfig): string[] {
         ]
       : []),
     ...(data.masked > 0
-      ? [`warning  ${rows(data.masked)} left out: none of their first ${maxLength} tokens counts in the loss`]
+      ? [
+          `warning  ${rows(data.masked)} without effect: nothing in them${maxLength === null ? "" : ` within maxLength ${maxLength}`} counts in the loss`,
+        ]
       : []),
     ...(data.differentPrompts > 0
       ? [

@@ -20,7 +20,7 @@ export interface TrainingData {
 export interface DataFacts extends RowNotes {
   /** Rows of the data set that were read. */
   read: number;
-  /** Rows that were left out, as none of their tokens counts. */
+  /** Rows without effect, as none of their tokens within maxLength counts. */
   masked: number;
   /** Rows longer than maxLength, and how many tokens that cost them. */
   cut: number;
@@ -55,7 +55,7 @@ export async function prepareData(
   const rows: TrainingRow[] = [];
   let examples: Example[] = [];
   const take = () => {
-    rows.push(...rowsOf(examples, args, packing, streamed));
+    for (const row of rowsOf(examples, args, packing, streamed)) rows.push(row);
     examples = [];
   };
   let ended = true;
@@ -96,20 +96,20 @@ function emptyFacts(): DataFacts {
   return { ...counts, differentPrompts: 0, doubled: 0 };
 }
 
-/** A row within maxLength; undefined where nothing of it counts any more. As in TRL, rows that are packed are cut by the packing. */
+/**
+ * A row within maxLength; undefined where nothing of it counts any more. As in TRL, rows that are packed are cut by the packing, and
+ * stay whether anything counts or not.
+ */
 function fitted(example: Example, args: SFTConfig, packing: boolean, facts: DataFacts): Example | undefined {
   const { maxLength, truncationMode, packingStrategy } = args;
-  if (maxLength === null) return example;
-  const over = example.ids.length - maxLength;
-  if (over > 0 && (!packing || packingStrategy === "bfd")) {
-    facts.cut++;
-    facts.cutTokens += over;
-  }
-  if (packing) return example;
-  const kept = truncate(example, maxLength, truncationMode);
-  if (kept.counts.includes(1)) return kept;
-  facts.masked++;
-  return undefined;
+  const cuts = maxLength !== null && (!packing || packingStrategy === "bfd");
+  const kept = cuts ? truncate(example, maxLength, packing ? "keep_start" : truncationMode) : example;
+  const lost = example.ids.length - kept.ids.length;
+  if (lost > 0) facts.cut++;
+  facts.cutTokens += lost;
+  const counts = kept.counts.includes(1);
+  if (!counts) facts.masked++;
+  return counts || packing || maxLength === null ? kept : undefined;
 }
 
 /** Shuffled before packing, so that what is packed together is not what stood together, and after it, as in TRL. */

@@ -77,7 +77,7 @@ test("the cache is that of all rows decoded together and of their prompts", () =
   const many = estimateMemory(model, { ...run, prompts: 1000 }).phases.rollout["KV cache"];
   expect(many).toBe(2 * 24 * 2 * 64 * 2 * (64 * 192 + 256 * 320));
   // An accelerator has no blocks.
-  const cuda = estimateMemory({ ...model, device: "cuda:0" }, run).phases.rollout["KV cache"];
+  const cuda = estimateMemory({ ...model, device: "other" }, run).phases.rollout["KV cache"];
   expect(cuda).toBe(2 * 24 * 2 * 64 * 2 * (4 * 160 + 32 * 256));
 });
 

@@ -214,15 +214,15 @@ describe("the plan says what was lost", () => {
     return describePlan({ config, plan, model, data: facts, startStep: 0, memory: [], notes: [] }).join("\n");
   };
 
-  test("of rows that are cut, packed or not, and of those left out", async () => {
+  test("of rows that are cut, packed or not, and of those without effect", async () => {
     const rows = [{ text: "1 + 2 + 3 + 4 + 5 + 6 + 7" }, { text: "1" }];
     expect(await lines(rows, { maxLength: 6 })).toMatch(/1 row cut to maxLength 6; \d+ tokens are lost/);
     expect(await lines(rows, { maxLength: 6, packing: true })).toMatch(/1 row cut to maxLength 6; \d+ tokens are lost/);
     expect(await lines(rows, { maxLength: 6, packing: true, packingStrategy: "bfd_split" })).not.toMatch(/are lost/);
     const pairs = [{ prompt: "1 + 2 + 3 + 4 + 5 =", completion: " 15" }, ...rows];
-    expect(await lines(pairs, { maxLength: 8 })).toMatch(
-      /warning {2}1 row left out: none of their first 8 tokens counts/,
-    );
+    const without = /warning {2}1 row without effect: nothing in them within maxLength 8 counts in the loss/;
+    expect(await lines(pairs, { maxLength: 8 })).toMatch(without);
+    expect(await lines(pairs, { maxLength: 8, packing: true })).toMatch(without);
   });
 });
 
