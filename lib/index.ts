@@ -72,7 +72,7 @@ export type { TrainResult } from "./run/progress.js";
 export type { TrainOptions } from "./run/run.js";
 export { SFTConfig, type SFTConfigFields, type SFTConfigOptions } from "./sft/config.js";
 export type { SFTEvaluation, SFTTrainerOptions } from "./sft/setup.js";
-export type { TextTokenizer } from "./sft/tokenize-rows.js";
+export type { TextTokenizer } from "./sft/text-tokenizer.js";
 export { SFTTrainer } from "./sft/trainer.js";
 export type { ChatTemplateOptions } from "./tokenizer/chat-template.js";
 export type { Offsets } from "./tokenizer/pipeline/aligned-text.js";

@@ -5,7 +5,7 @@
 import { GrpoError } from "../errors.js";
 import type { MaskedIds } from "../tokenizer/tokenizer.js";
 import type { Message } from "../types.js";
-import type { TextTokenizer } from "./tokenize-rows.js";
+import type { TextTokenizer } from "./text-tokenizer.js";
 
 type TemplateOptions = Readonly<Record<string, unknown>>;
 

@@ -18,7 +18,7 @@ import {
 } from "../run/trainer-arguments.js";
 import { SFTConfig } from "./config.js";
 import { schema } from "./config-fields.js";
-import type { TextTokenizer } from "./tokenize-rows.js";
+import type { TextTokenizer } from "./text-tokenizer.js";
 
 /** What SFTTrainer is made of. `Row`: messages, prompt and completion, a text, or input_ids. */
 export interface SFTTrainerOptions<Row extends object> {

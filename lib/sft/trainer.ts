@@ -20,7 +20,7 @@ import { formatEvaluation, formatStepLine } from "./lines.js";
 import { planTraining } from "./plan.js";
 import { checkTrainerOptions, evaluatesInRun, type SFTEvaluation, type SFTTrainerOptions } from "./setup.js";
 import { SftRun } from "./sft-run.js";
-import type { TextTokenizer } from "./tokenize-rows.js";
+import type { TextTokenizer } from "./text-tokenizer.js";
 import { prepareData, type TrainingData } from "./training-data.js";
 
 /** Trains a model to say what the rows of a data set say. */

@@ -8,7 +8,8 @@ import type { RowSource } from "../rollout/prompts.js";
 import { isStream, type RowsOrStream, trainingStream } from "../rollout/streamed-rows.js";
 import type { SFTConfig } from "./config.js";
 import { type Example, PACKED_AT_A_TIME, pack, type TrainingRow } from "./packing.js";
-import { type RowNotes, type RowOptions, RowTokenizer, type TextTokenizer, truncate } from "./tokenize-rows.js";
+import type { TextTokenizer } from "./text-tokenizer.js";
+import { type RowNotes, type RowOptions, RowTokenizer, truncate } from "./tokenize-rows.js";
 
 export interface TrainingData {
   readonly rows: readonly TrainingRow[];

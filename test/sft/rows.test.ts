@@ -8,7 +8,7 @@ import { stopTokenIsTrained } from "../../lib/sft/assistant-turns.js";
 import { SFTConfig, type SFTConfigOptions } from "../../lib/sft/config.js";
 import { describePlan } from "../../lib/sft/lines.js";
 import { planTraining } from "../../lib/sft/plan.js";
-import type { TextTokenizer } from "../../lib/sft/tokenize-rows.js";
+import type { TextTokenizer } from "../../lib/sft/text-tokenizer.js";
 import { type DataOptions, prepareData, type TrainingData } from "../../lib/sft/training-data.js";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer.js";
 
