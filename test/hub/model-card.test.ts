@@ -137,7 +137,7 @@ it("the card of a model that was fine-tuned says so, and cites no paper on GRPO"
   const facts = { method: "SFT", rewardNames: [], settings: { steps: 3, loss: "nll" }, curve: [] } as const;
   const card = await modelCard("me/model", { kind: "adapter", base: BASE }, facts);
   expect(card).toContain("Trained with SFT by `grpo`");
-  expect(card).toMatch(/tags:\n[^]*- sft\n/);
+  expect(card).toMatch(/tags:\n(?: {2}- .*\n)* {2}- sft\n/);
   expect(card).toContain("| loss | nll |");
   expect(card).not.toMatch(/GRPO|reward/);
 });
