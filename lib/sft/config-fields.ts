@@ -61,18 +61,16 @@ export const dataFields = ({ z, count, optional }: FieldTypes) => ({
   assistantOnlyLoss: z.boolean().default(false),
 });
 
-/** The optimizer, with TRL's learning rate for this trainer. */
-const ownOptimizerFields = (types: FieldTypes) => ({
-  ...optimizerFields(types),
+/** TRL's learning rate for this trainer. */
+const rateFields = ({ z }: FieldTypes) => ({
   /** Learning rate after the warm-up; lrSchedulerType says how it changes then. Default 2e-5. */
-  learningRate: types.z.number().min(0).default(2e-5),
+  learningRate: z.number().min(0).default(2e-5),
 });
 
-/** Checkpoints, with the metric that this trainer's evaluations have. */
-const ownCheckpointFields = (types: FieldTypes) => ({
-  ...checkpointFields(types),
+/** The metric that this trainer's evaluations have. */
+const bestMetricFields = ({ z, optional }: FieldTypes) => ({
   /** Name of an evaluation's metric, with or without eval_; null: loss. Default null. */
-  metricForBestModel: types.optional(types.z.string().min(1)),
+  metricForBestModel: optional(z.string().min(1)),
 });
 
 type Fields = ReturnType<typeof identityFields> &
@@ -84,11 +82,13 @@ type Fields = ReturnType<typeof identityFields> &
   ReturnType<typeof newerNameFields> &
   ReturnType<typeof dataFields> &
   ReturnType<typeof sftLossFields> &
-  ReturnType<typeof ownOptimizerFields> &
+  ReturnType<typeof rateFields> &
+  ReturnType<typeof optimizerFields> &
   ReturnType<typeof loggingFields> &
   ReturnType<typeof trackerFields> &
   ReturnType<typeof evaluationFields> &
-  ReturnType<typeof ownCheckpointFields> &
+  ReturnType<typeof bestMetricFields> &
+  ReturnType<typeof checkpointFields> &
   ReturnType<typeof hubFields>;
 
 // The line comments are the sections of docs/sft.md.
@@ -106,12 +106,14 @@ const fields = (types: FieldTypes): Fields => ({
   // Loss.
   ...sftLossFields(types),
   // Optimizer.
-  ...ownOptimizerFields(types),
+  ...optimizerFields(types),
+  ...rateFields(types),
   // Logs, evaluation, checkpoints. Intervals are numbers of steps; a number below 1 is a share of all steps.
   ...loggingFields(types),
   ...trackerFields(types),
   ...evaluationFields(types),
-  ...ownCheckpointFields(types),
+  ...checkpointFields(types),
+  ...bestMetricFields(types),
   // The Hub. Uploads run during training; one that fails is tried again with the next save.
   ...hubFields(types),
 });
