@@ -46,6 +46,7 @@ interface Request {
   readonly drawn: DrawnToken[][];
   readonly turns: Turn[];
   isOpen: boolean;
+  isAnswered: boolean;
 }
 
 export class RolloutRecorder implements TurnRecorder {
@@ -86,6 +87,7 @@ export class RolloutRecorder implements TurnRecorder {
       drawn: Array.from({ length: asked.generation.count }, () => []),
       turns: [],
       isOpen: true,
+      isAnswered: false,
     };
     this.#open.add(request);
     this.#ask(request, asked.isRetry, digest([asked.body, prompt]));
@@ -143,15 +145,12 @@ export class RolloutRecorder implements TurnRecorder {
     } else this.#questions.set(key, [request]);
   }
 
-  #end(
-    { parent, drawn, turns, isOpen }: Request,
-    { model, generation, chat }: AskedTurn,
-    index: number,
-    finishReason: FinishReason,
-  ): void {
+  #end(request: Request, { model, generation, chat }: AskedTurn, index: number, finishReason: FinishReason): void {
+    const { parent, drawn, turns, isOpen } = request;
     const tokens = drawn[index];
     if (!isOpen || tokens === undefined) return;
     drawn[index] = [];
+    request.isAnswered = true;
     if (model === this.#options.untrainedModel) {
       this.#dropped.untrained_model += tokens.length;
       return;
@@ -186,7 +185,7 @@ export class RolloutRecorder implements TurnRecorder {
     this.#cutOff(request);
     if (isOfTheEngine(error)) this.#failure ??= error;
     // Asked again, it is answered as it would have been.
-    if (request.turns.length === 0) this.#answers.set(prompt, (this.#answers.get(prompt) ?? 1) - 1);
+    if (!request.isAnswered) this.#answers.set(prompt, (this.#answers.get(prompt) ?? 1) - 1);
   }
 
   #cutOff(request: Request): void {

@@ -44,9 +44,19 @@ export function checkCombinations(config: GRPOConfigFields): void {
     );
   }
   checkTerms(config);
-  if (config.vllmStructuredOutputsRegex !== null) regexExpression(config.vllmStructuredOutputsRegex);
+  checkForm(config);
   checkBounds(config);
   if (samplesOnServers(config)) checkCorrectedLoss(config);
+}
+
+/** The form of completions. */
+function checkForm(config: GRPOConfigFields): void {
+  if (config.vllmStructuredOutputsRegex === null) return;
+  regexExpression(config.vllmStructuredOutputsRegex);
+  if (!samplesOnServers(config)) return;
+  throw new GrpoError("BAD_OPTION", "GRPOConfig: vllmStructuredOutputsRegex is not sent to servers yet", {
+    hint: 'leave it out, or sample here: vllmMode "colocate"',
+  });
 }
 
 /** Terms of the loss that contradict each other. */

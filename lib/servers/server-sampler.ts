@@ -126,6 +126,11 @@ export class ServerSampler implements Sampler {
         hint: "give it to GRPOTrainer, or await follow(policy) first",
       });
     }
+    if (options.constraint !== undefined) {
+      throw new GrpoError("BAD_OPTION", "ServerSampler: constraint is a function, which no server can be sent", {
+        hint: "sample with the model itself, or leave constraint out",
+      });
+    }
     const call: Call = { version, policy, prompts, options };
     const groups: SampledGroup<SampledAttempt>[] = [];
     await dispatch(

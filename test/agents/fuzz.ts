@@ -18,12 +18,17 @@ const UNTRAINED = "policy:untrained";
 // biome-ignore lint/suspicious/noExplicitAny: messages of all shapes.
 type Message = any;
 
+interface Told {
+  readonly ids: string;
+  readonly wording: string;
+}
+
 /** What a client knows of its conversation. */
 interface Known {
   /** Token ids of answers that it went on from. */
-  readonly used: string[];
-  /** Those of answers that it was sent twice and did not go on from. */
-  readonly unused: string[];
+  readonly used: Told[];
+  /** The wording of every answer: the same wording twice is the same turn to anybody. */
+  readonly said: string[];
   /** Requests that it sent again. */
   repeats: number;
 }
@@ -78,7 +83,7 @@ export class FuzzBench {
       untrainedModel: UNTRAINED,
     });
     const session = this.#endpoint.openSession({ recorder });
-    const known: Known = { used: [], unused: [], repeats: 0 };
+    const known: Known = { used: [], said: [], repeats: 0 };
     await talk(new Client(this.#endpoint.baseURL, session.apiKey), lots(seed + 1), known);
     const turns = recorder.finish();
     session.end();
@@ -99,9 +104,9 @@ async function talk(client: Client, draw: Lots, known: Known): Promise<void> {
     const longer = [...messages, sentBack(message, draw), ...replyTo(message, draw)];
     messages = rewritten(longer, draw);
     const goesOn = left > 1 && messages.length === longer.length && messages.every((one, i) => one === longer[i]);
+    known.said.push(wordingOf(message), ...(twin ? [wordingOf(twin.message)] : []));
     if (!goesOn || model === UNTRAINED) continue;
-    known.used.push(ids.join());
-    if (twin) known.unused.push(twin.ids.join());
+    known.used.push({ ids: ids.join(), wording: wordingOf(message) });
   }
 }
 
@@ -166,7 +171,7 @@ async function complete(client: Client, body: JsonObject, draw: Lots): Promise<A
 }
 
 /** What is wrong with a recorded conversation. */
-export function problemsOf({ draws, untrained, turns, samples, used, unused, repeats }: Conversation): string[] {
+export function problemsOf({ draws, untrained, turns, samples, used, said, repeats }: Conversation): string[] {
   const problems: string[] = [];
   const byFirst = new Map(draws.map((draw) => [draw.tokens[0]?.logprob, draw]));
   const trained = new Set<Draw>();
@@ -192,11 +197,13 @@ export function problemsOf({ draws, untrained, turns, samples, used, unused, rep
   }
   if (lost.length > 0 && repeats === 0) problems.push("a turn is lost");
   const kept = new Set([...trained].map(idsOf));
-  if (used.some((ids) => !kept.has(ids))) problems.push("a turn that was used is lost");
-  // Some are drawn twice by chance.
-  const isOnce = (ids: string) => draws.filter((draw) => idsOf(draw) === ids).length === 1;
-  if (unused.some((ids) => kept.has(ids) && isOnce(ids))) problems.push("an answer that was sent again is trained on");
+  const isOwn = ({ wording }: Told) => said.filter((other) => other === wording).length === 1;
+  if (used.some((told) => isOwn(told) && !kept.has(told.ids))) problems.push("a turn that was used is lost");
   return problems;
+}
+
+function wordingOf({ content, tool_calls: calls = [] }: Message): string {
+  return JSON.stringify([String(content ?? "").trim(), calls.map(({ id }: Message) => id)]);
 }
 
 function idsOf({ tokens }: Draw): string {

@@ -41,6 +41,7 @@ const TYPES = [
   "EvaluationOptions",
   "EvaluationReportOptions",
   "ServerOptions",
+  "ServerSamplerOptions",
   "LoadDatasetOptions",
   "ReadyDatasetOptions",
   "InterleaveOptions",

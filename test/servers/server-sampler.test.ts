@@ -54,6 +54,13 @@ describe.each(["vllm", "sglang"] as const)("a server of %s", (kind) => {
     expect(new Set(ends)).toEqual(new Set(["eos", "length"]));
   });
 
+  it("is not asked for what it cannot be told", async () => {
+    const sampler = await connect([await start(kind)]);
+    const constraint = () => ({ fill: () => false, accept: () => {}, isComplete: true });
+    const sampled = sampleNow(sampler, new TextPolicy(), { constraint });
+    await expect(sampled).rejects.toMatchObject({ code: "BAD_OPTION", message: expect.stringContaining("constraint") });
+  });
+
   it("is told every option, as its own defaults may come from the model's files", async () => {
     const server = await start(kind);
     await sampleNow(await connect([server]), new TextPolicy(), {

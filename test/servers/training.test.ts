@@ -156,6 +156,8 @@ describe("what contradicts", () => {
     expect(config({ ...servers, lossType: "vespo" })).toThrow('lossType "vespo" weighs sequences by itself');
     expect(config({ lossType: "vespo" })).not.toThrow();
     expect(config({ ...servers, lossType: "vespo", vllmImportanceSamplingMode: "token_mask" })).not.toThrow();
+    expect(config({ ...servers, vllmStructuredOutputsRegex: "a+" })).toThrow("not sent to servers");
+    expect(config({ vllmStructuredOutputsRegex: "a+" })).not.toThrow();
     const policy = new ServedPolicy();
     const two = () =>
       new GRPOTrainer({
