@@ -157,12 +157,6 @@ class KeySums {
 
 }  // namespace
 
-int64_t AttentionBlock::width() const {
-    int64_t most = 0;
-    for (const Span& span : spans) most = std::max(most, keys_of(span));
-    return most;
-}
-
 void attend(const std::vector<AttentionFamily>& families, const AttentionShape& shape,
             const float* q, const float* k, const float* v, float* out, float* log_sum) {
     const auto cap = static_cast<float>(shape.softcap);

@@ -9,7 +9,7 @@
 #include <map>
 #include <vector>
 
-#include "kernels/attention.h"
+#include "kernels/attention_shape.h"
 
 namespace grpo::cpu {
 

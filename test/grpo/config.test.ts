@@ -85,7 +85,6 @@ test("a name of an older version is refused with the new one", () => {
 test("an option of TRL that comes later is refused by name, unless it has TRL's default", () => {
   expect(refusal({ disableDropout: true })).toMatchObject({ code: "BAD_OPTION" });
   expect(refusal({ disableDropout: true }).message).toContain("disableDropout true is not supported yet");
-  expect(refusal({ vllmStructuredOutputsRegex: "a+" }).message).toContain("vllmStructuredOutputsRegex");
   expect(new GRPOConfig({ disableDropout: false, dataSeed: null } as GRPOConfigOptions).notes).toEqual([]);
 });
 

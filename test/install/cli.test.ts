@@ -130,7 +130,7 @@ test("train --help has every key that acts, with its default, and none that does
   expect(status).toBe(0);
   expect(stdout).toMatch(/^ {2}--learning_rate +\S.* \[0\.000001\]$/m);
   expect(stdout).toMatch(/^ {2}--lora_r +Rank of the adapter\. \[16\]$/m);
-  expect(stdout).not.toMatch(/--load_in_4bit|--use_vllm/);
+  expect(stdout).not.toMatch(/--load_in_4bit|--use_liger_kernel/);
 });
 
 test.each([
