@@ -40,6 +40,10 @@ const commands: Readonly<Record<string, Entry>> = {
     summary: "train from a configuration with TRL's keys, or run a script",
     load: async () => (await import("./commands/train.js")).trainCommand,
   },
+  sft: {
+    summary: "fine-tune on given answers, from a configuration with TRL's keys",
+    load: async () => (await import("./commands/sft.js")).sftCommand,
+  },
   eval: {
     summary: "evaluate a model or a server on benchmarks, or on rows with a reward",
     load: async () => (await import("./commands/eval.js")).evalCommand,

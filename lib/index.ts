@@ -42,7 +42,14 @@ export type { Logger, Outcome } from "./log/logger.js";
 export type { CompletionRecord } from "./log/run-log.js";
 export type { Device } from "./model/device.js";
 export type { GeneratedCompletion, GeneratedCompletions } from "./model/generated-completions.js";
-export type { Learner, SequenceBatch, Trainable } from "./model/learner.js";
+export type {
+  Learner,
+  Optimizable,
+  SequenceBatch,
+  SupervisedBatch,
+  SupervisedLearner,
+  Trainable,
+} from "./model/learner.js";
 export { LoraConfig, type LoraOptions } from "./model/lora/lora.js";
 export {
   CausalLM,
@@ -56,11 +63,13 @@ export {
   type OptimizerStepOptions,
   type SaveMergedOptions,
   type SaveOptions,
+  type SftLossResult,
 } from "./model/model.js";
 export type { SampledCompletion, SampledGroup, SampleOptions, SampleResult } from "./model/sampled.js";
 export type { GenerateOptions } from "./model/sampling.js";
 export type { TokenConstraint } from "./model/token-constraint.js";
 export type { LossOptions, LossType } from "./options/loss.js";
+export type { SftLossOptions, SftLossType } from "./options/sft-loss.js";
 export { tinyModel } from "./package-files.js";
 export { type ReportOptions, writeReport } from "./report/report.js";
 export type { CodeOptions, ExecutingReward, VerificationInfo } from "./rewards/code/code.js";
@@ -79,6 +88,10 @@ export type { TrainResult } from "./run/progress.js";
 export type { TrainOptions } from "./run/run.js";
 export type { ServerFacts, ServerKind } from "./servers/engine-server.js";
 export { ServerSampler, type ServerSamplerOptions } from "./servers/server-sampler.js";
+export { SFTConfig, type SFTConfigFields, type SFTConfigOptions } from "./sft/config.js";
+export type { SFTEvaluation, SFTTrainerOptions } from "./sft/setup.js";
+export type { TextTokenizer } from "./sft/text-tokenizer.js";
+export { SFTTrainer } from "./sft/trainer.js";
 export type { ChatTemplateOptions } from "./tokenizer/chat-template.js";
 export type { Offsets } from "./tokenizer/pipeline/aligned-text.js";
 export type { TokenBytes } from "./tokenizer/pipeline/token-bytes.js";

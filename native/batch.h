@@ -272,6 +272,14 @@ struct TrainBatch : Batch {
     }
 };
 
+/// What a model is to say, and which of it counts.
+struct SftBatch : Batch {
+    static void fields(auto& self, auto& field) {
+        Batch::fields(self, field);
+        field.optional("lossMask", self.loss_mask);
+    }
+};
+
 /// How a batch goes through the model, whatever the loss.
 struct PassOptions {
     double temperature = 1;  // divides the logits, as it did in sampling

@@ -301,6 +301,28 @@ LossResult Engine::forward_backward(const TrainBatch& batch, const LossOptions& 
     return grpo::forward_backward(decoder_, adapter, batch, options, read_back_, cancelled);
 }
 
+void Engine::check_sft(const SftBatch& batch, const SftOptions& options) const {
+    check_batch(batch);
+    require(batch.loss_mask.empty() ||
+                batch.loss_mask.size() == static_cast<size_t>(batch.num_tokens()),
+            "one entry of the loss mask a token");
+    require(options.pass.max_tokens_per_micro_batch > 0, "maxTokensPerMicroBatch must be positive");
+}
+
+SftResult Engine::sft_forward_backward(const SftBatch& batch, const SftOptions& options,
+                                       const Cancelled& cancelled) {
+    Adapter& adapter = weights_.trained();
+    check_sft(batch, options);
+    adapter.parameters.need_gradient();
+    return grpo::sft_forward_backward(decoder_, adapter, batch, options, read_back_, cancelled);
+}
+
+SftResult Engine::sft_evaluate(const SftBatch& batch, const SftOptions& options,
+                               const Cancelled& cancelled) {
+    check_sft(batch, options);
+    return grpo::sft_evaluate(decoder_, policy(), batch, options, read_back_, cancelled);
+}
+
 StepResult Engine::optimizer_step(const OptimizerOptions& options) {
     Adapter& adapter = weights_.trained();
     const StepResult result = grpo::optimizer_step(adapter.parameters, options, read_back_);

@@ -22,6 +22,7 @@
 #include "rollout/rollout.h"
 #include "rollout/stream_inbox.h"
 #include "train/losses/loss.h"
+#include "train/losses/sft_loss.h"
 #include "weights.h"
 
 namespace grpo {
@@ -55,6 +56,10 @@ class Engine {
                                const std::vector<int32_t>& offsets);
     LossResult forward_backward(const TrainBatch& batch, const LossOptions& options,
                                 const Cancelled& cancelled);
+    SftResult sft_forward_backward(const SftBatch& batch, const SftOptions& options,
+                                   const Cancelled& cancelled);
+    SftResult sft_evaluate(const SftBatch& batch, const SftOptions& options,
+                           const Cancelled& cancelled);
     /// Clips, steps, and clears the gradient, also when it was not finite and nothing was applied.
     StepResult optimizer_step(const OptimizerOptions& options);
     void zero_grad();
@@ -70,6 +75,7 @@ class Engine {
     /// Throws BAD_INPUT for a classifier, whose output is no distribution over tokens.
     void check_language_model() const;
     void check_batch(const Batch& batch) const;
+    void check_sft(const SftBatch& batch, const SftOptions& options) const;
     void check_drawing(const Drawing& drawing) const;
     void check_prompt(const std::string& name, int64_t length, int64_t max_new_tokens) const;
     ForwardMode policy() const;

@@ -1,36 +1,65 @@
-// Writes the tables of docs/configuration.md, and the type of the options without effect, from the tables of options in lib/grpo/config-fields.ts, lib/run/ and lib/options/ and from
-// lib/grpo/config-unsupported.ts, so that they cannot drift; a test compares. Names, comments and section headings come from the
-// sources, defaults from a GRPOConfig.
+// Writes the tables of docs/configuration.md and docs/sft.md, and the types of the options without effect, from the tables of options in
+// lib/grpo/, lib/sft/, lib/run/ and lib/options/, so that they cannot drift; a test compares. Names, comments and section headings come
+// from the sources, defaults from a config.
 //
 //   npx tsx scripts/docs-config.ts
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { GRPOConfig } from "grpo";
+import { GRPOConfig, SFTConfig } from "grpo";
 import ts from "typescript";
-import {
-  renamedOptions,
-  unsupportedDefaults,
-  unsupportedValues,
-  withoutEffect,
-} from "../lib/grpo/config-unsupported.js";
+import * as grpoForeign from "../lib/grpo/config-unsupported.js";
 import { optionsSchema } from "../lib/options/fields.js";
 import { toSnake } from "../lib/options/names.js";
 import { optimizers } from "../lib/options/optimizer.js";
+import type { ForeignOptions } from "../lib/run/read-options.js";
+import * as sftForeign from "../lib/sft/config-unsupported.js";
 
-const sources = ["grpo/config-fields.ts", "run/options.ts", "options/loss.ts", "options/optimizer.ts"].map((file) =>
-  fileURLToPath(new URL(`../lib/${file}`, import.meta.url)),
-);
-const page = fileURLToPath(new URL("../docs/configuration.md", import.meta.url));
-/** What stands above it in the page is written by hand. */
-const marker = "<!-- From here on: npx tsx scripts/docs-config.ts -->\n";
+const pathOf = (file: string) => fileURLToPath(new URL(`../${file}`, import.meta.url));
+/** Tables that configs have in common. */
+const SHARED = ["lib/run/options.ts", "lib/run/trained-model.ts", "lib/options/loss.ts", "lib/options/optimizer.ts"];
+/** What stands above it in a page is written by hand. */
+const MARKER = "<!-- From here on: npx tsx scripts/docs-config.ts -->\n";
 
-export const ignoredOptionsPath = fileURLToPath(new URL("../lib/grpo/options-without-effect.ts", import.meta.url));
+/** A config, and what is written about it. */
+export interface DocumentedConfig {
+  readonly defaults: () => object;
+  readonly foreign: ForeignOptions;
+  /** Where its tables of options stand. */
+  readonly sources: readonly string[];
+  readonly page: string;
+  /** Its type of the options without effect. */
+  readonly ignoredOptions: string;
+}
+
+export const GRPO: DocumentedConfig = {
+  defaults: () => new GRPOConfig(),
+  foreign: grpoForeign,
+  sources: ["lib/grpo/config-fields.ts", ...SHARED].map(pathOf),
+  page: pathOf("docs/configuration.md"),
+  ignoredOptions: pathOf("lib/grpo/options-without-effect.ts"),
+};
+
+export const SFT: DocumentedConfig = {
+  defaults: () => new SFTConfig(),
+  foreign: sftForeign,
+  sources: ["lib/sft/config-fields.ts", "lib/options/sft-loss.ts", ...SHARED].map(pathOf),
+  page: pathOf("docs/sft.md"),
+  ignoredOptions: pathOf("lib/sft/options-without-effect.ts"),
+};
 
 /** The page as it should be. */
-export function configurationPage(): string {
-  const [introduction] = readFileSync(page, "utf8").split(marker);
-  return `${introduction}${marker}\n${[actingTables(), optimizerTable(), refusedTable(), valuesTable(), ignoredTable(), renamedTable()].join("\n")}`;
+export function configurationPage(config: DocumentedConfig): string {
+  const [introduction] = readFileSync(config.page, "utf8").split(MARKER);
+  const tables = [
+    actingTables(config),
+    ...(config === GRPO ? [optimizerTable()] : []),
+    refusedTable(config),
+    valuesTable(config),
+    ignoredTable(config),
+    renamedTable(config),
+  ];
+  return `${introduction}${MARKER}\n${tables.join("\n")}`;
 }
 
 export interface Option {
@@ -41,11 +70,18 @@ export interface Option {
 }
 
 /**
- * The properties of the object that `fields` in lib/grpo/config-fields.ts gives, in their order; what it spreads are calls of other
- * tables. A doc comment describes an option, a line comment begins a section.
+ * The properties of the object that `fields` in its config-fields.ts gives, in their order; what it spreads are calls of other tables, and
+ * of two of one name the later counts. A doc comment describes an option, a line comment begins a section.
  */
-export function readOptions(): Option[] {
-  return optionsOf(tablesIn(sources), "fields");
+export function readOptions({ sources }: DocumentedConfig): Option[] {
+  const options = optionsOf(tablesIn(sources), "fields");
+  const latest = new Map(options.map((option) => [option.name, option.description]));
+  const seen = new Set<string>();
+  return options.flatMap((option) => {
+    if (seen.has(option.name)) return [];
+    seen.add(option.name);
+    return [{ ...option, description: latest.get(option.name) ?? option.description }];
+  });
 }
 
 type Tables = ReadonlyMap<string, ts.ObjectLiteralExpression>;
@@ -95,9 +131,9 @@ function commentsBefore(node: ts.Node, kind: ts.SyntaxKind): string {
     .join(" ");
 }
 
-function actingTables(): string {
-  const defaults = new GRPOConfig();
-  const lines = readOptions().flatMap(({ name, description, section }, i) => {
+function actingTables(config: DocumentedConfig): string {
+  const defaults = config.defaults();
+  const lines = readOptions(config).flatMap(({ name, description, section }, i) => {
     const head = section || i === 0 ? heading(section ?? "The run.") : [];
     return [...head, `| \`${name}\` | ${code(Reflect.get(defaults, name))} | ${cell(description)} |`];
   });
@@ -122,39 +158,41 @@ function heading(section: string): string[] {
   return ["", `### ${title.replace(/\.$/, "")}`, ...(sentence ? ["", sentence] : []), ...table];
 }
 
-function refusedTable(): string {
-  const rows = Object.entries(unsupportedDefaults).map(([name, value]) => `\`${name}\` ${code(value)}`);
+function refusedTable({ foreign }: DocumentedConfig): string {
+  const rows = Object.entries(foreign.unsupportedDefaults).map(([name, value]) => `\`${name}\` ${code(value)}`);
   const text =
     "TRL has these options, but this version does not. TRL's default is accepted; any other value is an error:";
   return `## Options that are refused\n\n${text}\n\n${rows.join(" · ")}\n`;
 }
 
-function valuesTable(): string {
-  const rows = Object.entries(unsupportedValues).map(
+function valuesTable({ foreign }: DocumentedConfig): string {
+  const rows = Object.entries(foreign.unsupportedValues).map(
     ([name, values]) => `| \`${name}\` | ${values.map((value) => `\`${value}\``).join(", ")} |`,
   );
   return `Values that are refused:\n\n| option | values |\n|---|---|\n${rows.join("\n")}\n`;
 }
 
-function ignoredTable(): string {
-  const rows = Object.entries(withoutEffect).map(([name, why]) => `| \`${name}\` | ${cell(why)} |`);
+function ignoredTable({ foreign }: DocumentedConfig): string {
+  const rows = Object.entries(foreign.withoutEffect).map(([name, why]) => `| \`${name}\` | ${cell(why)} |`);
   const text =
     "Accepted with any value, so that a script can be ported unchanged. The plan that is printed before the first";
   const rest = "step names those that were set.";
   return `## Options without effect\n\n${text}\n${rest}\n\n| option | because |\n|---|---|\n${rows.join("\n")}\n`;
 }
 
-function renamedTable(): string {
-  const rows = Object.entries(renamedOptions).map(([name, hint]) => `| \`${name}\` | ${cell(hint)} |`);
+function renamedTable({ foreign }: DocumentedConfig): string {
+  const rows = Object.entries(foreign.renamedOptions).map(([name, hint]) => `| \`${name}\` | ${cell(hint)} |`);
   return `## Other names\n\nThese are unknown options too; the error says what to write.\n\n| found | instead |\n|---|---|\n${rows.join("\n")}\n`;
 }
 
-/** lib/grpo/options-without-effect.ts as it should be: what an editor shows is a comment in a type. */
-export function ignoredOptionsFile(): string {
+/** Its options-without-effect.ts as it should be: what an editor shows is a comment in a type. */
+export function ignoredOptionsFile({ foreign }: DocumentedConfig): string {
   const member = (name: string, type: string, comment: string) =>
     `  /** @deprecated ${comment}. */\n  readonly ${name}?: ${type};\n`;
-  const ignored = Object.entries(withoutEffect).map(([name, why]) => member(name, "unknown", `No effect: ${why}`));
-  const refused = Object.entries(unsupportedDefaults).map(([name, value]) => {
+  const ignored = Object.entries(foreign.withoutEffect).map(([name, why]) =>
+    member(name, "unknown", `No effect: ${why}`),
+  );
+  const refused = Object.entries(foreign.unsupportedDefaults).map(([name, value]) => {
     const only = JSON.stringify(value);
     return member(name, `${only} | undefined`, `Not supported yet: TRL's default, ${only}, is the only value taken`);
   });
@@ -171,6 +209,8 @@ const code = (value: unknown): string => `\`${JSON.stringify(value)}\``;
 const cell = (text: string): string => text.replaceAll("|", "\\|");
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  writeFileSync(page, configurationPage());
-  writeFileSync(ignoredOptionsPath, ignoredOptionsFile());
+  for (const config of [GRPO, SFT]) {
+    writeFileSync(config.ignoredOptions, ignoredOptionsFile(config));
+    writeFileSync(config.page, configurationPage(config));
+  }
 }

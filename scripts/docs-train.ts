@@ -1,24 +1,33 @@
-// Writes what is said of the keys of `grpo train`: docs/train.schema.json, by which editors complete and check a configuration, and
-// the tables of docs/cli.md. Names and types come from lib/recipes/, the descriptions of GRPOConfig's fields from the comments in
-// its source. A test compares.
+// Writes what is said of the keys of `grpo train` and `grpo sft`: docs/train.schema.json and docs/sft.schema.json, by which editors complete
+// and check a configuration, and the tables of docs/cli.md. Names and types come from lib/recipes/, the descriptions of a config's
+// fields from the comments in its source. A test compares.
 //
 //   npx tsx scripts/docs-train.ts
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { keySchemas, trainJsonSchema } from "../lib/recipes/json-schema.js";
-import { ignoredKeys, refusedKeys, scriptGroups, scriptSchema } from "../lib/recipes/keys.js";
-import { readOptions } from "./docs-config.js";
+import { configurationSchema, keySchemas } from "../lib/recipes/json-schema.js";
+import { refusedKeys } from "../lib/recipes/keys.js";
+import { type Recipe, SFT, TRAIN } from "../lib/recipes/recipe.js";
+import * as configs from "./docs-config.js";
 
-export const schemaFile = fileURLToPath(new URL("../docs/train.schema.json", import.meta.url));
+const CONFIGS = { train: configs.GRPO, sft: configs.SFT };
+type AnyRecipe = Recipe<never, unknown>;
+
+export const RECIPES: readonly AnyRecipe[] = [TRAIN, SFT];
 export const pageFile = fileURLToPath(new URL("../docs/cli.md", import.meta.url));
 /** What stands above it in the page is written by hand. */
 const marker = "<!-- From here on: npx tsx scripts/docs-train.ts -->\n";
 
+export function schemaFile({ command }: AnyRecipe): string {
+  return fileURLToPath(new URL(`../docs/${command}.schema.json`, import.meta.url));
+}
+
 /** The schema as it should be. */
-export function schemaText(): string {
-  const descriptions = new Map(readOptions().map(({ name, description }) => [name, description]));
-  return `${JSON.stringify(trainJsonSchema(descriptions), null, 1)}\n`;
+export function schemaText(recipe: AnyRecipe): string {
+  const options = configs.readOptions(CONFIGS[recipe.command]);
+  const descriptions = new Map(options.map(({ name, description }) => [name, description]));
+  return `${JSON.stringify(configurationSchema(recipe, descriptions), null, 1)}\n`;
 }
 
 /** The page as it should be. */
@@ -28,9 +37,9 @@ export function pageText(): string {
 }
 
 function actingTables(): string[] {
-  const schemas = keySchemas();
-  const defaults = scriptSchema.partial({ model_name_or_path: true }).parse({});
-  return Object.entries(scriptGroups).map(([group, names]) => {
+  const schemas = keySchemas(TRAIN);
+  const defaults = TRAIN.scriptSchema.partial({ model_name_or_path: true }).parse({});
+  return Object.entries(TRAIN.scriptGroups).map(([group, names]) => {
     const rows = names.map((name) => {
       const value = Reflect.get(defaults, name) as unknown;
       const shown = value === undefined ? "" : `\`${JSON.stringify(value)}\``;
@@ -41,7 +50,7 @@ function actingTables(): string[] {
 }
 
 function ignoredTable(): string {
-  const rows = byReason(Object.entries(ignoredKeys)).map(([why, names]) => `| ${names} | ${cell(why)} |`);
+  const rows = byReason(Object.entries(TRAIN.ignoredKeys)).map(([why, names]) => `| ${names} | ${cell(why)} |`);
   return `## Keys without effect\n\nNamed in the notice, together with those of [GRPOConfig](configuration.md).\n\n| keys | because |\n|---|---|\n${rows.join("\n")}\n`;
 }
 
@@ -60,6 +69,6 @@ function byReason(entries: readonly (readonly [name: string, reason: string])[])
 const cell = (text: string): string => text.replaceAll("|", "\\|");
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  writeFileSync(schemaFile, schemaText());
+  for (const recipe of RECIPES) writeFileSync(schemaFile(recipe), schemaText(recipe));
   writeFileSync(pageFile, pageText());
 }

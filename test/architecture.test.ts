@@ -41,7 +41,7 @@ const layers: readonly (readonly string[])[] = [
   ["lib/rollout", "lib/run"],
   // Rollouts of several turns; samplers over inference servers.
   ["lib/agents", "lib/servers"],
-  ["lib/grpo", "lib/eval"],
+  ["lib/grpo", "lib/sft", "lib/eval"],
   ["lib/recipes"],
   ["lib/commands"],
   ["lib/index.ts", "lib/cli.ts"],

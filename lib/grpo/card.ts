@@ -10,7 +10,7 @@ export function cardFacts(
   state: TrainerState,
   rewardNames: readonly string[],
 ): Omit<TrainingFacts, "dataset"> {
-  return { rewardNames, curve: rewardPoints(state), settings: settingsOf(args, state) };
+  return { method: "GRPO", rewardNames, curve: rewardPoints(state), settings: settingsOf(args, state) };
 }
 
 function rewardPoints(state: TrainerState): RewardPoint[] {

@@ -4,14 +4,14 @@
 import { show } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import { regexExpression } from "../grammar/regex.js";
-import { checkModelOptions } from "../model/model-options.js";
 import { checkRunOptions } from "../run/check-options.js";
+import { checkModelInit } from "../run/trained-model.js";
 import { batchSizes, type GRPOConfigFields, samplesOnServers } from "./config-fields.js";
 import { checkBounds, checkCorrectedLoss } from "./importance-sampling.js";
 
 /** What no single field can tell: each message names the fields, their values and the nearest that work. */
 export function checkCombinations(config: GRPOConfigFields): void {
-  checkModelInit(config);
+  checkModelInit("GRPOConfig", config);
   checkWeights(config);
   checkBestMetric(config);
   checkRunOptions("GRPOConfig", config);
@@ -140,16 +140,6 @@ function checkBestMetric(config: GRPOConfigFields): void {
       },
     );
   }
-}
-
-function checkModelInit({ modelInitKwargs }: GRPOConfigFields): void {
-  if (modelInitKwargs === null) return;
-  const where = "GRPOConfig: modelInitKwargs";
-  checkModelOptions(where, modelInitKwargs);
-  if (!Object.hasOwn(modelInitKwargs, "token")) return;
-  throw new GrpoError("BAD_OPTION", `${where}: a token would be written into the files of the run`, {
-    hint: "log in with: grpo login, or set HF_TOKEN",
-  });
 }
 
 function checkWeights(config: GRPOConfigFields): void {

@@ -2,7 +2,6 @@
 // (lib/options/loss.ts) and GRPO's own. Shapes and ranges are checked by the schema, combinations in config-check.ts.
 
 import type { ReportTo } from "../log/trackers.js";
-import type { FromPretrainedOptions } from "../model/model-options.js";
 import { type GivenOptions, type OptionsSchema, optionsSchema, type ResolvedOptions } from "../options/fields.js";
 import { type LossFields, lossFields, type MicroBatchFields, microBatchFields } from "../options/loss.js";
 import {
@@ -13,20 +12,14 @@ import {
   lengthFields,
   loggingFields,
   memoryFields,
+  newerNameFields,
   optimizerFields,
   trackerFields,
 } from "../run/options.js";
+import { modelFields } from "../run/trained-model.js";
 import type { AnyRewardFn, RewardBatch, RewardFn } from "../types.js";
 import type { FieldTypes } from "../zod.js";
 import type { OptionsWithoutEffect } from "./options-without-effect.js";
-
-/** How the trainer opens a model that it is given by its id or folder. */
-export const modelFields = ({ z, optional }: FieldTypes) => ({
-  /** Options of CausalLM.fromPretrained for a model that the trainer loads itself; its dtype is float32 unless they say otherwise. Default null. */
-  modelInitKwargs: optional(
-    z.custom<Omit<FromPretrainedOptions, "token">>((value) => typeof value === "object", "an object of options"),
-  ),
-});
 
 /** How completions form steps and generations. */
 export const batchFields = ({ count, optional }: FieldTypes) => ({
@@ -52,12 +45,6 @@ export const rowFields = ({ z }: FieldTypes) => ({
   shuffleDataset: z.boolean().default(true),
   /** true: reward functions receive only the prompt column. Default false. */
   removeUnusedColumns: z.boolean().default(false),
-});
-
-/** A second name, which newer versions of transformers write. */
-export const newerNameFields = ({ z, optional }: FieldTypes) => ({
-  /** transformers' newer name for gradientCheckpointing, which it overrides; null: use gradientCheckpointing. Default null. */
-  activationCheckpointing: optional(z.boolean()),
 });
 
 /** Prompts, and how they are sampled. */

@@ -1,13 +1,12 @@
-// TRL options that this version knows by name but does not act on. Two kinds: those that would change the result (set to
-// anything but TRL's default they are refused), and those that only concern TRL's own machinery (accepted, and named in
-// the plan as having no effect). Nothing is ever ignored in silence.
+// TRL options that GRPOConfig knows by name but does not act on, beside those of any run (run/foreign-options.ts). Two kinds: those that
+// would change the result (set to anything but TRL's default they are refused), and those that only concern TRL's own machinery
+// (accepted, and named in the plan as having no effect). Nothing is ever ignored in silence.
 
-import { optimNames } from "../options/optimizer.js";
+import * as run from "../run/foreign-options.js";
 
 /** Not supported yet: name → TRL's default, the only value accepted. */
 export const unsupportedDefaults: Readonly<Record<string, unknown>> = {
-  trustRemoteCode: false,
-  routerAuxLossCoef: null,
+  ...run.unsupportedDefaults,
   disableDropout: false,
   castLmHeadToFp32: false,
   generationKwargs: null,
@@ -15,87 +14,28 @@ export const unsupportedDefaults: Readonly<Record<string, unknown>> = {
   useTransformersContinuousBatching: false,
   transformersContinuousBatchingConfig: null,
   logUniquePrompts: false,
-  optimTargetModules: null,
-  labelSmoothingFactor: 0.0,
-  fp16: false,
-  neftuneNoiseAlpha: null,
-  torchCompile: false,
-  autoFindBatchSize: false,
-  loggingStrategy: "steps",
-  evalDelay: 0,
-  saveOnlyModel: false,
-  ignoreDataSkip: false,
-  fullDeterminism: false,
   dataSeed: null,
-  dataloaderDropLast: false,
-  fsdp: null,
-  deepspeed: null,
-  resumeFromCheckpoint: null,
-  useCpu: false,
-  bf16FullEval: false,
-  fp16FullEval: false,
-  torchCompileBackend: null,
-  torchCompileMode: null,
   useTransformersPaged: false,
-  includeNumInputTokensSeen: "no",
-  trackioSpaceId: null,
-  trackioBucketId: null,
-  trackioStaticSpaceId: null,
-  predictionLossOnly: false,
-  includeForMetrics: null,
-  batchEvalMetrics: false,
-  enableJitCheckpoint: false,
-  restoreCallbackStatesFromCheckpoint: false,
-  acceleratorConfig: null,
-  parallelismConfig: null,
-  labelNames: null,
   trainSamplingStrategy: "random",
-  lengthColumnName: "length",
-  fsdpConfig: null,
-  debug: "",
 };
 
 const OF_THE_SERVER = "whoever starts the server says it there";
 
 /** Accepted without effect: name → why there is nothing to do. */
 export const withoutEffect: Readonly<Record<string, string>> = {
-  activationCheckpointingKwargs: "memory is bounded by maxTokensPerMicroBatch",
-  gradientCheckpointingKwargs: "memory is bounded by maxTokensPerMicroBatch",
-  useLigerKernel: "the engine has kernels of its own",
-  ligerKernelConfig: "the engine has kernels of its own",
+  ...run.withoutEffect,
   perDeviceEvalBatchSize: "evaluation is one batch, which the engine cuts by itself",
-  padToMultipleOf: "nothing is padded",
-  torchEmptyCacheSteps: "the engine manages its memory",
-  tf32: "matrix products use the model's own type",
   ds3GatherForGeneration: "there is no DeepSpeed here",
-  ddpTimeout: "training runs in one process",
-  averageTokensAcrossDevices: "training runs in one process",
   dataloaderNumWorkers: "prompts are rendered before the first step",
   dataloaderPinMemory: "prompts are rendered before the first step",
-  disableTqdm: "progress is one line a step, and a status line on a terminal",
   logMultimodal: "prompts are text",
-  loggingNanInfFilter: "non-finite losses are never hidden",
   useCache: "sampling always uses a key-value cache",
-  skipMemoryMetrics: "memory is not traced",
-  logLevel: "there is one log level",
-  logLevelReplica: "training runs in one process",
-  logOnEachNode: "training runs in one process",
-  saveOnEachNode: "training runs in one process",
-  localRank: "training runs in one process",
-  ddpBackend: "training runs in one process",
-  ddpBroadcastBuffers: "training runs in one process",
-  ddpBucketCapMb: "training runs in one process",
-  ddpFindUnusedParameters: "training runs in one process",
-  ddpStaticGraph: "training runs in one process",
   dataloaderInOrder: "prompts are rendered before the first step",
   dataloaderPersistentWorkers: "prompts are rendered before the first step",
   dataloaderPrefetchFactor: "prompts are rendered before the first step",
   dataloaderMultiprocessingContext: "prompts are rendered before the first step",
   evalDoConcatBatches: "evaluation is one batch",
-  evalUseGatherObject: "training runs in one process",
   evalAccumulationSteps: "evaluation is one batch",
-  doTrain: "call trainer.train()",
-  doEval: "call trainer.evaluate() or set evalStrategy",
   doPredict: "call model.generate()",
   vllmGroupPort: "servers read weights from a folder",
   vllmGpuMemoryUtilization: OF_THE_SERVER,
@@ -112,62 +52,16 @@ export const withoutEffect: Readonly<Record<string, string>> = {
 
 /** Names from older versions of TRL or of this guide, and what to write now. */
 export const renamedOptions: Readonly<Record<string, string>> = {
+  ...run.renamedOptions,
   maxPromptLen: "write maxPromptLength",
-  warmupRatio: "write warmupSteps with a number below 1: it is then a share of all steps",
   rewardFunctions: "write rewardFuncs",
   vllmGuidedDecodingRegex: "write vllmStructuredOutputsRegex",
-  useLigerLoss: "leave it out: the loss is always computed in chunks",
   wandbLogUniquePrompts: "write logUniquePrompts",
   usePeft: "give GRPOTrainer peftConfig: new LoraConfig({ … })",
-  lr: "write learningRate",
-  epochs: "write numTrainEpochs",
-  batchSize: "write perDeviceTrainBatchSize",
   klCoef: "write beta",
   initKlCoef: "write beta",
   maxNewTokens: "write maxCompletionLength",
 };
 
-/** transformers' optimizers that were not here at first; those that are by now are taken out below. */
-const OTHER_OPTIMIZERS: readonly string[] = [
-  "adamw_torch_xla",
-  "adamw_torch_npu_fused",
-  "adamw_anyprecision",
-  "adamw_torch_4bit",
-  "adamw_torch_8bit",
-  "ademamix",
-  "ademamix_8bit",
-  "adagrad",
-  "lion_8bit",
-  "lion_32bit",
-  "paged_adamw_32bit",
-  "paged_adamw_8bit",
-  "paged_ademamix_32bit",
-  "paged_ademamix_8bit",
-  "paged_lion_32bit",
-  "paged_lion_8bit",
-  "rmsprop",
-  "rmsprop_bnb",
-  "rmsprop_bnb_8bit",
-  "rmsprop_bnb_32bit",
-  "galore_adamw",
-  "galore_adamw_8bit",
-  "galore_adafactor",
-  "galore_adamw_layerwise",
-  "galore_adamw_8bit_layerwise",
-  "galore_adafactor_layerwise",
-  "lomo",
-  "adalomo",
-  "grokadamw",
-  "schedule_free_radam",
-  "schedule_free_adamw",
-  "schedule_free_sgd",
-  "apollo_adamw",
-  "apollo_adamw_layerwise",
-  "stable_adamw",
-];
-
 /** Values that TRL takes for an option of ours and that come later. */
-export const unsupportedValues: Readonly<Record<string, readonly string[]>> = {
-  lrSchedulerType: ["reduce_lr_on_plateau", "greedy"],
-  optim: OTHER_OPTIMIZERS.filter((name) => !optimNames.some((known) => known === name)),
-};
+export const { unsupportedValues } = run;

@@ -11,32 +11,20 @@ export interface OptionsWithoutEffect {
   readonly useLigerKernel?: unknown;
   /** @deprecated No effect: the engine has kernels of its own. */
   readonly ligerKernelConfig?: unknown;
-  /** @deprecated No effect: evaluation is one batch, which the engine cuts by itself. */
-  readonly perDeviceEvalBatchSize?: unknown;
   /** @deprecated No effect: nothing is padded. */
   readonly padToMultipleOf?: unknown;
   /** @deprecated No effect: the engine manages its memory. */
   readonly torchEmptyCacheSteps?: unknown;
   /** @deprecated No effect: matrix products use the model's own type. */
   readonly tf32?: unknown;
-  /** @deprecated No effect: there is no DeepSpeed here. */
-  readonly ds3GatherForGeneration?: unknown;
   /** @deprecated No effect: training runs in one process. */
   readonly ddpTimeout?: unknown;
   /** @deprecated No effect: training runs in one process. */
   readonly averageTokensAcrossDevices?: unknown;
-  /** @deprecated No effect: prompts are rendered before the first step. */
-  readonly dataloaderNumWorkers?: unknown;
-  /** @deprecated No effect: prompts are rendered before the first step. */
-  readonly dataloaderPinMemory?: unknown;
   /** @deprecated No effect: progress is one line a step, and a status line on a terminal. */
   readonly disableTqdm?: unknown;
-  /** @deprecated No effect: prompts are text. */
-  readonly logMultimodal?: unknown;
   /** @deprecated No effect: non-finite losses are never hidden. */
   readonly loggingNanInfFilter?: unknown;
-  /** @deprecated No effect: sampling always uses a key-value cache. */
-  readonly useCache?: unknown;
   /** @deprecated No effect: memory is not traced. */
   readonly skipMemoryMetrics?: unknown;
   /** @deprecated No effect: there is one log level. */
@@ -59,6 +47,24 @@ export interface OptionsWithoutEffect {
   readonly ddpFindUnusedParameters?: unknown;
   /** @deprecated No effect: training runs in one process. */
   readonly ddpStaticGraph?: unknown;
+  /** @deprecated No effect: training runs in one process. */
+  readonly evalUseGatherObject?: unknown;
+  /** @deprecated No effect: call trainer.train(). */
+  readonly doTrain?: unknown;
+  /** @deprecated No effect: call trainer.evaluate() or set evalStrategy. */
+  readonly doEval?: unknown;
+  /** @deprecated No effect: evaluation is one batch, which the engine cuts by itself. */
+  readonly perDeviceEvalBatchSize?: unknown;
+  /** @deprecated No effect: there is no DeepSpeed here. */
+  readonly ds3GatherForGeneration?: unknown;
+  /** @deprecated No effect: prompts are rendered before the first step. */
+  readonly dataloaderNumWorkers?: unknown;
+  /** @deprecated No effect: prompts are rendered before the first step. */
+  readonly dataloaderPinMemory?: unknown;
+  /** @deprecated No effect: prompts are text. */
+  readonly logMultimodal?: unknown;
+  /** @deprecated No effect: sampling always uses a key-value cache. */
+  readonly useCache?: unknown;
   /** @deprecated No effect: prompts are rendered before the first step. */
   readonly dataloaderInOrder?: unknown;
   /** @deprecated No effect: prompts are rendered before the first step. */
@@ -69,14 +75,8 @@ export interface OptionsWithoutEffect {
   readonly dataloaderMultiprocessingContext?: unknown;
   /** @deprecated No effect: evaluation is one batch. */
   readonly evalDoConcatBatches?: unknown;
-  /** @deprecated No effect: training runs in one process. */
-  readonly evalUseGatherObject?: unknown;
   /** @deprecated No effect: evaluation is one batch. */
   readonly evalAccumulationSteps?: unknown;
-  /** @deprecated No effect: call trainer.train(). */
-  readonly doTrain?: unknown;
-  /** @deprecated No effect: call trainer.evaluate() or set evalStrategy. */
-  readonly doEval?: unknown;
   /** @deprecated No effect: call model.generate(). */
   readonly doPredict?: unknown;
   /** @deprecated No effect: servers read weights from a folder. */
@@ -103,20 +103,6 @@ export interface OptionsWithoutEffect {
   readonly trustRemoteCode?: false | undefined;
   /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
   readonly routerAuxLossCoef?: null | undefined;
-  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
-  readonly disableDropout?: false | undefined;
-  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
-  readonly castLmHeadToFp32?: false | undefined;
-  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
-  readonly generationKwargs?: null | undefined;
-  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
-  readonly cacheImplementation?: null | undefined;
-  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
-  readonly useTransformersContinuousBatching?: false | undefined;
-  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
-  readonly transformersContinuousBatchingConfig?: null | undefined;
-  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
-  readonly logUniquePrompts?: false | undefined;
   /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
   readonly optimTargetModules?: null | undefined;
   /** @deprecated Not supported yet: TRL's default, 0, is the only value taken. */
@@ -139,8 +125,6 @@ export interface OptionsWithoutEffect {
   readonly ignoreDataSkip?: false | undefined;
   /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
   readonly fullDeterminism?: false | undefined;
-  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
-  readonly dataSeed?: null | undefined;
   /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
   readonly dataloaderDropLast?: false | undefined;
   /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
@@ -159,8 +143,6 @@ export interface OptionsWithoutEffect {
   readonly torchCompileBackend?: null | undefined;
   /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
   readonly torchCompileMode?: null | undefined;
-  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
-  readonly useTransformersPaged?: false | undefined;
   /** @deprecated Not supported yet: TRL's default, "no", is the only value taken. */
   readonly includeNumInputTokensSeen?: "no" | undefined;
   /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
@@ -185,12 +167,30 @@ export interface OptionsWithoutEffect {
   readonly parallelismConfig?: null | undefined;
   /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
   readonly labelNames?: null | undefined;
-  /** @deprecated Not supported yet: TRL's default, "random", is the only value taken. */
-  readonly trainSamplingStrategy?: "random" | undefined;
   /** @deprecated Not supported yet: TRL's default, "length", is the only value taken. */
   readonly lengthColumnName?: "length" | undefined;
   /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
   readonly fsdpConfig?: null | undefined;
   /** @deprecated Not supported yet: TRL's default, "", is the only value taken. */
   readonly debug?: "" | undefined;
+  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
+  readonly disableDropout?: false | undefined;
+  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
+  readonly castLmHeadToFp32?: false | undefined;
+  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
+  readonly generationKwargs?: null | undefined;
+  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
+  readonly cacheImplementation?: null | undefined;
+  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
+  readonly useTransformersContinuousBatching?: false | undefined;
+  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
+  readonly transformersContinuousBatchingConfig?: null | undefined;
+  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
+  readonly logUniquePrompts?: false | undefined;
+  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
+  readonly dataSeed?: null | undefined;
+  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
+  readonly useTransformersPaged?: false | undefined;
+  /** @deprecated Not supported yet: TRL's default, "random", is the only value taken. */
+  readonly trainSamplingStrategy?: "random" | undefined;
 }

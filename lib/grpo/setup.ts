@@ -19,6 +19,7 @@ import type { RolloutRequest, RolloutSource } from "../rollout/collect.js";
 import type { PolicyVersions } from "../rollout/policy-versions.js";
 import { PromptTable, type RowSource } from "../rollout/prompts.js";
 import type { Sampler } from "../rollout/sampler.js";
+import { evaluationRows, type RowsOrStream, trainingRows } from "../rollout/streamed-rows.js";
 import type * as run from "../run/callbacks.js";
 import type { RunOptions } from "../run/options.js";
 import { ServerSampler } from "../servers/server-sampler.js";
@@ -27,7 +28,6 @@ import type { AnyRewardFn, Prompt, RewardBatch, RewardFn } from "../types.js";
 import type { GRPOConfig } from "./config.js";
 import { samplesOnServers } from "./config-fields.js";
 import { checkCorrectedLoss } from "./importance-sampling.js";
-import { evaluationRows, type RowsOrStream, trainingRows } from "./streamed-rows.js";
 import type { ToolOptions, ToolUse } from "./tool-use.js";
 
 /** Functions that a run calls at its moments, and waits for; by default one of GRPOTrainer. */
@@ -156,9 +156,16 @@ export function trainerRows<Row extends { readonly prompt: Prompt }>(
     });
   }
   return {
-    trainDataset: trainingRows(trainDataset, args),
+    trainDataset: trainingRows(trainDataset, args, () => promptsOfRun(args)),
     evalDataset: evalDataset && evaluationRows(evalDataset),
   };
+}
+
+/** A generation is sampled whole, also where the steps train on a part of it. */
+function promptsOfRun(args: GRPOConfig): number {
+  const slices = args.maxSteps * args.gradientAccumulationSteps;
+  const generations = Math.ceil(slices / (args.slicesPerGeneration * args.numIterations));
+  return generations * (args.completionsPerGeneration / args.numGenerations);
 }
 
 /** The reward functions from the trainer's argument or from args, and those that come with the way of sampling. */

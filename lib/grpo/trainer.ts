@@ -14,20 +14,20 @@ import { checkPushOptions, type TrainerPushOptions } from "../run/hub-push.js";
 import type { RunView } from "../run/loop-options.js";
 import type { TrainResult } from "../run/progress.js";
 import type { TrainOptions } from "../run/run.js";
+import { defaultOutputDir, TrainedModel } from "../run/trained-model.js";
 import { TrainingLoop } from "../run/training-loop.js";
 import type { ServerSampler } from "../servers/server-sampler.js";
 import type { ProcessingClass } from "../tokenizer/processing-class.js";
 import type { AnyRewardFn, Prompt, TrainerState } from "../types.js";
 import { checkEvaluateOptions, checkTrainerOptions } from "./arguments.js";
 import { cardFacts } from "./card.js";
-import type { GRPOConfig } from "./config.js";
+import { GRPOConfig } from "./config.js";
 import { samplesOnServers } from "./config-fields.js";
 import { Evaluator } from "./evaluation.js";
 import { GRPORun } from "./grpo-run.js";
 import { formatEvaluation, formatSamples, formatStepLine } from "./lines.js";
 import { failureCounts, isRunMetric } from "./metric-names.js";
 import { planTraining } from "./plan.js";
-import { defaultConfig, Policy } from "./policy.js";
 import { checkMemory } from "./preflight.js";
 import { RewardNotes } from "./reward-notes.js";
 import { RolloutUse } from "./rollout-use.js";
@@ -62,7 +62,7 @@ interface Parts<Row extends { readonly prompt: Prompt }> {
  */
 export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   readonly args: GRPOConfig;
-  readonly #policy: Policy;
+  readonly #policy: TrainedModel<PolicyModel, ProcessingClass>;
   #sampler: Sampler | undefined;
   /** Servers that the config asks for: the trainer's own, which it leaves as they were. */
   #servers: ServerSampler | undefined;
@@ -82,9 +82,9 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   constructor(given: GRPOTrainerOptions<Row>) {
     const options = checkTrainerOptions(given);
     // Which columns its reward functions read is checked by the type of the argument, and matters no more.
-    const args = (options.args ?? defaultConfig(options.model)) as GRPOConfig;
+    const args = (options.args ?? new GRPOConfig(defaultOutputDir(options.model, "GRPO"))) as GRPOConfig;
     this.args = args;
-    this.#policy = new Policy(options, args);
+    this.#policy = new TrainedModel<PolicyModel, ProcessingClass>("GRPOTrainer", options, args);
     checkSampler(options.sampler, args);
     this.#sampler = options.sampler;
     this.#rows = trainerRows(options, args);

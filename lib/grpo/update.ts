@@ -6,10 +6,8 @@ import type { Metrics } from "../log/metrics.js";
 import type { Learner } from "../model/learner.js";
 import type { NativeLossResult } from "../native/native.js";
 import { lossOptionsOf } from "../options/loss.js";
-import type { OptimizerStepOptions } from "../options/optimizer.js";
 import { mixSeed } from "../rollout/prompt-sampler.js";
-import { optimizerOptions } from "../run/optimizer.js";
-import { learningRateSchedule, type Schedule } from "../run/schedule.js";
+import { Optimizer } from "../run/optimizer-step.js";
 import { nanMean } from "../statistics.js";
 import type { GRPOConfig } from "./config.js";
 import type { EntropyControl } from "./entropy.js";
@@ -37,7 +35,7 @@ export class PolicyUpdater {
   readonly #args: GRPOConfig;
   readonly #plan: TrainingPlan;
   readonly #entropy: EntropyControl;
-  readonly #learningRateAt: Schedule;
+  readonly #optimizer: Optimizer;
   readonly #sampledElsewhere: boolean;
 
   /** `sampledElsewhere`: by another engine than `model`. */
@@ -53,14 +51,7 @@ export class PolicyUpdater {
     this.#plan = plan;
     this.#entropy = entropy;
     this.#sampledElsewhere = sampledElsewhere;
-    this.#learningRateAt = learningRateSchedule({
-      name: args.lrSchedulerType,
-      options: args.lrSchedulerKwargs ?? {},
-      learningRate: args.learningRate,
-      warmupSteps: plan.warmupSteps,
-      totalSteps: plan.totalSteps,
-      where: "GRPOConfig: lrSchedulerKwargs",
-    });
+    this.#optimizer = new Optimizer(model, args, plan, "GRPOConfig");
   }
 
   async update(step: number, parts: readonly UpdatePart[]): Promise<PolicyUpdate> {
@@ -69,7 +60,7 @@ export class PolicyUpdater {
     const results: NativeLossResult[] = [];
     for (const [i, part] of parts.entries()) results.push(await this.#gradient(step, i, part, accumulation));
     const result = mergeResults(results, parts);
-    const { gradNorm, applied, learningRate } = await this.#optimizerStep(step, Number.isFinite(result.loss));
+    const { gradNorm, applied, learningRate } = await this.#optimizer.step(step, Number.isFinite(result.loss));
     this.#entropy.update(result.activeEntropy);
     const bonus: Metrics = this.#entropy.enabled
       ? { policy_loss: result.policyLoss, entropy_coef: this.#entropy.state.coef }
@@ -105,32 +96,6 @@ export class PolicyUpdater {
       dropoutSeed: (index === 0 ? seed : mixSeed(seed, index)) >>> 1,
     });
   }
-
-  async #optimizerStep(step: number, finite: boolean) {
-    const args = this.#args;
-    const learningRate = this.#learningRateAt(step);
-    const result = finite
-      ? await this.#model.optimizerStep({
-          learningRate,
-          ...loraPlus(args, learningRate),
-          ...optimizerOptions(args),
-          beta1: args.adamBeta1,
-          beta2: args.adamBeta2,
-          epsilon: args.adamEpsilon,
-          weightDecay: args.weightDecay,
-          maxGradNorm: args.maxGradNorm,
-        })
-      : { gradNorm: Number.NaN, applied: false };
-    if (!result.applied) await this.#model.zeroGrad();
-    return { ...result, learningRate };
-  }
-}
-
-/** PEFT's create_loraplus_optimizer, whose groups all follow one schedule. */
-function loraPlus(args: GRPOConfig, learningRate: number): Partial<OptimizerStepOptions> {
-  if (args.loraplusLrRatio === null || args.learningRate === 0) return {};
-  const embedding = args.loraplusLrEmbedding * (learningRate / args.learningRate);
-  return { loraPlusRatio: args.loraplusLrRatio, loraPlusEmbeddingRate: embedding };
 }
 
 /** How far the log-probabilities of training are from those of sampling: rounding, where both are of the same weights and engine. */

@@ -9,6 +9,8 @@ import { curveTable, type RewardPoint, rewardCurve } from "./reward-curve.js";
 
 /** What a training run adds to a card. */
 export interface TrainingFacts {
+  /** What it was trained with. */
+  readonly method: "GRPO" | "SFT";
   /** Hub id of the training data. */
   readonly dataset?: string | undefined;
   readonly rewardNames: readonly string[];
@@ -95,10 +97,10 @@ export async function modelCard(repo: string, weights: CardWeights, training?: T
     `---\n${stringify(frontMatter(name, weights, training))}---`,
     MARK,
     `# ${name}`,
-    `${subject[kind]}${data}. Trained with GRPO by \`grpo\`, from TypeScript.`,
+    `${subject[kind]}${data}. Trained ${training === undefined ? "" : `with ${training.method} `}by \`grpo\`, from TypeScript.`,
     ...howToLoad(repo, weights),
     ...(training ? trainingSections(training) : []),
-    ...citation(),
+    ...(training?.method === "GRPO" ? citation() : []),
   ];
   return `${sections.join("\n\n")}\n`;
 }
@@ -123,7 +125,8 @@ function frontMatter(name: string, { kind, base }: CardWeights, training: Traini
     tags: [
       ...(base && kind === "adapter" ? [`base_model:adapter:${base}`] : []),
       ...(kind === "adapter" ? ["lora"] : []),
-      "grpo",
+      // Of weights alone nobody knows how they were trained: then it is the name of the program.
+      training?.method.toLowerCase() ?? "grpo",
       "generated_from_trainer",
     ],
     ...(metrics.length > 0 ? { "model-index": [{ name, results }] } : {}),

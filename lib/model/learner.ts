@@ -1,10 +1,11 @@
-// Who is trained, as trainers see it. A run of any kind needs a Trainable: weights that it saves, takes back and counts. A policy
-// trainer needs a Learner: log-probabilities, a reference, the gradient of a policy's loss. CausalLM is both; tests hand in small
-// deterministic stand-ins. One array per prompt or per completion: flattening is the model's business.
+// Who is trained, as trainers see it. A run of any kind needs a Trainable: weights that it saves, takes back and counts, and that an
+// optimizer moves. A policy trainer needs a Learner: log-probabilities, a reference, the gradient of a policy's loss; supervised
+// fine-tuning a SupervisedLearner: the gradient of what is to be said. CausalLM is all; tests hand in small deterministic stand-ins. One array per prompt or per completion: flattening is the model's business.
 
-import type { NativeLossResult, NativeMemory, NativeStepResult } from "../native/native.js";
+import type { NativeLossResult, NativeMemory, NativeSftResult, NativeStepResult } from "../native/native.js";
 import type { LossOptions } from "../options/loss.js";
 import type { OptimizerStepOptions } from "../options/optimizer.js";
+import type { SftLossOptions } from "../options/sft-loss.js";
 import type { TokenIds } from "../types.js";
 import type { MemoryModel } from "./memory.js";
 
@@ -39,6 +40,21 @@ export interface Trainable extends Savable {
   loadCheckpoint(directory: string): Promise<void>;
 }
 
+/** A Trainable that a training loop moves step by step. */
+export interface Optimizable extends Trainable {
+  /** Longest sequence the model can take, prompt and completion together. */
+  readonly maxPositions: number;
+  /**
+   * Once before a trainer's first step: decides what is trained, with an optimizer that remembers nothing of a trainer before, and,
+   * with `reference`, fixes the reference policy as it is now. `mixed`: mixReference will be called.
+   */
+  beginTraining(options: { readonly reference: boolean; readonly mixed: boolean }): Promise<void>;
+  /** Clips, updates, and clears the gradient. */
+  optimizerStep(options: OptimizerStepOptions): Promise<NativeStepResult>;
+  /** What it will have in memory when it is trained, and the memory of its device. */
+  memory(): Promise<{ readonly model: MemoryModel; readonly device: NativeMemory; readonly dropout: boolean }>;
+}
+
 /** Completions and the prompts they continue, one entry per completion in each list. */
 export interface SequenceBatch {
   readonly promptIds: readonly TokenIds[];
@@ -65,15 +81,22 @@ export interface TrainBatch extends SequenceBatch {
   readonly importanceRatios?: readonly Float32Array[];
 }
 
+/** What supervised fine-tuning learns from: completions, and which of their tokens count. */
+export interface SupervisedBatch extends SequenceBatch {
+  /** 1 for each completion token that counts in the loss, 0 for context; absent: all count. */
+  readonly lossMask?: readonly ArrayLike<number>[];
+}
+
+/** A model in supervised fine-tuning. */
+export interface SupervisedLearner extends Optimizable {
+  /** Sums over the tokens of each completion; the gradient of the loss is added to what is there already. */
+  sftForwardBackward(batch: SupervisedBatch, loss: SftLossOptions): Promise<NativeSftResult>;
+  /** The same numbers, without gradient and dropout. */
+  sftEvaluate(batch: SupervisedBatch, loss: SftLossOptions): Promise<NativeSftResult>;
+}
+
 /** A policy in training. */
-export interface Learner extends Trainable {
-  /** Longest sequence the model can take, prompt and completion together. */
-  readonly maxPositions: number;
-  /**
-   * Once before a trainer's first step: decides what is trained, with an optimizer that remembers nothing of a trainer before, and,
-   * with `reference`, fixes the reference policy as it is now. `mixed`: mixReference will be called.
-   */
-  beginTraining(options: { readonly reference: boolean; readonly mixed: boolean }): Promise<void>;
+export interface Learner extends Optimizable {
   /** reference ← (1 − alpha) · reference + alpha · policy. */
   mixReference(alpha: number): Promise<void>;
   /** Log-probability of every completion token, dropout off, under the policy or the reference; one array per completion. */
@@ -83,8 +106,4 @@ export interface Learner extends Trainable {
   ): Promise<Float32Array[]>;
   /** Loss of the batch; its gradient is added to what is there already. */
   forwardBackward(batch: TrainBatch, loss: LossOptions): Promise<NativeLossResult>;
-  /** Clips, updates, and clears the gradient. */
-  optimizerStep(options: OptimizerStepOptions): Promise<NativeStepResult>;
-  /** What it will have in memory when it is trained, and the memory of its device. */
-  memory(): Promise<{ readonly model: MemoryModel; readonly device: NativeMemory; readonly dropout: boolean }>;
 }

@@ -8,16 +8,23 @@ import { readResolved, resolveModelFiles, withTemporaryFolder } from "../hub/hub
 import { hubIdOf, writeModelCard } from "../hub/model-card.js";
 import { type PushOptions, pushFolder } from "../hub/push.js";
 import { isJsonObject, type JsonObject } from "../json.js";
-import type { NativeDtype, NativeEngine, NativeLossResult, NativeStepResult } from "../native/native.js";
+import type {
+  NativeDtype,
+  NativeEngine,
+  NativeLossResult,
+  NativeSftResult,
+  NativeStepResult,
+} from "../native/native.js";
 import { type LossOptions, rowsPerSliceOf, toNativeLoss } from "../options/loss.js";
 import { type OptimizerStepOptions, toNativeOptimizer } from "../options/optimizer.js";
+import { type SftLossOptions, toNativeSftLoss } from "../options/sft-loss.js";
 import type { TokenIds } from "../types.js";
 import { EngineQueue } from "./engine-queue.js";
 import { readModelConfig } from "./families/families.js";
 import { DEFAULT_SHARD_SIZE, shardBytes } from "./files/shards.js";
 import { GeneratedCompletions } from "./generated-completions.js";
 import { ownGeneration } from "./generation-config.js";
-import type { CheckpointWriter, Learner, SequenceBatch } from "./learner.js";
+import type { CheckpointWriter, Learner, SequenceBatch, SupervisedBatch, SupervisedLearner } from "./learner.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./lora/adapter-files.js";
 import { LoraConfig } from "./lora/lora.js";
 import {
@@ -50,7 +57,7 @@ import {
   sampleRequest,
 } from "./sampling.js";
 import { WeightFiles } from "./save.js";
-import { type GradientBatch, toNativeBatch } from "./training-inputs.js";
+import { type GradientBatch, toNativeBatch, toNativeSftBatch } from "./training-inputs.js";
 import { type ModelFacts, ModelWeights } from "./weights.js";
 
 export type { OptimizerStepOptions } from "../options/optimizer.js";
@@ -68,6 +75,9 @@ export type { GradientBatch } from "./training-inputs.js";
 /** What one `forwardBackward` gives: the loss, and TRL's metrics by name. */
 export type LossResult = NativeLossResult;
 
+/** What one `sftForwardBackward` or `sftEvaluate` gives: sums over the tokens of each row that count. */
+export type SftLossResult = NativeSftResult;
+
 /** Tools that want one for `await using` need Symbol.asyncDispose, which the oldest supported Node may lack. */
 const asyncDispose: typeof Symbol.asyncDispose =
   Symbol.asyncDispose ?? (Symbol.for("Symbol.asyncDispose") as typeof Symbol.asyncDispose);
@@ -80,7 +90,7 @@ interface Parts extends ModelFacts {
   readonly version: HubSource;
 }
 
-export class CausalLM implements Learner {
+export class CausalLM implements Learner, SupervisedLearner {
   readonly generationConfig: JsonObject;
   /** "cpu", "cuda:0", "mps". */
   readonly device: string;
@@ -382,6 +392,27 @@ export class CausalLM implements Learner {
     const native = toNativeBatch(batch, needs, this.vocabSize);
     this.#checkLengths(batch);
     return this.#queue.run((engine) => engine.forwardBackward(native, options));
+  }
+
+  /**
+   * The loss of supervised fine-tuning, summed over the tokens of each row that count; its gradient is added to what the adapter
+   * already holds.
+   */
+  async sftForwardBackward(batch: SupervisedBatch, loss: SftLossOptions = {}): Promise<SftLossResult> {
+    const where = "sftForwardBackward";
+    const options = toNativeSftLoss(where, loss);
+    const native = toNativeSftBatch(where, batch, this.vocabSize);
+    this.#checkLengths(batch);
+    return this.#queue.run((engine) => engine.sftForwardBackward(native, options));
+  }
+
+  /** The same numbers without a gradient, dropout off. */
+  async sftEvaluate(batch: SupervisedBatch, loss: SftLossOptions = {}): Promise<SftLossResult> {
+    const where = "sftEvaluate";
+    const options = toNativeSftLoss(where, loss);
+    const native = toNativeSftBatch(where, batch, this.vocabSize);
+    this.#checkLengths(batch);
+    return this.#queue.run((engine) => engine.sftEvaluate(native, options));
   }
 
   /** Clips the gradient, makes one step of the optimizer, and clears the gradient. Not applied if the gradient is not finite. */

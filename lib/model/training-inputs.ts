@@ -3,8 +3,8 @@
 
 import { checkOptionNames, namesOf, show } from "../checks.js";
 import { GrpoError } from "../errors.js";
-import type { NativeTrainBatch } from "../native/native.js";
-import type { SequenceBatch } from "./learner.js";
+import type { NativeSftBatch, NativeTrainBatch } from "../native/native.js";
+import type { SequenceBatch, SupervisedBatch } from "./learner.js";
 import { flattenBatch, flattenFloats, flattenMasks } from "./ragged.js";
 
 /** One entry per completion in every list; masks and log-probabilities have one number per completion token. */
@@ -80,6 +80,21 @@ export function toNativeBatch(batch: GradientBatch, needs: BatchNeeds, vocabSize
     ...floats("samplingLogprobs", samplingLogprobs),
     ...floats("importanceRatios", importanceRatios),
   };
+}
+
+const SUPERVISED_FIELDS = namesOf<SupervisedBatch>({
+  promptIds: true,
+  completionIds: true,
+  lossMask: true,
+  contextLength: true,
+});
+
+/** `where`: the call, for messages. Throws BAD_INPUT or UNKNOWN_OPTION, naming the field. */
+export function toNativeSftBatch(where: string, batch: SupervisedBatch, vocabSize: number): NativeSftBatch {
+  checkOptionNames(where, batch, SUPERVISED_FIELDS);
+  const flat = flattenBatch(batch, vocabSize);
+  if (batch.lossMask === undefined) return flat;
+  return { ...flat, lossMask: flattenMasks("lossMask", batch.lossMask, flat.completionOffsets) };
 }
 
 /** Offsets of slices of `rowsPerSlice` rows, the last of what is left. 0: one slice of all, which needs no offsets. */

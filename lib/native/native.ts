@@ -5,8 +5,9 @@
 
 import type { NativeLoss } from "../options/loss.js";
 import type { NativeOptimizer, NativeOptimizerName } from "../options/optimizer.js";
+import type { NativeSftLoss } from "../options/sft-loss.js";
 
-export type { NativeLoss, NativeOptimizer, NativeOptimizerName };
+export type { NativeLoss, NativeOptimizer, NativeOptimizerName, NativeSftLoss };
 
 export type NativeDtype = "float32" | "bfloat16" | "float16" | "float64";
 
@@ -335,6 +336,22 @@ export interface NativeLossResult {
   microBatches: number;
 }
 
+/** What a model is to say. */
+export interface NativeSftBatch extends NativeBatch {
+  lossMask?: Uint8Array; // [tokens] 1: the token counts in the loss; absent: all do
+}
+
+/** Sums over the tokens of each row that count, [B] each. */
+export interface NativeSftResult {
+  /** Divided by the loss's tokens. */
+  loss: Float32Array;
+  /** In nats. */
+  entropy: Float32Array;
+  /** Tokens that were the likeliest. */
+  correct: Float32Array;
+  microBatches: number;
+}
+
 /** Bytes. */
 export interface NativeMemory {
   /** Size of a number in a pass: bfloat16 models compute in float32 on processors without its arithmetic. */
@@ -444,6 +461,9 @@ export interface NativeEngine {
   logprobs(batch: NativeBatch, temperature: number, reference?: boolean): Promise<Float32Array>; // [tokens]
   forward(ids: Int32Array, offsets: Int32Array): Promise<Float32Array>; // [tokens, V], of a classifier [tokens, numLabels]
   forwardBackward(batch: NativeTrainBatch, loss: NativeLoss): Promise<NativeLossResult>;
+  sftForwardBackward(batch: NativeSftBatch, loss: NativeSftLoss): Promise<NativeSftResult>;
+  /** The same numbers, without gradient and dropout. */
+  sftEvaluate(batch: NativeSftBatch, loss: NativeSftLoss): Promise<NativeSftResult>;
   optimizerStep(options: NativeOptimizer): Promise<NativeStepResult>;
   zeroGrad(): Promise<void>;
   gradients(): Promise<Record<string, Float32Array>>;
@@ -534,6 +554,8 @@ export interface NativeCore {
     sampleRequest(request: NativeSampleRequest): Required<NativeSampleRequest>;
     trainBatch(batch: NativeTrainBatch): Required<NativeTrainBatch>;
     lossOptions(loss: NativeLoss): NativeLoss;
+    sftBatch(batch: NativeSftBatch): Required<NativeSftBatch>;
+    sftOptions(loss: NativeSftLoss): NativeSftLoss;
     optimizerOptions(options: NativeOptimizer): Required<NativeOptimizer>;
   };
   /** c as the CPU's kernels compute it, for tests. */

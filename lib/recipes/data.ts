@@ -1,4 +1,4 @@
-// The rows of a configuration: one data set, TRL's mixture (`datasets`) or open-r1's (`dataset_mixture`), with prompts. Which rows a
+// The rows of a configuration: one data set, TRL's mixture (`datasets`) or open-r1's (`dataset_mixture`); for `grpo train` with prompts. Which rows a
 // mixture takes, in which order, is as in the scripts that its keys come from.
 
 import { at } from "../at.js";
@@ -10,7 +10,7 @@ import { loadDataset } from "../dataset/load.js";
 import { concatenateDatasets } from "../dataset/mixture.js";
 import { GrpoError, nearestName } from "../errors.js";
 import type { Message, Prompt } from "../types.js";
-import type { MixturePart, ScriptSettings } from "./keys.js";
+import type { CommonSettings, MixturePart, ScriptSettings } from "./keys.js";
 
 export type PromptRow = { readonly prompt: Prompt };
 export type PromptRows = Dataset<PromptRow> | IterableDataset<PromptRow>;
@@ -23,7 +23,7 @@ export interface TrainData {
   readonly test: PromptRows | undefined;
 }
 
-interface RawData {
+export interface RawData {
   readonly train: Rows;
   readonly test: Rows | undefined;
 }
@@ -31,15 +31,19 @@ interface RawData {
 /** `evaluates`: the test split is needed, and read. */
 export async function loadTrainData(script: ScriptSettings, evaluates: boolean, seed: number): Promise<TrainData> {
   const { train, test } = await loadRows(script, evaluates, seed);
-  if (evaluates && test === undefined) {
-    throw new GrpoError("BAD_OPTION", "there are no rows to evaluate with", {
-      hint: "give test_split_size, or leave eval_strategy and do_eval out",
-    });
-  }
   return { train: withPrompts(train, script), test: test && withPrompts(test, script) };
 }
 
-async function loadRows(script: ScriptSettings, evaluates: boolean, seed: number): Promise<RawData> {
+/** The rows as they are. */
+export async function loadRows(script: CommonSettings, evaluates: boolean, seed: number): Promise<RawData> {
+  const data = await readRows(script, evaluates, seed);
+  if (!evaluates || data.test !== undefined) return data;
+  throw new GrpoError("BAD_OPTION", "there are no rows to evaluate with", {
+    hint: "give test_split_size, or leave eval_strategy and do_eval out",
+  });
+}
+
+async function readRows(script: CommonSettings, evaluates: boolean, seed: number): Promise<RawData> {
   const { dataset_name: name, dataset_mixture: mixture, datasets = [] } = script;
   if (mixture) return openR1Mixture(mixture);
   if (datasets.length > 0) return trlMixture(datasets, script, seed);
@@ -62,7 +66,7 @@ async function openR1Mixture({
   datasets,
   seed,
   test_split_size: testSize,
-}: NonNullable<ScriptSettings["dataset_mixture"]>): Promise<RawData> {
+}: NonNullable<CommonSettings["dataset_mixture"]>): Promise<RawData> {
   const parts: Dataset<Row>[] = [];
   for (const { id, config, split, columns, weight } of datasets) {
     const options = { ...(config ? { name: config } : {}), ...(columns ? { columns } : {}) };
@@ -74,7 +78,7 @@ async function openR1Mixture({
 }
 
 /** One after another; with fractions as many rows as come out even without taking one twice. */
-async function trlMixture(parts: readonly MixturePart[], script: ScriptSettings, seed: number): Promise<RawData> {
+async function trlMixture(parts: readonly MixturePart[], script: CommonSettings, seed: number): Promise<RawData> {
   const { streaming, test_split_size: testSize } = script;
   const load = (part: MixturePart) => [part.path, { ...mixtureOptions(part), split: part.split }] as const;
   if (streaming) {

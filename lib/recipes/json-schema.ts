@@ -2,53 +2,56 @@
 // command line as the type that its key has.
 
 import type * as Zod from "zod";
-import { schema as grpoSchema } from "../grpo/config-fields.js";
-import { unsupportedDefaults, withoutEffect } from "../grpo/config-unsupported.js";
 import { isJsonObject, type JsonObject } from "../json.js";
 import { toSnake } from "../options/names.js";
 import { zod } from "../zod.js";
-import { aliases, ignoredKeys, refusedKeys, scriptSchema } from "./keys.js";
-import { namedRewards } from "./reward-functions.js";
+import { refusedKeys } from "./keys.js";
+import type { Recipe } from "./recipe.js";
+
+type AnyRecipe = Recipe<never, unknown>;
 
 /** Name → schema, in the order of the documentation. */
-export function keySchemas(): ReadonlyMap<string, JsonObject> {
+export function keySchemas({
+  scriptSchema,
+  fields,
+  foreign,
+  aliases,
+  ignoredKeys,
+  refine,
+}: AnyRecipe): Map<string, JsonObject> {
   const keys = new Map<string, JsonObject>(Object.entries(propertiesOf(scriptSchema)));
   const add = (name: string, property: JsonObject) => {
     if (!keys.has(name)) keys.set(name, property);
   };
   for (const [name, why] of Object.entries(ignoredKeys)) add(name, withoutEffectHere(why));
   for (const [name, { only, hint }] of Object.entries(refusedKeys)) add(name, refused(only, hint));
-  for (const [name, property] of Object.entries(propertiesOf(grpoSchema()))) add(toSnake(name), property);
-  for (const [name, only] of Object.entries(unsupportedDefaults)) add(toSnake(name), refused(only));
-  for (const [name, why] of Object.entries(withoutEffect)) add(toSnake(name), withoutEffectHere(why));
+  for (const [name, property] of Object.entries(propertiesOf(fields()))) add(toSnake(name), property);
+  for (const [name, only] of Object.entries(foreign.unsupportedDefaults)) add(toSnake(name), refused(only));
+  for (const [name, why] of Object.entries(foreign.withoutEffect)) add(toSnake(name), withoutEffectHere(why));
   for (const [alias, name] of Object.entries(aliases)) keys.set(alias, keys.get(name) ?? {});
-  // GRPOConfig takes booleans before its schema sees them.
-  const scale = keys.get("scale_rewards") ?? {};
-  const { default: fallback, ...choices } = scale;
-  keys.set("scale_rewards", { default: fallback, anyOf: [choices, { type: "boolean" }] });
-  const reward = [{ enum: Object.keys(namedRewards) }, { type: "string", pattern: "\\.[cm]?[jt]s(#.*)?$" }];
-  keys.set("reward_funcs", { ...keys.get("reward_funcs"), items: { anyOf: reward } });
+  for (const [name, property] of refine(keys)) keys.set(name, property);
   return keys;
 }
 
-/** The names of those that do something here: the script's, then GRPOConfig's. */
-export function actingKeys(): string[] {
-  return [...new Set([...Object.keys(scriptSchema.shape), ...Object.keys(grpoSchema().shape).map(toSnake)])];
+/** The names of those that do something here: the script's, then the config's. */
+export function actingKeys({ scriptSchema, fields }: AnyRecipe): string[] {
+  return [...new Set([...Object.keys(scriptSchema.shape), ...Object.keys(fields().shape).map(toSnake)])];
 }
 
-/** The schema of a configuration file. `descriptions` are those of GRPOConfig's fields, by their names there. */
-export function trainJsonSchema(descriptions: ReadonlyMap<string, string>): JsonObject {
+/** The schema of a configuration file. `descriptions` are those of the config's fields, by their names there. */
+export function configurationSchema(recipe: AnyRecipe, descriptions: ReadonlyMap<string, string>): JsonObject {
+  const { command, trlCommand } = recipe;
   const bySnake = new Map(
     [...descriptions].map(([name, text]) => [toSnake(name), text.replaceAll(/\b[a-z]+(?:[A-Z][a-z]+)+\b/g, toSnake)]),
   );
-  const properties = [...keySchemas()].map(([name, property]) => {
+  const properties = [...keySchemas(recipe)].map(([name, property]) => {
     const description = property.description ?? bySnake.get(name);
     return [name, description ? { description, ...property } : property];
   });
   return {
     $schema: "http://json-schema.org/draft-07/schema#",
-    title: "grpo train",
-    description: "Configuration of `grpo train config.yaml`: the keys of TRL's `trl grpo` and of open-r1's recipes.",
+    title: `grpo ${command}`,
+    description: `Configuration of \`grpo ${command} config.yaml\`: the keys of TRL's \`${trlCommand}\` and of open-r1's recipes.`,
     type: "object",
     properties: Object.fromEntries(properties),
     additionalProperties: false,

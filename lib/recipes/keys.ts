@@ -1,6 +1,6 @@
-// The keys of a training configuration that are not GRPOConfig's own: TRL's script, model and data-mixture arguments, and those
-// that open-r1 adds. Three tables say what becomes of each: it acts, it means nothing here, or it would change the result in a
-// way that is not there and is refused.
+// The keys of a training configuration that are not those of the trainer's config: TRL's script, model and data-mixture arguments, and
+// those that open-r1 adds. Three tables say what becomes of each: it acts, it means nothing here, or it would change the result in a
+// way that is not there and is refused. What `grpo train` and `grpo sft` have of them is in recipe.ts.
 
 import type * as Zod from "zod";
 import { SCORING_MODES } from "../rewards/code/codeforces.js";
@@ -74,10 +74,6 @@ const data = {
   dataset_train_split: text.default("train").describe("Split to train on, also with a slice, such as train[:5%]."),
   dataset_test_split: text.default("test").describe("Split to evaluate on; only read if something is evaluated."),
   dataset_streaming: z.boolean().default(false).describe("Read rows as they come; needs max_steps."),
-  dataset_prompt_column: text
-    .optional()
-    .describe("Column whose text becomes the user's message of the prompt. Default with system_prompt: prompt."),
-  system_prompt: text.optional().describe("System message before each prompt."),
   datasets: z.array(mixturePart).optional().describe("Several data sets, one after another, instead of dataset_name."),
   streaming: z.boolean().default(false).describe("Read the parts of datasets as they come; needs max_steps."),
   test_split_size: z
@@ -93,6 +89,13 @@ const data = {
     })
     .optional()
     .describe("Several data sets, shuffled together, instead of dataset_name."),
+};
+
+const prompts = {
+  dataset_prompt_column: text
+    .optional()
+    .describe("Column whose text becomes the user's message of the prompt. Default with system_prompt: prompt."),
+  system_prompt: text.optional().describe("System message before each prompt."),
 };
 
 const rewards = {
@@ -166,37 +169,54 @@ const run = {
     .optional()
     .describe("The checkpoint's folder; true: the newest in output_dir."),
   do_eval: z.boolean().default(false).describe("Evaluate once more at the end."),
-  num_completions_to_print: z.int().min(0).optional().describe("How many completions the console shows; 0: none."),
   num_processes: count
     .optional()
     .describe("How many processes the configuration was written for; one step takes the completions of all of them."),
   env: z.record(z.string(), z.unknown()).optional().describe("Environment variables to set."),
 };
 
-/** Everything that acts and is not a field of GRPOConfig. */
-export const scriptSchema = z.strictObject({ ...model, ...lora, ...data, ...rewards, ...run });
+const completions = {
+  num_completions_to_print: z.int().min(0).optional().describe("How many completions the console shows; 0: none."),
+};
+
+/** What any trainer's configuration has beside the fields of its config. */
+export const commonSchema = z.strictObject({ ...model, ...lora, ...data, ...run });
+export type CommonSettings = Zod.output<typeof commonSchema>;
+
+/** Those of `grpo train`. */
+export const scriptSchema = z.strictObject({
+  ...model,
+  ...lora,
+  ...data,
+  ...prompts,
+  ...rewards,
+  ...run,
+  ...completions,
+});
 export type ScriptSettings = Zod.output<typeof scriptSchema>;
 
 /** Groups in the order of the documentation. */
-export const scriptGroups = {
+export const commonGroups: Readonly<Record<string, readonly string[]>> = {
   Model: Object.keys(model),
   LoRA: Object.keys(lora),
   Data: Object.keys(data),
-  Rewards: Object.keys(rewards),
   Run: Object.keys(run),
-} as const;
+};
+export const scriptGroups: Readonly<Record<string, readonly string[]>> = {
+  Model: Object.keys(model),
+  LoRA: Object.keys(lora),
+  Data: [...Object.keys(data), ...Object.keys(prompts)],
+  Rewards: Object.keys(rewards),
+  Run: [...Object.keys(run), ...Object.keys(completions)],
+};
 
 const SAMPLES_ITSELF = "the engine samples by itself";
 const ONE_PROCESS = "training runs in one process";
 const OPEN_R1_CALLBACK = "open-r1's own uploads and benchmark jobs; push_to_hub and hub_strategy upload here";
 const NOT_QUANTISED = "weights are not quantised";
 
-/** Means nothing here, whatever its value: name → why. Those of GRPOConfig (withoutEffect) join them. */
+/** Means nothing here, whatever its value: name → why. Those of the config (withoutEffect) join them. */
 export const ignoredKeys: Readonly<Record<string, string>> = {
-  use_transformers_paged: SAMPLES_ITSELF,
-  use_transformers_continuous_batching: SAMPLES_ITSELF,
-  transformers_continuous_batching_config: SAMPLES_ITSELF,
-  cache_implementation: SAMPLES_ITSELF,
   attn_implementation: "there is one attention",
   trust_remote_code: "code from a model's repository never runs",
   bf16: "the type is that of dtype, in all computations",
@@ -217,13 +237,22 @@ export const ignoredKeys: Readonly<Record<string, string>> = {
     "a run moves an earlier one in output_dir aside (earlier_run); resume_from_checkpoint continues it",
   logging_dir: "event files are in runs/ of output_dir",
   save_safetensors: "weights are always saved as safetensors",
-  log_unique_prompts: "completions.jsonl has every completion",
-  wandb_log_unique_prompts: "completions.jsonl has every completion",
   callbacks: OPEN_R1_CALLBACK,
   benchmarks: OPEN_R1_CALLBACK,
+  use_liger: "the engine has kernels of its own",
   hub_model_revision: `${OPEN_R1_CALLBACK}; hub_revision chooses the branch`,
   overwrite_hub_revision: OPEN_R1_CALLBACK,
   push_to_hub_revision: OPEN_R1_CALLBACK,
+};
+
+/** The same of `grpo train` alone. */
+export const ignoredInSampling: Readonly<Record<string, string>> = {
+  use_transformers_paged: SAMPLES_ITSELF,
+  use_transformers_continuous_batching: SAMPLES_ITSELF,
+  transformers_continuous_batching_config: SAMPLES_ITSELF,
+  cache_implementation: SAMPLES_ITSELF,
+  log_unique_prompts: "completions.jsonl has every completion",
+  wandb_log_unique_prompts: "completions.jsonl has every completion",
 };
 
 interface Refused {

@@ -5,6 +5,19 @@ export interface Notice {
   readonly text: string;
 }
 
+/** Gathers keys by what is said of them. */
+export class Notices {
+  readonly #keys = new Map<string, string[]>();
+
+  add(key: string, text: string): void {
+    this.#keys.set(text, [...(this.#keys.get(text) ?? []), key]);
+  }
+
+  list(): Notice[] {
+    return [...this.#keys].map(([text, keys]) => ({ keys, text }));
+  }
+}
+
 /** One block for the console; undefined if there is nothing to say. */
 export function noticeText(notices: readonly Notice[]): string | undefined {
   if (notices.length === 0) return undefined;

@@ -15,9 +15,13 @@ export interface Given {
 
 export type GivenKeys = ReadonlyMap<string, Given>;
 
-export async function readGiven(file: string | undefined, overrides: readonly string[]): Promise<GivenKeys> {
+export async function readGiven(
+  recipe: Parameters<typeof keySchemas>[0],
+  file: string | undefined,
+  overrides: readonly string[],
+): Promise<GivenKeys> {
   const fromFile = file === undefined ? [] : Object.entries(await readYaml(file));
-  const schemas = keySchemas();
+  const schemas = keySchemas(recipe);
   const given = new Map<string, Given>();
   for (const [name, value] of fromFile) given.set(name, { value: fitted(value, schemas.get(name)), where: file ?? "" });
   for (const { option, name, words } of readOptions(overrides)) {

@@ -38,6 +38,12 @@ export const memoryFields = ({ z }: FieldTypes) => ({
   memoryCheck: z.enum(["refuse", "warn", "off"]).default("refuse"),
 });
 
+/** A second name, which newer versions of transformers write. */
+export const newerNameFields = ({ z, optional }: FieldTypes) => ({
+  /** transformers' newer name for gradientCheckpointing, which it overrides; null: use gradientCheckpointing. Default null. */
+  activationCheckpointing: optional(z.boolean()),
+});
+
 /** The optimizer and its learning rate. */
 export const optimizerFields = ({ z, count, optional }: FieldTypes) => ({
   /** Learning rate after the warm-up; lrSchedulerType says how it changes then. Default 1e-6. */

@@ -191,6 +191,11 @@ export class Tokenizer {
     return { ids, assistantMask: maskOf(offsets, rendered.generated) };
   }
 
+  /** Whether the chat template marks what the assistant writes, for `returnAssistantMask`. */
+  marksAssistant(options: ChatTemplateOptions = {}): boolean {
+    return marksAssistant(selectTemplate(this.#templates, options));
+  }
+
   /** Jinja source, or several by name; undefined where the model has none. */
   get chatTemplate(): ChatTemplates | undefined {
     return this.#templates;
@@ -347,11 +352,15 @@ function checkMaskOptions(
   if (!tokenize || continued) {
     throw new GrpoError("BAD_OPTION", "returnAssistantMask needs tokenize: true, and no continueFinalMessage");
   }
-  if (!/\{%[-+]?\s*generation\s*[-+]?%\}/.test(template)) {
+  if (!marksAssistant(template)) {
     throw new GrpoError("BAD_TEMPLATE", "the chat template does not mark what the assistant writes", {
       hint: "put {% generation %} … {% endgeneration %} around the assistant's text in the template",
     });
   }
+}
+
+function marksAssistant(template: string): boolean {
+  return /\{%[-+]?\s*generation\s*[-+]?%\}/.test(template);
 }
 
 /** Every token that shares a character with a marked span, from the one of its first character to that of its last. */

@@ -280,6 +280,16 @@ std::vector<EngineWrap::PropertyDescriptor> EngineWrap::verbs() {
                 const LossOptions& options) {
                  return engine.forward_backward(batch, options, call.cancelled);
              }),
+        verb(
+            "sftForwardBackward",
+            [](Engine& engine, const Call& call, const SftBatch& batch, const SftOptions& options) {
+                return engine.sft_forward_backward(batch, options, call.cancelled);
+            }),
+        verb(
+            "sftEvaluate",
+            [](Engine& engine, const Call& call, const SftBatch& batch, const SftOptions& options) {
+                return engine.sft_evaluate(batch, options, call.cancelled);
+            }),
         verb("optimizerStep",
              [](Engine& engine, const OptimizerOptions& options) {
                  return engine.optimizer_step(options);

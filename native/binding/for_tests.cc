@@ -194,6 +194,8 @@ void export_for_tests(Napi::Env env, Napi::Object exports) {
     echo.Set("sampleRequest", echo_of<SampleRequest>(env));
     echo.Set("trainBatch", echo_of<TrainBatch>(env));
     echo.Set("lossOptions", echo_of<LossOptions>(env));
+    echo.Set("sftBatch", echo_of<SftBatch>(env));
+    echo.Set("sftOptions", echo_of<SftOptions>(env));
     echo.Set("optimizerOptions", echo_of<OptimizerOptions>(env));
     exports.Set("echo", echo);
 }

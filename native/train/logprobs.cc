@@ -25,19 +25,21 @@ int64_t chunk_tokens(const Decoder& decoder) {
 class Chunk {
   public:
     /// logits [n, V], targets [n].
-    Chunk(const at::Tensor& logits, const at::Tensor& targets, double temperature)
+    Chunk(const at::Tensor& logits, const at::Tensor& targets, double temperature, bool top1)
         : targets_(targets), temperature_(temperature) {
+        // Of equal ones argmax takes the first.
+        if (top1) scores_.top1 = (logits.argmax(-1) == targets).to(at::kFloat);
         if (cpu::fits(logits)) {
             logits_ = logits.contiguous();
             rows_ = cpu::score(logits_, targets, temperature);
-            scores_ = {cpu::of_rows(rows_, &cpu::LogitRow::logprob),
-                       cpu::of_rows(rows_, &cpu::LogitRow::entropy)};
+            scores_.logprobs = cpu::of_rows(rows_, &cpu::LogitRow::logprob);
+            scores_.entropy = cpu::of_rows(rows_, &cpu::LogitRow::entropy);
             return;
         }
         const at::Tensor all = (temperature == 1 ? logits : logits / temperature).log_softmax(-1);
         probabilities_ = all.exp();
-        scores_ = {all.gather(1, targets.unsqueeze(1)).squeeze(1),
-                   (probabilities_ * all).sum(-1).neg()};
+        scores_.logprobs = all.gather(1, targets.unsqueeze(1)).squeeze(1);
+        scores_.entropy = (probabilities_ * all).sum(-1).neg();
     }
 
     const TokenScores& scores() const { return scores_; }
@@ -73,23 +75,25 @@ class Chunk {
 }  // namespace
 
 TokenScores score_tokens(const Decoder& decoder, const at::Tensor& normed,
-                         const at::Tensor& targets, double temperature, const ForwardMode& mode) {
+                         const at::Tensor& targets, double temperature, const ForwardMode& mode,
+                         bool top1) {
     const c10::NoGradGuard no_grad;
-    std::vector<at::Tensor> logprobs, entropy;
+    std::vector<at::Tensor> logprobs, entropy, likeliest;
     const int64_t total = normed.size(0), chunk = chunk_tokens(decoder);
     for (int64_t start = 0; start < total; start += chunk) {
         const int64_t n = std::min(chunk, total - start);
         const at::Tensor logits = decoder.logits(normed.narrow(0, start, n), mode);
-        const Chunk scored(logits, targets.narrow(0, start, n), temperature);
+        const Chunk scored(logits, targets.narrow(0, start, n), temperature, top1);
         logprobs.push_back(scored.scores().logprobs);
         entropy.push_back(scored.scores().entropy);
+        if (top1) likeliest.push_back(scored.scores().top1);
     }
-    return {at::cat(logprobs), at::cat(entropy)};
+    return {at::cat(logprobs), at::cat(entropy), top1 ? at::cat(likeliest) : at::Tensor()};
 }
 
 at::Tensor backward_through_output(
     const Decoder& decoder, const at::Tensor& normed, const at::Tensor& targets, double temperature,
-    const ForwardMode& mode,
+    const ForwardMode& mode, bool top1,
     const std::function<ScoreGradient(int64_t start, const TokenScores& scores)>& derivative) {
     const c10::NoGradGuard no_grad;
     at::Tensor gradient = at::empty_like(normed);  // [N, C]
@@ -103,7 +107,7 @@ at::Tensor backward_through_output(
             const at::AutoGradMode with_grad(true);
             return decoder.logits(leaf, mode);
         }();
-        Chunk scored(logits.detach(), chunk_targets, temperature);
+        Chunk scored(logits.detach(), chunk_targets, temperature, top1);
         // In the memory of the logits, whose values no backward reads.
         const at::Tensor dz = scored.derivative(derivative(start, scored.scores()));
         torch::autograd::backward({logits}, {dz});

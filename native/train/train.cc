@@ -150,7 +150,7 @@ class LossPass {
                                const ForwardMode& mode) const {
         const auto through_output = [&](const auto& derivative) {
             return backward_through_output(decoder_, normed, input.targets, options_.temperature,
-                                           mode, derivative);
+                                           mode, loss_.needs_top1(), derivative);
         };
         if (!loss_.needs_whole_completions()) {
             return through_output([&](int64_t start, const TokenScores& scores) {
@@ -186,6 +186,20 @@ class LossPass {
 int64_t backward(const Decoder& decoder, const Adapter& adapter, const Batch& batch,
                  const PassOptions& options, Loss& loss, const Cancelled& cancelled) {
     return LossPass(decoder, adapter, batch, options, loss, cancelled).run();
+}
+
+int64_t evaluate(const Decoder& decoder, const ForwardMode& mode, const Batch& batch,
+                 const PassOptions& options, Loss& loss, const Cancelled& cancelled) {
+    const c10::InferenceMode inference;
+    const MicroBatches micro_batches(batch, options.max_tokens_per_micro_batch,
+                                     cpu_threads(decoder), decoder.device(), cancelled);
+    micro_batches.each([&](const PackedInput& input, int64_t, size_t) {
+        const at::Tensor normed = predict_hidden(decoder, input, mode);
+        const TokenScores scores = score_tokens(decoder, normed, input.targets, options.temperature,
+                                                mode, loss.needs_top1());
+        loss.differentiate(input.first_token, scores, nullptr);
+    });
+    return static_cast<int64_t>(micro_batches.count());
 }
 
 std::vector<float> completion_logprobs(const Decoder& decoder, const Batch& batch,

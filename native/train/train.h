@@ -28,6 +28,9 @@ class Loss {
     virtual bool needs_entropies() const { return false; }
     virtual void prepare(const at::Tensor& /*entropies*/) {}
 
+    /// Whether scores tell which tokens are the likeliest ones.
+    virtual bool needs_top1() const { return false; }
+
     /// Derivative of the loss by the scores of tokens [from, from + n). Called once for every token
     /// and, with several lanes, from several threads at a time. `completions` tells which tokens
     /// belong together, where that was asked for; else null.
@@ -39,6 +42,11 @@ class Loss {
 /// is fed, whether scored or not (scored_part leaves out what is fed in vain). Reads nothing back.
 /// Throws CANCELLED between micro-batches, which leaves a part of the gradient behind.
 int64_t backward(const Decoder& decoder, const Adapter& adapter, const Batch& batch,
+                 const PassOptions& options, Loss& loss, const std::function<bool()>& cancelled);
+
+/// Shows the loss the scores of all tokens that count, without a gradient; gives the number of
+/// micro-batches.
+int64_t evaluate(const Decoder& decoder, const ForwardMode& mode, const Batch& batch,
                  const PassOptions& options, Loss& loss, const std::function<bool()>& cancelled);
 
 /// Log-probability of every completion token: [tokens]. Reads back once.

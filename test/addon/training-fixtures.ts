@@ -10,12 +10,13 @@ import { CausalLM } from "../../lib/model/model.js";
 import type { GradientBatch } from "../../lib/model/training-inputs.js";
 import type { NativeDtype, NativeLossResult } from "../../lib/native/native.js";
 import { temporaryFolder } from "../model/folders.js";
-import { goldenPath, largestDifference, numbers, sequences, type Tensors } from "./golden.js";
+import { goldenPath, largestDifference, numbers, sequences, type Tensors, tinyQwen2 } from "./golden.js";
 
 export const SETS = ["qwen2-qv", "llama-all"] as const;
 
 export interface AdapterFixture {
-  readonly model: string;
+  /** Folder among the fixture's models. Absent: the bundled model. */
+  readonly model?: string;
   readonly targetModules: readonly string[] | string;
   readonly r: number;
   readonly loraAlpha: number;
@@ -32,7 +33,7 @@ export async function modelWithAdapter(
   fixture: AdapterFixture,
   tensors: Tensors,
   dtype: NativeDtype = "float32",
-  folder: string = goldenPath(`models/${fixture.model}`),
+  folder: string = fixture.model === undefined ? tinyQwen2 : goldenPath(`models/${fixture.model}`),
 ): Promise<CausalLM> {
   const model = await CausalLM.fromPretrained(folder, {
     dtype,

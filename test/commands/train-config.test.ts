@@ -11,9 +11,10 @@ import { GrpoError } from "../../lib/errors.js";
 import { keySchemas } from "../../lib/recipes/json-schema.js";
 import { noticeText } from "../../lib/recipes/notices.js";
 import { readGiven } from "../../lib/recipes/read.js";
+import { TRAIN } from "../../lib/recipes/recipe.js";
 import { resolveRewards } from "../../lib/recipes/reward-functions.js";
 import { resolveSettings, type TrainSettings } from "../../lib/recipes/settings.js";
-import { pageFile, pageText, schemaFile, schemaText } from "../../scripts/docs-train.js";
+import { pageFile, pageText, RECIPES, schemaFile, schemaText } from "../../scripts/docs-train.js";
 
 const fixture = (path: string) => fileURLToPath(new URL(`../fixtures/${path}`, import.meta.url));
 
@@ -33,7 +34,7 @@ function yamlFile(text: string): string {
 const base = "model_name_or_path: some/model\ndataset_name: some/data\n";
 
 async function settings(yaml: string, overrides: readonly string[] = []): Promise<TrainSettings> {
-  return resolveSettings(await readGiven(yamlFile(base + yaml), overrides));
+  return resolveSettings(TRAIN, await readGiven(TRAIN, yamlFile(base + yaml), overrides));
 }
 
 async function refusal(yaml: string, overrides: readonly string[] = []): Promise<GrpoError> {
@@ -45,13 +46,17 @@ async function refusal(yaml: string, overrides: readonly string[] = []): Promise
 describe("TRL's keys", () => {
   it.each(Object.entries(trl.keys))("of the group %s are all known, with TRL's own defaults", async (_, keys) => {
     const yaml = Object.entries(keys).map(([name, value]) => `${name}: ${JSON.stringify(value)}\n`);
-    const given = await readGiven(yamlFile(yaml.join("")), ["--model_name_or_path", "some/model"]);
-    expect(resolveSettings(given).args).toMatchObject({ numGenerations: 8, lossType: "dapo", learningRate: 1e-6 });
+    const given = await readGiven(TRAIN, yamlFile(yaml.join("")), ["--model_name_or_path", "some/model"]);
+    expect(resolveSettings(TRAIN, given).args).toMatchObject({
+      numGenerations: 8,
+      lossType: "dapo",
+      learningRate: 1e-6,
+    });
   });
 
   it("are read from a command line as TRL's parser reads them", async () => {
     for (const { line, values } of trl.parsed) {
-      const { script, args } = resolveSettings(await readGiven(yamlFile(trl.yaml), line));
+      const { script, args } = resolveSettings(TRAIN, await readGiven(TRAIN, yamlFile(trl.yaml), line));
       expect(script, line.join(" ")).toMatchObject({
         model_name_or_path: values.model_name_or_path,
         dataset_name: values.dataset_name,
@@ -225,9 +230,9 @@ describe("what is refused", () => {
   });
 
   it("a configuration without a model, and a file that is not there", async () => {
-    const without = await readGiven(yamlFile("max_steps: 1\n"), []);
-    expect(() => resolveSettings(without)).toThrow(/which model\?/);
-    await expect(readGiven("/no/such.yaml", [])).rejects.toMatchObject({ code: "FILE_NOT_FOUND" });
+    const without = await readGiven(TRAIN, yamlFile("max_steps: 1\n"), []);
+    expect(() => resolveSettings(TRAIN, without)).toThrow(/which model\?/);
+    await expect(readGiven(TRAIN, "/no/such.yaml", [])).rejects.toMatchObject({ code: "FILE_NOT_FOUND" });
   });
 });
 
@@ -277,19 +282,21 @@ describe("reward functions", () => {
 
 describe("the JSON Schema", () => {
   it("is that of the code, and so are the tables of the page (else: npx tsx scripts/docs-train.ts)", () => {
-    expect(readFileSync(schemaFile, "utf8")).toBe(schemaText());
+    for (const recipe of RECIPES) expect(readFileSync(schemaFile(recipe), "utf8")).toBe(schemaText(recipe));
     expect(readFileSync(pageFile, "utf8")).toBe(pageText());
   });
 
   it("has every key of TRL and of open-r1's recipes, and is published", () => {
-    const { properties } = JSON.parse(readFileSync(schemaFile, "utf8")) as { properties: Record<string, unknown> };
+    const { properties } = JSON.parse(readFileSync(schemaFile(TRAIN), "utf8")) as {
+      properties: Record<string, unknown>;
+    };
     const recipes = readdirSync(fixture("recipes")).filter((name) => name.endsWith(".yaml"));
     expect(recipes).toHaveLength(5);
     const names = recipes.flatMap((name) => Object.keys(parse(readFileSync(fixture(`recipes/${name}`), "utf8"))));
     for (const name of [...names, ...Object.values(trl.keys).flatMap(Object.keys)]) {
       expect(properties, name).toHaveProperty(name);
     }
-    expect(Object.keys(properties)).toEqual([...keySchemas().keys()]);
+    expect(Object.keys(properties)).toEqual([...keySchemas(TRAIN).keys()]);
     const { files } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
     expect(files).toContain("docs");
   });

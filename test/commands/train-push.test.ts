@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
 import { readGiven } from "../../lib/recipes/read.js";
+import { TRAIN } from "../../lib/recipes/recipe.js";
 import { runTraining } from "../../lib/recipes/run.js";
 import { resolveSettings } from "../../lib/recipes/settings.js";
 import { useHub } from "../support/use-hub.js";
@@ -14,7 +15,7 @@ const at = useHub();
 it("a recipe's model goes to its hub_model_id, at each save and at the end, with a card", async () => {
   const model = join(root, "scripts/assets/tiny-qwen2");
   const recipe = join(root, "test/fixtures/recipes/Qwen2.5-1.5B-Instruct-config_demo.yaml");
-  const given = await readGiven(recipe, [
+  const given = await readGiven(TRAIN, recipe, [
     "--model_name_or_path",
     model,
     "--dataset_name",
@@ -34,7 +35,7 @@ it("a recipe's model goes to its hub_model_id, at each save and at the end, with
     join(at.home, "run"),
   ]);
   const printed: string[] = [];
-  await runTraining(resolveSettings(given), { write: (text: string) => printed.push(text) });
+  await runTraining(resolveSettings(TRAIN, given), { write: (text: string) => printed.push(text) });
   const id = "ada/Qwen2.5-1.5B-Open-R1-GRPO";
   expect(at.hub.commits.map(({ summary }) => summary)).toEqual(["Training in progress, epoch 0", "End of training"]);
   expect([...at.hub.filesOf(id).keys()]).toEqual(

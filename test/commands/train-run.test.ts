@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { readGiven } from "../../lib/recipes/read.js";
+import { TRAIN } from "../../lib/recipes/recipe.js";
 import { resolveRewards } from "../../lib/recipes/reward-functions.js";
 import { runTraining } from "../../lib/recipes/run.js";
 import { resolveSettings } from "../../lib/recipes/settings.js";
@@ -104,7 +105,9 @@ async function train(
 /** What a run prints. */
 async function printed(file: string | undefined, overrides: readonly string[]): Promise<string> {
   const parts: string[] = [];
-  await runTraining(resolveSettings(await readGiven(file, overrides)), { write: (part: string) => parts.push(part) });
+  await runTraining(resolveSettings(TRAIN, await readGiven(TRAIN, file, overrides)), {
+    write: (part: string) => parts.push(part),
+  });
   return parts.join("");
 }
 
@@ -178,7 +181,7 @@ describe("open-r1's recipes", () => {
   it("score programs, by the recipe's own settings", async () => {
     vi.stubEnv("PISTON_ENDPOINTS", piston.url);
     const scores = async (name: string, batch: object): Promise<unknown> => {
-      const settings = resolveSettings(await readGiven(recipe(name), small(data)));
+      const settings = resolveSettings(TRAIN, await readGiven(TRAIN, recipe(name), small(data)));
       const { functions } = await resolveRewards(settings.script);
       return functions[0]?.(batch as never);
     };
@@ -288,7 +291,9 @@ env:
     const folder = mkdtempSync(join(work, "run-"));
     const parts: string[] = [];
     const args = ["--reward_funcs", failing, "--reward_weights", "1", "--eval_strategy", "no", "--output_dir", folder];
-    const run = runTraining(resolveSettings(await readGiven(yaml(), args)), { write: (part) => parts.push(part) });
+    const run = runTraining(resolveSettings(TRAIN, await readGiven(TRAIN, yaml(), args)), {
+      write: (part) => parts.push(part),
+    });
     await expect(run).rejects.toMatchObject({ code: "REWARD_FAILED" });
     const checkpoint = join(folder, "checkpoint-1");
     expect(parts.join("")).toContain(`continue with the same command and --resume_from_checkpoint ${checkpoint}\n`);

@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { parse } from "yaml";
 import type { GRPOConfigOptions } from "../../lib/grpo/config.js";
 import { readGiven } from "../../lib/recipes/read.js";
+import { SFT, TRAIN } from "../../lib/recipes/recipe.js";
 import { resolveSettings } from "../../lib/recipes/settings.js";
 import { HubServer } from "../support/hub-server.js";
 import commands from "./commands.json" with { type: "json" };
@@ -99,7 +100,7 @@ async function runShellBlock({ code }: Block): Promise<void> {
   expect(status, output).toBe(0);
 }
 
-/** A configuration that `grpo train` takes, or the line that names its schema. */
+/** A configuration that `grpo train` or, as sft.yaml, `grpo sft` takes, or the line that names its schema. */
 async function checkYaml({ code, line }: Block): Promise<void> {
   const [, schema] = /^# yaml-language-server: \$schema=node_modules\/grpo\/(\S+)$/m.exec(code) ?? [];
   if (schema !== undefined) {
@@ -112,7 +113,10 @@ async function checkYaml({ code, line }: Block): Promise<void> {
   if (parse(code) === null) return expect(schema).toBeDefined();
   const file = join(place, `configuration-${line}.yaml`);
   writeFileSync(file, code);
-  expect(resolveSettings(await readGiven(file, [])).script.model_name_or_path).not.toBe("");
+  const { script } = code.startsWith("# sft.yaml\n")
+    ? resolveSettings(SFT, await readGiven(SFT, file, []))
+    : resolveSettings(TRAIN, await readGiven(TRAIN, file, []));
+  expect(script.model_name_or_path).not.toBe("");
 }
 
 /** Python is compiled, not run: what it imports is not here. */

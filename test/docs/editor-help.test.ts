@@ -8,7 +8,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { optionsSchema } from "../../lib/options/fields.js";
 import { lossSchema } from "../../lib/options/loss.js";
 import { optimizers, stepFields } from "../../lib/options/optimizer.js";
-import { ignoredOptionsFile, ignoredOptionsPath } from "../../scripts/docs-config.js";
+import { GRPO, ignoredOptionsFile, SFT } from "../../scripts/docs-config.js";
 import { Editor } from "./editor.js";
 import { root } from "./pages.js";
 
@@ -20,6 +20,9 @@ const TYPES = [
   "OptimizerStepOptions",
   "LoraOptions",
   "GRPOTrainerOptions<{ prompt: string }>",
+  "SFTConfigOptions",
+  "SFTTrainerOptions<{ text: string }>",
+  "SftLossOptions",
   "EvaluateOptions",
   "TrainOptions",
   "TrainerPushOptions",
@@ -134,6 +137,8 @@ describe("an option of TRL's without effect", () => {
   });
 
   test("has its reason from one place", () => {
-    expect(readFileSync(ignoredOptionsPath, "utf8")).toBe(ignoredOptionsFile());
+    for (const config of [GRPO, SFT]) {
+      expect(readFileSync(config.ignoredOptions, "utf8")).toBe(ignoredOptionsFile(config));
+    }
   });
 });

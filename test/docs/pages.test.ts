@@ -4,7 +4,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
-import { configurationPage } from "../../scripts/docs-config.js";
+import { configurationPage, GRPO, SFT } from "../../scripts/docs-config.js";
 import { memoryPage } from "../../scripts/docs-memory.js";
 import { expectedRows, writtenRows } from "../../scripts/docs-models.js";
 import { treePage, treeText } from "../../scripts/docs-tree.js";
@@ -55,7 +55,9 @@ test("every npm script and every grpo command that is named exists", () => {
 });
 
 test("the tables of options are those of the code (else: npx tsx scripts/docs-config.ts)", () => {
-  expect(readFileSync(join(root, "docs/configuration.md"), "utf8")).toBe(configurationPage());
+  for (const config of [GRPO, SFT]) {
+    expect(readFileSync(config.page, "utf8")).toBe(configurationPage(config));
+  }
 });
 
 test("what became of TRL's options is in the page for those who come from it (else: npx tsx scripts/docs-trl.ts)", () => {

@@ -23,6 +23,15 @@ function gsm8kRows(count: number): string {
   return `${rows.join("\n")}\n`;
 }
 
+/** Conversations, in the column of TRL's data. */
+function chatRows(count: number): string {
+  const row = (i: number) => [
+    { role: "user", content: `${i} + 1?` },
+    { role: "assistant", content: `${i + 1}` },
+  ];
+  return Array.from({ length: count }, (_, i) => `${JSON.stringify({ messages: row(i) })}\n`).join("");
+}
+
 /** Problems for programs, in the columns of open-r1's data. */
 function programRows(count: number): string {
   const tests = { language: "python", test_cases: [{ input: "1 2\n", output: "3\n" }] };
@@ -67,6 +76,7 @@ export async function serveHub(hub: HubServer): Promise<void> {
   const card = `---\nconfigs:\n- config_name: main\n  data_files:${main}\n- config_name: socratic\n  data_files: s/*\n---\n`;
   const files = { "README.md": card, "main/train.jsonl": gsm8kRows(40), "main/test.jsonl": gsm8kRows(4) };
   hub.add("openai/gsm8k", { type: "dataset", files });
+  hub.add("trl-lib/Capybara", { type: "dataset", files: { "train.jsonl": chatRows(40) } });
 }
 
 export function hubEnvironment(hub: HubServer, folder: string): Readonly<Record<string, string>> {

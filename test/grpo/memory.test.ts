@@ -2,8 +2,9 @@
 
 import { expect, test } from "vitest";
 import { GRPOConfig } from "../../lib/grpo/config.js";
-import { capacityOf, describeEstimate, preflight } from "../../lib/grpo/preflight.js";
+import { savings } from "../../lib/grpo/preflight.js";
 import { estimateMemory, type MemoryEstimate, type MemoryModel, type MemoryRun } from "../../lib/model/memory.js";
+import { capacityOf, describeEstimate, preflight } from "../../lib/run/preflight.js";
 
 /** Qwen2-0.5B in bfloat16 with LoRA of rank 8 on q and v, on a processor that computes in float32. */
 const model: MemoryModel = {
@@ -105,7 +106,7 @@ test("the vocabulary counts up to one chunk in the update, and by row in samplin
 const machine = (total: number, available: number) => ({ total, available, of: "this machine" });
 
 test("what fits is one line of the plan", () => {
-  const [line, ...more] = preflight(model, run, machine(64e9, 60e9), "refuse");
+  const [line, ...more] = preflight(model, run, machine(64e9, 60e9), "refuse", savings);
   expect(line).toMatch(
     /^memory {3}up to \d+\.\d GB \(.*weights 988 MB.*in the update activations .*; 60\.0 GB free for it$/,
   );
@@ -124,24 +125,24 @@ test("a phase, or what is held all the time, without a part worth naming is left
 });
 
 test("what may not fit is a warning with the changes that save most", () => {
-  const lines = preflight(model, run, machine(64e9, 2e9), "refuse");
+  const lines = preflight(model, run, machine(64e9, 2e9), "refuse", savings);
   expect(lines).toHaveLength(2);
   expect(lines[1]).toMatch(/^warning .*gradientCheckpointing true saves \d\.\d GB; maxTokensPerMicroBatch 1024 saves/);
 });
 
 test("what cannot fit is refused before anything is allocated, unless memoryCheck says otherwise", () => {
-  const refused = () => preflight(model, run, machine(1e9, 1e9), "refuse");
+  const refused = () => preflight(model, run, machine(1e9, 1e9), "refuse", savings);
   expect(refused).toThrow(
     /^training would take up to .*; this machine has 1\.0 GB\n {2}→ gradientCheckpointing true saves/,
   );
   expect(refused).toThrow(expect.objectContaining({ code: "OUT_OF_MEMORY" }));
-  expect(preflight(model, run, machine(1e9, 1e9), "warn")).toHaveLength(2);
-  expect(preflight(model, run, machine(1e9, 1e9), "off")).toHaveLength(1);
+  expect(preflight(model, run, machine(1e9, 1e9), "warn", savings)).toHaveLength(2);
+  expect(preflight(model, run, machine(1e9, 1e9), "off", savings)).toHaveLength(1);
 });
 
 test("a model in full is advised to take an adapter, and AdamW in 8 bits", () => {
   const full = { ...model, full: true, trained: model.parameters, adapters: 0 };
-  const [, warning] = preflight(full, run, machine(64e9, 1e9), "warn");
+  const [, warning] = preflight(full, run, machine(64e9, 1e9), "warn", savings);
   expect(warning).toContain('optim "adamw_8bit" saves 2.9 GB');
   expect(warning).toContain("an adapter (applyLora)");
 });

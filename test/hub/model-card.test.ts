@@ -5,11 +5,12 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { parse } from "yaml";
-import { hubIdOf, type TrainingFacts, writeModelCard } from "../../lib/hub/model-card.js";
+import { hubIdOf, modelCard, type TrainingFacts, writeModelCard } from "../../lib/hub/model-card.js";
 import { curveTable, rewardCurve } from "../../lib/hub/reward-curve.js";
 
 const BASE = "Qwen/Qwen2-0.5B-Instruct";
 const training: TrainingFacts = {
+  method: "GRPO",
   dataset: "AI-MO/NuminaMath-TIR",
   rewardNames: ["accuracy", "format"],
   settings: { "learning rate": 1e-5, steps: 56 },
@@ -130,4 +131,13 @@ it("draws a flat curve, and one of a single step", () => {
   for (const points of [[{ step: 1, reward: 0.5 }], [1, 2].map((step) => ({ step, reward: 0 }))]) {
     expect(rewardCurve(points)).not.toMatch(/NaN|Infinity/);
   }
+});
+
+it("the card of a model that was fine-tuned says so, and cites no paper on GRPO", async () => {
+  const facts = { method: "SFT", rewardNames: [], settings: { steps: 3, loss: "nll" }, curve: [] } as const;
+  const card = await modelCard("me/model", { kind: "adapter", base: BASE }, facts);
+  expect(card).toContain("Trained with SFT by `grpo`");
+  expect(card).toMatch(/tags:\n(?: {2}- .*\n)* {2}- sft\n/);
+  expect(card).toContain("| loss | nll |");
+  expect(card).not.toMatch(/GRPO|reward/);
 });

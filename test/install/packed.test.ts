@@ -102,7 +102,7 @@ describe("an example that is copied", () => {
       ...own,
     ]);
     expect(stderr).toBe("");
-    expect(stdout).toMatch(/^1\/1 +reward -?\d/m);
+    expect(stdout).toMatch(/^1\/1 +(reward|loss) -?\d/m);
     expect(status).toBe(0);
     expect(readdirSync(join(project, "runs", name))).toContain(
       name === "calculator.ts" ? "model.safetensors" : "adapter_model.safetensors",

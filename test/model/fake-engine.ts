@@ -136,6 +136,12 @@ export class FakeEngine implements NativeEngine {
     const counts = { activeEntropy: 0, activeTokens: 1, idleRows: 0 };
     return this.#call("forwardBackward", { loss: 0.5, ...zeros, ...rest, ...counts });
   }
+  sftForwardBackward = () => this.#call("sftForwardBackward", this.#sftResult());
+  sftEvaluate = () => this.#call("sftEvaluate", this.#sftResult());
+  #sftResult() {
+    const [loss, entropy, correct] = [Float32Array.of(0.5), Float32Array.of(0), Float32Array.of(1)];
+    return { loss, entropy, correct, microBatches: 1 };
+  }
   optimizerStep = () => this.#call("optimizerStep", { gradNorm: 1, applied: true });
   zeroGrad = () => this.#call("zeroGrad", undefined);
   gradients = () =>
@@ -171,6 +177,8 @@ export const fakeCore: NativeCore = {
     sampleRequest: (request) => request as Required<typeof request>,
     trainBatch: (batch) => batch as Required<typeof batch>,
     lossOptions: (loss) => loss,
+    sftBatch: (batch) => batch as Required<typeof batch>,
+    sftOptions: (loss) => loss,
     optimizerOptions: (options) => options as Required<typeof options>,
   },
   multiplyMatrices: () => new Float32Array(),

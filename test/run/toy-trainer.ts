@@ -130,7 +130,7 @@ export class ToyTrainer {
         bestMetric: "loss",
         windowLines: ({ step, metrics }) => [`step ${step} loss ${fixed(metrics.loss, 4)}`],
         evaluationLines: ({ step, metrics }) => [`evaluation ${step} loss ${fixed(metrics.eval_loss, 4)}`],
-        card: () => ({ rewardNames: [], curve: [], settings: { points: parts.points.length } }),
+        card: () => ({ method: "SFT", rewardNames: [], curve: [], settings: { points: parts.points.length } }),
       },
     });
   }

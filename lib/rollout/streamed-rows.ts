@@ -4,8 +4,7 @@
 
 import { IterableDataset } from "../dataset/iterable-dataset.js";
 import { GrpoError } from "../errors.js";
-import type { RowSource } from "../rollout/prompts.js";
-import type { GRPOConfig } from "./config.js";
+import type { RowSource } from "./prompts.js";
 
 /**
  * An IterableDataset, by members that tell it from other rows: of the class itself the compiler would say, where rows have no prompt,
@@ -19,23 +18,36 @@ export type StreamOfRows<Row extends object> = Pick<
 /** Rows by index, or a stream of them. */
 export type RowsOrStream<Row extends object> = RowSource<Row> | StreamOfRows<Row>;
 
-function isStream<Row extends object>(rows: RowsOrStream<Row>): rows is StreamOfRows<Row> {
+export function isStream<Row extends object>(rows: RowsOrStream<Row>): rows is StreamOfRows<Row> {
   return rows instanceof IterableDataset;
 }
 
-/** The rows of all steps; from a shuffle buffer if they are to be shuffled, as in TRL. */
-export function trainingRows<Row extends object>(rows: RowsOrStream<Row>, args: GRPOConfig): RowSource<Row> {
-  if (!isStream(rows)) return rows;
-  if (args.maxSteps <= 0) {
+export interface StreamOptions {
+  readonly maxSteps: number;
+  readonly shuffleDataset: boolean;
+  readonly seed: number;
+}
+
+/** The stream in the order of its rows' use: from a shuffle buffer if they are to be shuffled, as in TRL. Throws BAD_OPTION without maxSteps. */
+export function trainingStream<Row extends object>(
+  stream: StreamOfRows<Row>,
+  options: StreamOptions,
+): StreamOfRows<Row> {
+  if (options.maxSteps <= 0) {
     throw new GrpoError("BAD_OPTION", "trainDataset is a stream, and the number of its rows is unknown", {
       hint: "set maxSteps, or load the data set without streaming",
     });
   }
-  // A generation is sampled whole, also where the steps train on a part of it.
-  const slices = args.maxSteps * args.gradientAccumulationSteps;
-  const generations = Math.ceil(slices / (args.slicesPerGeneration * args.numIterations));
-  const needed = generations * (args.completionsPerGeneration / args.numGenerations);
-  return new StreamedRows(args.shuffleDataset ? rows.shuffle({ seed: args.seed }) : rows, needed);
+  return options.shuffleDataset ? stream.shuffle({ seed: options.seed }) : stream;
+}
+
+/** The rows of all steps, of which there are `needed`. */
+export function trainingRows<Row extends object>(
+  rows: RowsOrStream<Row>,
+  options: StreamOptions,
+  needed: () => number,
+): RowSource<Row> {
+  return isStream(rows) ? new StreamedRows(trainingStream(rows, options), needed()) : rows;
 }
 
 /** All rows of the stream. */

@@ -1,0 +1,160 @@
+// Written by scripts/docs-config.ts from config-unsupported.ts: TRL's options that a config takes, so that a script can be ported as it
+// is, and that change nothing.
+
+/** TRL's options that change nothing. */
+export interface OptionsWithoutEffect {
+  /** @deprecated No effect: memory is bounded by maxTokensPerMicroBatch. */
+  readonly activationCheckpointingKwargs?: unknown;
+  /** @deprecated No effect: memory is bounded by maxTokensPerMicroBatch. */
+  readonly gradientCheckpointingKwargs?: unknown;
+  /** @deprecated No effect: the engine has kernels of its own. */
+  readonly useLigerKernel?: unknown;
+  /** @deprecated No effect: the engine has kernels of its own. */
+  readonly ligerKernelConfig?: unknown;
+  /** @deprecated No effect: nothing is padded. */
+  readonly padToMultipleOf?: unknown;
+  /** @deprecated No effect: the engine manages its memory. */
+  readonly torchEmptyCacheSteps?: unknown;
+  /** @deprecated No effect: matrix products use the model's own type. */
+  readonly tf32?: unknown;
+  /** @deprecated No effect: training runs in one process. */
+  readonly ddpTimeout?: unknown;
+  /** @deprecated No effect: training runs in one process. */
+  readonly averageTokensAcrossDevices?: unknown;
+  /** @deprecated No effect: progress is one line a step, and a status line on a terminal. */
+  readonly disableTqdm?: unknown;
+  /** @deprecated No effect: non-finite losses are never hidden. */
+  readonly loggingNanInfFilter?: unknown;
+  /** @deprecated No effect: memory is not traced. */
+  readonly skipMemoryMetrics?: unknown;
+  /** @deprecated No effect: there is one log level. */
+  readonly logLevel?: unknown;
+  /** @deprecated No effect: training runs in one process. */
+  readonly logLevelReplica?: unknown;
+  /** @deprecated No effect: training runs in one process. */
+  readonly logOnEachNode?: unknown;
+  /** @deprecated No effect: training runs in one process. */
+  readonly saveOnEachNode?: unknown;
+  /** @deprecated No effect: training runs in one process. */
+  readonly localRank?: unknown;
+  /** @deprecated No effect: training runs in one process. */
+  readonly ddpBackend?: unknown;
+  /** @deprecated No effect: training runs in one process. */
+  readonly ddpBroadcastBuffers?: unknown;
+  /** @deprecated No effect: training runs in one process. */
+  readonly ddpBucketCapMb?: unknown;
+  /** @deprecated No effect: training runs in one process. */
+  readonly ddpFindUnusedParameters?: unknown;
+  /** @deprecated No effect: training runs in one process. */
+  readonly ddpStaticGraph?: unknown;
+  /** @deprecated No effect: training runs in one process. */
+  readonly evalUseGatherObject?: unknown;
+  /** @deprecated No effect: call trainer.train(). */
+  readonly doTrain?: unknown;
+  /** @deprecated No effect: call trainer.evaluate() or set evalStrategy. */
+  readonly doEval?: unknown;
+  /** @deprecated No effect: nothing is padded. */
+  readonly paddingFree?: unknown;
+  /** @deprecated No effect: nothing is padded. */
+  readonly padToken?: unknown;
+  /** @deprecated No effect: memory is bounded by maxTokensPerMicroBatch. */
+  readonly activationOffloading?: unknown;
+  /** @deprecated No effect: rows are tokenized before the first step. */
+  readonly datasetNumProc?: unknown;
+  /** @deprecated No effect: rows are tokenized before the first step. */
+  readonly dataloaderNumWorkers?: unknown;
+  /** @deprecated No effect: rows are tokenized before the first step. */
+  readonly dataloaderPinMemory?: unknown;
+  /** @deprecated No effect: rows are tokenized before the first step. */
+  readonly dataloaderInOrder?: unknown;
+  /** @deprecated No effect: rows are tokenized before the first step. */
+  readonly dataloaderPersistentWorkers?: unknown;
+  /** @deprecated No effect: rows are tokenized before the first step. */
+  readonly dataloaderPrefetchFactor?: unknown;
+  /** @deprecated No effect: rows are tokenized before the first step. */
+  readonly dataloaderMultiprocessingContext?: unknown;
+  /** @deprecated No effect: an evaluation keeps no predictions. */
+  readonly evalDoConcatBatches?: unknown;
+  /** @deprecated No effect: an evaluation keeps no predictions. */
+  readonly evalAccumulationSteps?: unknown;
+  /** @deprecated No effect: training needs no key-value cache. */
+  readonly useCache?: unknown;
+  /** @deprecated No effect: call model.generate(). */
+  readonly doPredict?: unknown;
+  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
+  readonly trustRemoteCode?: false | undefined;
+  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
+  readonly routerAuxLossCoef?: null | undefined;
+  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
+  readonly optimTargetModules?: null | undefined;
+  /** @deprecated Not supported yet: TRL's default, 0, is the only value taken. */
+  readonly labelSmoothingFactor?: 0 | undefined;
+  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
+  readonly fp16?: false | undefined;
+  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
+  readonly neftuneNoiseAlpha?: null | undefined;
+  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
+  readonly torchCompile?: false | undefined;
+  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
+  readonly autoFindBatchSize?: false | undefined;
+  /** @deprecated Not supported yet: TRL's default, "steps", is the only value taken. */
+  readonly loggingStrategy?: "steps" | undefined;
+  /** @deprecated Not supported yet: TRL's default, 0, is the only value taken. */
+  readonly evalDelay?: 0 | undefined;
+  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
+  readonly saveOnlyModel?: false | undefined;
+  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
+  readonly ignoreDataSkip?: false | undefined;
+  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
+  readonly fullDeterminism?: false | undefined;
+  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
+  readonly dataloaderDropLast?: false | undefined;
+  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
+  readonly fsdp?: null | undefined;
+  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
+  readonly deepspeed?: null | undefined;
+  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
+  readonly resumeFromCheckpoint?: null | undefined;
+  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
+  readonly useCpu?: false | undefined;
+  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
+  readonly bf16FullEval?: false | undefined;
+  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
+  readonly fp16FullEval?: false | undefined;
+  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
+  readonly torchCompileBackend?: null | undefined;
+  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
+  readonly torchCompileMode?: null | undefined;
+  /** @deprecated Not supported yet: TRL's default, "no", is the only value taken. */
+  readonly includeNumInputTokensSeen?: "no" | undefined;
+  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
+  readonly trackioSpaceId?: null | undefined;
+  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
+  readonly trackioBucketId?: null | undefined;
+  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
+  readonly trackioStaticSpaceId?: null | undefined;
+  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
+  readonly predictionLossOnly?: false | undefined;
+  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
+  readonly includeForMetrics?: null | undefined;
+  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
+  readonly batchEvalMetrics?: false | undefined;
+  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
+  readonly enableJitCheckpoint?: false | undefined;
+  /** @deprecated Not supported yet: TRL's default, false, is the only value taken. */
+  readonly restoreCallbackStatesFromCheckpoint?: false | undefined;
+  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
+  readonly acceleratorConfig?: null | undefined;
+  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
+  readonly parallelismConfig?: null | undefined;
+  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
+  readonly labelNames?: null | undefined;
+  /** @deprecated Not supported yet: TRL's default, "length", is the only value taken. */
+  readonly lengthColumnName?: "length" | undefined;
+  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
+  readonly fsdpConfig?: null | undefined;
+  /** @deprecated Not supported yet: TRL's default, "", is the only value taken. */
+  readonly debug?: "" | undefined;
+  /** @deprecated Not supported yet: TRL's default, null, is the only value taken. */
+  readonly datasetKwargs?: null | undefined;
+}
