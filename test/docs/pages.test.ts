@@ -29,6 +29,11 @@ test("the index has every page", () => {
   expect(listed.toSorted()).toEqual(files.filter((file) => /^docs\/(?!README)/.test(file)).toSorted());
 });
 
+test("no page has the marks of a merge", () => {
+  const marked = pages().filter(({ text }) => /^(<{7}|={7}|>{7})( |$)/m.test(text));
+  expect(marked.map(({ file }) => file)).toEqual([]);
+});
+
 test("every path that is named exists", () => {
   const named = pages().flatMap(({ file, text }) =>
     inlineCode(text)
