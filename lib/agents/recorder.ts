@@ -52,8 +52,8 @@ interface Request {
 export class RolloutRecorder implements TurnRecorder {
   readonly #options: RecorderOptions;
   readonly #tree = new TurnTree();
-  /** By wording, the turn that said it last. */
-  readonly #lastToSay = new Map<string, Turn>();
+  /** By wording, in the order in which they ended. */
+  readonly #saidBy = new Map<string, Turn[]>();
   /** Requests of which the client uses one answer: each but the last was sent again. By body and prompt, the newest of its kind. */
   readonly #questions = new Map<string, Request[]>();
   readonly #repeated: Request[][] = [];
@@ -81,7 +81,7 @@ export class RolloutRecorder implements TurnRecorder {
     const seed = numberFrom([this.#options.seed, prompt, asked.generation.seed, answered]);
     const parent = this.#tree.parentOf(ids);
     if (parent) parent.isUsed = true;
-    for (const turn of this.#repeatedBy(asked)) turn.isUsed = true;
+    for (const turn of this.#repeatedBy(asked, parent)) turn.isUsed = true;
     const request: Request = {
       parent,
       drawn: Array.from({ length: asked.generation.count }, () => []),
@@ -117,10 +117,15 @@ export class RolloutRecorder implements TurnRecorder {
     };
   }
 
-  /** The turns whose messages a request has in its history. */
-  #repeatedBy({ chat }: AskedTurn): Turn[] {
-    const said = chat?.messages.filter(({ role }) => role === "assistant") ?? [];
-    return said.flatMap((message) => this.#lastToSay.get(wordingOf(message)) ?? []);
+  /** The turns whose messages a request has in its history, behind the one that its ids go on from: by wording, and by what came before. */
+  #repeatedBy({ chat }: AskedTurn, parent: Turn | undefined): Turn[] {
+    const messages = chat?.messages ?? [];
+    const known = messagesUpTo(parent);
+    return messages.flatMap((message, i) => {
+      if (i < known || message.role !== "assistant") return [];
+      const turns = this.#saidBy.get(wordingOf(message)) ?? [];
+      return turns.length > 1 ? nearest(turns, messages.slice(0, i)) : turns;
+    });
   }
 
   #asTrained(generation: GenerationRequest, seed: number): GenerationRequest {
@@ -177,7 +182,10 @@ export class RolloutRecorder implements TurnRecorder {
     const turn = turns[index];
     if (turn === undefined) return;
     turn.said = message;
-    this.#lastToSay.set(wordingOf(message), turn);
+    const wording = wordingOf(message);
+    const others = this.#saidBy.get(wording);
+    if (others) others.push(turn);
+    else this.#saidBy.set(wording, [turn]);
   }
 
   #close(request: Request, prompt: string, error: unknown): void {
@@ -201,6 +209,27 @@ function unusedTurns(requests: readonly Request[]): Turn[] {
   const used = answered.filter(({ turns }) => turns.some((turn) => turn.isUsed));
   const kept = new Set(used.length > 0 ? used : answered.slice(-1));
   return answered.filter((request) => !kept.has(request)).flatMap(({ turns }) => turns.filter(Boolean));
+}
+
+/** Of turns that said the same, the one that said it after most of these messages, counted from the end; of several, the last. */
+function nearest(turns: readonly Turn[], before: readonly ChatMessage[]): Turn[] {
+  const wanted = [START, ...before.map(wordingOf)];
+  const shared = turns.map((turn) => {
+    const found = [START, ...messagesBefore(turn).map(wordingOf)];
+    const end = wanted.findLastIndex((wording, i) => wording !== found[found.length - wanted.length + i]);
+    return wanted.length - 1 - end;
+  });
+  return turns.slice(shared.lastIndexOf(Math.max(...shared))).slice(0, 1);
+}
+
+/** Stands before the first message of a conversation. */
+const START = "";
+
+function messagesBefore(turn: Turn): ChatMessage[] {
+  return pathTo(turn).flatMap((other) => [
+    ...(other.messages ?? []),
+    ...(other !== turn && other.said ? [other.said] : []),
+  ]);
 }
 
 function wordingOf(message: ChatMessage): string {

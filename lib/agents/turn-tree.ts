@@ -30,7 +30,7 @@ export interface Turn {
 export class TurnTree {
   readonly roots: Turn[] = [];
 
-  /** The last turn that a prompt goes on from. */
+  /** The last turn that a prompt goes on from; of turns with the same ids, the one that ended last. */
   parentOf(prompt: TokenIds): Turn | undefined {
     return deepest(this.roots, prompt, 0)?.turn;
   }
@@ -69,7 +69,7 @@ function deepest(turns: readonly Turn[], prompt: TokenIds, from: number): Found 
     const end = from + turn.given.length + turn.ids.length;
     if (!isPrefix(turn, prompt, from)) continue;
     const found = deepest(turn.children, prompt, end) ?? { turn, end };
-    if (best === undefined || found.end > best.end) best = found;
+    if (best === undefined || found.end >= best.end) best = found;
   }
   return best;
 }

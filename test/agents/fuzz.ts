@@ -18,17 +18,14 @@ const UNTRAINED = "policy:untrained";
 // biome-ignore lint/suspicious/noExplicitAny: messages of all shapes.
 type Message = any;
 
-interface Told {
-  readonly ids: string;
-  readonly wording: string;
-}
-
-/** What a client knows of its conversation. */
+/** What a client knows of its conversation. Answers to the same messages in the same words are one to it. */
 interface Known {
-  /** Token ids of answers that it went on from. */
-  readonly used: Told[];
-  /** The wording of every answer: the same wording twice is the same turn to anybody. */
-  readonly said: string[];
+  /** Answers that it went on from. */
+  readonly used: string[];
+  /** Those of requests that it was answered twice, and went on from the other one. */
+  readonly unused: string[];
+  /** Those that both of these requests gave it, in the same words. */
+  readonly alike: string[];
   /** Requests that it sent again. */
   repeats: number;
 }
@@ -37,19 +34,25 @@ export interface Conversation extends Known {
   readonly draws: readonly Draw[];
   /** Those of them that are no part of the task. */
   readonly untrained: ReadonlySet<Draw>;
+  /** As its client knows it; undefined where it was cut off. */
+  readonly answerOf: (draw: Draw) => string | undefined;
   readonly turns: RecordedTurns;
   readonly samples: readonly Sample[];
 }
 
-/** Remembers which requests were its own. */
+/** Remembers which requests were its own, and what they were answered. */
 class NotingRecorder extends RolloutRecorder {
-  /** With the model that was asked for. */
-  readonly requests = new Map<GenerationRequest, string>();
+  readonly requests = new Map<GenerationRequest, { readonly model: string; readonly answers: string[] }>();
 
   override begin(asked: AskedTurn) {
     const recording = super.begin(asked);
-    this.requests.set(recording.generation, asked.model);
-    return recording;
+    const answers: string[] = [];
+    this.requests.set(recording.generation, { model: asked.model, answers });
+    const said: typeof recording.said = (turn, message) => {
+      answers[turn] = answerTo(asked.body, message);
+      recording.said(turn, message);
+    };
+    return { ...recording, said };
   }
 }
 
@@ -83,13 +86,14 @@ export class FuzzBench {
       untrainedModel: UNTRAINED,
     });
     const session = this.#endpoint.openSession({ recorder });
-    const known: Known = { used: [], said: [], repeats: 0 };
+    const known: Known = { used: [], unused: [], alike: [], repeats: 0 };
     await talk(new Client(this.#endpoint.baseURL, session.apiKey), lots(seed + 1), known);
     const turns = recorder.finish();
     session.end();
     const draws = [...recorder.requests.keys()].flatMap((request) => this.#generator.take(request));
-    const untrained = new Set(draws.filter(({ request }) => recorder.requests.get(request) === UNTRAINED));
-    return { ...known, draws, untrained, turns, samples: samplesOf(turns.tree, () => "").samples };
+    const untrained = new Set(draws.filter(({ request }) => recorder.requests.get(request)?.model === UNTRAINED));
+    const answerOf = ({ request, index }: Draw) => recorder.requests.get(request)?.answers[index];
+    return { ...known, draws, untrained, answerOf, turns, samples: samplesOf(turns.tree, () => "").samples };
   }
 }
 
@@ -99,25 +103,31 @@ async function talk(client: Client, draw: Lots, known: Known): Promise<void> {
   for (let left = 1 + draw(5); left > 0; left--) {
     const model = draw(12) === 0 ? UNTRAINED : "policy";
     const body = { model, messages, ...fieldsOf(draw), return_token_ids: true };
-    const { message, ids, twin } = await answerTo(client, body, draw, known);
+    const { message, choices, twin } = await ask(client, body, draw, known);
     if (draw(8) === 0) await talk(client, draw, known);
     const longer = [...messages, sentBack(message, draw), ...replyTo(message, draw)];
     messages = rewritten(longer, draw);
     const goesOn = left > 1 && messages.length === longer.length && messages.every((one, i) => one === longer[i]);
-    known.said.push(wordingOf(message), ...(twin ? [wordingOf(twin.message)] : []));
     if (!goesOn || model === UNTRAINED) continue;
-    known.used.push({ ids: ids.join(), wording: wordingOf(message) });
+    const answer = answerTo(body, message);
+    known.used.push(answer);
+    if (twin === undefined) continue;
+    const others = twin.choices.map((choice) => answerTo(body, choice));
+    const own = choices.map((choice) => answerTo(body, choice));
+    known.alike.push(...others.filter((other) => own.includes(other)));
+    if (!others.includes(answer)) known.unused.push(...others.filter((other) => !own.includes(other)));
   }
 }
 
 interface Answer {
   readonly message: Message;
-  readonly ids: readonly number[];
+  /** All that the request was answered; `message` is one of them. */
+  readonly choices: readonly Message[];
   /** What the same request was answered the other time. */
   readonly twin?: Answer;
 }
 
-async function answerTo(client: Client, body: JsonObject, draw: Lots, known: Known): Promise<Answer> {
+async function ask(client: Client, body: JsonObject, draw: Lots, known: Known): Promise<Answer> {
   const kind = draw(8);
   if (kind === 0) {
     // Leaves, and asks again, without waiting for the server to see it.
@@ -143,22 +153,23 @@ async function answerTo(client: Client, body: JsonObject, draw: Lots, known: Kno
   return complete(client, body, draw);
 }
 
-/** One of the choices, whole. */
+/** The choices, whole, and one of them. */
 async function complete(client: Client, body: JsonObject, draw: Lots): Promise<Answer> {
   const response = await client.post("/v1/chat/completions", body);
   const text = await response.text();
   if (response.status !== 200) throw new Error(`${response.status} ${text}`);
   const chosen = draw(Number(body.n ?? 1));
-  if (body.stream !== true) {
-    const choice = JSON.parse(text).choices[chosen];
-    return { message: choice.message, ids: choice.token_ids };
-  }
-  const message: Message = { role: "assistant", content: "" };
-  const ids: number[] = [];
+  const choices =
+    body.stream === true ? streamed(text) : JSON.parse(text).choices.map(({ message }: Message) => message);
+  return { message: choices[chosen], choices };
+}
+
+function streamed(text: string): Message[] {
+  const messages: Message[] = [];
   for (const { choices } of dataOf(text).slice(0, -1)) {
-    const [{ index, delta, token_ids: more = [] }] = choices;
-    if (index !== chosen) continue;
-    ids.push(...more);
+    const [{ index, delta }] = choices;
+    messages[index] ??= { role: "assistant", content: "" };
+    const message = messages[index];
     if (delta.content) message.content += delta.content;
     if (delta.reasoning) message.reasoning = (message.reasoning ?? "") + delta.reasoning;
     for (const { index: i, id, function: called } of delta.tool_calls ?? []) {
@@ -167,11 +178,12 @@ async function complete(client: Client, body: JsonObject, draw: Lots): Promise<A
       message.tool_calls[i].function.arguments += called.arguments;
     }
   }
-  return { message, ids };
+  return messages;
 }
 
 /** What is wrong with a recorded conversation. */
-export function problemsOf({ draws, untrained, turns, samples, used, said, repeats }: Conversation): string[] {
+export function problemsOf(conversation: Conversation): string[] {
+  const { draws, untrained, answerOf, turns, samples, used, unused, alike, repeats } = conversation;
   const problems: string[] = [];
   const byFirst = new Map(draws.map((draw) => [draw.tokens[0]?.logprob, draw]));
   const trained = new Set<Draw>();
@@ -196,14 +208,22 @@ export function problemsOf({ draws, untrained, turns, samples, used, said, repea
     problems.push(`dropped ${JSON.stringify(turns.dropped)}, expected ${JSON.stringify(expected)}`);
   }
   if (lost.length > 0 && repeats === 0) problems.push("a turn is lost");
-  const kept = new Set([...trained].map(idsOf));
-  const isOwn = ({ wording }: Told) => said.filter((other) => other === wording).length === 1;
-  if (used.some((told) => isOwn(told) && !kept.has(told.ids))) problems.push("a turn that was used is lost");
+  const timesIn = (list: Iterable<Draw>, answer: string) =>
+    [...list].filter((draw) => answerOf(draw) === answer).length;
+  const isTrained = (answer: string) => timesIn(trained, answer) > 0;
+  if (!used.every(isTrained)) problems.push("a turn that was used is lost");
+  // Nobody knows which of the same words it went on from, but one is enough.
+  const isWhole = (answer: string) => timesIn(trained, answer) === timesIn(draws, answer);
+  if (unused.some((answer) => !used.includes(answer) && isTrained(answer)) || alike.some(isWhole)) {
+    problems.push("an answer that was sent again is trained on");
+  }
   return problems;
 }
 
-function wordingOf({ content, tool_calls: calls = [] }: Message): string {
-  return JSON.stringify([String(content ?? "").trim(), calls.map(({ id }: Message) => id)]);
+/** An answer as its client knows it: the messages that it followed, its words, and the ids of its calls. */
+function answerTo({ messages }: JsonObject, { content, tool_calls: calls }: Message): string {
+  const words = String(content ?? "").trim();
+  return JSON.stringify([messages, words, (calls ?? []).map(({ id }: Message) => id)]);
 }
 
 function idsOf({ tokens }: Draw): string {
