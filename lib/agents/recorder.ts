@@ -124,7 +124,10 @@ export class RolloutRecorder implements TurnRecorder {
     return messages.flatMap((message, i) => {
       if (i < known || message.role !== "assistant") return [];
       const turns = this.#saidBy.get(wordingOf(message)) ?? [];
-      return turns.length > 1 ? nearest(turns, messages.slice(0, i)) : turns;
+      // Ids of calls are in one turn only; the same text may be somebody else's.
+      return Array.isArray(message.tool_calls) && message.tool_calls.length > 0
+        ? turns
+        : nearest(turns, messages.slice(0, i));
     });
   }
 
@@ -211,7 +214,7 @@ function unusedTurns(requests: readonly Request[]): Turn[] {
   return answered.filter((request) => !kept.has(request)).flatMap(({ turns }) => turns.filter(Boolean));
 }
 
-/** Of turns that said the same, the one that said it after most of these messages, counted from the end; of several, the last. */
+/** Of turns that said the same, the one that said it after most of these messages, counted from the end; of several, the last. None that followed another message. */
 function nearest(turns: readonly Turn[], before: readonly ChatMessage[]): Turn[] {
   const wanted = [START, ...before.map(wordingOf)];
   const shared = turns.map((turn) => {
@@ -219,7 +222,8 @@ function nearest(turns: readonly Turn[], before: readonly ChatMessage[]): Turn[]
     const end = wanted.findLastIndex((wording, i) => wording !== found[found.length - wanted.length + i]);
     return wanted.length - 1 - end;
   });
-  return turns.slice(shared.lastIndexOf(Math.max(...shared))).slice(0, 1);
+  const most = Math.max(...shared);
+  return most > 0 ? turns.slice(shared.lastIndexOf(most)).slice(0, 1) : [];
 }
 
 /** Stands before the first message of a conversation. */

@@ -112,6 +112,16 @@ it("takes an answer for used only where it stands in the conversation, not where
   expect([trained, repeated]).toEqual([["end", "no", "yes"], 1]);
 });
 
+it("takes no answer for used because of an example in the prompt in the same words", async () => {
+  const { trained, repeated } = await record(["yes", "no", "end"], async ({ ask }) => {
+    const example = ["Is snow white?", "yes"];
+    await ask(...example, "Is it raining?");
+    await ask(...example, "Is it raining?");
+    await ask(...example, "Is it raining?", "no", "Goodbye");
+  });
+  expect([trained, repeated]).toEqual([["end", "no"], 1]);
+});
+
 it("keeps one of two answers in the same words, whether or not they were drawn as the same ids", async () => {
   for (const answers of [
     ["yes", "yes"],
