@@ -25,6 +25,7 @@ export interface CompletionForm {
 
 /** The tokens that completions are made of. */
 export interface SpelledTokens {
+  /** The bytes that each token stands for. */
   tokenBytes(): TokenBytes;
   /** Ids that end a completion. */
   readonly eosTokenIds: readonly number[];

@@ -3,6 +3,7 @@
 
 import type { FinishReason, TokenIds } from "../types.js";
 
+/** Which program serves. */
 export type ServerKind = "vllm" | "sglang";
 
 /** What a server says of itself. */

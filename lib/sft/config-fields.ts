@@ -83,12 +83,12 @@ type Fields = ReturnType<typeof identityFields> &
   ReturnType<typeof dataFields> &
   ReturnType<typeof sftLossFields> &
   ReturnType<typeof rateFields> &
-  ReturnType<typeof optimizerFields> &
+  Omit<ReturnType<typeof optimizerFields>, "learningRate"> &
   ReturnType<typeof loggingFields> &
   ReturnType<typeof trackerFields> &
   ReturnType<typeof evaluationFields> &
   ReturnType<typeof bestMetricFields> &
-  ReturnType<typeof checkpointFields> &
+  Omit<ReturnType<typeof checkpointFields>, "metricForBestModel"> &
   ReturnType<typeof hubFields>;
 
 // The line comments are the sections of docs/sft.md.
