@@ -276,13 +276,14 @@ export class CausalLM implements Learner, SupervisedLearner {
     return this.#weights.memory();
   }
 
-  /** Seconds in which the engine had something to do, so far. */
   /** Bytes in use on its device, whoever uses them; undefined where that has the host's memory. */
   async deviceBytes(): Promise<number | undefined> {
     if (this.device === "cpu") return undefined;
     const { free, total } = await this.#queue.run((engine) => engine.memory());
     return total === 0 ? undefined : total - free;
   }
+
+  /** Seconds in which the engine had something to do, so far. */
   get busySeconds(): number {
     return this.#queue.busySeconds;
   }
