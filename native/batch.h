@@ -251,10 +251,11 @@ struct Batch {
     bool counts(int64_t token) const { return loss_mask.empty() || loss_mask[token] != 0; }
 };
 
-/// Log-probabilities of tokens that do not count are ignored.
+/// Numbers of tokens that do not count are ignored.
 struct TrainBatch : Batch {
     std::vector<int32_t> slice_offsets;     // [S + 1] rows; empty: one slice of all rows
     std::vector<float> advantages;          // [B]
+    std::vector<float> token_advantages;    // [tokens]; empty: those of the completions
     std::vector<float> old_logprobs;        // [tokens]; empty: the current ones, detached
     std::vector<float> reference_logprobs;  // [tokens]; needed when beta > 0
     std::vector<float> sampling_logprobs;   // [tokens] of whoever drew them, or empty
@@ -263,6 +264,7 @@ struct TrainBatch : Batch {
     static void fields(auto& self, auto& field) {
         Batch::fields(self, field);
         field("advantages", self.advantages);
+        field.optional("tokenAdvantages", self.token_advantages);
         field.optional("oldLogprobs", self.old_logprobs);
         field.optional("referenceLogprobs", self.reference_logprobs);
         field.optional("samplingLogprobs", self.sampling_logprobs);

@@ -284,6 +284,8 @@ LossResult Engine::forward_backward(const TrainBatch& batch, const LossOptions& 
     const auto tokens = static_cast<size_t>(batch.num_tokens());
     require(static_cast<int64_t>(batch.advantages.size()) == batch.num_rows(),
             "one advantage a completion");
+    require(batch.token_advantages.empty() || batch.token_advantages.size() == tokens,
+            "one advantage a token");
     require(batch.old_logprobs.empty() || batch.old_logprobs.size() == tokens,
             "one old log-probability a token");
     require(batch.reference_logprobs.empty() || batch.reference_logprobs.size() == tokens,

@@ -19,6 +19,8 @@ export interface TrainSample {
   readonly completionIds: readonly number[];
   /** [T] absent: every token counts. */
   readonly lossMask?: Uint8Array | undefined;
+  /** [T] absent: every token has the advantage of its rollout. */
+  readonly tokenAdvantages?: Float32Array | undefined;
   /** [T] absent: not known any more, which happens in a generation that an older version has stored. */
   readonly samplingLogprobs?: Float32Array | undefined;
   /** [T] of the policy when it was sampled. Absent: it is the policy that is trained. */
@@ -29,7 +31,7 @@ export interface TrainSample {
   readonly importanceRatios?: Float32Array | undefined;
 }
 
-/** The unit that slices count: an attempt at a prompt, whose samples share its advantage. */
+/** The unit that slices count: an attempt at a prompt, whose samples share its advantage where their tokens have none of their own. */
 export interface TrainRollout {
   readonly advantage: number;
   readonly samples: readonly TrainSample[];
@@ -67,8 +69,11 @@ export async function prepareGeneration(
   const contextLength = contextLengthOf(samples, args.maxCompletionLength);
   const score = (needed: readonly TrainSample[], reference: boolean) =>
     scoreSamples(model, samples, new Set(needed), contextLength, { temperature: args.temperature, reference });
-  const active = rollouts.filter(({ advantage }) => advantage !== 0 || corrected || reachesAllRows(args));
-  const old = corrected || trainsOnOldSamples(plan) ? await score(samplesOf(active), false) : undefined;
+  const everyRow = corrected || reachesAllRows(args);
+  const active = rollouts.flatMap((rollout) =>
+    rollout.samples.filter((sample) => everyRow || teaches(sample, rollout)),
+  );
+  const old = corrected || trainsOnOldSamples(plan) ? await score(active, false) : undefined;
   const reference = args.beta > 0 ? await score(samples, true) : undefined;
   const correction = corrected && old ? correctSamples(samples, old, args) : undefined;
   const scored = (sample: TrainSample): TrainSample => ({
@@ -134,6 +139,11 @@ function contextLengthOf(samples: readonly TrainSample[], maxCompletionLength: n
   }, 0);
 }
 
+/** Whether a token of the sample has an advantage. */
+function teaches({ tokenAdvantages }: TrainSample, { advantage }: TrainRollout): boolean {
+  return tokenAdvantages ? tokenAdvantages.some((value) => value !== 0) : advantage !== 0;
+}
+
 /** Whether the loss has a term that is not a multiple of the advantage. */
 function reachesAllRows({ beta, useAdaptiveEntropy, entropyCoef, topEntropyQuantile }: GRPOConfig): boolean {
   return beta !== 0 || useAdaptiveEntropy || entropyCoef !== 0 || topEntropyQuantile < 1;
@@ -177,6 +187,7 @@ export function takeSlices(
   return {
     ...sequenceBatch(samples, contextLength),
     advantages: rows.map(({ advantage }) => advantage),
+    tokenAdvantages: column(samples, ({ tokenAdvantages }) => tokenAdvantages),
     oldLogprobs: column(samples, ({ oldLogprobs }) => oldLogprobs),
     referenceLogprobs: column(samples, ({ referenceLogprobs }) => referenceLogprobs),
     samplingLogprobs: column(samples, ({ samplingLogprobs }) => samplingLogprobs),

@@ -15,6 +15,7 @@ const schema = lazySchema((z) => {
     completion_ids: ids,
     /** Where it is absent every token counts. */
     loss_mask: z.array(z.int().min(0).max(1)).optional(),
+    token_advantages: z.array(number).optional(),
     sampling_logprobs: logprobs.optional(),
     old_logprobs: logprobs.optional(),
     reference_logprobs: logprobs.optional(),
@@ -60,6 +61,7 @@ export function generationToJson({ index, contextLength, rollouts }: Generation)
         prompt_ids: [...sample.promptIds],
         completion_ids: [...sample.completionIds],
         loss_mask: sample.lossMask && [...sample.lossMask],
+        token_advantages: numbers(sample.tokenAdvantages),
         sampling_logprobs: numbers(sample.samplingLogprobs),
         old_logprobs: numbers(sample.oldLogprobs),
         reference_logprobs: numbers(sample.referenceLogprobs),
@@ -90,6 +92,7 @@ export function generationFromJson(text: string): Generation {
         promptIds: sample.prompt_ids,
         completionIds: sample.completion_ids,
         lossMask: sample.loss_mask && Uint8Array.from(sample.loss_mask),
+        tokenAdvantages: floats(sample.token_advantages),
         samplingLogprobs: floats(sample.sampling_logprobs),
         oldLogprobs: floats(sample.old_logprobs),
         referenceLogprobs: floats(sample.reference_logprobs),

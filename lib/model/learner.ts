@@ -66,9 +66,11 @@ export interface SequenceBatch {
   readonly contextLength?: number;
 }
 
-/** What a training step learns from. Log-probabilities of tokens that do not count in the loss are ignored. */
+/** What a training step learns from. Numbers of tokens that do not count in the loss are ignored. */
 export interface TrainBatch extends SequenceBatch {
   readonly advantages: ArrayLike<number>;
+  /** What takes the place of their completion's advantage for its tokens. Absent: every token has its completion's. */
+  readonly tokenAdvantages?: readonly Float32Array[];
   /** 1 for each completion token that counts in the loss, 0 for context; absent: all count. */
   readonly lossMask?: readonly Uint8Array[];
   /** Rows between two offsets are a slice, TRL's micro-batch: from 0 to the number of rows. Absent: the loss's rowsPerSlice. */

@@ -7,9 +7,16 @@ import type { NativeSftBatch, NativeTrainBatch } from "../native/native.js";
 import type { SequenceBatch, SupervisedBatch } from "./learner.js";
 import { flattenBatch, flattenFloats, flattenMasks } from "./ragged.js";
 
-/** One entry per completion in every list; masks and log-probabilities have one number per completion token. */
+/** One entry per completion in every list; all but `advantages` have one number per completion token. */
 export interface GradientBatch extends SequenceBatch {
   readonly advantages: ArrayLike<number>;
+  /**
+   * Advantages of single tokens, in the place of their completion's, as TRL's loss takes them in a subclass: float32, any number,
+   * and every loss and mask goes by them. Where a ratio is one for a completion, so is what depends on it but for the sign of each
+   * token's advantage. Metrics are then over tokens, also those that are otherwise over completions. Absent: a completion's
+   * advantage is that of its tokens.
+   */
+  readonly tokenAdvantages?: readonly ArrayLike<number>[];
   /**
    * 1 for tokens that count in the loss, 0 for those that are context, such as a tool's answer: they are attended to, and neither
    * loss nor metrics nor normalizers see them. Their log-probabilities below are ignored. Absent: all count.
@@ -34,6 +41,7 @@ const BATCH_FIELDS = namesOf<GradientBatch>({
   promptIds: true,
   completionIds: true,
   advantages: true,
+  tokenAdvantages: true,
   oldLogprobs: true,
   referenceLogprobs: true,
   samplingLogprobs: true,
@@ -54,19 +62,21 @@ export interface BatchNeeds {
 export function toNativeBatch(batch: GradientBatch, needs: BatchNeeds, vocabSize: number): NativeTrainBatch {
   checkOptionNames("forwardBackward", batch, BATCH_FIELDS);
   const flat = flattenBatch(batch, vocabSize);
-  const { advantages, oldLogprobs, referenceLogprobs, samplingLogprobs, importanceRatios } = batch;
+  const { advantages } = batch;
   const rows = flat.promptOf.length;
   if (advantages?.length !== rows) {
     throw new GrpoError("BAD_INPUT", `expected ${rows} advantages, found ${advantages?.length ?? "none"}`);
   }
-  if (needs.reference && referenceLogprobs === undefined) {
+  if (needs.reference && batch.referenceLogprobs === undefined) {
     throw new GrpoError("BAD_INPUT", "beta is above 0, so referenceLogprobs are needed", {
       hint: "compute them with disableAdapter(() => model.logprobs(batch))",
     });
   }
-  type Floats = "oldLogprobs" | "referenceLogprobs" | "samplingLogprobs" | "importanceRatios";
-  const floats = (name: Floats, lists: readonly ArrayLike<number>[] | undefined) =>
-    lists === undefined ? {} : { [name]: flattenFloats(name, lists, flat.completionOffsets) };
+  type Floats = "tokenAdvantages" | "oldLogprobs" | "referenceLogprobs" | "samplingLogprobs" | "importanceRatios";
+  const floats = (name: Floats) => {
+    const lists = batch[name];
+    return lists === undefined ? {} : { [name]: flattenFloats(name, lists, flat.completionOffsets) };
+  };
   const slices = batch.sliceOffsets
     ? checkedSlices(batch.sliceOffsets, rows, needs.rowsPerSlice)
     : evenSlices(rows, needs.rowsPerSlice);
@@ -75,10 +85,11 @@ export function toNativeBatch(batch: GradientBatch, needs: BatchNeeds, vocabSize
     ...(slices && { sliceOffsets: slices }),
     ...(batch.lossMask && { lossMask: flattenMasks("lossMask", batch.lossMask, flat.completionOffsets) }),
     advantages: Float32Array.from(advantages),
-    ...floats("oldLogprobs", oldLogprobs),
-    ...floats("referenceLogprobs", referenceLogprobs),
-    ...floats("samplingLogprobs", samplingLogprobs),
-    ...floats("importanceRatios", importanceRatios),
+    ...floats("tokenAdvantages"),
+    ...floats("oldLogprobs"),
+    ...floats("referenceLogprobs"),
+    ...floats("samplingLogprobs"),
+    ...floats("importanceRatios"),
   };
 }
 

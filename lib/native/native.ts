@@ -296,11 +296,12 @@ export interface NativeBatch {
   contextLength?: number;
 }
 
-/** Log-probabilities of tokens that do not count are ignored. */
+/** Numbers of tokens that do not count are ignored. */
 export interface NativeTrainBatch extends NativeBatch {
   lossMask?: Uint8Array; // [tokens] 1: the token counts in the loss; absent: all do
   sliceOffsets?: Int32Array; // [S + 1] rows: TRL's micro-batches, for normalizers and metrics; absent: one slice of all
   advantages: Float32Array; // [B]
+  tokenAdvantages?: Float32Array; // [tokens]; absent: those of the completions
   oldLogprobs?: Float32Array; // [tokens]; absent: the current ones, detached
   referenceLogprobs?: Float32Array; // [tokens]; required when beta > 0
   samplingLogprobs?: Float32Array; // [tokens]; for logpDifference…, and sampledElsewhere
@@ -538,6 +539,7 @@ export interface NativeCore {
       sampling?: Float64Array; // [tokens], as samplingLogprobs of NativeTrainBatch
       importanceRatios?: Float64Array; // [tokens], as of NativeTrainBatch
       advantages: Float64Array; // [B]
+      tokenAdvantages?: Float64Array; // [tokens], as of NativeTrainBatch
       offsets: Int32Array; // [B + 1]
       lossMask?: Uint8Array; // [tokens], as of NativeTrainBatch
       sliceOffsets?: Int32Array; // [S + 1]

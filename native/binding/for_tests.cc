@@ -28,7 +28,8 @@ LossAndGradient loss_of(const ScoredBatch& batch, const LossOptions& options) {
     const std::vector<int32_t>& offsets = batch.completion_offsets;
     require(offsets.size() == batch.advantages.size() + 1 &&
                 static_cast<size_t>(offsets.back()) == tokens && batch.entropy.size() == tokens &&
-                of_tokens(batch.old) && of_tokens(batch.reference) && of_tokens(batch.loss_mask),
+                of_tokens(batch.old) && of_tokens(batch.reference) && of_tokens(batch.loss_mask) &&
+                of_tokens(batch.token_advantages),
             "offsets, advantages, logprobs, entropy, old, reference and lossMask disagree");
     return loss_and_gradient(batch, options);
 }

@@ -16,6 +16,14 @@ int64_t BatchShape::tokens(RowRange range) const {
     return std::accumulate(counted.begin() + range.begin, counted.begin() + range.end, int64_t{0});
 }
 
+std::vector<double> BatchShape::spread(const std::vector<double>& values) const {
+    std::vector<double> of_tokens;
+    for (int64_t row = 0; row < rows(); ++row) {
+        of_tokens.insert(of_tokens.end(), scored[row], values[row]);
+    }
+    return of_tokens;
+}
+
 std::vector<int64_t> counted_lengths(const std::vector<int32_t>& completion_offsets,
                                      const std::vector<uint8_t>& loss_mask) {
     std::vector<int64_t> lengths;

@@ -28,6 +28,8 @@ struct BatchShape {
     int64_t rows() const { return static_cast<int64_t>(counted.size()); }
     /// That count in some rows.
     int64_t tokens(RowRange range) const;
+    /// Values of completions, given to their tokens that are computed: [B] -> [tokens].
+    std::vector<double> spread(const std::vector<double>& values) const;
 };
 
 /// Tokens that count, by completion.

@@ -50,7 +50,7 @@ struct Slice {
     const double* sums;       // [rows, kColumns]
     const int64_t* counted;   // [rows]
     const int64_t* scored;    // [rows]
-    const float* advantages;  // [rows]
+    const float* advantages;  // [rows]; null: tokens have their own
     int64_t rows;
     const LossOptions& options;
 
@@ -73,32 +73,35 @@ struct Slice {
         const double tokens = total_of(scored, rows);
         return tokens == 0 && total_of(counted, rows) > 0 ? kNan : share(total(column), tokens);
     }
+    /// Whether a completion is clipped as one: it has one ratio and one advantage.
+    bool clipped_as_one() const { return options.sequence_level() && advantages != nullptr; }
     /// Clipped share of one completion.
     double clip_share_of(int64_t row, int column) const {
         if (counted[row] > 0) return mean_in_row(row, column);
         const EmptyClip clip = clip_without_tokens(advantages[row], options);
         return column == kClipLow ? clip.low : clip.high;
     }
-    /// Clipped share of all tokens, or of all completions where each has one ratio.
+    /// Clipped share of all tokens, or of all completions.
     double clip_share(int column) const {
-        if (!options.sequence_level()) return share(total(column), total_of(counted, rows));
+        if (!clipped_as_one()) return share(total(column), total_of(counted, rows));
         double sum = 0;
         for (int64_t row = 0; row < rows; ++row) sum += clip_share_of(row, column);
         return share(sum, static_cast<double>(rows));
     }
-    /// Smallest and largest share of one completion. One without tokens has none, or its own ratio.
+    /// Smallest and largest share of one completion. One without tokens has none, or its own.
     std::pair<double, double> clip_range(int column) const {
         double least = kNan, most = kNan;
         for (int64_t row = 0; row < rows; ++row) {
-            if (counted[row] == 0 && !options.sequence_level()) continue;
+            if (counted[row] == 0 && !clipped_as_one()) continue;
             const double value = clip_share_of(row, column);
             least = std::isnan(least) ? value : std::min(least, value);
             most = std::isnan(most) ? value : std::max(most, value);
         }
         return {least, most};
     }
-    /// φ of a completion without tokens is 1.
+    /// Of completions, or of tokens where φ is theirs. That of a completion without tokens is 1.
     double phi_mean() const {
+        if (advantages == nullptr) return token_mean(kPhi);
         Mean mean;
         for (int64_t row = 0; row < rows; ++row) {
             if (!idle(row)) mean.add(counted[row] == 0 ? 1 : mean_in_row(row, kPhi));
@@ -153,12 +156,13 @@ LossResult MetricSums::result(ReadBack& read_back) const {
     double active_entropy = 0, active = 0;
     const int64_t count = shape_.rows();
     for (const RowRange rows : shape_.slices) {
-        const Slice slice{.sums = values.data() + rows.begin * kColumns,
-                          .counted = shape_.counted.data() + rows.begin,
-                          .scored = shape_.scored.data() + rows.begin,
-                          .advantages = advantages_.data() + rows.begin,
-                          .rows = rows.end - rows.begin,
-                          .options = options_};
+        const Slice slice{
+            .sums = values.data() + rows.begin * kColumns,
+            .counted = shape_.counted.data() + rows.begin,
+            .scored = shape_.scored.data() + rows.begin,
+            .advantages = advantages_.empty() ? nullptr : advantages_.data() + rows.begin,
+            .rows = rows.end - rows.begin,
+            .options = options_};
         const double clip_low = slice.clip_share(kClipLow);
         const double clip_high = slice.clip_share(kClipHigh);
         result.loss += slice.total(kLoss);

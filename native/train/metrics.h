@@ -15,7 +15,8 @@ namespace grpo {
 
 class MetricSums {
   public:
-    /// advantages [B]. A completion that is left out has ratio 1 and advantage 0.
+    /// advantages [B], or empty where tokens have their own. A completion that is left out has
+    /// ratio 1 and advantage 0.
     MetricSums(BatchShape shape, std::vector<float> advantages, const LossOptions& options,
                at::Device device);
 

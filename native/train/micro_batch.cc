@@ -116,6 +116,7 @@ TrainBatch scored_part(const TrainBatch& batch, const std::vector<bool>& idle) {
     };
     keep(batch.completion_ids, kept.completion_ids);
     keep(batch.loss_mask, kept.loss_mask);
+    keep(batch.token_advantages, kept.token_advantages);
     keep(batch.old_logprobs, kept.old_logprobs);
     keep(batch.reference_logprobs, kept.reference_logprobs);
     keep(batch.sampling_logprobs, kept.sampling_logprobs);

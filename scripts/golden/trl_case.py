@@ -1,6 +1,6 @@
 """A real TRL GRPOTrainer on a fixture model, fed with batches made by hand instead of sampled ones.
 
-Used by loss.py, masked_loss.py and steps.py. Needs the packages of requirements.txt and the model folders that models.py writes.
+Used by loss.py, masked_loss.py, token_advantages.py and steps.py. Needs the packages of requirements.txt and the model folders that models.py writes.
 """
 
 import re

@@ -172,6 +172,48 @@ describe("the gradient of the loss", () => {
   });
 });
 
+describe("where tokens have advantages of their own, the gradient of the loss", () => {
+  // Of every sign within a completion and, beside the completions' own, of another size.
+  const tokenAdvantages = Float64Array.from(tokens, (i) => ((i * 5) % 7) / 2 - 1.5);
+  const own: Partial<Scored> = { tokenAdvantages };
+
+  it.each(variants)("equals finite differences for %o", (variant) => {
+    expectDerivative(variant, "logprobs", own);
+    if (variant.entropyCoef !== undefined) expectDerivative(variant, "entropy", own);
+  });
+
+  it.each(LOSS_TYPES)("is the token's advantage by its weight on-policy for %s", (lossType) => {
+    const loss: LossOptions = { lossType, epsilonHigh: 2 };
+    const ones = { advantages: advantages.map(() => 1), old: new Float64Array() };
+    const weights = evaluate(loss, ones).logprobs;
+    const { logprobs: gradient } = evaluate(loss, { ...ones, ...own });
+    tokens.forEach((token) => {
+      expect(gradient[token]).toBeCloseTo((tokenAdvantages[token] ?? Number.NaN) * (weights[token] ?? Number.NaN), 14);
+    });
+  });
+
+  it("of vespo has the gamma weight by the sign of the token's advantage", () => {
+    const { logprobs: gradient } = evaluate({ lossType: "vespo" }, own);
+    tokens.forEach((token) => {
+      const advantage = tokenAdvantages[token] ?? Number.NaN;
+      const [k, lambda] = advantage >= 0 ? [2, 3] : [3, 2];
+      const logWeight = logRatiosBeside(token).reduce((a, b) => a + b, 0);
+      const phi = Math.exp(lambda + k * logWeight - lambda * Math.exp(logWeight));
+      expect(gradient[token]).toBeCloseTo((-phi * advantage) / 32, 12);
+    });
+  });
+
+  it.each(LOSS_TYPES)("is the same bit for bit where they are their completion's for %s", (lossType) => {
+    const loss: LossOptions = { lossType, beta: 0.04, offPolicyMaskThreshold: -0.05, rowsPerSlice: 2 };
+    const same = { tokenAdvantages: Float64Array.from(tokens, (token) => advantages[rowOf(token)] ?? Number.NaN) };
+    expect(evaluate(loss, same)).toEqual(evaluate(loss));
+  });
+
+  it("is refused where they are not as many as the tokens", () => {
+    expect(() => evaluate({}, { tokenAdvantages: Float64Array.of(1) })).toThrow(/disagree/);
+  });
+});
+
 describe("with a ragged loss mask and slices of unequal size, the gradient of the loss", () => {
   // Of the rows of 8, 8, 8, 1, 7 and 0 tokens: segments by turns, all but the ends, the first half, all, none, none.
   const marks = "10110111 01111110 11110000 1 0000000".replaceAll(" ", "");

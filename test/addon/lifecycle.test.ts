@@ -277,6 +277,8 @@ describe("the engine itself, without the checks of the library", () => {
     "prompts out of order": () => engine.logprobs({ ...BATCH, promptOf: ints(1, 0, 1, 1, 2) }, 1),
     "keys that are too few": () => engine.sample({ ...REQUEST, promptKeys: ints(0) }, () => {}),
     "advantages that are too few": () => engine.forwardBackward({ ...train, advantages: new Float32Array(4) }, LOSS),
+    "advantages of tokens that are too few": () =>
+      engine.forwardBackward({ ...train, tokenAdvantages: new Float32Array(7) }, LOSS),
     "references that are too few": () =>
       engine.forwardBackward({ ...train, referenceLogprobs: new Float32Array(7) }, LOSS),
     "old log-probabilities that are too few": () =>

@@ -1,4 +1,4 @@
-// The golden losses (loss-*, masked-loss-*): the batch and the options of a case as the public API takes them, and what of the
+// The golden losses (loss-*, masked-loss-*, token-advantages-*): the batch and the options of a case as the public API takes them, and what of the
 // engine's answer must equal TRL's.
 
 import { expect } from "vitest";
@@ -73,15 +73,20 @@ export async function expectStep(model: CausalLM, set: LossSet, testCase: LossCa
   await expectGradients(model, set, testCase);
 }
 
-export async function expectSmallMicroBatches(model: CausalLM, set: LossSet, testCase: LossCase): Promise<void> {
+/** `idleRows`: completions with tokens that count, none of which has an advantage. */
+export async function expectSmallMicroBatches(
+  model: CausalLM,
+  set: LossSet,
+  testCase: LossCase,
+  idleRows = 4, // the last of the four groups
+): Promise<void> {
   const options = { ...optionsOf(testCase, set), maxTokensPerMicroBatch: 30 };
   await model.zeroGrad();
   const result = await model.forwardBackward(batchOf(testCase, set), options);
   expect(result.microBatches).toBeGreaterThan(2);
   const { beta, entropyCoef, topEntropyQuantile } = testCase.options;
   const reached = beta || entropyCoef || topEntropyQuantile;
-  // The last of the four groups has advantage 0.
-  expect(result.idleRows).toBe(reached ? 0 : 4);
+  expect(result.idleRows).toBe(reached ? 0 : idleRows);
   await expectGradients(model, set, testCase);
 }
 
@@ -136,6 +141,7 @@ export function withoutTokens(batch: RaggedBatch, rows: readonly number[]): Ragg
     ...(batch.oldLogprobs ? { oldLogprobs: keep(batch.oldLogprobs) } : {}),
     ...(batch.referenceLogprobs ? { referenceLogprobs: keep(batch.referenceLogprobs) } : {}),
     ...(batch.lossMask ? { lossMask: keep(batch.lossMask) } : {}),
+    ...(batch.tokenAdvantages ? { tokenAdvantages: keep(batch.tokenAdvantages) } : {}),
   };
 }
 

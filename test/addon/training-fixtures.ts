@@ -1,4 +1,4 @@
-// The golden training fixtures (loss-*, masked-loss-*, steps-*) as the public API takes them: a model that carries the fixture's
+// The golden training fixtures (loss-*, masked-loss-*, token-advantages-*, steps-*) as the public API takes them: a model that carries the fixture's
 // adapter, and batches with one entry per completion. The layouts are in scripts/golden/README.md.
 
 import { readFile, writeFile } from "node:fs/promises";
@@ -79,11 +79,12 @@ export interface RaggedBatch extends GradientBatch {
   readonly oldLogprobs?: readonly number[][];
   readonly referenceLogprobs?: readonly number[][];
   readonly lossMask?: readonly Uint8Array[];
+  readonly tokenAdvantages?: readonly number[][];
 }
 
 /**
- * `old` and `reference` name tensors of log-probabilities; prefix is "" or "batch0.". A fixture with a loss mask gives it to its
- * batch.
+ * `old` and `reference` name tensors of log-probabilities; prefix is "" or "batch0.". A fixture with a loss mask or advantages of
+ * tokens gives them to its batch.
  */
 export function trainingBatch(
   tensors: Tensors,
@@ -105,6 +106,7 @@ export function trainingBatch(
     ...(tensors.has(`${prefix}lossMask`)
       ? { lossMask: perCompletion("lossMask").map((mask) => Uint8Array.from(mask)) }
       : {}),
+    ...(tensors.has(`${prefix}tokenAdvantages`) ? { tokenAdvantages: perCompletion("tokenAdvantages") } : {}),
   };
 }
 

@@ -9,6 +9,15 @@
 namespace grpo {
 namespace {
 
+/// Whether no token that counts has an advantage.
+bool without_advantage(const TrainBatch& batch, int64_t row) {
+    if (batch.token_advantages.empty()) return batch.advantages[row] == 0;
+    for (int64_t i = batch.completion_offsets[row]; i < batch.completion_offsets[row + 1]; ++i) {
+        if (batch.counts(i) && batch.token_advantages[i] != 0) return false;
+    }
+    return true;
+}
+
 /// Rows whose gradient is exactly zero whatever their tokens are: without advantage, and no term
 /// that would reach them all the same.
 std::vector<bool> idle_rows(const TrainBatch& batch, const LossOptions& options) {
@@ -16,7 +25,7 @@ std::vector<bool> idle_rows(const TrainBatch& batch, const LossOptions& options)
         options.beta != 0 || options.entropy_coef != 0 || options.top_entropy_quantile < 1;
     std::vector<bool> idle(batch.num_rows(), false);
     if (!options.skip_idle_rows || reached) return idle;
-    for (int64_t row = 0; row < batch.num_rows(); ++row) idle[row] = batch.advantages[row] == 0;
+    for (int64_t row = 0; row < batch.num_rows(); ++row) idle[row] = without_advantage(batch, row);
     return idle;
 }
 
@@ -24,6 +33,14 @@ BatchShape shape_of(const TrainBatch& batch, const TrainBatch& scored) {
     return {.counted = counted_lengths(batch.completion_offsets, batch.loss_mask),
             .scored = counted_lengths(scored.completion_offsets, scored.loss_mask),
             .slices = slice_ranges(batch.slice_offsets, batch.num_rows())};
+}
+
+/// Of the tokens that are computed.
+std::vector<double> advantages_of(const TrainBatch& scored, const BatchShape& shape) {
+    if (scored.token_advantages.empty())
+        return shape.spread({scored.advantages.begin(), scored.advantages.end()});
+    const std::vector<float> counted = take_counted(scored.token_advantages, scored.loss_mask);
+    return {counted.begin(), counted.end()};
 }
 
 /// Undefined where there are none.
@@ -42,9 +59,9 @@ GrpoLoss::GrpoLoss(const TrainBatch& batch, const TrainBatch& scored, const Loss
                    at::Device device)
     : options_(options),
       shape_(shape_of(batch, scored)),
-      tokens_(batch_tokens({batch.advantages.begin(), batch.advantages.end()}, shape_, options,
-                           at::kFloat, device)),
-      metrics_(shape_, batch.advantages, options, device) {
+      tokens_(batch_tokens(advantages_of(scored, shape_), shape_, options, at::kFloat, device)),
+      metrics_(shape_, batch.token_advantages.empty() ? batch.advantages : std::vector<float>(),
+               options, device) {
     tokens_.old = upload(scored.old_logprobs, scored, device);
     tokens_.reference = upload(scored.reference_logprobs, scored, device);
     tokens_.sampling = upload(scored.sampling_logprobs, scored, device);

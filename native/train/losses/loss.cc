@@ -242,15 +242,9 @@ EmptyClip clip_without_tokens(double advantage, const LossOptions& options) {
 
 BatchTokens batch_tokens(const std::vector<double>& advantages, const BatchShape& shape,
                          const LossOptions& options, at::ScalarType dtype, at::Device device) {
-    const std::vector<double> row_weights = completion_weights(shape, options);
-    std::vector<double> token_advantages, weights;
-    for (int64_t row = 0; row < shape.rows(); ++row) {
-        token_advantages.insert(token_advantages.end(), shape.scored[row], advantages[row]);
-        weights.insert(weights.end(), shape.scored[row], row_weights[row]);
-    }
     BatchTokens tokens;
-    tokens.advantages = upload(token_advantages, dtype, device);
-    tokens.weights = upload(weights, dtype, device);
+    tokens.advantages = upload(advantages, dtype, device);
+    tokens.weights = upload(shape.spread(completion_weights(shape, options)), dtype, device);
     return tokens;
 }
 
@@ -286,7 +280,10 @@ LossAndGradient loss_and_gradient(const ScoredBatch& scored, const LossOptions& 
     const BatchShape shape{lengths, lengths, slice_ranges(scored.slice_offsets, rows)};
     const Completions completions(lengths, at::kCPU);
     LossTokens tokens;
-    tokens.batch = batch_tokens(scored.advantages, shape, options, at::kDouble, at::kCPU);
+    const std::vector<double> advantages =
+        scored.token_advantages.empty() ? shape.spread(scored.advantages)
+                                        : take_counted(scored.token_advantages, scored.loss_mask);
+    tokens.batch = batch_tokens(advantages, shape, options, at::kDouble, at::kCPU);
     if (!scored.old.empty()) tokens.batch.old = counted(scored.old);
     if (!scored.reference.empty()) tokens.batch.reference = counted(scored.reference);
     if (!scored.sampling.empty()) tokens.batch.sampling = counted(scored.sampling);

@@ -1,5 +1,5 @@
 // The GRPO losses on log-probabilities and entropies, with the names and numbers of TRL. For a
-// token of a completion with advantage A, log-probability l and entropy H:
+// token with advantage A (its completion's, or one of its own), log-probability l and entropy H:
 //   ρ  = exp(l - l_old), or with sequence-level importance sampling exp of its mean over the
 //        completion (GSPO, Zheng et al. 2025)
 //   policy term P
@@ -8,9 +8,9 @@
 //     sapo:                -4/τ σ(τ (ρ - 1)) A,  τ by the sign of A
 //     vespo:               -sg(φ(w)) A l,  w = Π ρ_token κ over the completion,
 //                           φ(w) = exp(λ + k log w - λ w), k and λ by the sign of A
-//   masks on P: completions with A < 0 whose mean of l_old - l is above the off-policy threshold
-//     (DeepSeek-V3.2; l_sampling - l where another engine drew them), tokens below the top
-//     entropies of their slice (Wang et al. 2025)
+//   masks on P: tokens with A < 0 of completions whose mean of l_old - l is above the off-policy
+//     threshold (DeepSeek-V3.2; l_sampling - l where another engine drew them), tokens below the
+//     top entropies of their slice (Wang et al. 2025)
 //   κ on P      = the bounded importance ratio of a token that another engine drew; in vespo in w
 //   KL (k3)     = exp(l_ref - l) - (l_ref - l) - 1, times ρ under bias_correction_kl
 //   loss        = Σ w (P + β KL) - c Σ over slices of their mean H / K
@@ -109,7 +109,7 @@ struct LossOptions {
 /// What the loss needs of each token and does not change during a step, all [tokens] and of one
 /// floating dtype.
 struct BatchTokens {
-    at::Tensor advantages;       // of the token's completion
+    at::Tensor advantages;
     at::Tensor weights;          // w
     at::Tensor old;              // undefined: the current ones, detached
     at::Tensor reference;        // defined when beta > 0
@@ -152,8 +152,8 @@ EmptyClip clip_without_tokens(double advantage, const LossOptions& options);
 /// must see whole completions.
 bool needs_whole_completions(const LossOptions& options, const BatchTokens& tokens);
 
-/// Advantages, one a completion, and weights of the tokens that are computed. The weights are those
-/// of the whole batch, whatever is left out.
+/// Advantages [tokens] and weights of the tokens that are computed. The weights are those of the
+/// whole batch, whatever is left out.
 BatchTokens batch_tokens(const std::vector<double>& advantages, const BatchShape& shape,
                          const LossOptions& options, at::ScalarType dtype, at::Device device);
 
@@ -172,6 +172,7 @@ bool divides_by_step_tokens(LossType type);
 struct ScoredBatch {
     std::vector<int32_t> completion_offsets;                // [B + 1]
     std::vector<double> advantages;                         // [B]
+    std::vector<double> token_advantages;                   // [tokens], or empty
     std::vector<double> logprobs, entropy, old, reference;  // [tokens]; the last two may be empty
     std::vector<double> sampling, importance_ratios;        // [tokens], or empty
     std::vector<uint8_t> loss_mask;                         // [tokens], or empty
@@ -180,6 +181,7 @@ struct ScoredBatch {
     static void fields(auto& self, auto& field) {
         field("offsets", self.completion_offsets);
         field("advantages", self.advantages);
+        field.optional("tokenAdvantages", self.token_advantages);
         field("logprobs", self.logprobs);
         field("entropy", self.entropy);
         field("old", self.old);
