@@ -1,7 +1,12 @@
 // The public API: `import { … } from "grpo"`.
 
 export { type CommandOptions, command } from "./agents/command.js";
-export type { Environment, EnvironmentFactories, EnvironmentFactory } from "./agents/environments.js";
+export type {
+  Environment,
+  EnvironmentFactories,
+  EnvironmentFactory,
+  EnvironmentTurn,
+} from "./agents/environments.js";
 export { type McpClient, type McpToolsOptions, mcpTools } from "./agents/mcp.js";
 export type { RolloutContext, RolloutEndpoint, RolloutFunction, RolloutResult } from "./agents/rollout.js";
 export type { Tool, ToolCallOptions, Tools } from "./agents/tool.js";

@@ -5,7 +5,8 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { checkOptionNames, checkText, namesOf, show } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import { toJson } from "../json.js";
-import { type RolloutContext, RolloutError, type RolloutFunction, type RolloutResult } from "./rollout.js";
+import type { RolloutContext, RolloutFunction, RolloutResult } from "./rollout.js";
+import { RolloutError } from "./rollout-error.js";
 
 /** How the program of `command` is run. */
 export interface CommandOptions {

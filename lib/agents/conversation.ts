@@ -6,10 +6,11 @@ import type { ChatFormat, ParsedMessage } from "../chat/chat-format.js";
 import type { GenerationRequest, Generator } from "../endpoint/generator.js";
 import { GrpoError } from "../errors.js";
 import type { JsonObject } from "../json.js";
-import type { Conversation as ConversationRecord, SampledRollout } from "../rollout/sample.js";
+import type { Conversation as ConversationRecord, SampledRollout, SampledTurn } from "../rollout/sample.js";
 import { SampleBuilder } from "../rollout/sample-builder.js";
 import type { FinishReason, Message, TokenIds } from "../types.js";
 import { type CallOfMessage, callTools } from "./call-tools.js";
+import type { EnvironmentTurn } from "./environments.js";
 import { describeTool, type ReadyTool } from "./tool.js";
 
 /** What all conversations of a call have in common. */
@@ -37,6 +38,8 @@ export interface ConversationStart {
   readonly tools: readonly ReadyTool[];
   /** The seed of a turn, counted from 0. */
   readonly seed: (turn: number) => number;
+  /** The reward of a turn; null: it has none. Absent: no turn has one. */
+  readonly turnReward?: ((turn: EnvironmentTurn) => Promise<number | null>) | undefined;
 }
 
 /** A rollout, and whether a tool of it may still be at work. */
@@ -54,6 +57,7 @@ export async function converse(setup: ConversationSetup, start: ConversationStar
   const sample = new SampleBuilder(start.promptIds);
   const completion: Message[] = [];
   const counts = { calls: 0, failures: 0 };
+  const turns: Pick<SampledTurn, "index" | "reward">[] = [];
   // Results that leave no room for a turn leave the completion cut off.
   let finishReason: FinishReason = "length";
   let hangs = false;
@@ -70,24 +74,28 @@ export async function converse(setup: ConversationSetup, start: ConversationStar
     const parsed = setup.format.parse(drawn.ids, { prompt: held, tools: definitions, readCalls: hasTools });
     const message = messageOf(parsed, counts.calls);
     completion.push(message);
-    if (message.tool_calls === undefined || turn >= maxRounds) break;
-    const results = await callTools(message.tool_calls, {
+    const calls = turn < maxRounds ? (message.tool_calls ?? []) : [];
+    const results = await callTools(calls, {
       tools: new Map(start.tools.map((tool) => [tool.name, tool])),
       messages: [...start.prompt, ...completion],
       timeout: setup.toolTimeout,
       signal: setup.signal,
     });
+    const messages = results.map((result) => result.message);
+    const reward = (await start.turnReward?.({ index: turn, message, results: messages })) ?? null;
+    turns.push({ index: turn, reward });
+    if (calls.length === 0) break;
     counts.calls += results.length;
     counts.failures += results.filter(({ failed }) => failed).length;
     hangs ||= results.some((result) => result.hangs);
-    const messages = results.map((result) => result.message);
     const ids = resultIds(setup, sample.ids, room - drawn.ids.length, { turn: message, messages, definitions });
     if (ids === undefined) break;
     sample.give(ids);
     completion.push(...messages);
   }
   const conversations = [recordOf(start.prompt, completion, definitions)];
-  const rollout = { samples: [sample.sample(finishReason)], completion, conversations };
+  const drawn = sample.sample(finishReason, start.turnReward && turns);
+  const rollout = { samples: [drawn], completion, conversations };
   return { rollout: hasTools ? { ...rollout, tools: counts } : rollout, hangs };
 }
 

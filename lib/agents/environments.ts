@@ -4,8 +4,18 @@
 import { badOption, show } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import { isJsonObject } from "../json.js";
-import type { AnyRewardFn, RewardValue } from "../types.js";
+import type { AnyRewardFn, Message, RewardValue } from "../types.js";
 import { type ReadyTool, readyTools, type Tools } from "./tool.js";
+
+/** A turn of the model, once its calls were answered. */
+export interface EnvironmentTurn {
+  /** From 0. */
+  readonly index: number;
+  /** What the model said. */
+  readonly message: Message;
+  /** What its calls were answered, in their order; empty where it called nothing. */
+  readonly results: readonly Message[];
+}
 
 /** A world of one rollout: state, and the tools that act upon it. */
 export interface Environment<Row = unknown> {
@@ -18,6 +28,11 @@ export interface Environment<Row = unknown> {
   readonly tools?: Tools;
   /** The reward of what has happened, asked for once after the rollout; null: it abstains. Default: the reward functions say. */
   reward?(): RewardValue | Promise<RewardValue>;
+  /**
+   * The reward of one turn, beside that of the whole rollout, asked for when its calls were answered; null: it has none of its own. The turn's
+   * tokens are then weighed by it too (turnAdvantageCoef). What it throws ends the run. Default: turns have no rewards of their own.
+   */
+  turnReward?(turn: EnvironmentTurn): RewardValue | Promise<RewardValue>;
 }
 
 /** Makes an environment. What takes long, such as starting a process, belongs into its `reset`. */

@@ -42,6 +42,8 @@ export interface RecordedTurns {
 /** A request while it is drawn, and afterwards. */
 interface Request {
   readonly parent: Turn | undefined;
+  /** How many turns were asked for before it. */
+  readonly askedAs: number;
   /** By the index of the turn in the request; those that ended are `turns`. */
   readonly drawn: DrawnToken[][];
   readonly turns: Turn[];
@@ -61,6 +63,8 @@ export class RolloutRecorder implements TurnRecorder {
   /** By prompt, how often it was answered, or is being answered. */
   readonly #answers = new Map<string, number>();
   readonly #dropped: Record<DropReason, number> = { cancelled: 0, repeated: 0, untrained_model: 0 };
+  #recorded: RecordedTurns | undefined;
+  #asked = 0;
   #ended = 0;
   #failure: unknown;
 
@@ -84,11 +88,13 @@ export class RolloutRecorder implements TurnRecorder {
     for (const turn of this.#repeatedBy(asked, parent)) turn.isUsed = true;
     const request: Request = {
       parent,
+      askedAs: this.#asked,
       drawn: Array.from({ length: asked.generation.count }, () => []),
       turns: [],
       isOpen: true,
       isAnswered: false,
     };
+    this.#asked += asked.generation.count;
     this.#open.add(request);
     this.#ask(request, asked.isRetry, digest([asked.body, prompt]));
     return {
@@ -102,8 +108,13 @@ export class RolloutRecorder implements TurnRecorder {
     };
   }
 
-  /** Ends the recording: what is still being drawn is cut off. */
+  /** Ends the recording: what is still being drawn is cut off. Asked again it says the same. */
   finish(): RecordedTurns {
+    this.#recorded ??= this.#finish();
+    return this.#recorded;
+  }
+
+  #finish(): RecordedTurns {
     for (const request of this.#open) this.#cutOff(request);
     const repeated = this.#repeated.flatMap(unusedTurns);
     for (const turn of repeated) {
@@ -153,7 +164,8 @@ export class RolloutRecorder implements TurnRecorder {
     } else this.#questions.set(key, [request]);
   }
 
-  #end(request: Request, { model, generation, chat }: AskedTurn, index: number, finishReason: FinishReason): void {
+  #end(request: Request, asked: AskedTurn, index: number, finishReason: FinishReason): void {
+    const { model, generation, chat, answerId } = asked;
     const { parent, drawn, turns, isOpen } = request;
     const tokens = drawn[index];
     if (!isOpen || tokens === undefined) return;
@@ -169,6 +181,8 @@ export class RolloutRecorder implements TurnRecorder {
       ids: tokens.map(({ id }) => id),
       logprobs: tokens.map(({ logprob }) => logprobOf(logprob)),
       finishReason,
+      answerId,
+      askedAs: request.askedAs + index,
       endedAs: this.#ended++,
       isDrifted: chat?.history === "drifted",
       messages: chat?.messages.slice(messagesUpTo(parent)),

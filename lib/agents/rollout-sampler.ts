@@ -16,10 +16,12 @@ import type { RolloutReport, SampledRollout } from "../rollout/sample.js";
 import type { SampledAttempt, Sampler } from "../rollout/sampler.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { TokenIds } from "../types.js";
-import { numberFrom } from "./digest.js";
-import { DROP_REASONS, type RecordedTurns, RolloutRecorder } from "./recorder.js";
-import { type ReadResult, RolloutError, type RolloutFunction, readResult, thrownBy } from "./rollout.js";
+import { type AttemptPlace, runAttempts } from "./attempts.js";
+import { DROP_REASONS, RolloutRecorder } from "./recorder.js";
+import { type ReadResult, type RolloutFunction, readResult } from "./rollout.js";
+import { RolloutError, thrownBy } from "./rollout-error.js";
 import { samplesOf } from "./samples.js";
+import { type RewardedTurns, rewardedTurns } from "./turn-rewards.js";
 
 export interface RolloutSamplerOptions<Row> {
   readonly rollout: RolloutFunction<Row>;
@@ -44,15 +46,21 @@ export interface RolloutSamplerOptions<Row> {
 }
 
 /** One attempt at one row. */
-interface Attempt<Row> {
+interface Attempt<Row> extends Pick<AttemptPlace, "attempt" | "seed" | "signal"> {
   readonly row: Row;
   readonly promptIds: TokenIds;
   /** For messages: "row 3, attempt 0". */
   readonly name: string;
-  readonly attempt: number;
-  readonly seed: number;
-  readonly signal: AbortSignal;
 }
+
+/** What came of an attempt, beside what was drawn. */
+interface Outcome {
+  readonly report: RolloutReport;
+  /** Undefined: no turn has a reward of its own. */
+  readonly rewarded?: RewardedTurns | undefined;
+}
+
+type EndpointOf<Row> = Parameters<RolloutFunction<Row>>[0]["endpoint"];
 
 export class RolloutSampler<Row> implements Sampler {
   readonly #options: RolloutSamplerOptions<Row>;
@@ -68,31 +76,16 @@ export class RolloutSampler<Row> implements Sampler {
     return this.#options.generator.maxPositions;
   }
 
-  /** Rejects with what the first rollout failed with that ends the run, when all others have ended too. */
   async sample(
     prompts: readonly TokenIds[],
     options: SampleOptions<SampledAttempt>,
     rows: readonly unknown[] = [],
   ): Promise<{ readonly groups: readonly SampledGroup<SampledAttempt>[] }> {
-    const stop = new AbortController();
-    const signal = AbortSignal.any([stop.signal, ...(options.signal ? [options.signal] : [])]);
-    const groups = prompts.map(async (promptIds, prompt) => {
-      const key = options.promptKeys?.[prompt] ?? prompt;
-      const attempts = Array.from({ length: options.groupSize }, (_, attempt) => ({
-        row: at(rows, prompt) as Row,
-        promptIds,
-        name: `row ${key < 0 ? ~key : key}, attempt ${attempt}`,
-        attempt,
-        seed: numberFrom([options.seed ?? 0, options.step ?? 0, key, attempt]),
-        signal,
-      }));
-      const completions = await allOf(attempts.map((one) => this.#slots.run(() => this.#attempt(one, options))));
-      const group = { prompt, completions };
-      options.onGroup?.(group);
-      return group;
+    return runAttempts(prompts.length, options, ({ prompt, attempt, key, seed, signal }) => {
+      const name = `row ${key < 0 ? ~key : key}, attempt ${attempt}`;
+      const one = { row: at(rows, prompt) as Row, promptIds: at(prompts, prompt), name, attempt, seed, signal };
+      return this.#slots.run(() => this.#attempt(one, options));
     });
-    for (const group of groups) group.catch((error: unknown) => stop.abort(error));
-    return { groups: await allOf(groups) };
   }
 
   /** Ends all sessions, and frees the address. It may sample again. */
@@ -117,9 +110,10 @@ export class RolloutSampler<Row> implements Sampler {
     });
     const { apiKey, end } = endpoint.openSession({ recorder });
     try {
-      const report = await this.#run(attempt, { baseURL: endpoint.baseURL, apiKey, model, untrainedModel });
+      const own = { baseURL: endpoint.baseURL, apiKey, model, untrainedModel };
+      const outcome = await this.#run(attempt, own, recorder);
       if (recorder.failure !== undefined) throw recorder.failure;
-      return this.#recorded(attempt, recorder.finish(), report);
+      return this.#recorded(attempt, recorder, outcome);
     } catch (error) {
       // An agent says only that its request was refused.
       throw recorder.failure ?? error;
@@ -136,10 +130,11 @@ export class RolloutSampler<Row> implements Sampler {
   }
 
   /** Calls the rollout, and says what came of it. Throws what ends the run. */
-  async #run(attempt: Attempt<Row>, endpoint: Parameters<RolloutFunction<Row>>[0]["endpoint"]): Promise<RolloutReport> {
+  async #run(attempt: Attempt<Row>, endpoint: EndpointOf<Row>, recorder: RolloutRecorder): Promise<Outcome> {
     try {
-      const { result, rewards, metrics } = await this.#call(attempt, endpoint);
-      return { result, rewards, metrics };
+      const { result, rewards, metrics, turnRewards } = await this.#call(attempt, endpoint);
+      const rewarded = turnRewards && rewardedTurns(recorder.finish().tree, turnRewards);
+      return { report: { result, rewards, metrics }, rewarded };
     } catch (thrown) {
       if (attempt.signal.aborted) throw cancelled(attempt);
       const error = thrownBy(thrown, attempt.name);
@@ -147,14 +142,11 @@ export class RolloutSampler<Row> implements Sampler {
       if (onError === "fail") throw error;
       const failure = error instanceof RolloutError ? error.kind : "exceptions";
       onFailure(failure, error);
-      return onError === "null" ? { failure, unscored: true } : { failure, result: { reward: onError } };
+      return { report: onError === "null" ? { failure, unscored: true } : { failure, result: { reward: onError } } };
     }
   }
 
-  async #call(
-    { row, name, attempt, seed, signal }: Attempt<Row>,
-    endpoint: Parameters<RolloutFunction<Row>>[0]["endpoint"],
-  ): Promise<ReadResult> {
+  async #call({ row, name, attempt, seed, signal }: Attempt<Row>, endpoint: EndpointOf<Row>): Promise<ReadResult> {
     const { rollout, timeout, reserved } = this.#options;
     const limit = new AbortController();
     const ended = AbortSignal.any([signal, limit.signal]);
@@ -175,10 +167,11 @@ export class RolloutSampler<Row> implements Sampler {
     }
   }
 
-  #recorded({ promptIds }: Attempt<Row>, turns: RecordedTurns, report: RolloutReport): SampledRollout {
+  #recorded({ promptIds }: Attempt<Row>, recorder: RolloutRecorder, { report, rewarded }: Outcome): SampledRollout {
     const { tokenizer } = this.#options;
+    const turns = recorder.finish();
     const decode = (ids: TokenIds) => tokenizer.decode(ids);
-    const { samples, conversations, completion, finishReason, counts } = samplesOf(turns.tree, decode);
+    const { samples, conversations, completion, finishReason, counts } = samplesOf(turns.tree, decode, rewarded);
     const dropped = DROP_REASONS.filter((reason) => turns.dropped[reason] > 0);
     const kept = [...turns.tree];
     const sampled = kept.reduce((sum, { ids }) => sum + ids.length, 0);
@@ -200,12 +193,6 @@ export class RolloutSampler<Row> implements Sampler {
       },
     };
   }
-}
-
-/** As Promise.all, but rejects when all are settled. */
-async function allOf<T>(promises: readonly Promise<T>[]): Promise<T[]> {
-  await Promise.allSettled(promises);
-  return Promise.all(promises);
 }
 
 function samplingOf(options: SampleOptions<SampledAttempt>, defaults: SamplingDefaults): Sampling {

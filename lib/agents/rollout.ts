@@ -1,9 +1,9 @@
 // A rollout of one's own: a function that does a task with the policy behind an endpoint, and says how good it was.
 
 import { show } from "../checks.js";
-import { GrpoError, reasonOf } from "../errors.js";
-import type { FailureKind } from "../rewards/failure.js";
 import type { AnyRewardFn, RewardBatch } from "../types.js";
+import { invalidResult } from "./rollout-error.js";
+import { readTurnRewards, type TurnRewards } from "./turn-rewards.js";
 
 /** How a rollout reaches the policy: in OpenAI's protocols, with a key of its own. */
 export interface RolloutEndpoint {
@@ -36,6 +36,11 @@ export interface RolloutResult {
   readonly reward?: number | boolean | null;
   /** What the reward is made of, by name; logged as rewards/NAME/mean and std. */
   readonly rewards?: Readonly<Record<string, number>>;
+  /**
+   * Rewards of single turns, beside that of the whole rollout: in the order in which the turns were asked for, or by the id of the answer. A
+   * turn's tokens are then weighed by it too (turnAdvantageCoef). null: the turn has none of its own. Default: none.
+   */
+  readonly turnRewards?: TurnRewards | null;
   /** Numbers by name; a step logs their means. */
   readonly metrics?: Readonly<Record<string, number>>;
   /** Anything for reward functions, which get all of the result as `rolloutResults`. */
@@ -48,16 +53,6 @@ export type RolloutFunction<Row = unknown> = (context: RolloutContext<Row>) => R
 // biome-ignore lint/suspicious/noConfusingVoidType: what functions without a return have.
 type Returned = RolloutResult | undefined | void;
 
-/** A rollout that failed, and how. */
-export class RolloutError extends GrpoError {
-  readonly kind: FailureKind;
-
-  constructor(kind: FailureKind, message: string, options: { readonly hint?: string; readonly cause?: unknown } = {}) {
-    super("ROLLOUT_FAILED", message, options);
-    this.kind = kind;
-  }
-}
-
 /** Of the reward that rollouts return, beside those of the reward functions. */
 export const ROLLOUT_REWARD = "rollout";
 
@@ -68,24 +63,27 @@ export interface ReadResult {
   readonly reward: number | null;
   readonly rewards: Readonly<Record<string, number>>;
   readonly metrics: Readonly<Record<string, number>>;
+  /** Undefined: there are none. */
+  readonly turnRewards: TurnRewards | undefined;
 }
 
 /** Throws RolloutError "invalid". `reserved`: whether a metric is the run's own. */
 export function readResult(returned: unknown, reserved: (metric: string) => boolean): ReadResult {
   if (returned === undefined || returned === null) {
-    return { result: undefined, reward: null, rewards: {}, metrics: {} };
+    return { result: undefined, reward: null, rewards: {}, metrics: {}, turnRewards: undefined };
   }
   if (typeof returned !== "object" || Array.isArray(returned)) {
-    throw invalid(`returned ${show(returned)}, expected { reward }, { rewards } or nothing`);
+    throw invalidResult(`returned ${show(returned)}, expected { reward }, { rewards } or nothing`);
   }
   const result = returned as RolloutResult;
   const rewards = numbers("rewards", result.rewards);
   const metrics = numbers("metrics", result.metrics);
   if (ROLLOUT_REWARD in rewards)
-    throw invalid(`returned a part of its reward called "${ROLLOUT_REWARD}", its own name`);
+    throw invalidResult(`returned a part of its reward called "${ROLLOUT_REWARD}", its own name`);
   const taken = Object.keys(metrics).find(reserved);
-  if (taken !== undefined) throw invalid(`returned the metric "${taken}", which is a number of the run itself`);
-  return { result, reward: rewardOf(result.reward, rewards), rewards, metrics };
+  if (taken !== undefined) throw invalidResult(`returned the metric "${taken}", which is a number of the run itself`);
+  const turnRewards = readTurnRewards(result.turnRewards);
+  return { result, reward: rewardOf(result.reward, rewards), rewards, metrics, turnRewards };
 }
 
 function rewardOf(given: unknown, rewards: Readonly<Record<string, number>>): number | null {
@@ -94,29 +92,14 @@ function rewardOf(given: unknown, rewards: Readonly<Record<string, number>>): nu
   if (given === null) return null;
   if (typeof given === "boolean") return Number(given);
   if (typeof given === "number" && Number.isFinite(given)) return given;
-  throw invalid(`returned the reward ${show(given)}, expected a finite number, a boolean or null`);
+  throw invalidResult(`returned the reward ${show(given)}, expected a finite number, a boolean or null`);
 }
 
 function numbers(name: string, given: unknown): Readonly<Record<string, number>> {
   if (given === undefined || given === null) return {};
   const isRecord = typeof given === "object" && !Array.isArray(given);
   if (isRecord && Object.values(given).every((value) => Number.isFinite(value))) return given as Record<string, number>;
-  throw invalid(`returned the ${name} ${show(given)}, expected finite numbers by name`);
-}
-
-function invalid(what: string): RolloutError {
-  return new RolloutError("invalid", `the rollout ${what}`, {
-    hint: 'to go on after such failures, set onRewardError to "null" or to a number',
-  });
-}
-
-/** What a rollout threw, as a failure of it. */
-export function thrownBy(cause: unknown, row: string): GrpoError {
-  if (cause instanceof RolloutError) return cause;
-  return new RolloutError("exceptions", `the rollout of ${row} threw: ${reasonOf(cause)}`, {
-    cause,
-    hint: 'to go on after such failures, set onRewardError to "null" or to a number',
-  });
+  throw invalidResult(`returned the ${name} ${show(given)}, expected finite numbers by name`);
 }
 
 /** What rollouts return, as one reward function beside others. */

@@ -5,11 +5,13 @@
 import { at } from "../at.js";
 import type { ChatMessage } from "../chat/chat-format.js";
 import { traits } from "../endpoint/conversation-memory.js";
+import { GrpoError } from "../errors.js";
 import { isJsonObject } from "../json.js";
 import type { Metrics } from "../log/metrics.js";
 import type { Conversation, Sample } from "../rollout/sample.js";
 import { SampleBuilder } from "../rollout/sample-builder.js";
 import type { FinishReason, Message, TokenIds } from "../types.js";
+import type { RewardedTurns } from "./turn-rewards.js";
 import { byTokens, pathTo, type Turn, type TurnTree } from "./turn-tree.js";
 
 /** The samples of a rollout, in an order that does not depend on which of parallel requests came first. */
@@ -31,12 +33,12 @@ interface Chain {
   readonly from: Turn | undefined;
 }
 
-/** `decode`: the text of prompts that came as ids. */
-export function samplesOf(tree: TurnTree, decode: (ids: TokenIds) => string): RolloutSamples {
+/** `decode`: the text of prompts that came as ids. `rewarded`: where turns have rewards of their own. */
+export function samplesOf(tree: TurnTree, decode: (ids: TokenIds) => string, rewarded?: RewardedTurns): RolloutSamples {
   const chains = chainsOf(tree);
   const own = new Set([...tree].flatMap(({ said }) => (said ? [JSON.stringify(traits(said))] : [])));
   const isOwn = (message: ChatMessage) => own.has(JSON.stringify(traits(message)));
-  const samples = chains.map(sampleOf);
+  const samples = chains.map((chain) => sampleOf(chain, rewarded));
   const conversations = chains.map((chain) => conversationOf(chain, chains, decode));
   const last = lastToEnd(chains);
   const messages = conversations[last]?.messages ?? [];
@@ -71,7 +73,7 @@ function lastToEnd(chains: readonly Chain[]): number {
   return ends.indexOf(Math.max(...ends));
 }
 
-function sampleOf({ turns, from }: Chain): Sample {
+function sampleOf({ turns, from }: Chain, rewarded: RewardedTurns | undefined): Sample {
   const head = at(turns, 0);
   const context = pathTo(from).flatMap(({ given, ids }) => [...given, ...ids]);
   const builder = new SampleBuilder([...context, ...head.given]);
@@ -79,7 +81,14 @@ function sampleOf({ turns, from }: Chain): Sample {
     if (turn !== head) builder.give(turn.given);
     builder.draw(turn.ids, turn.logprobs);
   }
-  return builder.sample(at(turns, turns.length - 1).finishReason);
+  return builder.sample(
+    at(turns, turns.length - 1).finishReason,
+    rewarded && turns.map((turn) => rewarded.get(turn) ?? noPlace()),
+  );
+}
+
+function noPlace(): never {
+  throw new GrpoError("INTERNAL", "expected to know of every turn which it is");
 }
 
 function conversationOf({ turns, from }: Chain, chains: readonly Chain[], decode: (ids: TokenIds) => string) {

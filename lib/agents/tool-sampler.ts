@@ -1,10 +1,10 @@
 // Rollouts with tools in place of plain completions. Every conversation goes its own way: one that waits for a tool holds up no other.
 // What it draws depends on (seed, step, row, sample, turn) and on what its tools answer, and on nothing else.
 
-import { setMaxListeners } from "node:events";
 import { unlessAborted } from "../abort.js";
 import { at } from "../at.js";
 import type { ChatFormat } from "../chat/chat-format.js";
+import { show } from "../checks.js";
 import type { Generator, Sampling } from "../endpoint/generator.js";
 import { GrpoError, reasonOf } from "../errors.js";
 import { isJsonObject, type JsonObject } from "../json.js";
@@ -13,7 +13,8 @@ import { mixSeed } from "../rollout/prompt-sampler.js";
 import type { SampledRollout } from "../rollout/sample.js";
 import type { SampledAttempt, Sampler } from "../rollout/sampler.js";
 import type { Message, TokenIds } from "../types.js";
-import { type ConversationSetup, converse } from "./conversation.js";
+import { type AttemptPlace, runAttempts } from "./attempts.js";
+import { type ConversationSetup, type ConversationStart, converse } from "./conversation.js";
 import type { Environments, ReadyEnvironment } from "./environments.js";
 import type { ReadyTool } from "./tool.js";
 
@@ -36,10 +37,9 @@ export interface ToolSamplerOptions {
 }
 
 /** One attempt that is to be made. */
-interface Attempt {
+interface Attempt extends Pick<AttemptPlace, "seed" | "signal"> {
   readonly row: unknown;
   readonly promptIds: TokenIds;
-  readonly seed: number;
   readonly place: ReadyEnvironment | undefined;
 }
 
@@ -59,45 +59,14 @@ export class ToolSampler implements Sampler {
     options: SampleOptions<SampledAttempt>,
     rows: readonly unknown[] = [],
   ): Promise<{ readonly groups: readonly SampledGroup<SampledRollout>[] }> {
-    const stop = new AbortController();
-    const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
-    // One listener for each turn and each call in flight.
-    setMaxListeners(0, signal);
-    const setup = this.#setup(options, signal);
-    const attempts = this.#attempts(prompts, options, rows);
-    const group = async (prompt: number): Promise<SampledGroup<SampledRollout>> => {
-      const completions = await Promise.all(at(attempts, prompt).map((attempt) => this.#converse(setup, attempt)));
-      options.onGroup?.({ prompt, completions });
-      return { prompt, completions };
-    };
-    const groups = prompts.map((_, prompt) => group(prompt));
-    try {
-      return { groups: await Promise.all(groups) };
-    } catch (error) {
-      // Nobody waits for the others any more, which may not go on in environments that are used again.
-      stop.abort(error);
-      await Promise.allSettled(groups);
-      throw error;
-    }
-  }
-
-  /** [P][G] with their environments, given out in this order. */
-  #attempts(
-    prompts: readonly TokenIds[],
-    { seed = 0, step = 0, promptKeys, groupSize }: SampleOptions<SampledAttempt>,
-    rows: readonly unknown[],
-  ): Attempt[][] {
-    const { environments } = this.#options;
-    const rowsOfAttempts = prompts.flatMap((_, prompt) => Array.from({ length: groupSize }, () => at(rows, prompt)));
-    const places = environments?.take(rowsOfAttempts);
-    return prompts.map((promptIds, prompt) => {
-      const key = promptKeys ? at(promptKeys, prompt) : prompt;
-      return Array.from({ length: groupSize }, (_, sample) => ({
-        row: at(rows, prompt),
-        promptIds,
-        seed: mixSeed(mixSeed(mixSeed(seed, step), key), sample),
-        place: places && at(places, prompt * groupSize + sample),
-      }));
+    const { groupSize } = options;
+    const ofAttempts = prompts.flatMap((_, prompt) => Array.from({ length: groupSize }, () => at(rows, prompt)));
+    // Given out in this order, whichever attempt begins first.
+    const places = this.#options.environments?.take(ofAttempts);
+    return runAttempts(prompts.length, options, ({ prompt, attempt, seed, signal }) => {
+      const place = places && at(places, prompt * groupSize + attempt);
+      const one = { row: at(rows, prompt), promptIds: at(prompts, prompt), seed, signal, place };
+      return this.#converse(this.#setup(options, signal), one);
     });
   }
 
@@ -112,6 +81,7 @@ export class ToolSampler implements Sampler {
       promptIds: prompt === given ? attempt.promptIds : this.#render(prompt, row, setup.maxTokens),
       tools: place?.tools ?? tools,
       seed: (turn) => mixSeed(attempt.seed, turn),
+      turnReward: place && turnRewardOf(place, setup.signal),
     });
     if (place === undefined) return rollout;
     if (hangs) environments?.discard(place);
@@ -166,6 +136,26 @@ function conversationOf(row: unknown): readonly Message[] {
   const prompt: unknown = isJsonObject(row) ? row.prompt : undefined;
   if (Array.isArray(prompt)) return prompt as Message[];
   throw new GrpoError("INTERNAL", "expected a row with a conversation beside tools");
+}
+
+/** Undefined where the environment gives turns no rewards. */
+function turnRewardOf({ environment }: ReadyEnvironment, signal: AbortSignal): ConversationStart["turnReward"] {
+  if (environment.turnReward === undefined) return undefined;
+  return async (turn) => {
+    let reward: unknown;
+    try {
+      reward = await unlessAborted(environment.turnReward?.(turn), signal, "turnReward of an environment");
+    } catch (cause) {
+      if (signal.aborted) throw cause;
+      throw new GrpoError("ENVIRONMENT_FAILED", `turnReward of an environment threw: ${reasonOf(cause)}`, { cause });
+    }
+    if (reward === null || typeof reward === "boolean") return reward === null ? null : Number(reward);
+    if (typeof reward === "number" && Number.isFinite(reward)) return reward;
+    throw new GrpoError(
+      "ENVIRONMENT_FAILED",
+      `turnReward of an environment must return a finite number, a boolean or null, found ${show(reward)}`,
+    );
+  };
 }
 
 async function observe(

@@ -13,6 +13,10 @@ export interface Turn {
   /** [ids] in nats, at the sampling temperature. */
   readonly logprobs: readonly number[];
   readonly finishReason: FinishReason;
+  /** The id of the answer that it is, or is a part of. */
+  readonly answerId: string;
+  /** How many turns of the rollout were asked for before it. */
+  readonly askedAs: number;
   /** How many turns of the rollout ended before it. */
   readonly endedAs: number;
   /** Whether the client has changed what its parent said. */

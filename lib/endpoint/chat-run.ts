@@ -17,6 +17,8 @@ import type { AskedTurn, History } from "./turn-recorder.js";
 
 /** What is asked, in no protocol's terms. */
 export interface ChatRequest {
+  /** The id of the answer. */
+  readonly answerId: string;
   readonly model: string | null | undefined;
   readonly messages: readonly ChatMessage[];
   readonly tools: readonly ChatTool[];
@@ -44,6 +46,7 @@ export interface TurnStep {
 type Setting = readonly [readonly ChatTool[], JsonObject, string | null | undefined];
 
 export class ChatRun {
+  readonly answerId: string;
   readonly model: string;
   readonly promptIds: readonly number[];
   readonly turns: readonly ChatTurn[];
@@ -65,6 +68,7 @@ export class ChatRun {
     this.#call = call;
     this.#request = request;
     this.#setting = [tools, variables, model.adapter];
+    this.answerId = request.answerId;
     this.model = model.name;
     checkTextLength(served, request.messages);
     this.promptIds = this.#promptIds(readableHistory(request.messages));
@@ -109,7 +113,8 @@ export class ChatRun {
     const { body, isRetry } = this.#call;
     const { messages, tools } = this.#request;
     const chat = { messages, tools, history: this.#history };
-    return { generation: this.#generation, model: this.model, body, isRetry, chat };
+    const { answerId, model } = this;
+    return { generation: this.#generation, answerId, model, body, isRetry, chat };
   }
 
   #promptIds(messages: readonly ChatMessage[]): readonly number[] {

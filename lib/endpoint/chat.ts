@@ -48,6 +48,7 @@ export function answerChat(served: Served, call: Call): Reply {
   const parallelCalls = fields.parallel_tool_calls ?? true;
   const tools = usableTools(fields.tools ?? [], fields.tool_choice);
   const run = new ChatRun(served, call, {
+    answerId: newId("chatcmpl"),
     model: fields.model,
     messages: fields.messages,
     tools,
@@ -95,7 +96,7 @@ class ChatWriter {
     this.#run = run;
     this.#fields = fields;
     this.#names = new TokenNames(served.tokenizer, fields.return_tokens_as_token_ids === true);
-    this.#head = { id: newId("chatcmpl"), created: now(), model: run.model };
+    this.#head = { id: run.answerId, created: now(), model: run.model };
   }
 
   async whole(): Promise<unknown> {

@@ -176,7 +176,7 @@ class CompletionRun {
     const { body, session, isRetry } = this.#call;
     const streams = this.#prompts.map((prompt) => {
       const generation = this.#generation(prompt);
-      const drawing = session.ask({ generation, model: this.#model.name, body, isRetry });
+      const drawing = session.ask({ generation, answerId: this.#head.id, model: this.#model.name, body, isRetry });
       return session.draw(this.#served.generator, drawing);
     });
     for await (const [i, event] of mergeStreams(streams)) {

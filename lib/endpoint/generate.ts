@@ -68,8 +68,9 @@ export function answerGenerate(served: Served, { body, session, isRetry, signal 
     topLogprobs: Math.max(0, (top ?? 0) - 1),
     grammar: textGrammar(served, sampling),
   });
+  const answerId = fields.request_id ?? newId("generate");
   return jsonReply(async () => {
-    const drawing = session.ask({ generation, model: model.name, body, isRetry });
+    const drawing = session.ask({ generation, answerId, model: model.name, body, isRetry });
     const completions = Array.from(
       { length: generation.count },
       (): Completion => ({ tokens: [], finishReason: "length" }),
@@ -92,7 +93,7 @@ export function answerGenerate(served: Served, { body, session, isRetry, signal 
     }));
     const sampled = completions.reduce((sum, { tokens }) => sum + tokens.length, 0);
     return {
-      request_id: fields.request_id ?? newId("generate"),
+      request_id: answerId,
       choices,
       prompt_logprobs: null,
       usage: usageOf(fields.token_ids.length, sampled, cached),

@@ -59,6 +59,7 @@ export function answerResponses(served: Served, call: Call): Reply {
   const parallelCalls = fields.parallel_tool_calls ?? true;
   const tools = usableTools(toChatTools(fields.tools ?? []), fields.tool_choice);
   const run = new ChatRun(served, call, {
+    answerId: newId("resp"),
     model: fields.model,
     messages: [...system, ...toMessages(items)],
     tools,
@@ -109,7 +110,6 @@ class ResponseWriter {
   readonly #fields: ResponseFields;
   readonly #items: readonly JsonObject[];
   readonly #names: TokenNames;
-  readonly #id = newId("resp");
   readonly #createdAt = now();
   readonly #form: ReasoningForm;
   readonly #turn: ChatTurn;
@@ -167,7 +167,7 @@ class ResponseWriter {
     const cut = this.#turn.stopReason === "length";
     const response = this.#response(cut ? "incomplete" : "completed", output);
     if (this.#fields.store !== false) {
-      this.#session.responses.put(this.#id, { response, items: [...this.#items, ...output] }, output);
+      this.#session.responses.put(this.#run.answerId, { response, items: [...this.#items, ...output] }, output);
     }
     return response;
   }
@@ -176,7 +176,7 @@ class ResponseWriter {
     const { defaults } = this.#served;
     const fields = this.#fields;
     return {
-      id: this.#id,
+      id: this.#run.answerId,
       object: "response",
       created_at: this.#createdAt,
       status,

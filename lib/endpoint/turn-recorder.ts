@@ -18,6 +18,8 @@ export type History =
 /** A request that is about to be drawn. */
 export interface AskedTurn {
   readonly generation: GenerationRequest;
+  /** The id of the answer, which the client is told. */
+  readonly answerId: string;
   /** The model's name, as the client gave it. */
   readonly model: string;
   /** The request as it came: one that equals an earlier one may be its repetition. */

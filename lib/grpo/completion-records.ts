@@ -46,18 +46,29 @@ function lossMaskRecord({ samples }: ScoredRollout): Pick<CompletionRecord, "los
 
 function sampleRecords(
   group: Group<ScoredRollout>,
-  { samples, conversations }: ScoredRollout,
+  { samples, conversations, advantage, tokenAdvantages }: ScoredRollout,
 ): Pick<CompletionRecord, "samples"> {
   const ofPrompt = ({ promptIds }: Sample) =>
     promptIds.length === group.promptIds.length && promptIds.every((id, i) => id === group.promptIds[i]);
-  if (samples.length === 1 && samples.every(ofPrompt) && conversations === undefined) return {};
+  const isPlain = (sample: Sample) => ofPrompt(sample) && sample.turns === undefined;
+  if (samples.length === 1 && samples.every(isPlain) && conversations === undefined) return {};
   return {
     samples: samples.map((sample, i) => ({
       ...(ofPrompt(sample) ? {} : { prompt_ids: sample.promptIds }),
       tokens: sample.completionIds.length,
       finish_reason: sample.finishReason,
+      ...turnRecords(sample, (token) => tokenAdvantages?.[i]?.[token] ?? advantage),
       ...conversationRecord(conversations?.[i]),
     })),
+  };
+}
+
+function turnRecords({ turns }: Sample, advantageOf: (token: number) => number): Pick<SampleRecord, "turns"> {
+  if (turns === undefined) return {};
+  return {
+    turns: turns.map(({ start, end, index, reward }) => {
+      return { turn: index, tokens: [start, end] as const, reward, advantage: advantageOf(start) };
+    }),
   };
 }
 

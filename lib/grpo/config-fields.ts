@@ -157,6 +157,8 @@ export const rewardFields = ({ z, count, positive, optional }: FieldTypes) => ({
   rewardFuncsWeights: optional(z.array(z.number())),
   /** What advantages are divided by: the deviation of the group's rewards, of the whole generation's, or nothing. Default "group". */
   scaleRewards: z.enum(["group", "batch", "none"]).default("group"),
+  /** Weight of a turn's own reward, where a rollout or an environment gives one, beside the reward of its rollout (MT-GRPO); 0: such rewards are only logged. Default 1. */
+  turnAdvantageCoef: z.number().min(0).default(1),
   /** How rewards of several functions become one. "normalize_then_sum": each function's rewards are normalized within the group before they are weighted (GDPO). Default "sum_then_normalize". */
   multiObjectiveAggregation: z.enum(["sum_then_normalize", "normalize_then_sum"]).default("sum_then_normalize"),
   /** When reward functions are called. "group": as each group finishes, while others are still sampled. "batch": once with the whole step. Default "group". */

@@ -107,9 +107,16 @@ function correctSamples(
   return { ratios: new Map(samples.map((sample, i) => [sample, at(ratios, i)])), metrics };
 }
 
-function trainRollout({ samples, advantage }: ScoredRollout, { maskTruncatedCompletions }: GRPOConfig): TrainRollout {
+function trainRollout(
+  { samples, advantage, tokenAdvantages }: ScoredRollout,
+  { maskTruncatedCompletions }: GRPOConfig,
+): TrainRollout {
   const masked = (sample: Sample) => maskTruncatedCompletions && sample.finishReason === "length";
-  return { advantage, samples: samples.map((sample) => trainSample(sample, masked(sample) ? 0 : countedEnd(sample))) };
+  const trained = samples.map((sample, i) => {
+    const end = masked(sample) ? 0 : countedEnd(sample);
+    return { ...trainSample(sample, end), tokenAdvantages: tokenAdvantages && at(tokenAdvantages, i).slice(0, end) };
+  });
+  return { advantage, samples: trained };
 }
 
 /** The sample up to its token `end`. */

@@ -6,7 +6,7 @@ import { failureKinds } from "../rewards/failure.js";
 const RUN_METRICS: ReadonlySet<string> = new Set(
   [
     "type step do_sample epoch num_tokens bad_steps learning_rate grad_norm",
-    "reward reward_std frac_reward_zero_std skipped_completions",
+    "reward reward_std frac_reward_zero_std turn_reward turn_reward_std skipped_completions",
     "completions/mean_length completions/min_length completions/max_length completions/clipped_ratio",
     "completions/mean_terminated_length completions/min_terminated_length completions/max_terminated_length",
     "loss policy_loss entropy entropy_coef kl cispo_clip_ratio vespo/phi_seq_mean",

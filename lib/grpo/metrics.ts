@@ -11,6 +11,7 @@ import { nanMean, nanStd } from "../statistics.js";
 import { failureCounts } from "./metric-names.js";
 import { reportMetrics } from "./rollout-metrics.js";
 import type { ScoredGroups } from "./score.js";
+import { turnRewardsOf } from "./turn-advantages.js";
 
 /** Lengths and rewards of a batch of rollouts. */
 export function rolloutMetrics(
@@ -35,6 +36,11 @@ export function rolloutMetrics(
   metrics.reward = nanMean(rewards);
   metrics.reward_std = nanStd(rewards);
   metrics.frac_reward_zero_std = fractionZeroStd;
+  const turnRewards = turnRewardsOf(rollouts);
+  if (turnRewards.length > 0) {
+    metrics.turn_reward = nanMean(turnRewards);
+    metrics.turn_reward_std = nanStd(turnRewards);
+  }
   return { ...metrics, ...reportMetrics(rollouts), ...sentMetrics(calls) };
 }
 

@@ -10,13 +10,17 @@ import {
   type RewardMatrix,
 } from "./advantages.js";
 import type { GRPOConfig } from "./config.js";
+import { tokenAdvantages, turnsHaveSpread } from "./turn-advantages.js";
 
-export type ScoreOptions = Omit<AdvantageOptions, "groupSize">;
+export interface ScoreOptions extends Omit<AdvantageOptions, "groupSize"> {
+  /** The weight of a turn's own reward beside that of its rollout. Default 1. */
+  readonly turnAdvantageCoef?: number;
+}
 
 /** The options of a run, with one weight per reward function. */
 export function scoreOptions(args: GRPOConfig, weights: readonly number[]): ScoreOptions {
-  const { scaleRewards, multiObjectiveAggregation } = args;
-  return { weights, scaleRewards, multiObjectiveAggregation };
+  const { scaleRewards, multiObjectiveAggregation, turnAdvantageCoef } = args;
+  return { weights, scaleRewards, multiObjectiveAggregation, turnAdvantageCoef };
 }
 
 export interface ScoredGroups {
@@ -38,7 +42,13 @@ export function scoreGroups(
 ): ScoredGroups {
   const all = advantagesOf(groups, options);
   const own = kept.length === groups.length ? all : advantagesOf(kept, options);
+  const { turnAdvantageCoef = 1, scaleRewards } = options;
   const placeOf = new Map(kept.map((group, k) => [group, k]));
+  const ofTokens = tokenAdvantages(
+    kept.flatMap(({ rollouts }) => rollouts),
+    own.advantages,
+    { turnAdvantageCoef, scaleRewards, groupSize: at(groups, 0).rollouts.length },
+  );
   const scored = groups.map((group, g) => {
     const size = group.rollouts.length;
     const k = placeOf.get(group);
@@ -46,6 +56,7 @@ export function scoreGroups(
       ...rollout,
       reward: at(all.rewards, g * size + i),
       advantage: k === undefined ? 0 : at(own.advantages, k * size + i),
+      ...(k !== undefined && ofTokens ? { tokenAdvantages: at(ofTokens, k * size + i) } : {}),
     }));
     return { ...group, rollouts };
   });
@@ -53,9 +64,10 @@ export function scoreGroups(
   return { groups: scored, trained, fractionZeroStd: all.fractionZeroStd };
 }
 
-/** Whether the rewards of a group tell any of its rollouts apart. */
+/** Whether the rewards of a group, or of its turns, tell any of its rollouts apart. */
 export function groupHasSpread(group: Group, options: ScoreOptions): boolean {
-  return hasSpread(rewardMatrix([group], options), options);
+  if (hasSpread(rewardMatrix([group], options), options)) return true;
+  return options.turnAdvantageCoef !== 0 && turnsHaveSpread(group.rollouts);
 }
 
 function advantagesOf(groups: readonly Group[], options: ScoreOptions): Advantages {

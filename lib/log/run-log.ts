@@ -44,6 +44,8 @@ export interface SampleRecord {
   /** Number of its tokens among `ids`. */
   readonly tokens: number;
   readonly finish_reason: string;
+  /** Its drawn segments, in their order, which is that of `sampled`. Absent: no turn has a reward of its own. */
+  readonly turns?: readonly TurnRecord[];
   /** What was said, from the first message of the context on. Absent: that is the prompt and the completion. */
   readonly messages?: readonly unknown[];
   /** Those of the messages, by index, whose tokens were drawn and count in this sequence. */
@@ -52,6 +54,18 @@ export interface SampleRecord {
   readonly tools?: readonly unknown[];
   /** The sequence of the completion, by index, that this one branches off. Absent: none. */
   readonly branch_of?: number;
+}
+
+/** A turn of a completion. */
+export interface TurnRecord {
+  /** Which of the completion's turns it is, from 0. */
+  readonly turn: number;
+  /** Its tokens in the sequence, from the first to the one behind the last. */
+  readonly tokens: readonly [number, number];
+  /** Its own; null: it has none. */
+  readonly reward: number | null;
+  /** Of its tokens. */
+  readonly advantage: number;
 }
 
 export interface EvaluationLog {

@@ -1,13 +1,15 @@
 // A sample, segment by segment: what was given and what was drawn, with the mask that tells them apart.
 
+import { at } from "../at.js";
 import type { FinishReason, TokenIds } from "../types.js";
-import type { Sample } from "./sample.js";
+import type { Sample, SampledTurn } from "./sample.js";
 
 export class SampleBuilder {
   readonly #promptIds: number[];
   readonly #ids: number[] = [];
   readonly #logprobs: number[] = [];
   readonly #mask: number[] = [];
+  readonly #drawn: Pick<SampledTurn, "start" | "end">[] = [];
 
   /** The context, at least one token. */
   constructor(promptIds: TokenIds) {
@@ -27,12 +29,14 @@ export class SampleBuilder {
 
   /** Tokens that the policy drew, with their log-probabilities at the sampling temperature, in nats. */
   draw(ids: TokenIds, logprobs: ArrayLike<number>): this {
+    const start = this.#ids.length;
     for (const [i, id] of ids.entries()) this.#push(id, logprobs[i] as number, 1);
+    this.#drawn.push({ start, end: this.#ids.length });
     return this;
   }
 
-  /** How its last drawn segment ended. */
-  sample(finishReason: FinishReason): Sample {
+  /** `finishReason`: how its last drawn segment ended. `turns`: what is known of each, where any turn has a reward of its own. */
+  sample(finishReason: FinishReason, turns?: readonly Pick<SampledTurn, "index" | "reward">[]): Sample {
     const everyTokenCounts = !this.#mask.includes(0);
     return {
       promptIds: this.#promptIds,
@@ -40,6 +44,7 @@ export class SampleBuilder {
       samplingLogprobs: Float32Array.from(this.#logprobs),
       ...(everyTokenCounts ? {} : { lossMask: Uint8Array.from(this.#mask) }),
       finishReason,
+      ...(turns && { turns: this.#drawn.map((segment, i) => ({ ...segment, ...at(turns, i) })) }),
     };
   }
 

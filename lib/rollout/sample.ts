@@ -18,6 +18,19 @@ export interface Sample {
   readonly lossMask?: Uint8Array | undefined;
   /** How the last drawn segment ended. */
   readonly finishReason: FinishReason;
+  /** Its drawn segments. Absent: no turn of the rollout has a reward of its own. */
+  readonly turns?: readonly SampledTurn[] | undefined;
+}
+
+/** A turn of a rollout: what was drawn in one go. */
+export interface SampledTurn {
+  /** Tokens [start, end) of its sample, counted behind the context. */
+  readonly start: number;
+  readonly end: number;
+  /** Which of the rollout's turns it is, from 0, in the order in which they were asked for. */
+  readonly index: number;
+  /** Its own; null: it has none. */
+  readonly reward: number | null;
 }
 
 /** One attempt at a prompt, as a sampler gives it where it is more than one completion of the prompt. */
@@ -86,6 +99,8 @@ export interface ScoredRollout extends Rollout {
   readonly reward: number;
   /** A float32 number, for every sample of the rollout; 0 where it is not trained on. */
   readonly advantage: number;
+  /** [samples][T] what takes its place, token by token. Absent: no turn of the generation has a reward of its own. */
+  readonly tokenAdvantages?: readonly Float32Array[] | undefined;
 }
 
 /** The rollouts of one prompt. */

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { Environment } from "../../lib/agents/environments.js";
+import type { Environment, EnvironmentTurn } from "../../lib/agents/environments.js";
 import type { Tool } from "../../lib/agents/tool.js";
 import { at } from "../../lib/at.js";
 import type { GenerationRequest } from "../../lib/endpoint/generator.js";
@@ -208,6 +208,42 @@ describe("environments", () => {
     const { trainer } = bench({ maxSteps: 1 }, { rewardFuncs: [], environmentFactory: () => new Room() });
     await trainer.train();
     expect(trainer.state.logHistory[0]).toHaveProperty("rewards/Room/std");
+  });
+
+  it("give turns rewards of their own, once their calls were answered, also of those that call nothing or what is not there", async () => {
+    const asked: EnvironmentTurn[] = [];
+    class Strict extends Room {
+      turnReward(turn: EnvironmentTurn): number | null {
+        asked.push(turn);
+        return turn.results.length === 0 ? null : turn.results.filter(({ content }) => !content.startsWith("{")).length;
+      }
+    }
+    const { trainer, policy } = bench({ maxSteps: 1 }, { tools: [], environmentFactory: () => new Strict() });
+    await trainer.train();
+    // The environment has no tool called "echo".
+    expect(asked.some(({ results }) => results.some(({ content }) => content.includes("not found")))).toBe(true);
+    const turns = linesOf("completions.jsonl").flatMap(({ samples }) => {
+      const [{ turns: found, sampled }] = samples as [
+        { turns: { turn: number; reward: number | null }[]; sampled: number[] },
+      ];
+      expect(found.map(({ turn }) => turn)).toEqual(sampled.map((_, i) => i));
+      return found;
+    });
+    expect(turns).toHaveLength(asked.length);
+    expect(new Set(turns.map(({ reward }) => reward))).toEqual(new Set([0, null]));
+    expect(policy.batches[0]?.tokenAdvantages).toHaveLength(8);
+  });
+
+  it.each<[string, unknown, RegExp]>([
+    ["is no number", () => "much", /must return a finite number, a boolean or null, found "much"/],
+    ["throws", () => Promise.reject(new Error("lost")), /turnReward of an environment threw: lost/],
+  ])("whose reward of a turn %s end the run", async (_, turnReward, message) => {
+    const environmentFactory = () => ({ reset: () => null, turnReward }) as Environment<Row>;
+    const { trainer } = bench({ maxSteps: 1 }, { environmentFactory });
+    await expect(trainer.train()).rejects.toMatchObject({
+      code: "ENVIRONMENT_FAILED",
+      message: expect.stringMatching(message),
+    });
   });
 
   it("in which a tool still works after its time are not used again", async () => {

@@ -311,7 +311,8 @@ it("has the conversations of rollouts, and of their tools the names", async () =
     { role: "tool", tool_call_id: "1", content: "yes" },
     { role: "assistant", content: "It is <b>sunny</b>." },
   ];
-  const sample = { prompt_ids: [1, 2], tokens: 3, finish_reason: "eos", messages, sampled: [1, 3], tools };
+  const turns = [0.5, null].map((reward, turn) => ({ turn, tokens: [2 * turn, 2 * turn + 1], reward, advantage: 1 }));
+  const sample = { prompt_ids: [1, 2], tokens: 3, finish_reason: "eos", turns, messages, sampled: [1, 3], tools };
   const line = { step: 1, split: "train", index: 0, row: 0, prompt: "Is it sunny?", completion: "It is <b>sunny</b>." };
   await writeFile(path.join(outputDir, "metrics.jsonl"), `${JSON.stringify({ type: "run" })}\n`);
   await writeFile(

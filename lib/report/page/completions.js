@@ -110,7 +110,7 @@ function promptParts(prompt) {
 /** The conversations of a rollout, where it has some: which turns are trained on, the tools, and where one branches off. */
 function conversationParts({ samples }) {
   const told = (samples ?? []).filter(({ messages }) => messages !== undefined);
-  return told.flatMap(({ messages, sampled, tools, finish_reason: finish, branch_of: branch }, i) => [
+  return told.flatMap(({ messages, sampled, turns, tools, finish_reason: finish, branch_of: branch }, i) => [
     element("div", {
       className: "conversation",
       text: [
@@ -120,14 +120,19 @@ function conversationParts({ samples }) {
         String(finish),
       ].join(" · "),
     }),
-    ...messages.flatMap((message, m) => messageParts(message, sampled.includes(m))),
+    ...messages.flatMap((message, m) => messageParts(message, sampled.includes(m), turns?.[sampled.indexOf(m)])),
   ]);
 }
 
-function messageParts({ role, content, reasoning_content: reasoning, tool_calls: calls }, isTrained) {
+/** `turn`: of a message that is trained on, where turns have rewards of their own. */
+function messageParts({ role, content, reasoning_content: reasoning, tool_calls: calls }, isTrained, turn) {
   const written = (calls ?? []).map(({ function: called }) => `${called?.name}(${called?.arguments})`);
   const text = [...(reasoning ? [`(${reasoning})`] : []), ...(content ? [content] : []), ...written].join("\n");
-  return part(isTrained ? `${role} · trained on` : role, text);
+  const facts = turn && [
+    `reward of turn ${turn.turn + 1}: ${format(turn.reward)}`,
+    `advantage ${format(turn.advantage)}`,
+  ];
+  return part([role, ...(isTrained ? ["trained on"] : []), ...(facts ?? [])].join(" · "), text);
 }
 
 // ---- groups ----
