@@ -131,14 +131,12 @@ struct StreamOptions {
     int64_t part_tokens = 0;     // of prompts that are computed between two decode steps
     int64_t cache_bytes = 0;     // of what is remembered of sequences that have ended
     int64_t context_length = 0;  // of length-dependent ropes
-    bool plain = false;          // as in SampleRequest
 
     static void fields(auto& self, auto& field) {
         field("maxRows", self.max_rows);
         field("partTokens", self.part_tokens);
         field("cacheBytes", self.cache_bytes);
         field("contextLength", self.context_length);
-        field.optional("plain", self.plain);
     }
 };
 

@@ -206,7 +206,7 @@ SampleStats Engine::stream(const StreamOptions& options, const Cancelled& cancel
     const RolloutRoom room{.rows = options.max_rows, .prompts = options.max_rows};
     Sequences& kept = sequences(options.cache_bytes);
     const std::unique_ptr<Decoding> decoding =
-        decoding_of(mode, room, options.plain, /*record=*/false, kept.pool, &kept.index);
+        decoding_of(mode, room, /*plain=*/false, /*record=*/false, kept.pool, &kept.index);
     const AllowedEnds ends{inbox_};
     events.on_group = [this](const Group& group) { inbox_.forget(group.prompt); };
     Rollout rollout(decoder_, mode, *decoding, room, options.part_tokens, std::move(events),

@@ -41,6 +41,10 @@ export interface RecordedTurns {
 
 /** A request while it is drawn, and afterwards. */
 interface Request {
+  /** Aborted when its client has left. */
+  readonly signal: AbortSignal;
+  /** A digest of its ids. */
+  readonly prompt: string;
   readonly parent: Turn | undefined;
   /** How many turns were asked for before it. */
   readonly askedAs: number;
@@ -78,8 +82,10 @@ export class RolloutRecorder implements TurnRecorder {
   }
 
   begin(asked: AskedTurn): TurnRecording {
-    const { ids } = asked.generation;
+    const { ids, signal } = asked.generation;
     const prompt = digest(ids);
+    // Where a client has left, the engine may not have heard of it yet; what it asks now may be the same again.
+    for (const request of this.#open) if (request.signal.aborted) this.#close(request);
     const answered = this.#answers.get(prompt) ?? 0;
     this.#answers.set(prompt, answered + 1);
     const seed = numberFrom([this.#options.seed, prompt, asked.generation.seed, answered]);
@@ -87,6 +93,8 @@ export class RolloutRecorder implements TurnRecorder {
     if (parent) parent.isUsed = true;
     for (const turn of this.#repeatedBy(asked, parent)) turn.isUsed = true;
     const request: Request = {
+      signal,
+      prompt,
       parent,
       askedAs: this.#asked,
       drawn: Array.from({ length: asked.generation.count }, () => []),
@@ -104,7 +112,7 @@ export class RolloutRecorder implements TurnRecorder {
       // The history of every request, which is that of all before it, is not kept.
       end: (turn, reason) => this.#end(request, asked, turn, reason),
       said: (turn, message) => this.#said(request, turn, message),
-      close: (error) => this.#close(request, prompt, error),
+      close: (error) => this.#close(request, error),
     };
   }
 
@@ -166,9 +174,10 @@ export class RolloutRecorder implements TurnRecorder {
 
   #end(request: Request, asked: AskedTurn, index: number, finishReason: FinishReason): void {
     const { model, generation, chat, answerId } = asked;
-    const { parent, drawn, turns, isOpen } = request;
+    const { parent, drawn, turns, isOpen, signal } = request;
     const tokens = drawn[index];
-    if (!isOpen || tokens === undefined) return;
+    // Who has left is not answered: its tokens are cut off like those of a turn without an end.
+    if (!isOpen || signal.aborted || tokens === undefined) return;
     drawn[index] = [];
     request.isAnswered = true;
     if (model === this.#options.untrainedModel) {
@@ -205,12 +214,13 @@ export class RolloutRecorder implements TurnRecorder {
     else this.#saidBy.set(wording, [turn]);
   }
 
-  #close(request: Request, prompt: string, error: unknown): void {
+  #close(request: Request, error?: unknown): void {
     if (!request.isOpen) return;
     this.#cutOff(request);
     if (isOfTheEngine(error)) this.#failure ??= error;
     // Asked again, it is answered as it would have been.
-    if (!request.isAnswered) this.#answers.set(prompt, (this.#answers.get(prompt) ?? 1) - 1);
+    const { prompt, isAnswered } = request;
+    if (!isAnswered) this.#answers.set(prompt, (this.#answers.get(prompt) ?? 1) - 1);
   }
 
   #cutOff(request: Request): void {

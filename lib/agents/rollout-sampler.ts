@@ -12,6 +12,7 @@ import type { SampledGroup, SampleOptions } from "../model/sampled.js";
 import { copyOf } from "../rewards/copies.js";
 import { type FailureKind, milliseconds } from "../rewards/failure.js";
 import { Semaphore } from "../rewards/semaphore.js";
+import { hasPrompt } from "../rollout/prompts.js";
 import type { RolloutReport, SampledRollout } from "../rollout/sample.js";
 import type { SampledAttempt, Sampler } from "../rollout/sampler.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
@@ -167,11 +168,19 @@ export class RolloutSampler<Row> implements Sampler {
     }
   }
 
-  #recorded({ promptIds }: Attempt<Row>, recorder: RolloutRecorder, { report, rewarded }: Outcome): SampledRollout {
+  #recorded(
+    { row, promptIds }: Attempt<Row>,
+    recorder: RolloutRecorder,
+    { report, rewarded }: Outcome,
+  ): SampledRollout {
     const { tokenizer } = this.#options;
     const turns = recorder.finish();
     const decode = (ids: TokenIds) => tokenizer.decode(ids);
-    const { samples, conversations, completion, finishReason, counts } = samplesOf(turns.tree, decode, rewarded);
+    const { samples, conversations, prompt, completion, finishReason, counts } = samplesOf(
+      turns.tree,
+      decode,
+      rewarded,
+    );
     const dropped = DROP_REASONS.filter((reason) => turns.dropped[reason] > 0);
     const kept = [...turns.tree];
     const sampled = kept.reduce((sum, { ids }) => sum + ids.length, 0);
@@ -179,6 +188,7 @@ export class RolloutSampler<Row> implements Sampler {
     return {
       samples: samples.length > 0 ? samples : [nothing],
       completion,
+      ...(hasPrompt(row) || prompt.length === 0 ? {} : { prompt }),
       finishReason,
       conversations,
       report: {

@@ -16,6 +16,8 @@ import { byTokens, pathTo, type Turn, type TurnTree } from "./turn-tree.js";
 
 /** The samples of a rollout, in an order that does not depend on which of parallel requests came first. */
 export interface RolloutSamples {
+  /** What was said before the completion. */
+  readonly prompt: readonly Message[];
   readonly samples: readonly Sample[];
   readonly conversations: readonly Conversation[];
   /** What was said from the first turn on in the conversation that ended last. */
@@ -43,10 +45,12 @@ export function samplesOf(tree: TurnTree, decode: (ids: TokenIds) => string, rew
   const last = lastToEnd(chains);
   const messages = conversations[last]?.messages ?? [];
   const first = messages.findIndex((message, i) => conversations[last]?.sampled.includes(i) || isOwn(message));
+  const begin = Math.max(0, first);
   return {
+    prompt: messages.slice(0, begin),
     samples,
     conversations,
-    completion: messages.slice(Math.max(0, first)),
+    completion: messages.slice(begin),
     finishReason: samples[last]?.finishReason ?? "stop",
     counts: countsOf(chains, isOwn),
   };

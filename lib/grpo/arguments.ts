@@ -61,9 +61,7 @@ const FOREIGN: Readonly<Record<string, string>> = {
 };
 
 /** The trainer's options without those that are null. Throws UNKNOWN_OPTION or BAD_OPTION, naming the option. */
-export function checkTrainerOptions<Row extends { readonly prompt: Prompt }>(
-  options: GRPOTrainerOptions<Row>,
-): GRPOTrainerOptions<Row> {
+export function checkTrainerOptions<Row extends object>(options: GRPOTrainerOptions<Row>): GRPOTrainerOptions<Row> {
   return checkArguments("GRPOTrainer", options, ARGUMENTS, {
     positional: "write new GRPOTrainer({ model, rewardFuncs, args, trainDataset })",
     ofConfig: { name: "GRPOConfig", options: Object.keys(schema().shape) },

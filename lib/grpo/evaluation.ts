@@ -11,7 +11,7 @@ import { mixSeed } from "../rollout/prompt-sampler.js";
 import type { PromptTable, RowSource } from "../rollout/prompts.js";
 import type { Group } from "../rollout/sample.js";
 import { nanMean } from "../statistics.js";
-import type { Prompt, TrainerState } from "../types.js";
+import type { TrainerState } from "../types.js";
 import { completionRecords } from "./completion-records.js";
 import type { GRPOConfig } from "./config.js";
 import { rolloutMetrics } from "./metrics.js";
@@ -31,7 +31,7 @@ import {
 /** Number of evaluation's own random stream, far from those of the steps. */
 const evaluationStream = 2 ** 30;
 
-interface PreparedRows<Row extends { readonly prompt: Prompt }> {
+interface PreparedRows<Row extends object> {
   readonly dataset: RowSource<Row>;
   readonly prompts: PromptTable<Row>;
   readonly rows: readonly number[];
@@ -39,7 +39,7 @@ interface PreparedRows<Row extends { readonly prompt: Prompt }> {
   readonly longest: number;
 }
 
-export class Evaluator<Row extends { readonly prompt: Prompt }> {
+export class Evaluator<Row extends object> {
   readonly #setup: TrainerSetup<Row>;
   readonly #args: GRPOConfig;
   readonly #rewards: RewardRuntime;

@@ -10,7 +10,7 @@ import type { PromptTable } from "../rollout/prompts.js";
 import type { Checkpoint } from "../run/checkpoint.js";
 import type { OwnState, Prepared, Run, StepOutcome } from "../run/run.js";
 import type { Settings } from "../run/state.js";
-import type { Prompt, TrainerState } from "../types.js";
+import type { TrainerState } from "../types.js";
 import { readCarryover, storeCarryover } from "./carryover.js";
 import type { GRPOConfig } from "./config.js";
 import type { Evaluator } from "./evaluation.js";
@@ -22,7 +22,7 @@ import { checkEarlierVersion, checkRows, type RowsRead, rowsRead, settingsOf } f
 import { type Evaluation, evaluatesInRun, rolloutSource, samplingOptions, type TrainerSetup } from "./setup.js";
 import { type Carryover, TrainSteps } from "./step.js";
 
-export interface GRPORunParts<Row extends { readonly prompt: Prompt }> {
+export interface GRPORunParts<Row extends object> {
   readonly setup: TrainerSetup<Row>;
   readonly args: GRPOConfig;
   readonly rewards: RewardRuntime;
@@ -38,7 +38,7 @@ export interface GRPORunParts<Row extends { readonly prompt: Prompt }> {
   readonly status: (text: string) => void;
 }
 
-export class GRPORun<Row extends { readonly prompt: Prompt }> implements Run {
+export class GRPORun<Row extends object> implements Run {
   readonly plan: TrainingPlan;
   readonly samplesPerStep: number;
   readonly settings: Settings;

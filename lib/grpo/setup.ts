@@ -39,7 +39,7 @@ export type TrainerEvent<Args extends RunOptions = GRPOConfig> = run.TrainerEven
 export interface PolicyModel extends Learner, Sampler {}
 
 /** What a trainer is made of. */
-export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> extends ToolOptions<Row> {
+export interface GRPOTrainerOptions<Row extends object> extends ToolOptions<Row> {
   /**
    * A model, or the id or folder of one, which is then loaded before the first step or evaluation: in float32, or as modelInitKwargs of
    * the config says.
@@ -64,7 +64,7 @@ export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> ext
   readonly args?: GRPOConfig<RewardBatch<Row>>;
   /** One function or several; may also be given in args. */
   readonly rewardFuncs?: RewardFn<Row> | readonly RewardFn<Row>[];
-  /** Rows with a prompt; every other column is an argument of the reward functions. */
+  /** Rows with a prompt, which rows of a rollout may go without; every other column is an argument of the reward functions. */
   readonly trainDataset: RowsOrStream<Row>;
   /** Rows that evaluations sample, of the form of trainDataset. Default: none. */
   readonly evalDataset?: RowsOrStream<Row>;
@@ -77,6 +77,11 @@ export interface GRPOTrainerOptions<Row extends { readonly prompt: Prompt }> ext
   /** What a run that was cut short says about going on; by default the call of train(). */
   readonly resumeHint?: (checkpoint: string) => string;
 }
+
+/** What rows without a prompt need beside them. */
+export type PromptsFor<Row extends object> = [Row] extends [{ readonly prompt: Prompt }]
+  ? unknown
+  : { readonly rollout: RolloutFunction<Row> };
 
 /** How an evaluation samples. */
 export interface EvaluateOptions {
@@ -131,13 +136,15 @@ export function checkSampler(sampler: Sampler | undefined, args: GRPOConfig): vo
 }
 
 /** The rows, and who learns and samples. */
-export interface TrainerSetup<Row extends { readonly prompt: Prompt }> extends TrainerRows<Row> {
+export interface TrainerSetup<Row extends object> extends TrainerRows<Row> {
   readonly learner: Learner;
   readonly sampler: Sampler;
   /** Of the learner's weights. */
   readonly versions: PolicyVersions;
   readonly processingClass: ProcessingClass;
   readonly toolUse: ToolUse | undefined;
+  /** Whether rollouts make prompts of their own, so that rows need none. */
+  readonly makesPrompts: boolean;
 }
 
 /** Whether a run evaluates. */
@@ -145,7 +152,7 @@ export function evaluatesInRun({ evalStrategy, evalOnStart }: GRPOConfig): boole
   return evalStrategy !== "no" || evalOnStart;
 }
 
-export function trainerRows<Row extends { readonly prompt: Prompt }>(
+export function trainerRows<Row extends object>(
   { trainDataset, evalDataset }: GRPOTrainerOptions<Row>,
   args: GRPOConfig,
 ): TrainerRows<Row> {
@@ -246,9 +253,9 @@ export function checkRewardColumns<Row>(
   }
 }
 
-export function promptTable<Row extends { readonly prompt: Prompt }>(
+export function promptTable<Row extends object>(
   rows: RowSource<Row>,
-  { learner, sampler, processingClass: tokenizer, toolUse }: TrainerSetup<Row>,
+  { learner, sampler, processingClass: tokenizer, toolUse, makesPrompts }: TrainerSetup<Row>,
   args: GRPOConfig,
 ): PromptTable<Row> {
   const positions = Math.min(learner.maxPositions, sampler.maxPositions);
@@ -267,6 +274,7 @@ export function promptTable<Row extends { readonly prompt: Prompt }>(
     overflow: args.promptOverflow,
     chatTemplateKwargs: args.chatTemplateKwargs ?? {},
     toolsOf: toolUse && ((row) => toolUse.toolsOf(row)),
+    optional: makesPrompts,
   });
 }
 
@@ -284,7 +292,7 @@ export async function usableRows<Row>(
 }
 
 /** What a rollout is collected from. */
-export function rolloutSource<Row extends { readonly prompt: Prompt }>(
+export function rolloutSource<Row extends object>(
   setup: TrainerSetup<Row>,
   args: GRPOConfig,
   rewards: RewardRuntime,

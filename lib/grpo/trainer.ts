@@ -18,7 +18,7 @@ import { defaultOutputDir, TrainedModel } from "../run/trained-model.js";
 import { TrainingLoop } from "../run/training-loop.js";
 import type { ServerSampler } from "../servers/server-sampler.js";
 import type { ProcessingClass } from "../tokenizer/processing-class.js";
-import type { AnyRewardFn, Prompt, TrainerState } from "../types.js";
+import type { AnyRewardFn, TrainerState } from "../types.js";
 import { checkEvaluateOptions, checkTrainerOptions } from "./arguments.js";
 import { cardFacts } from "./card.js";
 import { GRPOConfig } from "./config.js";
@@ -39,6 +39,7 @@ import {
   type Evaluation,
   type GRPOTrainerOptions,
   type PolicyModel,
+  type PromptsFor,
   promptTable,
   resolveRewardFunctions,
   resolveRewardWeights,
@@ -50,7 +51,7 @@ import {
 import { ToolUse } from "./tool-use.js";
 
 /** What is made once the model is there. */
-interface Parts<Row extends { readonly prompt: Prompt }> {
+interface Parts<Row extends object> {
   readonly setup: TrainerSetup<Row>;
   readonly prompts: PromptTable<Row>;
   readonly evaluator: Evaluator<Row>;
@@ -60,7 +61,7 @@ interface Parts<Row extends { readonly prompt: Prompt }> {
  * Trains a model with GRPO: samples groups of completions, scores them, and raises the likelihood of the better
  * ones.
  */
-export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
+export class GRPOTrainer<Row extends object> {
   readonly args: GRPOConfig;
   readonly #policy: TrainedModel<PolicyModel, ProcessingClass>;
   #sampler: Sampler | undefined;
@@ -79,8 +80,8 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   #begun = false;
 
   /** Throws UNKNOWN_OPTION, BAD_OPTION, BAD_INPUT or BAD_DATASET for what can be known before anything is loaded. */
-  constructor(given: GRPOTrainerOptions<Row>) {
-    const options = checkTrainerOptions(given);
+  constructor(given: GRPOTrainerOptions<Row> & PromptsFor<Row>) {
+    const options = checkTrainerOptions<Row>(given);
     // Which columns its reward functions read is checked by the type of the argument, and matters no more.
     const args = (options.args ?? new GRPOConfig(defaultOutputDir(options.model, "GRPO"))) as GRPOConfig;
     this.args = args;
@@ -197,6 +198,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       versions: new PolicyVersions(model),
       processingClass: tokenizer,
       toolUse: this.#toolUse,
+      makesPrompts: this.#rollouts !== undefined,
     };
     const evaluator = new Evaluator(setup, args, this.#rewards, this.#rewardWeights, this.#notes);
     return { setup, prompts: promptTable(setup.trainDataset, setup, args), evaluator };

@@ -245,7 +245,6 @@ export interface NativeStreamOptions {
   /** Of what is remembered of sequences that have ended. */
   cacheBytes: number;
   contextLength: number; // as of NativeSampleRequest
-  plain?: boolean;
 }
 
 export interface NativeGroup {

@@ -26,6 +26,8 @@ export interface PromptOptions {
   readonly chatTemplateKwargs: Readonly<Record<string, unknown>>;
   /** The tools of a row, which its conversation tells the model of. Absent: there are none. */
   readonly toolsOf?: ((row: unknown) => readonly unknown[]) | undefined;
+  /** true: rows may have none, which is the text "" then and has an end token for its only one. Default false. */
+  readonly optional?: boolean;
 }
 
 export interface PromptSurvey {
@@ -54,7 +56,8 @@ export class PromptTable<Row> {
   }
 
   prompt(index: number): Prompt {
-    return promptOf(this.row(index), index);
+    const row = this.row(index);
+    return this.#options.optional && !hasPrompt(row) ? "" : promptOf(row, index);
   }
 
   /** The prompt's ids within the length limit. */
@@ -109,6 +112,7 @@ export class PromptTable<Row> {
   }
 
   #encode(prompt: string, index: number): TokenIds {
+    if (prompt === "" && this.#options.optional) return this.#tokenizer.eosTokenIds.slice(0, 1);
     if (this.#options.toolsOf === undefined) return this.#tokenizer.encode(prompt);
     throw new GrpoError("BAD_DATASET", `row ${index}: beside tools a prompt must be a list of messages, found a text`, {
       hint: 'write prompt: [{ role: "user", content: "…" }]',
@@ -149,6 +153,11 @@ export function renderPrompt(
     addGenerationPrompt: true,
     tokenize: true,
   });
+}
+
+/** Whether a row has a column of that name with something in it. */
+export function hasPrompt(row: unknown): boolean {
+  return typeof row === "object" && row !== null && (Reflect.get(row, "prompt") ?? null) !== null;
 }
 
 function promptOf(row: unknown, index: number): Prompt {

@@ -37,7 +37,6 @@ class PrefixIndex {
     void insert(const std::string& policy, std::span<const int32_t> ids,
                 std::span<const int32_t> blocks);
     void clear();
-    int64_t size() const { return size_; }
 
   private:
     struct Node {

@@ -1,9 +1,11 @@
 // A request that comes again is no second turn: which of its answers a client went on from, and which it never used.
 
+import { setTimeout as sleep } from "node:timers/promises";
 import { Tokenizer, tinyModel } from "grpo";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { RolloutRecorder } from "../../lib/agents/recorder.js";
 import { Endpoint } from "../../lib/endpoint/endpoint.js";
+import type { GenerationRequest } from "../../lib/endpoint/generator.js";
 import { Client, TOOL_TEMPLATE } from "../endpoint/fake-generator.js";
 import { LoggingGenerator } from "./logging-generator.js";
 
@@ -135,3 +137,74 @@ it("keeps one of two answers in the same words, whether or not they were drawn a
     expect([trained.length, trained[0], repeated]).toEqual([2, expect.stringMatching(/yes|end/), 1]);
   }
 });
+
+/** Asks, and leaves where `left` is called, which waits until the endpoint has heard of it. */
+async function leave({ client }: Asking, hold: (left: (request: GenerationRequest) => Promise<void>) => void) {
+  const leaving = new AbortController();
+  await new Promise<void>((resolve) => {
+    hold(async ({ signal }) => {
+      leaving.abort();
+      if (!signal.aborted) await new Promise((heard) => signal.addEventListener("abort", heard));
+      resolve();
+    });
+    client.post(CHAT, bodyOf(["Hi"]), { signal: leaving.signal }).catch(() => {});
+  });
+}
+
+it("answers a request that comes again while the one that was left is still open, as if that were closed", async () => {
+  const seeds = new Set<number | undefined>();
+  const { trained, dropped } = await record(["an answer", "an answer"], async (asking) => {
+    let goOn = () => {};
+    let drawn = 0;
+    await leave(asking, (left) => {
+      generator.beforeToken = async (request) => {
+        seeds.add(request.seed);
+        if (++drawn !== 3) return;
+        await left(request);
+        await new Promise<void>((resolve) => {
+          goOn = resolve;
+        });
+      };
+    });
+    await asking.ask("Hi");
+    goOn();
+    await sleep(20);
+  });
+  generator.beforeToken = () => {};
+  expect([trained, dropped]).toEqual([["an answer"], 0]);
+  // It is drawn as it would have been.
+  expect(seeds.size).toBe(1);
+});
+
+it.each(["before", "after"])(
+  "counts no answer that was drawn to its end when its client had left, %s it is asked again",
+  async (when) => {
+    const generate = generator.generate.bind(generator);
+    const recorded = await record(["first", "second"], async (asking) => {
+      let goOn = () => {};
+      await leave(asking, (left) => {
+        // The engine has drawn the last token before it hears of it.
+        generator.generate = async function* (request) {
+          generator.generate = generate;
+          for await (const event of generate({ ...request, signal: new AbortController().signal })) {
+            if (event.type === "end") {
+              await left(request);
+              await new Promise<void>((resolve) => {
+                goOn = resolve;
+              });
+            }
+            yield event;
+          }
+        };
+      });
+      await sleep(0);
+      if (when === "before") goOn();
+      const again = asking.ask("Hi");
+      await sleep(20);
+      goOn();
+      await again;
+      await sleep(20);
+    });
+    expect(recorded).toEqual({ trained: ["second"], dropped: 0, repeated: 1 });
+  },
+);

@@ -3,7 +3,14 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { GRPOConfig, type GRPOConfigOptions, GRPOTrainer, type GRPOTrainerOptions, type RolloutContext } from "grpo";
+import {
+  GRPOConfig,
+  type GRPOConfigOptions,
+  GRPOTrainer,
+  type GRPOTrainerOptions,
+  type RewardBatch,
+  type RolloutContext,
+} from "grpo";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import type { SampleOptions } from "../../lib/model/sampled.js";
 import { LoggingGenerator } from "../agents/logging-generator.js";
@@ -187,4 +194,61 @@ it("refuses what cannot hold a conversation", async () => {
   const plain = new FakePolicy();
   await expect(bench({ rollout, sampler: plain })).rejects.toThrow("must draw single turns");
   await expect(bench({})).rejects.toThrow("GRPOTrainer has no reward function");
+});
+
+it("needs no prompts: rows are whatever the rollout takes, and logs and reward functions have what it asked", async () => {
+  interface Question {
+    readonly question: string;
+    readonly answer: number;
+  }
+  const seen: unknown[] = [];
+  const rows: Question[] = [0, 1, 2].map((n) => ({ question: `How much is ${n}?`, answer: n }));
+  const rollout = async ({ row, endpoint, signal, attempt }: RolloutContext<Question>) => {
+    if (attempt === 3) return { reward: row.answer };
+    const headers = { authorization: `Bearer ${endpoint.apiKey}`, "content-type": "application/json" };
+    const body = JSON.stringify({ model: endpoint.model, messages: [{ role: "user", content: row.question }] });
+    await fetch(`${endpoint.baseURL}/chat/completions`, { method: "POST", headers, body, signal });
+    return { reward: attempt };
+  };
+  const given = {
+    rollout,
+    rewardFuncs: ({ prompts, answer }: RewardBatch<Question>) => {
+      seen.push(...prompts.map((prompt, i) => [prompt, answer[i]]));
+      return prompts.map(() => 0);
+    },
+    trainDataset: rows,
+    evalDataset: rows.slice(0, 1),
+  };
+  const { trainer } = await bench(given as never, {
+    maxSteps: 1,
+    shuffleDataset: false,
+    evalStrategy: "steps",
+    evalSteps: 1,
+  });
+  await trainer.train();
+  const asked = [{ role: "user", content: "How much is 0?" }];
+  // The last attempt has asked nothing.
+  expect(seen.slice(0, 4)).toEqual([
+    [asked, 0],
+    [asked, 0],
+    [asked, 0],
+    ["", 0],
+  ]);
+  const prompts = lines("completions.jsonl").map(({ prompt }) => prompt);
+  expect(prompts).toEqual([asked, asked, asked, "", asked, asked, asked, ""]);
+});
+
+it("is what lets rows go without a prompt: without a rollout they are refused, by the compiler too", async () => {
+  const trainDataset = [{ question: "Why?" }];
+  const { trainer } = await bench({ trainDataset, rewardFuncs: () => [0] } as never, {
+    numGenerations: 2,
+    perDeviceTrainBatchSize: 2,
+  });
+  await expect(trainer.train()).rejects.toMatchObject({
+    code: "BAD_DATASET",
+    message: expect.stringMatching(/row 0: expected a prompt, .*found no prompt \(columns: question\)/),
+  });
+  const options = { model: new FakePolicy(), trainDataset, rewardFuncs: () => [0] };
+  // @ts-expect-error Rows without a prompt need a rollout.
+  expect(() => new GRPOTrainer(options)).toThrow(/processingClass/);
 });
