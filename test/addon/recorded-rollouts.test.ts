@@ -22,6 +22,7 @@ import {
 import { expect, it } from "vitest";
 import { listCheckpoints } from "../../lib/run/checkpoint.js";
 import { type CardRow, cardRows, type Drawn, judged, killableRollouts } from "./killable-rollouts.js";
+import { killableTools } from "./killable-tools.js";
 
 /** The weights after one step, and what rollouts returned in it. */
 async function oneStep(options: Partial<GRPOTrainerOptions<CardRow>>) {
@@ -112,27 +113,46 @@ function sampleOf([first, second]: readonly Drawn[]): Sample {
   };
 }
 
-it("killed in a request, in a tool or after an update, and resumed, equals a run never killed", async () => {
+it.each<
+  [
+    string,
+    string,
+    typeof killableRollouts,
+    { readonly all: number; readonly killed: readonly number[]; readonly steps: number },
+  ]
+>([
+  // Three steps of four rollouts, each of two requests and a tool between them.
+  [
+    "a request, a tool or an update of an agent",
+    "killable-rollouts.ts",
+    killableRollouts,
+    { all: 39, killed: [5, 12, 20, 36], steps: 3 },
+  ],
+  // Two generations of four rollouts, each of two turns and a tool between them, and two steps on each.
+  [
+    "a tool, the reward of a turn or an update",
+    "killable-tools.ts",
+    killableTools,
+    { all: 28, killed: [3, 13, 20, 27], steps: 4 },
+  ],
+])("killed in %s, and resumed, equals a run never killed", async (_, script, resume, { all, killed, steps }) => {
   const folder = await mkdtemp(path.join(tmpdir(), "grpo-killed-"));
-  const script = fileURLToPath(new URL("./killable-rollouts.ts", import.meta.url));
   const run = async (outputDir: string, ...moment: string[]) => {
-    const child = spawn(process.execPath, ["--import", "tsx", script, outputDir, ...moment]);
+    const program = fileURLToPath(new URL(script, import.meta.url));
+    const child = spawn(process.execPath, ["--import", "tsx", program, outputDir, ...moment]);
     const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "close")]);
     return { stdout, stderr, signal: child.signalCode };
   };
   try {
     const whole = path.join(folder, "whole");
-    const { stdout, stderr } = await run(whole);
-    expect(stderr).toBe("");
-    const moments = Number(stdout);
-    expect(moments).toBe(3 * (4 * 3 + 1));
-    const expected = await outcomeOf(whole);
-    for (const moment of [5, 12, 20, moments - 3]) {
+    expect(await run(whole)).toMatchObject({ stderr: "", stdout: `${all}\n` });
+    const expected = await outcomeOf(whole, steps);
+    for (const moment of killed) {
       const outputDir = path.join(folder, String(moment));
       expect((await run(outputDir, String(moment))).signal).toBe("SIGKILL");
       const saved = await listCheckpoints(outputDir);
-      await killableRollouts(outputDir, saved.length > 0);
-      expect(await outcomeOf(outputDir), `killed at moment ${moment}`).toEqual(expected);
+      await resume(outputDir, saved.length > 0);
+      expect(await outcomeOf(outputDir, steps), `killed at moment ${moment}`).toEqual(expected);
     }
   } finally {
     await rm(folder, { recursive: true });
@@ -140,8 +160,8 @@ it("killed in a request, in a tool or after an update, and resumed, equals a run
 });
 
 /** The trained weights, and each step's completions as they were drawn last. */
-async function outcomeOf(outputDir: string) {
-  const weights = await readFile(path.join(outputDir, "checkpoint-3", "adapter_model.safetensors"));
+async function outcomeOf(outputDir: string, steps: number) {
+  const weights = await readFile(path.join(outputDir, `checkpoint-${steps}`, "adapter_model.safetensors"));
   const lines = (await readFile(path.join(outputDir, "completions.jsonl"), "utf8")).trimEnd().split("\n");
   const drawn = new Map<string, string>();
   for (const line of lines.filter((one) => one.endsWith("}"))) {
