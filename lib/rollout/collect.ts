@@ -134,7 +134,15 @@ function readGroup<Row>(
 /** What a sampler of one's own gives may be out of step, and would train on the wrong tokens. */
 function checkSamples(samples: readonly Sample[]): void {
   if (samples.length === 0) throw new GrpoError("INTERNAL", "expected at least one sample of a rollout, found none");
-  for (const [i, { completionIds, samplingLogprobs, lossMask }] of samples.entries()) {
+  for (const [i, { completionIds, samplingLogprobs, lossMask, turns = [] }] of samples.entries()) {
+    const outside = turns.find(({ start, end }) => !(0 <= start && start <= end && end <= completionIds.length));
+    if (outside) {
+      const found = `the tokens from ${outside.start} to ${outside.end}`;
+      throw new GrpoError(
+        "INTERNAL",
+        `sample ${i} of a rollout: expected turns within its ${completionIds.length} tokens, found ${found}`,
+      );
+    }
     const lengths = `${completionIds.length} tokens, ${samplingLogprobs.length} log-probabilities`;
     const fits = samplingLogprobs.length === completionIds.length;
     if (fits && (!lossMask || lossMask.length === completionIds.length)) continue;

@@ -402,6 +402,11 @@ describe("a sampler that is out of step is refused", () => {
     ["fewer log-probabilities than tokens", [{ ...sample, samplingLogprobs: new Float32Array(1) }], "2 tokens, 1 log"],
     ["a mask of another length", [sample, { ...sample, lossMask: new Uint8Array(3) }], "sample 1.*a loss mask of 3"],
     ["no sample", [], "at least one sample"],
+    [
+      "a turn beyond its tokens",
+      [{ ...sample, turns: [{ start: 1, end: 3, index: 0, reward: 1 }] }],
+      "sample 0.*within its 2 tokens, found the tokens from 1 to 3",
+    ],
   ] as const)("%s", async (_name, samples, message) => {
     const { trainer } = bench({}, { attempt: () => ({ samples, completion: "" }) });
     await expect(trainer.train()).rejects.toMatchObject({
