@@ -22,7 +22,7 @@ import {
 import type { TrainingPlan } from "./plan.js";
 
 const numberSchema = optionsSchema((types) => {
-  const { scaleRewards, multiObjectiveAggregation } = rewardFields(types);
+  const { scaleRewards, multiObjectiveAggregation, turnAdvantageCoef } = rewardFields(types);
   const { maxToolCallingIterations } = toolFields(types);
   return {
     ...batchFields(types),
@@ -34,6 +34,7 @@ const numberSchema = optionsSchema((types) => {
     ...lossControlFields(types),
     scaleRewards,
     multiObjectiveAggregation,
+    turnAdvantageCoef,
   };
 });
 

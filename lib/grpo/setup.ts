@@ -78,10 +78,10 @@ export interface GRPOTrainerOptions<Row extends object> extends ToolOptions<Row>
   readonly resumeHint?: (checkpoint: string) => string;
 }
 
-/** What rows without a prompt need beside them. */
-export type PromptsFor<Row extends object> = [Row] extends [{ readonly prompt: Prompt }]
-  ? unknown
-  : { readonly rollout: RolloutFunction<Row> };
+/** Rows as they are where they have a prompt, as all must but those of a rollout. */
+export type Prompted<Row extends object> = [Row] extends [{ readonly prompt: Prompt }]
+  ? Row
+  : { readonly prompt: Prompt };
 
 /** How an evaluation samples. */
 export interface EvaluateOptions {

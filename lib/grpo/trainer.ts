@@ -3,6 +3,7 @@
 // puts the parts together.
 
 import { unlessAborted } from "../abort.js";
+import type { RolloutFunction } from "../agents/rollout.js";
 import { checkText } from "../checks.js";
 import { GrpoError, reasonOf } from "../errors.js";
 import type { CompletionRecord } from "../log/run-log.js";
@@ -39,7 +40,7 @@ import {
   type Evaluation,
   type GRPOTrainerOptions,
   type PolicyModel,
-  type PromptsFor,
+  type Prompted,
   promptTable,
   resolveRewardFunctions,
   resolveRewardWeights,
@@ -80,7 +81,9 @@ export class GRPOTrainer<Row extends object> {
   #begun = false;
 
   /** Throws UNKNOWN_OPTION, BAD_OPTION, BAD_INPUT or BAD_DATASET for what can be known before anything is loaded. */
-  constructor(given: GRPOTrainerOptions<Row> & PromptsFor<Row>) {
+  constructor(given: GRPOTrainerOptions<Row> & { readonly rollout: RolloutFunction<Row> });
+  constructor(given: GRPOTrainerOptions<Prompted<Row>>);
+  constructor(given: GRPOTrainerOptions<Row>) {
     const options = checkTrainerOptions<Row>(given);
     // Which columns its reward functions read is checked by the type of the argument, and matters no more.
     const args = (options.args ?? new GRPOConfig(defaultOutputDir(options.model, "GRPO"))) as GRPOConfig;
