@@ -25,7 +25,7 @@ const ADD = {
     },
   },
 } as const;
-const STEPS = 120;
+const STEPS = 300;
 
 /** The sums of the environment's first tasks, of one digit. */
 export function sums(count: number): { readonly a: number; readonly b: number }[] {
@@ -42,6 +42,10 @@ export async function makeSumModel(folder: string, count: number): Promise<void>
   // Not special: they are part of what is read.
   const added = MARKS.map((content, i) => ({ ...like, id: FIRST_FREE_ID + i, content, special: false }));
   await writeFile(file, JSON.stringify({ ...files, added_tokens: [...files.added_tokens, ...added] }));
+  // As Qwen's files say; transformers would take another token for it, which `renderers` refuses.
+  const configFile = path.join(folder, "tokenizer_config.json");
+  const config = JSON.parse(await readFile(configFile, "utf8"));
+  await writeFile(configFile, JSON.stringify({ ...config, unk_token: null }));
   await writeFile(path.join(folder, "chat_template.jinja"), publishedTemplate("trl/qwen3"));
   const tokenizer = await Tokenizer.fromPretrained(folder);
   const model = await CausalLM.fromPretrained(folder, { device: "cpu", dtype: "float32" });
