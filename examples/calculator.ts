@@ -2,7 +2,10 @@
 // how a call is written, as often as a guess; that calling pays it learns from the reward. Some minutes on two cores.
 //
 //   npx tsx calculator.ts
+//
+// --taught is a folder for the model as it is after its lessons, from which further runs then begin.
 
+import { existsSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { CausalLM, GRPOConfig, GRPOTrainer, rewards, Tokenizer, type Tool, tinyModel } from "grpo";
 import { z } from "zod";
@@ -10,6 +13,7 @@ import { z } from "zod";
 const { values: flags } = parseArgs({
   options: {
     lessons: { type: "string", default: "600" },
+    taught: { type: "string" },
     steps: { type: "string", default: "60" },
     seed: { type: "string", default: "0" },
     output: { type: "string", default: "runs/calculator" },
@@ -41,9 +45,10 @@ const trainDataset = Array.from({ length: 2000 }, (_, i) => {
 });
 type Row = (typeof trainDataset)[number];
 
-const tokenizer = await Tokenizer.fromPretrained(tinyModel);
+const start = flags.taught !== undefined && existsSync(flags.taught) ? flags.taught : tinyModel;
+const tokenizer = await Tokenizer.fromPretrained(start);
 tokenizer.chatTemplate = TEMPLATE;
-const model = await CausalLM.fromPretrained(tinyModel, { dtype: "float32" });
+const model = await CausalLM.fromPretrained(start, { dtype: "float32" });
 
 /** A turn to repeat: a call, the answer behind its result, or a guess. */
 function lesson({ a, b, prompt }: Row, i: number): { readonly prompt: string; readonly said: string } {
@@ -59,7 +64,7 @@ function lesson({ a, b, prompt }: Row, i: number): { readonly prompt: string; re
 }
 
 const BATCH = 24;
-const lessons = Number(flags.lessons);
+const lessons = start === tinyModel ? Number(flags.lessons) : 0;
 await model.beginTraining();
 for (let step = 0; step < lessons; step++) {
   const batch = Array.from({ length: BATCH }, (_, k) => {
@@ -74,6 +79,11 @@ for (let step = 0; step < lessons; step++) {
   await model.forwardBackward({ promptIds, completionIds, advantages }, { lossType: "bnpo", beta: 0 });
   await model.optimizerStep({ learningRate: 1e-3 * Math.min(1, (lessons - step) / 100), maxGradNorm: 1 });
   if (step % 100 === 99) console.log(`lesson ${step + 1} of ${lessons}`);
+}
+
+if (flags.taught !== undefined && start === tinyModel) {
+  await model.savePretrained(flags.taught);
+  await tokenizer.savePretrained(flags.taught);
 }
 
 /** What it says last. */
