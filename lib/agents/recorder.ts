@@ -168,6 +168,7 @@ export class RolloutRecorder implements TurnRecorder {
       given: behind(parent, generation.ids),
       ids: tokens.map(({ id }) => id),
       logprobs: tokens.map(({ logprob }) => logprobOf(logprob)),
+      policySteps: tokens.map(({ policyStep }) => policyStep),
       finishReason,
       endedAs: this.#ended++,
       isDrifted: chat?.history === "drifted",

@@ -12,6 +12,8 @@ export interface Turn {
   readonly ids: TokenIds;
   /** [ids] in nats, at the sampling temperature. */
   readonly logprobs: readonly number[];
+  /** [ids] see DrawnToken. */
+  readonly policySteps: readonly (number | undefined)[];
   readonly finishReason: FinishReason;
   /** How many turns of the rollout ended before it. */
   readonly endedAs: number;

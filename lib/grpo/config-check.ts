@@ -52,11 +52,8 @@ export function checkCombinations(config: GRPOConfigFields): void {
 /** The form of completions. */
 function checkForm(config: GRPOConfigFields): void {
   if (config.vllmStructuredOutputsRegex === null) return;
-  regexExpression(config.vllmStructuredOutputsRegex);
-  if (!samplesOnServers(config)) return;
-  throw new GrpoError("BAD_OPTION", "GRPOConfig: vllmStructuredOutputsRegex is not sent to servers yet", {
-    hint: 'leave it out, or sample here: vllmMode "colocate"',
-  });
+  // Servers read it by themselves, and may know more.
+  if (!samplesOnServers(config)) regexExpression(config.vllmStructuredOutputsRegex);
 }
 
 /** Terms of the loss that contradict each other. */

@@ -114,6 +114,7 @@ export function connectServers(args: GRPOConfig, signal?: AbortSignal): Promise<
       sharedFolderOnServer: args.vllmSharedFolderOnServer,
       timeout: args.vllmServerTimeout,
       requestTimeout: args.vllmRequestTimeout,
+      structuredOutputsRegex: args.vllmStructuredOutputsRegex,
     },
     signal,
   );
@@ -296,9 +297,10 @@ export function rolloutSource<Row extends { readonly prompt: Prompt }>(
   return { sampler, versions, tokenizer, prompts, columns, rewards, batching: args.rewardBatching };
 }
 
-/** What keeps completions to their form, where they have one. */
-function completionForm({ vllmStructuredOutputsRegex: regex }: GRPOConfig, tokenizer: ProcessingClass) {
-  if (regex === null) return {};
+/** What keeps completions to their form, where they have one and servers do not see to it. */
+function completionForm(args: GRPOConfig, tokenizer: ProcessingClass) {
+  const { vllmStructuredOutputsRegex: regex } = args;
+  if (regex === null || samplesOnServers(args)) return {};
   const { tokenBytes, eosTokenIds } = tokenizer;
   if (tokenBytes === undefined) {
     throw new GrpoError(

@@ -3,11 +3,15 @@
 import type { FinishReason, TokenIds } from "../types.js";
 import type { Sample } from "./sample.js";
 
+/** Of a token that was given, or whose weights nobody names. */
+const UNKNOWN = -1;
+
 export class SampleBuilder {
   readonly #promptIds: number[];
   readonly #ids: number[] = [];
   readonly #logprobs: number[] = [];
   readonly #mask: number[] = [];
+  readonly #policySteps: number[] = [];
 
   /** The context, at least one token. */
   constructor(promptIds: TokenIds) {
@@ -21,31 +25,37 @@ export class SampleBuilder {
 
   /** Tokens that came from elsewhere: results of tools, what the user says, the ends and headers of turns. */
   give(ids: TokenIds): this {
-    for (const id of ids) this.#push(id, 0, 0);
+    for (const id of ids) this.#push(id, 0, 0, UNKNOWN);
     return this;
   }
 
-  /** Tokens that the policy drew, with their log-probabilities at the sampling temperature, in nats. */
-  draw(ids: TokenIds, logprobs: ArrayLike<number>): this {
-    for (const [i, id] of ids.entries()) this.#push(id, logprobs[i] as number, 1);
+  /**
+   * Tokens that the policy drew, with their log-probabilities at the sampling temperature, in nats. `policySteps`: see Sample; by default
+   * not known.
+   */
+  draw(ids: TokenIds, logprobs: ArrayLike<number>, policySteps: readonly (number | undefined)[] = []): this {
+    for (const [i, id] of ids.entries()) this.#push(id, logprobs[i] as number, 1, policySteps[i] ?? UNKNOWN);
     return this;
   }
 
   /** How its last drawn segment ended. */
   sample(finishReason: FinishReason): Sample {
     const everyTokenCounts = !this.#mask.includes(0);
+    const isKnown = this.#policySteps.some((step) => step !== UNKNOWN);
     return {
       promptIds: this.#promptIds,
       completionIds: this.#ids,
       samplingLogprobs: Float32Array.from(this.#logprobs),
       ...(everyTokenCounts ? {} : { lossMask: Uint8Array.from(this.#mask) }),
+      ...(isKnown ? { policySteps: Int32Array.from(this.#policySteps) } : {}),
       finishReason,
     };
   }
 
-  #push(id: number, logprob: number, counts: 0 | 1): void {
+  #push(id: number, logprob: number, counts: 0 | 1, policyStep: number): void {
     this.#ids.push(id);
     this.#logprobs.push(logprob);
     this.#mask.push(counts);
+    this.#policySteps.push(policyStep);
   }
 }
