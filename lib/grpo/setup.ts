@@ -122,6 +122,12 @@ export function connectServers(args: GRPOConfig, signal?: AbortSignal): Promise<
 
 /** Throws BAD_OPTION for a sampler that the options do not go with. */
 export function checkSampler(sampler: Sampler | undefined, args: GRPOConfig): void {
+  if (args.maxStaleness > 0 && !samplesOnServers(args) && !sampler?.elsewhere) {
+    const text = `maxStaleness ${args.maxStaleness}: the engine that trains also samples, one after the other, and cannot be ahead of itself`;
+    throw new GrpoError("BAD_OPTION", text, {
+      hint: 'sample on servers (useVllm true, vllmMode "server"), or set maxStaleness to 0',
+    });
+  }
   if (sampler === undefined) return;
   if (samplesOnServers(args)) {
     throw new GrpoError("BAD_OPTION", "GRPOTrainer has a sampler, and useVllm asks for another", {

@@ -26,7 +26,7 @@ import { samplesOnServers } from "./config-fields.js";
 import { Evaluator } from "./evaluation.js";
 import { GRPORun } from "./grpo-run.js";
 import { formatEvaluation, formatSamples, formatStepLine } from "./lines.js";
-import { failureCounts, isRunMetric } from "./metric-names.js";
+import { isRunMetric, stepCounts } from "./metric-names.js";
 import { planTraining } from "./plan.js";
 import { checkMemory } from "./preflight.js";
 import { RewardNotes } from "./reward-notes.js";
@@ -75,6 +75,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   readonly #rewardWeights: readonly number[];
   readonly #loop: TrainingLoop<GRPOConfig>;
   #parts: Parts<Row> | undefined;
+  #run: GRPORun<Row> | undefined;
   /** The reference is fixed when training first begins. */
   #begun = false;
 
@@ -216,7 +217,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     await checkMemory(learner, { args, plan, longestPrompt: 1, evalPrompts: 0 });
     if (!this.#begun) await learner.beginTraining({ reference: args.beta > 0, mixed: args.syncRefModel });
     this.#begun = true;
-    return new GRPORun({
+    this.#run = new GRPORun({
       setup,
       args,
       rewards: this.#rewards,
@@ -229,9 +230,12 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       state: this.state,
       status: (text) => this.#loop.status(text),
     });
+    return this.#run;
   }
 
   async #close(signal?: AbortSignal): Promise<void> {
+    await this.#run?.close();
+    this.#run = undefined;
     await this.#rollouts?.close();
     await this.#servers
       ?.dispose()
@@ -259,7 +263,7 @@ function viewOf(args: GRPOConfig, rewardNames: readonly string[]): RunView {
     args.logCompletions ? formatSamples(records.slice(0, most), width) : [];
   return {
     bestMetric: "reward",
-    counts: failureCounts,
+    counts: stepCounts,
     windowLines: ({ records, ...window }) => [
       formatStepLine({ ...window, rewardNames }),
       ...samples(records, window.width),
