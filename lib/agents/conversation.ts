@@ -69,7 +69,7 @@ export async function converse(setup: ConversationSetup, start: ConversationStar
       break;
     }
     const drawn = await drawTurn(setup, held, room, start.seed(turn));
-    sample.draw(drawn.ids, drawn.logprobs);
+    sample.draw(drawn.ids, drawn.logprobs, drawn.policySteps);
     finishReason = drawn.finishReason;
     const parsed = setup.format.parse(drawn.ids, { prompt: held, tools: definitions, readCalls: hasTools });
     const message = messageOf(parsed, counts.calls);
@@ -114,6 +114,7 @@ function recordOf(
 interface DrawnTurn {
   readonly ids: readonly number[];
   readonly logprobs: readonly number[];
+  readonly policySteps: readonly (number | undefined)[];
   readonly finishReason: FinishReason;
 }
 
@@ -126,6 +127,7 @@ async function drawTurn(
 ): Promise<DrawnTurn> {
   const drawn: number[] = [];
   const logprobs: number[] = [];
+  const policySteps: (number | undefined)[] = [];
   let finishReason: FinishReason | undefined;
   const events = setup.generator.generate({
     ...setup.drawing,
@@ -142,10 +144,11 @@ async function drawTurn(
     else {
       drawn.push(event.token.id);
       logprobs.push(logprobOf(event.token.logprob));
+      policySteps.push(event.token.policyStep);
     }
   }
   if (finishReason === undefined) throw new GrpoError("INTERNAL", "a turn ended without a reason");
-  return { ids: drawn, logprobs, finishReason };
+  return { ids: drawn, logprobs, policySteps, finishReason };
 }
 
 function logprobOf(logprob: number | undefined): number {

@@ -189,6 +189,7 @@ export class RolloutRecorder implements TurnRecorder {
       given: behind(parent, generation.ids),
       ids: tokens.map(({ id }) => id),
       logprobs: tokens.map(({ logprob }) => logprobOf(logprob)),
+      policySteps: tokens.map(({ policyStep }) => policyStep),
       finishReason,
       answerId,
       askedAs: request.askedAs + index,

@@ -14,7 +14,7 @@ import { type FailureKind, milliseconds } from "../rewards/failure.js";
 import { Semaphore } from "../rewards/semaphore.js";
 import { hasPrompt } from "../rollout/prompts.js";
 import type { RolloutReport, SampledRollout } from "../rollout/sample.js";
-import type { SampledAttempt, Sampler } from "../rollout/sampler.js";
+import type { FollowedPolicy, SampledAttempt, Sampler } from "../rollout/sampler.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { TokenIds } from "../types.js";
 import { type AttemptPlace, runAttempts } from "./attempts.js";
@@ -27,6 +27,8 @@ import { type RewardedTurns, rewardedTurns } from "./turn-rewards.js";
 export interface RolloutSamplerOptions<Row> {
   readonly rollout: RolloutFunction<Row>;
   readonly generator: Generator;
+  /** Whose turns are drawn, which is shown the weights where it has a copy. Absent: it has none. */
+  readonly drawnBy?: Pick<Sampler, "elsewhere" | "follow">;
   readonly tokenizer: Tokenizer;
   /** The policy's name. */
   readonly model: string;
@@ -75,6 +77,14 @@ export class RolloutSampler<Row> implements Sampler {
 
   get maxPositions(): number {
     return this.#options.generator.maxPositions;
+  }
+
+  get elsewhere(): boolean {
+    return this.#options.drawnBy?.elsewhere === true;
+  }
+
+  async follow(policy: FollowedPolicy, signal: AbortSignal): Promise<void> {
+    await this.#options.drawnBy?.follow?.(policy, signal);
   }
 
   async sample(

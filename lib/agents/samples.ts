@@ -83,7 +83,7 @@ function sampleOf({ turns, from }: Chain, rewarded: RewardedTurns | undefined): 
   const builder = new SampleBuilder([...context, ...head.given]);
   for (const turn of turns) {
     if (turn !== head) builder.give(turn.given);
-    builder.draw(turn.ids, turn.logprobs);
+    builder.draw(turn.ids, turn.logprobs, turn.policySteps);
   }
   return builder.sample(
     at(turns, turns.length - 1).finishReason,

@@ -11,7 +11,7 @@ import { isJsonObject, type JsonObject } from "../json.js";
 import type { SampledGroup, SampleOptions } from "../model/sampled.js";
 import { mixSeed } from "../rollout/prompt-sampler.js";
 import type { SampledRollout } from "../rollout/sample.js";
-import type { SampledAttempt, Sampler } from "../rollout/sampler.js";
+import type { FollowedPolicy, SampledAttempt, Sampler } from "../rollout/sampler.js";
 import type { Message, TokenIds } from "../types.js";
 import { type AttemptPlace, runAttempts } from "./attempts.js";
 import { type ConversationSetup, type ConversationStart, converse } from "./conversation.js";
@@ -20,6 +20,8 @@ import type { ReadyTool } from "./tool.js";
 
 export interface ToolSamplerOptions {
   readonly generator: Generator;
+  /** Whose turns are drawn, which is shown the weights where it has a copy. Absent: it has none. */
+  readonly drawnBy?: Pick<Sampler, "elsewhere" | "follow">;
   readonly format: ChatFormat;
   /** Of every rollout, where there are no environments. */
   readonly tools: readonly ReadyTool[];
@@ -52,6 +54,14 @@ export class ToolSampler implements Sampler {
 
   get maxPositions(): number {
     return this.#options.generator.maxPositions;
+  }
+
+  get elsewhere(): boolean {
+    return this.#options.drawnBy?.elsewhere === true;
+  }
+
+  async follow(policy: FollowedPolicy, signal: AbortSignal): Promise<void> {
+    await this.#options.drawnBy?.follow?.(policy, signal);
   }
 
   async sample(

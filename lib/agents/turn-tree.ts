@@ -12,6 +12,8 @@ export interface Turn {
   readonly ids: TokenIds;
   /** [ids] in nats, at the sampling temperature. */
   readonly logprobs: readonly number[];
+  /** [ids] see DrawnToken. */
+  readonly policySteps: readonly (number | undefined)[];
   readonly finishReason: FinishReason;
   /** The id of the answer that it is, or is a part of. */
   readonly answerId: string;

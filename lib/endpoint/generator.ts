@@ -67,6 +67,8 @@ export interface DrawnToken {
   readonly logprob: number | undefined;
   /** The likeliest tokens at this place, likeliest first, under the same distribution. Empty where none were asked for. */
   readonly top: readonly TokenLogprob[];
+  /** Optimizer steps of the run that had made the weights that drew it. Absent: not known. */
+  readonly policyStep?: number;
 }
 
 export type GenerationEvent =

@@ -33,6 +33,7 @@ export function completionRecords(
       finish_reason: finishReasonOf(rollout),
       ...(columns.length > 0 ? { extra: Object.fromEntries(columns.map((name) => [name, rollout.extras[name]])) } : {}),
       ...lossMaskRecord(rollout),
+      ...policyStepsRecord(rollout),
       ...sampleRecords(group, rollout),
     })),
   );
@@ -42,6 +43,15 @@ function lossMaskRecord({ samples }: ScoredRollout): Pick<CompletionRecord, "los
   if (samples.every(({ lossMask }) => lossMask === undefined)) return {};
   const masks = samples.map(({ lossMask, completionIds }) => lossMask ?? new Uint8Array(completionIds.length).fill(1));
   return { loss_mask: masks.flatMap((mask) => [...mask]) };
+}
+
+function policyStepsRecord({ samples }: ScoredRollout): Pick<CompletionRecord, "policy_steps"> {
+  if (samples.every(({ policySteps }) => policySteps === undefined)) return {};
+  return {
+    policy_steps: samples.flatMap(({ policySteps, completionIds }) => [
+      ...(policySteps ?? completionIds.map(() => -1)),
+    ]),
+  };
 }
 
 function sampleRecords(

@@ -45,6 +45,7 @@ export function checkCombinations(config: GRPOConfigFields): void {
   }
   checkTerms(config);
   checkForm(config);
+  checkAhead(config);
   checkBounds(config);
   if (samplesOnServers(config)) checkCorrectedLoss(config);
 }
@@ -52,11 +53,15 @@ export function checkCombinations(config: GRPOConfigFields): void {
 /** The form of completions. */
 function checkForm(config: GRPOConfigFields): void {
   if (config.vllmStructuredOutputsRegex === null) return;
-  regexExpression(config.vllmStructuredOutputsRegex);
-  if (!samplesOnServers(config)) return;
-  throw new GrpoError("BAD_OPTION", "GRPOConfig: vllmStructuredOutputsRegex is not sent to servers yet", {
-    hint: 'leave it out, or sample here: vllmMode "colocate"',
-  });
+  // Servers read it by themselves, and may know more.
+  if (!samplesOnServers(config)) regexExpression(config.vllmStructuredOutputsRegex);
+}
+
+/** Sampling ahead of the trainer. */
+function checkAhead({ maxStaleness, dynamicSampling }: GRPOConfigFields): void {
+  if (maxStaleness === 0 || !dynamicSampling) return;
+  const text = `GRPOConfig: maxStaleness ${maxStaleness} with dynamicSampling true: which prompts come next is known only when those before them are scored`;
+  throw new GrpoError("BAD_OPTION", text, { hint: "set maxStaleness to 0, or leave dynamicSampling out" });
 }
 
 /** Terms of the loss that contradict each other. */
@@ -86,6 +91,7 @@ export function adviceOn({
   warmupSteps,
   useVllm,
   vllmMode,
+  maxStaleness,
 }: GRPOConfigFields): string[] {
   const shapes = [
     ...(topP < 1 ? [`topP ${topP}`] : []),
@@ -104,6 +110,11 @@ export function adviceOn({
     ...(useVllm && vllmMode === "colocate"
       ? [
           'useVllm has no effect with vllmMode "colocate": the engine samples in this process; "server" samples on servers',
+        ]
+      : []),
+    ...(maxStaleness > 0
+      ? [
+          `maxStaleness ${maxStaleness}: the ratio of the loss is to the weights that sampled, and the options vllmImportanceSampling… have no part in it`,
         ]
       : []),
     ...(lossType === "luspo" && level === "token" ? ['luspo is meant for importanceSamplingLevel "sequence"'] : []),
@@ -127,7 +138,7 @@ function nearestDivisors(completions: number, groupSize: number, batch: number, 
 
 /** Names of metrics that only a training step has. */
 const ofSteps =
-  /^(loss|policy_loss|entropy|entropy_coef|kl|grad_norm|learning_rate|step_time)$|^(.*clip_ratio|vespo|sampling|time|memory)(\/|$)/;
+  /^(loss|policy_loss|entropy|entropy_coef|kl|grad_norm|learning_rate|step_time)$|^(.*clip_ratio|vespo|sampling|sample|time|memory)(\/|$)/;
 
 function checkBestMetric(config: GRPOConfigFields): void {
   const metric = config.metricForBestModel?.replace(/^eval_/, "");

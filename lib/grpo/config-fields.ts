@@ -111,6 +111,12 @@ export const serverFields = ({ z, positive, optional }: FieldTypes) => ({
   vllmSharedFolderOnServer: optional(z.string().min(1)),
 });
 
+/** Sampling on servers while earlier steps are trained, by the name of TRL's AsyncGRPOConfig. */
+export const asynchronousFields = ({ z }: FieldTypes) => ({
+  /** Optimizer steps that samples may be behind the weights that are trained: servers sample ahead while the trainer works; 0: they take turns. Default 0. */
+  maxStaleness: z.int().min(0).default(0),
+});
+
 /** TRL's importance-sampling correction, where another engine than the one that trains draws the completions. */
 export const correctionFields = ({ z, positive, optional }: FieldTypes) => ({
   /** Multiply the loss by the importance ratios of completions that servers drew; false: the gap is only logged. Default true. */
@@ -220,6 +226,7 @@ type Fields = ReturnType<typeof identityFields> &
   ReturnType<typeof samplingFields> &
   ReturnType<typeof toolFields> &
   ReturnType<typeof serverFields> &
+  ReturnType<typeof asynchronousFields> &
   ReturnType<typeof correctionFields> &
   LossFields &
   ReturnType<typeof lossControlFields> &
@@ -253,6 +260,7 @@ const fields = (types: FieldTypes): Fields => ({
   ...toolFields(types),
   // Servers. vLLM or SGLang samples beside the trainer (docs/servers.md).
   ...serverFields(types),
+  ...asynchronousFields(types),
   ...correctionFields(types),
   // Loss.
   ...lossFields(types),

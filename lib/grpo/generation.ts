@@ -50,6 +50,11 @@ export interface GenerationRequest {
   readonly groups: readonly Group<ScoredRollout>[];
   /** Another engine drew the tokens, and the loss is corrected for it. */
   readonly corrected: boolean;
+  /**
+   * Sampled while earlier steps were trained: the old log-probabilities are those of whoever sampled, as in TRL's AsyncGRPOTrainer, so
+   * that the ratio of the loss, with its bounds, is to the weights that drew.
+   */
+  readonly ahead: boolean;
 }
 
 export interface PreparedGeneration {
@@ -62,7 +67,7 @@ export async function prepareGeneration(
   model: Learner,
   args: GRPOConfig,
   plan: TrainingPlan,
-  { index, groups, corrected }: GenerationRequest,
+  { index, groups, corrected, ahead }: GenerationRequest,
 ): Promise<PreparedGeneration> {
   const rollouts = groups.flatMap((group) => group.rollouts).map((rollout) => trainRollout(rollout, args));
   const samples = samplesOf(rollouts);
@@ -73,10 +78,11 @@ export async function prepareGeneration(
   const active = rollouts.flatMap((rollout) =>
     rollout.samples.filter((sample) => everyRow || teaches(sample, rollout)),
   );
-  const old = corrected || trainsOnOldSamples(plan) ? await score(active, false) : undefined;
+  const scoredOld = () => (corrected || trainsOnOldSamples(plan) ? score(active, false) : undefined);
+  const old = ahead ? await drawnLogprobs(samples, (unknown) => score(unknown, false)) : await scoredOld();
   const reference = args.beta > 0 ? await score(samples, true) : undefined;
   const correction = corrected && old ? correctSamples(samples, old, args) : undefined;
-  const scored = (sample: TrainSample): TrainSample => ({
+  const complete = (sample: TrainSample): TrainSample => ({
     ...sample,
     oldLogprobs: old?.get(sample),
     referenceLogprobs: reference?.get(sample),
@@ -85,11 +91,31 @@ export async function prepareGeneration(
   return {
     generation: {
       index,
-      rollouts: rollouts.map((rollout) => ({ ...rollout, samples: rollout.samples.map(scored) })),
+      rollouts: rollouts.map((rollout) => ({ ...rollout, samples: rollout.samples.map(complete) })),
       contextLength,
     },
     metrics: correction?.metrics ?? {},
   };
+}
+
+/** Whether whoever sampled does not know a log-probability. */
+function isPartlyUnknown({ samplingLogprobs }: TrainSample): boolean {
+  return samplingLogprobs?.some(Number.isNaN) ?? true;
+}
+
+/** Those of whoever sampled; where they are not known, of the policy of the moment. */
+async function drawnLogprobs(
+  samples: readonly TrainSample[],
+  score: (unknown: readonly TrainSample[]) => Promise<ReadonlyMap<TrainSample, Float32Array>>,
+): Promise<Map<TrainSample, Float32Array>> {
+  const unknown = samples.filter(isPartlyUnknown);
+  const scored = unknown.length > 0 ? await score(unknown) : new Map<TrainSample, Float32Array>();
+  return new Map(
+    samples.map((sample) => {
+      const own = scored.get(sample) ?? new Float32Array();
+      return [sample, sample.samplingLogprobs?.map((value, i) => (Number.isNaN(value) ? at(own, i) : value)) ?? own];
+    }),
+  );
 }
 
 function correctSamples(

@@ -77,7 +77,7 @@ export class GRPORun<Row extends object> implements Run {
     const longestPrompt = Math.max(survey.longest, evaluation?.longest ?? 0);
     const evalPrompts = evaluation?.rows.length ?? 0;
     const memory = await checkMemory(setup.learner, { args, plan, longestPrompt, evalPrompts });
-    setup.versions.changed();
+    setup.versions.changed(state.globalStep);
     const source = rolloutSource(setup, args, rewards, prompts, setup.trainDataset);
     const sampling = samplingOptions(args, setup.processingClass);
     this.#steps = new TrainSteps(
@@ -113,6 +113,11 @@ export class GRPORun<Row extends object> implements Run {
 
   step(step: number): Promise<StepOutcome> {
     return this.#ready().run(step, this.#progress(step));
+  }
+
+  /** Ends what is sampled ahead. */
+  async close(): Promise<void> {
+    await this.#steps?.close();
   }
 
   evaluate(signal: AbortSignal): Promise<Evaluation> {

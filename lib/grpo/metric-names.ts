@@ -16,6 +16,8 @@ const RUN_METRICS: ReadonlySet<string> = new Set(
     "sampling/importance_sampling_ratio/min sampling/importance_sampling_ratio/mean",
     "sampling/importance_sampling_ratio/max",
     "dynamic_sampling/rounds dynamic_sampling/groups dynamic_sampling/frac_zero_std dynamic_sampling/unfilled",
+    "sample/staleness_mean sample/staleness_max sample/dropped_stale_total sample/rollout_queue_size",
+    "time/rollout_wait time/sampler_idle",
     "time/rollout time/reward time/update time/other time/idle_share step_time tokens_per_second",
     "memory/resident memory/peak memory/device",
     // Of an evaluation.
@@ -28,6 +30,9 @@ const OF_ROLLOUTS = /^(rollout|tokens)\//;
 
 /** Names of the numbers of failed reward calls. */
 export const failureCounts = new RegExp(`^rewards/.+/(errors|${failureKinds.join("|")})$`);
+
+/** Names of the numbers that add up over steps. */
+export const stepCounts = new RegExp(`${failureCounts.source}|^sample/dropped_stale_total$`);
 
 /** Whether a name is one of the run's own, or belongs to one of its reward functions. */
 export function isRunMetric(metric: string, rewardNames: readonly string[]): boolean {

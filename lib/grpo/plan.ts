@@ -88,6 +88,15 @@ export function partsOfStep(plan: TrainingPlan, step: number): StepPart[] {
   return parts;
 }
 
+/** The optimizer step that is the first to train on a generation. */
+export function firstStepOf(plan: TrainingPlan, generation: number): number {
+  const { slicesPerGeneration, slicesPerStep, slicesPerEpoch, iterations, stepsPerEpoch } = plan;
+  const reuse = slicesPerGeneration * iterations;
+  const perEpoch = slicesPerEpoch / reuse;
+  const slice = (generation % perEpoch) * reuse;
+  return Math.floor(generation / perEpoch) * stepsPerEpoch + Math.floor(slice / slicesPerStep);
+}
+
 /** The generation that step `step` goes on with from the step before, if it does. */
 export function carriedInto(plan: TrainingPlan, step: number): number | undefined {
   if (step === 0) return undefined;

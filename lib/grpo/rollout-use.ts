@@ -61,6 +61,7 @@ export class RolloutUse<Row> {
     this.#sampler = new RolloutSampler({
       rollout: this.#rollout,
       generator: generatorOf(given, tokenizer),
+      drawnBy: given,
       tokenizer,
       model: path.basename((isModel ? given.source?.idOrPath : undefined) ?? "policy"),
       defaults: isModel ? given.ownSampling : PLAIN,

@@ -11,6 +11,7 @@ import type { Settings } from "../run/state.js";
 import { lazySchema } from "../zod.js";
 import type { GRPOConfig } from "./config.js";
 import {
+  asynchronousFields,
   batchFields,
   correctionFields,
   lossControlFields,
@@ -29,6 +30,7 @@ const numberSchema = optionsSchema((types) => {
     ...rowFields(types),
     ...samplingFields(types),
     maxToolCallingIterations,
+    ...asynchronousFields(types),
     ...correctionFields(types),
     ...lossFields(types),
     ...lossControlFields(types),

@@ -119,6 +119,7 @@ export function connectServers(args: GRPOConfig, signal?: AbortSignal): Promise<
       sharedFolderOnServer: args.vllmSharedFolderOnServer,
       timeout: args.vllmServerTimeout,
       requestTimeout: args.vllmRequestTimeout,
+      structuredOutputsRegex: args.vllmStructuredOutputsRegex,
     },
     signal,
   );
@@ -126,6 +127,12 @@ export function connectServers(args: GRPOConfig, signal?: AbortSignal): Promise<
 
 /** Throws BAD_OPTION for a sampler that the options do not go with. */
 export function checkSampler(sampler: Sampler | undefined, args: GRPOConfig): void {
+  if (args.maxStaleness > 0 && !samplesOnServers(args) && !sampler?.elsewhere) {
+    const text = `maxStaleness ${args.maxStaleness}: the engine that trains also samples, one after the other, and cannot be ahead of itself`;
+    throw new GrpoError("BAD_OPTION", text, {
+      hint: 'sample on servers (useVllm true, vllmMode "server"), or set maxStaleness to 0',
+    });
+  }
   if (sampler === undefined) return;
   if (samplesOnServers(args)) {
     throw new GrpoError("BAD_OPTION", "GRPOTrainer has a sampler, and useVllm asks for another", {
@@ -304,9 +311,10 @@ export function rolloutSource<Row extends object>(
   return { sampler, versions, tokenizer, prompts, columns, rewards, batching: args.rewardBatching };
 }
 
-/** What keeps completions to their form, where they have one. */
-function completionForm({ vllmStructuredOutputsRegex: regex }: GRPOConfig, tokenizer: ProcessingClass) {
-  if (regex === null) return {};
+/** What keeps completions to their form, where they have one and servers do not see to it. */
+function completionForm(args: GRPOConfig, tokenizer: ProcessingClass) {
+  const { vllmStructuredOutputsRegex: regex } = args;
+  if (regex === null || samplesOnServers(args)) return {};
   const { tokenBytes, eosTokenIds } = tokenizer;
   if (tokenBytes === undefined) {
     throw new GrpoError(

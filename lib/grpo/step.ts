@@ -3,6 +3,7 @@
 // control; a checkpoint stores both, so that a resumed run continues in the middle of a generation.
 
 import { at } from "../at.js";
+import { GrpoError } from "../errors.js";
 import type { Metrics } from "../log/metrics.js";
 import type { Learner } from "../model/learner.js";
 import { type Collected, collectGroups, type RolloutRequest, type RolloutSource } from "../rollout/collect.js";
@@ -16,10 +17,12 @@ import type { GRPOConfig } from "./config.js";
 import { EntropyControl, type EntropyState } from "./entropy.js";
 import { type Generation, prepareGeneration } from "./generation.js";
 import { meanMetrics, rolloutMetrics } from "./metrics.js";
-import { carriedInto, epochAfter, partsOfStep, type TrainingPlan } from "./plan.js";
+import { carriedInto, epochAfter, firstStepOf, partsOfStep, type TrainingPlan } from "./plan.js";
 import type { RewardNotes } from "./reward-notes.js";
 import { addedUp, reportCounts, trainedTokens } from "./rollout-metrics.js";
+import { RolloutQueue } from "./rollout-queue.js";
 import { groupHasSpread, type ScoredGroups, scoreGroups, scoreOptions } from "./score.js";
+import { isStale, stalenessMetrics } from "./staleness.js";
 import { PolicyUpdater, type UpdatePart } from "./update.js";
 
 export interface StepSetup<Row> {
@@ -51,19 +54,29 @@ interface Begun {
   readonly generation: Generation;
   readonly sampled: SampledGroups;
   readonly scored: ScoredGroups;
-  /** Of the correction where another engine samples. */
+  /** Of the correction where another engine samples, and of samples that were drawn ahead. */
   readonly correction: Metrics;
+  /** Seconds that the trainer waited for it. */
+  readonly waited: number;
 }
 
 /** Metrics of where a step's time goes; one that goes on with an earlier generation has the last only. */
-const phases = ["time/rollout", "time/reward", "time/update"];
+const PHASES = ["time/rollout", "time/reward", "time/update"];
+/** Where sampling goes on meanwhile. */
+const PHASES_AHEAD = ["time/rollout_wait", "time/update"];
+/** How often groups that are too old are drawn again. */
+const REDRAWS = 3;
 
 export class TrainSteps<Row> {
   readonly #setup: StepSetup<Row>;
   readonly #entropy: EntropyControl;
   readonly #updater: PolicyUpdater;
+  readonly #queue: RolloutQueue;
   #generation: Generation | undefined;
   #promptsTaken: number;
+  #onProgress: RolloutRequest["onProgress"];
+  /** Groups that were thrown away since the last step as older than maxStaleness allows. */
+  #dropped = 0;
 
   constructor(setup: StepSetup<Row>, carryover: Carryover) {
     this.#setup = setup;
@@ -72,6 +85,16 @@ export class TrainSteps<Row> {
     this.#updater = new PolicyUpdater(learner, args, plan, this.#entropy, source.sampler.elsewhere === true);
     this.#generation = carryover.generation;
     this.#promptsTaken = carryover.promptsTaken;
+    this.#queue = new RolloutQueue({
+      plan,
+      maxStaleness: args.maxStaleness,
+      sample: (index, position, stop) => this.#sample(index, position, stop),
+    });
+  }
+
+  /** Ends the sampling that is ahead. */
+  close(): Promise<void> {
+    return this.#queue.close();
   }
 
   /** After the last step that was finished. */
@@ -84,15 +107,17 @@ export class TrainSteps<Row> {
     const started = performance.now();
     const parts: UpdatePart[] = [];
     const begun: Begun[] = [];
+    this.#onProgress = this.#isAhead ? undefined : onProgress;
+    if (this.#isAhead) await this.#sampleAhead(step);
     for (const { generation: index, slices } of partsOfStep(plan, step)) {
       const carried = this.#generation?.index === index ? this.#generation : undefined;
-      if (!carried) begun.push(await this.#begin(index, this.#promptsTaken + promptsOf(begun), onProgress));
+      if (!carried) begun.push(await this.#begin(step, index, this.#promptsTaken + promptsOf(begun)));
       const generation = carried ?? at(begun, begun.length - 1).generation;
       // What is corrected has its gap measured already.
       parts.push({ generation, slices, fresh: carried === undefined && !this.#corrects });
     }
     const update = await this.#updater.update(step, parts);
-    if (update.applied) source.versions.changed();
+    if (update.applied || this.#isAhead) source.versions.changed(step + 1);
     this.#generation = carriedInto(plan, step + 1) === undefined ? undefined : parts.at(-1)?.generation;
     this.#promptsTaken += promptsOf(begun);
     if (args.syncRefModel && (step + 1) % args.refModelSyncSteps === 0) {
@@ -100,7 +125,8 @@ export class TrainSteps<Row> {
     }
     const seconds = (performance.now() - started) / 1000;
     const metrics: Metrics = { ...this.#rolloutMetrics(begun, seconds), ...update.metrics, step_time: seconds };
-    notes.samplingGap(metrics, source.sampler.elsewhere === true);
+    // Of samples that were drawn ahead the gap is their age too.
+    if (!this.#isAhead) notes.samplingGap(metrics, source.sampler.elsewhere === true);
     return {
       loss: update.loss,
       metrics,
@@ -109,26 +135,47 @@ export class TrainSteps<Row> {
         return totalOf(samples, (sample) => sample.promptIds.length + countTokens(sample));
       }),
       epoch: epochAfter(plan, step + 1),
-      accountedSeconds: totalOf(phases, (name) => metrics[name] ?? 0),
+      accountedSeconds: totalOf(this.#isAhead ? PHASES_AHEAD : PHASES, (name) => metrics[name] ?? 0),
       applied: update.applied,
     };
   }
 
-  /** Samples, scores and prepares a generation, whose prompts begin at `position` of the sampler's sequence. */
-  async #begin(index: number, position: number, onProgress: RolloutRequest["onProgress"]): Promise<Begun> {
-    const { args, plan, learner, rewardWeights, notes } = this.#setup;
+  /** Whether generations are sampled while earlier ones are trained on. */
+  get #isAhead(): boolean {
+    return this.#setup.args.maxStaleness > 0;
+  }
+
+  /** Shows the sampler the weights of the moment, and begins what may be drawn from them. */
+  async #sampleAhead(step: number): Promise<void> {
+    const { plan, source, signal } = this.#setup;
+    await source.versions.showTo(source.sampler, signal);
+    const carried = this.#generation?.index ?? -1;
+    const first = partsOfStep(plan, step).map(({ generation }) => generation)[0] ?? 0;
+    this.#queue.advance(step, Math.max(first, carried + 1), this.#promptsTaken);
+  }
+
+  /** Samples a generation, whose prompts begin at `position` of the sampler's sequence. */
+  #sample(index: number, position: number, stop: AbortSignal): Promise<SampledGroups> {
+    const { args, plan, rewardWeights } = this.#setup;
     const options = scoreOptions(args, rewardWeights);
     let next = position;
-    const sampled = await sampleGroups({
+    return sampleGroups({
       groups: plan.promptsPerGeneration,
       maxRounds: args.dynamicSampling ? args.dynamicSamplingMaxRounds : 1,
       sample: (round, prompts) => {
         const from = next;
         next += prompts;
-        return this.#collect(index, round, from, prompts, onProgress);
+        return this.#collect(index, round, from, prompts, stop);
       },
       hasSpread: (group) => groupHasSpread(group, options),
     });
+  }
+
+  /** Takes, scores and prepares a generation for step `step`. */
+  async #begin(step: number, index: number, position: number): Promise<Begun> {
+    const { args, plan, learner, rewardWeights, notes } = this.#setup;
+    const options = scoreOptions(args, rewardWeights);
+    const { sampled, waited } = await this.#queue.take(index, position);
     const scored = scoreGroups(sampled.groups, options, sampled.kept);
     notes.unscored("trainDataset", scored.groups);
     if (args.dynamicSampling) notes.unfilled(sampled);
@@ -136,39 +183,68 @@ export class TrainSteps<Row> {
       index,
       groups: scored.trained,
       corrected: this.#corrects,
+      ahead: this.#isAhead,
     });
-    return { generation, sampled, scored, correction };
+    const age = this.#isAhead ? stalenessMetrics(scored.groups, step) : {};
+    return { generation, sampled, scored, correction: { ...correction, ...age }, waited };
   }
 
   /** Whether the loss is corrected for who samples. */
   get #corrects(): boolean {
     const { args, source } = this.#setup;
-    return source.sampler.elsewhere === true && args.vllmImportanceSamplingCorrection;
+    // Of samples that were drawn ahead the ratio of the loss is to whoever drew them already.
+    return source.sampler.elsewhere === true && args.vllmImportanceSamplingCorrection && !this.#isAhead;
   }
 
-  #collect(
-    index: number,
-    round: number,
-    from: number,
-    prompts: number,
-    onProgress: RolloutRequest["onProgress"],
-  ): Promise<Collected> {
-    const { args, source, sampler, rows, sampling, trainerState, signal } = this.#setup;
+  async #collect(index: number, round: number, from: number, prompts: number, stop: AbortSignal): Promise<Collected> {
+    const { args, plan, source, sampler, rows, sampling, trainerState, signal } = this.#setup;
     // A row that comes again in a later round must not get the same completions.
     const seed = round === 0 ? args.seed : mixSeed(args.seed, -round);
-    return collectGroups(source, {
-      rows: sampler.take(from, prompts).map((row) => at(rows, row)),
+    const request = {
       sampling: { ...sampling, groupSize: args.numGenerations, seed, step: index },
       trainerState,
-      signal,
-      onProgress,
-    });
+      signal: AbortSignal.any([signal, stop]),
+      onProgress: this.#onProgress,
+      ahead: this.#isAhead,
+    };
+    const taken = sampler.take(from, prompts).map((row) => at(rows, row));
+    const collected = await collectGroups(source, { ...request, rows: taken });
+    if (!this.#isAhead) return collected;
+    return this.#fresh(collected, firstStepOf(plan, index) - args.maxStaleness, (again) =>
+      collectGroups(source, { ...request, rows: again }),
+    );
+  }
+
+  /** Draws groups again that weights older than those of step `least` have drawn. Throws SERVER_ERROR where they always are. */
+  async #fresh(
+    collected: Collected,
+    least: number,
+    draw: (rows: readonly number[]) => Promise<Collected>,
+  ): Promise<Collected> {
+    const { maxStaleness } = this.#setup.args;
+    let result = collected;
+    for (let attempt = 0; ; attempt++) {
+      const stale = result.groups.filter((group) => isStale(group, least));
+      if (stale.length === 0) return result;
+      this.#dropped += stale.length;
+      if (attempt === REDRAWS) {
+        const text = `expected samples of weights at most ${maxStaleness} optimizer steps old, found older ones ${REDRAWS + 1} times`;
+        throw new GrpoError("SERVER_ERROR", text, {
+          hint: "look whether the sampler takes over the weights that it is shown",
+        });
+      }
+      const again = await draw(stale.map(({ row }) => row));
+      const drawn = [...again.groups];
+      const groups = result.groups.map((group) => (stale.includes(group) ? (drawn.shift() ?? group) : group));
+      result = { ...result, groups, calls: [...result.calls, ...again.calls] };
+    }
   }
 
   /** Metrics of the generations that began in this step; nothing where it went on with an earlier one, as in TRL. */
   #rolloutMetrics(begun: readonly Begun[], seconds: number): Metrics {
     const { args, source } = this.#setup;
-    if (begun.length === 0) return {};
+    const ahead = this.#aheadMetrics(begun);
+    if (begun.length === 0) return ahead;
     const metricsOf = ({ sampled, scored, correction }: Begun): Metrics => ({
       ...rolloutMetrics(
         scored,
@@ -180,11 +256,25 @@ export class TrainSteps<Row> {
     });
     const rounds = begun.flatMap(({ sampled }) => sampled.rounds);
     return {
+      ...ahead,
       ...meanMetrics(begun.map(metricsOf)),
       ...addedUp(begun.flatMap(countsOf)),
       "time/rollout": totalOf(rounds, (round) => round.seconds.rollout),
       "time/reward": totalOf(rounds, (round) => round.seconds.reward),
       tokens_per_second: totalOf(rolloutsOf(begun), countedLength) / seconds,
+    };
+  }
+
+  /** What either side has waited for the other, and how far the sampling is ahead. */
+  #aheadMetrics(begun: readonly Begun[]): Metrics {
+    if (!this.#isAhead) return {};
+    const dropped = this.#dropped;
+    this.#dropped = 0;
+    return {
+      "sample/rollout_queue_size": this.#queue.finished * this.#setup.plan.promptsPerGeneration,
+      "sample/dropped_stale_total": dropped,
+      "time/rollout_wait": totalOf(begun, ({ waited }) => waited),
+      "time/sampler_idle": this.#queue.idleSeconds(),
     };
   }
 }

@@ -41,6 +41,13 @@ export class ToolUse {
   static of<Row>({ tools, environmentFactory }: ToolOptions<Row>, args: GRPOConfig): ToolUse | undefined {
     const ready = tools === undefined ? [] : readyTools("tools", tools);
     if (ready.length === 0 && environmentFactory === undefined) return undefined;
+    if (environmentFactory !== undefined && args.maxStaleness > 0) {
+      throw new GrpoError(
+        "BAD_OPTION",
+        `maxStaleness ${args.maxStaleness} with environmentFactory: environments are used again by the next generation`,
+        { hint: "make the environment in a rollout of your own, or set maxStaleness to 0" },
+      );
+    }
     return new ToolUse(ready, environmentFactory && new Environments(environmentFactory, ready), args);
   }
 
@@ -69,6 +76,7 @@ export class ToolUse {
     checkToolTemplate(tokenizer, format, this.#environments?.tools ?? this.#tools);
     return new ToolSampler({
       generator: generatorOf(given, tokenizer),
+      drawnBy: given,
       format,
       tools: this.#tools,
       environments: this.#environments,

@@ -27,7 +27,7 @@ import { samplesOnServers } from "./config-fields.js";
 import { Evaluator } from "./evaluation.js";
 import { GRPORun } from "./grpo-run.js";
 import { formatEvaluation, formatSamples, formatStepLine } from "./lines.js";
-import { failureCounts, isRunMetric } from "./metric-names.js";
+import { isRunMetric, stepCounts } from "./metric-names.js";
 import { planTraining } from "./plan.js";
 import { checkMemory } from "./preflight.js";
 import { RewardNotes } from "./reward-notes.js";
@@ -77,6 +77,7 @@ export class GRPOTrainer<Row extends object> {
   readonly #rewardWeights: readonly number[];
   readonly #loop: TrainingLoop<GRPOConfig>;
   #parts: Parts<Row> | undefined;
+  #run: GRPORun<Row> | undefined;
   /** The reference is fixed when training first begins. */
   #begun = false;
 
@@ -221,7 +222,7 @@ export class GRPOTrainer<Row extends object> {
     await checkMemory(learner, { args, plan, longestPrompt: 1, evalPrompts: 0 });
     if (!this.#begun) await learner.beginTraining({ reference: args.beta > 0, mixed: args.syncRefModel });
     this.#begun = true;
-    return new GRPORun({
+    this.#run = new GRPORun({
       setup,
       args,
       rewards: this.#rewards,
@@ -234,9 +235,12 @@ export class GRPOTrainer<Row extends object> {
       state: this.state,
       status: (text) => this.#loop.status(text),
     });
+    return this.#run;
   }
 
   async #close(signal?: AbortSignal): Promise<void> {
+    await this.#run?.close();
+    this.#run = undefined;
     await this.#rollouts?.close();
     await this.#servers
       ?.dispose()
@@ -264,7 +268,7 @@ function viewOf(args: GRPOConfig, rewardNames: readonly string[]): RunView {
     args.logCompletions ? formatSamples(records.slice(0, most), width) : [];
   return {
     bestMetric: "reward",
-    counts: failureCounts,
+    counts: stepCounts,
     windowLines: ({ records, ...window }) => [
       formatStepLine({ ...window, rewardNames }),
       ...samples(records, window.width),

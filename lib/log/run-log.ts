@@ -33,6 +33,8 @@ export interface CompletionRecord {
   readonly extra?: Readonly<Record<string, unknown>>;
   /** Beside `ids`, 1: it counts in the loss, 0: it was given. Absent: every token counts. */
   readonly loss_mask?: readonly number[];
+  /** Beside `ids`, optimizer steps that had made the weights which drew the token; -1: it was given. Absent: those of the step before. */
+  readonly policy_steps?: readonly number[];
   /** The sequences that `ids` are the tokens of. Absent: one, in the context of the prompt. */
   readonly samples?: readonly SampleRecord[];
 }

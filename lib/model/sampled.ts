@@ -11,6 +11,8 @@ export interface SampledCompletion {
   /** Log-probability of each drawn token under the model at the sampling temperature. */
   readonly logprobs: Float32Array;
   readonly finishReason: FinishReason;
+  /** Optimizer steps of the run that had made the weights that drew it. Absent: those of the moment of the call. */
+  readonly policyStep?: number;
 }
 
 /** The completions of one prompt, or of other samplers (lib/rollout/sampler.ts) the attempts at it; `prompt` is its index in the call. */

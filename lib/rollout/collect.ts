@@ -37,6 +37,11 @@ export interface RolloutRequest {
   /** [P] rows to sample for. */
   readonly rows: readonly number[];
   readonly sampling: Omit<SampleOptions, "signal" | "onGroup" | "promptKeys">;
+  /**
+   * Sampled while the policy is trained: whoever trains shows the sampler each version of the weights, and every sample tells which drew
+   * it. Default false: the weights are shown here, and stay as they are.
+   */
+  readonly ahead?: boolean;
   readonly trainerState: TrainerState;
   readonly signal: AbortSignal;
   /** So far: finished completions, and the tokens of them that count. */
@@ -57,18 +62,19 @@ export interface Collected {
 }
 
 export async function collectGroups<Row>(source: RolloutSource<Row>, request: RolloutRequest): Promise<Collected> {
-  const { rows, sampling, onProgress } = request;
+  const { rows, sampling, ahead = false, onProgress } = request;
   if (request.signal.aborted) throw new GrpoError("CANCELLED", "stopped before sampling");
   const promptIds = rows.map((row) => source.prompts.ids(row));
   const groups: (Group<SampledRollout> | undefined)[] = rows.map(() => undefined);
   const scoring = new Scoring(source, request);
+  const policyStep = ahead ? source.versions.step : undefined;
   let completions = 0;
   let tokens = 0;
 
   const onGroup = ({ prompt, completions: attempts }: SampledGroup<SampledAttempt>): void =>
     scoring.guard(() => {
       checkCount(prompt, attempts.length, sampling.groupSize);
-      const group = readGroup(source, at(rows, prompt), at(promptIds, prompt), attempts);
+      const group = readGroup(source, at(rows, prompt), at(promptIds, prompt), attempts, policyStep);
       groups[prompt] = group;
       if (source.batching === "group") scoring.start(prompt, [group]);
       completions += attempts.length;
@@ -80,7 +86,7 @@ export async function collectGroups<Row>(source: RolloutSource<Row>, request: Ro
   const options = { ...sampling, promptKeys: keysOf(rows), signal: scoring.signal, onGroup };
   const promptRows = rows.map((row) => source.prompts.row(row));
   const sample = async () => {
-    await source.versions.showTo(source.sampler, scoring.signal);
+    if (!ahead) await source.versions.showTo(source.sampler, scoring.signal);
     return source.sampler.sample(promptIds, options, promptRows);
   };
   await scoring.during(() => unlessAborted(sample(), request.signal, "the sampler"));
@@ -116,19 +122,32 @@ function readGroup<Row>(
   row: number,
   promptIds: TokenIds,
   attempts: readonly SampledAttempt[],
+  policyStep: number | undefined,
 ): Group<SampledRollout> {
   const prompt = source.prompts.prompt(row);
   const rollouts = attempts.map((attempt): SampledRollout => {
     if ("samples" in attempt) {
       checkSamples(attempt.samples);
-      return attempt;
+      if (policyStep === undefined) return attempt;
+      return { ...attempt, samples: attempt.samples.map((sample) => withPolicySteps(sample, policyStep)) };
     }
     // A plain completion is one sample in the context of its prompt.
-    const { ids, logprobs, finishReason } = attempt;
-    const samples = [{ promptIds, completionIds: ids, samplingLogprobs: logprobs, finishReason }];
+    const { ids, logprobs, finishReason, policyStep: own = policyStep } = attempt;
+    const policySteps = own === undefined ? {} : { policySteps: new Int32Array(ids.length).fill(own) };
+    const samples = [{ promptIds, completionIds: ids, samplingLogprobs: logprobs, ...policySteps, finishReason }];
     return { samples, completion: decode(source.tokenizer, prompt, ids) };
   });
   return { row, prompt, promptIds, rollouts };
+}
+
+/** Tokens of which nobody said which weights drew them are of those at the time of the call: they are no older. */
+function withPolicySteps(sample: Sample, policyStep: number): Sample {
+  const { completionIds, lossMask, policySteps } = sample;
+  const steps = Int32Array.from(completionIds, (_, i) => {
+    const known = policySteps?.[i] ?? -1;
+    return known >= 0 || lossMask?.[i] === 0 ? known : policyStep;
+  });
+  return { ...sample, policySteps: steps };
 }
 
 /** What a sampler of one's own gives may be out of step, and would train on the wrong tokens. */

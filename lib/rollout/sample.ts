@@ -16,6 +16,8 @@ export interface Sample {
   readonly samplingLogprobs: Float32Array;
   /** [T] 1: the token counts in the loss and in the metrics, 0: it does not, as it was given. Absent: every token counts. */
   readonly lossMask?: Uint8Array | undefined;
+  /** [T] optimizer steps of the run that had made the weights that drew each token; -1 where it was given, or is not known. Absent: those of the moment of the call. */
+  readonly policySteps?: Int32Array | undefined;
   /** How the last drawn segment ended. */
   readonly finishReason: FinishReason;
   /** Its drawn segments. Absent: no turn of the rollout has a reward of its own. */

@@ -13,6 +13,8 @@ export type SampledAttempt = SampledCompletion | SampledRollout;
 export interface FollowedPolicy extends Pick<Learner, "savePretrained" | "completionLogprobs"> {
   /** Another number for other weights: equal numbers are equal weights, in this run. */
   readonly version: number;
+  /** Optimizer steps of the run that have made them. */
+  readonly step: number;
 }
 
 /** Samples groups of rollouts from the policy as it is at the moment. */

@@ -38,17 +38,19 @@ export interface RawCompletion {
   readonly ids: number[];
   readonly logprobs: readonly (number | null)[];
   readonly reason: string | null;
+  /** Whether a text ended it. */
+  readonly stopString: boolean;
 }
 
 export function checkCompletion(
   { url }: Pick<ServerFacts, "url">,
-  { ids, logprobs, reason }: RawCompletion,
+  { ids, logprobs, reason, stopString }: RawCompletion,
 ): ServedCompletion {
   if (logprobs.length !== ids.length) {
     const text = `${url}: expected a log-probability for each of ${ids.length} tokens, found ${logprobs.length}`;
     throw new ServerFault("malformed", text);
   }
-  const finishReason = REASONS[reason ?? ""];
+  const finishReason = stopString ? "stop" : REASONS[reason ?? ""];
   if (finishReason === undefined)
     throw new ServerFault("failed", `${url}: a completion ended with ${JSON.stringify(reason)}`);
   return { ids, logprobs: Float32Array.from(logprobs, (value) => value ?? Number.NaN), finishReason };

@@ -1,5 +1,6 @@
 // Sharing jobs among replicas: each job goes to the replica with the fewest sequences in flight; what fails in passing is done
-// elsewhere, and its replica is prepared again before it gets another. Knows nothing of protocols and weights.
+// elsewhere, and its replica is prepared again before it gets another. Jobs of several calls, some of which outlast a change of weights,
+// share the replicas. Knows nothing of protocols and weights.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { GrpoError } from "../errors.js";
@@ -12,152 +13,196 @@ const ATTEMPTS = 4;
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 10_000;
 
-export interface Dispatch<Replica> {
+export interface DispatcherOptions<Replica> {
   readonly replicas: readonly Replica[];
-  /** Sequences of a job. */
-  readonly weight: number;
-  /** Seconds after which the call fails while no replica is ready. */
+  /** Seconds after which all jobs fail while no replica is ready. */
   readonly patience: number;
-  /** Makes a replica ready for jobs, at the beginning and after every fault. */
-  prepare(replica: Replica, signal: AbortSignal): Promise<void>;
-  run(replica: Replica, job: number, signal: AbortSignal): Promise<void>;
+  /**
+   * Makes a replica ready for jobs: when there is work again, after every fault, and where it is out of date. `idle`: resolves when
+   * nothing is in flight at it.
+   */
+  prepare(replica: Replica, idle: () => Promise<void>, signal: AbortSignal): Promise<void>;
+  /** Whether a replica that is ready need not be prepared for what has changed since. */
+  isUpToDate(replica: Replica): boolean;
   /** A replica has failed in passing. */
   failed(replica: Replica): void;
 }
 
-/** Does jobs 0 to `jobs`. Rejects with the first error that no other replica can mend, and stops all others. */
-export async function dispatch<Replica>(
-  options: Dispatch<Replica>,
-  jobs: number,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const stop = new AbortController();
-  const all = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
-  try {
-    await new Jobs(options, jobs, all).done;
-  } finally {
-    stop.abort(new GrpoError("CANCELLED", "another request has ended the sampling"));
-  }
+interface Job<Replica> {
+  readonly weight: number;
+  readonly run: (replica: Replica) => Promise<void>;
+  /** Takes the job out, done or failed; the first call counts. */
+  readonly end: (error?: unknown) => void;
+  failures: number;
 }
 
 interface Seat<Replica> {
   readonly replica: Replica;
   inFlight: number;
   ready: boolean;
-  /** Ends the wait of whoever keeps the replica ready. */
-  wake: () => void;
+  /** Told when nothing is in flight any more. */
+  onIdle: (() => void)[];
 }
 
-class Jobs<Replica> {
-  readonly done: Promise<void>;
-  readonly #options: Dispatch<Replica>;
-  readonly #signal: AbortSignal;
+/** From the first job until none is left. */
+interface Work {
+  readonly stop: AbortController;
+  noneReadySince: number;
+}
+
+export class Dispatcher<Replica> {
+  readonly #options: DispatcherOptions<Replica>;
   readonly #seats: readonly Seat<Replica>[];
-  readonly #waiting: number[];
-  readonly #attempts = new Map<number, number>();
-  #left: number;
-  #noneReadySince = performance.now();
-  #finish: (error?: unknown) => void = () => {};
+  readonly #jobs = new Set<Job<Replica>>();
+  readonly #waiting: Job<Replica>[] = [];
+  #work: Work | undefined;
 
-  constructor(options: Dispatch<Replica>, jobs: number, signal: AbortSignal) {
+  constructor(options: DispatcherOptions<Replica>) {
     this.#options = options;
-    this.#signal = signal;
-    this.#left = jobs;
-    this.#waiting = Array.from({ length: jobs }, (_, job) => job);
-    this.#seats = options.replicas.map((replica) => ({ replica, inFlight: 0, ready: false, wake: () => {} }));
-    this.done = new Promise((resolve, reject) => {
-      this.#finish = (error) => (error === undefined ? resolve() : reject(error));
+    this.#seats = options.replicas.map((replica) => ({ replica, inFlight: 0, ready: false, onIdle: [] }));
+  }
+
+  /** Does a job of so many sequences. Rejects with what no other replica can mend, and with CANCELLED where `signal` is aborted. */
+  do(weight: number, run: (replica: Replica) => Promise<void>, signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return Promise.reject(cancelled());
+    return new Promise((resolve, reject) => {
+      const leave = () => job.end(cancelled());
+      const end = (error?: unknown) => {
+        if (!this.#jobs.delete(job)) return;
+        signal.removeEventListener("abort", leave);
+        const place = this.#waiting.indexOf(job);
+        if (place >= 0) this.#waiting.splice(place, 1);
+        if (error === undefined) resolve();
+        else reject(error);
+        if (this.#jobs.size === 0) this.#rest();
+      };
+      const job: Job<Replica> = { weight, run, end, failures: 0 };
+      signal.addEventListener("abort", leave, { once: true });
+      this.#jobs.add(job);
+      this.#waiting.push(job);
+      if (this.#work === undefined) void this.#open();
+      else this.#share();
     });
-    if (jobs === 0) this.#finish();
-    else void this.#open();
   }
 
-  /** The first time, jobs wait for all replicas, so that none takes them all. */
+  #rest(): void {
+    this.#work?.stop.abort(new GrpoError("CANCELLED", "nothing is left to be sampled"));
+    this.#work = undefined;
+    for (const seat of this.#seats) seat.ready = false;
+  }
+
+  /** Jobs wait for all replicas at first, so that none takes them all. */
   async #open(): Promise<void> {
-    await Promise.all(this.#seats.map((seat) => this.#prepare(seat)));
+    const work: Work = { stop: new AbortController(), noneReadySince: performance.now() };
+    this.#work = work;
+    const ready = await Promise.all(this.#seats.map((seat) => this.#prepare(seat, work, false)));
+    if (this.#work !== work) return;
+    for (const [i, seat] of this.#seats.entries()) {
+      if (ready[i]) seat.ready = true;
+      else void this.#mend(seat, work);
+    }
     this.#share();
-    for (const seat of this.#seats) void this.#keep(seat);
   }
 
-  /** Whether the replica is ready. */
-  async #prepare(seat: Seat<Replica>): Promise<boolean> {
+  /** Whether the replica can have jobs. */
+  async #prepare(seat: Seat<Replica>, work: Work, opens = true): Promise<boolean> {
+    const idle = async () => {
+      if (seat.inFlight > 0) await new Promise<void>((resolve) => seat.onIdle.push(resolve));
+      // It was at work until now.
+      work.noneReadySince = performance.now();
+    };
     try {
-      await this.#options.prepare(seat.replica, this.#signal);
-      seat.ready = true;
+      await this.#options.prepare(seat.replica, idle, work.stop.signal);
+      if (this.#work !== work) return false;
+      seat.ready = opens;
+      return true;
     } catch (thrown) {
-      seat.ready = false;
-      if (isPassing(thrown)) this.#checkPatience(thrown);
-      else this.#finish(thrown);
+      if (this.#work !== work) return false;
+      if (isPassing(thrown)) this.#checkPatience(thrown, work);
+      else this.#failAll(thrown);
+      return false;
     }
-    return seat.ready;
   }
 
-  /** Makes the replica ready again whenever it has failed, with growing pauses. */
-  async #keep(seat: Seat<Replica>): Promise<void> {
-    for (let pause = FIRST_PAUSE_MS; this.#left > 0 && !this.#signal.aborted; ) {
-      if (seat.ready) {
-        await new Promise<void>((resolve) => {
-          seat.wake = resolve;
-        });
-        pause = FIRST_PAUSE_MS;
-      }
-      await sleep(pause, undefined, { signal: this.#signal }).catch(() => {});
-      pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
-      if (!this.#signal.aborted && (await this.#prepare(seat))) this.#share();
+  /** Makes a replica ready again that has failed, with growing pauses. */
+  async #mend(seat: Seat<Replica>, work: Work): Promise<void> {
+    for (let pause = FIRST_PAUSE_MS; this.#work === work; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
+      await sleep(pause, undefined, { signal: work.stop.signal }).catch(() => {});
+      if (this.#work === work && (await this.#prepare(seat, work))) return this.#share();
     }
+  }
+
+  async #renew(seat: Seat<Replica>, work: Work): Promise<void> {
+    this.#close(seat, work);
+    if (await this.#prepare(seat, work)) this.#share();
+    else void this.#mend(seat, work);
   }
 
   #share(): void {
-    const { weight } = this.#options;
+    const work = this.#work;
     for (;;) {
+      const [job] = this.#waiting;
+      if (work === undefined || job === undefined) return;
       const free = this.#seats.filter(
-        ({ ready, inFlight }) => ready && (inFlight === 0 || inFlight + weight <= MOST_IN_FLIGHT),
+        ({ ready, inFlight }) => ready && (inFlight === 0 || inFlight + job.weight <= MOST_IN_FLIGHT),
       );
       const [seat] = free.sort((a, b) => a.inFlight - b.inFlight);
-      const job = seat && this.#waiting.shift();
-      if (seat === undefined || job === undefined) return;
-      void this.#run(seat, job);
+      if (seat === undefined) return;
+      if (this.#options.isUpToDate(seat.replica)) {
+        this.#waiting.shift();
+        void this.#run(seat, job, work);
+      } else void this.#renew(seat, work);
     }
   }
 
-  async #run(seat: Seat<Replica>, job: number): Promise<void> {
-    const { weight } = this.#options;
-    seat.inFlight += weight;
+  async #run(seat: Seat<Replica>, job: Job<Replica>, work: Work): Promise<void> {
+    seat.inFlight += job.weight;
+    let thrown: unknown;
     try {
-      await this.#options.run(seat.replica, job, this.#signal);
-      this.#left--;
-    } catch (thrown) {
-      if (isPassing(thrown)) this.#again(seat, job, thrown);
-      else this.#finish(thrown);
-    } finally {
-      seat.inFlight -= weight;
+      await job.run(seat.replica);
+    } catch (error) {
+      thrown = error;
     }
-    if (this.#left === 0) this.#finish();
-    else this.#share();
+    seat.inFlight -= job.weight;
+    if (seat.inFlight === 0) for (const tell of seat.onIdle.splice(0)) tell();
+    if (thrown !== undefined && isPassing(thrown)) this.#again(seat, job, thrown, work);
+    else job.end(thrown);
+    this.#share();
   }
 
-  #again(seat: Seat<Replica>, job: number, fault: ServerFault): void {
-    const attempts = (this.#attempts.get(job) ?? 0) + (fault.kind === "unreachable" ? 0 : 1);
-    this.#attempts.set(job, attempts);
-    if (attempts >= ATTEMPTS) this.#finish(fault);
-    this.#waiting.unshift(job);
+  #again(seat: Seat<Replica>, job: Job<Replica>, fault: ServerFault, work: Work): void {
+    job.failures += fault.kind === "unreachable" ? 0 : 1;
+    if (job.failures >= ATTEMPTS) job.end(fault);
+    else if (this.#jobs.has(job)) this.#waiting.unshift(job);
     this.#options.failed(seat.replica);
-    if (!seat.ready) return;
-    seat.ready = false;
-    if (this.#seats.every(({ ready }) => !ready)) this.#noneReadySince = performance.now();
-    seat.wake();
+    if (!seat.ready || this.#work !== work) return;
+    this.#close(seat, work);
+    void this.#mend(seat, work);
   }
 
-  #checkPatience(fault: ServerFault): void {
+  #close(seat: Seat<Replica>, work: Work): void {
+    seat.ready = false;
+    if (this.#seats.every(({ ready }) => !ready)) work.noneReadySince = performance.now();
+  }
+
+  #checkPatience(fault: ServerFault, { noneReadySince }: Work): void {
     const { patience } = this.#options;
     if (this.#seats.some(({ ready }) => ready)) return;
-    if (performance.now() - this.#noneReadySince < patience * 1000) return;
+    if (performance.now() - noneReadySince < patience * 1000) return;
     const [reason] = fault.message.split("\n");
-    this.#finish(
+    this.#failAll(
       new ServerFault(fault.kind, `no server has answered for ${patience} s: ${reason}`, {
         cause: fault,
         hint: fault.hint ?? "start the servers again, and resume the run from its last checkpoint",
       }),
     );
   }
+
+  #failAll(error: unknown): void {
+    for (const job of [...this.#jobs]) job.end(error);
+  }
+}
+
+function cancelled(): GrpoError {
+  return new GrpoError("CANCELLED", "stopped while servers were sampling");
 }

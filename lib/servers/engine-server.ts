@@ -45,6 +45,10 @@ export interface CompletionRequest {
   /** 1: off. */
   readonly repetitionPenalty: number;
   readonly stopIds: readonly number[];
+  /** Texts that end a completion with the token that completes one. */
+  readonly stopStrings: readonly string[];
+  /** What completions fit as a whole; absent: any texts. Log-probabilities are then of the tokens that it allows. */
+  readonly regex?: string | undefined;
   /** Where the server can: equal seeds draw equal tokens. */
   readonly seed?: number | undefined;
 }

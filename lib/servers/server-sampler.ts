@@ -1,20 +1,22 @@
-// A Sampler over inference servers: stock vLLM or SGLang, one or several replicas, which serve the model that is trained. Before a
-// replica gets prompts it has the weights of the moment, under a name that no other version has, and what it answers names them: an
-// adapter is asked for by its name, whole weights are named in the answer or asked for after it. A replica that fails, or that has lost
-// or missed a version, is given it again; its prompts go elsewhere meanwhile.
+// A Sampler over inference servers: stock vLLM or SGLang, one or several replicas, which serve the model that is trained; also a Generator
+// of single turns, for agents. What a request is drawn from are the weights of the moment in which it is sent (replica.ts); what is
+// being drawn while they change ends with those that it began with, and says so.
 
+import { setMaxListeners } from "node:events";
+import { at } from "../at.js";
 import { checkNumber, checkOptionNames, checkText, namesOf } from "../checks.js";
+import type { GenerationEvent, GenerationRequest, Generator } from "../endpoint/generator.js";
 import { GrpoError } from "../errors.js";
 import type { SampledGroup, SampleOptions } from "../model/sampled.js";
 import { mixSeed } from "../rollout/prompt-sampler.js";
 import type { FollowedPolicy, SampledAttempt, Sampler } from "../rollout/sampler.js";
 import type { TokenIds } from "../types.js";
 import { connectWithin } from "./connect.js";
-import { dispatch } from "./dispatch.js";
-import type { EngineServer, ServedCompletion, ServerFacts } from "./engine-server.js";
-import { ServerFault } from "./fault.js";
-import { checkArrived, checkTemperature, openingProbe, weightsGap } from "./verify.js";
-import { VersionFolders, type WeightVersion } from "./version-folders.js";
+import { Dispatcher } from "./dispatch.js";
+import type { CompletionRequest, ServerFacts } from "./engine-server.js";
+import { type Asked, Replica, type Served, type ServedPolicy } from "./replica.js";
+import { ownLogprobs } from "./verify.js";
+import { VersionFolders } from "./version-folders.js";
 
 /** How servers are found and given weights. */
 export interface ServerSamplerOptions {
@@ -28,6 +30,8 @@ export interface ServerSamplerOptions {
   readonly timeout?: number;
   /** Seconds that one request may take before it is asked again elsewhere. Default 600. */
   readonly requestTimeout?: number;
+  /** A regular expression that completions fit as a whole. Default: any texts. */
+  readonly structuredOutputsRegex?: string | null;
   /** What the servers were started with as --api-key. Default: the environment's VLLM_API_KEY. */
   readonly apiKey?: string;
 }
@@ -38,48 +42,40 @@ const OPTIONS = namesOf<ServerSamplerOptions>({
   sharedFolderOnServer: true,
   timeout: true,
   requestTimeout: true,
+  structuredOutputsRegex: true,
   apiKey: true,
 });
 const WHERE = "ServerSampler.connect";
 const END_SECONDS = 5;
 
-interface Replica {
-  readonly server: EngineServer;
-  /** The version that it was given last. */
-  version: WeightVersion | undefined;
-  /** Tokens to judge its weights by, once it was seen to sample from the policy. */
-  probe: TokenIds | undefined;
-  /** How far whole weights were from the policy at first, in nats a token. */
-  gap: number | undefined;
-  followsTemperature: boolean;
-}
-
-/** What one call of `sample` is about. */
-interface Call {
-  readonly version: WeightVersion;
-  readonly policy: FollowedPolicy;
-  readonly prompts: readonly TokenIds[];
-  readonly options: SampleOptions<SampledAttempt>;
-}
-
 /** Samples on servers of vLLM or SGLang. `trainer` and `evaluate` call it; give it to GRPOTrainer as `sampler`. */
-export class ServerSampler implements Sampler {
+export class ServerSampler implements Sampler, Pick<Generator, "generate"> {
   readonly elsewhere = true;
+  /** Servers do not say how many ids their model has. */
+  readonly vocabSize = Number.MAX_SAFE_INTEGER;
   /** Longest sequence that every server takes. */
   readonly maxPositions: number;
   readonly #replicas: readonly Replica[];
+  readonly #dispatcher: Dispatcher<Replica>;
   readonly #folders: VersionFolders;
-  readonly #patience: number;
-  #policy: FollowedPolicy | undefined;
+  readonly #regex: string | undefined;
+  readonly #asked: Asked = { promptIds: [], tempered: 0, temperature: 1, probe: undefined };
+  #policy: ServedPolicy | undefined;
   #followed: number | undefined;
-  #version: WeightVersion | undefined;
 
-  private constructor(servers: readonly EngineServer[], folders: VersionFolders, patience: number) {
-    const fresh = { version: undefined, probe: undefined, gap: undefined, followsTemperature: false };
-    this.#replicas = servers.map((server) => ({ server, ...fresh }));
+  private constructor(replicas: readonly Replica[], folders: VersionFolders, patience: number, regex?: string) {
+    this.#replicas = replicas;
     this.#folders = folders;
-    this.#patience = patience;
-    this.maxPositions = Math.min(...servers.map(({ facts }) => facts.maxPositions));
+    this.#regex = regex;
+    this.maxPositions = Math.min(...replicas.map(({ facts }) => facts.maxPositions));
+    this.#dispatcher = new Dispatcher({
+      replicas,
+      patience,
+      prepare: (replica, idle, signal) => replica.prepare(() => this.#served(), idle, signal),
+      isUpToDate: (replica) => replica.isUpToDate(this.#served()),
+      // It may have been started anew.
+      failed: (replica) => replica.forget(),
+    });
   }
 
   /** Waits until all servers are up. Throws SERVER_ERROR, BAD_OPTION or UNKNOWN_OPTION. */
@@ -98,20 +94,25 @@ export class ServerSampler implements Sampler {
     const servers = await Promise.all(
       urls.map((address) => connectWithin(patience, { address, requestSeconds, apiKey }, stop)),
     );
-    return new ServerSampler(servers, folders, patience);
+    const replicas = servers.map((server) => new Replica(server));
+    return new ServerSampler(replicas, folders, patience, options.structuredOutputsRegex ?? undefined);
   }
 
   /** What the servers said of themselves. */
   get servers(): readonly ServerFacts[] {
-    return this.#replicas.map(({ server }) => server.facts);
+    return this.#replicas.map(({ facts }) => facts);
   }
 
   /** Writes the weights, where they are others; servers are given them as they are next asked. */
   async follow(policy: FollowedPolicy): Promise<void> {
     if (this.#followed === policy.version) return;
-    this.#version = await this.#folders.write(policy, policy.version);
+    const { step } = policy;
+    const version = await this.#folders.write(policy, policy.version);
+    const { probe } = this.#asked;
+    // Now, as the policy may have moved on when a server is given these weights.
+    const probeLogprobs = probe === undefined || version.isAdapter ? undefined : await ownLogprobs(policy, probe);
+    this.#policy = { policy, version, step, probeLogprobs, asked: this.#asked };
     this.#followed = policy.version;
-    this.#policy = policy;
   }
 
   /** Throws SERVER_ERROR where no server can do it, and CANCELLED. */
@@ -119,120 +120,135 @@ export class ServerSampler implements Sampler {
     prompts: readonly TokenIds[],
     options: SampleOptions<SampledAttempt>,
   ): Promise<{ readonly groups: readonly SampledGroup<SampledAttempt>[] }> {
-    const { signal, onGroup } = options;
-    const [policy, version] = [this.#policy, this.#version];
-    if (policy === undefined || version === undefined) {
-      throw new GrpoError("BAD_INPUT", "ServerSampler has no weights to sample from yet", {
-        hint: "give it to GRPOTrainer, or await follow(policy) first",
-      });
-    }
-    if (options.constraint !== undefined) {
-      throw new GrpoError("BAD_OPTION", "ServerSampler: constraint is a function, which no server can be sent", {
-        hint: "sample with the model itself, or leave constraint out",
-      });
-    }
-    const call: Call = { version, policy, prompts, options };
-    const groups: SampledGroup<SampledAttempt>[] = [];
-    await dispatch(
-      {
-        replicas: this.#replicas,
-        weight: options.groupSize,
-        patience: this.#patience,
-        prepare: (replica, stop) => prepare(replica, call, stop),
-        run: async (replica, prompt, stop) => {
-          const group = { prompt, completions: await completionsOf(replica, call, prompt, stop) };
-          groups[prompt] = group;
-          onGroup?.(group);
-        },
-        failed: (replica) => {
-          // It may have been started anew.
-          replica.version = undefined;
-        },
-      },
-      prompts.length,
-      signal,
-    );
-    return { groups };
-  }
-
-  /** Takes the adapter off the servers and deletes the folders. Afterwards it can be used again. */
-  async dispose(): Promise<void> {
-    const stop = AbortSignal.timeout(END_SECONDS * 1000);
-    const unload = async ({ server, version }: Replica) => {
-      if (version?.isAdapter) await server.unloadAdapter(version.name, stop).catch(() => {});
-    };
-    await Promise.all(this.#replicas.map(unload));
-    for (const replica of this.#replicas) replica.version = undefined;
-    this.#version = undefined;
-    this.#followed = undefined;
-    this.#policy = undefined;
-    await this.#folders.remove();
-  }
-}
-
-/** Gives a replica the weights of the moment, and looks whether it samples from them. */
-async function prepare(
-  replica: Replica,
-  { version, policy, prompts, options }: Call,
-  signal: AbortSignal,
-): Promise<void> {
-  const { server } = replica;
-  await server.check(signal);
-  const promptIds = prompts[0] ?? [];
-  const adapter = version.isAdapter ? version.name : undefined;
-  if (replica.version?.name !== version.name) {
-    const before = replica.version;
-    replica.version = undefined;
-    if (version.isAdapter) await server.loadAdapter(version.name, version.folder, signal);
-    else await server.loadWeights(version.name, version.folder, signal);
-    if (before?.isAdapter) await server.unloadAdapter(before.name, signal);
-    replica.probe ??= await openingProbe(server, adapter, promptIds, policy, signal);
-    if (!version.isAdapter) {
-      const gap = await weightsGap(server, replica.probe, policy, signal);
-      replica.gap ??= gap;
-      checkArrived(server, replica.gap, gap);
-    }
-    replica.version = version;
-  }
-  const { doSample = true, temperature = 1 } = options;
-  if (doSample && temperature !== 1 && !replica.followsTemperature) {
-    await checkTemperature(server, promptIds, temperature, signal);
-    replica.followsTemperature = true;
-  }
-}
-
-/** Throws a ServerFault where others than these weights drew them. */
-async function completionsOf(
-  { server }: Replica,
-  { version, prompts, options }: Call,
-  prompt: number,
-  signal: AbortSignal,
-): Promise<readonly ServedCompletion[]> {
-  const { groupSize, doSample = true, seed, step = 0, promptKeys } = options;
-  const key = promptKeys?.[prompt] ?? prompt;
-  const { completions, weights } = await server.complete(
-    {
-      adapter: version.isAdapter ? version.name : undefined,
-      promptIds: prompts[prompt] ?? [],
-      // Greedy, all are one, and vLLM refuses to draw it more than once.
-      count: doSample ? groupSize : 1,
+    const { groupSize, doSample = true, temperature = 1, seed, step = 0, promptKeys, onGroup } = options;
+    if (options.constraint !== undefined) throw constrained();
+    this.#served();
+    const sampling = {
       maxNewTokens: options.maxNewTokens,
-      temperature: doSample ? (options.temperature ?? 1) : 0,
+      temperature: doSample ? temperature : 0,
       topP: options.topP ?? 1,
       topK: options.topK ?? 0,
       minP: options.minP ?? 0,
       repetitionPenalty: options.repetitionPenalty ?? 1,
       stopIds: options.stopIds ?? [],
-      seed: seed === undefined ? undefined : mixSeed(mixSeed(seed, step), key) >>> 1,
-    },
-    signal,
-  );
-  if (!version.isAdapter) {
-    const found = weights ?? (await server.weights(signal));
-    if (found !== version.name) {
-      const text = `${server.facts.url} has sampled from the weights ${found ?? "of its start"} in place of ${version.name}`;
-      throw new ServerFault("absent", text);
+      stopStrings: [],
+      regex: this.#regex,
+    };
+    const groups: SampledGroup<SampledAttempt>[] = [];
+    const all = new AbortController();
+    const signal = options.signal ? AbortSignal.any([options.signal, all.signal]) : all.signal;
+    // One listener for each prompt in flight.
+    setMaxListeners(0, signal);
+    const jobs = prompts.map(async (promptIds, prompt) => {
+      const key = promptKeys?.[prompt] ?? prompt;
+      const drawn = seed === undefined ? undefined : mixSeed(mixSeed(seed, step), key) >>> 1;
+      const completions = await this.#complete({ ...sampling, promptIds, count: groupSize, seed: drawn }, signal);
+      groups[prompt] = { prompt, completions };
+      onGroup?.({ prompt, completions });
+    });
+    try {
+      await Promise.all(jobs);
+    } catch (error) {
+      all.abort(new GrpoError("CANCELLED", "another request has ended the sampling"));
+      await Promise.allSettled(jobs);
+      throw error;
+    }
+    return { groups };
+  }
+
+  /** The completions of one prompt, each whole when it is there. Throws as `sample`, and BAD_OPTION for what servers are not asked for. */
+  async *generate(request: GenerationRequest): AsyncGenerator<GenerationEvent, void, undefined> {
+    const { ids: promptIds, count, maxNewTokens, sampling, stopIds, stopStrings, seed, signal } = request;
+    const { temperature, topP, topK, minP, repetitionPenalty } = sampling;
+    checkTurn(request);
+    this.#served();
+    const completions = await this.#complete(
+      {
+        promptIds,
+        count,
+        maxNewTokens,
+        temperature,
+        topP,
+        topK,
+        minP,
+        repetitionPenalty,
+        stopIds,
+        stopStrings,
+        regex: undefined,
+        seed: seed === undefined ? undefined : mixSeed(seed, 0) >>> 1,
+      },
+      signal,
+    );
+    for (const [index, { ids, logprobs, finishReason, policyStep }] of completions.entries()) {
+      for (const [i, id] of ids.entries()) {
+        const logprob = request.logprobs ? at(logprobs, i) : undefined;
+        yield { type: "token", index, token: { id, logprob, top: [], policyStep } };
+      }
+      yield { type: "end", index, finishReason };
     }
   }
-  return doSample ? completions : new Array<readonly ServedCompletion[]>(groupSize).fill(completions).flat();
+
+  /** Not to be had of servers. */
+  score(): Promise<never> {
+    throw new GrpoError("BAD_OPTION", "ServerSampler: log-probabilities of given text are not asked of servers", {
+      hint: "ask the model itself",
+    });
+  }
+
+  /** Takes the adapters off the servers and deletes the folders. Afterwards it can be used again. */
+  async dispose(): Promise<void> {
+    const stop = AbortSignal.timeout(END_SECONDS * 1000);
+    await Promise.all(this.#replicas.map((replica) => replica.unload(stop)));
+    this.#policy = undefined;
+    this.#followed = undefined;
+    await this.#folders.remove();
+  }
+
+  #served(): ServedPolicy {
+    if (this.#policy !== undefined) return this.#policy;
+    throw new GrpoError("BAD_INPUT", "ServerSampler has no weights to sample from yet", {
+      hint: "give it to GRPOTrainer, or await follow(policy) first",
+    });
+  }
+
+  async #complete(request: Omit<CompletionRequest, "adapter">, signal: AbortSignal): Promise<readonly Served[]> {
+    let completions: readonly Served[] = [];
+    const { count, temperature, promptIds } = request;
+    // Greedy, all are one, and vLLM refuses to draw it more than once.
+    const once = temperature === 0 ? { ...request, count: 1 } : request;
+    const run = async (replica: Replica) => {
+      completions = await replica.complete(once, signal);
+    };
+    const asked = this.#asked;
+    const tempered = temperature === 0 || temperature === 1 ? 0 : 1;
+    if (tempered) asked.temperature = temperature;
+    if (asked.promptIds.length === 0) asked.promptIds = promptIds;
+    asked.tempered += tempered;
+    try {
+      await this.#dispatcher.do(count, run, signal);
+    } finally {
+      asked.tempered -= tempered;
+    }
+    return temperature === 0 ? new Array<readonly Served[]>(count).fill(completions).flat() : completions;
+  }
+}
+
+function checkTurn({ constraint, adapter, topLogprobs, sampling }: GenerationRequest): void {
+  if (constraint !== undefined) throw constrained();
+  const unknown = [
+    ...(topLogprobs > 0 ? ["the likeliest tokens (top_logprobs)"] : []),
+    ...(adapter !== undefined ? ["another adapter"] : []),
+    ...(sampling.minNewTokens === undefined ? [] : ["a least length (min_tokens)"]),
+    ...(sampling.badWords === undefined ? [] : ["words that are left out"]),
+  ];
+  if (unknown.length === 0) return;
+  throw new GrpoError("BAD_OPTION", `ServerSampler: servers are not asked for ${unknown.join(", ")}`, {
+    hint: "leave it out, or sample with the model itself",
+  });
+}
+
+function constrained(): GrpoError {
+  return new GrpoError("BAD_OPTION", "ServerSampler: constraint is a function, which no server can be sent", {
+    hint: "sample with the model itself, or leave constraint out",
+  });
 }

@@ -19,7 +19,14 @@ const generateSchema = lazySchema((z) => {
   const answer = z.object({
     output_ids: z.array(z.int().min(0)).nullish(),
     meta_info: z.object({
-      finish_reason: z.object({ type: z.string(), message: z.string().nullish() }).nullable(),
+      finish_reason: z
+        .object({
+          type: z.string(),
+          message: z.string().nullish(),
+          /** The text, the id or the ids that ended it. */
+          matched: z.unknown().optional(),
+        })
+        .nullable(),
       weight_version: z.string().nullish(),
       prompt_tokens: z.int().min(0).nullish(),
       output_token_logprobs: z.array(scored).default([]),
@@ -70,6 +77,8 @@ export class SglangServer implements EngineServer {
           min_p: request.minP,
           repetition_penalty: request.repetitionPenalty,
           stop_token_ids: request.stopIds,
+          ...(request.stopStrings.length === 0 ? {} : { stop: request.stopStrings }),
+          ...(request.regex === undefined ? {} : { regex: request.regex }),
           ...(request.seed === undefined ? {} : { sampling_seed: request.seed }),
         },
       },
@@ -93,7 +102,12 @@ export class SglangServer implements EngineServer {
           throw this.#malformed(`completed ${prompt_tokens} tokens in place of the ${request.promptIds.length} given`);
         }
         const logprobs = drawn.map(([logprob]) => logprob);
-        return checkCompletion(this.facts, { ids, logprobs, reason: finish_reason?.type ?? null });
+        return checkCompletion(this.facts, {
+          ids,
+          logprobs,
+          reason: finish_reason?.type ?? null,
+          stopString: typeof finish_reason?.matched === "string",
+        });
       }),
       weights,
     };

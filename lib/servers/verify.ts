@@ -30,7 +30,16 @@ export async function openingProbe(
   policy: FollowedPolicy,
   signal: AbortSignal,
 ): Promise<TokenIds> {
-  const plain = { temperature: 1, topP: 1, topK: 0, minP: 0, repetitionPenalty: 1, stopIds: [], seed: 0 };
+  const plain = {
+    temperature: 1,
+    topP: 1,
+    topK: 0,
+    minP: 0,
+    repetitionPenalty: 1,
+    stopIds: [],
+    stopStrings: [],
+    seed: 0,
+  };
   const request = { ...plain, adapter, promptIds, count: 1, maxNewTokens: PROBE_TOKENS };
   const { completions } = await server.complete(request, signal);
   const { ids = [], logprobs = new Float32Array() } = completions[0] ?? {};
@@ -49,17 +58,21 @@ export async function openingProbe(
   return [...promptIds, ...ids];
 }
 
+/** Log-probability of every token of the probe but the first, under the policy as it is. */
+export async function ownLogprobs(policy: FollowedPolicy, ids: TokenIds): Promise<Float32Array> {
+  const batch = { promptIds: [ids.slice(0, 1)], completionIds: [ids.slice(1)] };
+  const [own = new Float32Array()] = await policy.completionLogprobs(batch, { temperature: 1 });
+  return own;
+}
+
 /** How far a server's own weights are from the policy on the tokens of the probe, in nats a token. */
 export async function weightsGap(
   server: EngineServer,
   ids: TokenIds,
-  policy: FollowedPolicy,
+  own: Float32Array,
   signal: AbortSignal,
 ): Promise<number> {
-  const scored = await server.score(ids, signal);
-  const batch = { promptIds: [ids.slice(0, 1)], completionIds: [ids.slice(1)] };
-  const [own = new Float32Array()] = await policy.completionLogprobs(batch, { temperature: 1 });
-  return meanGap(scored, own);
+  return meanGap(await server.score(ids, signal), own);
 }
 
 /** Throws SERVER_ERROR where the weights that a server was given are not the ones that it has. */

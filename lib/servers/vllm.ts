@@ -32,6 +32,8 @@ const completionsSchema = lazySchema((z) => {
       z.object({
         index: z.int().min(0),
         finish_reason: z.string().nullable(),
+        /** The text or the id that ended it; null: the model's own end. */
+        stop_reason: z.union([z.string(), z.number()]).nullish(),
         token_ids: ids,
         prompt_token_ids: ids.nullish(),
         prompt_logprobs: z
@@ -84,6 +86,8 @@ export class VllmServer implements EngineServer {
         min_p: request.minP,
         repetition_penalty: request.repetitionPenalty,
         stop_token_ids: request.stopIds,
+        ...(request.stopStrings.length === 0 ? {} : { stop: request.stopStrings }),
+        ...(request.regex === undefined ? {} : { structured_outputs: { regex: request.regex } }),
         ...(request.seed === undefined ? {} : { seed: request.seed }),
       },
       signal,
@@ -104,6 +108,7 @@ export class VllmServer implements EngineServer {
           ids: choice.token_ids,
           logprobs: choice.logprobs.token_logprobs,
           reason: choice.finish_reason,
+          stopString: typeof choice.stop_reason === "string",
         });
       }),
     };

@@ -13,6 +13,11 @@ export class TextPolicy implements FollowedPolicy {
   version = 0;
   saved = 0;
 
+  /** As in a run of one update after another. */
+  get step(): number {
+    return this.version;
+  }
+
   constructor(isAdapter = true) {
     this.isAdapter = isAdapter;
   }

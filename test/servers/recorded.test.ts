@@ -80,6 +80,7 @@ const request = ({ body }: Answer): CompletionRequest => ({
   minP: 0,
   repetitionPenalty: 1,
   stopIds: [],
+  stopStrings: [],
 });
 
 describe("an answer of vLLM's", () => {

@@ -4,10 +4,11 @@ import { readdirSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { GenerationEvent } from "../../lib/endpoint/generator.js";
 import { ServerSampler } from "../../lib/servers/server-sampler.js";
 import { InferenceServer, OWN_LOGPROB, STOP_ID } from "../support/inference-server.js";
-import { codes, codesOf, connect, PROMPTS, sampleNow, TextPolicy } from "./policies.js";
+import { codes, codesOf, connect, OPTIONS, PROMPTS, sampleNow, TextPolicy } from "./policies.js";
 
 let folder: string;
 let servers: InferenceServer[] = [];
@@ -201,6 +202,107 @@ it("a server that is slower gets fewer of many prompts", async () => {
   // Four groups of 64 at a time.
   expect([count(quick, 0), count(slow, 1)]).toEqual([36, 4]);
   expect(slow.mostInFlight).toBe(256);
+});
+
+async function eventsOf(generated: AsyncIterable<GenerationEvent>): Promise<GenerationEvent[]> {
+  const events: GenerationEvent[] = [];
+  for await (const event of generated) events.push(event);
+  return events;
+}
+
+describe.each(["vllm", "sglang"] as const)("while %s is drawing", (kind) => {
+  it("an update lets requests in flight end on their adapter, and others begin on the new one", async () => {
+    const server = await start(kind);
+    const sampler = await connect([server]);
+    const policy = new TextPolicy();
+    await sampleNow(sampler, policy);
+    let release = () => {};
+    server.hold = new Promise<void>((done) => {
+      release = done;
+    });
+    const [old] = codes(policy);
+    const before = sampler.sample(PROMPTS, { ...OPTIONS });
+    await vi.waitFor(() => expect(server.inFlight).toBe(PROMPTS.length * OPTIONS.groupSize));
+    server.hold = undefined;
+    policy.version++;
+    const after = await sampleNow(sampler, policy);
+    expect(codesOf(after)).toEqual(codes(policy));
+    expect(server.adapters.size).toBe(2);
+    release();
+    const { groups } = await before;
+    expect(codesOf(groups)).toEqual([old]);
+    const steps = (list: typeof groups) =>
+      list.flatMap(({ completions }) => completions.map((one) => "ids" in one && one.policyStep));
+    expect(new Set(steps(groups))).toEqual(new Set([0]));
+    expect(new Set(steps(after))).toEqual(new Set([1]));
+    // It goes when nothing is drawn from it any more.
+    await vi.waitFor(() => expect(server.adapters.size).toBe(1));
+  });
+
+  it("whole weights wait for what is in flight", async () => {
+    const server = await start(kind);
+    const sampler = await connect([server]);
+    const policy = new TextPolicy(false);
+    await sampleNow(sampler, policy);
+    const [old] = codes(policy);
+    let release = () => {};
+    server.hold = new Promise<void>((done) => {
+      release = done;
+    });
+    const before = sampler.sample(PROMPTS, { ...OPTIONS });
+    await vi.waitFor(() => expect(server.inFlight).toBeGreaterThan(0));
+    server.hold = undefined;
+    policy.version++;
+    const after = sampleNow(sampler, policy);
+    setTimeout(release, 50);
+    expect(codesOf((await before).groups)).toEqual([old]);
+    expect(codesOf(await after)).toEqual(codes(policy));
+  });
+
+  it("single turns are drawn too, each token with its log-probability and its weights", async () => {
+    const server = await start(kind);
+    const sampler = await connect([server]);
+    const policy = new TextPolicy();
+    policy.version = 3;
+    await sampler.follow(policy);
+    const request = {
+      ids: [5, 6, 7],
+      count: 2,
+      maxNewTokens: 20,
+      sampling: { temperature: 1, topP: 1, topK: 0, minP: 0, repetitionPenalty: 1, minNewTokens: undefined },
+      stopIds: [STOP_ID],
+      stopStrings: ["END"],
+      seed: 4,
+      logprobs: true,
+      topLogprobs: 0,
+      adapter: undefined,
+      signal: new AbortController().signal,
+    };
+    const events = await eventsOf(sampler.generate(request));
+    const tokens = events.flatMap((event) => (event.type === "token" && event.index === 1 ? [event.token] : []));
+    expect(tokens[0]).toEqual({ id: codes(policy)[0], logprob: OWN_LOGPROB, top: [], policyStep: 3 });
+    expect(events.filter(({ type }) => type === "end")).toEqual([
+      { type: "end", index: 0, finishReason: "eos" },
+      { type: "end", index: 1, finishReason: "eos" },
+    ]);
+    const asked = server.bodies.at(-1);
+    expect(kind === "vllm" ? asked : asked?.sampling_params).toMatchObject({ n: 2, stop: ["END"] });
+    const refused = eventsOf(sampler.generate({ ...request, topLogprobs: 3 }));
+    await expect(refused).rejects.toMatchObject({
+      code: "BAD_OPTION",
+      message: expect.stringContaining("top_logprobs"),
+    });
+  });
+
+  it("the form of completions is sent along", async () => {
+    const server = await start(kind);
+    const sampler = await connect([server], { structuredOutputsRegex: "[0-9]{2}" });
+    await sampleNow(sampler, new TextPolicy());
+    const asked = server.bodies.at(-1);
+    const form =
+      kind === "vllm" ? { structured_outputs: { regex: "[0-9]{2}" } } : { sampling_params: { regex: "[0-9]{2}" } };
+    expect(asked).toMatchObject(form);
+  });
 });
 
 it("equal seeds ask for equal draws, other steps and prompts for others", async () => {
