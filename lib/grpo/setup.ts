@@ -2,6 +2,7 @@
 
 import type { RolloutFunction } from "../agents/rollout.js";
 import { badOption, show } from "../checks.js";
+import type { Ranks } from "../distributed/ranks.js";
 import { GrpoError } from "../errors.js";
 import { completionConstraint } from "../grammar/completion-form.js";
 import type { Logger } from "../log/logger.js";
@@ -138,6 +139,8 @@ export interface TrainerSetup<Row extends { readonly prompt: Prompt }> extends T
   readonly versions: PolicyVersions;
   readonly processingClass: ProcessingClass;
   readonly toolUse: ToolUse | undefined;
+  /** Who trains with this process. */
+  readonly ranks: Ranks;
 }
 
 /** Whether a run evaluates. */
@@ -163,7 +166,7 @@ export function trainerRows<Row extends { readonly prompt: Prompt }>(
 
 /** A generation is sampled whole, also where the steps train on a part of it. */
 function promptsOfRun(args: GRPOConfig): number {
-  const slices = args.maxSteps * args.gradientAccumulationSteps;
+  const slices = args.maxSteps * args.slicesPerStep;
   const generations = Math.ceil(slices / (args.slicesPerGeneration * args.numIterations));
   return generations * (args.completionsPerGeneration / args.numGenerations);
 }
@@ -291,9 +294,9 @@ export function rolloutSource<Row extends { readonly prompt: Prompt }>(
   prompts: PromptTable<Row>,
   rows: RowSource<Row>,
 ): RolloutSource<Row> {
-  const { sampler, versions, processingClass: tokenizer } = setup;
+  const { sampler, versions, processingClass: tokenizer, ranks } = setup;
   const columns = rewardColumns(rows, args.removeUnusedColumns);
-  return { sampler, versions, tokenizer, prompts, columns, rewards, batching: args.rewardBatching };
+  return { sampler, versions, tokenizer, prompts, columns, rewards, batching: args.rewardBatching, ranks };
 }
 
 /** What keeps completions to their form, where they have one. */

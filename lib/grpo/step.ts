@@ -69,7 +69,8 @@ export class TrainSteps<Row> {
     this.#setup = setup;
     this.#entropy = new EntropyControl(setup.args, carryover.entropy);
     const { args, plan, learner, source } = setup;
-    this.#updater = new PolicyUpdater(learner, args, plan, this.#entropy, source.sampler.elsewhere === true);
+    const elsewhere = source.sampler.elsewhere === true;
+    this.#updater = new PolicyUpdater(learner, args, plan, this.#entropy, elsewhere, source.ranks);
     this.#generation = carryover.generation;
     this.#promptsTaken = carryover.promptsTaken;
   }
@@ -116,7 +117,7 @@ export class TrainSteps<Row> {
 
   /** Samples, scores and prepares a generation, whose prompts begin at `position` of the sampler's sequence. */
   async #begin(index: number, position: number, onProgress: RolloutRequest["onProgress"]): Promise<Begun> {
-    const { args, plan, learner, rewardWeights, notes } = this.#setup;
+    const { args, plan, learner, source, rewardWeights, notes } = this.#setup;
     const options = scoreOptions(args, rewardWeights);
     let next = position;
     const sampled = await sampleGroups({
@@ -132,7 +133,7 @@ export class TrainSteps<Row> {
     const scored = scoreGroups(sampled.groups, options, sampled.kept);
     notes.unscored("trainDataset", scored.groups);
     if (args.dynamicSampling) notes.unfilled(sampled);
-    const { generation, metrics: correction } = await prepareGeneration(learner, args, plan, {
+    const { generation, metrics: correction } = await prepareGeneration(learner, args, plan, source.ranks, {
       index,
       groups: scored.trained,
       corrected: this.#corrects,

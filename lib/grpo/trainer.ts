@@ -4,6 +4,7 @@
 
 import { unlessAborted } from "../abort.js";
 import { checkText } from "../checks.js";
+import { ProcessRanks } from "../distributed/process-ranks.js";
 import { GrpoError, reasonOf } from "../errors.js";
 import type { CompletionRecord } from "../log/run-log.js";
 import { RewardRuntime } from "../rewards/runtime.js";
@@ -74,6 +75,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
   readonly #notes = new RewardNotes((text) => this.#loop.note(text));
   readonly #rewardWeights: readonly number[];
   readonly #loop: TrainingLoop<GRPOConfig>;
+  readonly #ranks: ProcessRanks;
   #parts: Parts<Row> | undefined;
   /** The reference is fixed when training first begins. */
   #begun = false;
@@ -84,8 +86,10 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     // Which columns its reward functions read is checked by the type of the argument, and matters no more.
     const args = (options.args ?? new GRPOConfig(defaultOutputDir(options.model, "GRPO"))) as GRPOConfig;
     this.args = args;
+    this.#ranks = new ProcessRanks(args.ddpTimeout);
     this.#policy = new TrainedModel<PolicyModel, ProcessingClass>("GRPOTrainer", options, args);
     checkSampler(options.sampler, args);
+    if (samplesOnServers(args) && this.#ranks.size > 1) throw serversOfRanks();
     this.#sampler = options.sampler;
     this.#rows = trainerRows(options, args);
     this.#toolUse = ToolUse.of(options, args);
@@ -107,6 +111,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     if (this.#policy.isLoaded && !samplesOnServers(args)) this.#parts = this.#makeParts();
     this.#loop = new TrainingLoop({
       args,
+      ranks: this.#ranks,
       trained: this.#policy,
       open: () => this.#open(),
       view: viewOf(args, this.#rewards.names),
@@ -170,6 +175,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
 
   async #open(signal?: AbortSignal): Promise<Parts<Row>> {
     await this.#policy.load();
+    await this.#ranks.join(this.#policy.model);
     if (samplesOnServers(this.args)) await this.#connect(signal);
     this.#parts ??= this.#makeParts();
     return this.#parts;
@@ -197,6 +203,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       versions: new PolicyVersions(model),
       processingClass: tokenizer,
       toolUse: this.#toolUse,
+      ranks: this.#ranks,
     };
     const evaluator = new Evaluator(setup, args, this.#rewards, this.#rewardWeights, this.#notes);
     return { setup, prompts: promptTable(setup.trainDataset, setup, args), evaluator };
@@ -216,6 +223,7 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
     await checkMemory(learner, { args, plan, longestPrompt: 1, evalPrompts: 0 });
     if (!this.#begun) await learner.beginTraining({ reference: args.beta > 0, mixed: args.syncRefModel });
     this.#begun = true;
+    await this.#ranks.shareValues();
     return new GRPORun({
       setup,
       args,
@@ -240,6 +248,12 @@ export class GRPOTrainer<Row extends { readonly prompt: Prompt }> {
       this.#loop.note(`closing the rewards: ${reasonOf(error)}`);
     });
   }
+}
+
+function serversOfRanks(): GrpoError {
+  return new GrpoError("BAD_OPTION", "GRPOTrainer: useVllm asks for servers, and several ranks cannot share them yet", {
+    hint: "let every rank sample by itself: leave useVllm out",
+  });
 }
 
 function toolsTwice(): GrpoError {
