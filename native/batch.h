@@ -313,9 +313,6 @@ struct LossResult {
     int64_t active_tokens = 0;
     int64_t tokens = 0;  // that count
     int64_t idle_rows = 0;
-    // Slices that a mean is of: of entropy, kl, phi and the difference; of the extreme shares.
-    int64_t scored_slices = 0;
-    int64_t clipped_slices = 0;
     int64_t micro_batches = 0;
 
     static void fields(auto& self, auto& field) {
@@ -335,8 +332,6 @@ struct LossResult {
         field("activeTokens", self.active_tokens);
         field("tokens", self.tokens);
         field("idleRows", self.idle_rows);
-        field("scoredSlices", self.scored_slices);
-        field("clippedSlices", self.clipped_slices);
         field("microBatches", self.micro_batches);
     }
 };

@@ -4,8 +4,8 @@
 import { createSocket } from "node:dgram";
 import { lookup } from "node:dns/promises";
 import { writeFileSync } from "node:fs";
-import { deserialize, serialize } from "node:v8";
 import { isDeepStrictEqual } from "node:util";
+import { deserialize, serialize } from "node:v8";
 import { at } from "../at.js";
 import { show } from "../checks.js";
 import { GrpoError, reasonOf } from "../errors.js";

@@ -12,7 +12,8 @@ import { Optimizer } from "../run/optimizer-step.js";
 import { nanMean } from "../statistics.js";
 import type { GRPOConfig } from "./config.js";
 import type { EntropyControl } from "./entropy.js";
-import { type Generation, takeSlices, tokensOf } from "./generation.js";
+import { countTokens } from "../rollout/sample.js";
+import { type Generation, type TrainRollout, takeSlices, tokensOf } from "./generation.js";
 import { lossMetrics } from "./metrics.js";
 import type { TrainingPlan } from "./plan.js";
 
@@ -64,14 +65,18 @@ export class PolicyUpdater {
     const own: (PartResult | undefined)[] = [];
     for (const [i, part] of ownParts(parts, partOf(this.#ranks, accumulation)).entries()) {
       const { length: slices } = part.slices;
-      own.push(slices === 0 ? undefined : { result: await this.#gradient(step, i, part, accumulation), slices });
+      own.push(
+        slices === 0
+          ? undefined
+          : { result: await this.#gradient(step, i, part, accumulation), ...this.#slicesOf(part) },
+      );
     }
     // Before the optimizer's step: all ranks make it, or none does.
     const all = await this.#ranks.gather(own);
     const results = parts.map((_, i) =>
       mergeResults(all.map((ofRank) => at(ofRank, i)).filter((one) => one !== undefined)),
     );
-    const result = mergeResults(results.map((result, i) => ({ result, slices: at(parts, i).slices.length })));
+    const result = mergeResults(results.map((result, i) => ({ result, ...this.#slicesOf(at(parts, i)) })));
     const { gradNorm, applied, learningRate } = await this.#optimizer.step(step, Number.isFinite(result.loss));
     this.#entropy.update(result.activeEntropy);
     const bonus: Metrics = this.#entropy.enabled
@@ -109,6 +114,24 @@ export class PolicyUpdater {
     });
   }
 
+  #slicesOf({ generation, slices }: UpdatePart): SliceCounts {
+    const args = this.#args;
+    const reached = args.beta !== 0 || this.#entropy.enabled || args.topEntropyQuantile < 1;
+    const ofSlices = slices.map((slice) =>
+      generation.rollouts.slice(slice * args.perDeviceTrainBatchSize, (slice + 1) * args.perDeviceTrainBatchSize),
+    );
+    const counts = ({ samples }: TrainRollout) => samples.some((sample) => countTokens(sample) > 0);
+    const isIdle = (rollouts: readonly TrainRollout[]) =>
+      !reached && rollouts.some(counts) && rollouts.filter(counts).every(({ advantage }) => advantage === 0);
+    const isEmpty = (rollouts: readonly TrainRollout[]) =>
+      args.importanceSamplingLevel === "token" && !rollouts.some(counts);
+    return {
+      slices: slices.length,
+      scored: ofSlices.filter((rollouts) => !isIdle(rollouts)).length,
+      clipped: ofSlices.filter((rollouts) => !isEmpty(rollouts)).length,
+    };
+  }
+
   /** Ranks drop out by masks of their own. */
   #dropoutSeed(seed: number): number {
     const { rank } = this.#ranks;
@@ -116,10 +139,17 @@ export class PolicyUpdater {
   }
 }
 
-interface PartResult {
-  readonly result: NativeLossResult;
-  /** That it is of. */
+/** Slices that the means of a result are of: those of no value are not among them. */
+interface SliceCounts {
   readonly slices: number;
+  /** Of entropy, kl, phi and the difference of log-probabilities: some row was computed. */
+  readonly scored: number;
+  /** Of the extreme clipped shares: some completion has one. */
+  readonly clipped: number;
+}
+
+interface PartResult extends SliceCounts {
+  readonly result: NativeLossResult;
 }
 
 /** Of the slices of a step, taken as one list, those from `from` on, before `to`; parts stay in their places. */
@@ -153,8 +183,8 @@ export function mergeResults(parts: readonly PartResult[]): NativeLossResult {
   const sum = (name: keyof NativeLossResult) => all(name).reduce((a, b) => a + b, 0);
   const mean = (name: keyof NativeLossResult, slicesOf: (part: PartResult) => number = ({ slices }) => slices) =>
     weightedMean(all(name), parts.map(slicesOf));
-  const scored = ({ result }: PartResult) => result.scoredSlices;
-  const clipped = ({ result }: PartResult) => result.clippedSlices;
+  const scored = (part: PartResult) => part.scored;
+  const clipped = (part: PartResult) => part.clipped;
   const activeTokens = sum("activeTokens");
   const activeEntropy = results.reduce((total, result) => total + result.activeEntropy * result.activeTokens, 0);
   return {
@@ -174,8 +204,6 @@ export function mergeResults(parts: readonly PartResult[]): NativeLossResult {
     activeTokens,
     tokens: sum("tokens"),
     idleRows: sum("idleRows"),
-    scoredSlices: sum("scoredSlices"),
-    clippedSlices: sum("clippedSlices"),
     microBatches: sum("microBatches"),
   };
 }

@@ -333,9 +333,6 @@ export interface NativeLossResult {
   tokens: number;
   /** Rows that were left out. */
   idleRows: number;
-  /** Slices that a mean is of: of entropy, kl, phi and the difference; of the extreme shares. */
-  scoredSlices: number;
-  clippedSlices: number;
   microBatches: number;
 }
 

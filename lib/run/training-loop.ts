@@ -2,6 +2,7 @@
 // and an evaluation are it asks of a Run (run.ts). This file is their order, and what happens when a run is cut short.
 
 import { stayAlive } from "../abort.js";
+import { at } from "../at.js";
 import { ALONE, leads } from "../distributed/ranks.js";
 import { GrpoError, reasonOf } from "../errors.js";
 import type { Outcome } from "../log/logger.js";
@@ -159,12 +160,11 @@ export class TrainingLoop<Args extends RunOptions> {
     this.#begun = true;
     const running = await this.#prepare(folder, planned, signal);
     const { run, progress } = running;
-    const { control } = this.#callbacks;
     await this.#callbacks.emit("onTrainBegin");
     try {
       if (running.resumed) await this.#doWhatIsDue(running);
       else if (this.#args.evalOnStart) await this.#evaluateAtStart(running);
-      while (this.state.globalStep < run.plan.totalSteps && !control.shouldTrainingStop) {
+      while (this.state.globalStep < run.plan.totalSteps && (await this.#goesOn(signal))) {
         await this.#trainOneStep(running);
       }
       await this.#log.written();
@@ -244,7 +244,6 @@ export class TrainingLoop<Args extends RunOptions> {
 
   async #trainOneStep(running: Running): Promise<void> {
     const { run, progress, signal } = running;
-    await this.#agreeToGoOn(signal);
     this.#checkpoints.check();
     await this.#callbacks.beginStep();
     const outcome = await run.step(this.state.globalStep, signal);
@@ -260,12 +259,15 @@ export class TrainingLoop<Args extends RunOptions> {
     await this.#finishStep(running, { ...outcome, metrics });
   }
 
-  /** All ranks take the step, or none does. */
-  async #agreeToGoOn(signal: AbortSignal): Promise<void> {
-    const stops = await this.#ranks.gather(signal.aborted);
-    const stopping = stops.indexOf(true);
-    if (stopping < 0) return;
-    const by = this.#ranks.size > 1 ? ` by rank ${stopping}` : "";
+  /** Whether there is a further step: all ranks take it, or none does. Throws CANCELLED where one was stopped. */
+  async #goesOn(signal: AbortSignal): Promise<boolean> {
+    const { control } = this.#callbacks;
+    const all = await this.#ranks.gather({ stop: control.shouldTrainingStop, aborted: signal.aborted });
+    control.shouldTrainingStop = at(all, 0).stop;
+    if (control.shouldTrainingStop) return false;
+    const stopped = all.findIndex(({ aborted }) => aborted);
+    if (stopped < 0) return true;
+    const by = all.length > 1 ? ` by rank ${stopped}` : "";
     throw new GrpoError("CANCELLED", `stopped between two steps${by}`);
   }
 
@@ -387,13 +389,15 @@ export class TrainingLoop<Args extends RunOptions> {
   /** The model and the tokenizer files. With the option pushToHub they also go to the Hub. */
   async saveModel(directory: string = this.#args.outputDir): Promise<void> {
     const { model, tokenizer } = this.#options.trained;
+    if (!leads(this.#ranks)) return;
     await model.savePretrained(directory);
     await tokenizer.savePretrained(directory);
     if (this.#args.pushToHub) await this.pushToHub({ commitMessage: "Model save" });
   }
 
-  /** Uploads model, tokenizer, metrics and a model card; returns the commit's address. */
+  /** Uploads model, tokenizer, metrics and a model card; returns the commit's address, which is empty on a rank that does not write. */
   async pushToHub(options: TrainerPushOptions = {}): Promise<string> {
+    if (!leads(this.#ranks)) return "";
     const { model, tokenizer } = this.#options.trained;
     return this.#hub.push({ commitMessage: "End of training", ...options }, async (folder) => {
       await model.savePretrained(folder);

@@ -34,7 +34,6 @@ class Mean {
         sum_ += value;
         ++count_;
     }
-    int64_t count() const { return count_; }
     double value(double without_any) const {
         return count_ > 0 ? sum_ / static_cast<double>(count_) : without_any;
     }
@@ -189,8 +188,6 @@ LossResult MetricSums::result(ReadBack& read_back) const {
     result.phi = phi.value(kNan);
     result.logp_difference_mean = difference.value(count > 0 ? kNan : 0);
     result.logp_difference_max = values.back();
-    result.scored_slices = entropy.count();
-    result.clipped_slices = low_min.count();
     result.active_entropy = share(active_entropy, active);
     result.active_tokens = static_cast<int64_t>(active);
     result.tokens = shape_.tokens({0, count});
