@@ -44,6 +44,10 @@ const commands: Readonly<Record<string, Entry>> = {
     summary: "fine-tune on given answers, from a configuration with TRL's keys",
     load: async () => (await import("./commands/sft.js")).sftCommand,
   },
+  launch: {
+    summary: "start a script as several ranks that train one model together",
+    load: async () => (await import("./commands/launch.js")).launchCommand,
+  },
   eval: {
     summary: "evaluate a model or a server on benchmarks, or on rows with a reward",
     load: async () => (await import("./commands/eval.js")).evalCommand,

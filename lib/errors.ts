@@ -59,6 +59,8 @@ export type GrpoErrorCode =
   | "ROLLOUT_FAILED"
   /** Loss or gradient was not finite too many times in a row. */
   | "NON_FINITE"
+  /** Another rank of the run has failed, is gone, or did not come in time. */
+  | "RANK_FAILED"
   /** Stopped by a signal or Ctrl-C. */
   | "CANCELLED"
   /** A model was used after dispose(). */

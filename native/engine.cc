@@ -325,13 +325,39 @@ SftResult Engine::sft_evaluate(const SftBatch& batch, const SftOptions& options,
     return grpo::sft_evaluate(decoder_, policy(), batch, options, read_back_, cancelled);
 }
 
-StepResult Engine::optimizer_step(const OptimizerOptions& options) {
+StepResult Engine::optimizer_step(const OptimizerOptions& options, const Cancelled& cancelled) {
     Adapter& adapter = weights_.trained();
+    if (group_) {
+        adapter.parameters.need_gradient();
+        group_->sum(adapter.parameters.gradient, cancelled);
+    }
     const StepResult result = grpo::optimizer_step(adapter.parameters, options, read_back_);
     adapter.parameters.zero_grad();
     sequences_.reset();
     if (result.applied) adapter.refresh(decoder_.base());
     return result;
+}
+
+void Engine::join_ranks(const RankOptions& options) {
+    group_.reset();
+    group_ = RankGroup::join(options);
+}
+
+RankGroup& Engine::ranks() {
+    require(group_ != nullptr, "this engine has joined no other ranks");
+    return *group_;
+}
+
+void Engine::share_values(const Cancelled& cancelled) {
+    Adapter& adapter = weights_.trained();
+    ranks().share(adapter.parameters.values, cancelled);
+    sequences_.reset();
+    adapter.refresh(decoder_.base());
+}
+
+void Engine::leave_ranks(const std::string& reason) {
+    if (group_) group_->leave(reason);
+    group_.reset();
 }
 
 EngineMemory Engine::memory() const {

@@ -14,6 +14,7 @@
 
 #include "batch.h"
 #include "device.h"
+#include "distributed/group.h"
 #include "model/block_pool.h"
 #include "model/prefix_index.h"
 #include "model_spec.h"
@@ -61,9 +62,19 @@ class Engine {
     SftResult sft_evaluate(const SftBatch& batch, const SftOptions& options,
                            const Cancelled& cancelled);
     /// Clips, steps, and clears the gradient, also when it was not finite and nothing was applied.
-    StepResult optimizer_step(const OptimizerOptions& options);
+    /// Among ranks the gradient is their sum.
+    StepResult optimizer_step(const OptimizerOptions& options, const Cancelled& cancelled);
     void zero_grad();
     std::vector<std::pair<std::string, std::vector<float>>> gradients();
+
+    /// From here on this engine trains together with those of the other ranks.
+    void join_ranks(const RankOptions& options);
+    /// Throws BAD_INPUT outside a group.
+    RankGroup& ranks();
+    /// What is trained is as rank 0 has it.
+    void share_values(const Cancelled& cancelled);
+    /// `reason`: for the other ranks; "": the run is over.
+    void leave_ranks(const std::string& reason);
 
     EngineMemory memory() const;
     /// Counts operators from here on, or no more; returns what was counted up to here.
@@ -107,6 +118,7 @@ class Engine {
     std::unique_ptr<OperatorCounter> counter_;
     std::unique_ptr<Sequences> sequences_;
     StreamInbox inbox_;
+    std::unique_ptr<RankGroup> group_;  // none: alone
 };
 
 /// A device that can be used now, e.g. {"cpu", 1}.

@@ -33,6 +33,8 @@ const layers: readonly (readonly string[])[] = [
   ["lib/options"],
   // The mirror of the addon; the Hub's files.
   ["lib/native", "lib/hub"],
+  // Processes that train together.
+  ["lib/distributed"],
   ["lib/setup", "lib/dataset", "lib/tokenizer", "lib/model"],
   ["lib/grammar"],
   ["lib/rewards", "lib/log", "lib/report", "lib/gguf", "lib/chat"],
@@ -52,7 +54,7 @@ const layers: readonly (readonly string[])[] = [
   ["native/batch.h", "native/model_spec.h"],
   ["native/large_blocks", "native/op_counter", "native/machine_probe", "native/meta_kernels"],
   // Kernels; files of tensors; optimizers over flat buffers.
-  ["native/kernels", "native/io", "native/optim"],
+  ["native/kernels", "native/io", "native/optim", "native/distributed"],
   ["native/model"],
   ["native/rollout", "native/train"],
   ["native/weights"],

@@ -1,6 +1,7 @@
 // The fields of GRPOConfig, TRL's names in camelCase and TRL's defaults: those of any run (lib/run/options.ts), those of the loss
 // (lib/options/loss.ts) and GRPO's own. Shapes and ranges are checked by the schema, combinations in config-check.ts.
 
+import { worldSize } from "../distributed/environment.js";
 import type { ReportTo } from "../log/trackers.js";
 import { type GivenOptions, type OptionsSchema, optionsSchema, type ResolvedOptions } from "../options/fields.js";
 import { type LossFields, lossFields, type MicroBatchFields, microBatchFields } from "../options/loss.js";
@@ -14,6 +15,7 @@ import {
   memoryFields,
   newerNameFields,
   optimizerFields,
+  rankFields,
   trackerFields,
 } from "../run/options.js";
 import { modelFields } from "../run/trained-model.js";
@@ -23,9 +25,9 @@ import type { OptionsWithoutEffect } from "./options-without-effect.js";
 
 /** How completions form steps and generations. */
 export const batchFields = ({ count, optional }: FieldTypes) => ({
-  /** Completions (not prompts) in one slice of a step. Default 8. */
+  /** Completions (not prompts) in one slice of a step, of which each rank has its own. Default 8. */
   perDeviceTrainBatchSize: count.default(8),
-  /** Slices in one optimizer step; a step has perDeviceTrainBatchSize times this many completions. Default 1. */
+  /** Slices of each rank in one optimizer step; a step has perDeviceTrainBatchSize times this many completions, times the ranks. Default 1. */
   gradientAccumulationSteps: count.default(1),
   /** Completions sampled for each prompt (G). Default 8. */
   numGenerations: count.default(8),
@@ -33,7 +35,7 @@ export const batchFields = ({ count, optional }: FieldTypes) => ({
   numGenerationsEval: optional(count),
   /** Completions of one generation; null: from stepsPerGeneration. Default null. */
   generationBatchSize: optional(count),
-  /** Slices in one generation; null: gradientAccumulationSteps, so that each step has its own generation. Default null. */
+  /** Slices of each rank in one generation; null: gradientAccumulationSteps, so that each step has its own generation. Default null. */
   stepsPerGeneration: optional(count),
   /** Optimization passes over each generation. Default 1. */
   numIterations: count.default(1),
@@ -239,6 +241,7 @@ type Fields = ReturnType<typeof identityFields> &
   ReturnType<typeof evaluationFields> &
   ReturnType<typeof evaluationSamplingFields> &
   ReturnType<typeof checkpointFields> &
+  ReturnType<typeof rankFields> &
   ReturnType<typeof hubFields> &
   ReturnType<typeof completionHubFields>;
 
@@ -277,6 +280,8 @@ const fields = (types: FieldTypes): Fields => ({
   ...evaluationFields(types),
   ...evaluationSamplingFields(types),
   ...checkpointFields(types),
+  // Ranks. Processes that train one model together.
+  ...rankFields(types),
   // The Hub. Uploads run during training; one that fails is tried again with the next save.
   ...hubFields(types),
   ...completionHubFields(types),
@@ -315,6 +320,8 @@ type Batching = Pick<
 >;
 
 export interface BatchSizes {
+  /** Of all ranks. */
+  readonly slicesPerStep: number;
   /** Completions of one optimizer step. */
   readonly completionsPerStep: number;
   /** stepsPerGeneration, from whichever option says it. */
@@ -323,12 +330,17 @@ export interface BatchSizes {
   readonly completionsPerGeneration: number;
 }
 
-export function batchSizes(fields: Batching): BatchSizes {
+/** `ranks`: how many train together. */
+export function batchSizes(fields: Batching, ranks: number = worldSize()): BatchSizes {
   const { perDeviceTrainBatchSize: slice, gradientAccumulationSteps, generationBatchSize, stepsPerGeneration } = fields;
   const slicesPerGeneration =
-    generationBatchSize === null ? (stepsPerGeneration ?? gradientAccumulationSteps) : generationBatchSize / slice;
+    generationBatchSize === null
+      ? (stepsPerGeneration ?? gradientAccumulationSteps) * ranks
+      : generationBatchSize / slice;
+  const slicesPerStep = gradientAccumulationSteps * ranks;
   return {
-    completionsPerStep: slice * gradientAccumulationSteps,
+    slicesPerStep,
+    completionsPerStep: slice * slicesPerStep,
     slicesPerGeneration,
     completionsPerGeneration: slice * slicesPerGeneration,
   };

@@ -42,12 +42,17 @@ export class GRPOConfig<Batch = RewardBatch> extends FieldHolder {
     checkCombinations(fields);
   }
 
-  /** Completions of one optimizer step. */
+  /** Slices of all ranks in one optimizer step. */
+  get slicesPerStep(): number {
+    return batchSizes(this).slicesPerStep;
+  }
+
+  /** Completions of one optimizer step, of all ranks. */
   get completionsPerStep(): number {
     return batchSizes(this).completionsPerStep;
   }
 
-  /** stepsPerGeneration, from whichever option says it. */
+  /** stepsPerGeneration times the ranks, from whichever option says it. */
   get slicesPerGeneration(): number {
     return batchSizes(this).slicesPerGeneration;
   }

@@ -4,6 +4,7 @@
 // are made here.
 
 import { at } from "../at.js";
+import { partOf, type Ranks } from "../distributed/ranks.js";
 import { GrpoError } from "../errors.js";
 import type { Metrics } from "../log/metrics.js";
 import type { Learner, SequenceBatch, TrainBatch } from "../model/learner.js";
@@ -67,13 +68,14 @@ export async function prepareGeneration(
   model: Learner,
   args: GRPOConfig,
   plan: TrainingPlan,
+  ranks: Ranks,
   { index, groups, corrected, ahead }: GenerationRequest,
 ): Promise<PreparedGeneration> {
   const rollouts = groups.flatMap((group) => group.rollouts).map((rollout) => trainRollout(rollout, args));
   const samples = samplesOf(rollouts);
   const contextLength = contextLengthOf(samples, args.maxCompletionLength);
   const score = (needed: readonly TrainSample[], reference: boolean) =>
-    scoreSamples(model, samples, new Set(needed), contextLength, { temperature: args.temperature, reference });
+    scoreSamples(model, ranks, samples, new Set(needed), contextLength, { temperature: args.temperature, reference });
   const everyRow = corrected || reachesAllRows(args);
   const active = rollouts.flatMap((rollout) =>
     rollout.samples.filter((sample) => everyRow || teaches(sample, rollout)),
@@ -173,7 +175,7 @@ function contextLengthOf(samples: readonly TrainSample[], maxCompletionLength: n
 }
 
 /** Whether a token of the sample has an advantage. */
-function teaches({ tokenAdvantages }: TrainSample, { advantage }: TrainRollout): boolean {
+export function teaches({ tokenAdvantages }: TrainSample, { advantage }: TrainRollout): boolean {
   return tokenAdvantages ? tokenAdvantages.some((value) => value !== 0) : advantage !== 0;
 }
 
@@ -182,17 +184,22 @@ function reachesAllRows({ beta, useAdaptiveEntropy, entropyCoef, topEntropyQuant
   return beta !== 0 || useAdaptiveEntropy || entropyCoef !== 0 || topEntropyQuantile < 1;
 }
 
-/** Log-probabilities of the samples that are needed; zeros, which nothing reads, in place of the others. */
+/** Log-probabilities of the samples that are needed, each by one rank; zeros, which nothing reads, in place of the others. */
 async function scoreSamples(
   model: Learner,
+  ranks: Ranks,
   samples: readonly TrainSample[],
   needed: ReadonlySet<TrainSample>,
   contextLength: number,
   options: { readonly temperature: number; readonly reference: boolean },
 ): Promise<Map<TrainSample, Float32Array>> {
-  const sequences = sequenceBatch(samples, contextLength);
-  const completionIds = samples.map((sample) => (needed.has(sample) ? sample.completionIds : []));
-  const scored = await model.completionLogprobs({ ...sequences, completionIds }, options);
+  const { from, to } = partOf(ranks, samples.length);
+  const own = samples.slice(from, to);
+  const completionIds = own.map((sample) => (needed.has(sample) ? sample.completionIds : []));
+  const sequences = { ...sequenceBatch(own, contextLength), completionIds };
+  const scored = (
+    await ranks.gather(own.length === 0 ? [] : await model.completionLogprobs(sequences, options))
+  ).flat();
   return new Map(
     samples.map((sample, i) => [
       sample,

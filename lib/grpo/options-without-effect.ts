@@ -18,8 +18,6 @@ export interface OptionsWithoutEffect {
   /** @deprecated No effect: matrix products use the model's own type. */
   readonly tf32?: unknown;
   /** @deprecated No effect: training runs in one process. */
-  readonly ddpTimeout?: unknown;
-  /** @deprecated No effect: training runs in one process. */
   readonly averageTokensAcrossDevices?: unknown;
   /** @deprecated No effect: progress is one line a step, and a status line on a terminal. */
   readonly disableTqdm?: unknown;

@@ -27,7 +27,7 @@ export function planTraining(config: GRPOConfig, rows: number, whyDropped?: stri
   const promptsPerGeneration = completionsPerGeneration / config.numGenerations;
   const generationsPerEpoch = Math.floor(rows / promptsPerGeneration);
   if (generationsPerEpoch === 0) throw tooFewRows(config, rows, promptsPerGeneration, whyDropped);
-  const slicesPerStep = config.gradientAccumulationSteps;
+  const { slicesPerStep } = config;
   const slicesPerEpoch = generationsPerEpoch * iterations * slicesPerGeneration;
   const stepsPerEpoch = Math.ceil(slicesPerEpoch / slicesPerStep);
   return {

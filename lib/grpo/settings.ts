@@ -57,6 +57,8 @@ export function settingsOf(
   const options = Object.entries(pickOptions(numberSchema(), args)).filter(([name]) => !WITHOUT.includes(name));
   return {
     ...Object.fromEntries(options),
+    // Of all ranks: a run may go on with more or fewer.
+    gradientAccumulationSteps: args.slicesPerStep,
     stepsPerGeneration: args.slicesPerGeneration,
     rewardWeights,
     trainDataset: stream ? "a stream" : "a table",

@@ -2,6 +2,7 @@
 
 import type { RolloutFunction } from "../agents/rollout.js";
 import { badOption, show } from "../checks.js";
+import type { Ranks } from "../distributed/ranks.js";
 import { GrpoError } from "../errors.js";
 import { completionConstraint } from "../grammar/completion-form.js";
 import type { Logger } from "../log/logger.js";
@@ -152,6 +153,8 @@ export interface TrainerSetup<Row extends object> extends TrainerRows<Row> {
   readonly toolUse: ToolUse | undefined;
   /** Whether rollouts make prompts of their own, so that rows need none. */
   readonly makesPrompts: boolean;
+  /** Who trains with this process. */
+  readonly ranks: Ranks;
 }
 
 /** Whether a run evaluates. */
@@ -177,7 +180,7 @@ export function trainerRows<Row extends object>(
 
 /** A generation is sampled whole, also where the steps train on a part of it. */
 function promptsOfRun(args: GRPOConfig): number {
-  const slices = args.maxSteps * args.gradientAccumulationSteps;
+  const slices = args.maxSteps * args.slicesPerStep;
   const generations = Math.ceil(slices / (args.slicesPerGeneration * args.numIterations));
   return generations * (args.completionsPerGeneration / args.numGenerations);
 }
@@ -306,9 +309,9 @@ export function rolloutSource<Row extends object>(
   prompts: PromptTable<Row>,
   rows: RowSource<Row>,
 ): RolloutSource<Row> {
-  const { sampler, versions, processingClass: tokenizer } = setup;
+  const { sampler, versions, processingClass: tokenizer, ranks } = setup;
   const columns = rewardColumns(rows, args.removeUnusedColumns);
-  return { sampler, versions, tokenizer, prompts, columns, rewards, batching: args.rewardBatching };
+  return { sampler, versions, tokenizer, prompts, columns, rewards, batching: args.rewardBatching, ranks };
 }
 
 /** What keeps completions to their form, where they have one and servers do not see to it. */

@@ -82,7 +82,8 @@ export class TrainSteps<Row> {
     this.#setup = setup;
     this.#entropy = new EntropyControl(setup.args, carryover.entropy);
     const { args, plan, learner, source } = setup;
-    this.#updater = new PolicyUpdater(learner, args, plan, this.#entropy, source.sampler.elsewhere === true);
+    const elsewhere = source.sampler.elsewhere === true;
+    this.#updater = new PolicyUpdater(learner, args, plan, this.#entropy, elsewhere, source.ranks);
     this.#generation = carryover.generation;
     this.#promptsTaken = carryover.promptsTaken;
     this.#queue = new RolloutQueue({
@@ -173,13 +174,13 @@ export class TrainSteps<Row> {
 
   /** Takes, scores and prepares a generation for step `step`. */
   async #begin(step: number, index: number, position: number): Promise<Begun> {
-    const { args, plan, learner, rewardWeights, notes } = this.#setup;
+    const { args, plan, learner, source, rewardWeights, notes } = this.#setup;
     const options = scoreOptions(args, rewardWeights);
     const { sampled, waited } = await this.#queue.take(index, position);
     const scored = scoreGroups(sampled.groups, options, sampled.kept);
     notes.unscored("trainDataset", scored.groups);
     if (args.dynamicSampling) notes.unfilled(sampled);
-    const { generation, metrics: correction } = await prepareGeneration(learner, args, plan, {
+    const { generation, metrics: correction } = await prepareGeneration(learner, args, plan, source.ranks, {
       index,
       groups: scored.trained,
       corrected: this.#corrects,

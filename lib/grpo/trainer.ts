@@ -5,6 +5,7 @@
 import { unlessAborted } from "../abort.js";
 import type { RolloutFunction } from "../agents/rollout.js";
 import { checkText } from "../checks.js";
+import { ProcessRanks } from "../distributed/process-ranks.js";
 import { GrpoError, reasonOf } from "../errors.js";
 import type { CompletionRecord } from "../log/run-log.js";
 import { RewardRuntime } from "../rewards/runtime.js";
@@ -76,6 +77,7 @@ export class GRPOTrainer<Row extends object> {
   readonly #notes = new RewardNotes((text) => this.#loop.note(text));
   readonly #rewardWeights: readonly number[];
   readonly #loop: TrainingLoop<GRPOConfig>;
+  readonly #ranks: ProcessRanks;
   #parts: Parts<Row> | undefined;
   #run: GRPORun<Row> | undefined;
   /** The reference is fixed when training first begins. */
@@ -89,8 +91,10 @@ export class GRPOTrainer<Row extends object> {
     // Which columns its reward functions read is checked by the type of the argument, and matters no more.
     const args = (options.args ?? new GRPOConfig(defaultOutputDir(options.model, "GRPO"))) as GRPOConfig;
     this.args = args;
+    this.#ranks = new ProcessRanks(args.ddpTimeout);
     this.#policy = new TrainedModel<PolicyModel, ProcessingClass>("GRPOTrainer", options, args);
     checkSampler(options.sampler, args);
+    if (samplesOnServers(args) && this.#ranks.size > 1) throw serversOfRanks();
     this.#sampler = options.sampler;
     this.#rows = trainerRows(options, args);
     this.#toolUse = ToolUse.of(options, args);
@@ -112,6 +116,7 @@ export class GRPOTrainer<Row extends object> {
     if (this.#policy.isLoaded && !samplesOnServers(args)) this.#parts = this.#makeParts();
     this.#loop = new TrainingLoop({
       args,
+      ranks: this.#ranks,
       trained: this.#policy,
       open: () => this.#open(),
       view: viewOf(args, this.#rewards.names),
@@ -175,6 +180,7 @@ export class GRPOTrainer<Row extends object> {
 
   async #open(signal?: AbortSignal): Promise<Parts<Row>> {
     await this.#policy.load();
+    await this.#ranks.join(this.#policy.model);
     if (samplesOnServers(this.args)) await this.#connect(signal);
     this.#parts ??= this.#makeParts();
     return this.#parts;
@@ -203,6 +209,7 @@ export class GRPOTrainer<Row extends object> {
       processingClass: tokenizer,
       toolUse: this.#toolUse,
       makesPrompts: this.#rollouts !== undefined,
+      ranks: this.#ranks,
     };
     const evaluator = new Evaluator(setup, args, this.#rewards, this.#rewardWeights, this.#notes);
     return { setup, prompts: promptTable(setup.trainDataset, setup, args), evaluator };
@@ -222,6 +229,7 @@ export class GRPOTrainer<Row extends object> {
     await checkMemory(learner, { args, plan, longestPrompt: 1, evalPrompts: 0 });
     if (!this.#begun) await learner.beginTraining({ reference: args.beta > 0, mixed: args.syncRefModel });
     this.#begun = true;
+    await this.#ranks.shareValues();
     this.#run = new GRPORun({
       setup,
       args,
@@ -249,6 +257,12 @@ export class GRPOTrainer<Row extends object> {
       this.#loop.note(`closing the rewards: ${reasonOf(error)}`);
     });
   }
+}
+
+function serversOfRanks(): GrpoError {
+  return new GrpoError("BAD_OPTION", "GRPOTrainer: useVllm asks for servers, and several ranks cannot share them yet", {
+    hint: "let every rank sample by itself: leave useVllm out",
+  });
 }
 
 function toolsTwice(): GrpoError {

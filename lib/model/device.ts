@@ -1,10 +1,11 @@
 // Which device a model runs on: the one that was asked for, if libtorch can use it, or the first accelerator.
 
 import { badOption } from "../checks.js";
+import { readRankEnvironment } from "../distributed/environment.js";
 import { GrpoError } from "../errors.js";
 import type { NativeCore } from "../native/native.js";
 
-/** Where a model computes; "auto" is the first accelerator that libtorch can use, else the CPU. */
+/** Where a model computes; "auto" is the first accelerator that libtorch can use, else the CPU. Of several, a rank has that of its own number on its host. */
 export type Device = "auto" | "cpu" | "mps" | "cuda" | `cuda:${number}`;
 
 /** The engine's name of the device: "cpu", "mps" or "cuda:N". `available` is core.devices(). */
@@ -12,10 +13,11 @@ export function resolveDevice(wanted: string, available: ReturnType<NativeCore["
   const count = (type: string) => available.find((device) => device.type === type)?.count ?? 0;
   if (wanted === "auto") {
     const accelerator = available.find(({ type, count: n }) => type !== "cpu" && n > 0)?.type ?? "cpu";
-    return accelerator === "cuda" ? "cuda:0" : accelerator;
+    return accelerator === "cuda" ? `cuda:${ownIndex(count("cuda"))}` : accelerator;
   }
   const match = typeof wanted === "string" ? /^(cpu|mps|cuda)(?::(\d+))?$/.exec(wanted) : null;
-  const [, type = "", index = "0"] = match ?? [];
+  const [, type = "", given] = match ?? [];
+  const index = given ?? String(type === "cuda" ? ownIndex(count(type)) : 0);
   if (match === null || (type !== "cuda" && Number(index) !== 0)) {
     throw badOption("device", "device", "auto, cpu, cuda, cuda:N or mps", wanted);
   }
@@ -27,4 +29,9 @@ export function resolveDevice(wanted: string, available: ReturnType<NativeCore["
         ? 'use device "auto" or "cpu"; or see with `npx grpo doctor` whether the driver is there, and `npx grpo setup --cuda` for a CUDA libtorch'
         : 'use device "auto" or "cpu"',
   });
+}
+
+function ownIndex(count: number): number {
+  const local = readRankEnvironment()?.localRank;
+  return local === undefined || count === 0 ? 0 : local % count;
 }

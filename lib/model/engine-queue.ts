@@ -16,6 +16,7 @@ const NATIVE_CODES: readonly GrpoErrorCode[] = [
   "FILE_NOT_FOUND",
   "NON_FINITE",
   "OUT_OF_MEMORY",
+  "RANK_FAILED",
   "UNSUPPORTED_ARCHITECTURE",
 ];
 

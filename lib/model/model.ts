@@ -12,6 +12,7 @@ import type {
   NativeDtype,
   NativeEngine,
   NativeLossResult,
+  NativeRankOptions,
   NativeSftResult,
   NativeStepResult,
 } from "../native/native.js";
@@ -420,6 +421,26 @@ export class CausalLM implements Learner, SupervisedLearner {
   async optimizerStep(options: OptimizerStepOptions): Promise<NativeStepResult> {
     const step = toNativeOptimizer(options);
     return this.#queue.run((engine) => engine.optimizerStep(step));
+  }
+
+  /** From here on the optimizer's steps are of the sum of all ranks' gradients. Waits until all are there. */
+  joinRanks(options: NativeRankOptions): Promise<void> {
+    return this.#queue.run((engine) => engine.joinRanks(options));
+  }
+
+  /** What each rank gives, by rank; every rank calls what waits for the others in the same order. */
+  gatherBytes(own: Uint8Array): Promise<Uint8Array[]> {
+    return this.#queue.run((engine) => engine.gatherBytes(own));
+  }
+
+  /** What is trained becomes what rank 0 has. */
+  shareValues(): Promise<void> {
+    return this.#queue.run((engine) => engine.shareValues());
+  }
+
+  /** Trains alone again. `reason`: told to the other ranks; "": the run is over. */
+  leaveRanks(reason: string): Promise<void> {
+    return this.#queue.run((engine) => engine.leaveRanks(reason));
   }
 
   /** Forgets the gradient that `forwardBackward` has added up. */

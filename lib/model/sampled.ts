@@ -46,6 +46,8 @@ export interface SampleOptions<T = SampledCompletion> {
   readonly groupSize: number;
   /** New tokens of a completion at most. */
   readonly maxNewTokens: number;
+  /** Sequence length that length-dependent rotary embeddings are made for. Default: the longest prompt and maxNewTokens. */
+  readonly contextLength?: number;
   /** false: greedy. Default true. */
   readonly doSample?: boolean;
   /** Divides the logits. Default 1. */

@@ -75,6 +75,7 @@ const DRAWING = {
 const SAMPLE_OPTIONS = namesOf<ModelSampleOptions>({
   groupSize: true,
   maxNewTokens: true,
+  contextLength: true,
   ...DRAWING,
   stopIds: true,
   seed: true,
@@ -129,6 +130,9 @@ export function sampleRequest(
     seed: number("seed", 0, { min: 0, integer: true }),
     step: number("step", 0, { min: 0, integer: true }),
     maxRows: number("maxRows", MAX_ROWS, { min: 1, integer: true }),
+    ...(options.contextLength === undefined
+      ? {}
+      : { contextLength: number("contextLength", undefined, { min: 1, integer: true }) }),
     ...(options.constraint === undefined ? {} : { constrained: true }),
     ...(checkBoolean(where, "graphCapture", options.graphCapture ?? false) ? { graphCapture: true } : {}),
   };

@@ -394,6 +394,21 @@ export interface NativeSnapshot {
   write(file: string, header: Uint8Array): Promise<void>;
 }
 
+/** How a process joins a group of ranks. */
+export interface NativeRankOptions {
+  host: string; // of the store
+  port: number; // of the store
+  serves: boolean; // this process holds the store
+  rank: number;
+  size: number;
+  /** Of the group: the same on all ranks, another for each group. */
+  name: string;
+  /** Of this host, which the other ranks connect to. */
+  address: string;
+  network: string; // interface in place of the address; "": the address
+  timeout: number; // seconds that a rank waits for the others
+}
+
 export interface NativeMergeOptions {
   /** Round the update to the model's dtype before adding it, and refuse results that are not finite (PEFT's safe_merge). */
   safe: boolean;
@@ -464,9 +479,19 @@ export interface NativeEngine {
   sftForwardBackward(batch: NativeSftBatch, loss: NativeSftLoss): Promise<NativeSftResult>;
   /** The same numbers, without gradient and dropout. */
   sftEvaluate(batch: NativeSftBatch, loss: NativeSftLoss): Promise<NativeSftResult>;
+  /** Among ranks of the sum of their gradients. */
   optimizerStep(options: NativeOptimizer): Promise<NativeStepResult>;
   zeroGrad(): Promise<void>;
   gradients(): Promise<Record<string, Float32Array>>;
+
+  /** From here on this engine trains together with those of the other ranks; waits until all are there. Throws RANK_FAILED. */
+  joinRanks(options: NativeRankOptions): Promise<void>;
+  /** What each rank gives, by rank. Every rank calls what waits for the others in the same order. Throws RANK_FAILED. */
+  gatherBytes(own: Uint8Array): Promise<Uint8Array[]>;
+  /** What is trained is as rank 0 has it. Throws RANK_FAILED. */
+  shareValues(): Promise<void>;
+  /** `reason`: told to the other ranks; "": the run is over. */
+  leaveRanks(reason: string): Promise<void>;
 
   /** Every job asked for so far ends at its next check with code CANCELLED; later ones run. A cancelled forwardBackward leaves
    *  a part of the gradient behind. */

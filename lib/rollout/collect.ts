@@ -4,6 +4,7 @@
 import { setMaxListeners } from "node:events";
 import { unlessAborted } from "../abort.js";
 import { at } from "../at.js";
+import { partOf, type Ranks } from "../distributed/ranks.js";
 import { GrpoError } from "../errors.js";
 import type { SampledGroup, SampleOptions } from "../model/sampled.js";
 import type { RewardInput, RewardOutput, RewardRuntime } from "../rewards/runtime.js";
@@ -31,6 +32,8 @@ export interface RolloutSource<Row> {
   readonly columns: readonly string[];
   readonly rewards: RewardRuntime;
   readonly batching: "group" | "batch";
+  /** Each samples and scores its part of the prompts. */
+  readonly ranks: Ranks;
 }
 
 export interface RolloutRequest {
@@ -61,7 +64,41 @@ export interface Collected {
   };
 }
 
+/** Of all ranks, each of which samples its part of the rows; the draws of a row are the same wherever it is sampled. */
 export async function collectGroups<Row>(source: RolloutSource<Row>, request: RolloutRequest): Promise<Collected> {
+  const { ranks } = source;
+  const keys = keysOf(request.rows);
+  if (ranks.size === 1) return collectOwn(source, request, keys);
+  const { from, to } = partOf(ranks, request.rows.length);
+  const rows = request.rows.slice(from, to);
+  const longest = request.rows.reduce((length, row) => Math.max(length, source.prompts.ids(row).length), 0);
+  // Of the prompts of all ranks, as rotary embeddings that depend on the length must be the same everywhere.
+  const sampling = { ...request.sampling, contextLength: longest + request.sampling.maxNewTokens };
+  const own =
+    rows.length === 0 ? NOTHING : await collectOwn(source, { ...request, rows, sampling }, keys.slice(from, to));
+  const all = await ranks.gather({ ...own, groups: own.groups.map(withoutEnvironments) });
+  return {
+    groups: all.flatMap(({ groups }) => groups),
+    calls: all.flatMap(({ calls }) => calls),
+    seconds: {
+      rollout: Math.max(...all.map(({ seconds }) => seconds.rollout)),
+      reward: Math.max(...all.map(({ seconds }) => seconds.reward)),
+    },
+  };
+}
+
+const NOTHING: Collected = { groups: [], calls: [], seconds: { rollout: 0, reward: 0 } };
+
+/** What a rollout acted upon is of its own process, and was for its reward functions. */
+function withoutEnvironments(group: Group): Group {
+  return { ...group, rollouts: group.rollouts.map(({ environment: _, ...rollout }) => rollout) };
+}
+
+async function collectOwn<Row>(
+  source: RolloutSource<Row>,
+  request: RolloutRequest,
+  promptKeys: readonly number[],
+): Promise<Collected> {
   const { rows, sampling, ahead = false, onProgress } = request;
   if (request.signal.aborted) throw new GrpoError("CANCELLED", "stopped before sampling");
   const promptIds = rows.map((row) => source.prompts.ids(row));
@@ -83,7 +120,7 @@ export async function collectGroups<Row>(source: RolloutSource<Row>, request: Ro
     });
 
   const started = performance.now();
-  const options = { ...sampling, promptKeys: keysOf(rows), signal: scoring.signal, onGroup };
+  const options = { ...sampling, promptKeys, signal: scoring.signal, onGroup };
   const promptRows = rows.map((row) => source.prompts.row(row));
   const sample = async () => {
     if (!ahead) await source.versions.showTo(source.sampler, scoring.signal);

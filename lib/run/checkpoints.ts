@@ -24,6 +24,8 @@ export interface CheckpointsOptions {
   readonly trained: Trained;
   readonly state: TrainerState;
   readonly control: TrainerControl;
+  /** False: another rank writes them. */
+  readonly writes: boolean;
 }
 
 /** Around the writing of a checkpoint. */
@@ -70,7 +72,7 @@ export class Checkpoints {
     const { trained } = this.#options;
     const checkpoint = await readCheckpoint(folder);
     const { state } = checkpoint;
-    const notes = compareSettings(checkpoint, this.#settingsOf(run));
+    const notes = compareSettings(checkpoint, this.settingsOf(run));
     await run.restore(checkpoint);
     await trained.model.loadCheckpoint(folder);
     const { best_model_checkpoint: best } = state;
@@ -78,7 +80,8 @@ export class Checkpoints {
     return { folder, state: { ...state, best_model_checkpoint: bestFolder }, notes };
   }
 
-  #settingsOf(run: Run): Settings {
+  /** On which the numbers of a run depend. */
+  settingsOf(run: Run): Settings {
     const { args, trained } = this.#options;
     return { ...settingsOf(args, trained.model), ...run.settings };
   }
@@ -92,6 +95,10 @@ export class Checkpoints {
     moments.ready.catch(() => {});
     await this.written();
     const { path: final, copies } = this;
+    if (!this.#options.writes) {
+      this.#lastSaved = this.#options.state.globalStep;
+      return final;
+    }
     const checkpoint = await this.#take(run, progress, copies);
     this.#lastSaved = this.#options.state.globalStep;
     const onDisk = moments.ready.then(() => saveCheckpoint(checkpoint));
@@ -127,7 +134,7 @@ export class Checkpoints {
     const keep = state.bestModelCheckpoint;
     // Folders may move, and be named from elsewhere.
     const bestModelCheckpoint = keep && path.relative(outputDir, keep);
-    const parts = { control, progress, settings: this.#settingsOf(run), own: keys };
+    const parts = { control, progress, settings: this.settingsOf(run), own: keys };
     const stored = storeState({ ...state, bestModelCheckpoint }, parts);
     const writeModel = await model.takeCheckpoint({ copy });
     return { outputDir, writeModel, tokenizer, state: stored, files, totalLimit, keep };

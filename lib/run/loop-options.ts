@@ -1,5 +1,6 @@
 // What a training loop is made of: the options of the run, who is trained, and how the trainer's metrics are shown.
 
+import type { Ranks } from "../distributed/ranks.js";
 import type { TrainingFacts } from "../hub/model-card.js";
 import type { Logger } from "../log/logger.js";
 import type { Metrics } from "../log/metrics.js";
@@ -12,6 +13,8 @@ import type { RunOptions } from "./options.js";
 
 export interface LoopOptions<Args extends RunOptions> {
   readonly args: Args;
+  /** Who trains with this process; default: nobody. */
+  readonly ranks?: LoopRanks;
   readonly trained: Trained;
   /** Loads who is trained, where they are not there from the beginning. */
   readonly open?: () => Promise<unknown>;
@@ -27,6 +30,14 @@ export interface LoopOptions<Args extends RunOptions> {
   readonly completionsRepo?: string | null;
   /** Lets go of what the trainer holds between runs and evaluations; never rejects. An aborted signal ends the waiting. */
   readonly close?: (signal?: AbortSignal) => Promise<void>;
+}
+
+/** The ranks of a run, as its loop needs them. */
+export interface LoopRanks extends Ranks {
+  /** Throws BAD_CONFIG where another rank has other settings. */
+  agree(settings: Readonly<Record<string, unknown>>): Promise<void>;
+  /** Tells the others, and the launcher, of a failure. Never rejects. */
+  fail(error: unknown): Promise<void>;
 }
 
 /** Who is trained. Asked for in a run and not before it, so that a trainer may load them as its run begins. */

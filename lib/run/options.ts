@@ -126,6 +126,12 @@ export const checkpointFields = ({ z, count, interval, optional }: FieldTypes) =
   saveTotalLimit: optional(count),
 });
 
+/** What several ranks need, processes that train one model together. */
+export const rankFields = ({ z }: FieldTypes) => ({
+  /** Seconds that a rank waits for the others, whose slowest rollout must be shorter. Default 1800. */
+  ddpTimeout: z.number().positive().default(1800),
+});
+
 /** What goes to the Hub. Uploads run during training; one that fails is tried again with the next save. */
 export const hubFields = ({ z, optional }: FieldTypes) => ({
   /** Upload model, tokenizer, metrics and a model card at each save; saveModel() then uploads too. Default false. */
@@ -155,6 +161,7 @@ export const runFields = (types: FieldTypes) => ({
   ...trackerFields(types),
   ...evaluationFields(types),
   ...checkpointFields(types),
+  ...rankFields(types),
   ...hubFields(types),
 });
 

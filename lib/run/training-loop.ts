@@ -2,6 +2,8 @@
 // and an evaluation are it asks of a Run (run.ts). This file is their order, and what happens when a run is cut short.
 
 import { stayAlive } from "../abort.js";
+import { at } from "../at.js";
+import { ALONE, leads } from "../distributed/ranks.js";
 import { GrpoError, reasonOf } from "../errors.js";
 import type { Outcome } from "../log/logger.js";
 import { MetricWindow } from "../log/metrics.js";
@@ -13,7 +15,7 @@ import { type Checkpoint, removeLeftovers } from "./checkpoint.js";
 import { Checkpoints } from "./checkpoints.js";
 import { HubPush, type TrainerPushOptions } from "./hub-push.js";
 import { type InterruptWatch, watchInterrupts } from "./interrupt.js";
-import type { LoopOptions } from "./loop-options.js";
+import type { LoopOptions, LoopRanks } from "./loop-options.js";
 import { claimModel } from "./model-claims.js";
 import type { RunOptions } from "./options.js";
 import { OutputFolder } from "./output-folder.js";
@@ -42,6 +44,16 @@ interface Running {
   latest: readonly CompletionRecord[];
 }
 
+/** One process. */
+const LONE: LoopRanks = {
+  ...ALONE,
+  agree: async () => {},
+  fail: async () => {},
+};
+
+/** Options of a rank that does not write. */
+const UNWRITTEN = { saveStrategy: "no", logTo: [], pushToHub: false } as const;
+
 export class TrainingLoop<Args extends RunOptions> {
   /** Where the run stands: one object for the life of the trainer, which callbacks and reward functions see. */
   readonly state: TrainerState;
@@ -53,26 +65,33 @@ export class TrainingLoop<Args extends RunOptions> {
   readonly #best: BestModel;
   readonly #checkpoints: Checkpoints;
   readonly #hub: HubPush;
+  readonly #ranks: LoopRanks;
   #training = false;
   /** Whether it has begun to train the model before. */
   #begun = false;
 
   constructor(options: LoopOptions<Args>) {
     const { args, trained, view, completionsRepo = null } = options;
-    const { outputDir, logTo, runName, project } = args;
+    const { ranks = LONE } = options;
+    this.#ranks = ranks;
+    // Rank 0 alone writes; the others go through the same moves without a trace.
+    const writes = leads(ranks);
+    const shown = writes ? args : { ...args, ...UNWRITTEN };
+    const { outputDir, logTo, runName, project } = shown;
     this.#options = options;
     this.#args = args;
     this.state = freshState(args.maxSteps);
-    this.#folder = new OutputFolder(args);
-    const { output, loggers } = options;
+    this.#folder = new OutputFolder(shown);
+    const { output } = options;
+    const loggers = writes ? options.loggers : [];
     this.#log = new RunLog({ outputDir, logTo, runName, project, config: { ...args }, output, loggers });
     this.#callbacks = new Callbacks(options.callbacks ?? [], { state: this.state, args });
     const { control } = this.#callbacks;
     this.#best = new BestModel(args, view.bestMetric);
-    this.#checkpoints = new Checkpoints({ args, trained, state: this.state, control });
+    this.#checkpoints = new Checkpoints({ args, trained, state: this.state, control, writes });
     this.#hub = new HubPush({
-      args,
-      completionsRepo,
+      args: shown,
+      completionsRepo: writes ? completionsRepo : null,
       card: () => view.card(this.state),
       note: (text) => this.note(text),
     });
@@ -118,6 +137,7 @@ export class TrainingLoop<Args extends RunOptions> {
       }
     } catch (error) {
       outcome = error instanceof GrpoError && error.code === "CANCELLED" ? "stopped" : "failed";
+      await this.#ranks.fail(error);
       throw error;
     } finally {
       this.#training = false;
@@ -140,17 +160,18 @@ export class TrainingLoop<Args extends RunOptions> {
     this.#begun = true;
     const running = await this.#prepare(folder, planned, signal);
     const { run, progress } = running;
-    const { control } = this.#callbacks;
     await this.#callbacks.emit("onTrainBegin");
     try {
       if (running.resumed) await this.#doWhatIsDue(running);
       else if (this.#args.evalOnStart) await this.#evaluateAtStart(running);
-      while (this.state.globalStep < run.plan.totalSteps && !control.shouldTrainingStop) {
+      while (this.state.globalStep < run.plan.totalSteps && (await this.#goesOn(signal))) {
         await this.#trainOneStep(running);
       }
       await this.#log.written();
       if (run.plan.saveEvery > 0) await this.#save(running);
       await this.#checkpoints.written();
+      // What rank 0 has written is there for all from here on.
+      await this.#ranks.gather(undefined);
       if (this.#args.loadBestModelAtEnd) await this.#loadBest();
     } catch (error) {
       throw await this.#cutShort(running, error);
@@ -164,7 +185,8 @@ export class TrainingLoop<Args extends RunOptions> {
   async #prepare(folder: string | undefined, run: Run, signal: AbortSignal): Promise<Running> {
     const { plan } = run;
     const { trained, view } = this.#options;
-    await removeLeftovers(this.#args.outputDir);
+    await this.#ranks.agree({ ...this.#checkpoints.settingsOf(run), ...plan, checkpoint: folder ?? "none" });
+    if (leads(this.#ranks)) await removeLeftovers(this.#args.outputDir);
     const checkpoint = folder === undefined ? undefined : await this.#checkpoints.resume(folder, run);
     const saved = checkpoint?.state;
     Object.assign(this.state, saved ? restoreState(saved, plan.totalSteps) : freshState(plan.totalSteps));
@@ -222,7 +244,6 @@ export class TrainingLoop<Args extends RunOptions> {
 
   async #trainOneStep(running: Running): Promise<void> {
     const { run, progress, signal } = running;
-    if (signal.aborted) throw new GrpoError("CANCELLED", "stopped between two steps");
     this.#checkpoints.check();
     await this.#callbacks.beginStep();
     const outcome = await run.step(this.state.globalStep, signal);
@@ -238,6 +259,18 @@ export class TrainingLoop<Args extends RunOptions> {
     await this.#finishStep(running, { ...outcome, metrics });
   }
 
+  /** Whether there is a further step: all ranks take it, or none does. Throws CANCELLED where one was stopped. */
+  async #goesOn(signal: AbortSignal): Promise<boolean> {
+    const { control } = this.#callbacks;
+    const all = await this.#ranks.gather({ stop: control.shouldTrainingStop, aborted: signal.aborted });
+    control.shouldTrainingStop = at(all, 0).stop;
+    if (control.shouldTrainingStop) return false;
+    const stopped = all.findIndex(({ aborted }) => aborted);
+    if (stopped < 0) return true;
+    const by = all.length > 1 ? ` by rank ${stopped}` : "";
+    throw new GrpoError("CANCELLED", `stopped between two steps${by}`);
+  }
+
   /** Logs, evaluates and saves what is due after a step, or what callbacks make of it. */
   async #finishStep(running: Running, { metrics, records }: StepOutcome): Promise<void> {
     const { plan } = running.run;
@@ -251,6 +284,7 @@ export class TrainingLoop<Args extends RunOptions> {
     control.shouldSave ||= isDue(plan, plan.saveEvery, step);
     await this.#log.step(step, metrics, records.flat());
     await this.#callbacks.emit("onStepEnd", metrics);
+    await this.#shareControl();
     control.shouldLog ||= control.shouldTrainingStop;
     if (control.shouldLog) await this.#logWindow(running);
     if (running.progress.badSteps >= this.#args.maxBadSteps) throw await this.#nonFinite(running);
@@ -263,6 +297,13 @@ export class TrainingLoop<Args extends RunOptions> {
     if (control.shouldLog) await this.#logWindow(running);
     if (control.shouldEvaluate) await this.#evaluateInRun(running);
     if (control.shouldSave) await this.#save(running);
+  }
+
+  /** What callbacks of rank 0 ask for is done by all. */
+  async #shareControl(): Promise<void> {
+    const { control } = this.#callbacks;
+    const [first] = await this.#ranks.gather({ ...control });
+    if (this.#ranks.size > 1) Object.assign(control, first);
   }
 
   async #logWindow({ run: { plan }, progress, latest: records }: Running): Promise<void> {
@@ -348,13 +389,15 @@ export class TrainingLoop<Args extends RunOptions> {
   /** The model and the tokenizer files. With the option pushToHub they also go to the Hub. */
   async saveModel(directory: string = this.#args.outputDir): Promise<void> {
     const { model, tokenizer } = this.#options.trained;
+    if (!leads(this.#ranks)) return;
     await model.savePretrained(directory);
     await tokenizer.savePretrained(directory);
     if (this.#args.pushToHub) await this.pushToHub({ commitMessage: "Model save" });
   }
 
-  /** Uploads model, tokenizer, metrics and a model card; returns the commit's address. */
+  /** Uploads model, tokenizer, metrics and a model card; returns the commit's address, which is empty on a rank that does not write. */
   async pushToHub(options: TrainerPushOptions = {}): Promise<string> {
+    if (!leads(this.#ranks)) return "";
     const { model, tokenizer } = this.#options.trained;
     return this.#hub.push({ commitMessage: "End of training", ...options }, async (folder) => {
       await model.savePretrained(folder);
@@ -385,7 +428,8 @@ export class TrainingLoop<Args extends RunOptions> {
     // What kept an earlier checkpoint from being written may be what is thrown.
     await this.#checkpoints.written().catch(() => {});
     const saved = await this.#saveAfterCut(running);
-    if (!running.signal.aborted) {
+    const isStopped = running.signal.aborted || (error instanceof GrpoError && error.code === "CANCELLED");
+    if (!isStopped) {
       if (saved) this.note(saved);
       return error;
     }

@@ -15,6 +15,7 @@ import {
   memoryFields,
   newerNameFields,
   optimizerFields,
+  rankFields,
   trackerFields,
 } from "../run/options.js";
 import { modelFields } from "../run/trained-model.js";
@@ -89,6 +90,7 @@ type Fields = ReturnType<typeof identityFields> &
   ReturnType<typeof evaluationFields> &
   ReturnType<typeof bestMetricFields> &
   Omit<ReturnType<typeof checkpointFields>, "metricForBestModel"> &
+  ReturnType<typeof rankFields> &
   ReturnType<typeof hubFields>;
 
 // The line comments are the sections of docs/sft.md.
@@ -114,6 +116,8 @@ const fields = (types: FieldTypes): Fields => ({
   ...evaluationFields(types),
   ...checkpointFields(types),
   ...bestMetricFields(types),
+  // Ranks. Processes that train one model together.
+  ...rankFields(types),
   // The Hub. Uploads run during training; one that fails is tried again with the next save.
   ...hubFields(types),
 });

@@ -3,6 +3,7 @@
 
 import { readFileSync } from "node:fs";
 import { checkSignal, checkText } from "../checks.js";
+import { worldSize } from "../distributed/environment.js";
 import { GrpoError, reasonOf } from "../errors.js";
 import type { TrainingFacts } from "../hub/model-card.js";
 import type { SupervisedLearner } from "../model/learner.js";
@@ -40,6 +41,7 @@ export class SFTTrainer<Row extends object> {
   constructor(given: SFTTrainerOptions<Row>) {
     const options = checkTrainerOptions(given);
     const args = options.args ?? new SFTConfig(defaultOutputDir(options.model, "SFT"));
+    if (worldSize() > 1) throw severalRanks();
     this.args = args;
     this.#options = options;
     evaluatesInRun(args, options.evalDataset !== undefined);
@@ -213,4 +215,15 @@ function cardFacts(args: SFTConfig, state: TrainerState): Omit<TrainingFacts, "d
       ...Object.fromEntries(known.map(([name, value]) => [name, Number(value.toFixed(4))])),
     },
   };
+}
+
+/** Each rank would train a model of its own, and all would write into one folder. */
+function severalRanks(): GrpoError {
+  return new GrpoError(
+    "BAD_OPTION",
+    `SFTTrainer trains in one process, and the environment names ${worldSize()} ranks`,
+    {
+      hint: "start one process; GRPOTrainer trains on several ranks",
+    },
+  );
 }

@@ -291,11 +291,21 @@ std::vector<EngineWrap::PropertyDescriptor> EngineWrap::verbs() {
                 return engine.sft_evaluate(batch, options, call.cancelled);
             }),
         verb("optimizerStep",
-             [](Engine& engine, const OptimizerOptions& options) {
-                 return engine.optimizer_step(options);
+             [](Engine& engine, const Call& call, const OptimizerOptions& options) {
+                 return engine.optimizer_step(options, call.cancelled);
              }),
         verb("zeroGrad", [](Engine& engine) { engine.zero_grad(); }),
         verb("gradients", [](Engine& engine) { return engine.gradients(); }),
+
+        verb("joinRanks",
+             [](Engine& engine, const RankOptions& options) { engine.join_ranks(options); }),
+        verb("gatherBytes",
+             [](Engine& engine, const Call& call, const Bytes& own) {
+                 return engine.ranks().gather(own, call.cancelled);
+             }),
+        verb("shareValues",
+             [](Engine& engine, const Call& call) { engine.share_values(call.cancelled); }),
+        verb("leaveRanks", [](Engine& engine, Name reason) { engine.leave_ranks(reason); }),
 
         verb("memory", [](Engine& engine) { return engine.memory(); }),
         verb("countOperators",

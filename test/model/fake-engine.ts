@@ -144,6 +144,10 @@ export class FakeEngine implements NativeEngine {
   }
   optimizerStep = () => this.#call("optimizerStep", { gradNorm: 1, applied: true });
   zeroGrad = () => this.#call("zeroGrad", undefined);
+  joinRanks = () => this.#call("joinRanks", undefined);
+  gatherBytes = (own: Uint8Array) => this.#call("gatherBytes", [own]);
+  shareValues = () => this.#call("shareValues", undefined);
+  leaveRanks = () => this.#call("leaveRanks", undefined);
   gradients = () =>
     this.#call("gradients", { "model.layers.0.self_attn.q_proj.lora_A.weight": Float32Array.of(1) } as Record<
       string,
