@@ -90,7 +90,7 @@ function withTools(meter: Meter, isSlow: boolean): Sampler {
   let lot = 0;
   const format = chatFormat(tokenizer);
   // The model calls whatever it says.
-  const calls: ParsedMessage["toolCalls"] = [{ name: "wait", arguments: {} }];
+  const calls: ParsedMessage["toolCalls"] = [{ name: "wait", arguments: {}, argumentsText: "{}" }];
   format.parse = () => ({ content: "", reasoning: "", toolCalls: calls, malformedCalls: 0 });
   return new ToolSampler({
     generator: meteredEngine(meter),
