@@ -12,6 +12,7 @@
 #include "rollout/kernel_decoding.h"
 #include "rollout/operator_decoding.h"
 #include "rollout/rollout.h"
+#include "train/deterministic.h"
 #include "train/losses/grpo_loss.h"
 #include "train/train.h"
 
@@ -298,6 +299,7 @@ LossResult Engine::forward_backward(const TrainBatch& batch, const LossOptions& 
             "beta is not 0, so reference log-probabilities are needed");
     require(options.pass.max_tokens_per_micro_batch > 0, "maxTokensPerMicroBatch must be positive");
     adapter.parameters.need_gradient();
+    const Deterministic sums(decoder_.device());
     return grpo::forward_backward(decoder_, adapter, batch, options, read_back_, cancelled);
 }
 
@@ -314,6 +316,7 @@ SftResult Engine::sft_forward_backward(const SftBatch& batch, const SftOptions& 
     Adapter& adapter = weights_.trained();
     check_sft(batch, options);
     adapter.parameters.need_gradient();
+    const Deterministic sums(decoder_.device());
     return grpo::sft_forward_backward(decoder_, adapter, batch, options, read_back_, cancelled);
 }
 
@@ -325,6 +328,7 @@ SftResult Engine::sft_evaluate(const SftBatch& batch, const SftOptions& options,
 
 StepResult Engine::optimizer_step(const OptimizerOptions& options) {
     Adapter& adapter = weights_.trained();
+    const Deterministic sums(decoder_.device());
     const StepResult result = grpo::optimizer_step(adapter.parameters, options, read_back_);
     adapter.parameters.zero_grad();
     sequences_.reset();

@@ -37,6 +37,7 @@ class Engine {
     Engine(const ModelConfig& config, const std::string& device, const std::string& dtype);
 
     Weights& weights() { return weights_; }
+    at::Device device() const { return decoder_.device(); }
 
     SampleStats sample(const SampleRequest& request, const Cancelled& cancelled,
                        SampleEvents events);

@@ -82,8 +82,9 @@ export const ENGINE_LIMITS = {
   blockTokens: 64,
   /** Rows whose logits a CPU holds at a time. */
   logitRows: 48,
-  /** Logits of one chunk. */
+  /** Logits of one chunk on a CPU, and elsewhere. */
   chunkElements: 2 ** 25,
+  deviceChunkElements: 2 ** 27,
   /** Numbers of a weight widened at a time, where a pass has a wider type. */
   widenedElements: 2 ** 22,
   /** Values that the temporary of an optimizer step covers. */
@@ -238,6 +239,8 @@ function passBytes(model: MemoryModel, tokens: number, keys: number = tokens): n
 }
 
 function chunkBytes({ shape, device }: MemoryModel, tokens: number): number {
-  const elements = Math.min(tokens * shape.vocabSize, Math.max(ENGINE_LIMITS.chunkElements, shape.vocabSize));
+  const { chunkElements, deviceChunkElements } = ENGINE_LIMITS;
+  const most = Math.max(device === "cpu" ? chunkElements : deviceChunkElements, shape.vocabSize);
+  const elements = Math.min(tokens * shape.vocabSize, most);
   return elements * 4 * ENGINE_MEMORY.chunkTensors[device === "cpu" ? "cpu" : "other"];
 }

@@ -76,7 +76,7 @@ void DecodeInputs::write(const DecodeRows& rows, const std::vector<double>& draw
             to_group_out[place] = i * kv_heads_ + h;
         }
     }
-    packed_.copy_(to_device(host, at::kCPU));
+    packed_.copy_(staged_for(packed_.device(), host), /*non_blocking=*/true);
 }
 
 DecodeAttention::DecodeAttention(const ModelConfig& config, KvCache& cache,

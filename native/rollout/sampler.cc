@@ -12,6 +12,16 @@ namespace grpo {
 namespace {
 
 constexpr double kNever = -std::numeric_limits<double>::infinity();
+constexpr double kWhole = double(int64_t{1} << 60);  // all mass together, in whole numbers
+
+/// Sums of the masses of tokens 0, 1, ...: [n, V]. In float64, since in fp32 the tail of a large
+/// vocabulary would be unreachable; on an accelerator in whole numbers, because its scan of others
+/// adds them in no fixed order.
+at::Tensor cumulative_mass(const at::Tensor& scores) {
+    const at::Tensor mass = scores.softmax(-1);
+    if (mass.is_cpu()) return mass.cumsum(-1, at::kDouble);
+    return (mass * kWhole).to(at::kLong).cumsum(-1);
+}
 
 at::Tensor keep_top_k(const at::Tensor& scores, int64_t k) {
     const int64_t kept = std::min(k, scores.size(-1));
@@ -22,7 +32,8 @@ at::Tensor keep_top_k(const at::Tensor& scores, int64_t k) {
 /// The smallest set of likeliest tokens whose mass reaches p (Holtzman et al. 2020).
 at::Tensor keep_top_p(const at::Tensor& scores, double p) {
     const auto [sorted, order] = scores.sort(-1, /*descending=*/false);
-    at::Tensor removed = sorted.softmax(-1).cumsum(-1) <= 1 - p;
+    at::Tensor removed = sorted.is_cpu() ? sorted.softmax(-1).cumsum(-1) <= 1 - p
+                                         : cumulative_mass(sorted) <= (1 - p) * kWhole;
     removed.narrow(-1, removed.size(-1) - 1, 1).fill_(false);
     return scores.masked_fill(at::zeros_like(removed).scatter_(-1, order, removed), kNever);
 }
@@ -77,10 +88,9 @@ at::Tensor draw(const at::Tensor& logits, const RowMarks& marks, const at::Tenso
     const at::Tensor scores = process_logits(logits, marks, drawing);
     at::Tensor tokens;
     if (drawing.do_sample) {
-        // The first token whose cumulative mass exceeds the target. Summed in float64: in fp32 the
-        // tail of a large vocabulary would be unreachable. A token without mass adds nothing, so it
-        // is never the first past the target.
-        const at::Tensor cumulative = scores.softmax(-1).cumsum(-1, at::kDouble);  // [n, V]
+        // The first token whose cumulative mass exceeds the target. A token without mass adds
+        // nothing, so it is never the first past the target.
+        const at::Tensor cumulative = cumulative_mass(scores);
         const at::Tensor total = cumulative.narrow(-1, cumulative.size(-1) - 1, 1);
         tokens =
             (cumulative <= uniforms.unsqueeze(1) * total).sum(-1).clamp_max(scores.size(-1) - 1);
