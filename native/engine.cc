@@ -342,9 +342,12 @@ EngineMemory Engine::memory() const {
     memory.kept_bytes = halves ? 2 : memory.compute_bytes;
     const at::Device device = decoder_.device();
     // Metal shares the host's memory.
-    if (!device.is_cuda()) return memory;
-    const auto [free, total] = at::accelerator::getMemoryInfo(std::max<int>(device.index(), 0));
+    if (!device.is_cuda() && !device.is_privateuseone()) return memory;
+    const auto index = static_cast<c10::DeviceIndex>(std::max<int>(device.index(), 0));
+    const auto [free, total] = at::accelerator::getMemoryInfo(index);
+    constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
     memory.free = static_cast<int64_t>(free);
+    memory.reserved = at::accelerator::getDeviceStats(index).reserved_bytes[kAll].current;
     memory.total = static_cast<int64_t>(total);
     return memory;
 }
@@ -368,6 +371,20 @@ std::vector<std::pair<std::string, std::vector<float>>> Engine::gradients() {
                           read_back_.operator()<float>(parameters->slice(parameters->gradient, i)));
     }
     return list;
+}
+
+void try_device(const std::string& name) {
+    const at::Device device = parse_device(name);
+    const auto refuse = [&](const std::string& reason) {
+        throw EngineError("DEVICE_UNAVAILABLE", "device " + name + " cannot be used: " + reason,
+                          "use device \"cpu\", or see what holds the device");
+    };
+    try {
+        const at::Tensor two = at::ones({1}, at::TensorOptions().device(device)) + 1;
+        if (ReadBack().operator()<float>(two)[0] != 2) refuse("it does not add");
+    } catch (const c10::Error& error) {
+        refuse(error.what_without_backtrace());
+    }
 }
 
 std::vector<DeviceInfo> available_devices() {

@@ -122,4 +122,8 @@ struct DeviceInfo {
 };
 std::vector<DeviceInfo> available_devices();
 
+/// Adds two numbers there. Throws DEVICE_UNAVAILABLE, with what the device says, where it cannot: a
+/// card that libtorch sees may be too old for its kernels, or taken by another process.
+void try_device(const std::string& name);
+
 }  // namespace grpo

@@ -3,20 +3,21 @@
 import { badOption } from "../checks.js";
 import { GrpoError } from "../errors.js";
 import type { NativeCore } from "../native/native.js";
+import { warn } from "../output.js";
 
-/** Where a model computes; "auto" is the first accelerator that libtorch can use, else the CPU. */
+/** Where a model computes; "auto" is the first accelerator that computes when it is tried, else the CPU. */
 export type Device = "auto" | "cpu" | "mps" | "cuda" | `cuda:${number}`;
 
+type Devices = Pick<NativeCore, "devices" | "tryDevice">;
+
 /**
- * The engine's name of the device: "cpu", "mps" or "cuda:N". `available` is core.devices(); what it has beside these, backends that
- * others register in libtorch, is named as CUDA's devices are.
+ * The engine's name of the device: "cpu", "mps" or "cuda:N"; what libtorch has beside these, backends that others register in it, is
+ * named as CUDA's devices are.
  */
-export function resolveDevice(wanted: string, available: ReturnType<NativeCore["devices"]>): string {
+export function resolveDevice(wanted: string, core: Devices): string {
+  if (wanted === "auto") return firstThatComputes(core);
+  const available = core.devices();
   const count = (type: string) => available.find((device) => device.type === type)?.count ?? 0;
-  if (wanted === "auto") {
-    const accelerator = available.find(({ type, count: n }) => type !== "cpu" && n > 0)?.type ?? "cpu";
-    return accelerator === "cpu" || accelerator === "mps" ? accelerator : `${accelerator}:0`;
-  }
   const match = typeof wanted === "string" ? /^([a-z]+)(?::(\d+))?$/.exec(wanted) : null;
   const [, type = "", index = "0"] = match ?? [];
   const single = type === "cpu" || type === "mps";
@@ -32,4 +33,19 @@ export function resolveDevice(wanted: string, available: ReturnType<NativeCore["
         ? 'use device "auto" or "cpu"; or see with `npx grpo doctor` whether the driver is there, and `npx grpo setup --cuda` for a CUDA libtorch'
         : 'use device "auto" or "cpu"',
   });
+}
+
+/** What libtorch sees may still be too old for its kernels, or full: that is said, and the next takes its place. */
+function firstThatComputes(core: Devices): string {
+  for (const { type, count } of core.devices()) {
+    if (type === "cpu" || count === 0) continue;
+    const device = type === "mps" ? type : `${type}:0`;
+    try {
+      core.tryDevice(device);
+      return device;
+    } catch (error) {
+      warn(error instanceof Error ? error.message : String(error));
+    }
+  }
+  return "cpu";
 }

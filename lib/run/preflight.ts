@@ -27,7 +27,8 @@ export interface Capacity {
 
 /** The device's memory, or the host's within the limit of a container. */
 export function capacityOf(device: string, memory: NativeMemory): Capacity {
-  if (memory.total > 0) return { total: memory.total, available: memory.free, of: device };
+  // The estimate counts what is there already, the weights first of all, so that is no less available than what is free.
+  if (memory.total > 0) return { total: memory.total, available: memory.free + memory.reserved, of: device };
   const limit = process.constrainedMemory();
   const limited = limit > 0 && limit < totalmem();
   return {

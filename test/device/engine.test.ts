@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { NativeEngine, NativeSampleRequest } from "../../lib/native/native.js";
 import { largestDifference } from "../addon/golden.js";
-import { ADAMW, BATCH, LOSS, PROMPTS, REQUEST, rawEngine } from "../addon/raw-engine.js";
+import { ADAMW, BATCH, LOSS, PROMPTS, REQUEST, rawEngine, rawModel, tinyConfig } from "../addon/raw-engine.js";
 import { countsOf, openFakeDevice } from "./fake-device.js";
 
 let here: NativeEngine;
@@ -22,7 +22,9 @@ afterAll(() => {
 
 async function sampled(engine: NativeEngine, options: Partial<NativeSampleRequest>) {
   const groups = new Map<number, number[]>();
-  await engine.sample({ ...REQUEST, plain: true, ...options }, ({ prompt, ids }) => groups.set(prompt, Array.from(ids)));
+  await engine.sample({ ...REQUEST, plain: true, ...options }, ({ prompt, ids }) =>
+    groups.set(prompt, Array.from(ids)),
+  );
   return [...groups].sort(([a], [b]) => a - b);
 }
 
@@ -41,6 +43,32 @@ const drawings: Partial<NativeSampleRequest>[] = [
 describe("sampling", () => {
   it.each(drawings)("draws the same tokens with %o", async (options) => {
     expect(await sampled(there, options)).toEqual(await sampled(here, options));
+  });
+
+  it.each([0.9, 0.999])("draws the same tokens where the likeliest thousand do not reach top-p of %d", async (topP) => {
+    const config = await tinyConfig({ vocab_size: 3000 });
+    const of = async (device: string, temperature: number, graphCapture: boolean) => {
+      const engine = await rawModel(device, "float32", 1, config);
+      const before = engine.syncs();
+      const tokens = await sampled(engine, { topP, temperature, graphCapture });
+      const reads = engine.syncs() - before;
+      engine.dispose();
+      return { tokens, reads };
+    };
+    for (const graphCapture of [false, true]) {
+      // Once with mass enough among them, once nearly all tokens alike.
+      for (const [temperature, reads] of [
+        [0.02, 9],
+        [50, 18],
+      ] as const) {
+        const [actual, expected] = [
+          await of("fake:1", temperature, graphCapture),
+          await of("cpu", temperature, graphCapture),
+        ];
+        expect(actual.tokens).toEqual(expected.tokens);
+        expect(actual.reads).toBe(reads);
+      }
+    }
   });
 
   it.each(drawings)("replays recorded steps to the same tokens with %o", async (options) => {
