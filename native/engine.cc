@@ -70,7 +70,10 @@ at::Device parse_device(const std::string& name) {
 }  // namespace
 
 Engine::Engine(const ModelConfig& config, const std::string& device, const std::string& dtype)
-    : weights_(config, parse_dtype(dtype), parse_device(device)), decoder_(weights_.decoder) {}
+    : weights_(config, parse_dtype(dtype), parse_device(device)), decoder_(weights_.decoder) {
+    // It plans anew for every shape, and no two batches have the same.
+    at::globalContext().setSDPUseCuDNN(false);
+}
 
 void Engine::check_ids(const std::vector<int32_t>& ids) const {
     for (const int32_t id : ids) {

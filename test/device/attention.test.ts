@@ -77,11 +77,8 @@ describe.each([0, 3, 8])("with windows of %i", (window) => {
     ["that grow into another page", [250, 3], 12],
   ] as const)("scores drawn tokens as they were drawn, after prompts %s", async (_, lengths, maxNewTokens) => {
     const engine = await engineOf("fake:1", await configOf(window));
-    const promptIds = someIds(
-      lengths.reduce((a, b) => a + b),
-      5,
-    );
-    const prompts = { promptIds, promptOffsets: offsetsOf(lengths) };
+    const promptOffsets = offsetsOf(lengths);
+    const prompts = { promptIds: someIds(promptOffsets.at(-1) ?? 0, 5), promptOffsets };
     const groups = new Map<number, { ids: Int32Array; offsets: Int32Array; logprobs: Float32Array }>();
     const request = {
       ...REQUEST,
