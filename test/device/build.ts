@@ -64,5 +64,7 @@ function findCompiler(): string {
   const names = process.env.CXX ? [process.env.CXX] : ["g++", "clang++", "c++"];
   const found = names.find((name) => spawnSync(name, ["--version"], { stdio: "ignore" }).status === 0);
   if (found !== undefined) return found;
-  throw new Error(`the device of the tests is built by a C++ compiler, as the engine is; found none of ${names.join(", ")}`);
+  throw new Error(
+    `the device of the tests is built by a C++ compiler, as the engine is; found none of ${names.join(", ")}`,
+  );
 }
