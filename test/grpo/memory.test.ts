@@ -1,10 +1,11 @@
 // The estimate of memory: what it depends on and how; and what the preflight makes of it.
 
 import { expect, test } from "vitest";
+import { GrpoError } from "../../lib/errors.js";
 import { GRPOConfig } from "../../lib/grpo/config.js";
 import { savings } from "../../lib/grpo/preflight.js";
 import { estimateMemory, type MemoryEstimate, type MemoryModel, type MemoryRun } from "../../lib/model/memory.js";
-import { capacityOf, describeEstimate, preflight } from "../../lib/run/preflight.js";
+import { capacityOf, describeEstimate, preflight, withChanges } from "../../lib/run/preflight.js";
 
 /** Qwen2-0.5B in bfloat16 with LoRA of rank 8 on q and v, on a processor that computes in float32. */
 const model: MemoryModel = {
@@ -165,4 +166,17 @@ test("an unknown check is refused by name", () => {
   expect(() => new GRPOConfig({ memoryCheck: "maybe" as "warn" })).toThrow(
     "memoryCheck must be one of refuse, warn, off",
   );
+});
+
+test("a step that had no memory says what would take less", () => {
+  const changes = ["gradientCheckpointing true saves 1.0 GB", "maxTokensPerMicroBatch 512 saves 300 MB"];
+  const thrown = new GrpoError("OUT_OF_MEMORY", "the device is full", { hint: "use a smaller dtype" });
+  expect(withChanges(thrown, changes)).toMatchObject({
+    code: "OUT_OF_MEMORY",
+    message: `the device is full\n  → ${changes.join("; ")}`,
+    cause: thrown,
+  });
+  expect(withChanges(thrown, [])).toBe(thrown);
+  const other = new GrpoError("DISK_FULL", "the disk is full");
+  expect(withChanges(other, changes)).toBe(other);
 });
