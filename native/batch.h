@@ -340,13 +340,16 @@ struct LossResult {
 struct EngineMemory {
     int64_t compute_bytes = 0;  // of a number in a pass
     int64_t kept_bytes = 0;     // of one that is kept for the backward, or in a cache
+    // Of the device; all 0 where it has the host's memory.
     int64_t free = 0;
+    int64_t reserved = 0;  // that this process has, in use or kept for what comes
     int64_t total = 0;
 
     static void fields(auto& self, auto& field) {
         field("computeBytes", self.compute_bytes);
         field("keptBytes", self.kept_bytes);
         field("free", self.free);
+        field("reserved", self.reserved);
         field("total", self.total);
     }
 };

@@ -1,4 +1,5 @@
-// Traffic between host and device. Uploads are cheap and free to use; every read-back stops the
+// Traffic between host and device. Uploads are cheap and free to use: the
+// host does not wait for them. Every read-back stops the
 // device's queue, so all of them go through ReadBack, which counts them. On the meta device, where
 // tensors have no data, a read-back gives zeros: the whole engine can then run there, and anything
 // that reads a tensor on the side throws.
@@ -13,14 +14,38 @@
 
 namespace grpo {
 
+/// Whether the device has libtorch's fused kernels. The meta device stands for one that has.
+inline bool has_fused_kernels(at::Device device) {
+    return device.is_cuda() || device.is_privateuseone() || device.is_meta();
+}
+
+/// Whether the device copies from pinned memory while the host goes on; from other memory the host
+/// waits for the copy and for all that was queued before it.
+inline bool copies_behind_host(at::Device device) {
+    return device.is_cuda() || device.is_privateuseone();
+}
+
+/// Host vector to a 1-D host tensor of the same element type, pinned where that helps the device.
+/// libtorch does not hand the memory out again before the device has read it.
+template <typename T>
+at::Tensor staged_for(at::Device device, const std::vector<T>& values) {
+    at::Tensor host = at::empty({static_cast<int64_t>(values.size())},
+                                at::TensorOptions()
+                                    .dtype(c10::CppTypeToScalarType<T>::value)
+                                    .pinned_memory(copies_behind_host(device)));
+    if (!values.empty()) std::memcpy(host.data_ptr(), values.data(), values.size() * sizeof(T));
+    return host;
+}
+
 /// Host vector to a 1-D device tensor of the same element type.
 template <typename T>
 at::Tensor to_device(const std::vector<T>& values, at::Device device) {
-    at::Tensor host = at::empty({static_cast<int64_t>(values.size())},
-                                at::TensorOptions().dtype(c10::CppTypeToScalarType<T>::value));
-    if (!values.empty()) std::memcpy(host.data_ptr(), values.data(), values.size() * sizeof(T));
-    return device.is_cpu() ? host : host.to(device);
+    const at::Tensor host = staged_for(device, values);
+    return device.is_cpu() ? host : host.to(device, host.scalar_type(), /*non_blocking=*/true);
 }
+
+/// Makes the device the one that operators of this thread mean where nothing names another.
+void make_current(at::Device device);
 
 class ReadBack {
   public:

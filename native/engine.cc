@@ -12,6 +12,7 @@
 #include "rollout/kernel_decoding.h"
 #include "rollout/operator_decoding.h"
 #include "rollout/rollout.h"
+#include "train/deterministic.h"
 #include "train/losses/grpo_loss.h"
 #include "train/train.h"
 
@@ -69,7 +70,10 @@ at::Device parse_device(const std::string& name) {
 }  // namespace
 
 Engine::Engine(const ModelConfig& config, const std::string& device, const std::string& dtype)
-    : weights_(config, parse_dtype(dtype), parse_device(device)), decoder_(weights_.decoder) {}
+    : weights_(config, parse_dtype(dtype), parse_device(device)), decoder_(weights_.decoder) {
+    // It plans anew for every shape, and no two batches have the same.
+    at::globalContext().setSDPUseCuDNN(false);
+}
 
 void Engine::check_ids(const std::vector<int32_t>& ids) const {
     for (const int32_t id : ids) {
@@ -300,6 +304,7 @@ LossResult Engine::forward_backward(const TrainBatch& batch, const LossOptions& 
             "beta is not 0, so reference log-probabilities are needed");
     require(options.pass.max_tokens_per_micro_batch > 0, "maxTokensPerMicroBatch must be positive");
     adapter.parameters.need_gradient();
+    const Deterministic sums(decoder_.device());
     return grpo::forward_backward(decoder_, adapter, batch, options, read_back_, cancelled);
 }
 
@@ -316,6 +321,7 @@ SftResult Engine::sft_forward_backward(const SftBatch& batch, const SftOptions& 
     Adapter& adapter = weights_.trained();
     check_sft(batch, options);
     adapter.parameters.need_gradient();
+    const Deterministic sums(decoder_.device());
     return grpo::sft_forward_backward(decoder_, adapter, batch, options, read_back_, cancelled);
 }
 
@@ -331,6 +337,7 @@ StepResult Engine::optimizer_step(const OptimizerOptions& options, const Cancell
         adapter.parameters.need_gradient();
         group_->sum(adapter.parameters.gradient, cancelled);
     }
+    const Deterministic sums(decoder_.device());
     const StepResult result = grpo::optimizer_step(adapter.parameters, options, read_back_);
     adapter.parameters.zero_grad();
     sequences_.reset();
@@ -366,9 +373,12 @@ EngineMemory Engine::memory() const {
     memory.kept_bytes = halves ? 2 : memory.compute_bytes;
     const at::Device device = decoder_.device();
     // Metal shares the host's memory.
-    if (!device.is_cuda()) return memory;
-    const auto [free, total] = at::accelerator::getMemoryInfo(std::max<int>(device.index(), 0));
+    if (!device.is_cuda() && !device.is_privateuseone()) return memory;
+    const auto index = static_cast<c10::DeviceIndex>(std::max<int>(device.index(), 0));
+    const auto [free, total] = at::accelerator::getMemoryInfo(index);
+    constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
     memory.free = static_cast<int64_t>(free);
+    memory.reserved = at::accelerator::getDeviceStats(index).reserved_bytes[kAll].current;
     memory.total = static_cast<int64_t>(total);
     return memory;
 }
@@ -392,6 +402,20 @@ std::vector<std::pair<std::string, std::vector<float>>> Engine::gradients() {
                           read_back_.operator()<float>(parameters->slice(parameters->gradient, i)));
     }
     return list;
+}
+
+void try_device(const std::string& name) {
+    const at::Device device = parse_device(name);
+    const auto refuse = [&](const std::string& reason) {
+        throw EngineError("DEVICE_UNAVAILABLE", "device " + name + " cannot be used: " + reason,
+                          "use device \"cpu\", or see what holds the device");
+    };
+    try {
+        const at::Tensor two = at::ones({1}, at::TensorOptions().device(device)) + 1;
+        if (ReadBack().operator()<float>(two)[0] != 2) refuse("it does not add");
+    } catch (const c10::Error& error) {
+        refuse(error.what_without_backtrace());
+    }
 }
 
 std::vector<DeviceInfo> available_devices() {

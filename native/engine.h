@@ -38,6 +38,7 @@ class Engine {
     Engine(const ModelConfig& config, const std::string& device, const std::string& dtype);
 
     Weights& weights() { return weights_; }
+    at::Device device() const { return decoder_.device(); }
 
     SampleStats sample(const SampleRequest& request, const Cancelled& cancelled,
                        SampleEvents events);
@@ -132,5 +133,9 @@ struct DeviceInfo {
     }
 };
 std::vector<DeviceInfo> available_devices();
+
+/// Adds two numbers there. Throws DEVICE_UNAVAILABLE, with what the device says, where it cannot: a
+/// card that libtorch sees may be too old for its kernels, or taken by another process.
+void try_device(const std::string& name);
 
 }  // namespace grpo

@@ -108,6 +108,7 @@ export class GRPORun<Row extends object> implements Run {
       }),
       record: { reward_functions: rewards.names, reward_weights: rewardWeights },
       copyCheckpoints: memory.copies,
+      memoryChanges: memory.changes,
     };
   }
 

@@ -80,10 +80,13 @@ export const ENGINE_LIMITS = {
   promptsPerFullGroup: 2,
   /** Tokens of a block, in which a CPU keeps keys and values. */
   blockTokens: 64,
+  /** The same in the memory of an accelerator. */
+  pageTokens: 256,
   /** Rows whose logits a CPU holds at a time. */
   logitRows: 48,
-  /** Logits of one chunk. */
+  /** Logits of one chunk on a CPU, and elsewhere. */
   chunkElements: 2 ** 25,
+  deviceChunkElements: 2 ** 27,
   /** Numbers of a weight widened at a time, where a pass has a wider type. */
   widenedElements: 2 ** 22,
   /** Values that the temporary of an optimizer step covers. */
@@ -132,7 +135,8 @@ function residentBytes(model: MemoryModel, run: MemoryRun): Bytes {
   const masters = full ? (weightBytes === 4 ? 0 : trained * 4) : adapters * 4;
   const copy = full ? parameters * weightBytes : trained * 4;
   return {
-    runtime: ENGINE_MEMORY.runtime,
+    // What the host's side takes of a device's memory before the first tensor is not free any more.
+    runtime: model.device === "cpu" ? ENGINE_MEMORY.runtime : 0,
     weights: parameters * weightBytes,
     [full ? "fp32 masters" : "adapter"]: masters,
     reference: run.reference && copiesReference ? copy : 0,
@@ -157,15 +161,25 @@ function rolloutBytes(model: MemoryModel, run: MemoryRun): Bytes {
   const seen = run.repetitionPenalty ? rows * shape.vocabSize : 0;
   const decode = seen + (model.device === "cpu" ? cpuDecodeBytes(model, rows) : decodeBytes(model, run, rows));
   return {
-    "KV cache": perToken * (model.device === "cpu" ? blockTokens(prompts, W, rows, T) : prompts * W + rows * T),
+    "KV cache": perToken * cachedTokens(model, prompts, W, rows, T),
     sampling: decode,
     prefill: Math.max(0, passBytes(model, Math.min(prompts * W, Math.max(W, ENGINE_LIMITS.passTokens))) - decode),
   };
 }
 
-/** Tokens that whole blocks have: a row has a copy of the block that its prompt does not fill. */
-function blockTokens(prompts: number, promptTokens: number, rows: number, completionTokens: number): number {
-  const size = ENGINE_LIMITS.blockTokens;
+/**
+ * Tokens that whole blocks have: a row has a copy of the block that its prompt does not fill. Beside numbers of four bytes an
+ * accelerator has no kernels that read blocks.
+ */
+function cachedTokens(
+  { device, keptBytes }: MemoryModel,
+  prompts: number,
+  promptTokens: number,
+  rows: number,
+  completionTokens: number,
+): number {
+  if (device !== "cpu" && keptBytes > 2) return prompts * promptTokens + rows * completionTokens;
+  const size = device === "cpu" ? ENGINE_LIMITS.blockTokens : ENGINE_LIMITS.pageTokens;
   const whole = (tokens: number) => Math.ceil(tokens / size) * size;
   return prompts * whole(promptTokens) + rows * whole((promptTokens % size) + completionTokens);
 }
@@ -238,6 +252,8 @@ function passBytes(model: MemoryModel, tokens: number, keys: number = tokens): n
 }
 
 function chunkBytes({ shape, device }: MemoryModel, tokens: number): number {
-  const elements = Math.min(tokens * shape.vocabSize, Math.max(ENGINE_LIMITS.chunkElements, shape.vocabSize));
+  const { chunkElements, deviceChunkElements } = ENGINE_LIMITS;
+  const most = Math.max(device === "cpu" ? chunkElements : deviceChunkElements, shape.vocabSize);
+  const elements = Math.min(tokens * shape.vocabSize, most);
   return elements * 4 * ENGINE_MEMORY.chunkTensors[device === "cpu" ? "cpu" : "other"];
 }

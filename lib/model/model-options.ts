@@ -122,7 +122,7 @@ export function createEngine(
   const dtype = asked === "auto" ? (ownDtype ?? "float32") : asked;
   const threads = checkNumber("CausalLM", "threads", options.threads ?? 0, { min: 0, integer: true });
   const core = loadCore();
-  const device = resolveDevice(options.device ?? "auto", core.devices());
+  const device = resolveDevice(options.device ?? "auto", core);
   try {
     return { engine: new core.Engine({ config: description.native, device, dtype, threads }), device, dtype };
   } catch (error) {

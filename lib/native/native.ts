@@ -358,8 +358,9 @@ export interface NativeMemory {
   computeBytes: number;
   /** Of a number that is kept for the backward, or in a cache. */
   keptBytes: number;
-  /** Free memory of the device; 0 where it has the host's memory. */
+  /** Free memory of the device, and what this process has of it, in use or kept for what comes; 0 where it has the host's memory. */
   free: number;
+  reserved: number;
   total: number;
 }
 
@@ -551,6 +552,8 @@ export interface NativeCore {
   instructionSets(): string[];
   /** "cpu", and "cuda" / "mps" with their device counts, where they can be used now. */
   devices(): { type: string; count: number }[];
+  /** Computes something there. Throws DEVICE_UNAVAILABLE, with what the device says, where it cannot. */
+  tryDevice(device: string): void;
   /** What the device can do right now, for benchmarks: blocks for about a second. `threads` 0: libtorch's own choice. */
   machineProbe(device: string, threads: number): NativeMachineProbe;
   /** The production loss on given scores in float64, for finite-difference tests: loss, dloss/dlogprob, dloss/dentropy, [tokens]. */

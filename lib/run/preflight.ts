@@ -27,7 +27,8 @@ export interface Capacity {
 
 /** The device's memory, or the host's within the limit of a container. */
 export function capacityOf(device: string, memory: NativeMemory): Capacity {
-  if (memory.total > 0) return { total: memory.total, available: memory.free, of: device };
+  // The estimate counts what is there already, the weights first of all, so that is no less available than what is free.
+  if (memory.total > 0) return { total: memory.total, available: memory.free + memory.reserved, of: device };
   const limit = process.constrainedMemory();
   const limited = limit > 0 && limit < totalmem();
   return {
@@ -54,7 +55,7 @@ export async function checkMemory(
   model: Optimizable,
   runOf: (dropout: boolean) => MemoryRun,
   { check, savings }: { readonly check: RunOptions["memoryCheck"]; readonly savings: Savings },
-): Promise<{ readonly lines: string[]; readonly copies: boolean }> {
+): Promise<{ readonly lines: string[]; readonly copies: boolean; readonly changes: readonly string[] }> {
   const { model: shape, device, dropout } = await model.memory();
   const run = runOf(dropout);
   const capacity = capacityOf(model.device, device);
@@ -62,7 +63,15 @@ export async function checkMemory(
   const copying = { ...run, copiesCheckpoints: run.copiesCheckpoints && copies };
   const lines = preflight(shape, copying, capacity, check, savings);
   const waits = "note     checkpoints are written between steps: a copy of them may not fit";
-  return { lines: copies ? lines : [...lines, waits], copies };
+  const changes = adviseOn(shape, copying, estimateMemory(shape, copying), savings);
+  return { lines: copies ? lines : [...lines, waits], copies, changes };
+}
+
+/** What a step threw; where there was no memory for it, with the changes that would save most. */
+export function withChanges(thrown: unknown, changes: readonly string[]): unknown {
+  if (!(thrown instanceof GrpoError) || thrown.code !== "OUT_OF_MEMORY" || changes.length === 0) return thrown;
+  const [message = ""] = thrown.message.split("\n  → ");
+  return new GrpoError("OUT_OF_MEMORY", message, { hint: changes.join("; "), cause: thrown });
 }
 
 /** Lines for the plan. Throws OUT_OF_MEMORY for what cannot fit, unless `check` is another than "refuse". */

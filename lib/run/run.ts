@@ -55,6 +55,8 @@ export interface Prepared {
   readonly record: Readonly<Record<string, unknown>>;
   /** Whether there is memory to copy a checkpoint, so that the run need not wait for the disk. */
   readonly copyCheckpoints: boolean;
+  /** What would take less memory, each with how much. */
+  readonly memoryChanges: readonly string[];
 }
 
 export interface StepOutcome {

@@ -20,6 +20,7 @@ import { claimModel } from "./model-claims.js";
 import type { RunOptions } from "./options.js";
 import { OutputFolder } from "./output-folder.js";
 import { isDue } from "./plan.js";
+import { withChanges } from "./preflight.js";
 import { memoryMetrics } from "./process-memory.js";
 import { type Progress, resultOf, secondsLeft, type TrainResult } from "./progress.js";
 import {
@@ -40,6 +41,8 @@ interface Running {
   readonly signal: AbortSignal;
   /** Whether it goes on from a checkpoint. */
   readonly resumed: boolean;
+  /** What would take less memory, each with how much. */
+  readonly memoryChanges: readonly string[];
   /** Completions of the latest generation. */
   latest: readonly CompletionRecord[];
 }
@@ -209,7 +212,8 @@ export class TrainingLoop<Args extends RunOptions> {
       lossSum: 0,
       badSteps: saved?.bad_steps ?? 0,
     };
-    return { run, progress, signal, resumed: saved !== undefined, latest: [] };
+    const { memoryChanges } = prepared;
+    return { run, progress, signal, resumed: saved !== undefined, memoryChanges, latest: [] };
   }
 
   /** The line of metrics.jsonl that those of the steps follow. */
@@ -246,7 +250,9 @@ export class TrainingLoop<Args extends RunOptions> {
     const { run, progress, signal } = running;
     this.#checkpoints.check();
     await this.#callbacks.beginStep();
-    const outcome = await run.step(this.state.globalStep, signal);
+    const outcome = await run.step(this.state.globalStep, signal).catch((thrown: unknown) => {
+      throw withChanges(thrown, running.memoryChanges);
+    });
     const timeline = progress.timeline.lap(outcome.accountedSeconds);
     progress.badSteps = outcome.applied ? 0 : progress.badSteps + 1;
     if (outcome.applied) progress.lossSum += outcome.loss;

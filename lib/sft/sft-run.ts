@@ -95,6 +95,7 @@ export class SftRun implements Run {
       }),
       record: { data: facts },
       copyCheckpoints: memory.copies,
+      memoryChanges: memory.changes,
     };
   }
 

@@ -31,6 +31,10 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     exports.Set("Engine", define_engine(env));
     exports.Set("torchVersion", function_of(env, [] { return std::string(TORCH_VERSION); }));
     exports.Set("devices", function_of(env, [] { return available_devices(); }));
+    exports.Set("tryDevice", function_of(env, [](const std::string& device) {
+                    try_device(device);
+                    return true;
+                }));
     exports.Set("machineProbe", function_of(env, [](const std::string& device, int64_t threads) {
                     return probe_machine(device, static_cast<int>(threads));
                 }));

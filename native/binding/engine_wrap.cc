@@ -74,8 +74,13 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
                     release_large_blocks();
                 });
             const int usual = default_threads();
-            const auto threads = static_cast<int>(options.threads);
-            queue_ = std::make_shared<JobQueue>(info.Env(), threads > 0 ? threads : usual);
+            const int threads = options.threads > 0 ? static_cast<int>(options.threads) : usual;
+            queue_ = std::make_shared<JobQueue>(info.Env(), [threads, device = engine_->device()] {
+                // libtorch keeps both for the thread that asks for them, the number also for
+                // those that never do.
+                at::set_num_threads(threads);
+                make_current(device);
+            });
         });
         // A worker thread or the process may end while a job runs: wait for it, so that nothing
         // outlives the environment.

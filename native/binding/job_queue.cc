@@ -1,7 +1,5 @@
 #include "binding/job_queue.h"
 
-#include <ATen/Parallel.h>
-
 #include "binding/errors.h"
 #include "error.h"
 
@@ -21,14 +19,17 @@ struct JobQueue::Job {
     std::exception_ptr failure;
 };
 
-JobQueue::JobQueue(Napi::Env env, int threads)
+JobQueue::JobQueue(Napi::Env env, std::function<void()> begin)
     : to_js_(Napi::ThreadSafeFunction::New(
           env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "grpo engine",
           /*maxQueueSize=*/0, /*initialThreadCount=*/1)) {
     // An idle engine must not keep the process alive; enqueue() takes a reference for as long as
     // jobs are pending.
     to_js_.Unref(env);
-    thread_ = std::thread([this, threads] { run(threads); });
+    thread_ = std::thread([this, begin = std::move(begin)] {
+        begin();
+        run();
+    });
 }
 
 JobQueue::~JobQueue() { close(); }
@@ -45,9 +46,7 @@ Napi::Promise JobQueue::enqueue(Napi::Env env, Work work, std::shared_ptr<void> 
     return promise;
 }
 
-void JobQueue::run(int threads) {
-    // libtorch keeps the number for the thread that asks for it, and for those that never do.
-    at::set_num_threads(threads);
+void JobQueue::run() {
     while (true) {
         std::shared_ptr<Job> job;
         {

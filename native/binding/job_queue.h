@@ -25,8 +25,8 @@ class JobQueue : public std::enable_shared_from_this<JobQueue> {
     using Settle = std::function<Napi::Value(Napi::Env)>;
     using Work = std::function<Settle(const Cancelled&)>;
 
-    /// Jobs compute on `threads` threads.
-    JobQueue(Napi::Env env, int threads);
+    /// `begin` runs first on the engine's thread.
+    JobQueue(Napi::Env env, std::function<void()> begin);
     ~JobQueue();
     JobQueue(const JobQueue&) = delete;
     JobQueue& operator=(const JobQueue&) = delete;
@@ -44,7 +44,7 @@ class JobQueue : public std::enable_shared_from_this<JobQueue> {
 
   private:
     struct Job;
-    void run(int threads);
+    void run();
     void settle(Napi::Env env, const std::shared_ptr<Job>& job);
 
     Napi::ThreadSafeFunction to_js_;

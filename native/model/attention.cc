@@ -81,6 +81,10 @@ PackedAttention::PackedAttention(const ModelConfig& config, PackedLayout layout,
         segments_ = std::make_shared<Segments>(layout_, config.num_heads / config.num_kv_heads);
         return;
     }
+    if (has_flash_attention(config, dtype, device)) {
+        flash_ = std::make_shared<FlashSegments>(layout_, device);
+        return;
+    }
     prompts_ = Padding(layout_.prompt_lengths, device);
     if (completion_tokens_ == 0) return;
     completions_ = Padding(layout_.completion_lengths, device);
@@ -99,9 +103,11 @@ at::Tensor PackedAttention::attend(int64_t layer, const at::Tensor& q, const at:
                       v.narrow(0, 0, prompt_tokens_));
     }
     const int64_t window = config_.layers[layer].window;
-    if (!segments_) return attend_padded(window, q, k, v);
-    return segment_attention(
-        q, k, v, segments_, {config_.attention_scale, config_.attention_softcap, window, storage_});
+    const AttentionTerms terms{config_.attention_scale, config_.attention_softcap, window,
+                               storage_};
+    if (segments_) return segment_attention(q, k, v, segments_, terms);
+    if (flash_) return flash_attention(q, k, v, flash_, terms);
+    return attend_padded(window, q, k, v);
 }
 
 bool PackedAttention::in_segments() const {

@@ -13,6 +13,7 @@
 #include <memory>
 #include <vector>
 
+#include "model/flash_attention.h"
 #include "model/packed_layout.h"
 #include "model/rollout_cache.h"
 #include "model/segment_attention.h"
@@ -82,7 +83,8 @@ class PackedAttention : public Attention {
     cpu::Storage storage_;
     int64_t prompt_tokens_ = 0;
     int64_t completion_tokens_ = 0;
-    std::shared_ptr<const Segments> segments_;
+    std::shared_ptr<const Segments> segments_;    // on a CPU
+    std::shared_ptr<const FlashSegments> flash_;  // on an accelerator, where it has the kernels
     Padding prompts_;
     Padding completions_;
     at::Tensor prompt_of_;                           // [B] int64

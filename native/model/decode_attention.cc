@@ -10,18 +10,9 @@
 
 namespace grpo {
 
-DecodeShape DecodeRows::shape() const {
-    std::vector<int64_t> members(prompt_lengths.size(), 0);
-    for (const int64_t slot : slots) ++members[slot];
-    return {.rows = static_cast<int64_t>(ids.size()),
-            .prompts = static_cast<int64_t>(prompt_lengths.size()),
-            .width = *std::max_element(members.begin(), members.end()),
-            .time = *std::max_element(times.begin(), times.end()) + 1};
-}
-
 DecodeInputs::DecodeInputs(const DecodeShape& shape, int64_t kv_heads, at::Device device)
     : shape_(shape), kv_heads_(kv_heads) {
-    const auto [n, prompts, width, time] = shape;
+    const auto [n, prompts, width, time, pages] = shape;
     const int64_t places = prompts * kv_heads * width;
     const auto options = at::TensorOptions().dtype(at::kLong).device(device);
     packed_ = at::empty({n * (6 + kv_heads) + kv_heads + places}, options);
@@ -43,7 +34,7 @@ DecodeInputs::DecodeInputs(const DecodeShape& shape, int64_t kv_heads, at::Devic
 }
 
 void DecodeInputs::write(const DecodeRows& rows, const std::vector<double>& draws) {
-    const auto [n, prompts, width, time] = shape_;
+    const auto [n, prompts, width, time, pages] = shape_;
     const auto live = static_cast<int64_t>(rows.ids.size());
     std::vector<int64_t> host(packed_.numel(), 0);
     int64_t* out = host.data();
@@ -76,7 +67,7 @@ void DecodeInputs::write(const DecodeRows& rows, const std::vector<double>& draw
             to_group_out[place] = i * kv_heads_ + h;
         }
     }
-    packed_.copy_(to_device(host, at::kCPU));
+    packed_.copy_(staged_for(packed_.device(), host), /*non_blocking=*/true);
 }
 
 DecodeAttention::DecodeAttention(const ModelConfig& config, KvCache& cache,

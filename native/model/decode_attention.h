@@ -1,55 +1,30 @@
-// One decode step: one new token for every live row, attending to its prompt and to its own tokens
-// so far. What differs from step to step comes in one tensor, so that a step uploads once, and so
-// that a step which a device has recorded reads what was written there before it is replayed.
+// One decode step by operators that every device has: one new token for every live row, attending
+// to its prompt and to its own tokens so far.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
-#include <compare>
 #include <map>
 #include <vector>
 
 #include "model/attention.h"
 #include "model/kv_cache.h"
+#include "model/step_cache.h"
 
 namespace grpo {
 
-/// The sizes that a step's tensors depend on.
-struct DecodeShape {
-    int64_t rows = 0;     // n
-    int64_t prompts = 0;  // U
-    int64_t width = 0;    // Gm: rows of a prompt
-    int64_t time = 0;     // Tm: own tokens that a row may see
-
-    auto operator<=>(const DecodeShape&) const = default;
-};
-
-/// What is decoded in one step.
-struct DecodeRows {
-    std::vector<int64_t> ids;             // [n] the token that each row ends with
-    std::vector<int64_t> slots;           // [n] of the row's prompt
-    std::vector<int64_t> times;           // [n] the place of that token among the row's own
-    std::vector<int64_t> prompt_lengths;  // [U]
-
-    int64_t position(int64_t row) const { return prompt_lengths[slots[row]] + times[row]; }
-    /// The smallest shape that holds them.
-    DecodeShape shape() const;
-};
-
-class DecodeInputs {
+class DecodeInputs : public StepInputs {
   public:
     DecodeInputs(const DecodeShape& shape, int64_t kv_heads, at::Device device);
     /// Rows, prompts and times within the shape. What the shape has beyond them computes on zeros
     /// or on what lies in the cache, and nobody reads the result.
-    void write(const DecodeRows& rows, const std::vector<double>& uniforms);
+    void write(const DecodeRows& rows, const std::vector<double>& uniforms) override;
 
     const DecodeShape& shape() const { return shape_; }
-    at::Tensor ids, positions;        // [n]
     at::Tensor times, prompt_length;  // [n] of each row
     at::Tensor row, head;             // [n, 1] and [1, K]: 0, 1, 2, ...
     at::Tensor to_group;              // [U · K · Gm] -> row · K + head; any for an empty place
     at::Tensor to_row;                // [n · K] -> place in to_group
-    at::Tensor uniforms;              // [n] fp64
 
   private:
     DecodeShape shape_;

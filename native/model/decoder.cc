@@ -3,6 +3,7 @@
 #include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
 
+#include "device.h"
 #include "model/adapter.h"
 #include "model/recompute.h"
 #include "model/rows.h"
@@ -54,10 +55,14 @@ DecoderLayer make_layer(const BaseModel& base, const ModelConfig& config, int64_
             .after_feed_forward = norm(feed_forward.after)};
 }
 
-/// hidden + after(branch); the branch is overwritten.
-at::Tensor add_branch(const at::Tensor& hidden, at::Tensor branch, const Norm& after,
-                      const ForwardMode& mode) {
-    return after.exists() ? hidden + after.apply(branch, mode) : branch.add_(hidden);
+/// hidden + after(branch(residual)), where the branch adds the residual that it is given: on an
+/// accelerator its last product does so for nothing. Where that is not so, it is overwritten.
+template <typename F>
+at::Tensor add_branch(const at::Tensor& hidden, const Norm& after, const ForwardMode& mode,
+                      const F& branch) {
+    if (after.exists()) return hidden + after.apply(branch(at::Tensor()), mode);
+    if (has_fused_kernels(hidden.device())) return branch(hidden);
+    return branch(at::Tensor()).add_(hidden);
 }
 
 }  // namespace
@@ -115,16 +120,15 @@ at::Tensor Decoder::embed(const at::Tensor& ids, const ForwardMode& mode) const 
 at::Tensor Decoder::layer_forward(const DecoderLayer& layer, const at::Tensor& hidden,
                                   const RopeTables& ropes, Attention& attention,
                                   const ForwardMode& mode) const {
-    // Nested, so that no branch outlives its sum.
     const at::Tensor between =
-        add_branch(hidden,
-                   layer.attention.forward(layer.before_attention.through(hidden, mode), ropes,
-                                           attention, mode),
-                   layer.after_attention, mode);
-    return add_branch(
-        between,
-        layer.feed_forward->forward(layer.before_feed_forward.through(between, mode), mode),
-        layer.after_feed_forward, mode);
+        add_branch(hidden, layer.after_attention, mode, [&](const at::Tensor& residual) {
+            return layer.attention.forward(layer.before_attention.through(hidden, mode), ropes,
+                                           attention, mode, residual);
+        });
+    return add_branch(between, layer.after_feed_forward, mode, [&](const at::Tensor& residual) {
+        return layer.feed_forward->forward(layer.before_feed_forward.through(between, mode), mode,
+                                           residual);
+    });
 }
 
 at::Tensor Decoder::final_norm(const at::Tensor& hidden, const ForwardMode& mode) const {

@@ -25,8 +25,10 @@ class DecodeFeedForward {
 class FeedForward {
   public:
     virtual ~FeedForward() = default;
-    /// [N, C], through the norm before it -> [N, C].
-    virtual at::Tensor forward(const LinearInput& input, const ForwardMode& mode) const = 0;
+    /// [N, C], through the norm before it -> [N, C], added to the residual if one is given, as
+    /// Linear::forward() has it.
+    virtual at::Tensor forward(const LinearInput& input, const ForwardMode& mode,
+                               const at::Tensor& residual) const = 0;
     /// The weights must not change while it lives.
     virtual std::unique_ptr<DecodeFeedForward> for_decoding(const ForwardMode& mode) const = 0;
 };

@@ -2,8 +2,11 @@
 
 #include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
+#include <c10/core/InferenceMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/custom_class.h>
+
+#include <algorithm>
 
 #include "model/gated.h"
 #include "model/product.h"
@@ -50,13 +53,31 @@ bool has_masks(const std::vector<LowRankPair>& pairs) {
     return !pairs.empty() && pairs[0].mask.defined();
 }
 
-/// p_i A_iᵀ of all pairs beside each other: [N, ΣR].
+/// One scaling for all pairs.
+bool scale_alike(const std::vector<LowRankPair>& pairs) {
+    return std::all_of(pairs.begin(), pairs.end(),
+                       [&](const LowRankPair& pair) { return pair.scaling == pairs[0].scaling; });
+}
+
+/// s p Aᵀ. On an accelerator the product has the factor for nothing.
+at::Tensor scaled_product(const at::Tensor& p, const at::Tensor& a_t, double scaling) {
+    if (p.is_cpu()) return at::mm(p, a_t).mul_(scaling);
+    at::Tensor scaled = at::empty({p.size(0), a_t.size(1)}, p.options());
+    product_into(scaled, p, a_t, scaling);
+    return scaled;
+}
+
+/// s_i p_i A_iᵀ of all pairs beside each other: [N, ΣR].
 at::Tensor through_a(const std::vector<LowRankPair>& pairs, const at::Tensor& p) {
     const at::Tensor a = stacked_a(pairs, p.scalar_type());
-    if (!has_masks(pairs)) return product(p, a.t());
-    at::Tensor products = at::empty({p.size(0), a.size(0)}, p.options());
+    if (!p.is_cpu() && !has_masks(pairs) && scale_alike(pairs))
+        return scaled_product(p, a.t(), pairs[0].scaling);
+    at::Tensor products =
+        has_masks(pairs) ? at::empty({p.size(0), a.size(0)}, p.options()) : product(p, a.t());
     each_pair(pairs, [&](const LowRankPair& pair, int64_t from, int64_t rank) {
-        product_into(products.narrow(1, from, rank), p * pair.mask, a.narrow(0, from, rank).t());
+        const at::Tensor own = products.narrow(1, from, rank);
+        if (has_masks(pairs)) product_into(own, p * pair.mask, a.narrow(0, from, rank).t());
+        own.mul_(pair.scaling);
     });
     return products;
 }
@@ -67,10 +88,20 @@ at::Tensor add_pairs(const std::vector<LowRankPair>& pairs, const at::Tensor& p,
     const at::ScalarType dtype = p.scalar_type();
     at::Tensor products = through_a(pairs, p);
     each_pair(pairs, [&](const LowRankPair& pair, int64_t from, int64_t rank) {
-        const at::Tensor own = products.narrow(1, from, rank).mul_(pair.scaling);
-        add_product(y.narrow(1, pair.start, pair.b.size(0)), own, pair.b.detach().to(dtype).t());
+        add_product(y.narrow(1, pair.start, pair.b.size(0)), products.narrow(1, from, rank),
+                    pair.b.detach().to(dtype).t());
     });
     return products;
+}
+
+/// The residual and what the weight makes of p, in one kernel; in inference mode in the memory of
+/// the residual, which nobody keeps.
+at::Tensor added_product(const LinearTerms& terms, const at::Tensor& p) {
+    const at::Tensor weight = terms.weight->dense().t();
+    at::Tensor y = terms.residual.detach();
+    y = c10::InferenceMode::is_enabled() ? y.addmm_(p, weight) : at::addmm(y, p, weight);
+    if (terms.bias.defined()) y.add_(terms.bias);
+    return y;
 }
 
 /// y of the weight, the pairs and the bias, added by `add`. On a CPU the bias comes last, as in a
@@ -78,7 +109,9 @@ at::Tensor add_pairs(const std::vector<LowRankPair>& pairs, const at::Tensor& p,
 template <typename F>
 at::Tensor with_bias(const LinearTerms& terms, const at::Tensor& p, F add) {
     const bool last = !terms.pairs.empty() && has_gemm(p);
-    at::Tensor y = terms.weight->product(p, last ? at::Tensor() : terms.bias);
+    at::Tensor y = terms.residual.defined()
+                       ? added_product(terms, p)
+                       : terms.weight->product(p, last ? at::Tensor() : terms.bias);
     add(y);
     if (last && terms.bias.defined()) y.add_(terms.bias);
     return y;
@@ -90,9 +123,11 @@ struct Call : torch::CustomClassHolder {
     LinearTerms terms;
     bool needs_input = false;
     bool needs_norm = false;
+    bool residual = false;  // whether there is one; it is not kept
 };
 
-/// The inputs that exist, in this order: x, the norm's weight, master, bias, a and b of the pairs.
+/// The inputs that exist, in this order: x, the norm's weight, master, bias, a and b of the pairs,
+/// the residual.
 variable_list inputs_of(const at::Tensor& x, const Call& call) {
     variable_list inputs{x};
     const auto add = [&](const at::Tensor& tensor) {
@@ -105,6 +140,7 @@ variable_list inputs_of(const at::Tensor& x, const Call& call) {
         add(pair.a);
         add(pair.b);
     }
+    add(call.terms.residual);
     return inputs;
 }
 
@@ -126,6 +162,8 @@ class FusedLinear : public torch::autograd::Function<FusedLinear> {
         const at::Tensor y = with_bias(call->terms, from.p, [&](at::Tensor& sum) {
             products = add_pairs(call->terms.pairs, from.p, sum);
         });
+        call->residual = call->terms.residual.defined();
+        call->terms.residual = at::Tensor();
         // A frozen layer that reads its input as it is has no use for it.
         const bool reads_input = norm_weight.defined() || call->input.activation ||
                                  call->terms.master.defined() || !call->terms.pairs.empty();
@@ -160,6 +198,7 @@ class FusedLinear : public torch::autograd::Function<FusedLinear> {
                                                         : at::Tensor());
         }
         result.insert(result.end(), of_pairs.begin(), of_pairs.end());
+        if (call->residual) result.push_back(dy);
         result.emplace_back();  // for the call
         return result;
     }
@@ -233,8 +272,7 @@ class FusedLinear : public torch::autograd::Function<FusedLinear> {
 
 StackedPairs stack_pairs(const LinearTerms& terms, at::ScalarType dtype) {
     const auto& pairs = terms.pairs;
-    const auto differs = [&](const LowRankPair& pair) { return pair.scaling != pairs[0].scaling; };
-    if (pairs.empty() || std::any_of(pairs.begin(), pairs.end(), differs)) return {};
+    if (pairs.empty() || !scale_alike(pairs)) return {};
     const at::Tensor a_t = stacked_a(pairs, dtype).t();
     at::Tensor b_t = at::zeros({a_t.size(1), terms.weight->out()}, a_t.options());
     each_pair(pairs, [&](const LowRankPair& pair, int64_t from, int64_t rank) {
@@ -249,7 +287,7 @@ at::Tensor fused_linear(const LinearInput& input, const LinearTerms& terms) {
         return with_bias(terms, p, [&](at::Tensor& y) {
             const StackedPairs& all = terms.stacked;
             if (all.a_t.defined())
-                y.addmm_(at::mm(p, all.a_t).mul_(all.scaling), all.b_t);
+                y.addmm_(scaled_product(p, all.a_t, all.scaling), all.b_t);
             else
                 add_pairs(terms.pairs, p, y);
         });

@@ -39,13 +39,14 @@ struct LinearTerms {
     at::Tensor bias;                       // [out] or undefined
     std::vector<LowRankPair> pairs;
     StackedPairs stacked = {};  // the same pairs, or undefined
+    at::Tensor residual = {};   // [N, out] that y is added to, or undefined; on accelerators
 };
 
 /// Undefined where there are no pairs or their scalings differ.
 StackedPairs stack_pairs(const LinearTerms& terms, at::ScalarType dtype);
 
-/// [N, out] in the dtype of x. Differentiable by x, the norm's weight, the master, the bias and the
-/// pairs.
+/// [N, out] in the dtype of x. Differentiable by x, the norm's weight, the master, the bias, the
+/// pairs and the residual, which in inference mode is overwritten.
 at::Tensor fused_linear(const LinearInput& input, const LinearTerms& terms);
 
 }  // namespace grpo

@@ -37,11 +37,12 @@ class GatedMlp : public FeedForward {
     GatedMlp(const BaseModel& base, const FeedForwardModules& modules, Activation activation)
         : gate_up_(base, modules.gate_up), down_(base, modules.down), activation_(activation) {}
 
-    at::Tensor forward(const LinearInput& input, const ForwardMode& mode) const override {
+    at::Tensor forward(const LinearInput& input, const ForwardMode& mode,
+                       const at::Tensor& residual) const override {
         LinearInput activated;
         activated.x = gate_up_.forward(input, mode);  // [N, 2 F]
         activated.activation = activation_;
-        return down_.forward(activated, mode);
+        return down_.forward(activated, mode, residual);
     }
 
     std::unique_ptr<DecodeFeedForward> for_decoding(const ForwardMode& mode) const override {

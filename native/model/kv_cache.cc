@@ -4,11 +4,14 @@
 
 #include <algorithm>
 
+#include "model/decode_attention.h"
+
 namespace grpo {
 
 namespace {
 
 constexpr int64_t kFirstTime = 64;
+constexpr int64_t kSmallestRows = 8;  // of fixed shapes
 
 void move(const std::vector<at::Tensor>& layers, int64_t from, int64_t to) {
     for (const at::Tensor& layer : layers) layer.select(0, to).copy_(layer.select(0, from));
@@ -17,8 +20,14 @@ void move(const std::vector<at::Tensor>& layers, int64_t from, int64_t to) {
 }  // namespace
 
 KvCache::KvCache(const ModelConfig& config, int64_t prompts, int64_t prompt_width, int64_t rows,
-                 int64_t most_time, const at::TensorOptions& options)
-    : kv_heads_(config.num_kv_heads), most_time_(most_time) {
+                 int64_t group_size, int64_t most_time, const at::TensorOptions& options)
+    : config_(config),
+      dtype_(c10::typeMetaToScalarType(options.dtype())),
+      kv_heads_(config.num_kv_heads),
+      most_prompts_(prompts),
+      most_rows_(rows),
+      group_size_(group_size),
+      most_time_(most_time) {
     const int64_t time = std::min(most_time, kFirstTime);
     for (int64_t layer = 0; layer < config.num_layers; ++layer) {
         // Zeros, because padding is multiplied by a weight of zero and must not be NaN.
@@ -65,6 +74,32 @@ void KvCache::close_row(int64_t row, std::span<const int32_t> /*ids*/) {
         move(row_k_, last, row);
         move(row_v_, last, row);
     }
+}
+
+DecodeShape KvCache::shape_of(const DecodeRows& rows) const {
+    std::vector<int64_t> members(rows.prompt_lengths.size(), 0);
+    for (const int64_t slot : rows.slots) ++members[slot];
+    return {.rows = static_cast<int64_t>(rows.ids.size()),
+            .prompts = static_cast<int64_t>(rows.prompt_lengths.size()),
+            .width = *std::max_element(members.begin(), members.end()),
+            .time = *std::max_element(rows.times.begin(), rows.times.end()) + 1};
+}
+
+DecodeShape KvCache::fixed_shape_of(const DecodeRows& rows) const {
+    const DecodeShape exact = shape_of(rows);
+    return {.rows = bucket(exact.rows, kSmallestRows, most_rows_),
+            .prompts = bucket(exact.prompts, 1, most_prompts_),
+            .width = group_size_,
+            .time = bucket(exact.time, kFirstTime, time_capacity())};
+}
+
+std::unique_ptr<StepInputs> KvCache::inputs(const DecodeShape& shape) {
+    return std::make_unique<DecodeInputs>(shape, kv_heads_, row_k_[0].device());
+}
+
+std::shared_ptr<Attention> KvCache::step_attention(const StepInputs& inputs) {
+    return std::make_shared<DecodeAttention>(config_, *this,
+                                             static_cast<const DecodeInputs&>(inputs), dtype_);
 }
 
 void KvCache::store_step(int64_t layer, const at::Tensor& row, const at::Tensor& head,

@@ -39,17 +39,21 @@ const LinearAdapter* Linear::adapter(const ForwardMode& mode) const {
     return mode.adapter ? mode.adapter->linear(base_->module.index) : nullptr;
 }
 
-at::Tensor Linear::forward(const LinearInput& input, const ForwardMode& mode) const {
+at::Tensor Linear::forward(const LinearInput& input, const ForwardMode& mode,
+                           const at::Tensor& residual) const {
     const LinearAdapter* adapter = this->adapter(mode);
     // In float64 autograd takes every step by itself: what the fused layer is tested against.
     if (input.x.scalar_type() != at::kDouble && can_fuse(adapter)) {
         LinearTerms all = terms(adapter);
+        all.residual = residual;
         if (mode.stacked) all.stacked = (*mode.stacked)[base_->module.index];
         if (mode.dropout > 0) mask_pairs(all.pairs, input, base_->module.in, mode);
         return fused_linear(input, all);
     }
     const at::Tensor x = input.value();
-    return adapter ? with_adapter(*adapter, x, mode) : base_->weight->linear(x, base_->bias);
+    const at::Tensor y =
+        adapter ? with_adapter(*adapter, x, mode) : base_->weight->linear(x, base_->bias);
+    return residual.defined() ? residual + y : y;
 }
 
 bool Linear::can_fuse(const LinearAdapter* adapter) const {

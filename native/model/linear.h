@@ -20,8 +20,10 @@ class Linear {
   public:
     Linear(const BaseModel& base, const LinearModule& module) : base_(&base.linear(module)) {}
 
-    /// -> [N, sum of out], the parts side by side, in the dtype of the input.
-    at::Tensor forward(const LinearInput& input, const ForwardMode& mode) const;
+    /// -> [N, sum of out], the parts side by side, in the dtype of the input. `residual`: what they
+    /// are added to, of the same shape, on an accelerator; in inference mode it may be overwritten.
+    at::Tensor forward(const LinearInput& input, const ForwardMode& mode,
+                       const at::Tensor& residual = {}) const;
 
     /// Undefined where there are none, or the layer is not one that fuses.
     StackedPairs stacked_pairs(const ForwardMode& mode, at::ScalarType dtype) const;

@@ -4,6 +4,7 @@
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "device.h"
 #include "kernels/row_ops.h"
 
 namespace grpo {
@@ -30,6 +31,11 @@ Normed plain_forward(const at::Tensor& x, const at::Tensor& weight, NormParamete
 
 NormGradient plain_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
                             const at::Tensor& scale, NormParameters parameters, bool need_weight) {
+    if (parameters.offset == 0 && has_fused_kernels(x.device())) {
+        auto [dx, dweight] =
+            at::_fused_rms_norm_backward(dy, x, {x.size(-1)}, scale, weight, {true, need_weight});
+        return {dx, need_weight ? dweight : at::Tensor()};
+    }
     const at::Tensor wide = widened(dy), normed = widened(x) * scale;
     const at::Tensor g = wide * (widened(weight) + parameters.offset);
     const at::Tensor dx = (g - normed * (g * normed).mean(-1, /*keepdim=*/true)) * scale;

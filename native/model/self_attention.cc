@@ -29,9 +29,10 @@ SelfAttention::SelfAttention(const BaseModel& base, const AttentionModules& modu
       rope_(config.layers[layer].rope) {}
 
 at::Tensor SelfAttention::forward(const LinearInput& input, const RopeTables& ropes,
-                                  Attention& attention, const ForwardMode& mode) const {
+                                  Attention& attention, const ForwardMode& mode,
+                                  const at::Tensor& residual) const {
     const auto [q, k, v] = queries_keys_values(qkv.forward(input, mode), ropes, mode);
-    return output.forward({attention.attend(layer_, q, k, v)}, mode);
+    return output.forward({attention.attend(layer_, q, k, v)}, mode, residual);
 }
 
 std::array<at::Tensor, 3> SelfAttention::queries_keys_values(const at::Tensor& qkv,

@@ -18,9 +18,10 @@ class SelfAttention {
     SelfAttention(const BaseModel& base, const AttentionModules& modules, const ModelConfig& config,
                   int64_t layer);
 
-    /// [N, C], through the norm before it -> [N, C].
+    /// [N, C], through the norm before it -> [N, C], added to the residual if one is given, as
+    /// Linear::forward() has it.
     at::Tensor forward(const LinearInput& input, const RopeTables& ropes, Attention& attention,
-                       const ForwardMode& mode) const;
+                       const ForwardMode& mode, const at::Tensor& residual) const;
 
     const Linear qkv;           // -> [N, (H + 2 K) · D]
     const Norm q_norm, k_norm;  // over each head, or over all together

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "device.h"
 #include "engine_limits.h"
 #include "optim/optimizer.h"
 
@@ -52,6 +53,13 @@ class AdamW : public Optimizer {
 void adamw_update(const at::Tensor& values, const at::Tensor& gradient, const at::Tensor& exp_avg,
                   const at::Tensor& exp_avg_sq, const OptimizerOptions& options,
                   const GroupOptions& group, int64_t t) {
+    if (has_fused_kernels(values.device())) {
+        const at::Tensor step = at::full({}, t, values.options().dtype(at::kFloat));
+        return at::_fused_adamw_({values}, {gradient}, {exp_avg}, {exp_avg_sq}, {}, {step},
+                                 group.learning_rate, options.beta1, options.beta2,
+                                 group.weight_decay, options.epsilon, /*amsgrad=*/false,
+                                 /*maximize=*/false);
+    }
     const double correction1 = 1 - std::pow(options.beta1, t);
     const double correction2 = 1 - std::pow(options.beta2, t);
     exp_avg.lerp_(gradient, 1 - options.beta1);

@@ -11,9 +11,9 @@
 
 #include "kernels/row_sampler.h"
 #include "model/attention.h"
-#include "model/decode_attention.h"
 #include "model/decoder.h"
 #include "model/rollout_cache.h"
+#include "model/step_cache.h"
 
 namespace grpo {
 

@@ -3,21 +3,40 @@
 #include <ATen/Functions.h>
 
 #include <algorithm>
-#include <bit>
 #include <limits>
 
+#include "model/flash_attention.h"
+#include "model/kv_cache.h"
+#include "model/paged_cache.h"
 #include "model/rows.h"
 
 namespace grpo {
 namespace {
 
-constexpr int64_t kSmallestRows = 8;  // of the shapes of recorded steps
-constexpr int64_t kSmallestTime = 64;
-
 std::vector<double> uniforms_of(const std::vector<cpu::RowDraw>& draws) {
     std::vector<double> uniforms;
     for (const cpu::RowDraw& draw : draws) uniforms.push_back(draw.uniform);
     return uniforms;
+}
+
+/// In pages where the device has kernels that read them. A recorded step knows the cache by its
+/// address, so there it has all its room from the beginning.
+std::unique_ptr<StepCache> make_cache(const Decoder& decoder, const RolloutRoom& room,
+                                      bool record) {
+    const auto options = at::TensorOptions().dtype(decoder.dtype()).device(decoder.device());
+    if (has_flash_attention(decoder.config(), decoder.dtype(), decoder.device())) {
+        const int64_t longest = room.prompt_width + room.max_new_tokens;
+        const int64_t own = record ? PagedCache::pages_for(room.max_new_tokens) + 1 : 1;
+        return std::make_unique<PagedCache>(
+            decoder.config(),
+            room.prompts * PagedCache::pages_for(room.prompt_width) + room.rows * own, room.rows,
+            longest, options);
+    }
+    auto cache = std::make_unique<KvCache>(decoder.config(), room.prompts, room.prompt_width,
+                                           room.rows, room.group_size,
+                                           std::max<int64_t>(1, room.max_new_tokens - 1), options);
+    if (record) cache->reserve_time(std::max<int64_t>(0, room.max_new_tokens - 2));
+    return cache;
 }
 
 at::Tensor take_marks(const at::Tensor& all, const at::Tensor& rows) {
@@ -33,14 +52,10 @@ OperatorDecoding::OperatorDecoding(const Decoder& decoder, const ForwardMode& mo
       room_(room),
       record_(record),
       read_back_(read_back),
-      cache_(decoder.config(), room.prompts, room.prompt_width, room.rows,
-             std::max<int64_t>(1, room.max_new_tokens - 1),
-             at::TensorOptions().dtype(decoder.dtype()).device(decoder.device())),
+      cache_(make_cache(decoder, room, record)),
       stacked_pairs_(decoder.stacked_pairs(mode)) {
     mode_.stacked = &stacked_pairs_;
     reserve_positions(room.prompt_width + room.max_new_tokens);
-    // A recorded step knows the cache by its address.
-    if (record_) cache_.reserve_time(std::max<int64_t>(0, room.max_new_tokens - 2));
 }
 
 void OperatorDecoding::reserve_positions(int64_t count) {
@@ -51,7 +66,7 @@ void OperatorDecoding::reserve_positions(int64_t count) {
 
 std::shared_ptr<Attention> OperatorDecoding::attention(const std::vector<PromptPart>& parts,
                                                        bool /*whole*/) {
-    return whole_prompts(decoder_, cache_, parts);
+    return whole_prompts(decoder_, *cache_, parts);
 }
 
 void OperatorDecoding::mark(int64_t first, const std::vector<cpu::RowDraw>& draws) {
@@ -93,25 +108,23 @@ std::vector<cpu::DrawnToken> OperatorDecoding::step(const DecodeRows& rows, cons
     const std::vector<double> uniforms = uniforms_of(all);
     mark(0, all);
     if (record_) return step_recorded(rows, all, uniforms);
-    DecodeInputs inputs(rows.shape(), cache_.kv_heads(), decoder_.device());
-    inputs.write(rows, uniforms);
-    cache_.reserve_time(inputs.shape().time - 1);
+    const std::unique_ptr<StepInputs> inputs = cache_->inputs(cache_->shape_of(rows));
+    inputs->write(rows, uniforms);
     int64_t positions = 0;
     for (size_t r = 0; r < rows.ids.size(); ++r)
-        positions = std::max(positions, rows.prompt_lengths[rows.slots[r]] + rows.times[r] + 1);
+        positions = std::max(positions, rows.position(static_cast<int64_t>(r)) + 1);
     reserve_positions(positions);
-    return draw(step_logits(inputs), 0, all, inputs.uniforms);
+    return draw(step_logits(*inputs), 0, all, inputs->uniforms);
 }
 
-at::Tensor OperatorDecoding::step_logits(const DecodeInputs& inputs) {
+at::Tensor OperatorDecoding::step_logits(const StepInputs& inputs) {
     RopeTables ropes;
     for (const RopeTable& all : ropes_) ropes.push_back(at_positions(all, inputs.positions));
-    const auto attention =
-        std::make_shared<DecodeAttention>(decoder_.config(), cache_, inputs, decoder_.dtype());
-    const at::Tensor hidden = decoder_.forward(inputs.ids, ropes, attention, mode_);
+    const at::Tensor hidden =
+        decoder_.forward(inputs.ids, ropes, cache_->step_attention(inputs), mode_);
     // Not after the draw: a step that runs twice over the same inputs draws the same.
     if (marks_.seen.defined())
-        marks_.seen.narrow(0, 0, inputs.shape().rows).scatter_(1, inputs.ids.unsqueeze(1), true);
+        marks_.seen.narrow(0, 0, inputs.ids.size(0)).scatter_(1, inputs.ids.unsqueeze(1), true);
     return decoder_.logits(decoder_.final_norm(hidden, mode_), mode_);
 }
 
@@ -119,15 +132,19 @@ std::vector<cpu::DrawnToken> OperatorDecoding::step_recorded(const DecodeRows& r
                                                              const std::vector<cpu::RowDraw>& draws,
                                                              const std::vector<double>& uniforms) {
     const at::Device device = decoder_.device();
-    const DecodeShape shape = shape_of(rows);
-    const auto [found, fresh] =
-        static_steps_.try_emplace(shape, DecodeInputs(shape, cache_.kv_heads(), device));
+    const DecodeShape shape = cache_->fixed_shape_of(rows);
+    const auto [found, fresh] = static_steps_.try_emplace(shape);
     StaticStep& recorded = found->second;
-    recorded.inputs.write(rows, uniforms);
+    if (fresh) recorded.inputs = cache_->inputs(shape);
+    recorded.inputs->write(rows, uniforms);
+    const Drawing& drawing = *draws[0].drawing;
+    const auto draw_again = [&](bool of_candidates) {
+        return grpo::draw(recorded.logits, marks_.narrow(0, shape.rows), recorded.inputs->uniforms,
+                          drawing, of_candidates);
+    };
     const auto run = [&] {
-        const at::Tensor logits = step_logits(recorded.inputs);
-        recorded.drawn = grpo::draw(logits, marks_.narrow(0, shape.rows), recorded.inputs.uniforms,
-                                    *draws[0].drawing);
+        recorded.logits = step_logits(*recorded.inputs);
+        recorded.drawn = draw_again(draws_from_candidates(recorded.logits, drawing));
     };
     if (!StepGraph::can_record(device)) {
         run();
@@ -135,19 +152,8 @@ std::vector<cpu::DrawnToken> OperatorDecoding::step_recorded(const DecodeRows& r
         if (fresh) recorded.graph = std::make_unique<StepGraph>(device, run);
         recorded.graph->replay();
     }
-    return read(recorded.drawn, static_cast<int64_t>(draws.size()));
-}
-
-DecodeShape OperatorDecoding::shape_of(const DecodeRows& rows) const {
-    const auto bucket = [](int64_t size, int64_t smallest, int64_t limit) {
-        return std::min(std::max<int64_t>(std::bit_ceil(static_cast<uint64_t>(size)), smallest),
-                        limit);
-    };
-    const DecodeShape exact = rows.shape();
-    return {.rows = bucket(exact.rows, kSmallestRows, room_.rows),
-            .prompts = bucket(exact.prompts, 1, room_.prompts),
-            .width = room_.group_size,
-            .time = bucket(exact.time, kSmallestTime, cache_.time_capacity())};
+    return read(recorded.drawn, static_cast<int64_t>(draws.size()),
+                [&] { return draw_again(/*of_candidates=*/false); });
 }
 
 std::vector<cpu::DrawnToken> OperatorDecoding::draw(const at::Tensor& logits, int64_t first,
@@ -160,25 +166,35 @@ std::vector<cpu::DrawnToken> OperatorDecoding::draw(const at::Tensor& logits, in
     std::vector<cpu::DrawnToken> drawn(count);
     const RowMarks marks = marks_.narrow(first, count);
     for (const auto& [drawing, rows] : alike) {
-        const auto part = [&]() -> at::Tensor {
-            if (alike.size() == 1) return grpo::draw(logits, marks, uniforms, *drawing);
-            const at::Tensor index = to_device(rows, device);
-            return grpo::draw(take_rows(logits, index),
+        const bool all = alike.size() == 1;
+        const at::Tensor index = all ? at::Tensor() : to_device(rows, device);
+        const at::Tensor own = all ? logits : take_rows(logits, index);
+        const auto draw_part = [&](bool of_candidates) {
+            if (all) return grpo::draw(own, marks, uniforms, *drawing, of_candidates);
+            return grpo::draw(own,
                               {.seen = take_marks(marks.seen, index),
                                .replacement = take_marks(marks.replacement, index)},
-                              take_rows(uniforms, index), *drawing);
-        }();
-        const auto tokens = read(part, static_cast<int64_t>(rows.size()));
+                              take_rows(uniforms, index), *drawing, of_candidates);
+        };
+        const auto tokens =
+            read(draw_part(draws_from_candidates(own, *drawing)), static_cast<int64_t>(rows.size()),
+                 [&] { return draw_part(/*of_candidates=*/false); });
         for (size_t i = 0; i < rows.size(); ++i) drawn[rows[i]] = tokens[i];
     }
     add_likeliest(logits, draws, drawn);
     return drawn;
 }
 
-std::vector<cpu::DrawnToken> OperatorDecoding::read(const at::Tensor& drawn, int64_t count) {
-    // The only read-back of a decode step whose rows draw alike.
-    const std::vector<double> values = read_back_.operator()<double>(drawn);
+std::vector<cpu::DrawnToken> OperatorDecoding::read(const at::Tensor& drawn, int64_t count,
+                                                    const std::function<at::Tensor()>& again) {
+    // The only read-back of a decode step whose rows draw alike, unless the candidates of one are
+    // too few.
+    std::vector<double> values = read_back_.operator()<double>(drawn);
     const int64_t width = drawn.size(1);
+    bool missing = false;
+    for (int64_t i = 0; drawn.size(0) > 2 && i < count; ++i)
+        missing = missing || values[2 * width + i] > 0;
+    if (missing) values = read_back_.operator()<double>(again());
     std::vector<cpu::DrawnToken> tokens(count);
     for (int64_t i = 0; i < count; ++i) {
         tokens[i].id = static_cast<int32_t>(values[i]);
@@ -212,7 +228,7 @@ void OperatorDecoding::close_row(int64_t row, std::span<const int32_t> ids) {
             if (marks.defined()) marks.select(0, row).copy_(marks.select(0, last));
         }
     }
-    cache_.close_row(row, ids);
+    cache_->close_row(row, ids);
 }
 
 }  // namespace grpo

@@ -21,12 +21,19 @@ struct RowMarks {
 /// Writes what a restriction makes of one row [V] of RowMarks::replacement.
 void write_restriction(const cpu::Restriction& restriction, const at::Tensor& row);
 
-/// logits [n, V] fp32 -> scores [n, V] whose softmax is the sampling distribution.
-at::Tensor process_logits(const at::Tensor& logits, const RowMarks& marks, const Drawing& drawing);
+/// Whether top-p first looks at the likeliest tokens alone, because to sort the whole vocabulary
+/// takes an accelerator longer than all else of a draw.
+bool draws_from_candidates(const at::Tensor& logits, const Drawing& drawing);
 
-/// [2, n] fp64: tokens, and their log softmax(logits / temperature) before any filter. uniforms [n]
-/// fp64 in [0, 1); unused when greedy.
+/// logits [n, V] fp32 -> scores [n, V] whose softmax is the sampling distribution. `missing`: top-p
+/// looks at the likeliest tokens alone, and writes there [n] more than 0 where it had to see more.
+at::Tensor process_logits(const at::Tensor& logits, const RowMarks& marks, const Drawing& drawing,
+                          at::Tensor* missing = nullptr);
+
+/// [2, n] fp64: tokens, and their log softmax(logits / temperature) before any filter; from
+/// candidates [3, n], where those with more than 0 in the last row must be drawn again without.
+/// uniforms [n] fp64 in [0, 1); unused when greedy.
 at::Tensor draw(const at::Tensor& logits, const RowMarks& marks, const at::Tensor& uniforms,
-                const Drawing& drawing);
+                const Drawing& drawing, bool of_candidates);
 
 }  // namespace grpo

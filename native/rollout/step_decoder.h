@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "model/block_cache.h"
-#include "model/decode_attention.h"
 #include "model/decode_linear.h"
 #include "model/decoder.h"
 #include "model/feed_forward.h"
+#include "model/step_cache.h"
 #include "model_spec.h"
 
 namespace grpo {

@@ -106,6 +106,10 @@ static void tame_spinning(void) {
     if (!getenv("OMP_WAIT_POLICY")) setenv("GOMP_SPINCOUNT", "1000", 0);
 }
 
+// Under which cuBLAS gives the same sums every time; read when it is first used. The user's own
+// setting wins.
+static void let_cublas_repeat(void) { setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0); }
+
 // Opens the core on the first call of the process; later calls must name the same file. Takes
 // `path` over.
 static bool open_core(napi_env env, char* path, napi_value paths) {
@@ -116,6 +120,7 @@ static bool open_core(napi_env env, char* path, napi_value paths) {
         return same;
     }
     tame_spinning();
+    let_cublas_repeat();
     void* handle = open_libraries(env, paths) ? open_library(env, path, false, false) : NULL;
     if (!handle) {
         free(path);

@@ -17,7 +17,9 @@ namespace {
 /// Tokens whose logits fit one chunk; threads side by side share it.
 int64_t chunk_tokens(const Decoder& decoder) {
     const int64_t sharing = at::in_parallel_region() ? at::get_num_threads() : 1;
-    return std::max<int64_t>(1, kLimits.chunk_elements / sharing / decoder.config().vocab_size);
+    const int64_t elements =
+        decoder.device().is_cpu() ? kLimits.chunk_elements : kLimits.device_chunk_elements;
+    return std::max<int64_t>(1, elements / sharing / decoder.config().vocab_size);
 }
 
 /// The scores of a chunk of tokens and, from the same logits, their derivatives. On a CPU two

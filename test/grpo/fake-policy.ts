@@ -138,7 +138,7 @@ export class FakePolicy implements PolicyModel {
     const counts = { parameters: 1000, trained: 4, adapters: 4, full: false, mlpTrained: 0, copiesReference: false };
     return {
       model: { shape, ...counts, weightBytes: 4, computeBytes: 4, keptBytes: 4, device: "cpu" },
-      device: { computeBytes: 4, keptBytes: 4, free: 0, total: 0 },
+      device: { computeBytes: 4, keptBytes: 4, free: 0, reserved: 0, total: 0 },
       dropout: false,
     };
   }

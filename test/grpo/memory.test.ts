@@ -1,10 +1,11 @@
 // The estimate of memory: what it depends on and how; and what the preflight makes of it.
 
 import { expect, test } from "vitest";
+import { GrpoError } from "../../lib/errors.js";
 import { GRPOConfig } from "../../lib/grpo/config.js";
 import { savings } from "../../lib/grpo/preflight.js";
 import { estimateMemory, type MemoryEstimate, type MemoryModel, type MemoryRun } from "../../lib/model/memory.js";
-import { capacityOf, describeEstimate, preflight } from "../../lib/run/preflight.js";
+import { capacityOf, describeEstimate, preflight, withChanges } from "../../lib/run/preflight.js";
 
 /** Qwen2-0.5B in bfloat16 with LoRA of rank 8 on q and v, on a processor that computes in float32. */
 const model: MemoryModel = {
@@ -76,9 +77,11 @@ test("the cache is that of all rows decoded together and of their prompts", () =
   // More than 256 completions wait for their turn.
   const many = estimateMemory(model, { ...run, prompts: 1000 }).phases.rollout["KV cache"];
   expect(many).toBe(2 * 24 * 2 * 64 * 2 * (64 * 192 + 256 * 320));
-  // An accelerator has no blocks.
+  // On an accelerator blocks have 256; in float32, which its kernels do not take, there are none.
   const other = estimateMemory({ ...model, device: "other" }, run).phases.rollout["KV cache"];
-  expect(other).toBe(2 * 24 * 2 * 64 * 2 * (4 * 160 + 32 * 256));
+  expect(other).toBe(2 * 24 * 2 * 64 * 2 * (4 * 256 + 32 * 512));
+  const wide = estimateMemory({ ...model, device: "other", keptBytes: 4 }, run).phases.rollout["KV cache"];
+  expect(wide).toBe(2 * 24 * 2 * 64 * 4 * (4 * 160 + 32 * 256));
 });
 
 test.each([
@@ -148,12 +151,13 @@ test("a model in full is advised to take an adapter, and AdamW in 8 bits", () =>
 });
 
 test("a device has its own memory, the host that of the machine or the container", () => {
-  expect(capacityOf("cuda:0", { computeBytes: 2, keptBytes: 2, free: 5, total: 9 })).toEqual({
+  // What the process has there already is in the estimate, too.
+  expect(capacityOf("cuda:0", { computeBytes: 2, keptBytes: 2, free: 5, reserved: 3, total: 9 })).toEqual({
     total: 9,
-    available: 5,
+    available: 8,
     of: "cuda:0",
   });
-  const host = capacityOf("cpu", { computeBytes: 4, keptBytes: 4, free: 0, total: 0 });
+  const host = capacityOf("cpu", { computeBytes: 4, keptBytes: 4, free: 0, reserved: 0, total: 0 });
   expect(host.of).toMatch(/^this (machine|container)$/);
   expect(host.available).toBeGreaterThan(process.memoryUsage.rss());
 });
@@ -162,4 +166,17 @@ test("an unknown check is refused by name", () => {
   expect(() => new GRPOConfig({ memoryCheck: "maybe" as "warn" })).toThrow(
     "memoryCheck must be one of refuse, warn, off",
   );
+});
+
+test("a step that had no memory says what would take less", () => {
+  const changes = ["gradientCheckpointing true saves 1.0 GB", "maxTokensPerMicroBatch 512 saves 300 MB"];
+  const thrown = new GrpoError("OUT_OF_MEMORY", "the device is full", { hint: "use a smaller dtype" });
+  expect(withChanges(thrown, changes)).toMatchObject({
+    code: "OUT_OF_MEMORY",
+    message: `the device is full\n  → ${changes.join("; ")}`,
+    cause: thrown,
+  });
+  expect(withChanges(thrown, [])).toBe(thrown);
+  const other = new GrpoError("DISK_FULL", "the disk is full");
+  expect(withChanges(other, changes)).toBe(other);
 });

@@ -524,3 +524,16 @@ test("what the model cannot train ends the run before its first step", async () 
   await expect(trainer.train()).rejects.toThrow("no place for a reference");
   expect(policy.calls).toEqual([]);
 });
+
+test("a step that had no memory fails with what would take less", async () => {
+  const { trainer, policy } = bench({ maxCompletionLength: 64, memoryCheck: "off" });
+  const { model, ...rest } = await policy.memory();
+  const shape = { ...model.shape, hiddenSize: 1024, intermediateSize: 4096, numLayers: 24 };
+  policy.memory = () => Promise.resolve({ ...rest, model: { ...model, shape } });
+  policy.forwardBackward = () => Promise.reject(new GrpoError("OUT_OF_MEMORY", "the device is full"));
+  const error = await rejection(trainer.train());
+  expect(error).toMatchObject({
+    code: "OUT_OF_MEMORY",
+    hint: expect.stringMatching(/gradientCheckpointing true saves \d/),
+  });
+});

@@ -77,7 +77,7 @@ export class FakeEngine implements NativeEngine {
   optimizerSteps = () => this.#call("optimizerSteps", 7);
   optimizer = () => this.#call("optimizer", "adamw" as const);
   setOptimizer = (name: string) => this.#call(`setOptimizer ${name}`, undefined);
-  memory = () => this.#call("memory", { computeBytes: 4, keptBytes: 4, free: 0, total: 0 });
+  memory = () => this.#call("memory", { computeBytes: 4, keptBytes: 4, free: 0, reserved: 0, total: 0 });
   deleteAdapter = (name: string) => this.#call(`deleteAdapter ${name}`, undefined);
   setAdapter = (name: string) => this.#call(`setAdapter ${name}`, undefined);
   trainAll = () => this.#call("trainAll", undefined);
@@ -172,6 +172,7 @@ export const fakeCore: NativeCore = {
   instructionSets: () => ["generic"],
   machineProbe: () => ({ readGBPerSecond: 1, gemmGflopsFloat32: 1, gemmGflopsBfloat16: 1 }),
   devices: () => [{ type: "cpu", count: 1 }],
+  tryDevice: () => undefined,
   lossAndGradient: () => ({ loss: 0, logprobs: new Float64Array(), entropy: new Float64Array() }),
   limits: {},
   echo: {

@@ -194,16 +194,32 @@ describe("toNativeLoss", () => {
 });
 
 describe("resolveDevice", () => {
-  const cpu = [{ type: "cpu", count: 1 }];
-  const gpus = [{ type: "cuda", count: 2 }, ...cpu];
+  const coreOf = (
+    devices: { type: string; count: number }[],
+    tryDevice: (device: string) => void = () => undefined,
+  ) => {
+    return { devices: () => [...devices, { type: "cpu", count: 1 }], tryDevice };
+  };
+  const cpu = coreOf([]);
+  const gpus = coreOf([{ type: "cuda", count: 2 }]);
 
   it("takes the first accelerator, or the CPU", () => {
     expect(resolveDevice("auto", cpu)).toBe("cpu");
     expect(resolveDevice("auto", gpus)).toBe("cuda:0");
-    expect(resolveDevice("auto", [...cpu, { type: "mps", count: 1 }])).toBe("mps");
+    expect(resolveDevice("auto", coreOf([{ type: "mps", count: 1 }]))).toBe("mps");
     expect(resolveDevice("cpu", gpus)).toBe("cpu");
     expect(resolveDevice("cuda", gpus)).toBe("cuda:0");
     expect(resolveDevice("cuda:1", gpus)).toBe("cuda:1");
+  });
+
+  it("leaves an accelerator that does not compute, and says why", async () => {
+    const warned = new Promise<Error>((resolve) => process.once("warning", resolve));
+    const broken = coreOf([{ type: "cuda", count: 1 }], (device) => {
+      throw new Error(`${device} has no kernels`);
+    });
+    expect(resolveDevice("auto", broken)).toBe("cpu");
+    expect((await warned).message).toBe("cuda:0 has no kernels");
+    expect(resolveDevice("cuda", broken)).toBe("cuda:0");
   });
 
   it("says what is there when the device that was asked for is not", () => {

@@ -178,7 +178,7 @@ class ToyRun implements Run {
 
   async prepare(): Promise<Prepared> {
     const lines = [`a line through ${this.#parts.points.length} points`];
-    return { lines, record: { points: this.#parts.points.length }, copyCheckpoints: true };
+    return { lines, record: { points: this.#parts.points.length }, copyCheckpoints: true, memoryChanges: [] };
   }
 
   async step(step: number): Promise<StepOutcome> {

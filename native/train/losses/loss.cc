@@ -119,7 +119,10 @@ at::Tensor top_entropy_mask(const at::Tensor& entropy, const BatchShape& shape, 
 }
 
 at::Tensor upload(const std::vector<double>& values, at::ScalarType dtype, at::Device device) {
-    return to_device(values, at::kCPU).to(dtype).to(device);
+    // Rounded here: not every device has float64.
+    if (dtype == at::kFloat)
+        return to_device(std::vector<float>(values.begin(), values.end()), device);
+    return to_device(values, device).to(dtype);
 }
 
 /// Values of the tokens that count to those of all tokens, with 0 for the others.
