@@ -2,7 +2,7 @@
 // without debug symbols, the npm packages, the sources of the engine, and the check itself. For machines that have no Node and
 // no network, and to which only a little can be carried. See docs/gpu.md.
 //
-//   npm run gpu:kit -- [--output build/gpu-kit.tar.xz] [--node PATH]
+//   npm run gpu:kit -- [--output build/gpu-kit.tar.gz] [--node PATH]
 //
 // Without --node it fetches Node 24 for this platform from npm, and takes the running one where that fails.
 
@@ -37,7 +37,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 
 function main(): void {
   const { values: flags } = parseArgs({
-    options: { output: { type: "string", default: "build/gpu-kit.tar.xz" }, node: { type: "string" } },
+    options: { output: { type: "string", default: "build/gpu-kit.tar.gz" }, node: { type: "string" } },
   });
   const archive = path.resolve(flags.output);
   const stage = path.join(root, "build/gpu-kit");
@@ -102,12 +102,11 @@ function addNode(from: string, to: string): string {
 function pack(stage: string, archive: string): void {
   mkdirSync(path.dirname(archive), { recursive: true });
   const order = ["--sort=name", "--owner=0", "--group=0", "--numeric-owner"];
-  run("tar", ["-cJf", archive, ...order, "-C", path.dirname(stage), path.basename(stage)]);
+  run("tar", ["-czf", archive, ...order, "-C", path.dirname(stage), path.basename(stage)]);
 }
 
 function run(program: string, args: readonly string[], cwd = root): void {
-  const env = { ...process.env, XZ_OPT: "-6 -T0" };
-  const { status, error } = spawnSync(program, args, { cwd, env, stdio: ["ignore", "inherit", "inherit"] });
+  const { status, error } = spawnSync(program, args, { cwd, stdio: ["ignore", "inherit", "inherit"] });
   if (error) throw error;
   if (status !== 0) throw new Error(`${program} ended with status ${status}`);
 }
