@@ -44,18 +44,21 @@ inline uint32_t hash_name(std::string_view name) {
     return hash;
 }
 
+/// The last word of the counters of elements.
+constexpr uint32_t kElementStream = 0x6e697421u;
+constexpr double kTwoPi = 6.283185307179586;
+
 /// Element `index` of the stream of tensor `name`: two independent uniforms.
 inline std::array<double, 2> element_uniforms(uint64_t seed, uint32_t name_hash, uint64_t index) {
-    const auto block = philox(
-        {static_cast<uint32_t>(index), static_cast<uint32_t>(index >> 32), name_hash, 0x6e697421u},
-        seed);
+    const auto block = philox({static_cast<uint32_t>(index), static_cast<uint32_t>(index >> 32),
+                               name_hash, kElementStream},
+                              seed);
     return {to_uniform(block[0], block[1]), to_uniform(block[2], block[3])};
 }
 
 /// Standard normal by Box-Muller.
 inline double element_normal(uint64_t seed, uint32_t name_hash, uint64_t index) {
     const auto [u, v] = element_uniforms(seed, name_hash, index);
-    constexpr double kTwoPi = 6.283185307179586;
     return std::sqrt(-2.0 * std::log(1.0 - u)) * std::cos(kTwoPi * v);
 }
 

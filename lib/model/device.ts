@@ -40,8 +40,6 @@ export function resolveDevice(wanted: string, core: Devices): string {
 function ownIndex(count: number): number {
   const local = readRankEnvironment()?.localRank;
   return local === undefined || count === 0 ? 0 : local % count;
-  const local = readRankEnvironment()?.localRank;
-  return local === undefined || count === 0 ? 0 : local % count;
 }
 
 /** What libtorch sees may still be too old for its kernels, or full: that is said, and the next takes its place. */

@@ -33,7 +33,8 @@ const CUDA_LIBRARIES: readonly (readonly [folder: string, library: string])[] = 
   ["cufile", "libcufile"],
 ];
 
-export function librariesToOpen(libtorch: Libtorch): LibraryToOpen[] {
+/** `core`: the file of the core, beside which lie the graphs of CUDA where they were built. */
+export function librariesToOpen(libtorch: Libtorch, core: string): LibraryToOpen[] {
   // What Python's torch does as well: OpenMP (and CUDA) become global through this one empty library, libtorch stays local.
   const globalDeps = join(libtorch.dir, "lib", sharedLibraryName("torch_global_deps"));
   const torch = join(libtorch.dir, "lib", sharedLibraryName("torch"));
@@ -41,7 +42,14 @@ export function librariesToOpen(libtorch: Libtorch): LibraryToOpen[] {
     ...nvidiaLibraries(libtorch).map((path) => ({ path, global: false, optional: true })),
     ...(existsSync(globalDeps) ? [{ path: globalDeps, global: true }] : []),
     { path: torch, global: false },
+    ...cudaGraphs(libtorch, core),
   ];
+}
+
+/** What registers itself with libtorch as its graphs on CUDA, for recorded decode steps. Without it those run as others do. */
+function cudaGraphs({ minor, flavour }: Libtorch, core: string): LibraryToOpen[] {
+  const path = join(dirname(core), sharedLibraryName(`grpo-cuda-graphs-torch${minor}`));
+  return flavour.startsWith("cu") && existsSync(path) ? [{ path, global: false, optional: true }] : [];
 }
 
 /** NVIDIA's libraries beside a libtorch from wheels, as far as they are there. */

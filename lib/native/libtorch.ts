@@ -34,6 +34,12 @@ type Environment = Readonly<Record<string, string | undefined>>;
 /** Minor versions that this release has been built and tested with, newest last. */
 export const SUPPORTED_TORCH_MINORS: readonly string[] = ["2.13", "2.14"];
 
+/**
+ * Those that the engine builds against from source and passes scripts/gpu-check.ts with on the CPU, but that the tests are not
+ * run with: taken where LIBTORCH asks for one.
+ */
+const KNOWN_TO_BUILD: readonly string[] = ["2.11", "2.12"];
+
 /** What `grpo setup` installs unless told otherwise. */
 export const DEFAULT_TORCH_VERSION = "2.13.0";
 
@@ -88,7 +94,8 @@ export function inspectLibtorch(dir: string, source: LibtorchSource): LibtorchCa
   const release = readRelease(dir);
   if (!release) return { dir, source, problem: "neither version.py nor build-version tells the version" };
   const minor = release.version.split(".").slice(0, 2).join(".");
-  if (!SUPPORTED_TORCH_MINORS.includes(minor)) {
+  const asked = source === "LIBTORCH" && KNOWN_TO_BUILD.includes(minor);
+  if (!SUPPORTED_TORCH_MINORS.includes(minor) && !asked) {
     return { dir, source, unsupported: true, problem: `torch ${release.version} is not supported` };
   }
   return { dir, source, found: { dir, source, minor, ...release } };

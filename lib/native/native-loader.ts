@@ -45,7 +45,7 @@ function loadFor(libtorch: Libtorch): NativeCore {
   const core = findCore(libtorch);
   const stub = loadStub();
   try {
-    return checkRevision(stub.load({ libraries: librariesToOpen(libtorch), core }), core);
+    return checkRevision(stub.load({ libraries: librariesToOpen(libtorch, core), core }), core);
   } catch (error) {
     throw error instanceof GrpoError ? error : loadError(libtorch, core, error);
   }

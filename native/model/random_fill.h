@@ -1,5 +1,5 @@
 // Random tensors that are functions of (seed, name): the same on every device and for every order
-// of creation.
+// of creation. Large ones an accelerator fills itself, with what its log and cos give.
 #pragma once
 
 #include <ATen/core/Tensor.h>

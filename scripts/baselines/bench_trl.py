@@ -2,8 +2,8 @@
 
     python3 scripts/baselines/bench_trl.py CASE.json
 
-Needs trl, peft and transformers. Prints one JSON line last: seconds of every repeat, tokens, and the
-high-water mark of the process's memory. Everything is TRL's own way of working, but for three settings that make it faster
+Needs transformers; peft for a case with LoRA, trl and datasets for one that trains. Prints one JSON line last: seconds of
+every repeat, tokens, and the high-water marks of the process's memory and of the device's. Everything is TRL's own way of working, but for three settings that make it faster
 or equal: no gradient checkpointing, no logging to services, and completions that end where the case says. Tokens are spelt
 as their numbers, so that both sides get the same ids.
 """
@@ -15,10 +15,9 @@ import time
 from pathlib import Path
 
 import torch
-from datasets import Dataset
-from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     GenerationConfig,
     PreTrainedTokenizerFast,
@@ -27,8 +26,6 @@ from transformers import (
     set_seed,
 )
 from transformers.utils.logging import disable_progress_bar
-from trl import GRPOConfig, GRPOTrainer
-from trl.trainer.utils import selective_log_softmax
 
 
 class EndAt(StoppingCriteria):
@@ -55,14 +52,37 @@ def number_tokenizer(case):
 
 
 def load(case):
-    model = AutoModelForCausalLM.from_pretrained(
-        case["folder"], dtype=getattr(torch, case["dtype"]), attn_implementation="sdpa"
-    )
-    lora = case.get("lora")
-    config = lora and LoraConfig(
-        task_type="CAUSAL_LM", r=lora["r"], lora_alpha=lora["alpha"], target_modules=lora["targets"]
-    )
-    return model, config
+    """The model, and the configuration of its adapter. Without a folder random weights are made on the device."""
+    options = {"dtype": getattr(torch, case["dtype"]), "attn_implementation": "sdpa"}
+    if case["folder"]:
+        model = AutoModelForCausalLM.from_pretrained(case["folder"], **options)
+    else:
+        config = AutoConfig.for_model(**case["config"])
+        with torch.device(case["device"]):
+            model = AutoModelForCausalLM.from_config(config, **options)
+    return model, lora_config(case["lora"]) if case.get("lora") else None
+
+
+def lora_config(lora):
+    from peft import LoraConfig
+
+    return LoraConfig(task_type="CAUSAL_LM", r=lora["r"], lora_alpha=lora["alpha"], target_modules=lora["targets"])
+
+
+def adapted(case):
+    model, lora = load(case)
+    if lora is None:
+        return model
+    from peft import get_peft_model
+
+    return get_peft_model(model, lora)
+
+
+def clock(case):
+    """Seconds, when all that the device was told to do is done."""
+    if case["device"].startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def repeats_of(case):
@@ -80,10 +100,7 @@ def padded(prompts, group):
 
 
 def rollout(case):
-    model, lora = load(case)
-    if lora:
-        model = get_peft_model(model, lora)
-    model.eval().to(case["device"])
+    model = adapted(case).eval().to(case["device"])
     model.generation_config = GenerationConfig(pad_token_id=0)
     result = {"rollout": [], "firstToken": [], "tokens": []}
 
@@ -92,9 +109,9 @@ def rollout(case):
             max_new_tokens=tokens, do_sample=True, temperature=1.0, top_p=case["topP"], top_k=0, pad_token_id=0
         )
         criteria = [EndAt(inputs["input_ids"].shape[1], lengths)] if lengths else []
-        began = time.perf_counter()
+        began = clock(case)
         out = model.generate(**inputs, generation_config=config, stopping_criteria=criteria)
-        seconds = time.perf_counter() - began
+        seconds = clock(case) - began
         return seconds, out.shape[1] - inputs["input_ids"].shape[1]
 
     for measured, prompts in repeats_of(case):
@@ -115,8 +132,9 @@ def rollout(case):
 
 def update(case):
     """The gradient of given completions by transformers and PEFT alone: TRL's log-probabilities, forward and backward."""
-    model, lora = load(case)
-    model = (get_peft_model(model, lora) if lora else model).train().to(case["device"])
+    from trl.trainer.utils import selective_log_softmax
+
+    model = adapted(case).train().to(case["device"])
     rows, length = case["prompts"], case["maxNewTokens"]
     result = {"update": [], "tokens": []}
     for i in range(case["warmup"] + case["repeats"]):
@@ -127,34 +145,38 @@ def update(case):
             ]
         ).to(case["device"])
         advantages = torch.tensor([1.0 if b % 2 == 0 else -1.0 for b in range(len(ids))]).unsqueeze(1)
-        began = time.perf_counter()
+        began = clock(case)
         logits = model(input_ids=ids, logits_to_keep=length + 1).logits[:, :-1]
         logprobs = selective_log_softmax(logits, ids[:, -length:])
         (-(logprobs.exp() / logprobs.detach().exp() * advantages).mean()).backward()
         model.zero_grad()
         if i >= case["warmup"]:
-            result["update"].append(time.perf_counter() - began)
+            result["update"].append(clock(case) - began)
             result["tokens"].append(len(ids) * length)
     return result
 
 
-class TimedTrainer(GRPOTrainer):
-    """Sums up what passes in each part of a step."""
+def timed_trainer():
+    """GRPOTrainer that sums up what passes in each part of a step."""
+    from trl import GRPOTrainer
 
-    seconds = {"rollout": 0.0, "prepare": 0.0}
+    class TimedTrainer(GRPOTrainer):
+        seconds = {}
 
-    def _generate_single_turn(self, *args, **kwargs):
-        began = time.perf_counter()
-        completions, logprobs = super()._generate_single_turn(*args, **kwargs)
-        self.seconds["rollout"] += time.perf_counter() - began
-        self.completion_tokens = sum(map(len, completions))
-        return completions, logprobs
+        def _generate_single_turn(self, *args, **kwargs):
+            began = time.perf_counter()
+            completions, logprobs = super()._generate_single_turn(*args, **kwargs)
+            self.seconds["rollout"] += time.perf_counter() - began
+            self.completion_tokens = sum(map(len, completions))
+            return completions, logprobs
 
-    def _prepare_inputs(self, *args, **kwargs):
-        began = time.perf_counter()
-        result = super()._prepare_inputs(*args, **kwargs)
-        self.seconds["prepare"] += time.perf_counter() - began
-        return result
+        def _prepare_inputs(self, *args, **kwargs):
+            began = time.perf_counter()
+            result = super()._prepare_inputs(*args, **kwargs)
+            self.seconds["prepare"] += time.perf_counter() - began
+            return result
+
+    return TimedTrainer
 
 
 class StepTimes(TrainerCallback):
@@ -164,13 +186,13 @@ class StepTimes(TrainerCallback):
         self.result = {"step": [], "rollout": [], "update": [], "tokens": []}
 
     def on_step_begin(self, args, state, control, **_):
-        TimedTrainer.seconds = {"rollout": 0.0, "prepare": 0.0}
-        self.began = time.perf_counter()
+        self.trainer.seconds = {"rollout": 0.0, "prepare": 0.0}
+        self.began = clock(self.case)
 
     def on_step_end(self, args, state, control, **_):
         if state.global_step <= self.case["warmup"]:
             return
-        step, parts = time.perf_counter() - self.began, TimedTrainer.seconds
+        step, parts = clock(self.case) - self.began, self.trainer.seconds
         self.result["step"].append(step)
         self.result["rollout"].append(parts["rollout"])
         self.result["update"].append(step - parts["prepare"])
@@ -183,6 +205,9 @@ def alternating(completions, **_):
 
 
 def step(case):
+    from datasets import Dataset
+    from trl import GRPOConfig
+
     set_seed(1)
     model, lora = load(case)
     rows = case["promptsPerRepeat"] * case["groupSize"]
@@ -208,7 +233,7 @@ def step(case):
             report_to="none",
             disable_tqdm=True,
         )
-        trainer = TimedTrainer(
+        trainer = timed_trainer()(
             model=model,
             processing_class=number_tokenizer(case),
             reward_funcs=alternating,
@@ -231,6 +256,8 @@ def main():
     result = {"step": step, "update": update}.get(case["work"], rollout)(case)
     status = Path("/proc/self/status").read_text()
     result["peakBytes"] = 1024 * int(status.split("VmHWM:")[1].split()[0])
+    if case["device"].startswith("cuda"):
+        result["deviceBytes"] = torch.cuda.max_memory_reserved()
     print(json.dumps(result))
 
 

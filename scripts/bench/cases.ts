@@ -32,12 +32,14 @@ export interface BenchCase {
   readonly peerDtypes?: readonly ("bfloat16" | "float32")[];
   /** llama.cpp takes part. */
   readonly llama?: boolean;
+  /** Decode steps of fixed shapes, recorded where the device has graphs. */
+  readonly graphCapture?: boolean;
   /** Another vocabulary than the shape's. */
   readonly vocabulary?: number;
 }
 
 const QV = { r: 8, alpha: 32, targets: ["q_proj", "v_proj"] };
-const ALL = {
+export const ALL = {
   r: 16,
   alpha: 32,
   targets: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],

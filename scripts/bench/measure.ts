@@ -44,6 +44,8 @@ export interface Measurement {
   readonly rolloutPeakBytes?: number;
   readonly updatePeakBytes?: number;
   readonly peakBytes: number;
+  /** In use on a device with memory of its own, at the end: what its allocator took it keeps. */
+  readonly deviceBytes?: number;
   /** Absent in results of an earlier version. */
   readonly components?: Components;
 }
@@ -66,11 +68,12 @@ export async function measure(request: MeasureRequest): Promise<Measurement> {
   const peakBytes = Math.max(processMemory("VmHWM"), measured.rolloutPeakBytes ?? 0, measured.updatePeakBytes ?? 0);
   const promptTokens = Math.max(...(await promptIds(bench, bench.prompts)).map((ids) => ids.length));
   const components = await componentsOf(bench, model, { runtime, peak: peakBytes, promptTokens });
+  const deviceBytes = await model.deviceBytes();
   model.dispose();
-  return { ...measured, loadedBytes, peakBytes, components };
+  return { ...measured, loadedBytes, peakBytes, components, ...(deviceBytes !== undefined && { deviceBytes }) };
 }
 
-type Measured = Omit<Measurement, "loadedBytes" | "peakBytes" | "components">;
+type Measured = Omit<Measurement, "loadedBytes" | "peakBytes" | "deviceBytes" | "components">;
 
 function load({ bench, folder, device, threads }: MeasureRequest): Promise<CausalLM> {
   const options = { dtype: bench.dtype, device, threads };
@@ -99,6 +102,7 @@ async function rollouts(bench: BenchCase, model: CausalLM): Promise<Measured> {
       maxNewTokens: bench.work === "first-token" ? 1 : bench.maxNewTokens,
       topP: bench.topP,
       stopIds: stopIds(bench),
+      graphCapture: bench.graphCapture ?? false,
       step: i,
     });
     if (i < bench.warmup) continue;

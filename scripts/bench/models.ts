@@ -38,6 +38,7 @@ function qwen2(layers: number, hidden: number, heads: number, kvHeads: number, m
 export const SHAPES = {
   "qwen2-0.5b": qwen2(24, 896, 14, 2, 4864),
   "qwen2.5-1.5b": qwen2(28, 1536, 12, 2, 8960),
+  "qwen2.5-7b": { ...qwen2(28, 3584, 28, 4, 18_944), vocab_size: 152_064, tie_word_embeddings: false },
   /** SmolLM2-135M, of the series that need no real weights. */
   "135m": { ...qwen2(30, 576, 9, 3, 1536), vocab_size: 49_152 },
   /** Few layers and a head that weighs: for memory against vocabulary and length. */

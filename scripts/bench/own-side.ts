@@ -8,12 +8,14 @@ import { loadCore } from "../../lib/native/native-loader.js";
 import type { BenchCase } from "./cases.js";
 import { type Components, componentText } from "./components.js";
 import type { Measurement, MeasureRequest } from "./measure.js";
-import { type ModelPlaces, modelFolder } from "./models.js";
+import { type ModelName, type ModelPlaces, modelFolder, SHAPES, type ShapeName } from "./models.js";
 
 export interface Setting {
   readonly device: Device;
   readonly threads: number;
   readonly places: ModelPlaces;
+  /** Random weights are made anew in each process, where that is faster than to write and read them. */
+  readonly random?: boolean;
 }
 
 export interface Summary {
@@ -35,6 +37,7 @@ export interface OwnResult {
   readonly rolloutPeakBytes?: number;
   readonly updatePeakBytes?: number;
   readonly peakBytes: number;
+  readonly deviceBytes?: number;
   /** The parts of the round with the largest peak. */
   readonly components?: Components;
 }
@@ -51,14 +54,19 @@ export function summary(values: readonly number[]): Summary {
 
 /** A process of its own; a text says why there is no measurement. */
 export async function measureApart(bench: BenchCase, setting: Setting): Promise<Measurement | string> {
-  const { device, threads, places } = setting;
+  const { device, threads, places, random = false } = setting;
   const request: MeasureRequest = { bench, device, threads };
-  if (bench.model !== "135m" && bench.model !== "shallow") {
+  if (!isMadeUp(bench.model, random)) {
     const folder = await modelFolder(bench.model, places);
     if (folder === undefined) return "give SmolLM2-135M-Instruct's folder with --smollm2 or GRPO_SMOLLM2";
     return JSON.parse(await lastLine({ ...request, folder }));
   }
   return JSON.parse(await lastLine(request));
+}
+
+/** Whether a model has random weights and no folder. */
+export function isMadeUp(model: ModelName, random: boolean): model is ShapeName {
+  return model === "135m" || model === "shallow" || (random && model in SHAPES);
 }
 
 function lastLine(request: MeasureRequest): Promise<string> {
@@ -107,6 +115,7 @@ export function own(bench: BenchCase, rounds: readonly Measurement[]): OwnResult
     ...(Object.fromEntries(Object.entries(parts).filter(([, value]) => value)) as Partial<typeof parts> as object),
     loadedBytes: largest("loadedBytes"),
     peakBytes: largest("peakBytes"),
+    ...(worst?.deviceBytes !== undefined && { deviceBytes: worst.deviceBytes }),
     ...(worst?.components && { components: worst.components }),
     ...(bench.work === "memory" && {
       rolloutPeakBytes: largest("rolloutPeakBytes"),
@@ -127,7 +136,9 @@ export function row(result: OwnResult): string {
     ...time("first token", result.firstToken),
     ...decode,
     ...(result.tokensPerSecond ? [`${result.tokensPerSecond.median.toFixed(0)} tokens/s`] : []),
-    `peak ${(result.peakBytes / 1e9).toFixed(2)} GB${result.components ? ` (${componentText(result.components)})` : ""}`,
+    result.deviceBytes === undefined
+      ? `peak ${(result.peakBytes / 1e9).toFixed(2)} GB${result.components ? ` (${componentText(result.components)})` : ""}`
+      : `${(result.deviceBytes / 1e9).toFixed(2)} GB of the device`,
   ];
   return `${result.name}: ${parts.join(", ")}`;
 }

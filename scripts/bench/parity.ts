@@ -25,15 +25,28 @@ const BOUNDS: Readonly<Record<Dtype, { logits: number; logprobs: number; gradien
 };
 
 export async function* parityChecks(device: Device): AsyncGenerator<Check> {
-  const bundled = CASES.find(({ model }) => model === "tiny");
-  const prompts = bundled ? await promptIds(bundled, 4) : [];
+  const prompts = await bundledPrompts();
   for (const dtype of ["float32", "bfloat16"] as const) {
     const [there, here] = [await adapted(device, dtype), await adapted("cpu", dtype)];
     yield* compareModels(there, here, prompts, dtype);
-    yield await graphCheck(there, prompts, dtype);
     there.dispose();
     here.dispose();
   }
+}
+
+/** Completions drawn by recorded steps and by ordinary ones, on the device itself. */
+export async function* graphChecks(device: Device): AsyncGenerator<Check> {
+  const prompts = await bundledPrompts();
+  for (const dtype of ["float32", "bfloat16"] as const) {
+    const model = await adapted(device, dtype);
+    yield await graphCheck(model, prompts, dtype);
+    model.dispose();
+  }
+}
+
+export async function bundledPrompts(): Promise<number[][]> {
+  const bundled = CASES.find(({ model }) => model === "tiny");
+  return bundled ? promptIds(bundled, 4) : [];
 }
 
 async function adapted(device: Device, dtype: Dtype): Promise<CausalLM> {
@@ -81,7 +94,6 @@ async function* compareModels(
   yield difference(`${dtype} gradients`, list(gradients), list(wanted), bounds.gradients);
 }
 
-/** Completions drawn by recorded steps and by ordinary ones, on the device itself. */
 async function graphCheck(model: CausalLM, prompts: number[][], dtype: Dtype): Promise<Check> {
   const options = { groupSize: 4, maxNewTokens: 80, temperature: 1, topP: 0.9, seed: 3 };
   const [ordinary, recorded] = [

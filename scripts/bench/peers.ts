@@ -8,8 +8,8 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { type BenchCase, promptIds, SMOLLM2_VOCABULARY, vocabularyOf } from "./cases.js";
 import type { LlamaCase } from "./llama-cpp.js";
-import { modelFolder } from "./models.js";
-import { output, type Setting } from "./own-side.js";
+import { modelFolder, SHAPES } from "./models.js";
+import { isMadeUp, output, type Setting } from "./own-side.js";
 
 /** TRL's versions that are measured, the newest first. 1.16 computes the prompt's logits too on a CPU, so it may be the slower one. */
 export const TRL_VERSIONS = ["1.16", "1.13"] as const;
@@ -26,6 +26,8 @@ export interface PeerMeasurement {
   readonly decode?: readonly number[];
   readonly tokens?: readonly number[];
   readonly peakBytes?: number;
+  /** That its allocator held at most, where the device has memory of its own. */
+  readonly deviceBytes?: number;
 }
 
 const scripts = fileURLToPath(new URL("..", import.meta.url));
@@ -65,18 +67,22 @@ export function pythonWithTrl(version: TrlVersion, given: string | undefined, ca
 export async function measureTrl(
   bench: BenchCase,
   options: {
-    readonly version: TrlVersion;
+    /** Absent: whatever that Python has. */
+    readonly version?: TrlVersion;
     readonly python: string;
     readonly dtype: string;
     readonly lengths: readonly number[] | undefined;
   },
-  { device, threads, places }: Setting,
+  { device, threads, places, random = false }: Setting,
 ): Promise<PeerMeasurement | string> {
-  const folder = await modelFolder(bench.model, places);
+  const made = isMadeUp(bench.model, random) ? { config: SHAPES[bench.model] } : undefined;
+  const folder = made ? null : await modelFolder(bench.model, places);
   if (folder === undefined) return "SmolLM2-135M-Instruct is not there";
+  mkdirSync(places.cache, { recursive: true });
   const file = path.resolve(places.cache, "trl-case.json");
   const content = {
     ...bench,
+    ...made,
     folder,
     device,
     threads,
@@ -89,7 +95,8 @@ export async function measureTrl(
   };
   writeFileSync(file, JSON.stringify(content));
   const line = await output(options.python, [path.join(scripts, "baselines/bench_trl.py"), file], threads);
-  return { trl: options.version, dtype: options.dtype, ...(JSON.parse(line) as object) };
+  const version = options.version === undefined ? {} : { trl: options.version };
+  return { ...version, dtype: options.dtype, ...(JSON.parse(line) as object) };
 }
 
 const TINY_END = 467;

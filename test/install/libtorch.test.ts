@@ -117,11 +117,34 @@ test("a libtorch that does not tell its version is refused", () => {
 test("only the library of libtorch's own dependencies is opened globally, and before libtorch", () => {
   const dir = fakeLibtorch(temporaryFolder(), "2.13.0+cpu");
   const torch = { path: join(dir, "lib", sharedLibraryName("torch")), global: false };
-  expect(librariesToOpen(findLibtorch({ LIBTORCH: dir }))).toEqual([torch]);
+  expect(librariesToOpen(findLibtorch({ LIBTORCH: dir }), "/no/core.so")).toEqual([torch]);
   mkdirSync(join(dir, "lib"), { recursive: true });
   writeFiles(dir, { [`lib/${sharedLibraryName("torch_global_deps")}`]: "" });
   const deps = { path: join(dir, "lib", sharedLibraryName("torch_global_deps")), global: true };
-  expect(librariesToOpen(findLibtorch({ LIBTORCH: dir }))).toEqual([deps, torch]);
+  expect(librariesToOpen(findLibtorch({ LIBTORCH: dir }), "/no/core.so")).toEqual([deps, torch]);
+});
+
+test("graphs of CUDA are opened last, where they lie beside the core and libtorch is one for CUDA", () => {
+  const built = temporaryFolder();
+  const name = sharedLibraryName("grpo-cuda-graphs-torch2.14");
+  writeFiles(built, { [name]: "" });
+  const last = (version: string, core: string) => {
+    const dir = fakeLibtorch(temporaryFolder(), version);
+    return librariesToOpen(findLibtorch({ LIBTORCH: dir }), core).at(-1);
+  };
+  const core = join(built, coreFileName("2.14"));
+  expect(last("2.14.1+cu130", core)).toEqual({ path: join(built, name), global: false, optional: true });
+  for (const opened of [last("2.14.1+cpu", core), last("2.13.0+cu130", core), last("2.14.1+cu130", "/no/core.so")])
+    expect(opened?.path).toMatch(/libtorch\./);
+});
+
+test("a version that is only known to build is taken where LIBTORCH names it, and nowhere else", () => {
+  const cache = temporaryFolder();
+  const dir = fakeLibtorch(join(cache, "libtorch/2.12.0+cpu"), "2.12.0+cpu");
+  expect(findLibtorch({ LIBTORCH: dir })).toMatchObject({ version: "2.12.0", minor: "2.12" });
+  expect(errorOf(() => findLibtorch({ GRPO_CACHE: cache })).code).toBe("LIBTORCH_UNSUPPORTED");
+  const older = fakeLibtorch(temporaryFolder(), "2.10.0+cpu");
+  expect(errorOf(() => findLibtorch({ LIBTORCH: older })).code).toBe("LIBTORCH_UNSUPPORTED");
 });
 
 test("a core is named after the minor version of torch", () => {

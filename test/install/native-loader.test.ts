@@ -13,7 +13,7 @@ import { fakeLibtorch, temporaryFolder } from "./fake-libtorch.js";
 const libtorch = findLibtorch();
 const core = findCore(libtorch);
 const stub = join(dirname(core), "grpo.node");
-const paths = { libraries: librariesToOpen(libtorch), core };
+const paths = { libraries: librariesToOpen(libtorch, core), core };
 
 /** Runs a script in a process of its own, where nothing is loaded yet, and gives what it printed. */
 function inChild(script: string): string {
