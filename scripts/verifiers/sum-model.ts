@@ -35,7 +35,8 @@ export function sums(count: number): { readonly a: number; readonly b: number }[
 
 /** Writes the model, which knows so many sums, into a folder. */
 export async function makeSumModel(folder: string, count: number): Promise<void> {
-  await cp(tinyModel, folder, { recursive: true });
+  // The weights come last, so that a folder that has them is whole.
+  await cp(tinyModel, folder, { recursive: true, filter: (file) => !file.endsWith(".safetensors") });
   const file = path.join(folder, "tokenizer.json");
   const files = JSON.parse(await readFile(file, "utf8"));
   const like = files.added_tokens.at(-1);
@@ -48,7 +49,7 @@ export async function makeSumModel(folder: string, count: number): Promise<void>
   await writeFile(configFile, JSON.stringify({ ...config, unk_token: null }));
   await writeFile(path.join(folder, "chat_template.jinja"), publishedTemplate("trl/qwen3"));
   const tokenizer = await Tokenizer.fromPretrained(folder);
-  const model = await CausalLM.fromPretrained(folder, { device: "cpu", dtype: "float32" });
+  const model = await CausalLM.fromPretrained(tinyModel, { device: "cpu", dtype: "float32" });
   const format = chatFormat(tokenizer);
   const lessons = sums(count).flatMap(({ a, b }) => {
     const asked = [{ role: "user", content: `${a} + ${b} = ?` }] as const;
