@@ -1,8 +1,8 @@
 #include "launch.h"
 
 #include <ATen/EmptyTensor.h>
-#include <ATen/Functions.h>
 #include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/ops/from_blob.h>
 #include <ATen/record_function.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/InferenceMode.h>
@@ -228,7 +228,7 @@ class Call {
     static void copy_value(const c10::IValue& from, const c10::IValue& to) {
         if (to.isTensor()) {
             const at::Tensor& target = to.toTensor();
-            if (!target.defined() || target.numel() == 0) return;
+            if (!target.defined() || !from.toTensor().defined() || target.numel() == 0) return;
             TORCH_CHECK(target.sizes() == from.toTensor().sizes(), "expected results of shape ",
                         target.sizes(), ", found ", from.toTensor().sizes());
             target.copy_(from.toTensor());

@@ -1,9 +1,9 @@
 // The operators of the device: allocation, views and copies; everything else is launched.
 #include <ATen/EmptyTensor.h>
-#include <ATen/Functions.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/_reshape_alias_native.h>
 #include <ATen/ops/as_strided_cpu_dispatch.h>
+#include <ATen/ops/from_blob.h>
 #include <ATen/ops/resize_native.h>
 #include <ATen/ops/set_cpu_dispatch.h>
 #include <ATen/ops/set_native.h>
@@ -153,6 +153,24 @@ void record_stream(at::Tensor& x, at::Stream stream) {
     device_allocator().recordStream(x.storage().data_ptr(), stream);
 }
 
+std::string full_name(const c10::OperatorName& name) {
+    return name.overload_name.empty() ? name.name : name.name + "." + name.overload_name;
+}
+
+/// Whether an operator of the CPU computes: it is no view, nothing below has it, and it is not
+/// about the CPU.
+bool is_kernel(const c10::OperatorName& name) {
+    if (!name.name.starts_with("aten::") || name.name.starts_with("aten::_foreach_")) return false;
+    for (const char* part :
+         {"empty", "sdp_choice", "_for_cpu", "mkldnn", "nested", "sparse", "pin"})
+        if (name.name.find(part) != std::string::npos) return false;
+    const auto op = c10::Dispatcher::singleton().findSchema(name);
+    if (!op || op->hasKernelForDispatchKey(c10::DispatchKey::PrivateUse1)) return false;
+    for (const c10::Argument& result : op->schema().returns())
+        if (result.alias_info() != nullptr && !result.alias_info()->isWrite()) return false;
+    return true;
+}
+
 }  // namespace
 }  // namespace fake
 
@@ -169,13 +187,18 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
     library.impl("set_.source_Tensor", fake::set_tensor);
     library.impl("set_.source_Storage_storage_offset", fake::set_storage);
     library.impl("record_stream", fake::record_stream);
-    // One kernel each on an accelerator, where other backends loop over the tensors.
-    for (const c10::OperatorName& name : c10::Dispatcher::singleton().getAllOpNames()) {
-        if (!name.name.starts_with("aten::_foreach_")) continue;
-        const std::string full =
-            name.name.substr(6) + (name.overload_name.empty() ? "" : ".") + name.overload_name;
-        library.impl(full.c_str(), torch::CppFunction::makeFromBoxedFunction<&fake::launch>());
-    }
+    const auto kernel = [&](const c10::OperatorName& name) {
+        library.impl(fake::full_name(name).c_str(),
+                     torch::CppFunction::makeFromBoxedFunction<&fake::launch>());
+    };
+    // What else the CPU has a kernel for is a kernel here. Left to the fallback, operators in place
+    // would be composed: computed beside their tensor and copied.
+    auto& dispatcher = c10::Dispatcher::singleton();
+    for (const auto& name : dispatcher.getAllOpNamesForDispatchKey(c10::DispatchKey::CPU))
+        if (fake::is_kernel(name)) kernel(name);
+    // One kernel each on an accelerator, where a CPU loops over the tensors.
+    for (const auto& name : dispatcher.getAllOpNames())
+        if (name.name.starts_with("aten::_foreach_")) kernel(name);
 }
 TORCH_LIBRARY_IMPL(_, PrivateUse1, library) {
     library.fallback(torch::CppFunction::makeFromBoxedFunction<&fake::launch>());
