@@ -11,6 +11,7 @@ import { readTensors } from "../../lib/model/files/safetensors.js";
 import { readAdapterConfig } from "../../lib/model/lora/adapter-files.js";
 import type { LoraConfig } from "../../lib/model/lora/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
+import { DEVICE } from "../support/device.js";
 import { goldenPath, largestDifference, numbers, rowsOf, sequences } from "./golden.js";
 
 interface Variant {
@@ -29,7 +30,7 @@ const variants = fixture.variants.map((variant): [string, Variant] => [variant.n
 
 // Float32 sums in another order than torch's; logits are of the order of 5, gradients of 10 to 90.
 const [ABSOLUTE, RELATIVE] = [1e-4, 1e-4];
-const f32 = { dtype: "float32", device: "cpu" } as const;
+const f32 = { dtype: "float32", device: DEVICE } as const;
 
 const folders: string[] = [];
 async function temporaryFolder(): Promise<string> {
@@ -187,7 +188,7 @@ describe("a fresh adapter", () => {
 
   it("on a bfloat16 model is saved in the types that PEFT saves", async () => {
     const { options, tensors: theirs } = fixture.bfloat16;
-    await using model = await CausalLM.fromPretrained(goldenPath("models/qwen2-bf16"), { device: "cpu" });
+    await using model = await CausalLM.fromPretrained(goldenPath("models/qwen2-bf16"), { device: DEVICE });
     model.applyLora(config(options));
     const folder = await temporaryFolder();
     await model.savePretrained(folder);

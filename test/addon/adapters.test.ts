@@ -10,6 +10,7 @@ import { LoraConfig, type LoraOptions } from "../../lib/model/lora/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
 import type { NativeDtype } from "../../lib/native/native.js";
 import { temporaryFolder } from "../model/folders.js";
+import { DEVICE } from "../support/device.js";
 import { goldenPath, largestDifference, numbers, rowsOf, sequences } from "./golden.js";
 
 interface Variant {
@@ -36,7 +37,7 @@ const BATCH = {
 const BASE = "llama-random-tied";
 
 const open = (base = BASE, dtype: NativeDtype = "float32") =>
-  CausalLM.fromPretrained(goldenPath(`models/${base}`), { dtype, device: "cpu" });
+  CausalLM.fromPretrained(goldenPath(`models/${base}`), { dtype, device: DEVICE });
 const lora = (options: LoraOptions = {}) => new LoraConfig({ r: 4, initLoraWeights: false, ...options });
 
 async function savedWeights(model: CausalLM): Promise<Buffer> {
@@ -181,7 +182,7 @@ describe.each(kinds)("an adapter of kind %s", (name, { base }) => {
     const folder = await temporaryFolder();
     await model.saveMerged(folder, { maxShardSize: "20KB" });
     await model.mergeAndUnload({ safeMerge: true });
-    await using saved = await CausalLM.fromPretrained(folder, { device: "cpu", dtype: "float32" });
+    await using saved = await CausalLM.fromPretrained(folder, { device: DEVICE, dtype: "float32" });
     const ids = sequences(golden);
     for (const merged of [model, saved]) {
       const logits = rowsOf(await merged.forward(ids), merged.vocabSize);

@@ -4,11 +4,12 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { LoraConfig } from "../../lib/model/lora/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
+import { DEVICE } from "../support/device.js";
 import { goldenPath } from "./golden.js";
 
 let model: CausalLM;
 beforeAll(async () => {
-  model = await CausalLM.fromPretrained(goldenPath("models/qwen2-random"), { dtype: "float32", device: "cpu" });
+  model = await CausalLM.fromPretrained(goldenPath("models/qwen2-random"), { dtype: "float32", device: DEVICE });
   const all = { r: 4, targetModules: "all-linear", initLoraWeights: false, loraDropout: 0.2 } as const;
   model.applyLora(new LoraConfig(all));
 });

@@ -3,13 +3,14 @@
 import { CausalLM, type Endpoint, LoraConfig, type ServeModelOptions, serveModel, Tokenizer, tinyModel } from "grpo";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Client } from "../endpoint/fake-generator.js";
+import { DEVICE } from "../support/device.js";
 
 let model: CausalLM;
 let tokenizer: Tokenizer;
 let endpoint: Endpoint;
 let client: Client;
 beforeAll(async () => {
-  model = await CausalLM.fromPretrained(tinyModel, { device: "cpu", dtype: "float32" });
+  model = await CausalLM.fromPretrained(tinyModel, { device: DEVICE, dtype: "float32" });
   model.applyLora(new LoraConfig({ r: 4, targetModules: "all-linear", initLoraWeights: false }), { seed: 3 });
   tokenizer = await Tokenizer.fromPretrained(tinyModel);
   endpoint = await serveModel(model, tokenizer, { name: "tiny", adapters: ["default"] });
@@ -80,7 +81,7 @@ it("draws the same for the same seed, with others beside it and after another se
   expect(alone).toEqual(expected.map(({ ids }) => ids));
   const [beside] = await Promise.all([draw({}), draw({ seed: 12 }), draw({ messages: chat("x") })]);
   expect(beside).toEqual(alone);
-  const fresh = await CausalLM.fromPretrained(tinyModel, { device: "cpu", dtype: "float32" });
+  const fresh = await CausalLM.fromPretrained(tinyModel, { device: DEVICE, dtype: "float32" });
   const again = await serveModel(fresh, tokenizer);
   const { choices } = await new Client(again.baseURL).json("/v1/chat/completions", body);
   expect(choices.map(({ token_ids: ids }: { token_ids: number[] }) => ids)).toEqual(alone);

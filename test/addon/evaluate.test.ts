@@ -10,6 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { CausalLM, type EvaluationOptions, evaluate, LoraConfig, rewards, Tokenizer, tinyModel } from "grpo";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { DEVICE } from "../support/device.js";
 
 const cli = fileURLToPath(new URL("../../dist/cli.js", import.meta.url));
 const running: ChildProcess[] = [];
@@ -17,7 +18,7 @@ let folder: string;
 let model: CausalLM;
 let tokenizer: Tokenizer;
 beforeAll(async () => {
-  model = await CausalLM.fromPretrained(tinyModel, { device: "cpu", dtype: "float32" });
+  model = await CausalLM.fromPretrained(tinyModel, { device: DEVICE, dtype: "float32" });
   tokenizer = await Tokenizer.fromPretrained(tinyModel);
 });
 afterAll(() => model.dispose());
@@ -100,7 +101,7 @@ describe("the engine", () => {
   });
 
   it("does not take a model that was trained further for the one before", async () => {
-    const other = await CausalLM.fromPretrained(tinyModel, { device: "cpu", dtype: "float32" });
+    const other = await CausalLM.fromPretrained(tinyModel, { device: DEVICE, dtype: "float32" });
     await evaluate({ ...options("out"), samples: 0, limit: 2 });
     other.applyLora(new LoraConfig({ r: 2, targetModules: "all-linear", initLoraWeights: false }));
     const again = evaluate({ ...options("out"), model: other, samples: 0, limit: 2 });

@@ -6,6 +6,7 @@ import path from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { CausalLM } from "../../lib/model/model.js";
 import { temporaryFolder } from "../model/folders.js";
+import { DEVICE } from "../support/device.js";
 import { goldenPath } from "./golden.js";
 
 const IDS = [
@@ -61,7 +62,7 @@ async function setKeys(file: string, keys: object): Promise<void> {
 }
 
 const open = (folder: string, adapter?: string) =>
-  CausalLM.fromPretrained(folder, { dtype: "float32", device: "cpu", ...(adapter === undefined ? {} : { adapter }) });
+  CausalLM.fromPretrained(folder, { dtype: "float32", device: DEVICE, ...(adapter === undefined ? {} : { adapter }) });
 
 async function logitsOf(folder: string, adapter?: string): Promise<Float32Array[]> {
   const model = await open(folder, adapter);

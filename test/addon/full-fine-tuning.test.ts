@@ -12,6 +12,7 @@ import { CausalLM } from "../../lib/model/model.js";
 import type { NativeDtype } from "../../lib/native/native.js";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer.js";
 import { temporaryFolder } from "../model/folders.js";
+import { DEVICE } from "../support/device.js";
 import { goldenPath, largestDifference, tinyQwen2 } from "./golden.js";
 
 const IDS = [
@@ -28,7 +29,7 @@ const BATCH = {
 };
 
 const open = (dtype: NativeDtype = "float32", name = "llama-random-tied") =>
-  CausalLM.fromPretrained(goldenPath(`models/${name}`), { dtype, device: "cpu" });
+  CausalLM.fromPretrained(goldenPath(`models/${name}`), { dtype, device: DEVICE });
 
 async function train(model: CausalLM, steps: number, learningRate = 0.01): Promise<void> {
   for (let step = 0; step < steps; step++) {
@@ -159,7 +160,7 @@ describe("weights in several files", () => {
     const { all } = model.trainableParameters();
     expect(index.metadata).toEqual({ total_parameters: all, total_size: size });
     expect(size).toBe(4 * all);
-    await using again = await CausalLM.fromPretrained(folder, { device: "cpu" });
+    await using again = await CausalLM.fromPretrained(folder, { device: DEVICE });
     expect(await again.forward(IDS)).toEqual(await model.forward(IDS));
   });
 
@@ -171,7 +172,7 @@ describe("weights in several files", () => {
     for (const maxShardSize of ["16KB", "10GB", "24KB"]) {
       await train(model, 1);
       await model.savePretrained(folder, { maxShardSize });
-      await using again = await CausalLM.fromPretrained(folder, { device: "cpu" });
+      await using again = await CausalLM.fromPretrained(folder, { device: DEVICE });
       expect(await again.forward(IDS)).toEqual(await model.forward(IDS));
     }
     expect((await stat(path.join(folder, "notes.txt"))).size).toBe(4);
@@ -190,7 +191,7 @@ describe("GRPOTrainer with a model without an adapter", () => {
   const rows = ["1 + 1", "2 + 2", "3 + 3", "4 + 4"].map((prompt) => ({ prompt }));
 
   async function run(outputDir: string, options: GRPOConfigOptions) {
-    const model = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: "cpu" });
+    const model = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: DEVICE });
     const args = new GRPOConfig({
       outputDir,
       numGenerations: 2,

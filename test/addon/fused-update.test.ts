@@ -6,6 +6,7 @@ import { linearLayers, readModelConfig } from "../../lib/model/families/families
 import type { NativeDtype, NativeEngine, NativeTrainBatch } from "../../lib/native/native.js";
 import { loadCore } from "../../lib/native/native-loader.js";
 import { toNativeLoss } from "../../lib/options/loss.js";
+import { DEVICE } from "../support/device.js";
 import { adapterOf } from "./raw-engine.js";
 
 const SHAPE = {
@@ -64,7 +65,7 @@ type Train = "pairs" | "dropout" | "long" | "all";
 
 async function engineOf(config: object, dtype: NativeDtype, train: Train): Promise<NativeEngine> {
   const native = readModelConfig(JSON.parse(JSON.stringify(config))).native;
-  const engine = new (loadCore().Engine)({ config: native, device: "cpu", dtype, threads: 0 });
+  const engine = new (loadCore().Engine)({ config: native, device: DEVICE, dtype, threads: 0 });
   await engine.initModel(3);
   if (train === "all") {
     await engine.trainAll();

@@ -7,6 +7,7 @@ import { describe, expect, it } from "vitest";
 import type { JsonObject } from "../../lib/json.js";
 import { CausalLM } from "../../lib/model/model.js";
 import { temporaryFolder } from "../model/folders.js";
+import { DEVICE } from "../support/device.js";
 import { goldenPath } from "./golden.js";
 import { chiSquarePValue } from "./statistics.js";
 
@@ -33,7 +34,7 @@ async function modelWith(generationConfig: JsonObject | null, config: JsonObject
   const configFile = path.join(folder, "config.json");
   const base: JsonObject = JSON.parse(await readFile(configFile, "utf8"));
   await writeFile(configFile, JSON.stringify({ ...base, ...config }));
-  return CausalLM.fromPretrained(folder, { dtype: "float32", device: "cpu" });
+  return CausalLM.fromPretrained(folder, { dtype: "float32", device: DEVICE });
 }
 
 async function completionOf(model: CausalLM, prompt: number[], options = {}): Promise<number[]> {

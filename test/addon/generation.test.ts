@@ -2,6 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { CausalLM } from "../../lib/model/model.js";
+import { DEVICE } from "../support/device.js";
 import { goldenPath } from "./golden.js";
 
 const SPELLINGS = Array.from({ length: 64 }, (_, id) => "abcdefgh".slice(id % 5, (id % 5) + 1 + (id % 3)));
@@ -16,7 +17,7 @@ const spell = (ids: readonly number[]) => ids.map((id) => SPELLINGS[id]).join(""
 
 let model: CausalLM;
 beforeAll(async () => {
-  model = await CausalLM.fromPretrained(goldenPath("models/llama-mha"), { dtype: "float32", device: "cpu" });
+  model = await CausalLM.fromPretrained(goldenPath("models/llama-mha"), { dtype: "float32", device: DEVICE });
 });
 afterAll(() => model.dispose());
 
@@ -70,7 +71,7 @@ describe("onToken", () => {
 });
 
 it("records what training computes, where the rotary embedding depends on the length", async () => {
-  const files = { dtype: "float32", device: "cpu" } as const;
+  const files = { dtype: "float32", device: DEVICE } as const;
   const longrope = await CausalLM.fromPretrained(goldenPath("models/family-phi3-longrope"), files);
   const switchLength = 16;
   // Below the switch as they are, above it with the room that sampling was given.

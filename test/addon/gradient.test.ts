@@ -5,6 +5,7 @@ import { LoraConfig } from "../../lib/model/lora/lora.js";
 import { CausalLM, type LossResult } from "../../lib/model/model.js";
 import type { GradientBatch } from "../../lib/model/training-inputs.js";
 import { LOSS_TYPES, type LossOptions } from "../../lib/options/loss.js";
+import { DEVICE } from "../support/device.js";
 import { goldenPath } from "./golden.js";
 import { relativeDifference } from "./training-fixtures.js";
 
@@ -14,7 +15,7 @@ const TOLERANCE = 1e-5;
 type Gradients = Record<string, Float32Array>;
 
 // One thread takes a batch that fits in one piece.
-const f32 = { dtype: "float32", device: "cpu", threads: 1 } as const;
+const f32 = { dtype: "float32", device: DEVICE, threads: 1 } as const;
 const allLinear = { r: 4, loraAlpha: 8, targetModules: "all-linear", initLoraWeights: false } as const;
 
 /** One completion in its batch, so that rows can be reordered, dropped and duplicated as a whole. */

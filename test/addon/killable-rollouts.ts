@@ -3,6 +3,7 @@
 
 import { fileURLToPath } from "node:url";
 import { CausalLM, GRPOConfig, GRPOTrainer, LoraConfig, type RolloutContext, Tokenizer, tinyModel } from "grpo";
+import { DEVICE } from "../support/device.js";
 
 export interface CardRow {
   readonly prompt: { readonly role: string; readonly content: string }[];
@@ -48,7 +49,7 @@ export async function judged(context: RolloutContext<CardRow>, watch: (moment: s
 }
 
 export async function killableRollouts(outputDir: string, resume: boolean, watch: (moment: string) => void = () => {}) {
-  const model = await CausalLM.fromPretrained(tinyModel, { dtype: "float32", device: "cpu", threads: 1 });
+  const model = await CausalLM.fromPretrained(tinyModel, { dtype: "float32", device: DEVICE, threads: 1 });
   model.applyLora(new LoraConfig({ r: 2 }), { seed: 5 });
   const trainer = new GRPOTrainer<CardRow>({
     model,

@@ -6,6 +6,7 @@ import fs from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";
 import { fileURLToPath } from "node:url";
 import type { CausalLM } from "../../lib/model/model.js";
+import { DEVICE } from "../support/device.js";
 import { tinyQwen2 } from "./golden.js";
 
 /** Called at every moment with its name. */
@@ -30,7 +31,7 @@ export async function killableRun(outputDir: string, resume: boolean, watch: Wat
   const { Tokenizer } = await import("../../lib/tokenizer/tokenizer.js");
   const { GRPOConfig } = await import("../../lib/grpo/config.js");
   const { GRPOTrainer } = await import("../../lib/grpo/trainer.js");
-  const model = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: "cpu", threads: 1 });
+  const model = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: DEVICE, threads: 1 });
   model.applyLora(new LoraConfig({ r: 2, loraDropout: 0.1 }));
   const tokenizer = await Tokenizer.fromPretrained(tinyQwen2);
   const trainer = new GRPOTrainer({

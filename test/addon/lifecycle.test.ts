@@ -10,10 +10,11 @@ import { CausalLM } from "../../lib/model/model.js";
 import type { NativeEngine } from "../../lib/native/native.js";
 import { loadCore } from "../../lib/native/native-loader.js";
 import { processMemory, resetPeak } from "../../scripts/process-memory.js";
+import { DEVICE } from "../support/device.js";
 import { tinyQwen2 } from "./golden.js";
 import { ADAMW, BATCH, LOSS, REQUEST, rawEngine, tinyConfig } from "./raw-engine.js";
 
-const f32 = { dtype: "float32", device: "cpu" } as const;
+const f32 = { dtype: "float32", device: DEVICE } as const;
 /** More than a minute of work unless it is stopped. */
 const endless = { groupSize: 1, maxNewTokens: 1000, temperature: 10, maxRows: 16 } as const;
 const manyPrompts = Array.from({ length: 2000 }, (_, i) => [1 + (i % 400)]);
@@ -44,7 +45,7 @@ describe.runIf(process.platform === "linux")("loading", () => {
     expect(bytes).toBeGreaterThan(50e6);
     const before = processMemory("VmRSS");
     expect(resetPeak()).toBe(true);
-    const model = await CausalLM.fromPretrained(folder, { dtype, device: "cpu" });
+    const model = await CausalLM.fromPretrained(folder, { dtype, device: DEVICE });
     expect(processMemory("VmHWM") - before).toBeLessThan(1.3 * bytes + 32e6);
     model.dispose();
   });
@@ -250,7 +251,7 @@ describe("devices", () => {
 describe("the engine itself, without the checks of the library", () => {
   let engine: NativeEngine;
   beforeAll(async () => {
-    engine = await rawEngine("cpu");
+    engine = await rawEngine(DEVICE);
   });
   afterAll(() => engine.dispose());
   const ints = (...values: number[]) => Int32Array.from(values);
@@ -355,7 +356,7 @@ describe("nothing to score", () => {
 });
 
 it.runIf(process.platform === "linux")("writing to a full disk is DISK_FULL", async () => {
-  const engine = await rawEngine("cpu");
+  const engine = await rawEngine(DEVICE);
   await expect(engine.saveSet("adapter", "/dev/full", new Uint8Array(8), [])).rejects.toMatchObject({
     code: "DISK_FULL",
   });

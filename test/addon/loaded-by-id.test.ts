@@ -12,6 +12,7 @@ import { GRPOTrainer } from "../../lib/grpo/trainer.js";
 import { LoraConfig } from "../../lib/model/lora/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer.js";
+import { DEVICE } from "../support/device.js";
 
 const tiny = fileURLToPath(new URL("../../scripts/assets/tiny-qwen2", import.meta.url));
 const rows = ["2 + 2 =", "3 + 4 =", "7 - 5 ="].map((prompt) => ({ prompt }));
@@ -95,9 +96,9 @@ describe("a folder in place of a model, with peftConfig", () => {
   });
 
   it("is opened as modelInitKwargs say", async () => {
-    const of = trainer({ model: tiny }, { modelInitKwargs: { dtype: "bfloat16", device: "cpu" } });
+    const of = trainer({ model: tiny }, { modelInitKwargs: { dtype: "bfloat16", device: DEVICE } });
     await of.load();
-    expect(modelOf(of)).toMatchObject({ dtype: "bfloat16", device: "cpu" });
+    expect(modelOf(of)).toMatchObject({ dtype: "bfloat16", device: DEVICE });
     modelOf(of).dispose();
   });
 

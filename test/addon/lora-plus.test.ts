@@ -7,6 +7,7 @@ import path from "node:path";
 import { expect, it } from "vitest";
 import { readTensors } from "../../lib/model/files/safetensors.js";
 import { CausalLM } from "../../lib/model/model.js";
+import { DEVICE } from "../support/device.js";
 import { goldenPath, largestDifference, numbers, sequences } from "./golden.js";
 
 const rates = JSON.parse(readFileSync(goldenPath("lora-plus.json"), "utf8"));
@@ -14,7 +15,7 @@ const rates = JSON.parse(readFileSync(goldenPath("lora-plus.json"), "utf8"));
 it("three steps end at PEFT's weights", async () => {
   const golden = await readTensors(goldenPath("lora-plus.safetensors"));
   const adapter = goldenPath("adapters/lora-plus");
-  const options = { dtype: "float32", device: "cpu", adapter } as const;
+  const options = { dtype: "float32", device: DEVICE, adapter } as const;
   await using model = await CausalLM.fromPretrained(goldenPath("models/qwen2-random"), options);
   const ids = sequences(golden);
   const batch = { promptIds: ids.map((row) => row.slice(0, 1)), completionIds: ids.map((row) => row.slice(1)) };

@@ -7,6 +7,7 @@ import { CausalLM } from "../../lib/model/model.js";
 import type { GradientBatch } from "../../lib/model/training-inputs.js";
 import type { NativeDtype } from "../../lib/native/native.js";
 import { LOSS_TYPES, type LossOptions } from "../../lib/options/loss.js";
+import { DEVICE } from "../support/device.js";
 import { goldenPath } from "./golden.js";
 import { adapterOf, BATCH, LOSS, rawModel, tinyConfig } from "./raw-engine.js";
 
@@ -89,7 +90,7 @@ const VARIANTS: readonly LossOptions[] = [
 const open = async (dtype: NativeDtype, threads: number) => {
   const model = await CausalLM.fromPretrained(goldenPath("models/llama-random-bias"), {
     dtype,
-    device: "cpu",
+    device: DEVICE,
     threads,
   });
   model.applyLora(new LoraConfig({ r: 4, loraAlpha: 8, targetModules: "all-linear", initLoraWeights: false }));
@@ -280,7 +281,7 @@ describe("slices", () => {
 it("tokens that do not count never meet the output layer", async () => {
   const config = await tinyConfig();
   const { hiddenSize, vocabSize } = config;
-  const engine = await rawModel("cpu", "float64", 1);
+  const engine = await rawModel(DEVICE, "float64", 1);
   const targets = [{ module: "model.layers.0.self_attn.q_proj", rank: 2, scaling: 1 }];
   await engine.addAdapter("default", adapterOf(config, { targets, init: "random" }));
   const flops = async (lossMask: number[]) => {

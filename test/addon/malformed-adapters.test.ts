@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { CausalLM } from "../../lib/model/model.js";
+import { DEVICE } from "../support/device.js";
 import { goldenPath } from "./golden.js";
 
 const good = goldenPath("adapters/save-norms");
@@ -17,7 +18,7 @@ const folders: string[] = [];
 let model: CausalLM;
 let before: Float32Array[];
 beforeAll(async () => {
-  model = await CausalLM.fromPretrained(goldenPath("models/family-gemma3"), { dtype: "float32", device: "cpu" });
+  model = await CausalLM.fromPretrained(goldenPath("models/family-gemma3"), { dtype: "float32", device: DEVICE });
   before = await model.forward([[3, 4, 5]]);
 });
 afterAll(async () => {

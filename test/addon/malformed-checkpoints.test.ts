@@ -7,6 +7,7 @@ import { describe, expect, it } from "vitest";
 import { buildHeader, readTensors } from "../../lib/model/files/safetensors.js";
 import { CausalLM } from "../../lib/model/model.js";
 import { temporaryFolder } from "../model/folders.js";
+import { DEVICE } from "../support/device.js";
 import { goldenPath } from "./golden.js";
 
 const [FIRST, SECOND, THIRD] = [1, 2, 3].map((n) => `model-0000${n}-of-00003.safetensors`) as [string, string, string];
@@ -201,14 +202,14 @@ describe("a checkpoint with", () => {
   it("nothing wrong loads", async () => {
     const folder = await goodCheckpoint();
     await editShard(folder, FIRST, () => {});
-    await using model = await CausalLM.fromPretrained(folder, { device: "cpu" });
+    await using model = await CausalLM.fromPretrained(folder, { device: DEVICE });
     expect(model.vocabSize).toBe(64);
   });
 
   it.each(cases)("%s is refused, naming it", async (_, code, message, spoil) => {
     const folder = await goodCheckpoint();
     await spoil(folder);
-    await expect(CausalLM.fromPretrained(folder, { device: "cpu" })).rejects.toMatchObject({
+    await expect(CausalLM.fromPretrained(folder, { device: DEVICE })).rejects.toMatchObject({
       code,
       message: expect.stringMatching(message),
     });
@@ -221,7 +222,7 @@ describe("a checkpoint that is converted", () => {
     await editShard(folder, THIRD, (tensors) => {
       tensorNamed(tensors, NORM).data.writeFloatLE(1e5, 8);
     });
-    await expect(CausalLM.fromPretrained(folder, { device: "cpu", dtype: "float16" })).rejects.toMatchObject({
+    await expect(CausalLM.fromPretrained(folder, { device: DEVICE, dtype: "float16" })).rejects.toMatchObject({
       code: "BAD_CHECKPOINT",
       message: expect.stringMatching(/tensor model\.norm\.weight .*not finite in Half/),
     });
@@ -239,7 +240,7 @@ describe("a tied checkpoint", () => {
     await editShard(folder, THIRD, (tensors) => {
       tensorNamed(tensors, "lm_head.weight").data = Buffer.from(embedding.buffer);
     });
-    await using model = await CausalLM.fromPretrained(folder, { device: "cpu" });
+    await using model = await CausalLM.fromPretrained(folder, { device: DEVICE });
     expect(await model.forward([[1]])).toHaveLength(1);
   });
 });

@@ -7,9 +7,10 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { JsonObject } from "../../lib/json.js";
 import { LoraConfig } from "../../lib/model/lora/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
+import { DEVICE } from "../support/device.js";
 import { goldenPath, largestDifference, tinyQwen2 } from "./golden.js";
 
-const f32 = { dtype: "float32", device: "cpu" } as const;
+const f32 = { dtype: "float32", device: DEVICE } as const;
 const prompts = [[1, 2, 3], [4, 5], [6]];
 const code = (expected: string) => expect.objectContaining({ name: "GrpoError", code: expected });
 

@@ -7,6 +7,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { readTensors } from "../../lib/model/files/safetensors.js";
 import { LoraConfig } from "../../lib/model/lora/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
+import { DEVICE } from "../support/device.js";
 import { goldenPath, largestDifference, numbers, rowsOf, sequences, tinyQwen2 } from "./golden.js";
 
 // Float32 sums in another order than torch's differ in the sixth digit; logits here are of the order of 10.
@@ -22,7 +23,7 @@ afterAll(async () => {
   for (const folder of folders) await rm(folder, { recursive: true, force: true });
 });
 
-const f32 = { dtype: "float32", device: "cpu" } as const;
+const f32 = { dtype: "float32", device: DEVICE } as const;
 
 describe("logits in float32", () => {
   const models = [
@@ -53,7 +54,7 @@ describe("logits in float32", () => {
 describe("logits in bfloat16", () => {
   it("are about as far from float32 as transformers' own in bfloat16", async () => {
     const golden = await readTensors(goldenPath("logits-qwen2-bf16.safetensors"));
-    await using model = await CausalLM.fromPretrained(goldenPath("models/qwen2-bf16"), { device: "cpu" });
+    await using model = await CausalLM.fromPretrained(goldenPath("models/qwen2-bf16"), { device: DEVICE });
     expect(model.dtype).toBe("bfloat16");
     const logits = rowsOf(await model.forward(sequences(golden)), model.vocabSize);
     const exact = numbers(golden, "logits");
@@ -118,10 +119,10 @@ describe("adapters", () => {
 
 describe("a whole model", () => {
   it.each(["float32", "bfloat16"] as const)("saved in %s and loaded again gives the same logits", async (dtype) => {
-    await using model = await CausalLM.fromPretrained(goldenPath("models/llama-mha"), { dtype, device: "cpu" });
+    await using model = await CausalLM.fromPretrained(goldenPath("models/llama-mha"), { dtype, device: DEVICE });
     const folder = await temporaryFolder();
     await model.savePretrained(folder);
-    await using again = await CausalLM.fromPretrained(folder, { device: "cpu" });
+    await using again = await CausalLM.fromPretrained(folder, { device: DEVICE });
     expect(again.dtype).toBe(dtype);
     expect(await again.forward([[1, 2, 3]])).toEqual(await model.forward([[1, 2, 3]]));
   });
@@ -137,7 +138,7 @@ describe("a whole model", () => {
       max_position_embeddings: 32,
     };
     const logits = async (seed: number) => {
-      await using model = await CausalLM.fromConfig(config, { seed, device: "cpu", dtype: "float64" });
+      await using model = await CausalLM.fromConfig(config, { seed, device: DEVICE, dtype: "float64" });
       return await model.forward([[1, 2, 3]]);
     };
     expect(await logits(1)).toEqual(await logits(1));

@@ -10,6 +10,7 @@ import { CausalLM } from "../../lib/model/model.js";
 import type { OptimizerStepOptions } from "../../lib/options/optimizer.js";
 import { optimizerOptions } from "../../lib/run/optimizer.js";
 import { temporaryFolder } from "../model/folders.js";
+import { DEVICE } from "../support/device.js";
 import { goldenPath, largestDifference, numbers, sequences, type Tensors } from "./golden.js";
 import { ADAMW, BATCH, LOSS, rawModel, tinyConfig } from "./raw-engine.js";
 import { adapterWeights } from "./training-fixtures.js";
@@ -33,7 +34,7 @@ const batch = {
 const load = () =>
   CausalLM.fromPretrained(goldenPath("models/qwen2-random"), {
     dtype: "float32",
-    device: "cpu",
+    device: DEVICE,
     adapter: goldenPath("adapters/optimizers"),
   });
 
@@ -190,7 +191,7 @@ describe("AdamW in 8 bits", () => {
 });
 
 it("the norm of ten million numbers is theirs", async () => {
-  const engine = await rawModel("cpu", "float32", 0, await tinyConfig({ vocab_size: 160_000 }));
+  const engine = await rawModel(DEVICE, "float32", 0, await tinyConfig({ vocab_size: 160_000 }));
   await engine.trainAll();
   await engine.forwardBackward({ ...BATCH, advantages: Float32Array.from([1, -1, 0.5, 2, -2]) }, { ...LOSS, beta: 0 });
   const gradients = Object.values(await engine.gradients());

@@ -7,12 +7,13 @@ import { LoraConfig, type LoraOptions } from "../../lib/model/lora/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
 import type { SampleResult } from "../../lib/model/sampled.js";
 import type { NativeDtype } from "../../lib/native/native.js";
+import { DEVICE } from "../support/device.js";
 import { largestDifference, tinyQwen2 } from "./golden.js";
 
 const prompts = [[1], [100, 200], [33, 34, 35], [466, 302, 198]];
 const sampling = { groupSize: 4, maxNewTokens: 24, seed: 3 } as const;
 
-const base = (dtype: NativeDtype = "float32") => CausalLM.fromPretrained(tinyQwen2, { dtype, device: "cpu" });
+const base = (dtype: NativeDtype = "float32") => CausalLM.fromPretrained(tinyQwen2, { dtype, device: DEVICE });
 
 async function withAdapter(options: LoraOptions, dtype?: NativeDtype): Promise<CausalLM> {
   const model = await base(dtype);

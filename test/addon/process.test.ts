@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { describe, expect, it } from "vitest";
 import { CausalLM } from "../../lib/model/model.js";
+import { DEVICE } from "../support/device.js";
 import { tinyQwen2 } from "./golden.js";
 
 const script = new URL("./sample-forever.ts", import.meta.url);
@@ -33,7 +34,7 @@ async function startProcess(
 }
 
 async function logitsHere(): Promise<Float32Array | undefined> {
-  await using model = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: "cpu", threads: 1 });
+  await using model = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: DEVICE, threads: 1 });
   const [logits] = await model.forward([[1, 2, 3]]);
   return logits;
 }

@@ -21,11 +21,12 @@ import {
 } from "grpo";
 import { expect, it } from "vitest";
 import { listCheckpoints } from "../../lib/run/checkpoint.js";
+import { DEVICE } from "../support/device.js";
 import { type CardRow, cardRows, type Drawn, judged, killableRollouts } from "./killable-rollouts.js";
 
 /** The weights after one step, and what rollouts returned in it. */
 async function oneStep(options: Partial<GRPOTrainerOptions<CardRow>>) {
-  const model = await CausalLM.fromPretrained(tinyModel, { dtype: "float32", device: "cpu", threads: 1 });
+  const model = await CausalLM.fromPretrained(tinyModel, { dtype: "float32", device: DEVICE, threads: 1 });
   model.applyLora(new LoraConfig({ r: 2, initLoraWeights: false }), { seed: 5 });
   const folder = await mkdtemp(path.join(tmpdir(), "grpo-recorded-"));
   try {

@@ -3,6 +3,7 @@
 
 import { describe, expect, it } from "vitest";
 import type { NativeEngine, NativeGroup, NativeSampleRequest } from "../../lib/native/native.js";
+import { DEVICE } from "../support/device.js";
 import { largestDifference } from "./golden.js";
 import { ADAMW, BATCH, LOSS, REQUEST, rawEngine, rawModel } from "./raw-engine.js";
 
@@ -47,19 +48,19 @@ describe("steps of fixed shapes", () => {
     ["all filters", { temperature: 1.3, topP: 0.9, topK: 50, minP: 0.02, repetitionPenalty: 1.2, stopIds }],
   ];
   it.each(variants)("draw as others do: %s", async (_, options) => {
-    const engine = await rawModel("cpu");
+    const engine = await rawModel(DEVICE);
     await expectAsOrdinary(engine, options);
     engine.dispose();
   });
 
   it.each(["float64", "bfloat16"] as const)("draw as others do with weights in %s", async (dtype) => {
-    const engine = await rawModel("cpu", dtype);
+    const engine = await rawModel(DEVICE, dtype);
     await expectAsOrdinary(engine, { maxNewTokens: 20, stopIds });
     engine.dispose();
   });
 
   it("see the adapter as it is now, between two updates", async () => {
-    const engine = await rawEngine("cpu", { dropout: 0 });
+    const engine = await rawEngine(DEVICE, { dropout: 0 });
     const batch = { ...BATCH, advantages: Float32Array.from([1, -1, 0.5, 2, -2]) };
     for (let step = 0; step < 2; step++) {
       await expectAsOrdinary(engine, { step });

@@ -8,6 +8,7 @@ import { CausalLM } from "../../lib/model/model.js";
 import { rewards } from "../../lib/rewards/index.js";
 import type { ModelReward } from "../../lib/rewards/model.js";
 import type { Completion, Prompt } from "../../lib/types.js";
+import { DEVICE } from "../support/device.js";
 import { goldenPath, largestDifference, tinyQwen2 } from "./golden.js";
 
 interface Batch {
@@ -21,7 +22,7 @@ interface Golden {
 const golden: Golden = JSON.parse(readFileSync(goldenPath("reward-models.json"), "utf8"));
 const families = [...new Set(golden.cases.map(({ model }) => model))];
 const signal = new AbortController().signal;
-const options = { dtype: "float32", device: "cpu", threads: 1 } as const;
+const options = { dtype: "float32", device: DEVICE, threads: 1 } as const;
 
 // Float32 sums in another order than torch's; the rewards are of the order of 1.
 const TOLERANCE = 2e-5;

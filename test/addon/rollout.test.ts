@@ -4,6 +4,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { CausalLM } from "../../lib/model/model.js";
 import type { SampledGroup, SampleResult } from "../../lib/model/sampled.js";
+import { DEVICE } from "../support/device.js";
 import { largestDifference, tinyQwen2 } from "./golden.js";
 
 // Short prompts of different lengths; the model ends their completions after 4 to 30 tokens.
@@ -12,7 +13,7 @@ const keys = [50, 51, 52, 53, 54];
 
 let model: CausalLM;
 beforeAll(async () => {
-  model = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: "cpu" });
+  model = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: DEVICE });
 });
 afterAll(() => model.dispose());
 

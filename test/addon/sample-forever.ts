@@ -4,10 +4,11 @@
 
 import { isMainThread, parentPort, workerData } from "node:worker_threads";
 import { CausalLM } from "../../lib/model/model.js";
+import { DEVICE } from "../support/device.js";
 import { tinyQwen2 } from "./golden.js";
 
 const wish: unknown = isMainThread ? process.argv[2] : workerData;
-const model = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: "cpu", threads: 1 });
+const model = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: DEVICE, threads: 1 });
 const [logits] = await model.forward([[1, 2, 3]]);
 parentPort?.postMessage(logits);
 

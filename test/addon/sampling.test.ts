@@ -6,6 +6,7 @@ import { readTensors } from "../../lib/model/files/safetensors.js";
 import { CausalLM } from "../../lib/model/model.js";
 import type { NativeSampleRequest } from "../../lib/native/native.js";
 import { loadCore } from "../../lib/native/native-loader.js";
+import { DEVICE } from "../support/device.js";
 import { goldenPath, largestDifference, numbers, tinyQwen2 } from "./golden.js";
 import { chiSquarePValue, softmax } from "./statistics.js";
 
@@ -79,7 +80,7 @@ describe("drawn tokens", () => {
   let model: CausalLM;
   let logits: Float32Array;
   beforeAll(async () => {
-    model = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: "cpu" });
+    model = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: DEVICE });
     logits = await lastLogits(prompt);
   });
   afterAll(() => model.dispose());

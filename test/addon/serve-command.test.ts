@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import { CausalLM, LoraConfig, tinyModel } from "grpo";
 import { afterEach, describe, expect, it } from "vitest";
 import { Client } from "../endpoint/fake-generator.js";
+import { DEVICE } from "../support/device.js";
 
 const cli = fileURLToPath(new URL("../../dist/cli.js", import.meta.url));
 const running: ChildProcess[] = [];
@@ -88,7 +89,7 @@ describe("grpo serve", () => {
 
   it("serves adapters under their names, the model under its own, within the limits given", async () => {
     const folder = await mkdtemp(path.join(tmpdir(), "grpo-serve-"));
-    const model = await CausalLM.fromPretrained(tinyModel, { device: "cpu" });
+    const model = await CausalLM.fromPretrained(tinyModel, { device: DEVICE });
     model.applyLora(new LoraConfig({ r: 2, targetModules: "all-linear", initLoraWeights: false }));
     await model.savePretrained(folder);
     model.dispose();

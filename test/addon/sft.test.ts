@@ -13,11 +13,12 @@ import type { SFTTrainerOptions } from "../../lib/sft/setup.js";
 import { SFTTrainer } from "../../lib/sft/trainer.js";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer.js";
 import { temporaryFolder } from "../model/folders.js";
+import { DEVICE } from "../support/device.js";
 import { tinyQwen2 } from "./golden.js";
 import { adapterWeights } from "./training-fixtures.js";
 
 async function tiny(lora: Partial<ConstructorParameters<typeof LoraConfig>[0]> = {}): Promise<CausalLM> {
-  const model = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: "cpu", threads: 1 });
+  const model = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: DEVICE, threads: 1 });
   return model.applyLora(new LoraConfig({ r: 4, ...lora }), { seed: 3 });
 }
 
@@ -93,7 +94,7 @@ describe("the loss", () => {
     await using dropping = await tiny({ loraDropout: 0.5, initLoraWeights: "gaussian" });
     const [one, two] = [await dropping.sftEvaluate(batch), await dropping.sftEvaluate(batch, { dropoutSeed: 1 })];
     expect(one).toEqual(two);
-    await using bare = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: "cpu" });
+    await using bare = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: DEVICE });
     expect((await bare.sftEvaluate(batch)).loss).toHaveLength(3);
     await expect(bare.sftForwardBackward(batch)).rejects.toMatchObject({ code: "BAD_INPUT" });
   });
@@ -253,7 +254,7 @@ describe("a run that was stopped", () => {
 });
 
 it("the model learns to say what the rows say, and its loss tells which evaluation was the best", async () => {
-  await using model = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: "cpu" });
+  await using model = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: DEVICE });
   const rows = [{ prompt: "2 + 3 =", completion: " five" }];
   const sft = await trainer(
     model,

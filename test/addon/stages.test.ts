@@ -4,6 +4,7 @@
 import { describe, expect, it } from "vitest";
 import { LoraConfig } from "../../lib/model/lora/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
+import { DEVICE } from "../support/device.js";
 import { tinyQwen2 } from "./golden.js";
 import { expectAdapter, expectLog, type GoldenRun, goldenTrainer, type RunsFixture } from "./run-fixtures.js";
 import { modelWithAdapter, readFixture } from "./training-fixtures.js";
@@ -33,7 +34,7 @@ describe("stages equal TRL's in every metric of every step and in the adapter af
 
 describe("a model that is trained in stages", () => {
   it("is compared with what a stage began with, whatever the stages before did", async () => {
-    await using model = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: "cpu", threads: 1 });
+    await using model = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: DEVICE, threads: 1 });
     const ids = [[1, 2, 3, 4, 5]];
     const base = await model.logprobs(ids);
     model.applyLora(new LoraConfig({ r: 2 }));

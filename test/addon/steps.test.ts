@@ -6,6 +6,7 @@ import { describe, expect, it } from "vitest";
 import { readTensors } from "../../lib/model/files/safetensors.js";
 import { CausalLM } from "../../lib/model/model.js";
 import { temporaryFolder } from "../model/folders.js";
+import { DEVICE } from "../support/device.js";
 import { goldenPath, numbers, type Tensors } from "./golden.js";
 import {
   adapterWeights,
@@ -60,7 +61,7 @@ describe.each(FULL)("optimizer steps of %s", async (set) => {
   const { json, tensors } = await readFixture<StepsFixture>(`steps-${set}`);
 
   it.each([false, true])("follow TRL in all weights, with layers computed again: %s", async (checkpointing) => {
-    const options = { dtype: "float32", device: "cpu" } as const;
+    const options = { dtype: "float32", device: DEVICE } as const;
     await using model = await CausalLM.fromPretrained(goldenPath(`models/${json.model}`), options);
     await model.beginTraining({ reference: json.beta > 0, mixed: true });
     if (json.beta > 0) await expectReference(model, tensors, "batch0.", "reference");

@@ -11,6 +11,7 @@ import { LoraConfig } from "../../lib/model/lora/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer.js";
 import { temporaryFolder } from "../model/folders.js";
+import { DEVICE } from "../support/device.js";
 import { tinyQwen2 } from "./golden.js";
 
 const wait = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
@@ -21,7 +22,7 @@ it("a reward of 200 ms a completion and a slow disk leave the engine idle for le
   const sizes = { hidden_size: 512, intermediate_size: 2048 };
   await using model = await CausalLM.fromConfig(
     { ...config, ...sizes },
-    { dtype: "float32", device: "cpu", threads: 1 },
+    { dtype: "float32", device: DEVICE, threads: 1 },
   );
   model.applyLora(new LoraConfig({ r: 4 }));
   const started = performance.now();

@@ -14,6 +14,7 @@ import { renderPrompt } from "../../lib/rollout/prompts.js";
 import type { SampledRollout } from "../../lib/rollout/sample.js";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer.js";
 import { publishedTemplate } from "../support/chat-formats.js";
+import { DEVICE } from "../support/device.js";
 import { ScriptedGenerator } from "../support/scripted-generator.js";
 
 const TINY = fileURLToPath(new URL("../../scripts/assets/tiny-qwen2/", import.meta.url));
@@ -23,7 +24,7 @@ const ROW = { prompt: [{ role: "user", content: "1 + 1?" }] };
 it("turns behind results are as training computes them, and the same again", async () => {
   const tokenizer = await Tokenizer.fromPretrained(TINY);
   tokenizer.chatTemplate = publishedTemplate("trl/qwen2_5");
-  await using model = await CausalLM.fromPretrained(TINY, { dtype: "float32", device: "cpu" });
+  await using model = await CausalLM.fromPretrained(TINY, { dtype: "float32", device: DEVICE });
   const add = { inputSchema: z.object({ a: z.number() }), execute: ({ a }: { a: number }) => a + 1 };
   const use = ToolUse.of({ tools: { add } }, new GRPOConfig());
   if (use === undefined) throw new Error("there are tools");

@@ -10,6 +10,7 @@ import { CausalLM } from "../../lib/model/model.js";
 import type { GradientBatch } from "../../lib/model/training-inputs.js";
 import type { NativeDtype, NativeLossResult } from "../../lib/native/native.js";
 import { temporaryFolder } from "../model/folders.js";
+import { DEVICE } from "../support/device.js";
 import { goldenPath, largestDifference, numbers, sequences, type Tensors, tinyQwen2 } from "./golden.js";
 
 export const SETS = ["qwen2-qv", "llama-all"] as const;
@@ -37,7 +38,7 @@ export async function modelWithAdapter(
 ): Promise<CausalLM> {
   const model = await CausalLM.fromPretrained(folder, {
     dtype,
-    device: "cpu",
+    device: DEVICE,
     // How many cores there are must not decide in which order rows are summed (gradient.test.ts has them side by side).
     threads: 1,
   });

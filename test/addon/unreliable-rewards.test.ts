@@ -13,6 +13,7 @@ import { type FailureKind, failureKinds } from "../../lib/rewards/failure.js";
 import { rewards } from "../../lib/rewards/index.js";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer.js";
 import type { Prompt, RewardBatch, RewardFn } from "../../lib/types.js";
+import { DEVICE } from "../support/device.js";
 import { tinyQwen2 } from "./golden.js";
 
 type Row = { prompt: Prompt; solution: string };
@@ -26,7 +27,7 @@ const trainDataset: Row[] = readFileSync(path.join(tinyQwen2, "train.jsonl"), "u
 let model: CausalLM;
 let processingClass: Tokenizer;
 beforeAll(async () => {
-  model = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: "cpu", threads: 1 });
+  model = await CausalLM.fromPretrained(tinyQwen2, { dtype: "float32", device: DEVICE, threads: 1 });
   model.applyLora(new LoraConfig({ r: 2, targetModules: ["q_proj"] }));
   processingClass = await Tokenizer.fromPretrained(tinyQwen2);
 });

@@ -13,10 +13,11 @@ import { shortTable, targetTable } from "../../scripts/bench/page.js";
 import { parityChecks } from "../../scripts/bench/parity.js";
 import { keyOf, ResultStore } from "../../scripts/bench/store.js";
 import { type CaseRounds, targetRows } from "../../scripts/bench/targets.js";
+import { DEVICE } from "../support/device.js";
 
 const tiny = CASES.find(({ name }) => name === "tiny step") as BenchCase;
 const short = { ...tiny, prompts: 2, groupSize: 2, maxNewTokens: 4, warmup: 0, repeats: 2 };
-const run = (bench: BenchCase) => measure({ bench, folder: TINY, device: "cpu", threads: 1 });
+const run = (bench: BenchCase) => measure({ bench, folder: TINY, device: DEVICE, threads: 1 });
 
 test("a step is a rollout and an update", async () => {
   const { step = [], rollout = [], update = [], ...rest } = await run({ ...short, work: "step" });
@@ -167,7 +168,7 @@ test("results are kept after every run, and only those of the same work count", 
 
 test("the checks of a device hold where both sides are the CPU", async () => {
   const checks = [];
-  for await (const check of parityChecks("cpu")) checks.push(check);
+  for await (const check of parityChecks(DEVICE)) checks.push(check);
   expect(checks.map(({ name }) => name)).toContain("float32 gradients");
   expect(checks.filter(({ ok }) => !ok)).toEqual([]);
 });

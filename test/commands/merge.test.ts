@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { CausalLM, LoraConfig, Tokenizer } from "../../lib/index.js";
+import { DEVICE } from "../support/device.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const base = join(root, "scripts/assets/tiny-qwen2");
@@ -18,7 +19,7 @@ let adapter = "";
 beforeAll(async () => {
   work = mkdtempSync(join(tmpdir(), "grpo-merge-"));
   adapter = join(work, "adapter");
-  await using model = await CausalLM.fromPretrained(base, { device: "cpu" });
+  await using model = await CausalLM.fromPretrained(base, { device: DEVICE });
   // As a fresh one leaves the model as it is: random on both sides.
   model.applyLora(new LoraConfig({ r: 4, loraAlpha: 16, targetModules: "all-linear", initLoraWeights: false }));
   await model.savePretrained(adapter);
@@ -33,7 +34,7 @@ function merge(...args: string[]) {
 }
 
 async function logits(folder: string, options: { adapter?: string } = {}): Promise<Float32Array> {
-  await using model = await CausalLM.fromPretrained(folder, { device: "cpu", dtype: "float32", ...options });
+  await using model = await CausalLM.fromPretrained(folder, { device: DEVICE, dtype: "float32", ...options });
   return (await model.forward(ids))[0] ?? new Float32Array();
 }
 
@@ -60,7 +61,7 @@ describe("grpo merge", () => {
     const args = ["--model", base, "--adapter", adapter, "--output", output, "--max-shard-size", "1MB"];
     expect(merge(...args).status).toBe(0);
     expect(readdirSync(output).filter((name) => name.endsWith(".safetensors")).length).toBeGreaterThan(1);
-    await using model = await CausalLM.fromPretrained(output, { device: "cpu" });
+    await using model = await CausalLM.fromPretrained(output, { device: DEVICE });
     expect(model.dtype).toBe("bfloat16");
   });
 

@@ -22,7 +22,9 @@ afterAll(() => {
 
 async function sampled(engine: NativeEngine, options: Partial<NativeSampleRequest>) {
   const groups = new Map<number, number[]>();
-  await engine.sample({ ...REQUEST, plain: true, ...options }, ({ prompt, ids }) => groups.set(prompt, Array.from(ids)));
+  await engine.sample({ ...REQUEST, plain: true, ...options }, ({ prompt, ids }) =>
+    groups.set(prompt, Array.from(ids)),
+  );
   return [...groups].sort(([a], [b]) => a - b);
 }
 

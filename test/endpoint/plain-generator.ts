@@ -9,6 +9,7 @@ import { likeliestTokens } from "../../lib/endpoint/likeliest.js";
 import { ModelGenerator } from "../../lib/endpoint/model-generator.js";
 import { maskWords } from "../../lib/model/token-constraint.js";
 import { randomFrom } from "../grammar/draw.js";
+import { DEVICE } from "../support/device.js";
 import { Client } from "./fake-generator.js";
 
 export class PlainGenerator implements Generator {
@@ -88,7 +89,7 @@ function drawn(
 export async function modelEndpoint(template: string, draws: "engine" | "plain" = "engine") {
   const tokenizer = await Tokenizer.fromPretrained(tinyModel);
   tokenizer.chatTemplate = template;
-  const model = await CausalLM.fromPretrained(tinyModel, { device: "cpu" });
+  const model = await CausalLM.fromPretrained(tinyModel, { device: DEVICE });
   const plain = new PlainGenerator(model, tokenizer);
   const generator = draws === "plain" ? plain : new ModelGenerator(model, tokenizer);
   const defaults = { temperature: 1, topP: 1, topK: 0, minP: 0, repetitionPenalty: 1, maxNewTokens: undefined };

@@ -3,11 +3,12 @@
 
 import { CausalLM, completionConstraint, tinyModel } from "grpo";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { DEVICE } from "../support/device.js";
 import { tokenizer } from "./draw.js";
 
 let model: CausalLM;
 beforeAll(async () => {
-  model = await CausalLM.fromPretrained(tinyModel, { device: "cpu" });
+  model = await CausalLM.fromPretrained(tinyModel, { device: DEVICE });
 });
 afterAll(() => model.dispose());
 

@@ -8,6 +8,7 @@ import { PolicyVersions } from "../../lib/rollout/policy-versions.js";
 import type { SampledAttempt } from "../../lib/rollout/sampler.js";
 import type { ServerSampler } from "../../lib/servers/server-sampler.js";
 import type { TokenIds } from "../../lib/types.js";
+import { DEVICE } from "./device.js";
 
 /** "user 3 + 4 = ?" and "user 2 + 2 = ?" in the bundled model's own template. */
 const PROMPTS: readonly TokenIds[] = [
@@ -29,7 +30,7 @@ export interface VersionCheck {
 }
 
 export async function policyWithAdapter(folder: string): Promise<CausalLM> {
-  const model = await CausalLM.fromPretrained(folder, { device: "cpu", dtype: "float32" });
+  const model = await CausalLM.fromPretrained(folder, { device: DEVICE, dtype: "float32" });
   return model.applyLora(new LoraConfig({ r: 8, loraAlpha: 16, targetModules: ["q_proj", "v_proj"] }), { seed: 3 });
 }
 
