@@ -12,6 +12,7 @@ export default defineConfig({
   },
   test: {
     include: ["test/**/*.test.ts"],
+    globalSetup: fileURLToPath(new URL("./test/device/global-setup.ts", import.meta.url)),
     pool: "forks",
     maxWorkers: 1,
     testTimeout: 300_000,

@@ -1,5 +1,5 @@
 // The make-believe accelerator of the tests, opened in this process: "fake:0" and "fake:1" are then devices of libtorch like any
-// other. It is built from fake/ at the first use, in about half a minute, by the compiler that the engine needs too.
+// other. It is built from fake/ in about half a minute, by the compiler that the engine needs too.
 
 import { constants } from "node:os";
 import { loadCore } from "../../lib/native/native-loader.js";

@@ -16,9 +16,13 @@ const FAULTS: Readonly<Record<string, RegExp | number>> = {
   "pinned memory overwritten before its copy is done": 5,
   "two streams without an event": Number.NaN,
   "uninitialised memory": Number.NaN,
-  "a tensor of the host among the device's": /on the same device.*fake:0 and cpu/,
+  "a tensor of the host among the device's": /expected all tensors on fake:0, found one on cpu/,
   "indices on the host": /expected all tensors on fake:0, found one on cpu/,
-  "tensors on two devices": /on the same device.*fake:0 and fake:1/,
+  "tensors on two devices": /expected all tensors on one device, found fake:0 and fake:1/,
+  "a step that was recorded and not replayed": Number.NaN,
+  "a wait while a step is recorded": /being recorded cannot be waited for/,
+  "a pageable copy while a step is recorded": /not pinned cannot be recorded/,
+  "memory freed while another stream uses it": 5,
 };
 
 it.each(Object.entries(FAULTS))("%s: seen", (fault, seen) => {
@@ -55,4 +59,15 @@ it("counts kernels, copies and waits", async () => {
     pageableCopies: 1,
     synchronisations: 1,
   });
+});
+
+it("has no more memory than it is given", () => {
+  device.setMemory(100_000);
+  try {
+    expect(() => device.plantFault("two streams without an event", false)).not.toThrow();
+    device.setMemory(0);
+    expect(() => device.plantFault("two streams without an event", false)).toThrow(/out of memory.*0 are in use/);
+  } finally {
+    device.setMemory(16 * 2 ** 30);
+  }
 });

@@ -243,14 +243,34 @@ class Call {
         finish(stream);
     }
 
+    /// Whether an argument is a tensor that the operator gives its size.
+    bool is_to_resize(size_t i) const {
+        return given_[i].isTensor() && given_[i].toTensor().defined() &&
+               given_[i].toTensor().numel() == 0 && writes(schema_.arguments()[i]);
+    }
+    Stack resizable(Stack arguments) const {
+        for (size_t i = 0; i < given_.size(); ++i)
+            if (is_to_resize(i))
+                arguments[i] =
+                    at::detail::empty_cpu({0}, given_[i].toTensor().options().device(at::kCPU));
+        return arguments;
+    }
+    static void take_over(const at::Tensor& target, const at::Tensor& host, c10::Stream stream) {
+        target.resize_(host.sizes());
+        enqueue(stream, [host, to = host_alias(target)] { to.copy_(host); });
+    }
+
     Stack run_and_wait(c10::Stream stream) const {
         const auto results = std::make_shared<Stack>();
-        enqueue(stream, [op = op_, arguments = host_arguments(), results] {
+        const Stack arguments = resizable(host_arguments());
+        enqueue(stream, [op = op_, arguments, results] {
             const at::AutoDispatchBelowADInplaceOrView below;
             *results = arguments;
             op.redispatchBoxed(kOnCpu, results.get());
         });
         wait(stream);
+        for (size_t i = 0; i < given_.size(); ++i)
+            if (is_to_resize(i)) take_over(given_[i].toTensor(), arguments[i].toTensor(), stream);
         for (size_t r = 0; r < results->size(); ++r) {
             c10::IValue& value = (*results)[r];
             if (writes(schema_.returns()[r]))

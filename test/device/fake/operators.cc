@@ -196,10 +196,9 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
     auto& dispatcher = c10::Dispatcher::singleton();
     for (const auto& name : dispatcher.getAllOpNamesForDispatchKey(c10::DispatchKey::CPU))
         if (fake::is_kernel(name)) kernel(name);
-    // One kernel each on an accelerator, where a CPU loops over tensors or composes it.
+    // One kernel each on an accelerator, where a CPU loops over the tensors.
     for (const auto& name : dispatcher.getAllOpNames())
         if (name.name.starts_with("aten::_foreach_")) kernel(name);
-    kernel({"aten::_fused_rms_norm", ""});
 }
 TORCH_LIBRARY_IMPL(_, PrivateUse1, library) {
     library.fallback(torch::CppFunction::makeFromBoxedFunction<&fake::launch>());

@@ -30,7 +30,6 @@ double host_access(bool faulty) {
     return (faulty ? x : x.cpu()).const_data_ptr<float>()[7];
 }
 
-/// The right way and the wrong one of the rest differ by one line each.
 double read_too_early(bool faulty) {
     const at::Tensor there = ones(kFirst), here = pinned(5);
     here.copy_(there, /*non_blocking=*/true);
@@ -80,6 +79,59 @@ double two_devices(bool faulty) {
     return total(ones(kFirst).mul(ones(faulty ? kSecond : kFirst))) / 1000;
 }
 
+/// On a stream of its own: `step` while it is recorded, then a replay.
+void record_and_replay(const std::function<void()>& step, bool replay = true) {
+    const c10::StreamGuard guard(pooled_stream(0));
+    at::accelerator::Graph graph;
+    graph.capture_begin();
+    try {
+        step();
+    } catch (...) {
+        graph.capture_end();
+        throw;
+    }
+    graph.capture_end();
+    if (replay) graph.replay();
+    at::accelerator::synchronizeDevice(0);
+}
+
+double recorded_and_not_replayed(bool faulty) {
+    at::Tensor x;
+    record_and_replay([&] { x = ones(kFirst); }, !faulty);
+    return total(x) / 1000;
+}
+
+double wait_while_recording(bool faulty) {
+    const at::Tensor x = ones(kFirst);
+    double sum = 0;
+    record_and_replay([&] { faulty ? void(sum = total(x)) : void(x.mul(2)); });
+    return faulty ? sum : total(x) / 1000;
+}
+
+double pageable_copy_while_recording(bool faulty) {
+    const at::Tensor here = faulty ? at::ones({1000}) : pinned(1);
+    const at::Tensor there = at::empty({1000}, at::TensorOptions(kFirst));
+    record_and_replay([&] { there.copy_(here, /*non_blocking=*/true); });
+    return total(there) / 1000;
+}
+
+/// Memory of one stream that another uses, given back meanwhile.
+double freed_too_early(bool faulty) {
+    const c10::Stream other = pooled_stream(0);
+    at::Tensor sum, x = ones(kFirst);
+    at::accelerator::synchronizeDevice(0);
+    {
+        const c10::StreamGuard guard(other);
+        sum = x.sum();
+    }
+    if (!faulty) x.record_stream(other);
+    x = at::Tensor();
+    const at::Tensor next = at::full({1000}, 5.0, at::TensorOptions(kFirst));
+    next.sum().item<double>();
+    const c10::StreamGuard guard(other);
+    return sum.item<double>() / 1000;
+}
+
 const std::map<std::string, double (*)(bool)> kFaults{
     {"host access", host_access},
     {"pinned memory read before its copy is done", read_too_early},
@@ -89,6 +141,10 @@ const std::map<std::string, double (*)(bool)> kFaults{
     {"a tensor of the host among the device's", host_tensor_among_device_tensors},
     {"indices on the host", host_indices},
     {"tensors on two devices", two_devices},
+    {"a step that was recorded and not replayed", recorded_and_not_replayed},
+    {"a wait while a step is recorded", wait_while_recording},
+    {"a pageable copy while a step is recorded", pageable_copy_while_recording},
+    {"memory freed while another stream uses it", freed_too_early},
 };
 
 }  // namespace
