@@ -1,6 +1,6 @@
 // Whether sampling ahead of the trainer takes no longer than the slower side, and learns as taking turns does:
 //
-//   npx tsx scripts/check-asynchronous.ts [--seeds 3] [--steps 30] [--write docs/servers.md]
+//   npx tsx scripts/check-asynchronous.ts [--seeds 3] [--steps 60] [--write docs/servers.md]
 //
 // Time: completions take as long as their lengths, which are drawn from a distribution with a long tail, and a step as long as it is told;
 // both only wait, so that the machine does not matter. Learning: the bundled model's own task, sampled by a second copy of the model that
@@ -19,11 +19,13 @@ import { FakePolicy, FakeTokenizer, fakeRows } from "../test/grpo/fake-policy.js
 const { values } = parseArgs({
   options: {
     seeds: { type: "string", default: "3" },
-    steps: { type: "string", default: "30" },
+    /** Of a training that learns. */
+    steps: { type: "string", default: "60" },
     write: { type: "string" },
   },
 });
 const STEPS = Number(values.steps);
+const TIMED_STEPS = 30;
 const STALENESS = [0, 1, 4];
 const PROMPTS = 4;
 const GROUP = 8;
@@ -88,7 +90,7 @@ async function timeRun(maxStaleness: number, trainerSeconds: number): Promise<Ti
     processingClass: new FakeTokenizer(),
     args: new GRPOConfig({
       maxStaleness,
-      maxSteps: STEPS,
+      maxSteps: TIMED_STEPS,
       numGenerations: GROUP,
       perDeviceTrainBatchSize: PROMPTS * GROUP,
       gradientAccumulationSteps: 1,

@@ -170,6 +170,38 @@ async function equalTokens(model: string): Promise<string> {
     .join("; ");
 }
 
+async function fitsForm(model: string): Promise<string> {
+  await using policy = await policyWithAdapter(model);
+  const tokenizer = await Tokenizer.fromPretrained(model);
+  const sampler = await ServerSampler.connect({ urls: url, structuredOutputsRegex: "[0-9]{2}" });
+  await sampler.follow(Object.assign(policy, { version: 0, step: 0 }));
+  const promptIds = tokenizer.applyChatTemplate([{ role: "user", content: "3 + 4 = ?" }], {
+    addGenerationPrompt: true,
+    tokenize: true,
+  });
+  const { groups } = await sampler.sample([promptIds], {
+    groupSize: 8,
+    maxNewTokens: 8,
+    stopIds: tokenizer.eosTokenIds,
+  });
+  await sampler.dispose();
+  const texts = groups.flatMap(({ completions }) =>
+    completions.map((one) => ("ids" in one ? tokenizer.decode(one.ids, { skipSpecialTokens: true }) : "")),
+  );
+  const strange = texts.find((text) => !/^[0-9]{2}$/.test(text));
+  if (strange !== undefined) throw new Error(`found ${JSON.stringify(strange)}`);
+  return texts.join(" ");
+}
+
+async function trainAhead(model: string): Promise<string> {
+  await using policy = await CausalLM.fromPretrained(model, { device: "cpu", dtype: "float32" });
+  policy.applyLora(new LoraConfig({ r: 16, loraAlpha: 32, targetModules: ALL }), { seed: 3 });
+  const trained = await train({ maxSteps: Number(values.steps), learningRate: 1e-3, maxStaleness: 1 }, policy);
+  const [first, last] = riseOf(trained);
+  if (!(last > first)) throw new Error(`the reward has not risen: ${describe(trained)}`);
+  return describe(trained);
+}
+
 const COMMON: GRPOConfigOptions = {
   useVllm: true,
   vllmMode: "server",
@@ -324,6 +356,8 @@ async function checkBundled(): Promise<void> {
   const serving: Serving = { model, flags: PROCESSED };
   await serve(serving);
   await check("ids and log-probabilities of two versions equal the engine's", () => equalTokens(model));
+  await check("completions of a form", () => fitsForm(model));
+  await check("a training that is sampled ahead", () => trainAhead(model));
   for (const seed of SEEDS) {
     const killed = seed === SEEDS[0] ? ", the server killed in the middle" : "";
     await check(`a training with adapters, seed ${seed}${killed}`, () => trainAdapter(serving, seed));

@@ -10,6 +10,7 @@ import { GRPOTrainer } from "../../lib/grpo/trainer.js";
 import type { TrainBatch } from "../../lib/model/learner.js";
 import type { LossOptions } from "../../lib/options/loss.js";
 import type { RewardBatch } from "../../lib/types.js";
+import { clientOf, type Row, toolTokenizer } from "../agents/rollout-bench.js";
 import { FakePolicy, type FakeRow, FakeTokenizer, fakeRows } from "../grpo/fake-policy.js";
 import { codeOf, InferenceServer } from "../support/inference-server.js";
 
@@ -165,6 +166,58 @@ describe("sampled ahead of the trainer", () => {
       for (const ids of completionIds) expect(allowed).toContain(ids[0]);
     }
   });
+});
+
+it("rollouts draw their turns on the servers, also ahead of the trainer, each turn from the newest weights", async () => {
+  const policy = new ServedPolicy();
+  const tokenizer = await toolTokenizer();
+  const run = new GRPOTrainer<Row>({
+    model: policy,
+    processingClass: tokenizer,
+    args: new GRPOConfig({
+      useVllm: true,
+      vllmMode: "server",
+      vllmServerBaseUrl: server.url,
+      maxStaleness: 1,
+      perDeviceTrainBatchSize: 4,
+      gradientAccumulationSteps: 1,
+      numGenerations: 4,
+      maxSteps: 4,
+      maxCompletionLength: 16,
+      learningRate: 0.01,
+      loggingSteps: 1,
+      saveStrategy: "no",
+      outputDir: folder,
+    }),
+    rollout: async (context) => {
+      const { chat } = clientOf(context);
+      const first = (await chat({ messages: [{ role: "user", content: context.row.prompt }] })).message;
+      const again = { role: "user", content: "Sure?" };
+      await chat({ messages: [{ role: "user", content: context.row.prompt }, first, again] });
+      return { reward: context.attempt % 2 };
+    },
+    trainDataset: [0, 1, 2].map((n) => ({ prompt: `question ${n}`, n })),
+    output: { write: () => true },
+  });
+  await run.train();
+  expect(policy.batches).toHaveLength(4);
+  expect(policy.codes).toHaveLength(4);
+  const records = readFileSync(path.join(folder, "completions.jsonl"), "utf8").trim().split("\n");
+  for (const line of records) {
+    const { step, ids, loss_mask, policy_steps } = JSON.parse(line) as Record<
+      "ids" | "loss_mask" | "policy_steps",
+      number[]
+    > & { step: number };
+    const drawn = policy_steps.filter((_, i) => loss_mask[i] === 1);
+    expect(drawn.length).toBeGreaterThan(0);
+    for (const policyStep of drawn) expect([0, 1]).toContain(step - 1 - policyStep);
+    // Every drawn turn begins with the code of the weights that its tokens name.
+    for (const [i, counts] of loss_mask.entries()) {
+      if (counts === 0) expect(policy_steps[i]).toBe(-1);
+      else if (loss_mask[i - 1] !== 1) expect(ids[i]).toBe(policy.codes[policy_steps[i] ?? -1]);
+    }
+  }
+  expect(server.adapters.size).toBe(0);
 });
 
 it("a run leaves no adapter on the server, and may be followed by another", async () => {
