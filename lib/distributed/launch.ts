@@ -69,6 +69,8 @@ function start({ ranks, script, args, onLine }: LaunchOptions, rank: number, por
     stdio: ["ignore", "pipe", "pipe"],
     env: {
       OMP_NUM_THREADS: String(threads),
+      // c10d writes a stack for every connection that ends; the error itself is thrown.
+      TORCH_CPP_LOG_LEVEL: "ERROR",
       ...process.env,
       RANK: String(rank),
       LOCAL_RANK: String(rank),

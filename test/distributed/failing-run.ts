@@ -7,7 +7,7 @@ import { tinyModel } from "../../lib/package-files.js";
 const [outputDir = "", what = "", failing = "0"] = process.argv.slice(2);
 const isFailing = process.env.RANK === failing;
 
-const model = await CausalLM.fromPretrained(tinyModel, { threads: 1 });
+const model = await CausalLM.fromPretrained(tinyModel, { threads: 1, dtype: "float32" });
 model.applyLora(new LoraConfig({ r: 4, targetModules: "all-linear" }));
 let calls = 0;
 const trainer = new GRPOTrainer({
@@ -20,7 +20,7 @@ const trainer = new GRPOTrainer({
     gradientAccumulationSteps: 6 / Number(process.env.WORLD_SIZE ?? 1),
     numGenerations: 4,
     maxCompletionLength: 6,
-    learningRate: 1e-4,
+    learningRate: 1e-5,
     saveSteps: 1,
     logTo: ["jsonl"],
     ddpTimeout: 5,
