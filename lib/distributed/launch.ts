@@ -15,6 +15,8 @@ export interface LaunchOptions {
   readonly args: readonly string[];
   /** How often all are started again after a failure. */
   readonly maxRestarts: number;
+  /** Milliseconds in which the other ranks end by themselves after one has failed; a third of it before they are asked to. Default 30,000. */
+  readonly grace?: number;
   /** A line of a rank. */
   readonly onLine: (rank: number, line: string, stream: "stdout" | "stderr") => void;
   /** Told of failures and restarts. */
@@ -23,7 +25,6 @@ export interface LaunchOptions {
   readonly signal: AbortSignal;
 }
 
-/** Time for the other ranks to save and end after one has failed. */
 const GRACE = 30_000;
 
 /** Runs all ranks to their end. The exit status of the first that failed; 128 + n where signal n ended it; 0: none failed. */
@@ -44,7 +45,8 @@ async function runAll(options: LaunchOptions, attempt: number): Promise<number> 
   const stop = () => end("SIGTERM");
   options.signal.addEventListener("abort", stop, { once: true });
   let first = 0;
-  let grace: NodeJS.Timeout | undefined;
+  const { grace = GRACE } = options;
+  const timers: NodeJS.Timeout[] = [];
   const ended = ranks.map(async (child, rank) => {
     const [code, signal] = (await once(child, "close")) as [number | null, NodeJS.Signals | null];
     const status = code ?? 128 + (signal === null ? 0 : os.constants.signals[signal]);
@@ -52,11 +54,10 @@ async function runAll(options: LaunchOptions, attempt: number): Promise<number> 
     first = status;
     options.note(`rank ${rank} ended with ${signal ?? `status ${status}`}; ending the others`);
     // The others see for themselves that one is gone, and say so; who does not is stopped.
-    grace = setTimeout(() => end("SIGKILL"), GRACE);
-    setTimeout(() => end("SIGTERM"), GRACE / 3).unref();
+    timers.push(setTimeout(end, grace / 3, "SIGTERM"), setTimeout(end, grace, "SIGKILL"));
   });
   await Promise.all(ended);
-  clearTimeout(grace);
+  for (const timer of timers) clearTimeout(timer);
   options.signal.removeEventListener("abort", stop);
   return first;
 }
@@ -68,6 +69,8 @@ function start({ ranks, script, args, onLine }: LaunchOptions, rank: number, por
     stdio: ["ignore", "pipe", "pipe"],
     env: {
       OMP_NUM_THREADS: String(threads),
+      // c10d writes a stack for every connection that ends; the error itself is thrown.
+      TORCH_CPP_LOG_LEVEL: "ERROR",
       ...process.env,
       RANK: String(rank),
       LOCAL_RANK: String(rank),

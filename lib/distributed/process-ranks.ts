@@ -111,7 +111,8 @@ export class ProcessRanks implements Ranks {
     const model = this.#model;
     if (model === undefined) return;
     GROUPS.delete(model);
-    await model.leaveRanks(isFollowing ? "" : reasonOf(error)).catch(() => {});
+    const [reason = ""] = reasonOf(error).split("\n");
+    await model.leaveRanks(isFollowing ? "" : reason).catch(() => {});
   }
 
   #joined(): RankedModel {

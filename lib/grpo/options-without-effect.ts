@@ -17,7 +17,7 @@ export interface OptionsWithoutEffect {
   readonly torchEmptyCacheSteps?: unknown;
   /** @deprecated No effect: matrix products use the model's own type. */
   readonly tf32?: unknown;
-  /** @deprecated No effect: training runs in one process. */
+  /** @deprecated No effect: ranks always count the tokens of all. */
   readonly averageTokensAcrossDevices?: unknown;
   /** @deprecated No effect: progress is one line a step, and a status line on a terminal. */
   readonly disableTqdm?: unknown;
@@ -27,25 +27,25 @@ export interface OptionsWithoutEffect {
   readonly skipMemoryMetrics?: unknown;
   /** @deprecated No effect: there is one log level. */
   readonly logLevel?: unknown;
-  /** @deprecated No effect: training runs in one process. */
+  /** @deprecated No effect: rank 0 alone writes. */
   readonly logLevelReplica?: unknown;
-  /** @deprecated No effect: training runs in one process. */
+  /** @deprecated No effect: rank 0 alone writes. */
   readonly logOnEachNode?: unknown;
-  /** @deprecated No effect: training runs in one process. */
+  /** @deprecated No effect: rank 0 alone writes. */
   readonly saveOnEachNode?: unknown;
-  /** @deprecated No effect: training runs in one process. */
+  /** @deprecated No effect: LOCAL_RANK says it. */
   readonly localRank?: unknown;
-  /** @deprecated No effect: training runs in one process. */
+  /** @deprecated No effect: the gradient of all ranks is summed at once. */
   readonly ddpBackend?: unknown;
-  /** @deprecated No effect: training runs in one process. */
+  /** @deprecated No effect: the gradient of all ranks is summed at once. */
   readonly ddpBroadcastBuffers?: unknown;
-  /** @deprecated No effect: training runs in one process. */
+  /** @deprecated No effect: the gradient of all ranks is summed at once. */
   readonly ddpBucketCapMb?: unknown;
-  /** @deprecated No effect: training runs in one process. */
+  /** @deprecated No effect: the gradient of all ranks is summed at once. */
   readonly ddpFindUnusedParameters?: unknown;
-  /** @deprecated No effect: training runs in one process. */
+  /** @deprecated No effect: the gradient of all ranks is summed at once. */
   readonly ddpStaticGraph?: unknown;
-  /** @deprecated No effect: training runs in one process. */
+  /** @deprecated No effect: an evaluation is of all ranks. */
   readonly evalUseGatherObject?: unknown;
   /** @deprecated No effect: call trainer.train(). */
   readonly doTrain?: unknown;

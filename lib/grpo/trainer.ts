@@ -94,7 +94,7 @@ export class GRPOTrainer<Row extends object> {
     this.#ranks = new ProcessRanks(args.ddpTimeout);
     this.#policy = new TrainedModel<PolicyModel, ProcessingClass>("GRPOTrainer", options, args);
     checkSampler(options.sampler, args);
-    if (samplesOnServers(args) && this.#ranks.size > 1) throw serversOfRanks();
+    if (this.#ranks.size > 1) checkRanks(args);
     this.#sampler = options.sampler;
     this.#rows = trainerRows(options, args);
     this.#toolUse = ToolUse.of(options, args);
@@ -259,10 +259,18 @@ export class GRPOTrainer<Row extends object> {
   }
 }
 
-function serversOfRanks(): GrpoError {
-  return new GrpoError("BAD_OPTION", "GRPOTrainer: useVllm asks for servers, and several ranks cannot share them yet", {
-    hint: "let every rank sample by itself: leave useVllm out",
-  });
+/** What several ranks cannot do yet. */
+function checkRanks(args: GRPOConfig): void {
+  if (samplesOnServers(args)) {
+    throw new GrpoError("BAD_OPTION", "GRPOTrainer: useVllm asks for servers, and several ranks cannot share them yet", {
+      hint: "let every rank sample by itself: leave useVllm out",
+    });
+  }
+  if (args.maxStaleness > 0) {
+    throw new GrpoError("BAD_OPTION", "GRPOTrainer: maxStaleness samples ahead, and ranks exchange samples in turns", {
+      hint: "set maxStaleness to 0, or start one process",
+    });
+  }
 }
 
 function toolsTwice(): GrpoError {

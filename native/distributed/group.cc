@@ -92,8 +92,7 @@ class Completion {
 
 class GlooGroup : public RankGroup {
   public:
-    explicit GlooGroup(const RankOptions& options)
-        : rank_(options.rank), size_(options.size), timeout_(options.timeout) {
+    explicit GlooGroup(const RankOptions& options) : rank_(options.rank), size_(options.size) {
         const StorePointer store = store_of(options);
         const auto prefixed = [&](const StorePointer& inner) {
             return c10::make_intrusive<c10d::PrefixStore>(options.name, inner);
@@ -182,16 +181,17 @@ class GlooGroup : public RankGroup {
             throw;
         } catch (const std::exception& error) {
             failure_ = watch_->missing(exchanges_);
+            if (failure_.empty()) {
+                failure_ = "the exchange with the other ranks failed: " + first_line(error.what());
+            }
             throw EngineError("RANK_FAILED", failure_,
-                              "look at that rank's log, and go on from the last checkpoint (" +
-                                  first_line(error.what()) + ")");
+                              "look at the log of that rank, and go on from the last checkpoint");
         }
         if (!on_host) tensor.copy_(tensors[0]);
     }
 
     const int64_t rank_;
     const int64_t size_;
-    const double timeout_;
     c10::intrusive_ptr<c10d::ProcessGroupGloo> group_;
     std::unique_ptr<RankWatch> watch_;
     int64_t exchanges_ = 0;

@@ -67,7 +67,7 @@ std::string RankWatch::missing(int64_t exchange) const {
         for (std::string text : {left(), silent(), left(), late(exchange)}) {
             if (!text.empty()) return text;
         }
-        return "the connection to another rank broke";
+        return "";
     } catch (const std::exception&) {
         return "rank 0, which holds the store, does not answer any more";
     }

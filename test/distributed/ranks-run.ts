@@ -8,7 +8,7 @@ import { CASES, SIZE, SLICES } from "./cases.js";
 
 async function train(folder: string, name: string): Promise<void> {
   const { options = {}, full = false } = CASES[name] ?? {};
-  const model = await CausalLM.fromPretrained(tinyModel, { threads: 1 });
+  const model = await CausalLM.fromPretrained(tinyModel, { threads: 1, dtype: "float32" });
   if (!full) model.applyLora(new LoraConfig({ r: 4, targetModules: "all-linear" }));
   const rows = Array.from({ length: 30 }, (_, i) => ({ prompt: `${i} + ${(i * 7) % 11} = ` }));
   const outputDir = path.join(folder, name);
@@ -22,7 +22,7 @@ async function train(folder: string, name: string): Promise<void> {
       gradientAccumulationSteps: SLICES / SIZE,
       numGenerations: 4,
       maxCompletionLength: 8,
-      learningRate: 1e-4,
+      learningRate: 1e-5,
       saveStrategy: "no",
       logTo: ["jsonl"],
       loggingSteps: 1,

@@ -32,7 +32,7 @@ beforeAll(async () => {
     expect(lines.join("\n")).toBe("");
     expect(status).toBe(0);
   }
-});
+}, 900_000);
 afterAll(async () => {
   vi.unstubAllEnvs();
   await rm(folder, { recursive: true, force: true });

@@ -1,5 +1,6 @@
-// What c10d's ProcessGroupGloo.hpp needs of Gloo, which libtorch contains, but whose headers are not among libtorch's. Only
-// pointers to these types cross the boundary; nothing here is made or called by this project.
+// What c10d's ProcessGroupGloo.hpp needs of Gloo, which libtorch contains, but whose headers are
+// not among libtorch's. Only pointers to these types cross the boundary; nothing here is made or
+// called by this project.
 #pragma once
 
 #include <chrono>
