@@ -262,9 +262,13 @@ export class GRPOTrainer<Row extends object> {
 /** What several ranks cannot do yet. */
 function checkRanks(args: GRPOConfig): void {
   if (samplesOnServers(args)) {
-    throw new GrpoError("BAD_OPTION", "GRPOTrainer: useVllm asks for servers, and several ranks cannot share them yet", {
-      hint: "let every rank sample by itself: leave useVllm out",
-    });
+    throw new GrpoError(
+      "BAD_OPTION",
+      "GRPOTrainer: useVllm asks for servers, and several ranks cannot share them yet",
+      {
+        hint: "let every rank sample by itself: leave useVllm out",
+      },
+    );
   }
   if (args.maxStaleness > 0) {
     throw new GrpoError("BAD_OPTION", "GRPOTrainer: maxStaleness samples ahead, and ranks exchange samples in turns", {

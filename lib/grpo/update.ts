@@ -122,7 +122,9 @@ export class PolicyUpdater {
     );
     const counts = ({ samples }: TrainRollout) => samples.some((sample) => countTokens(sample) > 0);
     const isIdle = (rollouts: readonly TrainRollout[]) =>
-      !reached && rollouts.some(counts) && rollouts.filter(counts).every((rollout) => !rollout.samples.some((sample) => teaches(sample, rollout)));
+      !reached &&
+      rollouts.some(counts) &&
+      rollouts.filter(counts).every((rollout) => !rollout.samples.some((sample) => teaches(sample, rollout)));
     const isEmpty = (rollouts: readonly TrainRollout[]) =>
       args.importanceSamplingLevel === "token" && !rollouts.some(counts);
     return {
