@@ -100,7 +100,7 @@ async function runShellBlock({ code }: Block): Promise<void> {
   expect(status, output).toBe(0);
 }
 
-/** A configuration that `grpo train` or, as sft.yaml, `grpo sft` takes, or the line that names its schema. */
+/** A configuration that `grpo train` or, where its name ends so, `grpo sft` takes, or the line that names its schema. */
 async function checkYaml({ code, line }: Block): Promise<void> {
   const [, schema] = /^# yaml-language-server: \$schema=node_modules\/grpo\/(\S+)$/m.exec(code) ?? [];
   if (schema !== undefined) {
@@ -113,7 +113,7 @@ async function checkYaml({ code, line }: Block): Promise<void> {
   if (parse(code) === null) return expect(schema).toBeDefined();
   const file = join(place, `configuration-${line}.yaml`);
   writeFileSync(file, code);
-  const { script } = code.startsWith("# sft.yaml\n")
+  const { script } = /^# (?:\S+-)?sft\.yaml\n/.test(code)
     ? resolveSettings(SFT, await readGiven(SFT, file, []))
     : resolveSettings(TRAIN, await readGiven(TRAIN, file, []));
   expect(script.model_name_or_path).not.toBe("");

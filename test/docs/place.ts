@@ -46,6 +46,9 @@ export function makePlace(): string {
   // A clone of the project, with the files that the pages speak of beside it.
   for (const name of ["scripts", "examples", "test", "docs", "tsconfig.json"])
     symlinkSync(join(root, name), join(folder, name));
+  // And the package, as npm installs it.
+  mkdirSync(join(folder, "node_modules"));
+  symlinkSync(root, join(folder, "node_modules", "grpo"));
   symlinkSync(tiny, join(folder, "SmolLM2-135M-Instruct"));
   const judge = join(folder, "my-reward-model");
   cpSync(join(root, "test/fixtures/golden/models/reward-qwen2"), judge, { recursive: true });
