@@ -44,7 +44,7 @@ describe("the check", () => {
   });
 
   it("ends a part whose time is over, and goes on with the next", { timeout: 120_000 }, () => {
-    const { status, file } = check("--only", "speed-0.5b,peers-0.5b", "--slower", "0.01");
+    const { status, file } = check("--only", "speed-0.5b,peers-0.5b", "--slower", "0.001");
     expect(status).toBe(1);
     expect(resultOf(file).parts.map(({ name, ended }) => `${name} ${ended}`)).toEqual([
       "speed-0.5b out of time",
