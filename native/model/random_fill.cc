@@ -1,5 +1,7 @@
 #include "model/random_fill.h"
 
+#include <ATen/TensorOperators.h>
+
 #include <algorithm>
 #include <array>
 

@@ -140,7 +140,7 @@ def update(case):
     for i in range(case["warmup"] + case["repeats"]):
         ids = torch.tensor(
             [
-                prompt + [(31 * (b * length + t) + 7) % 10_000 for t in range(length)]
+                prompt + [(31 * (b * length + t) + 7) % min(10_000, case["vocabulary"]) for t in range(length)]
                 for b, prompt in enumerate(row for row in rows[: case["promptsPerRepeat"]] for _ in range(case["groupSize"]))
             ]
         ).to(case["device"])

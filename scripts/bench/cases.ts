@@ -193,8 +193,11 @@ export function stopIds(bench: BenchCase): number[] {
   return Array.from({ length: Math.floor(vocabulary / every) }, (_, i) => i * every);
 }
 
+const TINY_VOCABULARY = 512;
+
 export function vocabularyOf({ model, vocabulary }: BenchCase): number {
-  return vocabulary ?? (SHAPES[model as ShapeName]?.vocab_size as number | undefined) ?? 0;
+  const own = model === "tiny" ? TINY_VOCABULARY : (SHAPES[model as ShapeName]?.vocab_size as number | undefined);
+  return vocabulary ?? own ?? 0;
 }
 
 /** Prompts of all repeats together, as token ids: both sides get the same. */

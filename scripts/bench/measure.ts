@@ -15,7 +15,7 @@ import {
 import { at } from "../../lib/at.js";
 import { loadCore } from "../../lib/native/native-loader.js";
 import { processMemory, resetPeak } from "../process-memory.js";
-import { type BenchCase, promptIds, stopIds, vocabularyOf } from "./cases.js";
+import { type BenchCase, promptIds, SMOLLM2_VOCABULARY, stopIds, vocabularyOf } from "./cases.js";
 import { type Components, componentsOf } from "./components.js";
 import { SHAPES, type ShapeName } from "./models.js";
 
@@ -121,10 +121,11 @@ async function updates(bench: BenchCase, model: CausalLM): Promise<Measured> {
   const update: number[] = [];
   const rows = bench.prompts * bench.groupSize;
   const prompts = await promptIds(bench, bench.prompts);
+  const ids = Math.min(10_000, vocabularyOf(bench) || SMOLLM2_VOCABULARY);
   const batch = {
     promptIds: Array.from({ length: rows }, (_, b) => at(prompts, Math.floor(b / bench.groupSize))),
     completionIds: Array.from({ length: rows }, (_, b) =>
-      Array.from({ length: bench.maxNewTokens }, (_, t) => (31 * (b * bench.maxNewTokens + t) + 7) % 10_000),
+      Array.from({ length: bench.maxNewTokens }, (_, t) => (31 * (b * bench.maxNewTokens + t) + 7) % ids),
     ),
     advantages: Array.from({ length: rows }, (_, b) => (b % 2 === 0 ? 1 : -1)),
   };

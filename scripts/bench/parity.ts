@@ -104,7 +104,7 @@ async function graphCheck(model: CausalLM, prompts: number[][], dtype: Dtype): P
     groups.flatMap(({ completions }) => completions.map((completion) => completion.ids.join()));
   const theirs = ids(recorded);
   const equal = ids(ordinary).filter((own, i) => own === theirs[i]).length;
-  const seconds = [ordinary, recorded].map(({ stats }) => stats.decodeSeconds.toFixed(3)).join(" s and ");
+  const seconds = [ordinary, recorded].map(({ stats }) => `${stats.decodeSeconds.toFixed(3)} s`).join(" and ");
   return {
     // In bfloat16 sums over more zeros may round elsewhere, and one draw that differs changes all that follow.
     name: `${dtype} graphCapture`,

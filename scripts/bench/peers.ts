@@ -91,7 +91,7 @@ export async function measureTrl(
     prompts: await promptIds(bench, bench.prompts * (bench.warmup + bench.repeats)),
     rowLengths: options.lengths ?? null,
     endId: bench.lengths === "natural" ? TINY_END : null,
-    vocabulary: vocabularyOf(bench) || (bench.model === "tiny" ? TINY_VOCABULARY : SMOLLM2_VOCABULARY),
+    vocabulary: vocabularyOf(bench) || SMOLLM2_VOCABULARY,
   };
   writeFileSync(file, JSON.stringify(content));
   const line = await output(options.python, [path.join(scripts, "baselines/bench_trl.py"), file], threads);
@@ -100,7 +100,6 @@ export async function measureTrl(
 }
 
 const TINY_END = 467;
-const TINY_VOCABULARY = 512;
 
 export async function measureLlama(
   bench: BenchCase,
