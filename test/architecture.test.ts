@@ -48,7 +48,15 @@ const layers: readonly (readonly string[])[] = [
   ["lib/commands"],
   ["lib/index.ts", "lib/cli.ts"],
 
-  ["native/error.h", "native/device", "native/engine_limits.h", "native/random.h", "native/pch.h", "native/stub"],
+  [
+    "native/error.h",
+    "native/device",
+    "native/engine_limits.h",
+    "native/random.h",
+    "native/pch.h",
+    "native/stub",
+    "native/graphs",
+  ],
   ["native/fields.h"],
   ["native/module_table"],
   ["native/batch.h", "native/model_spec.h"],

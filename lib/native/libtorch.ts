@@ -38,7 +38,7 @@ export const SUPPORTED_TORCH_MINORS: readonly string[] = ["2.13", "2.14"];
  * Those that the engine builds against from source and passes scripts/gpu-check.ts with on the CPU, but that the tests are not
  * run with: taken where LIBTORCH asks for one.
  */
-const KNOWN_TO_BUILD: readonly string[] = ["2.11", "2.12"];
+const KNOWN_TO_BUILD: readonly string[] = ["2.11"];
 
 /** What `grpo setup` installs unless told otherwise. */
 export const DEFAULT_TORCH_VERSION = "2.13.0";

@@ -175,6 +175,7 @@ describe("a changed setting that decides the numbers", () => {
       [
         "activationCheckpointing",
         "bf16",
+        "ddpTimeout",
         "earlierRun",
         "earlyStoppingPatience",
         "earlyStoppingThreshold",
