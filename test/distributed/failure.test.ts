@@ -1,7 +1,7 @@
 // A rank that is killed, stopped or fails ends the run on all ranks within the timeout, with an error that names it; and the last
 // checkpoint goes on with another number of ranks, to the numbers of a run that nothing disturbed.
 
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -38,6 +38,12 @@ async function run(ranks: number, name: string, what: string, failing: number) {
   return { status, text: lines.join("\n") };
 }
 
+/** Steps of the checkpoints that are whole. */
+async function checkpointsOf(name: string): Promise<number[]> {
+  const found = (await readdir(path.join(folder, name))).map((entry) => /^checkpoint-(\d+)$/.exec(entry)?.[1]);
+  return found.flatMap((step) => (step === undefined ? [] : Number(step)));
+}
+
 const weights = (name: string) => readTensors(path.join(folder, name, "final", "adapter_model.safetensors"));
 
 describe.each([
@@ -55,8 +61,9 @@ describe.each([
   });
 
   it("the last checkpoint goes on with another number of ranks", async () => {
-    const state = JSON.parse(await readFile(path.join(folder, name, "checkpoint-2", "trainer_state.json"), "utf8"));
-    expect(state.global_step).toBe(2);
+    // Rank 0 writes them while it goes on: killed in step 3, it may not have ended that of step 2.
+    const least = what === "kill" && failing === 0 ? 1 : 2;
+    expect(Math.max(...(await checkpointsOf(name)))).toBeGreaterThanOrEqual(least);
     expect(await run(ranks === 2 ? 3 : 1, name, "resume", failing)).toEqual({ status: 0, text: "" });
     const [one, other] = [await weights("undisturbed"), await weights(name)];
     for (const tensor of one.keys()) {
