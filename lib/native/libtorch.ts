@@ -34,12 +34,6 @@ type Environment = Readonly<Record<string, string | undefined>>;
 /** Minor versions that this release has been built and tested with, newest last. */
 export const SUPPORTED_TORCH_MINORS: readonly string[] = ["2.13", "2.14"];
 
-/**
- * Those that the engine builds against from source and passes scripts/gpu-check.ts with on the CPU, but that the tests are not
- * run with: taken where LIBTORCH asks for one.
- */
-const KNOWN_TO_BUILD: readonly string[] = ["2.11"];
-
 /** What `grpo setup` installs unless told otherwise. */
 export const DEFAULT_TORCH_VERSION = "2.13.0";
 
@@ -94,8 +88,7 @@ export function inspectLibtorch(dir: string, source: LibtorchSource): LibtorchCa
   const release = readRelease(dir);
   if (!release) return { dir, source, problem: "neither version.py nor build-version tells the version" };
   const minor = release.version.split(".").slice(0, 2).join(".");
-  const asked = source === "LIBTORCH" && KNOWN_TO_BUILD.includes(minor);
-  if (!SUPPORTED_TORCH_MINORS.includes(minor) && !asked) {
+  if (!SUPPORTED_TORCH_MINORS.includes(minor)) {
     return { dir, source, unsupported: true, problem: `torch ${release.version} is not supported` };
   }
   return { dir, source, found: { dir, source, minor, ...release } };

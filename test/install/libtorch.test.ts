@@ -138,15 +138,6 @@ test("graphs of CUDA are opened last, where they lie beside the core and libtorc
     expect(opened?.path).toMatch(/libtorch\./);
 });
 
-test("a version that is only known to build is taken where LIBTORCH names it, and nowhere else", () => {
-  const cache = temporaryFolder();
-  const dir = fakeLibtorch(join(cache, "libtorch/2.11.0+cpu"), "2.11.0+cpu");
-  expect(findLibtorch({ LIBTORCH: dir })).toMatchObject({ version: "2.11.0", minor: "2.11" });
-  expect(errorOf(() => findLibtorch({ GRPO_CACHE: cache })).code).toBe("LIBTORCH_UNSUPPORTED");
-  const older = fakeLibtorch(temporaryFolder(), "2.10.0+cpu");
-  expect(errorOf(() => findLibtorch({ LIBTORCH: older })).code).toBe("LIBTORCH_UNSUPPORTED");
-});
-
 test("a core is named after the minor version of torch", () => {
   expect(coreFileName("2.13")).toBe(sharedLibraryName("grpo-core-torch2.13"));
 });
