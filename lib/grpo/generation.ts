@@ -180,7 +180,7 @@ export function teaches({ tokenAdvantages }: TrainSample, { advantage }: TrainRo
 }
 
 /** Whether the loss has a term that is not a multiple of the advantage. */
-function reachesAllRows({ beta, useAdaptiveEntropy, entropyCoef, topEntropyQuantile }: GRPOConfig): boolean {
+export function reachesAllRows({ beta, useAdaptiveEntropy, entropyCoef, topEntropyQuantile }: GRPOConfig): boolean {
   return beta !== 0 || useAdaptiveEntropy || entropyCoef !== 0 || topEntropyQuantile < 1;
 }
 

@@ -13,7 +13,7 @@ import { Optimizer } from "../run/optimizer-step.js";
 import { nanMean } from "../statistics.js";
 import type { GRPOConfig } from "./config.js";
 import type { EntropyControl } from "./entropy.js";
-import { type Generation, type TrainRollout, takeSlices, teaches, tokensOf } from "./generation.js";
+import { type Generation, reachesAllRows, type TrainRollout, takeSlices, teaches, tokensOf } from "./generation.js";
 import { lossMetrics } from "./metrics.js";
 import type { TrainingPlan } from "./plan.js";
 
@@ -116,7 +116,7 @@ export class PolicyUpdater {
 
   #slicesOf({ generation, slices }: UpdatePart): SliceCounts {
     const args = this.#args;
-    const reached = args.beta !== 0 || this.#entropy.enabled || args.topEntropyQuantile < 1;
+    const reached = reachesAllRows(args);
     const ofSlices = slices.map((slice) =>
       generation.rollouts.slice(slice * args.perDeviceTrainBatchSize, (slice + 1) * args.perDeviceTrainBatchSize),
     );

@@ -4,6 +4,7 @@
 import { fileURLToPath } from "node:url";
 import { CausalLM, GRPOConfig, GRPOTrainer, LoraConfig, type RolloutContext, Tokenizer, tinyModel } from "grpo";
 import { DEVICE } from "../support/device.js";
+import { runToMoment } from "../support/killed-at.js";
 
 export interface CardRow {
   readonly prompt: { readonly role: string; readonly content: string }[];
@@ -79,11 +80,6 @@ export async function killableRollouts(outputDir: string, resume: boolean, watch
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const [, , outputDir = "", chosen] = process.argv;
-  let moments = 0;
-  await killableRollouts(outputDir, false, () => {
-    if (chosen !== undefined && moments === Number(chosen)) process.kill(process.pid, "SIGKILL");
-    moments++;
-  });
-  console.log(moments);
+  const moments = await runToMoment((outputDir, watch) => killableRollouts(outputDir, false, watch));
+  console.log(moments.length);
 }

@@ -7,6 +7,7 @@ import { syncBuiltinESMExports } from "node:module";
 import { fileURLToPath } from "node:url";
 import type { CausalLM } from "../../lib/model/model.js";
 import { DEVICE } from "../support/device.js";
+import { runToMoment } from "../support/killed-at.js";
 import { tinyQwen2 } from "./golden.js";
 
 /** Called at every moment with its name. */
@@ -115,13 +116,9 @@ function watchFiles(watch: Watch): void {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const [, , outputDir = "", chosen] = process.argv;
-  const moments: string[] = [];
-  const watch = (moment: string) => {
-    if (chosen !== undefined && moments.length === Number(chosen)) process.kill(process.pid, "SIGKILL");
-    moments.push(moment);
-  };
-  watchFiles(watch);
-  await killableRun(outputDir, false, watch);
+  const moments = await runToMoment((outputDir, watch) => {
+    watchFiles(watch);
+    return killableRun(outputDir, false, watch);
+  });
   console.log(JSON.stringify(moments));
 }

@@ -13,6 +13,7 @@ import { LoraConfig } from "../../lib/model/lora/lora.js";
 import { CausalLM } from "../../lib/model/model.js";
 import { Tokenizer } from "../../lib/tokenizer/tokenizer.js";
 import { publishedTemplate } from "../support/chat-formats.js";
+import { runToMoment } from "../support/killed-at.js";
 import { ScriptedGenerator } from "../support/scripted-generator.js";
 import { tinyQwen2 } from "./golden.js";
 
@@ -100,11 +101,6 @@ export async function killableTools(outputDir: string, resume: boolean, watch: (
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const [, , outputDir = "", chosen] = process.argv;
-  let moments = 0;
-  await killableTools(outputDir, false, () => {
-    if (chosen !== undefined && moments === Number(chosen)) process.kill(process.pid, "SIGKILL");
-    moments++;
-  });
-  console.log(moments);
+  const moments = await runToMoment((outputDir, watch) => killableTools(outputDir, false, watch));
+  console.log(moments.length);
 }
